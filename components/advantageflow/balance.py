@@ -1,0 +1,35 @@
+"""Equal shares: how many items each task gives when a total is dealt evenly among tasks of different sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def equal_shares(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[str, int]:
+    """Deal `total` one at a time round the tasks, passing over those that have no more to give.
+
+    Shares of tasks that are not exhausted differ by at most one.
+
+    Args:
+        sizes: how many items each task has.
+        total: how many to deal; at most the sum of sizes.
+        start: index (in sorted order, taken modulo the number of tasks) of the task that is dealt to first, so that
+            callers can rotate who gets the odd ones.
+
+    Returns:
+        Share by task, in sorted order.
+
+    Raises:
+        ValueError: `total` exceeds what there is.
+    """
+    if total > sum(sizes.values()):
+        raise ValueError(f"cannot deal {total} of {sum(sizes.values())}")
+    names = sorted(sizes)
+    shares = dict.fromkeys(names, 0)
+    turn = start
+    while sum(shares.values()) < total:
+        name = names[turn % len(names)]
+        if shares[name] < sizes[name]:
+            shares[name] += 1
+        turn += 1
+    return shares

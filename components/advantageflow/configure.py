@@ -1,0 +1,156 @@
+"""Settings of a run from a preset or a file, with --set overrides; every mistake in one message."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from advantageflow.errors import SettingsError
+from advantageflow.problems import Problem, accepts_text, problems_of, to_error
+from advantageflow.settings import RewardSettings, RunSettings
+from advantageflow.suggestions import suggest
+from advantageflow.yaml_text import parse_yaml
+
+PRESETS_PACKAGE = "advantageflow_pipelines.presets"
+
+
+def load_settings(
+    preset: str | None, config: Path | None, overrides: Sequence[str] = (), *, presets: Traversable | None = None
+) -> RunSettings:
+    """Settings of a run: those of a preset or of a file (defaults if neither), changed by the overrides in order.
+
+    Args:
+        preset: name of a preset.
+        config: a YAML file of settings, instead of a preset.
+        overrides: texts such as 'rollout.group_size=16'; the value is read as YAML.
+        presets: folder of presets; the installed ones when None.
+
+    Raises:
+        SettingsError: both a preset and a file; no such preset or file; bad YAML; a key that does not exist; a value of
+            the wrong type or out of range. All wrong settings are named at once.
+    """
+    if preset is not None and config is not None:
+        raise SettingsError(
+            "a preset and a file were both given", where="--preset, --config", remedy="give one of them"
+        )
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    if preset is not None:
+        values, places = _read_preset(preset, presets or _installed_presets())
+    elif config is not None:
+        values, places = _read_settings(Path(config), str(config))
+    for override in overrides:
+        values = _apply(values, override, places)
+    try:
+        settings = RunSettings.model_validate(values)
+    except ValidationError as error:
+        raise to_error(problems_of(error, RunSettings, places)) from error
+    problems = _inconsistencies(settings, places)
+    if problems:
+        raise to_error(problems)
+    return settings
+
+
+def preset_names(presets: Traversable | None = None) -> list[str]:
+    """Names of the presets in a folder (the installed ones when None), sorted."""
+    folder = presets or _installed_presets()
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def check_reward_column(settings: RewardSettings) -> None:
+    """Say before any work whether the reward exists and has the column that training maximises.
+
+    Raises:
+        SettingsError: no such reward, or no such column.
+        RewardError: the reward cannot be loaded.
+    """
+    from advantageflow.rewards.checks import check_column
+    from advantageflow.rewards.registry import get_reward
+
+    check_column(get_reward(settings.name), settings.column)
+
+
+def _installed_presets() -> Traversable:
+    try:
+        return files(PRESETS_PACKAGE)
+    except ModuleNotFoundError as error:
+        remedy = "install the advantageflow package with its pipelines, or use --config with a file"
+        raise SettingsError("no presets are installed here", where="--preset", remedy=remedy) from error
+
+
+def _read_preset(name: str, folder: Traversable) -> tuple[dict[str, Any], dict[str, str]]:
+    names = preset_names(folder)
+    if name not in names:
+        remedy = suggest(name, names, what="presets")
+        if name.endswith((".yaml", ".yml")):
+            remedy = f"use --config for a file; {remedy}"
+        raise SettingsError(f"unknown preset '{name}'", where="--preset", remedy=remedy)
+    values, places = _read_settings(folder / f"{name}.yaml", f"preset {name}.yaml")
+    return {"preset": name, **values}, places
+
+
+def _read_settings(file: Traversable, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of a YAML file, and by dotted path where each is."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        remedy = "give the path of a YAML file of settings that you may read"
+        raise SettingsError(f"cannot be read: {error.strerror}", where=name, remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("is not UTF-8 text", where=name, remedy="save the file as UTF-8") from error
+    values, lines = parse_yaml(text, name)
+    if not isinstance(values, dict):
+        what = "is empty" if values is None else f"holds {type(values).__name__}, not settings"
+        remedy = "write at least one setting, such as 'rounds: 10'"
+        raise SettingsError(what, where=name, remedy=remedy)
+    return values, {path: f"{name}:{line}" for path, line in lines.items()}
+
+
+def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dict[str, Any]:
+    """Values with one override; notes its place."""
+    where = f"--set {override}"
+    key, equals, text = (part.strip() for part in override.partition("="))
+    path = key.split(".")
+    if not equals or not all(path):
+        remedy = "write it as section.name=value, for example --set rollout.group_size=16"
+        raise SettingsError("is not of the form a.b=value", where=where, remedy=remedy)
+    try:
+        value, _ = parse_yaml(text, where)
+    except SettingsError as error:
+        remedy = f"quote the value: --set '{key}=\"...\"'"
+        raise SettingsError(error.message, where=where, remedy=remedy) from error
+    if isinstance(value, bool | int | float) and accepts_text(RunSettings, path):
+        value = text  # a revision or a name made of digits: only text fits, and a shell eats the quotes
+    values = copy.deepcopy(values)
+    section = values
+    for depth, part in enumerate(path[:-1], start=1):
+        section = section.setdefault(part, {})
+        if not isinstance(section, dict):
+            remedy = "name a setting of a section, such as rollout.group_size"
+            raise SettingsError(f"'{'.'.join(path[:depth])}' is no section", where=where, remedy=remedy)
+    section[path[-1]] = value
+    for depth in range(1, len(path)):
+        places.setdefault(".".join(path[:depth]), where)
+    places[key] = where
+    return values
+
+
+def _inconsistencies(settings: RunSettings, places: dict[str, str]) -> list[Problem]:
+    """What no single field's range can tell."""
+    problems = []
+    for number, beta in enumerate(settings.training.adam_betas):
+        if not 0 <= beta < 1:
+            path, remedy = f"training.adam_betas.{number}", "give two numbers, each at least 0 and below 1"
+            problems.append(Problem.at(path, f"{beta} is not allowed", remedy, places))
+    samples, held_out = settings.evaluation.sample_prompts, settings.prompts.eval_prompts
+    if samples > held_out:
+        message = f"{samples} pictures are to be tracked, of only {held_out} held-out prompts (prompts.eval_prompts)"
+        remedy = "lower evaluation.sample_prompts or raise prompts.eval_prompts"
+        problems.append(Problem.at("evaluation.sample_prompts", message, remedy, places))
+    return problems

@@ -1,0 +1,34 @@
+"""The evaluation stage as a Kubeflow component: its inputs and outputs, no logic."""
+
+from kfp import dsl
+
+from advantageflow.image import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def evaluation(
+    evaluation_settings: str,
+    model_settings: str,
+    reward_settings: str,
+    seed: int,
+    round_index: int,
+    images: int,
+    prompts: dsl.Input[dsl.Dataset],
+    policy: dsl.Input[dsl.Model],
+    report: dsl.Output[dsl.Artifact],
+) -> None:
+    """Judge a policy on held-out prompts."""
+    from advantageflow.runtime import run_stage_task
+
+    run_stage_task(
+        "evaluation",
+        settings=evaluation_settings,
+        model=model_settings,
+        reward=reward_settings,
+        seed=seed,
+        round_index=round_index,
+        images=images,
+        prompts=prompts.path,
+        policy=policy.path,
+        report_out=report.path,
+    )

@@ -1,0 +1,141 @@
+"""Curves of a run by round: accuracy on held-out prompts, and what training saw."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.store.files import writing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Curves = Mapping[str, Mapping[int, float]]
+"""Values by round, by name of the metric."""
+
+_Panel = Callable[["Axes"], None]
+
+_TRAINING = (
+    ("training/deviation", "Deviation from the rollout policy", r"mean of $|v_\theta - v_\mathrm{roll}|^2$"),
+    ("training/gradient_norm", "Gradient norm before clipping", "mean over the round's steps"),
+)
+_BLUE, _ORANGE, _GRID = "#0969da", "#bc4c00", "#d8dee4"
+_TASK_COLOURS = ("#0969da", "#1a7f37", "#bc4c00", "#8250df", "#cf222e", "#4d5156", "#bf3989", "#9a6700")
+_STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#8c959f",
+    "axes.grid": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+}
+
+
+def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves | None = None) -> None:
+    """Draw a run's curves as one PNG.
+
+    Panels: strict accuracy on held-out prompts with its 95 % interval; the same by task; and, where `training` has
+    them, mean reward of the rollouts, deviation from the rollout policy, gradient norm.
+
+    Args:
+        rounds: evaluations in order of rounds: 'round' (0 is the base), 'strict', 'strict_ci95', 'soft', 'tasks'.
+        out: PNG file to write.
+        training: metrics by round: 'reward/<column>_mean', 'training/deviation', 'training/gradient_norm'.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    held_out: list[_Panel] = [lambda axes: _accuracy(axes, rounds), lambda axes: _tasks(axes, rounds)]
+    rows = [row for row in (held_out, _training_panels(training or {})) if row]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(12, 3.8 * len(rows)), layout="constrained")
+        FigureCanvasAgg(figure)
+        for strip, panels in zip(figure.subfigures(len(rows), 1, squeeze=False)[:, 0], rows, strict=True):
+            for axes, panel in zip(strip.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+                panel(axes)
+                axes.set_xlabel("round")
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        with writing(out):
+            figure.savefig(out, dpi=110)
+
+
+def _training_panels(training: Curves) -> list[_Panel]:
+    """A panel for each part of the training that is known."""
+    panels: list[_Panel] = []
+    rewards = {name: curve for name, curve in training.items() if _is_reward_mean(name)}
+    if rewards:
+        panels.append(lambda axes: _rewards(axes, rewards))
+    for name, title, label in _TRAINING:
+        if name in training:
+            panels.append(partial(_from_zero, curve=training[name], title=title, label=label))
+    return panels
+
+
+def _accuracy(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
+    x = [entry["round"] for entry in rounds]
+    axes.plot(x, [entry["strict"] for entry in rounds], "o-", color=_BLUE, label="strict accuracy")
+    bounded = [entry for entry in rounds if entry.get("strict_ci95")]
+    low, high = ([entry["strict_ci95"][side] for entry in bounded] for side in (0, 1))
+    axes.fill_between([e["round"] for e in bounded], low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
+    if all("soft" in entry for entry in rounds):
+        axes.plot(x, [entry["soft"] for entry in rounds], "o--", color=_ORANGE, lw=1.4, label="soft reward")
+    for entry, below in ((rounds[0], -16), (rounds[-1], 8)):
+        place = (entry["round"], entry["strict"])
+        axes.annotate(f"{entry['strict']:.3f}", place, (0, below), textcoords="offset points", ha="center")
+    axes.set_title("Held-out prompts")
+    axes.set_ylabel("mean over tasks")
+    axes.margins(x=0.06, y=0.15)
+    axes.legend(loc="best", fontsize=9)
+
+
+def _tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
+    names = sorted({task for entry in rounds for task in entry["tasks"]})
+    for number, task in enumerate(names):
+        known = [(entry["round"], entry["tasks"][task]) for entry in rounds if task in entry["tasks"]]
+        colour = _TASK_COLOURS[number % len(_TASK_COLOURS)]
+        axes.plot(*zip(*known, strict=True), "o-", color=colour, lw=1.6, label=task.replace("_", " "))
+    axes.set_title("Held-out prompts by task")
+    axes.set_ylabel("strict accuracy")
+    axes.set_ylim(0, 1.02)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+
+
+def _is_reward_mean(name: str) -> bool:
+    return name.startswith("reward/") and name.endswith("_mean")
+
+
+def _rewards(axes: Axes, rewards: Curves) -> None:
+    for (name, curve), colour in zip(sorted(rewards.items()), _TASK_COLOURS, strict=False):
+        axes.plot(*_points(curve), "o-", color=colour, label=name.removeprefix("reward/").removesuffix("_mean"))
+    axes.set_title("Rollouts on training prompts")
+    axes.set_ylabel("mean reward")
+    axes.legend(loc="best", fontsize=9)
+
+
+def _from_zero(axes: Axes, *, curve: Mapping[int, float], title: str, label: str) -> None:
+    rounds, values = _points(curve)
+    axes.plot(rounds, values, "o-", color=_BLUE)
+    axes.set_title(title)
+    axes.set_ylabel(label)
+    highest = max(filter(math.isfinite, values), default=0.0)
+    axes.set_ylim(0, 1.1 * highest or 1.0)
+
+
+def _points(curve: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    rounds = sorted(curve)
+    return rounds, [curve[number] for number in rounds]

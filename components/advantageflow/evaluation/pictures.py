@@ -1,0 +1,151 @@
+"""Sheets of sample pictures: the samples of one evaluation, and before beside after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advantageflow.errors import DataError
+from advantageflow.evaluation.curves import draw_curves as curves
+from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, read_samples
+from advantageflow.store.files import writing
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.ImageFont import FreeTypeFont
+
+__all__ = ["contact_sheet", "curves", "sample_sheet"]
+
+PAPER, INK, PALE = "#ffffff", "#1f2328", "#656d76"
+RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#8c959f"
+_MARGIN, _HEAD, _GAP, _FRAME, _FOOT, _LINE = 24, 40, 20, 5, 24, 19  # pixels
+_LARGEST_CELL = 256  # larger pictures are shrunk to this
+
+
+def sample_sheet(report: Path, out: Path, columns: int = 4) -> None:
+    """Draw the samples of a report: each in a green (correct) or red (wrong) frame, its prompt below.
+
+    Args:
+        report: the report's folder.
+        out: PNG file to write.
+        columns: pictures in a row.
+    """
+    samples = read_samples(report)
+    cells = [_captioned([_framed(picture, sample, "")], sample) for sample, picture in samples]
+    _save(_grid(cells, columns, f"{len(cells)} held-out prompts{_count(samples)}"), out)
+
+
+def contact_sheet(before: Path, after: Path, out: Path, columns: int = 3) -> None:
+    """Draw the samples of two reports in pairs: same prompt, same noise, before the training and after it.
+
+    Args:
+        before: folder of the base's report.
+        after: folder of the final report.
+        out: PNG file to write.
+        columns: pairs in a row.
+
+    Raises:
+        DataError: the reports do not show the same prompts and seeds.
+    """
+    earlier, later = read_samples(before), read_samples(after)
+    if [_identity(sample) for sample, _ in earlier] != [_identity(sample) for sample, _ in later]:
+        remedy = "compare two evaluations of one run"
+        raise DataError("the two reports show different prompts", where=f"{before} and {after}", remedy=remedy)
+    cells = [
+        _captioned([_framed(old, was, "before"), _framed(new, now, "after")], now)
+        for (was, old), (now, new) in zip(earlier, later, strict=True)
+    ]
+    _save(_grid(cells, columns, f"Before training{_count(earlier)}, and after{_count(later)}"), out)
+
+
+def _identity(sample: Sample) -> tuple[str, int]:
+    return sample.prompt_id, sample.seed
+
+
+def _count(samples: Sequence[tuple[Sample, Image]]) -> str:
+    """How many are correct, where that was judged."""
+    judged = [sample.correct for sample, _ in samples if sample.correct is not None]
+    return f" ({sum(judged)} of {len(judged)} correct)" if judged else ""
+
+
+def _framed(picture: Image, sample: Sample, when: str) -> Image:
+    """The picture at the size of a cell, in a coloured frame whose foot says the verdict in words."""
+    from PIL import Image, ImageDraw
+
+    picture = enlarge(picture, SAMPLE_PIXELS)
+    picture.thumbnail((_LARGEST_CELL, _LARGEST_CELL))
+    colour, verdict = {True: (RIGHT, "correct"), False: (WRONG, "wrong"), None: (UNKNOWN, f"{sample.reward:.3g}")}[
+        sample.correct
+    ]
+    size = (picture.width + 2 * _FRAME, picture.height + _FRAME + _FOOT)
+    framed = Image.new("RGB", size, colour)
+    framed.paste(picture, (_FRAME, _FRAME))
+    text = f"{when}: {verdict}" if when else verdict
+    place = (framed.width // 2, framed.height - _FOOT // 2)
+    ImageDraw.Draw(framed).text(place, text, PAPER, _font(14), anchor="mm")
+    return framed
+
+
+def _captioned(pictures: Sequence[Image], sample: Sample) -> Image:
+    """Pictures side by side, below them the prompt and its task."""
+    from PIL import Image, ImageDraw
+
+    width = sum(picture.width for picture in pictures) + (len(pictures) - 1) * _FRAME
+    height = max(picture.height for picture in pictures)
+    lines = _wrap(sample.text, _font(16), width)
+    cell = Image.new("RGB", (width, height + 10 + _LINE * (len(lines) + 1)), PAPER)
+    left = 0
+    for picture in pictures:
+        cell.paste(picture, (left, 0))
+        left += picture.width + _FRAME
+    draw = ImageDraw.Draw(cell)
+    for number, line in enumerate(lines):
+        draw.text((0, height + 8 + number * _LINE), line, INK, _font(16))
+    draw.text((0, height + 10 + len(lines) * _LINE), sample.task.replace("_", " "), PALE, _font(13))
+    return cell
+
+
+def _grid(cells: Sequence[Image], columns: int, title: str) -> Image:
+    """Cells in rows under a title; each row as high as its highest cell."""
+    from PIL import Image, ImageDraw
+
+    columns = min(columns, len(cells))
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    width = max(cell.width for cell in cells)
+    heights = [max(cell.height for cell in row) for row in rows]
+    inner = max(columns * width + (columns - 1) * _GAP, math.ceil(_font(22).getlength(title)))
+    size = (inner + 2 * _MARGIN, 2 * _MARGIN + _HEAD + sum(heights) + (len(rows) - 1) * _GAP)
+    sheet = Image.new("RGB", size, PAPER)
+    ImageDraw.Draw(sheet).text((_MARGIN, _MARGIN - 4), title, INK, _font(22))
+    top = _MARGIN + _HEAD
+    for row, height in zip(rows, heights, strict=True):
+        for number, cell in enumerate(row):
+            sheet.paste(cell, (_MARGIN + number * (width + _GAP), top))
+        top += height + _GAP
+    return sheet
+
+
+def _wrap(text: str, font: FreeTypeFont, width: int) -> list[str]:
+    """Break a text into lines that fit; a word that is too long keeps its own line."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int) -> FreeTypeFont:
+    """Pillow's own scalable font, so that sheets look the same on every machine."""
+    from PIL import ImageFont
+
+    return ImageFont.load_default(size)  # type: ignore[return-value]
+
+
+def _save(sheet: Image, out: Path) -> None:
+    with writing(out):
+        sheet.save(out, optimize=True)

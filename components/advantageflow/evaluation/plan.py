@@ -1,0 +1,53 @@
+"""Which held-out images an evaluation makes: equal prompts and noise every time, so that policies compare in pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+
+from advantageflow.records import Prompt, derive_seed
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One image to make.
+
+    Attributes:
+        prompt: what it should show.
+        row: the prompt's row in the embeddings.
+        repetition: which of the prompt's images, from 0.
+        seed: of its initial noise; depends on the run's seed, the prompt and the repetition alone.
+    """
+
+    prompt: Prompt
+    row: int
+    repetition: int
+    seed: int
+
+
+def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
+    """Cycle the held-out prompts, in file order, to `count` images; fewer images are the first of more.
+
+    Args:
+        prompts: all prompts, rows as in the embeddings; those of split 'eval' are used.
+        count: how many images.
+        seed: the run's seed.
+    """
+    held_out = [(row, prompt) for row, prompt in enumerate(prompts) if prompt.split == "eval"]
+    shots = []
+    for number in range(count):
+        row, prompt = held_out[number % len(held_out)]
+        repetition = number // len(held_out)
+        shots.append(Shot(prompt, row, repetition, derive_seed(seed, "evaluation", prompt.prompt_id, repetition)))
+    return shots
+
+
+def choose_samples(shots: Sequence[Shot], count: int) -> list[Shot]:
+    """First images of `count` prompts to look at, dealt evenly over the tasks in file order."""
+    by_task: dict[str, list[Shot]] = {}
+    for shot in shots:
+        if shot.repetition == 0:
+            by_task.setdefault(shot.prompt.task, []).append(shot)
+    dealt = (shot for turn in zip_longest(*by_task.values()) for shot in turn if shot is not None)
+    return list(islice(dealt, count))

@@ -1,0 +1,112 @@
+"""The report artifact: what an evaluation found, as files: numbers, every image's verdict, pictures to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.evaluation.statistics import Outcome
+from advantageflow.records import METRICS_FILE
+from advantageflow.store.files import publish, read_json, write_json, writing
+from advantageflow.store.tables import read_table, write_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OUTCOMES_FILE = "evaluation.parquet"
+SAMPLES_FOLDER = "samples"
+SAMPLES_INDEX = "samples.json"
+SHEET_FILE = "samples.png"
+SAMPLE_PIXELS = 192  # smaller pictures are enlarged to about this width, so that a person can see them
+
+_COLUMNS = {
+    "prompt_id": "string",
+    "task": "string",
+    "repetition": "int64",
+    "seed": "int64",
+    "strict": "float64",
+    "soft": "float64",
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture to look at.
+
+    Attributes:
+        prompt_id, text, task: its prompt.
+        seed: of its initial noise.
+        reward: value of the column that training maximises.
+        correct: whether it is what the prompt asks for; None where the reward has no strict column.
+    """
+
+    prompt_id: str
+    text: str
+    task: str
+    seed: int
+    reward: float
+    correct: bool | None
+
+
+def write_report(
+    folder: Path, metrics: Mapping[str, Any], outcomes: Sequence[Outcome], samples: Sequence[tuple[Sample, Image]]
+) -> None:
+    """Publish a report artifact.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    from advantageflow.evaluation.pictures import sample_sheet
+
+    with publish(folder) as partial:
+        write_table(partial / OUTCOMES_FILE, [asdict(outcome) for outcome in outcomes], _COLUMNS)
+        (partial / SAMPLES_FOLDER).mkdir()
+        for number, (_, picture) in enumerate(samples):
+            path = sample_path(partial, number)
+            with writing(path):
+                enlarge(picture, SAMPLE_PIXELS).save(path)
+        write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
+        sample_sheet(partial, partial / SHEET_FILE)
+        write_json(partial / METRICS_FILE, metrics)
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """The verdict on every image of a report.
+
+    Raises:
+        StoreError: the file is missing or corrupt.
+        DataError: a column is missing or of the wrong type.
+    """
+    names = [field.name for field in fields(Outcome)]
+    return [Outcome(**{name: row[name] for name in names}) for row in read_table(folder / OUTCOMES_FILE, _COLUMNS)]
+
+
+def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
+    """The pictures to look at of a report.
+
+    Raises:
+        StoreError: a file is missing or corrupt.
+    """
+    from PIL import Image
+
+    samples = [Sample(**sample) for sample in read_json(folder / SAMPLES_INDEX)["samples"]]
+    pictures = []
+    for number in range(len(samples)):
+        with Image.open(sample_path(folder, number)) as picture:
+            pictures.append(picture.convert("RGB"))
+    return list(zip(samples, pictures, strict=True))
+
+
+def sample_path(folder: Path, number: int) -> Path:
+    """Where the picture of a sample stands."""
+    return folder / SAMPLES_FOLDER / f"{number:02d}.png"
+
+
+def enlarge(picture: Image, pixels: int) -> Image:
+    """Enlarge a small picture by a whole factor to at most `pixels` wide, each pixel a crisp square."""
+    from PIL import Image
+
+    factor = max(1, pixels // picture.width)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

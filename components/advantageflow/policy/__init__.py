@@ -1,0 +1,1 @@
+"""The model being tuned: diffusers loading, LoRA adapters, the rollout policy, sampling."""

@@ -1,0 +1,81 @@
+"""Generates pictures with a policy: base model, one merged adapter, autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor
+
+from advantageflow.flow.samplers import Sampler, integrate, timesteps
+from advantageflow.policy.adapters import load_adapter
+from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
+from advantageflow.policy.sampling import decode, initial_noise, velocity_function
+from advantageflow.settings import ModelSettings
+from advantageflow.store.artifacts import read_policy_state
+
+
+class Generator:
+    """A policy ready to draw. The adapter is merged into float32 weights, kept beside lower-precision ones.
+
+    Args:
+        model: the base model.
+        policy_dir: a policy artifact, or None for the base model.
+        adapter: 'policy' or 'rollout_policy'.
+        threads: CPU threads; results repeat bit for bit at equal thread counts and batches.
+
+    Raises:
+        PolicyError: the model or the policy cannot be loaded.
+    """
+
+    def __init__(self, model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._device = model.device
+        self._shape = latent_shape(model)
+        self.transformer = load_transformer(model)
+        self.vae = load_vae(model)
+        if policy_dir is not None and read_policy_state(policy_dir).get("adapter") is not None:
+            load_adapter(self.transformer, policy_dir / adapter, adapter)
+            if model.dtype == "float32":
+                for layer in self.transformer.modules():
+                    if isinstance(layer, BaseTunerLayer):
+                        layer.merge()
+
+    @torch.inference_mode()
+    def images(
+        self,
+        prompt_embeds: Tensor,
+        pooled: Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        sampler: Sampler,
+        shift: float = 1.0,
+        guidance_scale: float = 1.0,
+        empty: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, NDArray[np.uint8]]:
+        """One forward batch.
+
+        Args:
+            prompt_embeds: (B, L, D).
+            pooled: (B, P).
+            seeds: of each picture's initial noise.
+            steps: model evaluations per picture.
+            sampler: ODE solver.
+            shift: timestep shift.
+            guidance_scale: classifier-free guidance; 1 is none.
+            empty: the empty prompt's embeddings, needed for guidance.
+
+        Returns:
+            Clean latents (B, C, H, W) float32 on the CPU, and pictures (B, H, W, 3) uint8.
+        """
+        noise = initial_noise(seeds, self._shape).to(self._device)
+        velocity = velocity_function(
+            self.transformer, prompt_embeds.to(self._device), pooled.to(self._device), guidance_scale, empty
+        )
+        latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
+        return latents.float().cpu(), decode(self.vae, latents)

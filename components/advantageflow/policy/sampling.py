@@ -1,0 +1,70 @@
+"""From noise to pictures: seeded noise, guided velocities, decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+Latents = Float[Tensor, "batch channels height width"]
+
+
+def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Latents:
+    """Standard normal noise (len(seeds), *shape), each sample from its own seed: the batch it is in does not matter."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def velocity_function(
+    transformer: nn.Module,
+    prompt_embeds: Float[Tensor, "batch length width"],
+    pooled: Float[Tensor, "batch pooled"],
+    guidance_scale: float = 1.0,
+    empty: tuple[Tensor, Tensor] | None = None,
+) -> Callable[[Latents, float], Latents]:
+    """v(x, sigma) of a batch of prompts; with guidance `v_empty + scale (v - v_empty)`.
+
+    Args:
+        transformer: an SD3Transformer2DModel.
+        prompt_embeds: text embeddings.
+        pooled: pooled text embeddings.
+        guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
+        empty: embeddings (1, length, width) and pooled (1, pooled) of the empty prompt, needed for guidance.
+    """
+    guided = guidance_scale != 1.0
+    if guided:
+        if empty is None:
+            raise ValueError("guidance needs the empty prompt's embeddings")
+        count = len(prompt_embeds)
+        prompt_embeds = torch.cat([prompt_embeds, empty[0].expand(count, -1, -1).to(prompt_embeds)])
+        pooled = torch.cat([pooled, empty[1].expand(count, -1).to(pooled)])
+    dtype = next(transformer.parameters()).dtype
+    prompt_embeds, pooled = prompt_embeds.to(dtype), pooled.to(dtype)
+
+    def velocity(x: Latents, sigma: float) -> Latents:
+        inputs = torch.cat([x, x]) if guided else x
+        out = transformer(
+            hidden_states=inputs.to(dtype),
+            timestep=torch.full((len(inputs),), sigma * 1000, device=x.device, dtype=torch.float32),
+            encoder_hidden_states=prompt_embeds,
+            pooled_projections=pooled,
+            return_dict=False,
+        )[0].to(x.dtype)
+        if not guided:
+            return out
+        conditional, unconditional = out.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    return velocity
+
+
+def decode(vae: nn.Module, latents: Latents) -> NDArray[np.uint8]:
+    """RGB pictures (batch, H, W, 3) of clean latents."""
+    config = vae.config
+    scaled = latents / config.scaling_factor + config.shift_factor  # type: ignore[union-attr, operator]
+    pictures = vae.decode(scaled.to(next(vae.parameters()).dtype), return_dict=False)[0]  # type: ignore[operator]
+    pictures = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return np.ascontiguousarray(pictures.permute(0, 2, 3, 1).cpu().numpy())

@@ -1,0 +1,157 @@
+"""What is wrong with settings, in words: where, what is allowed there, and which name was probably meant."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin
+
+import annotated_types
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from advantageflow.errors import SettingsError
+from advantageflow.suggestions import did_you_mean
+
+_WHY = {
+    "rollout.group_size": "an advantage compares the rollouts of one prompt, so a group of 1 teaches nothing; "
+    "8 to 24 is usual",
+}
+_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One setting that is wrong: where, what, and what to do."""
+
+    where: str
+    message: str
+    remedy: str
+
+    @classmethod
+    def at(cls, path: str, message: str, remedy: str, places: Mapping[str, str]) -> Problem:
+        """A problem at a dotted path; `places` says by path which line or option it came from."""
+        known = path
+        while known and known not in places:
+            known = known.rpartition(".")[0]
+        return cls(f"{path} ({places[known]})" if known else path, message, remedy)
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
+    """A problem for each line of a pydantic error; a key of `places` is a dotted path, its value where that stands."""
+    return [_problem(line, model, places) for line in error.errors()]
+
+
+def to_error(problems: Sequence[Problem]) -> SettingsError:
+    """One error that names them all."""
+    if len(problems) == 1:
+        return SettingsError(problems[0].message, where=problems[0].where, remedy=problems[0].remedy)
+    lines = "".join(f"\n  - {p.where}: {p.message}; {p.remedy}" for p in problems)
+    return SettingsError(f"{len(problems)} settings are wrong:{lines}", remedy="mend each of them; nothing was started")
+
+
+def accepts_text(model: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether the setting at this path exists and may be a text."""
+    field = _field(model, path)
+    return field is not None and str in (field.annotation, *get_args(field.annotation))
+
+
+def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Problem:
+    path = [str(part) for part in line["loc"]]
+    dotted = ".".join(path)
+    if line["type"] == "extra_forbidden":
+        return Problem.at(dotted, "there is no such setting", _remedy_for_unknown(path, model), places)
+    field = _field(model, path)
+    if line["type"] == "value_error":  # raised by a validator of ours, whose text already says all
+        return Problem.at(dotted, str(line["ctx"]["error"]), "change one of them", places)
+    if field is None:
+        return Problem.at(dotted, f"{_show(line['input'])} is not allowed ({line['msg']})", "mend it", places)
+    meaning = f" ({field.description})" if field.description else ""
+    why = f"; {_WHY[dotted]}" if dotted in _WHY else ""
+    return Problem.at(dotted, f"{_show(line['input'])} is not allowed", f"give {_allowed(field)}{meaning}{why}", places)
+
+
+def _remedy_for_unknown(path: list[str], model: type[BaseModel]) -> str:
+    section = _section(model, path[:-1])
+    if section is None:
+        return "remove it"
+    prefix = ".".join([*path[:-1], ""])
+    near = did_you_mean(path[-1], section.model_fields)
+    if near:
+        return f"did you mean '{prefix}{near}'?"
+    everywhere = {name.rpartition(".")[2]: name for name in _all_paths(model)}
+    near = did_you_mean(path[-1], everywhere)
+    known = f"known here: {', '.join(section.model_fields)}"
+    return f"did you mean '{everywhere[near]}'? {known}" if near else known
+
+
+def _allowed(field: FieldInfo) -> str:
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        return f"a section with {', '.join(field.annotation.model_fields)}"
+    limits = [_limit(bound) for bound in field.metadata]
+    return ", ".join(filter(None, [_kind(field.annotation), *limits]))
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words."""
+    if annotation in _WORDS:
+        return _WORDS[annotation]
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, args))}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(_kind(arg) for arg in args)
+    if origin is tuple and args[-1] is Ellipsis:
+        return f"a list, each item {_kind(args[0])}"
+    if origin is tuple:
+        return f"a list of {len(args)}, each item {_kind(args[0])}"
+    return str(annotation)
+
+
+def _limit(bound: Any) -> str:
+    """A bound of a range in words; empty for what is no bound."""
+    match bound:
+        case annotated_types.Ge(ge):
+            return f"at least {ge}"
+        case annotated_types.Gt(gt):
+            return f"above {gt}"
+        case annotated_types.Le(le):
+            return f"at most {le}"
+        case annotated_types.Lt(lt):
+            return f"below {lt}"
+        case annotated_types.MinLen(length):
+            return f"at least {length} of them"
+    return ""
+
+
+def _field(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
+    """The field at a path, or the one that holds it (a path may go on into a list's items)."""
+    for depth in range(len(path), 0, -1):
+        section = _section(model, path[: depth - 1])
+        if section is not None:
+            return section.model_fields.get(path[depth - 1])
+    return None
+
+
+def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return None
+        model = field.annotation
+    return model
+
+
+def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
+    paths = []
+    for name, field in model.model_fields.items():
+        paths.append(prefix + name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            paths += _all_paths(field.annotation, f"{prefix}{name}.")
+    return paths
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,30 @@
+"""The prompts stage as a Kubeflow component: its inputs and outputs, no logic."""
+
+from kfp import dsl
+
+from advantageflow.image import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def prompts(
+    prompt_settings: str,
+    model_settings: str,
+    reward_settings: str,
+    seed: int,
+    init_policy: str,
+    prompts: dsl.Output[dsl.Dataset],
+    policy: dsl.Output[dsl.Model],
+) -> None:
+    """Prepare what all rounds share: the prompts with their text embeddings, and the policy before round 1."""
+    from advantageflow.runtime import run_stage_task
+
+    run_stage_task(
+        "prompts",
+        settings=prompt_settings,
+        model=model_settings,
+        reward=reward_settings,
+        seed=seed,
+        init_policy=init_policy,
+        prompts_out=prompts.path,
+        policy_out=policy.path,
+    )

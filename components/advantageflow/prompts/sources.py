@@ -1,0 +1,76 @@
+"""Where prompts come from, checked against the reward, and which of the held-out ones are used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from advantageflow.balance import equal_shares
+from advantageflow.errors import DataError
+from advantageflow.prompts.files import LocatedPrompt, read_file
+from advantageflow.records import Prompt, derive_seed
+from advantageflow.rewards.base import Reward
+
+EMBEDDED = "shapes"
+
+
+def load_prompts(source: str, reward: Reward) -> list[Prompt]:
+    """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
+
+    Args:
+        source: 'shapes', or a .jsonl or .parquet file.
+        reward: what will read their specs.
+
+    Raises:
+        DataError: a prompt is wrong or there twice, the reward cannot read its spec, or a split has no prompts; names
+            file and line.
+    """
+    located = _read(source)
+    _check_specs(located, reward)
+    prompts = [one.prompt for one in located]
+    for split, use in {"train": "to train on", "eval": "held out to judge the policy by"}.items():
+        if not any(prompt.split == split for prompt in prompts):
+            remedy = f'give some prompts "split": "{split}"'
+            raise DataError(f"none of its {len(prompts)} prompts is {use}", where=source, remedy=remedy)
+    return prompts
+
+
+def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """All training prompts, and at most `count` held-out ones balanced over tasks, in their order.
+
+    Which ones are chosen depends on the prompts alone, so that runs with other seeds are judged alike.
+    """
+    held_out = [prompt for prompt in prompts if prompt.split == "eval"]
+    sizes = Counter(prompt.task for prompt in held_out)
+    shares = equal_shares(sizes, min(count, len(held_out)))
+    chosen: set[str] = set()
+    for task, share in shares.items():
+        ranked = sorted(
+            (prompt for prompt in held_out if prompt.task == task), key=lambda p: derive_seed("held out", p.prompt_id)
+        )
+        chosen.update(prompt.prompt_id for prompt in ranked[:share])
+    return [prompt for prompt in prompts if prompt.split == "train" or prompt.prompt_id in chosen]
+
+
+def _read(source: str) -> list[LocatedPrompt]:
+    if source != EMBEDDED:
+        return read_file(Path(source))
+    from advantageflow.shapes.prompts import all_prompts
+
+    return [LocatedPrompt(prompt, f"embedded prompt '{prompt.text}'") for prompt in all_prompts()]
+
+
+def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:
+    failures: list[tuple[LocatedPrompt, DataError]] = []
+    for one in located:
+        try:
+            reward.check(one.prompt)
+        except DataError as error:
+            failures.append((one, error))
+    if failures:
+        one, first = failures[0]
+        where = f"{one.where}, {first.where}" if first.where else one.where
+        more = f" (and {len(failures) - 1} more prompts)" if len(failures) > 1 else ""
+        message = f"reward '{reward.name}' cannot read the spec of '{one.prompt.text}': {first.message}{more}"
+        raise DataError(message, where=where, remedy=first.remedy) from first

@@ -1,0 +1,88 @@
+"""The prompts stage: from a source of prompts to the prompts artifact and the initial policy."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
+from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.records import PROMPTS_FILE, Prompt
+from advantageflow.rewards.checks import check_column
+from advantageflow.rewards.registry import get_reward
+from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
+from advantageflow.store.artifacts import Embeddings, write_prompts
+from advantageflow.tracking.journal import current_journal
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    settings: PromptSettings,
+    model: ModelSettings,
+    reward: RewardSettings,
+    seed: int,
+    *,
+    init_policy: str | None,
+    prompts_out: Path,
+    policy_out: Path,
+) -> None:
+    """Check the prompts, encode each text once, and make the policy that the run starts from.
+
+    Args:
+        settings: which prompts.
+        model: whose text encoders encode them.
+        reward: what must be able to read their specs.
+        seed: the run's seed, kept as provenance.
+        init_policy: folder of an earlier run's policy to continue from; None starts from the base model.
+        prompts_out: folder of the prompts artifact to write.
+        policy_out: folder of the policy artifact to write.
+
+    Raises:
+        DataError: a prompt cannot be used.
+        SettingsError: the reward is unknown, or has no such column.
+        PolicyError: the model or the initial policy cannot be loaded.
+        StoreError: an output cannot be written.
+    """
+    journal = current_journal()
+    scorer = get_reward(reward.name)
+    check_column(scorer, reward.column)
+    prompts = select_held_out(load_prompts(settings.source, scorer), settings.eval_prompts)
+    counts: Counter[str] = Counter(prompt.split for prompt in prompts)
+    if counts["eval"] < settings.eval_prompts:
+        logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
+
+    embeddings = embed(model, prompts)
+    write_prompts(prompts_out, prompts, embeddings, {"source": settings.source, **counts})
+    journal.dataset(prompts_out / PROMPTS_FILE)
+    journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
+
+    provenance = {"model": model.name, "revision": model.revision, "seed": seed, "reward": reward.name,
+                  "reward_version": scorer.version}  # fmt: skip
+    if init_policy is None:
+        write_base_policy(policy_out, _settings_by_name(settings, model, reward), provenance)
+    else:
+        copy_policy(Path(init_policy), policy_out, provenance)
+
+
+def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
+    """Encode each distinct text once, and the empty one for guidance; rows as in `prompts`."""
+    from diffusers import StableDiffusion3Pipeline  # noqa: F401 (imported here so that it counts as overhead)
+
+    from advantageflow.policy.loading import encode_prompts
+
+    journal = current_journal()
+    texts = ["", *dict.fromkeys(prompt.text for prompt in prompts)]
+    journal.useful()
+    prompt_embeds, pooled = encode_prompts(model, texts)
+    journal.progress(len(texts), len(texts), "texts")
+    row = {text: number for number, text in enumerate(texts)}
+    rows = [row[prompt.text] for prompt in prompts]
+    return Embeddings(prompt_embeds[rows], pooled[rows], prompt_embeds[:1], pooled[:1])
+
+
+def _settings_by_name(settings: PromptSettings, model: ModelSettings, reward: RewardSettings) -> dict[str, Any]:
+    sections = {"prompts": settings, "model": model, "reward": reward}
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}

@@ -1,0 +1,85 @@
+"""The things that flow between stages, with their file formats (Parquet, safetensors, JSON, PNG)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+PROMPTS_FILE = "prompts.parquet"
+EMBEDDINGS_FILE = "embeddings.safetensors"  # prompt_embeds (N, L, D), pooled (N, P), rows as in prompts.parquet
+ROLLOUTS_FILE = "rollouts.parquet"
+LATENTS_FILE = "latents.safetensors"  # latents (N, C, H, W), rows as in rollouts.parquet
+SCORES_FILE = "scores.parquet"
+STATE_FILE = "state.json"
+METRICS_FILE = "metrics.json"
+ADAPTER_FOLDER = "policy"
+ROLLOUT_ADAPTER_FOLDER = "rollout_policy"
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text to generate from, with what the reward needs to judge the image.
+
+    Attributes:
+        text: the prompt.
+        split: 'train' prompts are rolled out, 'eval' prompts are held out.
+        task: the group it is reported under, for example 'counting'.
+        spec: what the reward reads; for GenEval-like rewards its metadata (tag, include, exclude).
+    """
+
+    text: str
+    split: Literal["train", "eval"]
+    task: str
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def prompt_id(self) -> str:
+        """First 16 hex digits of SHA-256 over text and spec: stable across runs and machines."""
+        key = json.dumps([self.text, self.spec], sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """One image that the rollout policy generated.
+
+    Attributes:
+        index: place within its group, 0 .. group_size - 1.
+        seed: seed of its initial noise, derived from the run's seed, round, prompt and index.
+        image: PNG bytes.
+    """
+
+    prompt_id: str
+    round: int
+    index: int
+    seed: int
+    image: bytes
+
+    @property
+    def rollout_id(self) -> str:
+        """`<round>-<prompt_id>-<index>`."""
+        return f"{self.round}-{self.prompt_id}-{self.index}"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a reward says of one rollout.
+
+    Attributes:
+        rewards: value by column, each within the reward's declared range.
+        details: how it came about, for a person (JSON).
+        version: the scorer's version, weights hash included.
+    """
+
+    rollout_id: str
+    rewards: dict[str, float]
+    details: dict[str, Any]
+    version: str
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A seed in [0, 2**63) from the parts: equal parts, equal seed, on any machine."""
+    digest = hashlib.sha256(json.dumps(list(parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,1 @@
+"""The reward stage: scores of the images, with neither torch nor diffusers."""

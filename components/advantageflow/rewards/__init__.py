@@ -1,0 +1,1 @@
+"""What images are scored by: one module per reward, a registry, and checks that every score must pass."""

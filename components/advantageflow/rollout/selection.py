@@ -1,0 +1,84 @@
+"""Which prompts a round rolls out, and how they are split into chunks and shards; pure functions of the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advantageflow.balance import equal_shares
+from advantageflow.errors import DataError
+from advantageflow.records import Prompt, derive_seed
+
+
+def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """The prompts of a round: equal shares of the tasks, none twice, and none again before its task is used up.
+
+    Each task's prompts form a stream: a permutation for each epoch, one after another. A round takes the next ones of
+    each task. Every call walks the rounds from the first, which costs nothing beside a model and keeps no state.
+
+    Args:
+        seed: the run's seed.
+        round_index: the round, from 1.
+        prompts: training prompts; their order does not matter.
+        count: how many the round takes.
+
+    Returns:
+        `count` distinct prompts, with tasks alternating so that chunks are alike.
+
+    Raises:
+        DataError: there are fewer than `count`.
+    """
+    by_task: dict[str, dict[str, Prompt]] = {}
+    for prompt in prompts:
+        by_task.setdefault(prompt.task, {})[prompt.prompt_id] = prompt
+    sizes = {task: len(members) for task, members in by_task.items()}
+    if count > sum(sizes.values()):
+        message = f"a round takes {count} prompts, but there are only {sum(sizes.values())} to train on"
+        remedy = f"lower rollout.prompts_per_round to at most {sum(sizes.values())}, or give more prompts"
+        raise DataError(message, where="rollout.prompts_per_round", remedy=remedy)
+    streams = {task: _Stream(seed, task, sorted(members)) for task, members in sorted(by_task.items())}
+    taken: dict[str, list[str]] = {}
+    for past in range(round_index):
+        shares = equal_shares(sizes, count, start=past * count)
+        taken = {task: stream.take(shares[task]) for task, stream in streams.items()}
+    return [by_task[task][prompt_id] for task, prompt_id in _alternate(taken)]
+
+
+def chunks(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
+    """Groups that go through the model together; the last may be smaller. Independent of sharding."""
+    return [list(prompts[start : start + size]) for start in range(0, len(prompts), size)]
+
+
+def shard_of(chunked: Sequence[list[Prompt]], shard: int, shards: int) -> list[list[Prompt]]:
+    """The chunks of one shard: every `shards`-th, from `shard` on; none if there are fewer chunks than shards."""
+    return list(chunked[shard::shards])
+
+
+class _Stream:
+    """An endless sequence of a task's prompt ids: one seeded permutation after another."""
+
+    def __init__(self, seed: int, task: str, ids: list[str]) -> None:
+        self._seed, self._task, self._ids = seed, task, ids
+        self._epoch = 0
+        self._left: list[str] = []
+
+    def take(self, count: int) -> list[str]:
+        """The next `count` (at most all) ids, all distinct."""
+        if count <= len(self._left):
+            taken, self._left = self._left[:count], self._left[count:]
+            return taken
+        tail = self._left
+        following = self._permutation()
+        # What the tail holds comes later in the new epoch, so that no round has a prompt twice.
+        head = [one for one in following if one not in tail][: count - len(tail)]
+        self._left = [one for one in following if one not in head]
+        return tail + head
+
+    def _permutation(self) -> list[str]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        return sorted(self._ids, key=lambda one: derive_seed(self._seed, "selection", self._task, epoch, one))
+
+
+def _alternate(taken: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """(task, id) pairs: the first of each task, then the second of each, and so on."""
+    longest = max(map(len, taken.values()), default=0)
+    return [(task, ids[place]) for place in range(longest) for task, ids in taken.items() if place < len(ids)]

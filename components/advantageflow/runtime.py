@@ -1,0 +1,170 @@
+"""How a pipeline task runs its stage: arguments parsed, journal open, errors shown once, in a cold or warm process."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import ValidationError
+
+from advantageflow.errors import UserError
+from advantageflow.problems import problems_of, to_error
+from advantageflow.settings import Settings
+from advantageflow.tracking.journal import Journal, journal_file, new_task_id, stage_journal
+from advantageflow.tracking.process import process_started
+from advantageflow.warm import WARM_ENV, WarmError, run_in_worker
+
+COLD_STAGES = frozenset({"reward"})  # a reward brings its own imports, often light ones: a warm worker saves nothing
+USER_ERROR_STATUS = 2
+
+
+@dataclass(frozen=True)
+class StageCall:
+    """One call of a stage, as JSON-able values.
+
+    Attributes:
+        stage: name of the stage's package, such as 'rollout'.
+        arguments: the stage's run() arguments; settings as JSON strings, paths as strings. `round_index` and `shard`
+            may be given to any stage: those that do not take them only show them in the journal.
+        task: id of the task in the journal.
+        started: epoch seconds when the task's own process started.
+    """
+
+    stage: str
+    arguments: dict[str, Any]
+    task: str
+    started: float
+
+
+def run_stage_task(name: str, **arguments: Any) -> None:
+    """Run a stage as a pipeline task; what each KFP component calls.
+
+    With ADVANTAGEFLOW_WARM set, a worker forked from the warm template does the work, otherwise this process.
+
+    Args:
+        name: the stage, such as 'rollout'.
+        **arguments: the arguments of its run(): settings as JSON strings, paths as strings.
+
+    Raises:
+        SystemExit: with status 2 after a user's error was shown, or with the status of the warm worker.
+        Exception: whatever else the stage raised; the journal has its traceback.
+    """
+    started = process_started()
+    task = new_task_id(name, _index(arguments, "round_index"), _index(arguments, "shard"))
+    call = StageCall(name, arguments, task, started)
+    socket = os.environ.get(WARM_ENV)
+    if socket and name not in COLD_STAGES:
+        with _shown():
+            _run_warm(call, Path(socket))
+    else:
+        execute(**asdict(call))
+
+
+def execute(stage: str, arguments: dict[str, Any], task: str, started: float) -> None:
+    """Run a StageCall, given by its fields, in this process; raises as run_stage_task."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with _shown(), _journal(StageCall(stage, arguments, task, started)):
+        run = import_module(f"advantageflow.{stage}.stage").run
+        run(**parse_arguments(run, arguments))
+
+
+def parse_arguments(run: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Turn what a pipeline can carry into what `run` takes, by its type hints.
+
+    Settings come from JSON strings, paths from strings, whole numbers also from floats, None also from "".
+    `round_index` and `shard` are dropped where `run` does not take them.
+
+    Raises:
+        SettingsError: a settings string is not valid.
+    """
+    hints = get_type_hints(run)
+    accepted = inspect.signature(run).parameters
+    for_journal_only = {"round_index", "shard"} - set(accepted)
+    return {name: _parse(hints.get(name), value) for name, value in arguments.items() if name not in for_journal_only}
+
+
+def _parse(kind: Any, value: Any) -> Any:
+    if inspect.isclass(kind) and issubclass(kind, Settings):
+        return _parse_settings(kind, value)
+    if kind is Path:
+        return Path(value)
+    if kind == list[Path]:
+        return [Path(item) for item in value]
+    if kind is int:
+        return int(value)
+    if kind == (str | None):
+        return value or None
+    return value
+
+
+def _parse_settings(kind: type[Settings], text: str) -> Settings:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        raise to_error(problems_of(error, kind, {})) from error
+
+
+def _run_warm(call: StageCall, socket: Path) -> None:
+    try:
+        outcome = run_in_worker(socket, f"{__name__}:execute", asdict(call))
+    except WarmError as error:
+        with _journal(call):
+            raise error
+    if outcome.signal is not None:
+        death = WarmError(
+            f"the worker process was killed by signal {outcome.signal}",
+            where=f"stage {call.stage}",
+            remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
+        )
+        Journal(call.task, journal_file(call.task)).error(death)  # the worker died before it could say so
+        raise death
+    if outcome.status:
+        raise SystemExit(outcome.status)  # the worker has shown and recorded its error
+
+
+@contextmanager
+def _shown() -> Iterator[None]:
+    """Show a user's error as its one message and exit with its status."""
+    try:
+        yield
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        raise SystemExit(USER_ERROR_STATUS) from error
+
+
+def _journal(call: StageCall) -> AbstractContextManager[Journal]:
+    return stage_journal(
+        call.stage,
+        _index(call.arguments, "round_index"),
+        _index(call.arguments, "shard"),
+        _settings_sections(call.arguments),
+        task=call.task,
+        started=call.started,
+    )
+
+
+def _settings_sections(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that are JSON objects (not yet checked: a bad one is reported with the journal open)."""
+    sections = {}
+    for name, value in arguments.items():
+        try:
+            parsed = json.loads(value) if isinstance(value, str) else None
+        except ValueError:
+            continue
+        if isinstance(parsed, dict):
+            sections[name] = parsed
+    return sections
+
+
+def _index(arguments: dict[str, Any], name: str) -> int | None:
+    value = arguments.get(name)
+    return None if value is None else int(value)

@@ -1,0 +1,153 @@
+"""A rule-based detector: segmentation, connected components, shape and colour classification."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from advantageflow.shapes.renderer import coverage
+from advantageflow.shapes.scenes import COLORS, SHAPES
+
+_FOREGROUND = 60.0  # distance from the background, RGB units, above which a pixel belongs to an object
+_MIN_PIXELS = 12  # smaller specks are noise
+_MIN_EXTENT, _MAX_EXTENT = 7, 22  # pixels: an object's box
+_PATCH = 12  # pixels: side of the normalised patch that shapes are compared on
+_BORDER = 0.12  # share of the box shown around it, without which a square would be a constant patch
+_MIN_SIMILARITY = 0.86  # correlation below which a blob is no shape that we know
+_MAX_COLOR_DISTANCE = 75.0  # RGB units from the nearest palette colour
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One object that was found.
+
+    Attributes:
+        shape: one of SHAPES, or None for a blob that is none of them.
+        color: one of COLORS, or None for a colour that is none of them.
+        box: left, top, right, bottom in pixels, right and bottom exclusive.
+        confidence: correlation with the shape's template, in [-1, 1].
+    """
+
+    shape: str | None
+    color: str | None
+    box: tuple[int, int, int, int]
+    confidence: float
+
+
+def detect(image: NDArray[np.uint8]) -> list[Detection]:
+    """Objects in an RGB image (H, W, 3), from left to right.
+
+    Raises:
+        ValueError: the image is not (H, W, 3) uint8.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+    pixels = image.astype(np.float64)
+    background = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
+    distance = np.linalg.norm(pixels - background, axis=2)
+    labels, _ = ndimage.label(distance > _FOREGROUND)
+    found = []
+    for label, window in enumerate(ndimage.find_objects(labels), start=1):
+        if np.count_nonzero(labels[window] == label) >= _MIN_PIXELS:
+            found.append(_classify(pixels, labels, label, background, window))
+    return sorted(found, key=lambda d: (d.box[0], d.box[1]))
+
+
+def _classify(
+    pixels: NDArray[np.float64],
+    labels: NDArray[np.signedinteger],
+    label: int,
+    background: NDArray[np.float64],
+    window: tuple[slice, ...],
+) -> Detection:
+    rows, columns = window
+    box = (columns.start, rows.start, columns.stop, rows.stop)
+    mask = labels[window] == label
+    rgb = pixels[window]
+    color_rgb = _core_color(rgb, mask, background)
+    color = _nearest_color(color_rgb)
+    width, height = box[2] - box[0], box[3] - box[1]
+    if not (_MIN_EXTENT <= width <= _MAX_EXTENT and _MIN_EXTENT <= height <= _MAX_EXTENT):
+        return Detection(None, color, box, 0.0)
+    alpha = _alpha(pixels, labels, label, background, color_rgb, window)
+    shape, similarity = _nearest_shape(_normalised(alpha))
+    return Detection(shape if similarity >= _MIN_SIMILARITY else None, color, box, similarity)
+
+
+def _core_color(
+    rgb: NDArray[np.float64], mask: NDArray[np.bool_], background: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Median colour of the pixels farthest from the edge, where anti-aliasing mixes in no background."""
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][mask]
+    values = rgb[mask]
+    core = depth >= min(2.0, float(depth.max()))
+    return np.asarray(np.median(values[core], axis=0))
+
+
+def _nearest_color(rgb: NDArray[np.float64]) -> str | None:
+    names = list(COLORS)
+    distances = np.linalg.norm(np.array([COLORS[n] for n in names]) - rgb, axis=1)
+    best = int(np.argmin(distances))
+    return names[best] if distances[best] <= _MAX_COLOR_DISTANCE else None
+
+
+def _alpha(
+    pixels: NDArray[np.float64],
+    labels: NDArray[np.signedinteger],
+    label: int,
+    background: NDArray[np.float64],
+    color: NDArray[np.float64],
+    window: tuple[slice, ...],
+) -> NDArray[np.float64]:
+    """How far each pixel of the box, two pixels wider, is from background to object colour, in [0, 1]."""
+    top, left = max(window[0].start - 2, 0), max(window[1].start - 2, 0)
+    area = (slice(top, window[0].stop + 2), slice(left, window[1].stop + 2))
+    toward = color - background
+    alpha = np.clip(((pixels[area] - background) @ toward) / float(toward @ toward), 0, 1)
+    alpha[(labels[area] != label) & (labels[area] != 0)] = 0
+    return np.asarray(alpha)
+
+
+def _normalised(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The coverage resampled so that its soft box, with a border, fills a square patch; zero mean, unit norm."""
+    bounds = []
+    for axis in (0, 1):
+        profile = alpha.max(axis=1 - axis)
+        inside = np.flatnonzero(profile > 0.5)
+        if inside.size == 0:
+            return np.zeros(_PATCH * _PATCH)
+        first, last = int(inside[0]), int(inside[-1])
+        low = first - (profile[first - 1] if first > 0 else 0.0)
+        high = last + 1 + (profile[last + 1] if last + 1 < profile.size else 0.0)
+        border = _BORDER * (high - low)
+        low, high = low - border, high + border
+        bounds.append(low + (high - low) * (np.arange(_PATCH) + 0.5) / _PATCH - 0.5)
+    grid = np.meshgrid(bounds[0], bounds[1], indexing="ij")
+    patch = ndimage.map_coordinates(alpha, grid, order=1, mode="constant")
+    centred = (patch - patch.mean()).ravel()
+    norm = float(np.linalg.norm(centred))
+    return np.asarray(centred / norm) if norm > 0 else centred
+
+
+@lru_cache(maxsize=1)
+def _templates() -> tuple[NDArray[np.float64], list[str]]:
+    """Normalised patches (M, patch * patch) of every shape at several sizes and sub-pixel places."""
+    patches, names = [], []
+    for shape in SHAPES:
+        for size in (12.0, 13.0, 14.0):
+            for dx in (0.0, 0.5):
+                for dy in (0.0, 0.5):
+                    patches.append(_normalised(coverage(shape, 12 + dx, 12 + dy, size, 24)[2:22, 2:22]))
+                    names.append(shape)
+    return np.array(patches), names
+
+
+def _nearest_shape(patch: NDArray[np.float64]) -> tuple[str, float]:
+    patches, names = _templates()
+    similarity = patches @ patch
+    best = int(np.argmax(similarity))
+    return names[best], float(similarity[best])

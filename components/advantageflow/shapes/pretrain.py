@@ -1,0 +1,245 @@
+"""Pretrains the embedded model on deliberately noisy captions, so that reinforcement learning has something to win."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
+from torch import Tensor
+
+from advantageflow.records import derive_seed
+from advantageflow.shapes import architecture
+from advantageflow.shapes.prompts import all_prompts
+from advantageflow.shapes.renderer import render
+from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise, scene_for
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the transformer's training: optimiser steps on scenes with so much caption noise."""
+
+    steps: int
+    noise: CaptionNoise
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """How the embedded model is made; the defaults are the recipe of the one that is shipped.
+
+    Captions are obeyed in the middle phase, where the model learns what the words mean. The last one blurs them again,
+    more than is wanted, so the weights end `blur` of the way from before it to after it.
+
+    Attributes:
+        scenes: captioned pictures that are drawn for each phase.
+        autoencoder_steps: optimiser steps of the autoencoder, 32 pictures each.
+        phases: of text encoders and transformer together, `flow_batch` pictures a step.
+        caption_dropout: share of empty captions, for classifier-free guidance.
+        blur: weight of the last phase's outcome in the final weights, in [0, 1].
+    """
+
+    seed: int = 0
+    scenes: int = 100_000
+    autoencoder_steps: int = 2400
+    phases: tuple[Phase, ...] = (Phase(3000, CaptionNoise()), Phase(2400, NO_NOISE), Phase(500, CaptionNoise()))
+    flow_batch: int = 128
+    caption_dropout: float = 0.1
+    blur: float = 0.45
+    threads: int = 2
+
+    def scaled(self, effort: float) -> PretrainSettings:
+        """The same with all steps and scenes multiplied by `effort`, for a quick try."""
+        return replace(
+            self,
+            scenes=max(64, round(self.scenes * effort)),
+            autoencoder_steps=max(1, round(self.autoencoder_steps * effort)),
+            phases=tuple(replace(phase, steps=max(1, round(phase.steps * effort))) for phase in self.phases),
+        )
+
+
+def pretrain(out: Path, settings: PretrainSettings, report: Report = print) -> StableDiffusion3Pipeline:
+    """Draws scenes, trains autoencoder, text encoders and transformer; saves the pipeline in half precision."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(derive_seed(settings.seed, "pretrain"))
+    pipeline = architecture.build_pipeline()
+    for number, phase in enumerate(settings.phases):
+        report(f"phase {number + 1} of {len(settings.phases)}: drawing {settings.scenes} scenes")
+        seed = derive_seed(settings.seed, "phase", number)
+        images, texts = draw(settings.scenes, phase.noise, seed)
+        if number == 0:
+            train_autoencoder(pipeline.vae, images, settings, report)
+            normalise_latents(pipeline.vae, images[:4096])
+        before = [parameter.detach().clone() for parameter in flow_parameters(pipeline)]
+        train_flow(pipeline, encode_all(pipeline.vae, images), texts, phase.steps, seed, settings, report)
+    with torch.no_grad():
+        for parameter, earlier in zip(flow_parameters(pipeline), before, strict=True):
+            parameter.lerp_(earlier, 1 - settings.blur)
+    save(pipeline, out)
+    return pipeline
+
+
+def flow_parameters(pipeline: StableDiffusion3Pipeline) -> list[torch.nn.Parameter]:
+    """What velocity matching trains: the transformer and the text encoders."""
+    modules = (pipeline.transformer, pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3)
+    return [parameter for module in modules for parameter in module.parameters()]
+
+
+def draw(count: int, noise: CaptionNoise, seed: int) -> tuple[Tensor, list[str]]:
+    """Pictures (count, 3, 48, 48) uint8 with their captions, which the noise makes partly wrong."""
+    rng = np.random.default_rng(derive_seed(seed, "scenes"))
+    by_task: dict[str, list[Any]] = {}
+    for prompt in all_prompts():
+        by_task.setdefault(prompt.task, []).append(prompt)
+    tasks = list(by_task)
+    # Harder tasks are seen more often: their captions hold more to learn.
+    weight = np.array([{"single_object": 0.6, "color_attr": 1.6, "position": 1.4}.get(t, 1.0) for t in tasks])
+    images = np.empty((count, 48, 48, 3), dtype=np.uint8)
+    texts = []
+    for k in range(count):
+        prompt, shown = (
+            by_task[task][rng.integers(len(by_task[task]))] for task in rng.choice(tasks, 2, p=weight / weight.sum())
+        )
+        mismatch = rng.random() < noise.mismatch
+        images[k] = render(scene_for((shown if mismatch else prompt).spec, rng, noise))
+        texts.append(prompt.text)
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), texts
+
+
+def to_model_range(images: Tensor) -> Tensor:
+    """uint8 (N, 3, H, W) to float in [-1, 1]."""
+    return images.float() / 127.5 - 1
+
+
+def train_autoencoder(vae: AutoencoderKL, images: Tensor, settings: PretrainSettings, report: Report) -> None:
+    """Reconstruction by L1 and L2 with a light KL term."""
+    vae.to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(vae.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-3)
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, "autoencoder"))
+    for step, rate in _schedule(optimiser, settings.autoencoder_steps, 3e-3):
+        batch = to_model_range(images[torch.randint(len(images), (32,), generator=generator)])
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        posterior = vae.encode(batch).latent_dist
+        error = vae.decode(posterior.sample(generator)).sample - batch
+        loss = error.abs().mean() + error.square().mean() + 3e-4 * posterior.kl().mean() / 288
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimiser.step()
+        if step % 100 == 0:
+            report(f"autoencoder {step}/{settings.autoencoder_steps}: loss {loss.item():.4f}, rate {rate:.1e}")
+
+
+@torch.no_grad()
+def normalise_latents(vae: AutoencoderKL, images: Tensor) -> None:
+    """Folds each latent channel's standard deviation into the convolutions around it; the mean becomes shift_factor."""
+    latents = vae.encode(to_model_range(images)).latent_dist.mean
+    std = latents.std(dim=(0, 2, 3))
+    channels = len(std)
+    head, tail = vae.encoder.conv_out, vae.decoder.conv_in
+    head.weight[:channels] /= std[:, None, None, None]
+    head.bias[:channels] /= std
+    head.bias[channels:] -= 2 * std.log()
+    tail.weight *= std[None, :, None, None]
+    vae.register_to_config(shift_factor=float((latents / std[:, None, None]).mean()), scaling_factor=1.0)
+
+
+@torch.no_grad()
+def encode_all(vae: AutoencoderKL, images: Tensor) -> Tensor:
+    """Latents (N, 8, 6, 6) as the transformer sees them: (mean - shift) * scale."""
+    parts = [vae.encode(to_model_range(chunk)).latent_dist.mean for chunk in images.split(512)]
+    return (torch.cat(parts) - vae.config.shift_factor) * vae.config.scaling_factor
+
+
+def train_flow(
+    pipeline: StableDiffusion3Pipeline,
+    latents: Tensor,
+    texts: list[str],
+    steps: int,
+    seed: int,
+    settings: PretrainSettings,
+    report: Report,
+) -> None:
+    """Velocity matching of transformer and text encoders together."""
+    transformer: SD3Transformer2DModel = pipeline.transformer
+    encoders = [pipeline.text_encoder, pipeline.text_encoder_2, pipeline.text_encoder_3]
+    for encoder in encoders:
+        encoder.train()
+    transformer.train()
+    distinct = [*sorted(set(texts)), ""]
+    row = {text: k for k, text in enumerate(distinct)}
+    rows = torch.tensor([row[text] for text in texts])
+    tokens = tokenise(pipeline, distinct)
+    parameters = flow_parameters(pipeline)
+    optimiser = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    generator = torch.Generator().manual_seed(derive_seed(seed, "flow"))
+    started, running = time.monotonic(), 0.0
+    for step, _ in _schedule(optimiser, steps, 2e-3):
+        pick = torch.randint(len(latents), (settings.flow_batch,), generator=generator)
+        clean, caption = latents[pick], rows[pick]
+        dropped = torch.rand(len(pick), generator=generator) < settings.caption_dropout
+        caption = torch.where(dropped, len(distinct) - 1, caption)
+        noise = torch.randn(clean.shape, generator=generator)
+        t = torch.sigmoid(0.2 + 1.2 * torch.randn(len(pick), generator=generator))
+        mixed = (1 - t)[:, None, None, None] * clean + t[:, None, None, None] * noise
+        prompt_embeds, pooled = embed(pipeline, tokens, caption)
+        velocity = transformer(
+            hidden_states=mixed,
+            timestep=t * 1000,
+            encoder_hidden_states=prompt_embeds,
+            pooled_projections=pooled,
+            return_dict=False,
+        )[0]
+        loss = (velocity - (noise - clean)).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        running = loss.item() if step == 1 else 0.98 * running + 0.02 * loss.item()
+        if step % 100 == 0:
+            report(f"flow {step}/{steps}: loss {running:.4f}, {time.monotonic() - started:.0f} s")
+    for module in (transformer, *encoders):
+        module.eval()
+
+
+def tokenise(pipeline: StableDiffusion3Pipeline, texts: list[str]) -> tuple[Tensor, Tensor]:
+    """Token ids (N, 10) of the CLIP tokenizers (which are equal) and of T5's."""
+    sizes: dict[str, Any] = {"padding": "max_length", "max_length": architecture.TEXT_TOKENS, "return_tensors": "pt"}
+    return pipeline.tokenizer(texts, **sizes).input_ids, pipeline.tokenizer_3(texts, **sizes).input_ids
+
+
+def embed(pipeline: StableDiffusion3Pipeline, tokens: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """What `StableDiffusion3Pipeline.encode_prompt` computes, with gradients and each distinct prompt once."""
+    distinct, place = rows.unique(return_inverse=True)
+    clip_ids, t5_ids = tokens[0][distinct], tokens[1][distinct]
+    clip = [m(clip_ids, output_hidden_states=True) for m in (pipeline.text_encoder, pipeline.text_encoder_2)]
+    t5 = pipeline.text_encoder_3(t5_ids)[0]
+    both = torch.cat([c.hidden_states[-2] for c in clip], dim=-1)
+    both = torch.nn.functional.pad(both, (0, t5.shape[-1] - both.shape[-1]))
+    pooled = torch.cat([c[0] for c in clip], dim=-1)
+    return torch.cat([both, t5], dim=-2)[place], pooled[place]
+
+
+def _schedule(optimiser: torch.optim.Optimizer, steps: int, peak: float) -> Iterator[tuple[int, float]]:
+    """Steps 1 .. n with the learning rate set: linear warm-up over 2 %, then a cosine to 1 % of the peak."""
+    warm_up = max(1, steps // 50)
+    for step in range(1, steps + 1):
+        progress = max(0.0, (step - warm_up) / max(1, steps - warm_up))
+        rate = peak * min(1.0, step / warm_up) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        yield step, rate
+
+
+def save(pipeline: StableDiffusion3Pipeline, out: Path) -> None:
+    """Writes the pipeline in half precision (safetensors), in diffusers' folder layout."""
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(out)
+    pipeline.to(dtype=torch.float32)

@@ -1,0 +1,1 @@
+"""Artifacts on disk: whole or absent, checked when read."""

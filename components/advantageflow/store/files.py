@@ -1,0 +1,192 @@
+"""Files and folders on disk: JSON, safetensors, atomic publication, and errors that name the file and the remedy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import StoreError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METADATA_FILE = "metadata.json"
+_AGAIN = "nothing half-written was left behind, and what was complete before is kept: run again with --resume"
+_FULL = f"free some space there, or choose a working folder on another disk; {_AGAIN}"
+_DENIED = f"give this user write permission there, or choose another working folder; {_AGAIN}"
+_REMEDIES = {
+    errno.ENOSPC: ("the disk is full", _FULL),
+    errno.EDQUOT: ("the disk quota is used up", _FULL),
+    errno.EFBIG: ("the file would be larger than this file system or process may write", _FULL),
+    errno.EACCES: ("no permission to write", _DENIED),
+    errno.EPERM: ("no permission to write", _DENIED),
+    errno.EROFS: ("the file system is read-only", _DENIED),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "remove that file or choose another folder"),
+}
+_MARKERS = (METADATA_FILE, "state.json", "metrics.json")  # what tells a published artifact from somebody's folder
+
+
+@contextlib.contextmanager
+def publish(folder: Path) -> Iterator[Path]:
+    """Write an artifact so that it is whole or absent.
+
+    Yields a temporary sibling folder to write into; when the block ends without an error it takes the place of
+    `folder`. An empty `folder` and an earlier artifact (a retried task) are replaced; anything else is left alone.
+
+    Raises:
+        StoreError: `folder` holds something that is no artifact; the disk is full; no permission.
+    """
+    folder = Path(folder)
+    partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
+    with writing(folder):
+        _check_replaceable(folder)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            yield partial
+            _replace(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while writing `path` into a StoreError with the free space and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
+        raise _write_error(error.errno, place) from error
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn a missing, unreadable or corrupt file into a StoreError that names it."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        remedy = "give the folder of a complete artifact; if the task that makes it failed, run it again"
+        raise StoreError("file not found", where=str(path), remedy=remedy) from error
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        remedy = "check the path and its permissions"
+        raise StoreError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
+    except (OSError, ValueError) as error:  # pyarrow's and json's decoding errors are ValueErrors
+        raise _corrupt(path, error) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON.
+
+    Raises:
+        StoreError: it cannot be written, or holds a number that is not finite.
+    """
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        remedy = "see which value is not finite; JSON has no NaN or infinity"
+        raise StoreError(f"cannot be written as JSON: {error}", where=str(path), remedy=remedy) from error
+    with writing(path):
+        Path(path).write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        StoreError: the file is missing, is no JSON, or holds something other than an object.
+    """
+    with reading(path):
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(value, dict):
+            raise _corrupt(path, ValueError(f"a JSON object was expected, not {type(value).__name__}"))
+        return value
+
+
+def read_metadata(folder: Path) -> dict[str, Any]:
+    """The metadata.json of an artifact."""
+    return read_json(Path(folder) / METADATA_FILE)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors by name as safetensors; an empty mapping is allowed.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with writing(path):
+        try:
+            save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, str(path))
+        except SafetensorError as error:  # it keeps the operating system's number only in its text
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number.group(1)) if number else errno.EIO
+            raise OSError(code, str(error), str(path)) from error
+        os.chmod(path, 0o644)  # safetensors makes its files private, unlike every other writer here
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read the tensors of a safetensors file, on the CPU.
+
+    Raises:
+        StoreError: the file is missing or corrupt.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    with reading(path):
+        try:
+            return load_file(str(path))
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+
+
+def free_space(path: Path) -> str:
+    """Free space of the file system that holds `path`, or would hold it, in words."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB free"
+
+
+def _write_error(code: int, place: Path) -> StoreError:
+    what, remedy = _REMEDIES[code]
+    message = f"{what} ({free_space(place)})" if remedy is _FULL else what
+    return StoreError(message, where=str(place), remedy=remedy)
+
+
+def _corrupt(path: Path, error: Exception) -> StoreError:
+    remedy = "the file was cut short or altered: delete its folder and run the task that makes it again"
+    return StoreError(f"cannot be read, it is corrupt ({error})", where=str(path), remedy=remedy)
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.is_dir() and not folder.exists():
+        return
+    if folder.is_dir():
+        names = {entry.name for entry in folder.iterdir()}
+        if not names or names & set(_MARKERS):
+            return
+    raise StoreError(
+        "already exists and is not an artifact", where=str(folder), remedy="give the name of a new or empty folder"
+    )
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    """Rename; POSIX lets a folder replace an empty one, an earlier artifact is moved aside first."""
+    if folder.is_dir() and any(folder.iterdir()):
+        aside = folder.parent / f".{folder.name}.replaced-{os.getpid()}"
+        os.replace(folder, aside)
+        os.replace(partial, folder)
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        os.replace(partial, folder)

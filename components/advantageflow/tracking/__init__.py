@@ -1,0 +1,1 @@
+"""What a run tells about itself: journals written by stage tasks, published to MLflow."""

@@ -1,0 +1,212 @@
+"""The journal a stage task writes: one JSON event a line, appended as things happen.
+
+Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by event:
+
+| event    | fields                                                                                 |
+|----------|----------------------------------------------------------------------------------------|
+| start    | stage, round, shard, pid, process_started, settings                                    |
+| useful   | (none): imports and loading are done, useful work begins                               |
+| progress | done, total, unit                                                                      |
+| metrics  | values, step, parent (true: also a curve of the whole run)                             |
+| image    | key, path, step                                                                        |
+| dataset  | name, path, context                                                                    |
+| artifact | path, folder                                                                           |
+| end      | seconds (since process start), cpu_seconds                                             |
+| error    | kind, message, where, remedy, traceback                                                |
+
+Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_URI, a temporary file that is published
+when the stage ends; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from advantageflow.errors import StoreError, UserError
+from advantageflow.tracking.process import process_started
+
+JOURNAL_ENV = "ADVANTAGEFLOW_JOURNAL"
+TRACKING_ENV = "MLFLOW_TRACKING_URI"
+PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
+
+Event = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """Appends the events of one task; with no path it only logs.
+
+    Args:
+        task: unique id of the task, the journal's file name.
+        path: the journal's file, appended to; None writes nothing.
+    """
+
+    def __init__(self, task: str = "", path: Path | None = None) -> None:
+        self.task = task
+        self.path = path
+        self._last_progress = 0.0
+
+    def record(self, event: str, **fields: Any) -> None:
+        """Append one event. The line goes out in a single write, so readers never see two tasks' lines mixed."""
+        if self.path is None:
+            return
+        line = json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}) + "\n"
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise StoreError(
+                f"the task's journal cannot be written: {error.strerror}",
+                where=str(self.path),
+                remedy="free some disk space or choose another --workdir",
+            ) from error
+
+    def useful(self) -> None:
+        """Say that useful work begins now: what came before, since the process started, is overhead."""
+        self.record("useful")
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        """Say how far the task is, at most five times a second; the last step is always recorded."""
+        now = time.monotonic()
+        if done < total and now - self._last_progress < PROGRESS_INTERVAL:
+            return
+        self._last_progress = now
+        self.record("progress", done=int(done), total=int(total), unit=unit)
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None, *, parent: bool = False) -> None:
+        """Record numbers of this task.
+
+        Args:
+            values: number by name, for example 'reward/soft_mean'.
+            step: place on the curve's axis; the task's round when None.
+            parent: also draw them as curves of the whole run (then `step` is the round).
+        """
+        numbers = {name: float(value) for name, value in values.items()}
+        logger.info("%s", ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()))
+        self.record("metrics", values=numbers, step=None if step is None else int(step), parent=parent)
+
+    def image(self, key: str, path: Path, step: int | None = None) -> None:
+        """Record a picture of the whole run; `path` must stay where it is until the run is published."""
+        self.record("image", key=key, path=str(Path(path).absolute()), step=None if step is None else int(step))
+
+    def dataset(self, path: Path, *, name: str = "prompts", context: str = "training") -> None:
+        """Record a Parquet file as a dataset that the whole run reads."""
+        self.record("dataset", name=name, path=str(Path(path).absolute()), context=context)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Record a file or folder to be kept with this task, under `folder` of its artifacts."""
+        self.record("artifact", path=str(Path(path).absolute()), folder=folder)
+
+    def error(self, error: BaseException) -> None:
+        """Record what stopped the task; the traceback only for what is not a user's mistake."""
+        mine = isinstance(error, UserError)
+        self.record(
+            "error",
+            kind=type(error).__name__,
+            message=error.message if isinstance(error, UserError) else str(error),
+            where=error.where if isinstance(error, UserError) else "",
+            remedy=error.remedy if isinstance(error, UserError) else "",
+            traceback=None if mine else "".join(traceback.format_exception(error)),
+        )
+
+
+_current: ContextVar[Journal | None] = ContextVar("journal", default=None)
+
+
+def current_journal() -> Journal:
+    """The open journal of this task, or one that only logs, so that stages run anywhere."""
+    return _current.get() or Journal()
+
+
+def new_task_id(stage: str, round_index: int | None = None, shard: int | None = None) -> str:
+    """A unique id that a person can read, such as 'rollout-r003-s01-9f2c41d8'."""
+    parts = [stage]
+    parts += [f"r{round_index:03d}"] if round_index is not None else []
+    parts += [f"s{shard:02d}"] if shard is not None else []
+    return "-".join([*parts, uuid.uuid4().hex[:8]])
+
+
+@contextmanager
+def stage_journal(
+    stage: str,
+    round_index: int | None = None,
+    shard: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    task: str | None = None,
+    started: float | None = None,
+) -> Iterator[Journal]:
+    """Open the journal of one stage task: `start` first, `end` or `error` last.
+
+    Args:
+        stage: name of the stage.
+        round_index: the round it belongs to; None for a task outside rounds.
+        shard: which share of a round's work; None for a task that is not sharded.
+        settings: JSON-able settings of the task, by section.
+        task: id to use instead of a new one.
+        started: epoch seconds when the task's process started, if another process than this one.
+
+    Raises:
+        StoreError: the journal cannot be written.
+    """
+    task = task or new_task_id(stage, round_index, shard)
+    started = process_started() if started is None else started
+    path = journal_file(task)
+    publish = path is None and bool(os.environ.get(TRACKING_ENV))
+    if publish:
+        path = Path(tempfile.mkdtemp(prefix="advantageflow-journal-")) / f"{task}.jsonl"
+    journal = Journal(task, path)
+    token = _current.set(journal)
+    journal.record(
+        "start",
+        stage=stage,
+        round=round_index,
+        shard=shard,
+        pid=os.getpid(),
+        process_started=started,
+        settings=dict(settings or {}),
+    )
+    try:
+        yield journal
+        journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+    except BaseException as error:
+        journal.error(error)
+        raise
+    finally:
+        _current.reset(token)
+        if publish and path is not None:
+            from advantageflow.tracking.publisher import publish_at_end
+
+            publish_at_end(path.parent)
+
+
+def journal_file(task: str) -> Path | None:
+    """Where the task's journal stands in the folder of ADVANTAGEFLOW_JOURNAL; None where that is not set.
+
+    Raises:
+        StoreError: the folder cannot be made.
+    """
+    if not os.environ.get(JOURNAL_ENV):
+        return None
+    folder = Path(os.environ[JOURNAL_ENV])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"the journal's folder cannot be made: {error.strerror}",
+            where=str(folder),
+            remedy="choose another --workdir",
+        ) from error
+    return folder / f"{task}.jsonl"

@@ -1,0 +1,101 @@
+"""Opening an MLflow store: a tracking server, or a local sqlite file that is created once."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advantageflow.errors import TrackingError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+_DEFAULTS = {
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default waits minutes for a server that is not there
+}
+
+
+def sqlite_uri(path: Path) -> str:
+    """The tracking URI of a local sqlite file."""
+    return SQLITE + str(Path(path).absolute())
+
+
+def open_client(tracking_uri: str) -> MlflowClient:
+    """A client of the store at `tracking_uri`; a sqlite file is created if it does not exist.
+
+    The client takes run ids explicitly and touches none of MLflow's global state, so threads may share it.
+
+    Raises:
+        TrackingError: the store cannot be reached, created or read.
+    """
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    from mlflow import MlflowClient
+
+    with tracking_errors(tracking_uri), _one_creator(tracking_uri):
+        client = MlflowClient(tracking_uri)
+        client.search_experiments(max_results=1)
+    return client
+
+
+def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
+    """The id of the experiment, created if need be; pictures and files of a sqlite store lie beside it."""
+    with tracking_errors(tracking_uri), _one_creator(tracking_uri):
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            if experiment.lifecycle_stage != "active":
+                client.restore_experiment(experiment.experiment_id)
+            return str(experiment.experiment_id)
+        return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri, name)))
+
+
+@contextmanager
+def tracking_errors(tracking_uri: str) -> Iterator[None]:
+    """Turn any failure of MLflow into a TrackingError that names the store."""
+    try:
+        yield
+    except TrackingError:
+        raise
+    except Exception as error:  # MLflow lets errors of SQLAlchemy, requests and the file system through
+        raise TrackingError(
+            f"MLflow failed: {first_line(error)}",
+            where=tracking_uri,
+            remedy="check that the tracking server runs, or that the sqlite file is whole and its folder writable",
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the SQL that MLflow's errors carry below."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _one_creator(tracking_uri: str) -> Iterator[None]:
+    """Let only one process at a time create tables in a sqlite file: MLflow fails when two do."""
+    path = _sqlite_path(tracking_uri)
+    if path is None:
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(path.name + ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _artifact_location(tracking_uri: str, experiment: str) -> str | None:
+    path = _sqlite_path(tracking_uri)
+    if path is None:
+        return None  # the server's own
+    folder = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in experiment)
+    return (path.absolute().parent / "mlartifacts" / folder).as_uri()
+
+
+def _sqlite_path(tracking_uri: str) -> Path | None:
+    return Path(tracking_uri.removeprefix(SQLITE)) if tracking_uri.startswith(SQLITE) else None

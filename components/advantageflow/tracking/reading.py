@@ -1,0 +1,68 @@
+"""Reading journals: all at once, or as they are being written."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from advantageflow.tracking.journal import Event
+
+
+def read_events(folder: Path) -> list[Event]:
+    """Every event of a journal folder in order of time; a half-written last line is left out."""
+    reader = _Folder(folder)
+    return sorted(reader.new_events(), key=lambda event: event["time"])
+
+
+def tail(folder: Path, stop: threading.Event, *, interval: float = 0.2, skip_existing: bool = False) -> Iterator[Event]:
+    """Yield events as tasks write them, until `stop` is set and everything written before has been read.
+
+    Args:
+        folder: the journal folder; it may not exist yet.
+        stop: set it when no task writes any more.
+        interval: seconds between two looks at the folder.
+        skip_existing: leave out what stands there now (a resumed run has published it before).
+    """
+    reader = _Folder(folder)
+    if skip_existing:
+        reader.new_events()
+    while True:
+        last = stop.is_set()
+        yield from sorted(reader.new_events(), key=lambda event: event["time"])
+        if last:
+            return
+        stop.wait(interval)
+
+
+def run_curves(events: Iterable[Event]) -> dict[str, dict[int, float]]:
+    """The curves of the whole run: by name of the metric, value by step (the round); the latest of equal steps."""
+    curves: dict[str, dict[int, float]] = {}
+    for event in events:
+        if event["event"] == "metrics" and event["parent"] and event["step"] is not None:
+            for name, value in event["values"].items():
+                curves.setdefault(name, {})[event["step"]] = value
+    return curves
+
+
+class _Folder:
+    """Remembers how far each journal file has been read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: dict[Path, int] = {}
+
+    def new_events(self) -> list[Event]:
+        events = []
+        for path in sorted(self._folder.glob("*.jsonl")):
+            events += [json.loads(line) for line in self._new_lines(path)]
+        return events
+
+    def _new_lines(self, path: Path) -> list[bytes]:
+        with path.open("rb") as file:
+            file.seek(self._read.get(path, 0))
+            text = file.read()
+        complete = text[: text.rfind(b"\n") + 1]
+        self._read[path] = self._read.get(path, 0) + len(complete)
+        return complete.splitlines()

@@ -1,0 +1,208 @@
+"""Turns journal events into MLflow records: a child run for each stage task, curves and pictures on their parent."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.tracking.journal import Event
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_PARAMS_IN_A_BATCH = 100  # MLflow's limits
+_LONGEST_PARAM = 6000
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-./ ]+")
+
+
+@dataclass
+class _Task:
+    """A stage task being recorded."""
+
+    run_id: str
+    start: Event
+    created: bool  # whether its run was opened here, and so is closed here
+
+
+class Recorder:
+    """Writes the events of stage tasks to MLflow.
+
+    Args:
+        client: MLflow client.
+        experiment_id: experiment of the children; the parent's.
+        parent_id: run of the whole pipeline; None for a task that has none (its curves then stay with the task).
+        task_run_id: a run opened by someone else for the one task to be recorded, instead of a new child.
+    """
+
+    def __init__(
+        self, client: MlflowClient, experiment_id: str, parent_id: str | None, *, task_run_id: str | None = None
+    ) -> None:
+        self._client = client
+        self._experiment_id = experiment_id
+        self._parent_id = parent_id
+        self._task_run_id = task_run_id
+        self._tasks: dict[str, _Task] = {}
+        self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
+        self._handlers: dict[str, Callable[[Event], None]] = {
+            "start": self._start,
+            "useful": self._useful,
+            "metrics": self._metrics,
+            "image": self._image,
+            "dataset": self._dataset,
+            "artifact": self._artifact,
+            "end": self._end,
+            "error": self._error,
+        }
+
+    def takes(self, event: Event) -> bool:
+        """Whether MLflow has a place for the event: progress has none, nor has what follows a start that failed."""
+        return event["event"] in self._handlers and (event["event"] == "start" or event["task"] in self._tasks)
+
+    def record(self, event: Event) -> None:
+        """Write one event that it takes."""
+        self._handlers[event["event"]](event)
+
+    def finish(self) -> None:
+        """Write what was held back, and close the runs of tasks that never ended."""
+        self._write_seconds()
+        for task in self._tasks.values():
+            self._terminate(task, "KILLED", time.time())
+        self._tasks.clear()
+
+    def _start(self, event: Event) -> None:
+        if event["task"] in self._tasks:
+            return
+        if event["shard"] is None:
+            self._write_seconds()  # the shards before it have ended
+        self._tasks[event["task"]] = task = _Task(self._open_run(event), event, self._task_run_id is None)
+        log_params(self._client, task.run_id, _named_sections(event))
+
+    def _open_run(self, event: Event) -> str:
+        if self._task_run_id is not None:
+            return self._task_run_id
+        tags = {"stage": event["stage"], "task": event["task"]}
+        tags |= {"round": str(event["round"])} if event["round"] is not None else {}
+        tags |= {"shard": str(event["shard"])} if event["shard"] is not None else {}
+        tags |= {"mlflow.parentRunId": self._parent_id} if self._parent_id else {}
+        started = _milliseconds(event["process_started"])
+        run = self._client.create_run(self._experiment_id, started, tags, run_name(event))
+        return str(run.info.run_id)
+
+    def _useful(self, event: Event) -> None:
+        task = self._tasks[event["task"]]
+        self._log(task.run_id, {"overhead_seconds": event["time"] - task.start["process_started"]}, 0, event)
+
+    def _metrics(self, event: Event) -> None:
+        task = self._tasks[event["task"]]
+        step = event["step"] if event["step"] is not None else task.start["round"] or 0
+        self._log(task.run_id, event["values"], step, event)
+        if event["parent"] and self._parent_id:
+            self._log(self._parent_id, event["values"], step, event)
+
+    def _image(self, event: Event) -> None:
+        from PIL import Image
+
+        task = self._tasks[event["task"]]
+        step = event["step"] if event["step"] is not None else task.start["round"] or 0
+        key = _NOT_IN_NAMES.sub(" ", event["key"]).strip()
+        with Image.open(event["path"]) as image:
+            self._client.log_image(self._parent_id or task.run_id, image, key=key, step=step)
+
+    def _dataset(self, event: Event) -> None:
+        import pandas
+        from mlflow.data.pandas_dataset import from_pandas
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        frame = pandas.read_parquet(event["path"])
+        described = from_pandas(frame, name=event["name"]).to_dict()
+        source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
+        dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", event["context"])])
+        for run_id in filter(None, (self._parent_id, self._tasks[event["task"]].run_id)):
+            self._client.log_inputs(run_id, [dataset])
+
+    def _artifact(self, event: Event) -> None:
+        log_path(self._client, self._tasks[event["task"]].run_id, Path(event["path"]), event["folder"])
+
+    def _end(self, event: Event) -> None:
+        task = self._tasks.pop(event["task"])
+        values = {"seconds": event["seconds"], "cpu_seconds": event["cpu_seconds"]}
+        self._log(task.run_id, values, 0, event)
+        self._terminate(task, "FINISHED", event["time"])
+        place = (task.start["stage"], task.start["round"] or 0)
+        self._seconds[place] = self._seconds.get(place, 0.0) + event["seconds"]
+        if task.start["shard"] is None:
+            self._write_seconds()
+
+    def _error(self, event: Event) -> None:
+        task = self._tasks.pop(event["task"])
+        text = "\n".join(filter(None, (event["where"], event["message"], event["remedy"], event["traceback"])))
+        self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:_LONGEST_PARAM])
+        self._client.log_text(task.run_id, text, "error.txt")
+        self._terminate(task, "FAILED", event["time"])
+
+    def _write_seconds(self) -> None:
+        from mlflow.entities import Metric
+
+        now = _milliseconds(time.time())
+        curves = [Metric(f"seconds/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
+        self._seconds.clear()
+        if curves and self._parent_id:
+            self._client.log_batch(self._parent_id, metrics=curves)
+
+    def _log(self, run_id: str, values: Mapping[str, float], step: int, event: Event) -> None:
+        from mlflow.entities import Metric
+
+        when = _milliseconds(event["time"])
+        metrics = [Metric(_NOT_IN_NAMES.sub("_", name), value, when, step) for name, value in values.items()]
+        self._client.log_batch(run_id, metrics=metrics)
+
+    def _terminate(self, task: _Task, status: str, when: float) -> None:
+        if task.created:
+            self._client.set_terminated(task.run_id, status, _milliseconds(when))
+
+
+def run_name(start: Event) -> str:
+    """A child run's name, such as 'round 3 / rollout 1'."""
+    name = start["stage"] if start["shard"] is None else f"{start['stage']} {start['shard']}"
+    return name if start["round"] is None else f"round {start['round']} / {name}"
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log nested settings as flat params ('rollout.steps'); params that a resumed run has already are left alone."""
+    from mlflow.entities import Param
+
+    existing = client.get_run(run_id).data.params
+    flat = [Param(name, value) for name, value in _flatten(params) if name not in existing]
+    for first in range(0, len(flat), _PARAMS_IN_A_BATCH):
+        client.log_batch(run_id, params=flat[first : first + _PARAMS_IN_A_BATCH])
+
+
+def log_path(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
+    """Keep a file, or all files of a folder, with a run."""
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), folder)
+    else:
+        client.log_artifact(run_id, str(path), folder)
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            yield f"{prefix}{name}", text[:_LONGEST_PARAM]
+
+
+def _named_sections(start: Event) -> dict[str, Any]:
+    """The task's settings by section, its own under the name of its stage."""
+    return {start["stage"] if name == "settings" else name: section for name, section in start["settings"].items()}
+
+
+def _milliseconds(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,1 @@
+"""The training stage: one round of AdvantageFlow on scored rollouts."""

@@ -1,0 +1,36 @@
+"""The training stage as a Kubeflow component: its inputs and outputs, no logic."""
+
+from kfp import dsl
+
+from advantageflow.image import DEFAULT_IMAGE
+
+
+@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+def training(
+    training_settings: str,
+    reward_settings: str,
+    model_settings: str,
+    seed: int,
+    round_index: int,
+    prompts: dsl.Input[dsl.Dataset],
+    policy: dsl.Input[dsl.Model],
+    rollouts: dsl.Input[list[dsl.Dataset]],
+    scores: dsl.Input[list[dsl.Dataset]],
+    new_policy: dsl.Output[dsl.Model],
+) -> None:
+    """Train the policy on a round's scored rollouts and move the rollout policy."""
+    from advantageflow.runtime import run_stage_task
+
+    run_stage_task(
+        "training",
+        settings=training_settings,
+        reward=reward_settings,
+        model=model_settings,
+        seed=seed,
+        round_index=round_index,
+        prompts=prompts.path,
+        policy=policy.path,
+        rollouts=[shard.path for shard in rollouts],
+        scores=[shard.path for shard in scores],
+        policy_out=new_policy.path,
+    )

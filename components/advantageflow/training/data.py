@@ -1,0 +1,197 @@
+"""A round's training data: latents, text embeddings and rewards, joined from all shards and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from advantageflow.errors import DataError
+from advantageflow.store.artifacts import (
+    read_embeddings,
+    read_latents,
+    read_metadata,
+    read_prompts,
+    read_rollouts,
+    read_scores,
+)
+
+Latents = Float[Tensor, "rollouts channels height width"]
+Grouped = Float[Tensor, "groups group_size"]
+PromptEmbeds = Float[Tensor, "groups tokens width"]
+Pooled = Float[Tensor, "groups pooled_width"]
+
+_AGAIN = "give the rollouts and scores of all shards of this round, each once; run a shard's task again if it is broken"
+
+
+@dataclass(frozen=True)
+class RoundData:
+    """The scored rollouts of a round, group after group: rollout i belongs to group i // group_size.
+
+    Attributes:
+        latents: clean latents x_0, float32.
+        prompt_embeds: text embeddings of each group's prompt.
+        pooled: pooled text embeddings of each group's prompt.
+        rewards: what training maximises, float64.
+        columns: every column of the scores, as the reward gave it.
+    """
+
+    latents: Latents
+    prompt_embeds: PromptEmbeds
+    pooled: Pooled
+    rewards: Grouped
+    columns: Mapping[str, Grouped]
+
+    @property
+    def group_size(self) -> int:
+        return self.rewards.shape[1]
+
+    def to(self, device: torch.device) -> RoundData:
+        """The data with what the model reads on `device`."""
+        return replace(
+            self,
+            latents=self.latents.to(device),
+            prompt_embeds=self.prompt_embeds.to(device),
+            pooled=self.pooled.to(device),
+        )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    latent: Tensor
+    place: str
+
+
+def load_round(
+    prompts: Path,
+    rollouts: Sequence[Path],
+    scores: Sequence[Path],
+    *,
+    column: str,
+    round_index: int,
+    policy_sha256: str | None,
+) -> RoundData:
+    """Join the shards of a round, in the order of prompts and places: the number of shards leaves no trace.
+
+    Args:
+        prompts: the prompts artifact.
+        rollouts: the rollouts of each shard, in any order.
+        scores: the scores of each shard, in any order.
+        column: the reward's column to maximise (or to lower, where the scores say that lower is better).
+        round_index: the round that the rollouts must belong to.
+        policy_sha256: the policy that they must come from.
+
+    Raises:
+        StoreError: a file is missing or corrupt.
+        DataError: a rollout of another round or policy, without a score, there twice, missing from its group, of an
+            unknown prompt, or not finite; names it.
+    """
+    samples = _read_samples(rollouts, round_index, policy_sha256)
+    values = _read_values(scores, samples)
+    if not samples:
+        raise DataError("there are no rollouts", where=", ".join(map(str, rollouts)), remedy=_AGAIN)
+    known = read_prompts(prompts)
+    rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
+    groups = _group(samples, rows, round_index)
+    ordered = [name for group in groups.values() for name in group]
+    columns = {
+        name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
+        for name in _common_columns(values)
+    }
+    if column not in columns:
+        message = f"the scores have no column '{column}' (found: {', '.join(columns)})"
+        raise DataError(message, where=str(scores[0]), remedy="set reward.column to one of them")
+    embeddings = read_embeddings(prompts, rows=len(known))
+    chosen = torch.tensor(list(groups))
+    return RoundData(
+        latents=torch.stack([samples[name].latent for name in ordered]).float(),
+        prompt_embeds=embeddings.prompt_embeds[chosen],
+        pooled=embeddings.pooled[chosen],
+        rewards=columns[column] if _higher_is_better(scores) else -columns[column],
+        columns=columns,
+    )
+
+
+def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, _Sample]:
+    """Latent and place by rollout id."""
+    samples: dict[str, _Sample] = {}
+    for shard in shards:
+        made_by = read_metadata(shard).get("policy_sha256")
+        if made_by != policy_sha256:
+            message = f"these rollouts come from policy {made_by}, the policy to train is {policy_sha256}"
+            raise DataError(message, where=str(shard), remedy="give the policy that generated the rollouts")
+        records = read_rollouts(shard)
+        latents = read_latents(shard, rows=len(records))
+        finite = latents.flatten(1).isfinite().all(1).tolist() if records else []
+        for record, latent, usable in zip(records, latents, finite, strict=True):
+            name, place = record.rollout_id, f"{shard}: rollout {record.rollout_id}"
+            if record.round != round_index:
+                raise DataError(f"belongs to round {record.round}, not {round_index}", where=place, remedy=_AGAIN)
+            if name in samples:
+                raise DataError(f"is there twice, also in {samples[name].place}", where=place, remedy=_AGAIN)
+            if not usable:
+                remedy = "the policy diverged: raise training.lam or lower training.learning_rate"
+                raise DataError("its latent is not finite", where=place, remedy=remedy)
+            samples[name] = _Sample(latent, place)
+    return samples
+
+
+def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict[str, dict[str, float]]:
+    """Value by column, by rollout id."""
+    values: dict[str, dict[str, float]] = {}
+    for shard in shards:
+        for score in read_scores(shard):
+            name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
+            if name in values:
+                raise DataError("the rollout is scored twice", where=place, remedy=_AGAIN)
+            if name not in samples:
+                raise DataError("there is no such rollout", where=place, remedy=_AGAIN)
+            if not torch.tensor(list(score.rewards.values())).isfinite().all():
+                raise DataError(f"is not finite: {score.rewards}", where=place, remedy="score that shard again")
+            values[name] = score.rewards
+    for name, sample in samples.items():
+        if name not in values:
+            raise DataError("has no score", where=sample.place, remedy=_AGAIN)
+    return values
+
+
+def _group(samples: Mapping[str, _Sample], rows: Mapping[str, int], round_index: int) -> dict[int, list[str]]:
+    """Rollout ids by row of their prompt, both in order; every group complete and of one size."""
+    places: dict[str, set[int]] = {}
+    for name, sample in samples.items():
+        _, prompt_id, index = name.split("-")
+        if prompt_id not in rows:
+            raise DataError("its prompt is not in the prompts artifact", where=sample.place, remedy=_AGAIN)
+        places.setdefault(prompt_id, set()).add(int(index))
+    size = 1 + max(max(indices) for indices in places.values())
+    for prompt_id, indices in places.items():
+        missing = set(range(size)) - indices
+        if missing:
+            name = f"{round_index}-{prompt_id}-{min(missing)}"
+            raise DataError(f"is missing from its group of {size}", where=f"rollout {name}", remedy=_AGAIN)
+    return {
+        rows[prompt_id]: [f"{round_index}-{prompt_id}-{index}" for index in range(size)]
+        for prompt_id in sorted(places, key=rows.__getitem__)
+    }
+
+
+def _common_columns(values: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The columns, which all scores must share."""
+    first = next(iter(values.values()))
+    for name, by_column in values.items():
+        if by_column.keys() != first.keys():
+            message = f"has columns {sorted(by_column)}, others have {sorted(first)}"
+            raise DataError(message, where=f"score of rollout {name}", remedy="score all shards with one reward")
+    return list(first)
+
+
+def _higher_is_better(shards: Sequence[Path]) -> bool:
+    directions = {bool(read_metadata(shard).get("higher_is_better", True)) for shard in shards}
+    if len(directions) > 1:
+        message = "some say that a higher reward is better, some a lower"
+        raise DataError(message, where=", ".join(map(str, shards)), remedy="score all shards with one reward")
+    return directions.pop()

@@ -1,0 +1,64 @@
+"""The optimiser: AdamW over the adapter, its state kept in a file from round to round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch.nn import Parameter
+
+from advantageflow.errors import PolicyError
+from advantageflow.settings import TrainingSettings
+from advantageflow.store.artifacts import read_tensors, write_tensors
+
+OPTIMISER_FILE = "optimizer.safetensors"
+_PARTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def make_optimiser(parameters: list[Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
+    """AdamW with the settings' learning rate, betas and weight decay."""
+    return torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=settings.weight_decay
+    )
+
+
+def save_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
+    """Write the moments and step of each parameter as `<parameter name>.<part>`.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    state = {name: optimiser.state[parameter] for name, parameter in parameters.items() if parameter in optimiser.state}
+    write_tensors(path, {f"{name}.{part}": values[part].cpu() for name, values in state.items() for part in _PARTS})
+
+
+def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
+    """Continue from a saved state.
+
+    Raises:
+        StoreError: the file is missing or corrupt.
+        PolicyError: it belongs to another adapter; names the tensor.
+    """
+    saved = read_tensors(path)
+    unknown = saved.keys() - {f"{name}.{part}" for name in parameters for part in _PARTS}
+    if unknown:
+        raise _misfit(path, f"'{min(unknown)}' is not of this adapter")
+    for name, parameter in parameters.items():
+        present = [part for part in _PARTS if f"{name}.{part}" in saved]
+        if not present:
+            continue  # a parameter that has never had a gradient
+        if len(present) < len(_PARTS):
+            raise _misfit(path, f"'{name}' lacks a part of {', '.join(_PARTS)}")
+        parts = {part: saved[f"{name}.{part}"] for part in _PARTS}
+        if any(parts[part].shape != parameter.shape for part in _PARTS[:2]):
+            raise _misfit(path, f"'{name}' is {tuple(parts['exp_avg'].shape)}, not {tuple(parameter.shape)}")
+        # AdamW keeps its step on the CPU.
+        optimiser.state[parameter] = {
+            part: value if part == "step" else value.to(parameter.device) for part, value in parts.items()
+        }
+
+
+def _misfit(path: Path, message: str) -> PolicyError:
+    remedy = "continue with the training.lora settings that the policy was made with, or start from another policy"
+    return PolicyError(f"the optimiser's state does not fit: {message}", where=str(path), remedy=remedy)

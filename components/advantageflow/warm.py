@@ -1,0 +1,176 @@
+"""Warm workers, seen from outside: starting the template process, and running a function in a worker forked from it.
+
+Importing torch, diffusers and peft costs seconds of CPU in every fresh process. The template has them imported, runs
+nothing and starts no threads, so that a fork of it is a process as good as new: it computes what a cold one would.
+
+A task sends the template its standard output and error, working directory and environment over a unix socket, and gets
+the worker's exit status back. A worker dies with its task; the template, with the process that started it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from advantageflow.errors import UserError
+
+WARM_ENV = "ADVANTAGEFLOW_WARM"
+PRELOADED = (
+    "pyarrow.parquet",
+    "pyarrow.pandas_compat",  # pyarrow imports pandas when it first makes a table
+    "pandas",
+    "PIL.ImageDraw",
+    "PIL.ImageFont",
+    "PIL.PngImagePlugin",
+    "safetensors.torch",
+    "torch",
+    "diffusers.models.transformers.transformer_sd3",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "peft",
+    "advantageflow.policy.adapters",
+    "advantageflow.policy.generate",
+    "advantageflow.policy.loading",
+    "advantageflow.prompts.stage",
+    "advantageflow.rollout.stage",
+    "advantageflow.training.stage",
+    "advantageflow.evaluation.stage",
+)
+# numpy's BLAS and Arrow's allocator each start a thread at import; a process with threads does not fork cleanly.
+NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+
+HEADER = struct.Struct("!I")  # length of the JSON request that follows; the two descriptors travel with it
+_LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
+
+
+class WarmError(UserError):
+    """The warm template or a worker of it is gone."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a worker ended: its exit status, or the signal that killed it."""
+
+    status: int
+    signal: int | None
+
+
+def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> Outcome:
+    """Call `target` in a worker forked from the template that listens at `path`, and wait for its end.
+
+    The worker has this process's working directory, environment, standard output and error; it is killed if this
+    process ends first.
+
+    Args:
+        path: the template's socket.
+        target: what to call, as 'package.module:function'.
+        arguments: its keyword arguments, JSON-able.
+
+    Raises:
+        WarmError: no template listens there, or it ended before the worker did.
+    """
+    request = {"target": target, "arguments": arguments, "cwd": os.getcwd(), "env": dict(os.environ)}
+    body = json.dumps(request).encode()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(path))
+            socket.send_fds(connection, [HEADER.pack(len(body))], [1, 2])
+            connection.sendall(body)
+            reply = b"".join(iter(lambda: connection.recv(4096), b""))
+    except OSError as error:
+        raise _no_template(path, str(error)) from error
+    if not reply:
+        raise _no_template(path, "it ended before the worker did")
+    return Outcome(**json.loads(reply))
+
+
+class WarmTemplate:
+    """A running template: `with WarmTemplate() as template:`; tasks find it by `template.environment`.
+
+    Starting does not wait: tasks that come while the template still imports queue on its socket.
+
+    Args:
+        log: file for what the template itself prints; this process's standard error when None.
+        preload: modules to import.
+    """
+
+    def __init__(self, log: Path | None = None, preload: Sequence[str] = PRELOADED) -> None:
+        self._log = log
+        self._preload = preload
+
+    @staticmethod
+    def supported() -> bool:
+        """Whether this system has what warm workers need (Linux); elsewhere stages run in their own processes."""
+        return sys.platform == "linux"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment variables that send a task's stage to this template."""
+        return {WARM_ENV: str(self.socket)}
+
+    @property
+    def process_id(self) -> int:
+        """The template's process id."""
+        return self._process.pid
+
+    def __enter__(self) -> WarmTemplate:
+        self._folder = _socket_folder()
+        self.socket = self._folder / "warm.sock"
+        command = [sys.executable, "-m", "advantageflow.warm_template", "--preload", ",".join(self._preload)]
+        log = self._log.open("ab") if self._log else None
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(self.socket))
+            listener.listen(128)
+            self._process = subprocess.Popen(
+                [*command, "--listen-fd", str(listener.fileno())],
+                stdin=subprocess.PIPE,  # its lifeline: closed when this process is gone
+                stdout=log,
+                stderr=log,
+                pass_fds=[listener.fileno()],
+                env={**os.environ, **NO_THREADS},
+                start_new_session=True,  # Ctrl-C is for the tasks; the template ends with its lifeline
+            )
+        if log:
+            log.close()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:  # still importing: it reads its lifeline only after that
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _socket_folder() -> Path:
+    """A private folder whose path is short enough for a socket; not the working folder, which may be on a network."""
+    folder = tempfile.mkdtemp(prefix="advantageflow-")
+    if len(os.fsencode(folder)) + len("/warm.sock") > _LONGEST_SOCKET_PATH:
+        os.rmdir(folder)
+        folder = tempfile.mkdtemp(prefix="advantageflow-", dir="/tmp")
+    return Path(folder)
+
+
+def _no_template(path: Path, reason: str) -> WarmError:
+    return WarmError(
+        f"the template of warm workers does not answer: {reason}",
+        where=str(path),
+        remedy=f"see warm.log in the run's logs, then run again with --resume; or unset {WARM_ENV}",
+    )

@@ -1,0 +1,86 @@
+"""What can be known to be wrong before a run starts: checked in a second, rather than found after minutes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from advantageflow.errors import PolicyError, StoreError
+from advantageflow.policy.loading import check_device, model_location
+from advantageflow.prompts.initial_policy import check_policy
+from advantageflow.prompts.sources import EMBEDDED, load_prompts
+from advantageflow.rewards.checks import check_column
+from advantageflow.rewards.registry import get_reward
+from advantageflow.rollout.selection import select_prompts
+from advantageflow.settings import ModelSettings, RunSettings
+
+_BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
+_BYTES_PER_LARGE_ROLLOUT = 2_000_000
+_BYTES_PER_POLICY = {"shapes": 12_000_000}  # two adapters and the optimiser
+_BYTES_PER_LARGE_POLICY = 500_000_000
+_ROOM_TO_SPARE = 100_000_000
+
+
+def check_run(settings: RunSettings) -> None:
+    """Check what a run reads: reward, prompts and their specs, the policy it continues from, the model, the device.
+
+    Raises:
+        UserError: something cannot be used; names it and the remedy.
+    """
+    reward = get_reward(settings.reward.name)
+    check_column(reward, settings.reward.column)
+    prompts = load_prompts(settings.prompts.source, reward)
+    train = [prompt for prompt in prompts if prompt.split == "train"]
+    select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
+    if settings.init_policy is not None:
+        check_policy(Path(settings.init_policy))
+    _check_model(settings.model)
+
+
+def check_disk(settings: RunSettings, folder: Path) -> None:
+    """Check that the disk has room for what the run will write.
+
+    Args:
+        folder: the working folder; the nearest folder above it that exists counts.
+
+    Raises:
+        StoreError: it has not.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    free, needed = shutil.disk_usage(folder).free, disk_needed(settings)
+    if free < needed:
+        message = f"the disk has {free / 1e6:,.0f} MB free, the run needs about {needed / 1e6:,.0f} MB"
+        remedy = "free some space, choose another disk with --workdir, or run fewer rounds"
+        raise StoreError(message, where=str(folder), remedy=remedy)
+
+
+def disk_needed(settings: RunSettings) -> int:
+    """A generous estimate of the bytes that a run writes."""
+    rollouts = settings.rounds * settings.rollout.prompts_per_round * settings.rollout.group_size
+    model = settings.model.name
+    per_round = settings.rounds * _BYTES_PER_POLICY.get(model, _BYTES_PER_LARGE_POLICY)
+    return rollouts * _BYTES_PER_ROLLOUT.get(model, _BYTES_PER_LARGE_ROLLOUT) + per_round + _ROOM_TO_SPARE
+
+
+def with_absolute_paths(settings: RunSettings) -> RunSettings:
+    """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
+    changes: dict[str, object] = {}
+    if settings.prompts.source != EMBEDDED:
+        source = str(Path(settings.prompts.source).absolute())
+        changes["prompts"] = settings.prompts.model_copy(update={"source": source})
+    if Path(settings.model.name).is_dir() and settings.model.name != EMBEDDED:
+        name = str(Path(settings.model.name).absolute())
+        changes["model"] = settings.model.model_copy(update={"name": name})
+    if settings.init_policy is not None:
+        changes["init_policy"] = str(Path(settings.init_policy).absolute())
+    return settings.model_copy(update=changes)
+
+
+def _check_model(model: ModelSettings) -> None:
+    model_location(model)
+    if model.name.startswith((".", "/", "~")) and not Path(model.name).exists():
+        remedy = "give a folder that diffusers' save_pretrained wrote, a hub id, or 'shapes'"
+        raise PolicyError("there is no such folder", where=f"model.name: {model.name}", remedy=remedy)
+    if model.device == "cuda":
+        check_device(model)  # imports torch, so only where there is something to find out

@@ -1,0 +1,61 @@
+"""What a person chose for a run (preset or file, --set, --rounds, --seed) as settings, and those as a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from advantageflow.configure import load_settings
+from advantageflow.settings import RunSettings
+
+DEFAULT_PRESET = "shapes"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text such as '1e5', which is a number to whoever reads the file (though not in YAML 1.1)."""
+
+
+_Dumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\.?[0-9]+|[0-9]+\.[0-9]*)([eE][-+]?[0-9]+)$"), list("-+.0123456789")
+)
+
+
+def choose_settings(
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    assignments: Sequence[str] = (),
+    rounds: int | None = None,
+    seed: int | None = None,
+) -> RunSettings:
+    """The settings of a run.
+
+    Args:
+        preset: name of a preset; the default one if neither it nor `config` is given.
+        config: YAML file of settings.
+        assignments: changes as 'section.key=value'; later ones win.
+        rounds: number of rounds, instead of the preset's.
+        seed: seed, instead of the preset's.
+
+    Raises:
+        SettingsError: says which settings are wrong, where they were given and what to do.
+    """
+    if preset is None and config is None:
+        preset = DEFAULT_PRESET
+    numbers = {"rounds": rounds, "seed": seed}
+    shortcuts = [f"{name}={number}" for name, number in numbers.items() if number is not None]
+    return load_settings(preset, config, [*assignments, *shortcuts])
+
+
+def read_settings(path: Path) -> RunSettings:
+    """The settings in a file of write_settings, or of a person."""
+    return load_settings(None, path)
+
+
+def write_settings(path: Path, settings: RunSettings) -> None:
+    """Write all settings as YAML."""
+    values = settings.model_dump(mode="json")
+    path.write_text(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True), encoding="utf-8")

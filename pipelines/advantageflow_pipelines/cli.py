@@ -1,0 +1,83 @@
+"""The `advantageflow` command: its commands put together, and errors shown as one message."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from advantageflow import __version__
+from advantageflow.errors import UserError
+from advantageflow_pipelines.commands import look, models, run
+from advantageflow_pipelines.failures import RunFailed
+
+_USER_ERROR_STATUS = 2
+_FAILURE_STATUS = 1
+
+app = typer.Typer(
+    name="advantageflow",
+    help="Fine-tune rectified-flow image models by reinforcement learning, as a Kubeflow pipeline. "
+    "Start with: advantageflow run",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("generate")(models.generate)
+app.command("runs")(look.runs_command)
+app.command("ui")(look.ui)
+app.command("compile")(run.compile_command)
+app.add_typer(look.presets, name="presets")
+app.add_typer(look.rewards, name="rewards")
+app.command("pretrain-shapes")(models.pretrain_shapes)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error too.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    _Debug.wanted = debug
+
+
+class _Debug:
+    """Whether tracebacks of expected errors are wanted."""
+
+    wanted = False
+
+
+def main() -> None:
+    """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
+    try:
+        app(arguments, prog_name="advantageflow")
+    except UserError as error:
+        _show(str(error), error)
+        sys.exit(_USER_ERROR_STATUS)
+    except RunFailed as failure:
+        _show(str(failure), failure)
+        sys.exit(_USER_ERROR_STATUS if failure.by_user else _FAILURE_STATUS)
+
+
+def _show(message: str, error: Exception) -> None:
+    if _Debug.wanted:
+        traceback.print_exception(error)
+    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

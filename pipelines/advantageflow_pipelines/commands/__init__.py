@@ -1,0 +1,1 @@
+"""The commands of `advantageflow`, a file for each group of them."""

@@ -1,0 +1,30 @@
+"""Options that several commands share, so that they read and mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advantageflow_pipelines.choices import DEFAULT_PRESET
+from advantageflow_pipelines.workdir import DEFAULT_RUNS
+
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset", "-p", help=f"Named settings, see `advantageflow presets list`; {DEFAULT_PRESET} if not given."
+    ),
+]
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Your own settings: a YAML file, like a preset's.")]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting, as in --set rollout.group_size=8."),
+]
+Rounds = Annotated[int | None, typer.Option("--rounds", help="Rounds of rollout, reward and training.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-identical runs.")]
+InitPolicy = Annotated[
+    Path | None, typer.Option("--init-policy", help="Continue from the policy in this folder, not the base model.")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
+RUNS = DEFAULT_RUNS

@@ -1,0 +1,147 @@
+"""`advantageflow run` and `compile`: a pipeline on this machine, or as a file for a Kubeflow cluster."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from advantageflow.errors import SettingsError
+from advantageflow.image import DEFAULT_IMAGE
+from advantageflow.settings import RunSettings
+from advantageflow.store.files import writing
+from advantageflow_pipelines.checks import check_disk, check_run, with_absolute_paths
+from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.summary import read_summary, show_summary
+from advantageflow_pipelines.tracking import tracking_uri
+from advantageflow_pipelines.workdir import WorkDir, create_workdir, open_workdir
+
+_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def run(
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    init_policy: options.InitPolicy = None,
+    workdir: Annotated[
+        Path | None,
+        typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given."),
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Continue the run in this working folder from what is complete.")
+    ] = None,
+    runs: options.Runs = options.RUNS,
+    warm: Annotated[
+        bool, typer.Option("--warm/--no-warm", help="Import the heavy packages once for all stages (Linux).")
+    ] = True,
+) -> None:
+    """Fine-tune a model on this machine.
+
+    Runs the whole Kubeflow pipeline with Kubeflow's local runner: prompts are prepared, the base model is evaluated,
+    then each round generates images, scores them and trains on them. Shows the accuracy on held-out prompts after each
+    round, and at the end a table of what was gained and where pictures and curves are.
+    """
+    console = Console()
+    if resume is not None:
+        chosen = (preset, config, assignments, rounds, seed, init_policy, workdir)
+        _refuse_changes(any(choice is not None and choice != [] for choice in chosen))
+        place, settings = open_workdir(resume)
+        summary = read_summary(place)
+        if summary is not None:
+            console.print(f"{place.root} is complete", highlight=False, markup=False, soft_wrap=True)
+            show_summary(console, place, summary)
+            return
+    else:
+        settings = _choose(preset, config, assignments, rounds, seed, init_policy)
+        check_run(settings)
+        check_disk(settings, workdir or runs)
+        place = create_workdir(workdir, settings, runs)
+    _run(console, place, settings, runs, warm)
+
+
+def compile_command(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    init_policy: options.InitPolicy = None,
+    image: Annotated[str, typer.Option("--image", help="Container image of the stages.")] = DEFAULT_IMAGE,
+) -> None:
+    """Write the pipeline as a file that a Kubeflow cluster takes.
+
+    The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Seed and settings are
+    parameters there; rounds, shards and which rounds are evaluated are fixed in the file.
+    """
+    from advantageflow_pipelines.online import compile_pipeline
+
+    settings = _choose(preset, config, assignments, rounds, seed, init_policy)
+    if output.suffix not in (".yaml", ".yml"):
+        remedy = "give a name that ends in .yaml"
+        raise SettingsError("Kubeflow takes YAML files only", where=f"--output {output}", remedy=remedy)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        compile_pipeline(settings, output, image)
+    Console().print(
+        f"{output}: {settings.rounds} round(s) of {settings.rollout.shards} shards, image {image}", markup=False
+    )
+
+
+def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, warm: bool) -> None:
+    from advantageflow_pipelines.local import run_locally
+
+    rollout, complete_before = settings.rollout, len(list(place.cache.glob("*.json")))
+    console.print(
+        f"preset {settings.preset}: {settings.rounds} round(s) of {rollout.prompts_per_round} prompts x "
+        f"{rollout.group_size} images, seed {settings.seed}\nlog: {place.log_file}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if complete_before:
+        console.print(f"continuing after {complete_before} complete tasks", highlight=False)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs), warm=warm)
+    except KeyboardInterrupt:
+        console.print(
+            f"\nstopped; continue with: advantageflow run --resume {place.root}", markup=False, soft_wrap=True
+        )
+        sys.exit(_INTERRUPTED)
+    show_summary(console, place, summary)
+    console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
+
+
+def _choose(
+    preset: str | None,
+    config: Path | None,
+    assignments: list[str] | None,
+    rounds: int | None,
+    seed: int | None,
+    init_policy: Path | None,
+) -> RunSettings:
+    changes = list(assignments or []) + ([f"init_policy={init_policy}"] if init_policy else [])
+    return with_absolute_paths(
+        choose_settings(preset=preset, config=config, assignments=changes, rounds=rounds, seed=seed)
+    )
+
+
+def _refuse_changes(asked: bool) -> None:
+    if asked:
+        remedy = "leave the other options away, or start a new run"
+        raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """A polite kill ends a run as Ctrl-C does."""
+    raise KeyboardInterrupt

@@ -1,0 +1,64 @@
+"""The process in which Kubeflow runs a pipeline on this machine: `... -m advantageflow_pipelines.kfp_process WORKDIR`.
+
+A process of its own, as Kubeflow's local runner prints on standard output, replaces `print` and the root logger while
+it runs, and cannot be interrupted: its owner sends its output to a log file and ends it as a whole.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import sys
+import warnings
+from pathlib import Path
+
+from kfp import compiler, local
+
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.online import online_pipeline
+from advantageflow_pipelines.workdir import WorkDir, open_workdir
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Run the pipeline of the working folder given on the command line; exit status 1 when a task failed."""
+    _end_with_parent()
+    workdir, settings = open_workdir(Path(sys.argv[1]))
+    try:
+        run_pipeline(workdir, settings)
+    except RuntimeError as error:  # says which task failed; a traceback through Kubeflow says no more
+        sys.exit(str(error))
+
+
+def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
+    """Write the run's pipeline to its working folder and run it there, task by task, each in a process of its own.
+
+    Kubeflow's cache records the outputs of tasks that succeeded, by what went into them: started again, the pipeline
+    passes over those and does the rest.
+
+    Raises:
+        RuntimeError: a task failed; its own error is in the journal or the log.
+    """
+    pipeline = online_pipeline(settings, in_order=True)
+    compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
+    # The image is not used here; Kubeflow guesses from its name whether it holds Python.
+    warnings.filterwarnings("ignore", message=".*non-Python base image")
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(workdir.artifacts),
+        raise_on_error=True,
+        enable_caching=True,
+        cache_root=str(workdir.cache),
+    )
+    pipeline()
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

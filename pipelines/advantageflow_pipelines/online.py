@@ -1,0 +1,147 @@
+"""The online pipeline: prepare -> evaluate -> rounds of (shards of rollout -> reward) -> train, evaluating as it goes.
+
+Kubeflow reads the annotations of pipeline functions, so they must not be postponed: no `annotations` import here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from kfp import compiler, dsl
+from kfp.dsl.base_component import BaseComponent
+
+from advantageflow.evaluation.component import evaluation
+from advantageflow.image import DEFAULT_IMAGE
+from advantageflow.prompts.component import prompts
+from advantageflow.reward.component import reward
+from advantageflow.rollout.component import rollout
+from advantageflow.settings import RunSettings, Settings
+from advantageflow.training.component import training
+from advantageflow_pipelines.schedule import evaluations
+
+PIPELINE_NAME = "advantageflow-online"
+DESCRIPTION = "Fine-tune a rectified-flow model by rounds of rollout, reward and training."
+
+
+def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_order: bool = False) -> BaseComponent:
+    """Build the pipeline of a run.
+
+    The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
+    on each other. What the stages are told (settings as JSON, seed) are pipeline parameters with the run's values as
+    defaults.
+
+    Args:
+        settings: the run.
+        image: container image of every stage.
+        in_order: let each round wait for the evaluation before it. A cluster evaluates beside the next round; one
+            machine has nothing to gain from that, and stops at the first failure this way.
+    """
+    rounds = [_round_pipeline(number, settings.rollout.shards, image) for number in range(1, settings.rounds + 1)]
+    images = dict(evaluations(settings))
+
+    @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
+    def online(
+        prompt_settings: str = _json(settings.prompts),
+        model_settings: str = _json(settings.model),
+        rollout_settings: str = _json(settings.rollout),
+        reward_settings: str = _json(settings.reward),
+        training_settings: str = _json(settings.training),
+        evaluation_settings: str = _json(settings.evaluation),
+        seed: int = settings.seed,
+        init_policy: str = settings.init_policy or "",
+    ) -> None:
+        prepared = prompts(
+            prompt_settings=prompt_settings,
+            model_settings=model_settings,
+            reward_settings=reward_settings,
+            seed=seed,
+            init_policy=init_policy,
+        ).set_container_image(image)
+
+        def evaluate(round_index: int, policy: Any) -> dsl.PipelineTask:
+            return evaluation(
+                evaluation_settings=evaluation_settings,
+                model_settings=model_settings,
+                reward_settings=reward_settings,
+                seed=seed,
+                round_index=round_index,
+                images=images[round_index],
+                prompts=prepared.outputs["prompts"],
+                policy=policy,
+            ).set_container_image(image)
+
+        policy = prepared.outputs["policy"]
+        before = evaluate(0, policy)
+        for number, one_round in enumerate(rounds, start=1):
+            trained = one_round(
+                round_index=number,
+                rollout_settings=rollout_settings,
+                reward_settings=reward_settings,
+                training_settings=training_settings,
+                model_settings=model_settings,
+                seed=seed,
+                prompts=prepared.outputs["prompts"],
+                policy=policy,
+            )
+            if in_order:
+                trained.after(before)
+            policy = trained.output
+            if number in images:
+                before = evaluate(number, policy)
+
+    return online
+
+
+def compile_pipeline(settings: RunSettings, path: Path, image: str = DEFAULT_IMAGE, *, in_order: bool = False) -> None:
+    """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see online_pipeline."""
+    compiler.Compiler().compile(online_pipeline(settings, image, in_order=in_order), str(path))
+
+
+def _round_pipeline(number: int, shards: int, image: str) -> BaseComponent:
+    """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them."""
+
+    @dsl.pipeline(name=f"round-{number:02d}")
+    def one_round(
+        round_index: int,
+        rollout_settings: str,
+        reward_settings: str,
+        training_settings: str,
+        model_settings: str,
+        seed: int,
+        prompts: dsl.Input[dsl.Dataset],
+        policy: dsl.Input[dsl.Model],
+    ) -> dsl.Model:
+        with dsl.ParallelFor(list(range(shards))) as shard:
+            rolled_out = rollout(
+                rollout_settings=rollout_settings,
+                model_settings=model_settings,
+                seed=seed,
+                round_index=round_index,
+                shard=shard,
+                prompts=prompts,
+                policy=policy,
+            ).set_container_image(image)
+            scored = reward(
+                reward_settings=reward_settings,
+                round_index=round_index,
+                shard=shard,
+                prompts=prompts,
+                rollouts=rolled_out.outputs["rollouts"],
+            ).set_container_image(image)
+        trained = training(
+            training_settings=training_settings,
+            reward_settings=reward_settings,
+            model_settings=model_settings,
+            seed=seed,
+            round_index=round_index,
+            prompts=prompts,
+            policy=policy,
+            rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
+            scores=dsl.Collected(scored.outputs["scores"]),
+        ).set_container_image(image)
+        return trained.outputs["new_policy"]
+
+    return one_round
+
+
+def _json(settings: Settings) -> str:
+    return settings.model_dump_json()

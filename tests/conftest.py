@@ -1,0 +1,29 @@
+"""What all tests share: the option that renews golden files, and packages that child processes can import."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write golden files anew instead of comparing")
+
+
+def pytest_configure() -> None:
+    """Let processes that tests start find the packages too, whether they are installed or not."""
+    roots = [str(_ROOT / "components"), str(_ROOT / "pipelines")]
+    paths = [*roots, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_WARM"):
+        os.environ.pop(name, None)  # a developer's own tracking is not the tests' to write to
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are to be written anew."""
+    return bool(request.config.getoption("--update-golden"))

@@ -1,0 +1,234 @@
+"""`advantageflow run` from end to end: Kubeflow's local runner, the embedded model, MLflow on sqlite."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from advantageflow_pipelines.results import policy_folders, report_folders
+from advantageflow_pipelines.summary import comparable
+from advantageflow_pipelines.workdir import WorkDir
+
+pytestmark = pytest.mark.slow
+
+TINY = ("run", "--preset", "tiny")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+LONGEST_RUN = 600  # seconds, on a busy machine
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    status: int
+    output: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run."""
+
+    workdir: WorkDir
+    output: str
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        return dict(json.loads(self.workdir.summary_file.read_text()))
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "advantageflow_pipelines.cli", *arguments],
+        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def advantageflow(*arguments: str, cwd: Path) -> Done:
+    with start(*arguments, cwd=cwd) as process:
+        output, _ = process.communicate(timeout=LONGEST_RUN)
+    return Done(process.returncode, output)
+
+
+def complete(*arguments: str, cwd: Path) -> Run:
+    done = advantageflow(*arguments, cwd=cwd)
+    assert done.status == 0, done.output
+    return Run(WorkDir(cwd / "run"), done.output)
+
+
+def wait_for(folder: Path, pattern: str) -> Path:
+    """The first file of this name that appears."""
+    deadline = time.monotonic() + LONGEST_RUN
+    while time.monotonic() < deadline:
+        for path in folder.glob(pattern):
+            return path
+        time.sleep(0.02)
+    raise TimeoutError(pattern)
+
+
+def processes_of(workdir: Path) -> list[str]:
+    """Command lines that name the working folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in lines if str(workdir) in line]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two rounds with two shards."""
+    return complete(*TINY, "--workdir", "run", cwd=tmp_path_factory.mktemp("two-shards"))
+
+
+def test_a_run_tells_its_rounds_line_by_line_and_ends_with_a_table(run: Run) -> None:
+    for words in ("base: strict accuracy", "round 1/2: strict accuracy", "round 2/2: strict accuracy", "mean of tasks"):
+        assert run.output.count(words) == 1
+    assert "round 2 rollout, shard 2: " in run.output
+    assert "overhead" in run.output
+    assert str(run.workdir.report) in run.output
+
+
+def test_the_summary_has_what_is_promised(run: Run) -> None:
+    summary = run.summary
+    assert (summary["preset"], summary["algorithm"], summary["seed"]) == ("tiny", "advantage_flow", 0)
+    assert [entry["round"] for entry in summary["rounds"]] == [1, 2]
+    for part in (summary["base"], summary["final"], *summary["rounds"]):
+        assert 0 <= part["strict"] <= 1
+        assert part["strict_ci95"][0] <= part["strict"] <= part["strict_ci95"][1]
+        assert set(part["tasks"]) == {"single_object", "two_object", "counting", "colors", "position", "color_attr"}
+    assert summary["difference"]["strict"] == pytest.approx(summary["final"]["strict"] - summary["base"]["strict"])
+    assert summary["rounds"][-1] == {"round": 2, **summary["final"]}
+    assert 0 < summary["overhead"]["share"] < 1
+    assert set(summary["overhead"]["stages"]) == {"prompts", "rollout", "reward", "training", "evaluation"}
+
+
+def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
+    policies = {number: json.loads((folder / "state.json").read_text()) for number, folder in
+                policy_folders(run.workdir).items()}  # fmt: skip
+    assert [(state["round"], state["adapter"]) for state in policies.values()] == [
+        (0, None),
+        (1, "policy"),
+        (2, "policy"),
+    ]
+    assert policies[2]["step"] == 2 * policies[1]["step"] > 0
+    assert policies[2]["policy_sha256"] == run.summary["policy_sha256"] != policies[1]["policy_sha256"]
+    judged = {number: json.loads((folder / "metrics.json").read_text())["policy_sha256"] for number, folder in
+              report_folders(run.workdir).items()}  # fmt: skip
+    assert judged == {number: state["policy_sha256"] for number, state in policies.items()}
+
+
+def test_pictures_pipeline_and_log_lie_in_the_working_folder(run: Run) -> None:
+    from PIL import Image
+
+    for name in ("before-after.png", "curves.png"):
+        with Image.open(run.workdir.report / name) as picture:
+            assert min(picture.size) > 200
+    import yaml
+
+    pipeline = yaml.load(run.workdir.pipeline_file.read_text(), yaml.CSafeLoader)
+    json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
+    assert "SUCCESS" in run.workdir.log_file.read_text()
+
+
+def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_task(run: Run) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{run.workdir.root.parent / 'runs' / 'mlflow.db'}")
+    parent = client.get_run(run.summary["mlflow_run_id"])
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["rollout.group_size"] == "4"
+    assert [point.step for point in client.get_metric_history(parent.info.run_id, "evaluation/strict")] == [0, 1, 2]
+    assert parent.inputs.dataset_inputs
+    kept = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
+    assert kept == {"report/before-after.png", "report/curves.png"}
+    query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    children = client.search_runs([parent.info.experiment_id], query)
+    stages = sorted(child.data.tags["stage"] for child in children)
+    assert stages == ["evaluation"] * 3 + ["prompts"] + ["reward"] * 4 + ["rollout"] * 4 + ["training"] * 2
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def test_shards_and_warm_workers_change_no_bit_of_a_round(run: Run, tmp_path: Path) -> None:
+    arguments = ("--rounds", "1", "--set", "rollout.shards=1", "--no-warm")
+    other = complete(*TINY, "--workdir", "run", *arguments, cwd=tmp_path)
+    assert other.summary["base"] == run.summary["base"]
+    after_one_round = json.loads((policy_folders(run.workdir)[1] / "state.json").read_text())
+    assert other.summary["policy_sha256"] == after_one_round["policy_sha256"]
+
+
+def test_a_run_whose_stage_was_killed_says_so_and_continues_to_the_same_result(run: Run, tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    with start(*TINY, "--workdir", "run", cwd=tmp_path) as process:
+        journal = wait_for(root, "journal/training-r001*.jsonl")
+        os.kill(json.loads(journal.read_text().splitlines()[0])["pid"], signal.SIGKILL)
+        output, _ = process.communicate(timeout=LONGEST_RUN)
+    assert process.returncode in (1, 2), output
+    assert "round 1 training failed" in output
+    assert "killed by signal 9" in output
+    assert "Traceback" not in output
+    assert "advantageflow run --resume run" in output
+
+    done = {path: path.stat().st_mtime_ns for path in root.glob("artifacts/*/*/rollout/rollouts/rollouts.parquet")}
+    again = complete("run", "--resume", "run", cwd=tmp_path)
+    assert "continuing after 6 complete tasks" in again.output
+    assert len(done) == 2
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    assert len(list(root.glob("journal/rollout-r001*"))) == 2, "complete shards are not generated again"
+    assert comparable(again.summary) == comparable(run.summary)
+    assert again.summary["seconds"] > again.summary["overhead"]["of_seconds"]
+
+
+def test_an_interrupted_run_ends_all_its_processes_and_says_how_to_continue(tmp_path: Path) -> None:
+    with start(*TINY, "--workdir", "run", cwd=tmp_path) as process:
+        wait_for(tmp_path / "run", "journal/evaluation-r000*.jsonl")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert f"continue with: advantageflow run --resume {tmp_path / 'run'}" in output
+    assert processes_of(tmp_path / "run") == []
+
+
+def test_a_complete_run_is_shown_again_and_nothing_is_done(run: Run) -> None:
+    before = sorted(run.workdir.journal.iterdir())
+    again = advantageflow("run", "--resume", str(run.workdir.root), cwd=run.workdir.root.parent)
+    assert again.status == 0
+    assert "is complete" in again.output
+    assert "mean of tasks" in again.output
+    assert sorted(run.workdir.journal.iterdir()) == before
+
+
+def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_path: Path) -> None:
+    from PIL import Image
+
+    drawn = {}
+    for model in ("base", str(run.workdir.root)):
+        out = tmp_path / f"{len(drawn)}.png"
+        done = advantageflow("generate", "a red circle left of a blue star", "-o", str(out), "-m", model, cwd=tmp_path)
+        assert done.status == 0, done.output
+        with Image.open(out) as picture:
+            assert picture.size == (48, 48)
+            drawn[model] = picture.tobytes()
+    assert len(set(drawn.values())) == 2
+    assert "after round 2" in done.output
+
+
+def test_a_finished_run_can_be_continued_as_a_new_one(run: Run, tmp_path: Path) -> None:
+    last = policy_folders(run.workdir)[2]
+    longer = complete(*TINY, "--rounds", "1", "--init-policy", str(last), "--workdir", "run", cwd=tmp_path)
+    base = longer.summary["base"]
+    assert base == run.summary["final"]
+    state = json.loads((policy_folders(longer.workdir)[0] / "state.json").read_text())
+    assert state["policy_sha256"] == run.summary["policy_sha256"]

@@ -1,0 +1,209 @@
+"""A run's journals published to a real MLflow sqlite store and read back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from PIL import Image
+
+from advantageflow.errors import DataError, TrackingError
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.publisher import Publisher, tail
+
+SETTINGS = {"rollout": {"steps": 6, "sampler": "ab2"}, "training": {"lam": 1.0, "lora": {"targets": ["to_q", "to_k"]}}}
+
+
+@pytest.fixture(scope="session")
+def created_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose tables exist: creating them takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Publisher(sqlite_uri(path), "advantageflow", "first", {}, {}).close()
+    return path
+
+
+@pytest.fixture
+def store(created_store: Path, tmp_path: Path) -> str:
+    copy = tmp_path / "mlflow.db"
+    copy.write_bytes(created_store.read_bytes())
+    return sqlite_uri(copy)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The journals of a small run: prompts, two rollout shards, a training that fails."""
+    folder = tmp_path / "journal"
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(folder))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    write_journals(tmp_path)
+    return folder
+
+
+def write_journals(folder: Path) -> None:
+    prompts = folder / "prompts.parquet"
+    pq.write_table(pa.table({"prompt_id": ["a", "b"], "text": ["a red circle", "a blue star"]}), prompts)
+    picture = folder / "picture.png"
+    Image.new("RGB", (64, 64), "teal").save(picture)
+    (folder / "notes").mkdir()
+    (folder / "notes" / "note.txt").write_text("kept")
+    with stage_journal("prompts") as journal:
+        journal.useful()
+        journal.dataset(prompts)
+    for shard in (0, 1):
+        with stage_journal("rollout", 1, shard, {"settings": {"steps": 6}, "model": {"name": "shapes"}}) as journal:
+            journal.useful()
+            journal.progress(1, 1, "images")
+            journal.metrics({"images_per_second": 70.0 + shard})
+    with stage_journal("evaluation", 1) as journal:
+        journal.metrics({"eval/strict": 0.4}, step=1, parent=True)
+        journal.image("samples/01 'a red circle'", picture, step=1)
+        journal.artifact(folder / "notes", "notes")
+    with stage_journal("evaluation", 2) as journal:
+        journal.metrics({"eval/strict": 0.5}, parent=True)
+    with pytest.raises(DataError), stage_journal("training", 2):
+        raise DataError("row is broken", where="scores.parquet: row 3", remedy="score again")
+
+
+def publish(store: str, journal: Path, **options: str) -> Publisher:
+    publisher = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {"seed": "0", "preset": "shapes"}, **options)
+    stop = threading.Event()
+    stop.set()
+    publisher.consume(tail(journal, stop))
+    return publisher
+
+
+def children(client: MlflowClient, parent: Run) -> dict[str, Run]:
+    found = client.search_runs([parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
+    return {run.info.run_name: run for run in found}
+
+
+def curve(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
+    return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+
+
+def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    publisher = publish(store, journal)
+    (tmp_path / "summary.json").write_text("{}")
+    publisher.artifact(tmp_path / "summary.json")
+    publisher.artifact(tmp_path / "notes", "report")
+    publisher.close()
+
+    client = MlflowClient(store)
+    parent = client.get_run(publisher.run_id)
+    assert (parent.info.run_name, parent.info.status) == ("shapes-1", "FINISHED")
+    assert parent.data.params == {
+        "rollout.steps": "6",
+        "rollout.sampler": "ab2",
+        "training.lam": "1.0",
+        "training.lora.targets": '["to_q", "to_k"]',
+    }
+    assert (parent.data.tags["seed"], parent.data.tags["preset"]) == ("0", "shapes")
+    assert parent.data.tags["version.mlflow"].startswith("3.")
+    assert parent.data.tags["python"].startswith("3.")
+    assert curve(client, parent, "eval/strict") == [(1, 0.4), (2, 0.5)]
+    assert [step for step, _ in curve(client, parent, "seconds/rollout")] == [1]
+    assert "images_per_second" not in parent.data.metrics
+    [dataset] = parent.inputs.dataset_inputs
+    assert dataset.dataset.name == "prompts"
+    assert '"num_rows": 2' in dataset.dataset.profile
+    assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
+    pictures = [file.path for file in client.list_artifacts(parent.info.run_id, "images")]
+    assert len(pictures) == 2  # full size and preview
+    assert all(path.startswith("images/samples~01  a red circle+step+1+") for path in pictures)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"images", "report", "summary.json"}
+
+
+def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_end(store: str, journal: Path) -> None:
+    publisher = publish(store, journal)
+    publisher.close()
+    client = MlflowClient(store)
+    runs = children(client, client.get_run(publisher.run_id))
+    assert set(runs) == {
+        "prompts", "round 1 / rollout 0", "round 1 / rollout 1", "round 1 / evaluation", "round 2 / evaluation",
+        "round 2 / training",
+    }  # fmt: skip
+    rollout = runs["round 1 / rollout 1"]
+    assert rollout.data.params == {"rollout.steps": "6", "model.name": "shapes"}
+    assert curve(client, rollout, "images_per_second") == [(1, 71.0)]
+    assert {"overhead_seconds", "seconds", "cpu_seconds"} < set(rollout.data.metrics)
+    assert (rollout.data.tags["stage"], rollout.data.tags["round"], rollout.data.tags["shard"]) == ("rollout", "1", "1")
+    assert rollout.info.status == "FINISHED"
+    notes = client.list_artifacts(runs["round 1 / evaluation"].info.run_id, "notes")
+    assert [file.path for file in notes] == ["notes/note.txt"]
+    failed = runs["round 2 / training"]
+    assert failed.info.status == "FAILED"
+    assert failed.data.tags["error"] == "DataError: row is broken"
+
+
+def test_a_resumed_run_continues_in_the_same_parent_and_skips_what_was_published(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    first = publish(store, journal)
+    first.close("FAILED")
+    publisher = Publisher(store, "advantageflow", "ignored", {**SETTINGS, "rounds": 3}, {}, run_id=first.run_id)
+    client = MlflowClient(store)
+    assert client.get_run(first.run_id).info.status == "RUNNING"
+    stop = threading.Event()
+    events = tail(journal, stop, skip_existing=True, interval=0.01)
+    seen: list[dict[str, object]] = []
+    reader = threading.Thread(target=lambda: seen.extend(events))
+    reader.start()
+    stop.wait(0.2)
+    with stage_journal("training", 2) as retried:
+        retried.metrics({"train/loss": 1.0}, parent=True)
+    stop.set()
+    reader.join()
+    publisher.consume(seen)
+    publisher.close()
+    parent = client.get_run(first.run_id)
+    assert parent.info.run_name == "shapes-1"
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params["rounds"] == "3"
+    assert curve(client, parent, "eval/strict") == [(1, 0.4), (2, 0.5)]
+    assert curve(client, parent, "train/loss") == [(2, 1.0)]
+
+
+def test_a_store_that_fails_in_mid_run_is_told_at_close_and_stops_nothing(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    publisher = Publisher(store, "advantageflow", "run", {}, {})
+    (tmp_path / "mlflow.db").write_bytes(b"no longer a database")
+    stop = threading.Event()
+    stop.set()
+    publisher.consume(tail(journal, stop))
+    with pytest.raises(TrackingError, match=r"MLflow did not take 3 record\(s\)[\s\S]*results are complete"):
+        publisher.close()
+
+
+def test_a_picture_that_is_gone_is_told_and_the_rest_is_published(store: str, journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").unlink()
+    publisher = publish(store, journal)
+    with pytest.raises(TrackingError, match=r"1 record\(s\).*picture\.png"):
+        publisher.close()
+    client = MlflowClient(store)
+    assert curve(client, client.get_run(publisher.run_id), "eval/strict") == [(1, 0.4), (2, 0.5)]
+
+
+def test_a_store_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is text, not sqlite")
+    with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow failed"):
+        Publisher(sqlite_uri(tmp_path / "mlflow.db"), "advantageflow", "run", {}, {})
+
+
+@pytest.mark.slow
+def test_processes_that_create_the_store_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    code = "import sys; from advantageflow.tracking.mlflow_store import open_client; open_client(sys.argv[1])"
+    command = [sys.executable, "-c", code, sqlite_uri(tmp_path / "new" / "mlflow.db")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[1] for process in processes] == ["", ""]
+    assert [process.returncode for process in processes] == [0, 0]

@@ -1,0 +1,166 @@
+"""The evaluation stage, run for real with the embedded architecture and untrained weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.evaluation.report import read_outcomes, read_samples
+from advantageflow.evaluation.stage import run
+from advantageflow.evaluation.statistics import difference, mean_of_task_means
+from advantageflow.records import Prompt
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings
+from advantageflow.shapes.prompts import all_prompts
+from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.reading import read_events, run_curves
+
+SETTINGS = EvaluationSettings(steps=2, batch=8, sample_prompts=6, threads=1)
+TOKENS, WIDTH, POOLED = 20, 128, 128
+
+
+def held_out(per_task: int) -> list[Prompt]:
+    chosen: dict[str, list[Prompt]] = {}
+    for prompt in all_prompts():
+        if prompt.split == "eval" and len(chosen.setdefault(prompt.task, [])) < per_task:
+            chosen[prompt.task].append(prompt)
+    return [prompt for prompts in chosen.values() for prompt in prompts]
+
+
+def write_world(folder: Path, prompts: list[Prompt]) -> None:
+    generator = torch.Generator().manual_seed(1)
+    embeddings = Embeddings(
+        torch.randn(len(prompts), TOKENS, WIDTH, generator=generator),
+        torch.randn(len(prompts), POOLED, generator=generator),
+        torch.zeros(1, TOKENS, WIDTH),
+        torch.zeros(1, POOLED),
+    )
+    write_prompts(folder / "prompts", prompts, embeddings, {})
+    with publish(folder / "policy") as partial:
+        state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {}, "policy_sha256": None}
+        write_json(partial / "state.json", state)
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, model: ModelSettings) -> Callable[..., Path]:
+    write_world(tmp_path, [Prompt("a red star", "train", "colors"), *held_out(2)])
+
+    def evaluate(name: str, images: int = 20, **changes: Any) -> Path:
+        arguments = {
+            "settings": SETTINGS, "model": model, "reward": RewardSettings(), "seed": 0, "round_index": 0,
+            "images": images, "prompts": tmp_path / "prompts", "policy": tmp_path / "policy",
+            "report_out": tmp_path / name,
+        }  # fmt: skip
+        run(**{**arguments, **changes})
+        return tmp_path / name
+
+    return evaluate
+
+
+def test_a_report_holds_the_numbers_of_its_images(evaluate: Callable[..., Path]) -> None:
+    report = evaluate("report")
+    metrics, outcomes = read_json(report / "metrics.json"), read_outcomes(report)
+    assert (metrics["round"], metrics["images"], metrics["prompts"], metrics["policy_sha256"]) == (0, 20, 12, None)
+    assert len(outcomes) == 20
+    assert metrics["strict"] == mean_of_task_means(outcomes, "strict").mean
+    assert metrics["soft"] == mean_of_task_means(outcomes, "soft").mean
+    assert metrics["soft"] == pytest.approx(sum(metrics["tasks_soft"].values()) / 6)
+    assert metrics["strict_ci95"][0] <= metrics["strict"] <= metrics["strict_ci95"][1]
+    assert metrics["soft_ci95"][0] < metrics["soft"] < metrics["soft_ci95"][1]
+    assert list(metrics["tasks"]) == ["color_attr", "colors", "counting", "position", "single_object", "two_object"]
+    assert (metrics["strict_column"], metrics["soft_column"]) == ("strict", "soft")
+    names = pq.read_schema(report / "evaluation.parquet").names
+    assert names == ["prompt_id", "task", "repetition", "seed", "strict", "soft"]
+
+
+def test_samples_show_one_prompt_of_each_task(evaluate: Callable[..., Path]) -> None:
+    samples = read_samples(evaluate("report"))
+    assert len({sample.task for sample, _ in samples}) == 6
+    assert all(sample.correct in (True, False) for sample, _ in samples)
+    assert all(picture.size == (192, 192) for _, picture in samples)
+
+
+def test_evaluating_again_gives_equal_bytes_and_compares_as_no_change(evaluate: Callable[..., Path]) -> None:
+    first, second = evaluate("first"), evaluate("second")
+    for name in ("metrics.json", "evaluation.parquet", "samples.png", "samples/00.png"):
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+    change = difference(read_outcomes(first), read_outcomes(second), "soft")
+    assert (change.mean, change.standard_error) == (0.0, 0.0)
+
+
+def test_a_smaller_evaluation_makes_the_first_images_of_a_larger_one(evaluate: Callable[..., Path]) -> None:
+    assert read_outcomes(evaluate("small", 8)) == read_outcomes(evaluate("large", 16))[:8]
+
+
+def test_the_policy_adapter_is_what_is_judged(
+    evaluate: Callable[..., Path], model: ModelSettings, tmp_path: Path
+) -> None:
+    from advantageflow.policy.adapters import attach_adapters
+    from advantageflow.policy.loading import load_transformer
+
+    transformer = load_transformer(model)
+    adapters = attach_adapters(transformer, tmp_path / "policy", LoraSettings(rank=2), seed=0)
+    with torch.no_grad():
+        for parameter in adapters.parameters():
+            parameter.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
+    with publish(tmp_path / "tuned") as partial:
+        adapters.save(partial)
+        state = {"round": 3, "step": 12, "adapter": "policy", "settings": {}, "provenance": {}}
+        write_json(partial / "state.json", {**state, "policy_sha256": adapters.sha256()})
+    base, tuned = evaluate("base"), evaluate("report", policy=tmp_path / "tuned", round_index=3)
+    assert read_json(tuned / "metrics.json")["policy_sha256"] == adapters.sha256()
+    assert (base / "samples/00.png").read_bytes() != (tuned / "samples/00.png").read_bytes()
+    difference(read_outcomes(base), read_outcomes(tuned), "soft")  # raises if they were not the same prompts and seeds
+
+
+def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_so(
+    evaluate: Callable[..., Path],
+) -> None:
+    from advantageflow.rewards.registry import get_reward
+
+    column = next(iter(get_reward("jpeg").columns))
+    report = evaluate("report", reward=RewardSettings(name="jpeg", column=column))
+    metrics = read_json(report / "metrics.json")
+    assert metrics["strict"] == metrics["soft"]
+    assert (metrics["strict_column"], metrics["soft_column"]) == (column, column)
+    assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6
+
+
+def test_the_journal_gets_curves_pictures_and_the_report(
+    evaluate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    with stage_journal("evaluation", 2):
+        report = evaluate("report", round_index=2)
+    events = read_events(tmp_path / "journal")
+    kinds = [event["event"] for event in events]
+    assert kinds.index("useful") < kinds.index("progress") < kinds.index("metrics")
+    curves = run_curves(events)
+    metrics = read_json(report / "metrics.json")
+    assert curves["evaluation/soft"] == {2: metrics["soft"]}
+    assert curves["evaluation/task/counting"] == {2: metrics["tasks"]["counting"]}
+    pictures = [event for event in events if event["event"] == "image"]
+    assert len(pictures) == 6
+    assert all(Path(event["path"]).exists() and event["step"] == 2 for event in pictures)
+
+
+def test_no_held_out_prompts_is_a_clear_error(evaluate: Callable[..., Path], tmp_path: Path) -> None:
+    write_world(tmp_path / "other", [Prompt("a red star", "train", "colors")])
+    with pytest.raises(DataError, match=r"no held-out prompts[\s\S]*split 'eval'"):
+        evaluate("report", prompts=tmp_path / "other" / "prompts")
+
+
+def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(
+    evaluate: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="no column 'sotf'"):
+        evaluate("report", reward=RewardSettings(column="sotf"))
+    with pytest.raises(PolicyError, match="not a policy"):
+        evaluate("report", policy=tmp_path / "nowhere")
+    assert not (tmp_path / "report").exists()

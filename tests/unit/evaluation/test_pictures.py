@@ -1,0 +1,102 @@
+"""Sheets of sample pictures and curves, drawn and looked at pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from advantageflow.errors import DataError, StoreError
+from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, contact_sheet, curves, sample_sheet
+from advantageflow.evaluation.report import SAMPLES_FOLDER, read_outcomes, read_samples
+
+MakeReport = Callable[..., Path]
+ROUNDS = [
+    {
+        "round": k,
+        "strict": 0.3 + 0.1 * k,
+        "strict_ci95": [0.25 + 0.1 * k, 0.35 + 0.1 * k],
+        "soft": 0.5,
+        "tasks": {"a": 1},
+    }
+    for k in range(3)
+]
+
+
+def pixels(path: Path, colour: str) -> int:
+    with Image.open(path) as picture:
+        return int((np.asarray(picture.convert("RGB")) == ImageColor.getrgb(colour)).all(-1).sum())
+
+
+def test_a_report_is_read_back_as_it_was_written(make_report: MakeReport) -> None:
+    report = make_report("report", [True, False, None, True])
+    assert [outcome.strict for outcome in read_outcomes(report)] == [1.0, 0.0, 0.0, 1.0]
+    samples = read_samples(report)
+    assert [sample.correct for sample, _ in samples] == [True, False, None, True]
+    assert samples[0][0].text == "a red circle"
+    assert len(list((report / SAMPLES_FOLDER).iterdir())) == 4
+
+
+def test_sample_pictures_are_enlarged_to_crisp_squares(make_report: MakeReport) -> None:
+    _, picture = read_samples(make_report("report", [True, True, True, True]))[0]
+    array = np.asarray(picture)
+    assert array.shape == (192, 192, 3)
+    blocks = array.reshape(48, 4, 48, 4, 3)
+    assert (blocks == blocks[:, :1, :, :1]).all()
+
+
+def test_a_sheet_frames_correct_wrong_and_unjudged_pictures_in_their_colours(
+    make_report: MakeReport, tmp_path: Path
+) -> None:
+    report = make_report("report", [True, True, False, None])
+    sample_sheet(report, tmp_path / "sheet.png")
+    right, wrong, unknown = (pixels(tmp_path / "sheet.png", colour) for colour in (RIGHT, WRONG, UNKNOWN))
+    assert right > 1.8 * wrong > 0
+    assert unknown > 0
+    assert (report / "samples.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
+
+
+def test_a_contact_sheet_shows_each_prompt_before_and_after(make_report: MakeReport, tmp_path: Path) -> None:
+    before, after = make_report("before", [False] * 4), make_report("after", [True] * 4)
+    contact_sheet(before, after, tmp_path / "sheet.png", columns=2)
+    sheet = tmp_path / "sheet.png"
+    assert pixels(sheet, RIGHT) > 0
+    assert pixels(sheet, WRONG) > 0
+    with Image.open(sheet) as picture:
+        assert picture.width > 4 * 192
+        assert picture.height > 2 * 192
+    contact_sheet(before, before, tmp_path / "same.png")
+    assert pixels(tmp_path / "same.png", RIGHT) == 0
+
+
+def test_reports_of_different_noise_are_not_put_side_by_side(make_report: MakeReport, tmp_path: Path) -> None:
+    before, after = make_report("before", [True] * 4), make_report("after", [True] * 4, first_seed=100)
+    with pytest.raises(DataError, match="different prompts"):
+        contact_sheet(before, after, tmp_path / "sheet.png")
+
+
+def test_curves_are_drawn_with_and_without_training_metrics(tmp_path: Path) -> None:
+    curves(ROUNDS, tmp_path / "short.png")
+    training = {
+        "reward/soft_mean": {1: 0.4, 2: 0.5},
+        "training/deviation": {1: 0.001, 2: float("nan")},
+        "training/gradient_norm": {1: 0.2, 2: 0.3},
+    }
+    curves(ROUNDS, tmp_path / "long.png", training)
+    with Image.open(tmp_path / "short.png") as short, Image.open(tmp_path / "long.png") as long:
+        assert long.width == short.width
+        assert long.height == 2 * short.height
+
+
+def test_a_single_evaluation_can_be_drawn(tmp_path: Path) -> None:
+    curves(ROUNDS[:1], tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+def test_curves_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"curves\.png"):
+        curves(ROUNDS, tmp_path / "file" / "curves.png")

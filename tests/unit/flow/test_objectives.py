@@ -1,0 +1,177 @@
+"""The AdvantageFlow objective: its value, convexity, minimiser, first step and the local target that it fits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from advantageflow.flow.advantages import group_advantages
+from advantageflow.flow.objectives import (
+    VelocityBatch,
+    advantage_flow_loss,
+    expected_reward_gain,
+    local_target_weights,
+    minimiser,
+)
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def normal(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def uniform(seed: int, *shape: int) -> Tensor:
+    return 2 * torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+
+
+@given(seed=SEEDS, lam=st.floats(0, 3))
+def test_loss_is_the_formula_and_its_parts_add_up(seed: int, lam: float) -> None:
+    policy, target, rollout = normal(seed, 3, 5, 2, 2)
+    advantages = uniform(seed, 5)
+    loss, metrics = advantage_flow_loss(VelocityBatch(policy, target, rollout, advantages), lam=lam)
+    by_hand = sum(
+        a * (p - t).square().mean() + lam * (p - r).square().mean()
+        for p, t, r, a in zip(policy, target, rollout, advantages, strict=True)
+    )
+    torch.testing.assert_close(loss, by_hand / 5)
+    torch.testing.assert_close(metrics["advantage_loss"] + metrics["regulariser"], loss)
+    torch.testing.assert_close(metrics["deviation"], (policy - rollout).square().mean())
+
+
+def test_metrics_carry_no_gradient() -> None:
+    policy = normal(0, 2, 3).requires_grad_()
+    loss, metrics = advantage_flow_loss(VelocityBatch(policy, normal(1, 2, 3), normal(2, 2, 3), uniform(3, 2)), lam=1.0)
+    assert loss.requires_grad
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+@given(seed=SEEDS, lam=st.floats(0.1, 3))
+def test_normalised_samples_are_the_plain_ones_over_their_mean_absolute_error(seed: int, lam: float) -> None:
+    policy, target, rollout = normal(seed, 3, 1, 6)
+    batch = VelocityBatch(policy.clone().requires_grad_(), target, rollout, uniform(seed, 1))
+    error = (policy - target).abs().mean()
+    plain, normalised = (advantage_flow_loss(batch, lam=lam, normalise_error=flag)[0] for flag in (False, True))
+    torch.testing.assert_close(normalised, plain / error)
+    plain_gradient, gradient = (torch.autograd.grad(loss, batch.policy)[0] for loss in (plain, normalised))
+    torch.testing.assert_close(gradient, plain_gradient / error)  # the weight is constant to the gradient
+
+
+def test_exact_prediction_meets_the_error_floor() -> None:
+    target = torch.zeros(1, 4, dtype=torch.float64)
+    batch = VelocityBatch(target.clone().requires_grad_(), target, target + 1, torch.ones(1, dtype=torch.float64))
+    loss, _ = advantage_flow_loss(batch, lam=1.0, normalise_error=True)
+    assert loss.item() == pytest.approx(1e5)
+
+
+def loss_along_a_line(batch: VelocityBatch, direction: Tensor, lam: float) -> Tensor:
+    """Second derivative of the loss along `direction`, by autograd."""
+
+    def loss(step: Tensor) -> Tensor:
+        moved = VelocityBatch(batch.policy + step * direction, batch.target, batch.rollout, batch.advantages)
+        return advantage_flow_loss(moved, lam=lam)[0]
+
+    return torch.autograd.functional.hessian(loss, torch.zeros((), dtype=torch.float64))
+
+
+@given(seed=SEEDS, advantage=st.floats(-1, 1), lam=st.floats(0, 2))
+def test_sample_is_convex_exactly_when_lam_exceeds_minus_advantage(seed: int, advantage: float, lam: float) -> None:
+    assume(abs(lam + advantage) > 1e-9)
+    policy, target, rollout, direction = normal(seed, 4, 1, 5)
+    advantages = torch.tensor([advantage], dtype=torch.float64)
+    curvature = loss_along_a_line(VelocityBatch(policy, target, rollout, advantages), direction, lam)
+    assert (curvature > 0) == (lam > -advantage)
+    torch.testing.assert_close(curvature, 2 * (advantage + lam) * direction.square().mean(), atol=1e-12, rtol=1e-9)
+
+
+@given(seed=SEEDS, advantage=st.floats(-1, 1), lam=st.floats(0, 2), normalise=st.booleans())
+def test_hessian_eigenvalues_have_the_sign_of_lam_plus_advantage(
+    seed: int, advantage: float, lam: float, normalise: bool
+) -> None:
+    assume(abs(lam + advantage) > 1e-9)
+    policy, target, rollout = normal(seed, 3, 1, 4)
+    advantages = torch.tensor([advantage], dtype=torch.float64)
+    hessian = torch.autograd.functional.hessian(
+        lambda v: advantage_flow_loss(
+            VelocityBatch(v, target, rollout, advantages), lam=lam, normalise_error=normalise
+        )[0],
+        policy,
+    ).reshape(4, 4)
+    eigenvalues = torch.linalg.eigvalsh(hessian)
+    assert (eigenvalues > 0).all() if lam > -advantage else (eigenvalues < 0).all()
+
+
+@given(seed=SEEDS)
+def test_batch_with_lam_one_is_convex_whatever_the_advantages(seed: int) -> None:
+    policy, target, rollout, direction = normal(seed, 4, 7, 3)
+    assert loss_along_a_line(VelocityBatch(policy, target, rollout, uniform(seed, 7)), direction, 1.0) >= 0
+
+
+@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), offset=st.floats(0.0, 1.0))
+def test_minimiser_has_zero_gradient_and_no_better_neighbour(
+    seed: int, samples: int, margin: float, offset: float
+) -> None:
+    targets, rollout = normal(seed, samples, 6), normal(seed + 1, 6)
+    advantages = uniform(seed, samples)
+    lam = max(0.0, -advantages.mean().item()) + margin + offset
+
+    def loss(velocity: Tensor) -> Tensor:
+        batch = VelocityBatch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
+        return advantage_flow_loss(batch, lam=lam)[0]
+
+    best = minimiser(targets, rollout, advantages, lam).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(best), best)
+    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+    assert loss(best + 0.1 * normal(seed + 2, 6)) > loss(best)
+
+
+@given(seed=SEEDS, samples=st.integers(2, 8), lam=st.floats(1.0, 3))
+def test_minimiser_is_flow_matching_to_the_reweighted_rollouts(seed: int, samples: int, lam: float) -> None:
+    # With v_roll = E[v | x_t] the minimiser is the mean velocity under the local target.
+    targets, advantages = normal(seed, samples, 6), uniform(seed, samples)
+    weights = local_target_weights(advantages, lam)
+    assume(weights.mean() > 1e-3)
+    reweighted = (weights[:, None] * targets).mean(0) / weights.mean()
+    torch.testing.assert_close(minimiser(targets, targets.mean(0), advantages, lam), reweighted)
+
+
+@given(seed=SEEDS, lam=st.floats(0, 5), normalise=st.booleans())
+def test_regulariser_has_no_gradient_on_the_first_step_of_a_round(seed: int, lam: float, normalise: bool) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 4)).double()
+    x_t, target, advantages = normal(seed, 6, 4), normal(seed + 1, 6, 4), uniform(seed, 6)
+    policy = network(x_t)  # theta = theta_roll, so v_roll is the detached v_theta
+    batch = VelocityBatch(policy, target, policy.detach(), advantages)
+    gradients = []
+    for weight in (lam, 0.0):
+        loss, metrics = advantage_flow_loss(batch, lam=weight, normalise_error=normalise)
+        assert metrics["deviation"] == 0
+        gradients.append(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True))
+    assert all(torch.equal(with_lam, without) for with_lam, without in zip(*gradients, strict=True))
+
+
+@given(seed=SEEDS, size=st.integers(2, 12), lam=st.floats(1.0, 4), clip=st.floats(0.5, 4))
+def test_local_target_raises_the_expected_reward_by_the_covariance(
+    seed: int, size: int, lam: float, clip: float
+) -> None:
+    rewards = uniform(seed, 1, size)
+    advantages = group_advantages(rewards, scale="group", clip=clip).values[0]
+    weights = local_target_weights(advantages, lam)
+    assert weights.min() >= 0
+    assume(weights.mean() > 1e-3)
+    rewards = rewards[0]
+    raised = (weights * rewards).mean() / weights.mean() - rewards.mean()
+    gain = expected_reward_gain(rewards, advantages, lam)
+    torch.testing.assert_close(gain, raised, atol=1e-12, rtol=1e-9)
+    assert gain > 0
+
+
+@given(seed=SEEDS, lam=st.floats(1.0, 4))
+def test_unclipped_gain_is_the_covariance_over_lam(seed: int, lam: float) -> None:
+    rewards = uniform(seed, 1, 10)
+    advantages = group_advantages(rewards, scale="group", clip=4.0).values[0]  # 10 rewards deviate by 3 at most
+    covariance = torch.cov(torch.stack([rewards[0], advantages]), correction=0)[0, 1]
+    torch.testing.assert_close(expected_reward_gain(rewards[0], advantages, lam), covariance / lam)
+    torch.testing.assert_close(local_target_weights(advantages, lam).mean(), torch.ones((), dtype=torch.float64))

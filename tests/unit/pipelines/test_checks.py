@@ -1,0 +1,93 @@
+"""What is found wrong before a run starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from advantageflow.errors import DataError, PolicyError, SettingsError, StoreError
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.checks import check_disk, check_run, disk_needed, with_absolute_paths
+from advantageflow_pipelines.choices import choose_settings
+
+
+def chosen(*assignments: str) -> RunSettings:
+    return choose_settings(preset="tiny", assignments=["model.name=some/hub-model", *assignments])
+
+
+def test_the_embedded_prompts_and_reward_pass() -> None:
+    check_run(chosen())
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("reward.name=shape", "unknown reward 'shape'"),
+        ("reward.column=sooft", "no column 'sooft'"),
+    ],
+)
+def test_an_unknown_reward_or_column_is_found(assignment: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        check_run(chosen(assignment))
+    assert "did you mean" in caught.value.remedy
+
+
+def test_a_prompt_that_the_reward_cannot_read_is_found_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    spec = {"tag": "single_object", "include": [{"class": "circle", "count": 1}]}
+    good = {"text": "a circle", "split": "train", "task": "single_object", "spec": spec}
+    path.write_text(json.dumps(good) + "\n" + json.dumps({**good, "text": "a dog", "spec": {"include": "dog"}}) + "\n")
+    with pytest.raises(DataError) as caught:
+        check_run(chosen(f"prompts.source={path}"))
+    assert f"{path}:2" in caught.value.where.replace(": line ", ":")
+
+
+def test_more_prompts_in_a_round_than_there_are_is_found() -> None:
+    with pytest.raises(DataError, match="a round takes 100000 prompts"):
+        check_run(chosen("rollout.prompts_per_round=100000"))
+
+
+def test_a_corrupt_policy_folder_is_found(tmp_path: Path) -> None:
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(PolicyError, match="corrupt"):
+        check_run(chosen(f"init_policy={tmp_path}"))
+    with pytest.raises(PolicyError, match="not a policy"):
+        check_run(chosen(f"init_policy={tmp_path / 'none'}"))
+
+
+def test_a_model_folder_that_is_none_is_found(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no diffusers pipeline"):
+        check_run(chosen(f"model.name={tmp_path}"))
+    with pytest.raises(PolicyError, match="no such folder"):
+        check_run(chosen(f"model.name={tmp_path / 'none'}"))
+
+
+def test_a_missing_gpu_is_found() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(PolicyError, match="GPU"):
+        check_run(chosen("model.device=cuda"))
+
+
+def test_a_disk_without_room_is_found_before_the_folder_exists(tmp_path: Path) -> None:
+    check_disk(choose_settings(preset="tiny"), tmp_path / "not" / "yet")
+    huge = chosen("rounds=1000", "rollout.group_size=100000")
+    assert disk_needed(huge) > 10**12
+    with pytest.raises(StoreError, match="MB free, the run needs about"):
+        check_disk(huge, tmp_path / "not" / "yet")
+
+
+def test_files_that_settings_name_become_absolute_and_names_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    settings = with_absolute_paths(chosen("prompts.source=mine.jsonl", "init_policy=old", "model.name=model"))
+    assert settings.prompts.source == str(tmp_path / "mine.jsonl")
+    assert settings.init_policy == str(tmp_path / "old")
+    assert settings.model.name == str(tmp_path / "model")
+    assert with_absolute_paths(chosen()) == chosen()

@@ -1,0 +1,127 @@
+"""The command line as a person meets it: help, lists, one message for a mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from advantageflow_pipelines import cli
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run a command in an empty folder; gives its exit status and what it printed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(left.value.code or 0), shown.out, shown.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("generate",), ("compile",), ("presets",), ("rewards", "check")])
+def test_every_command_explains_itself(advantageflow: Command, command: tuple[str, ...]) -> None:
+    status, out, _ = advantageflow(*command, "-h")
+    assert status == 0
+    assert "Usage: advantageflow" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "--preset", "shape"), "did you mean 'shapes'?"),
+        (("run", "--set", "rollout.group_size=1"), "at least 2"),
+        (("run", "--resume", "nowhere"), "holds no run to continue"),
+        (("run", "--resume", "nowhere", "--seed", "1"), "continued with the settings it has"),
+        (("run", "--set", "prompts.source=none.jsonl"), "none.jsonl"),
+        (("compile", "-o", "pipeline.json"), "YAML files only"),
+        (("generate", "a circle", "--model", "nowhere"), "no model is there"),
+        (("presets", "show", "tinny"), "did you mean 'tiny'?"),
+        (("rewards", "check", "none.jsonl"), "none.jsonl"),
+        (("ui",), "no MLflow store yet"),
+    ],
+)
+def test_a_mistake_gets_one_message_and_status_2(
+    advantageflow: Command, arguments: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    status, _, err = advantageflow(*arguments)
+    assert status == 2
+    assert err.startswith("error: ")
+    assert words in err
+    assert "what to do: " in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_debug_shows_the_traceback_wherever_it_stands(advantageflow: Command) -> None:
+    for arguments in (("--debug", "run", "--preset", "x"), ("run", "--preset", "x", "--debug")):
+        status, _, err = advantageflow(*arguments)
+        assert status == 2
+        assert "Traceback" in err
+
+
+def test_an_empty_prompt_file_is_refused_before_anything_starts(advantageflow: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    status, _, err = advantageflow("run", "--preset", "tiny", "--set", "prompts.source=empty.jsonl", "-w", "run")
+    assert status == 2
+    assert "empty.jsonl" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_lists_show_what_there_is(advantageflow: Command) -> None:
+    assert "shapes-long" in advantageflow("presets", "list")[1]
+    assert "jpeg" in advantageflow("rewards", "list")[1]
+    assert "no runs under runs" in advantageflow("runs")[1]
+
+
+def test_a_preset_is_printed_as_yaml_in_full_or_as_written(advantageflow: Command) -> None:
+    short = yaml.safe_load(advantageflow("presets", "show", "tiny")[1])
+    full = yaml.safe_load(advantageflow("presets", "show", "tiny", "--all")[1])
+    assert full["rollout"].items() >= short["rollout"].items()
+    assert full["training"]["lora"]["rank"] > 0
+
+
+def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_path: Path) -> None:
+    command = (
+        "compile",
+        "-o",
+        "sub/p.yaml",
+        "--preset",
+        "tiny",
+        "--rounds",
+        "1",
+        "--image",
+        "registry.example/stage:2",
+    )
+    status, out, _ = advantageflow(*command)
+    assert status == 0
+    assert "1 round(s) of 2 shards" in out
+    spec = yaml.safe_load((tmp_path / "sub" / "p.yaml").read_text())
+    assert "round-01" in spec["root"]["dag"]["tasks"]
+    assert {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()} == {
+        "registry.example/stage:2"
+    }
+
+
+def test_help_needs_none_of_the_heavy_packages() -> None:
+    code = (
+        "import sys; sys.argv = ['advantageflow', '-h']\n"
+        "from advantageflow_pipelines import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'diffusers', 'mlflow', 'kfp', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,83 @@
+"""What a run came to: its overhead, its summary without what varies, the table."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from advantageflow.tracking.journal import Event
+from advantageflow_pipelines.report import told_curves
+from advantageflow_pipelines.summary import comparable, measure_overhead, show_summary
+from advantageflow_pipelines.workdir import WorkDir
+
+
+def task(name: str, stage: str, started: float, useful: float, ended: float) -> list[Event]:
+    return [
+        {"task": name, "event": "start", "time": started, "stage": stage, "round": 1, "shard": None, "pid": 1,
+         "process_started": started, "settings": {}},
+        {"task": name, "event": "useful", "time": useful},
+        {"task": name, "event": "end", "time": ended, "seconds": ended - started, "cpu_seconds": 1.0},
+    ]  # fmt: skip
+
+
+def test_overhead_is_the_critical_path_s_time_without_useful_work() -> None:
+    first = task("a", "rollout", started=2, useful=3, ended=10)
+    beside = task("b", "rollout", started=2, useful=9, ended=9.5)  # not on the critical path
+    last = task("c", "training", started=11, useful=13, ended=18)
+    cost = measure_overhead(first + beside + last, started=0, ended=20)
+    assert cost["seconds"] == pytest.approx(1 + 2)
+    assert cost["stages"] == {"rollout": 1, "training": 2}
+    assert cost["between_tasks"] == pytest.approx(2 + 1 + 2)
+    assert cost["share"] == pytest.approx(8 / 20)
+
+
+def test_overhead_of_a_continued_run_leaves_earlier_attempts_out() -> None:
+    earlier = task("a", "rollout", started=2, useful=5, ended=10)
+    later = task("b", "training", started=101, useful=102, ended=109)
+    cost = measure_overhead(earlier + later, started=100, ended=110)
+    assert cost["stages"] == {"training": 1}
+    assert (cost["seconds"], cost["between_tasks"], cost["of_seconds"]) == (1, 2, 10)
+
+
+def test_equal_runs_are_comparable_whatever_they_took() -> None:
+    one = {"strict": 0.5, "seconds": 3, "mlflow_run_id": "a", "rounds": [{"soft": 1.0, "overhead": {"share": 0.1}}]}
+    assert comparable(one) == {"strict": 0.5, "rounds": [{"soft": 1.0}]}
+
+
+def test_curves_hold_what_stages_told_for_the_whole_run_and_the_last_word_counts() -> None:
+    def told(step: int | None, value: float, *, parent: bool = True) -> Event:
+        return {"task": "t", "event": "metrics", "time": 0.0, "step": step, "parent": parent, "values": {"loss": value}}
+
+    events = [told(1, 0.5), told(2, 0.4), told(2, 0.3), told(3, 9.0, parent=False), told(None, 9.0)]
+    assert told_curves(events) == {"loss": {1: 0.5, 2: 0.3}}
+
+
+def test_the_table_shows_each_task_the_mean_with_intervals_and_the_time(tmp_path: Any) -> None:
+    base = {"images": 60, "strict": 0.25, "strict_ci95": [0.2, 0.3], "soft": 0.5, "tasks": {"colors": 0.25}}
+    final = {**base, "strict": 0.5, "strict_ci95": [0.4, 0.6], "tasks": {"colors": 0.5}}
+    cost = {"seconds": 12.0, "between_tasks": 3.0, "of_seconds": 100.0, "share": 0.15, "stages": {}}
+    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost,
+               "difference": {"strict": 0.25, "strict_ci95": [0.1, 0.4]}}  # fmt: skip
+    out = io.StringIO()
+    show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
+    text = out.getvalue()
+    assert "60 held-out images" in text
+    for row in ("colors", "mean of tasks"):
+        line = next(line for line in text.splitlines() if row in line)
+        assert [word for word in line.split() if word[-1].isdigit()] == ["0.250", "0.500", "+0.250"]
+    assert "0.400 .. 0.600" in text
+    assert "0.100 .. 0.400" in text
+    assert "100 s, 15% of it overhead: 12.0 s from process starts to useful work, 3.0 s between tasks" in text
+    assert str(tmp_path / "report") in text
+
+
+def test_the_time_of_a_continued_run_says_which_part_was_measured(tmp_path: Any) -> None:
+    part = {"images": 6, "strict": 0.0, "strict_ci95": [0.0, 0.0], "soft": 0.0, "tasks": {}}
+    cost = {"seconds": 1.0, "between_tasks": 1.0, "of_seconds": 40.0, "share": 0.05, "stages": {}}
+    summary = {"base": part, "final": part, "difference": part, "seconds": 100.0, "overhead": cost}
+    out = io.StringIO()
+    show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
+    assert "100 s, the last attempt 40 s, 5% of it overhead" in out.getvalue()

@@ -1,0 +1,179 @@
+"""Prompt files in our form and GenEval's are read; every mistake names its line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from advantageflow.errors import DataError
+from advantageflow.prompts.files import read_file
+from advantageflow.records import Prompt
+
+GENEVAL = [
+    '{"tag": "counting", "include": [{"class": "bed", "count": 2}], "exclude": [{"class": "bed", "count": 3}], '
+    '"prompt": "a photo of two beds"}',
+    '{"tag": "position", "include": [{"class": "dog", "count": 1}, {"class": "tie", "count": 1, '
+    '"position": ["right of", 0]}], "prompt": "a photo of a dog right of a tie"}',
+]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "prompts.jsonl"
+
+
+def write(file: Path, *records: Any) -> Path:
+    file.write_text("\n".join(record if isinstance(record, str) else json.dumps(record) for record in records))
+    return file
+
+
+def read_one(file: Path, record: Any) -> Prompt:
+    (located,) = read_file(write(file, record))
+    return located.prompt
+
+
+def test_our_own_form(file: Path) -> None:
+    record = {"text": "a red circle", "split": "eval", "task": "colors", "spec": {"tag": "x", "n": 1}}
+    assert read_one(file, record) == Prompt("a red circle", "eval", "colors", {"tag": "x", "n": 1})
+
+
+def test_lines_of_geneval_as_they_are(file: Path) -> None:
+    prompts = [located.prompt for located in read_file(write(file, *GENEVAL))]
+    assert [prompt.text for prompt in prompts] == ["a photo of two beds", "a photo of a dog right of a tie"]
+    assert [prompt.task for prompt in prompts] == ["counting", "position"]
+    for prompt, line in zip(prompts, GENEVAL, strict=True):
+        assert prompt.spec == {key: value for key, value in json.loads(line).items() if key != "prompt"}
+
+
+@pytest.mark.parametrize(
+    ("record", "task"),
+    [
+        ({"text": "x", "task": "a", "tag": "b"}, "a"),
+        ({"text": "x", "tag": "b"}, "b"),
+        ({"text": "x", "spec": {"tag": "c"}}, "c"),
+        ({"text": "x"}, "all"),
+    ],
+)
+def test_the_task_is_the_nearest_thing_given(file: Path, record: dict[str, Any], task: str) -> None:
+    assert read_one(file, record).task == task
+
+
+def test_blank_lines_a_byte_order_mark_and_outer_spaces_do_no_harm(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbf{"text": " a "}\n\n   \n{"text": "b"}\n')
+    assert [(located.prompt.text, located.where) for located in read_file(file)] == [("a", f"{file}:1"),
+                                                                                     ("b", f"{file}:4")]  # fmt: skip
+
+
+def test_a_missing_split_holds_out_a_tenth_stably_and_says_so(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records = [{"text": f"prompt {k}"} for k in range(1000)]
+    with caplog.at_level(logging.INFO, logger="advantageflow"):
+        splits = {located.prompt.text: located.prompt.split for located in read_file(write(file, *records))}
+    assert 70 <= list(splits.values()).count("eval") <= 130
+    assert "1000 of 1000 prompts say no split" in caplog.text
+    fewer = read_file(write(file, *records[::-7]))
+    assert all(located.prompt.split == splits[located.prompt.text] for located in fewer)
+
+
+def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    rows = [
+        {"prompt": "a", "split": "train", "tag": "t", "include": [{"class": "bed", "count": 2, "color": None}]},
+        {"prompt": "b", "split": None, "tag": "t", "include": [{"class": "bed", "count": 1, "color": "red"}]},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    first, second = (located.prompt for located in read_file(path))
+    assert first == Prompt("a", "train", "t", {"tag": "t", "include": [{"class": "bed", "count": 2}]})
+    assert second.spec["include"] == [{"class": "bed", "count": 1, "color": "red"}]
+
+
+def test_parquet_may_hold_the_spec_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    spec = {"include": [{"class": "bed", "count": 1, "position": ["left of", 0]}]}
+    pq.write_table(pa.table({"text": ["a"], "spec": [json.dumps(spec)]}), path)
+    assert read_file(path)[0].prompt.spec == spec
+
+
+def test_a_bad_row_of_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "spec": ["{}", "{"]}), path)
+    with pytest.raises(DataError, match="'spec' is not JSON") as caught:
+        read_file(path)
+    assert caught.value.where == f"{path}: row 1"
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        ("{text: a}", "is not JSON"),
+        ('{"text": "a", "spec": {"n": NaN}}', "NaN is no JSON number"),
+        ("[1]", "is [1], not an object"),
+        ("null", "is None, not an object"),
+        ({"prmpt": "a"}, "has no 'text' (its fields: prmpt)"),
+        ({"text": 5}, "'text' is 5, not a text"),
+        ({"prompt": "  "}, "'prompt' is '  ', not a text"),
+        ({"text": "a", "prompt": "b"}, "'text' and 'prompt' differ"),
+        ({"text": "a", "split": "test"}, "'split' is 'test'"),
+        ({"text": "a", "split": 1}, "'split' is 1"),
+        ({"text": "a", "split": ["train"]}, "'split' is ['train']"),
+        ({"text": "a", "task": 3}, "'task' is 3, not a name"),
+        ({"text": "a", "spec": "b"}, "'spec' is 'b', not an object"),
+        ({"text": "a", "spec": {}, "include": []}, "has a 'spec' and also 'include'"),
+        ({"text": "a", "splt": "train"}, "unknown field 'splt'"),
+    ],
+)
+def test_a_wrong_record_names_its_line_and_what_is_wrong(file: Path, record: Any, message: str) -> None:
+    write(file, {"text": "the first line is good"}, record)
+    with pytest.raises(DataError) as caught:
+        read_file(file)
+    assert caught.value.where == f"{file}:2"
+    assert message in caught.value.message
+    assert caught.value.remedy
+
+
+def test_text_that_is_not_utf8_names_its_line(file: Path) -> None:
+    file.write_bytes(b'{"text": "a"}\n{"text": "\xff"}\n')
+    with pytest.raises(DataError, match="not UTF-8") as caught:
+        read_file(file)
+    assert caught.value.where == f"{file}:2"
+
+
+@pytest.mark.parametrize("second", [{"text": "a"}, {"prompt": " a "}, {"text": "a", "split": "eval", "tag": "other"}])
+def test_duplicates_name_both_lines(file: Path, second: dict[str, Any]) -> None:
+    write(file, {"text": "a"}, {"text": "b"}, second)
+    with pytest.raises(DataError, match=f"duplicate prompt 'a', first at {file}:1") as caught:
+        read_file(file)
+    assert caught.value.where == f"{file}:3"
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_shows_what_a_line_looks_like(file: Path, content: str) -> None:
+    file.write_text(content)
+    with pytest.raises(DataError, match="holds no prompts") as caught:
+        read_file(file)
+    assert caught.value.where == str(file)
+    assert '{"text":' in caught.value.remedy
+
+
+def test_a_file_that_is_not_there_is_named(file: Path) -> None:
+    with pytest.raises(DataError, match="No such file") as caught:
+        read_file(file)
+    assert caught.value.where == str(file)
+
+
+def test_a_file_of_another_kind_says_which_are_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no source of prompts") as caught:
+        read_file(tmp_path / "prompts.csv")
+    assert ".jsonl or .parquet" in caught.value.remedy
+
+
+def test_a_corrupt_parquet_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "prompts.parquet").write_text("not parquet at all")
+    with pytest.raises(DataError, match="is no Parquet file") as caught:
+        read_file(tmp_path / "prompts.parquet")
+    assert caught.value.where == str(tmp_path / "prompts.parquet")

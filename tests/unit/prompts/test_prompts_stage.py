@@ -1,0 +1,189 @@
+"""The prompts stage: checked prompts, each text encoded once, and a policy to start from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.policy import loading
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
+from advantageflow.prompts.stage import embed, run
+from advantageflow.records import Prompt
+from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings
+from advantageflow.shapes.prompts import all_prompts
+from advantageflow.store.artifacts import (
+    publish,
+    read_embeddings,
+    read_json,
+    read_metadata,
+    read_policy_state,
+    read_prompts,
+    write_json,
+    write_tensors,
+)
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.reading import read_events
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, model: ModelSettings) -> dict[str, Any]:
+    source = tmp_path / "prompts.jsonl"
+    every = all_prompts()
+    few = [p for p in every if p.split == "train"][:3] + [p for p in every if p.split == "eval"][-3:]
+    source.write_text("".join(line(prompt) for prompt in few))
+    return {
+        "settings": PromptSettings(source=str(source), eval_prompts=2),
+        "model": model,
+        "reward": RewardSettings(),
+        "seed": 5,
+        "init_policy": None,
+        "prompts_out": tmp_path / "prompts",
+        "policy_out": tmp_path / "policy",
+    }
+
+
+def line(prompt: Prompt) -> str:
+    record = {"text": prompt.text, "split": prompt.split, "task": prompt.task, "spec": prompt.spec}
+    return json.dumps(record) + "\n"
+
+
+def test_the_artifact_has_an_embedding_of_each_prompt_in_its_row(arguments: dict[str, Any]) -> None:
+    run(**arguments)
+    prompts = read_prompts(arguments["prompts_out"])
+    assert [prompt.split for prompt in prompts] == ["train"] * 3 + ["eval"] * 2
+    embeddings = read_embeddings(arguments["prompts_out"], rows=5)
+    for row, prompt in enumerate(prompts):
+        alone, pooled = loading.encode_prompts(arguments["model"], [prompt.text])
+        assert torch.allclose(embeddings.prompt_embeds[row], alone[0], atol=1e-5)
+        assert torch.allclose(embeddings.pooled[row], pooled[0], atol=1e-5)
+    empty, _ = loading.encode_prompts(arguments["model"], [""])
+    assert torch.allclose(embeddings.empty_prompt_embeds, empty, atol=1e-5)
+    assert not torch.allclose(embeddings.prompt_embeds[0], embeddings.prompt_embeds[1])
+    metadata = read_metadata(arguments["prompts_out"])
+    assert (metadata["train"], metadata["eval"], metadata["prompts"]) == (3, 2, 5)
+
+
+def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
+    model: ModelSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[list[str]] = []
+    encode = loading.encode_prompts
+
+    def counted(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(list(texts))
+        return encode(model, texts)
+
+    monkeypatch.setattr(loading, "encode_prompts", counted)
+    prompts = [Prompt(text, "train", "t", {"n": n}) for n, text in enumerate(["a star", "a circle", "a star"])]
+    embeddings = embed(model, prompts)
+    assert len(calls) == 1
+    assert sorted(calls[0]) == ["", "a circle", "a star"]
+    assert torch.equal(embeddings.prompt_embeds[0], embeddings.prompt_embeds[2])
+
+
+def test_the_initial_policy_is_the_base_model(arguments: dict[str, Any]) -> None:
+    run(**arguments)
+    state = read_policy_state(arguments["policy_out"])
+    assert (state["round"], state["step"], state["adapter"], state["policy_sha256"]) == (0, 0, None, None)
+    assert state["provenance"]["seed"] == 5
+    assert state["settings"]["prompts"]["eval_prompts"] == 2
+
+
+def test_equal_runs_write_equal_bytes(arguments: dict[str, Any], tmp_path: Path) -> None:
+    run(**arguments)
+    run(**{**arguments, "prompts_out": tmp_path / "again" / "prompts", "policy_out": tmp_path / "again" / "policy"})
+    for name in (
+        "prompts/prompts.parquet",
+        "prompts/embeddings.safetensors",
+        "prompts/metadata.json",
+        "policy/state.json",
+    ):
+        assert (tmp_path / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_the_journal_gets_the_dataset_and_the_counts(
+    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    with stage_journal("prompts"):
+        run(**arguments)
+    events = {event["event"]: event for event in read_events(tmp_path / "journal")}
+    assert events["dataset"]["path"] == str(tmp_path / "prompts" / "prompts.parquet")
+    assert events["metrics"]["values"] == {"prompts/train": 3, "prompts/eval": 2}
+    assert "useful" in events
+
+
+def test_bad_prompts_are_refused_before_the_model_is_touched(arguments: dict[str, Any]) -> None:
+    Path(arguments["settings"].source).write_text("")
+    arguments["model"] = ModelSettings(name="there/is-no-such-model")
+    with pytest.raises(DataError, match="holds no prompts"):
+        run(**arguments)
+    assert not arguments["prompts_out"].exists()
+
+
+def test_a_wrong_reward_column_is_refused_before_the_model_is_touched(arguments: dict[str, Any]) -> None:
+    arguments["model"] = ModelSettings(name="there/is-no-such-model")
+    with pytest.raises(SettingsError, match="no column 'aesthetic'"):
+        run(**{**arguments, "reward": RewardSettings(column="aesthetic")})
+
+
+@pytest.fixture
+def earlier(tmp_path: Path, model: ModelSettings) -> Path:
+    """A policy of an earlier run, with adapters and an optimiser."""
+    write_base_policy(tmp_path / "base", {"model": {"name": "x"}}, {"seed": 0})
+    adapters = attach_adapters(loading.load_transformer(model), tmp_path / "base", LoraSettings(rank=2, alpha=2), 0)
+    state = {**read_policy_state(tmp_path / "base"), "adapter": "policy", "round": 7, "step": 28,
+             "policy_sha256": adapters.sha256()}  # fmt: skip
+    with publish(tmp_path / "earlier") as partial:
+        adapters.save(partial)
+        write_tensors(partial / "optimizer.safetensors", {"step": torch.ones(1)})
+        write_json(partial / "state.json", state)
+    return tmp_path / "earlier"
+
+
+def test_a_run_continues_from_an_earlier_policy(arguments: dict[str, Any], earlier: Path) -> None:
+    run(**{**arguments, "init_policy": str(earlier)})
+    copy, old = arguments["policy_out"], read_policy_state(earlier)
+    names = {path.relative_to(earlier) for path in earlier.rglob("*") if path.is_file()}
+    assert {path.relative_to(copy) for path in copy.rglob("*") if path.is_file()} == names
+    for name in (name for name in names if name.name != "state.json"):
+        assert (copy / name).read_bytes() == (earlier / name).read_bytes()
+    state = read_policy_state(copy)
+    assert (state["round"], state["step"], state["adapter"]) == (0, 28, "policy")
+    assert state["policy_sha256"] == old["policy_sha256"]
+    origin = state["provenance"]["continued_from"]
+    assert (origin["round"], origin["path"]) == (7, str(earlier))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["policy/adapter_model.safetensors", "rollout_policy/adapter_config.json", "optimizer.safetensors", "state.json"],
+)
+def test_a_damaged_earlier_policy_is_refused_and_names_the_file(earlier: Path, tmp_path: Path, name: str) -> None:
+    path = earlier / name
+    if path.suffix == ".json":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(PolicyError) as caught:
+        copy_policy(earlier, tmp_path / "copy", {})
+    assert caught.value.where == str(path)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_folder_that_is_no_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="not a policy"):
+        copy_policy(tmp_path / "nowhere", tmp_path / "copy", {})
+
+
+def test_the_base_policy_has_nothing_but_its_state(tmp_path: Path) -> None:
+    write_base_policy(tmp_path / "policy", {"a": 1}, {})
+    assert [path.name for path in (tmp_path / "policy").iterdir()] == ["state.json"]
+    assert read_json(tmp_path / "policy" / "state.json")["settings"] == {"a": 1}

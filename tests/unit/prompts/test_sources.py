@@ -1,0 +1,78 @@
+"""Prompts are checked against the reward, and the held-out ones are balanced over tasks."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from advantageflow.errors import DataError
+from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.records import Prompt
+from advantageflow.rewards.registry import get_reward
+from advantageflow.shapes.prompts import TASKS, all_prompts
+
+
+def write(path: Path, *records: dict[str, object]) -> str:
+    path.write_text("\n".join(map(json.dumps, records)))
+    return str(path)
+
+
+def test_the_embedded_prompts_pass_their_own_reward() -> None:
+    assert load_prompts("shapes", get_reward("shapes")) == all_prompts()
+
+
+def test_a_spec_that_the_reward_cannot_read_names_line_and_field(tmp_path: Path) -> None:
+    good = {"class": "circle", "count": 1}
+    source = write(
+        tmp_path / "p.jsonl",
+        {"text": "a", "split": "train", "include": [good]},
+        {"text": "b", "split": "eval", "include": [good, {"class": "elephant", "count": 1}]},
+        {"text": "c", "split": "eval", "include": []},
+    )
+    with pytest.raises(DataError, match="'shapes' cannot read the spec of 'b': 'elephant'") as caught:
+        load_prompts(source, get_reward("shapes"))
+    assert caught.value.where.startswith(f"{source}:2")
+    assert "include[1].class" in caught.value.where
+    assert "and 1 more" in caught.value.message
+
+
+def test_a_reward_that_reads_no_spec_takes_any_prompt(tmp_path: Path) -> None:
+    source = write(tmp_path / "p.jsonl", {"text": "a", "split": "train"}, {"text": "b", "split": "eval"})
+    assert [prompt.text for prompt in load_prompts(source, get_reward("jpeg"))] == ["a", "b"]
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_a_source_with_one_split_only_says_which_is_missing(tmp_path: Path, split: str) -> None:
+    source = write(tmp_path / "p.jsonl", {"text": "a", "split": split}, {"text": "b", "split": split})
+    missing = {"train": "eval", "eval": "train"}[split]
+    with pytest.raises(DataError, match="none of its 2 prompts") as caught:
+        load_prompts(source, get_reward("jpeg"))
+    assert caught.value.where == source
+    assert f'"split": "{missing}"' in caught.value.remedy
+
+
+def test_held_out_prompts_are_balanced_and_all_training_prompts_kept() -> None:
+    every = all_prompts()
+    selected = select_held_out(every, 36)
+    assert [p for p in selected if p.split == "train"] == [p for p in every if p.split == "train"]
+    held_out = [p for p in selected if p.split == "eval"]
+    assert Counter(p.task for p in held_out) == dict.fromkeys(TASKS, 6)
+    assert len({p.prompt_id for p in held_out}) == 36
+
+
+def test_the_choice_does_not_depend_on_the_order_and_grows_by_adding() -> None:
+    prompts = [Prompt(f"{task} {k}", "eval", task) for task in "ab" for k in range(20)]
+
+    def chosen(given: list[Prompt], count: int) -> set[str]:
+        return {prompt.text for prompt in select_held_out(given, count)}
+
+    assert chosen(prompts, 10) == chosen(prompts[::-1], 10)
+    assert chosen(prompts, 10) < chosen(prompts, 20)
+
+
+def test_fewer_held_out_prompts_than_wanted_are_all_used() -> None:
+    prompts = [Prompt("a", "train", "t"), Prompt("b", "eval", "t"), Prompt("c", "eval", "u")]
+    assert select_held_out(prompts, 100) == prompts

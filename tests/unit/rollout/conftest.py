@@ -1,0 +1,65 @@
+"""The embedded model's architecture with random weights, prompts with embeddings, and policies for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.loading import encode_prompts, load_transformer
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.records import Prompt
+from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.shapes.architecture import build_pipeline
+from advantageflow.shapes.prompts import all_prompts
+from advantageflow.store.artifacts import Embeddings, publish, read_policy_state, write_json, write_prompts
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    build_pipeline().save_pretrained(folder)
+    return ModelSettings(name=str(folder))
+
+
+@pytest.fixture(scope="session")
+def train() -> list[Prompt]:
+    """Seven training prompts of three tasks."""
+    every = [prompt for prompt in all_prompts() if prompt.split == "train"]
+    tasks = {"colors": 3, "counting": 2, "position": 2}
+    return [prompt for task, count in tasks.items() for prompt in [p for p in every if p.task == task][:count]]
+
+
+@pytest.fixture(scope="session")
+def prompts(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, train: list[Prompt]) -> Path:
+    folder = tmp_path_factory.mktemp("artifacts") / "prompts"
+    held_out = next(prompt for prompt in all_prompts() if prompt.split == "eval")
+    every = [held_out, *train]
+    embeds, pooled = encode_prompts(model, [*(prompt.text for prompt in every), ""])
+    write_prompts(folder, every, Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:]), {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def base_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policies") / "base"
+    write_base_policy(folder, {}, {})
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tuned_policy(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, base_policy: Path) -> Path:
+    """A policy whose two adapters differ: the rollout policy is moved, the policy is not."""
+    folder = tmp_path_factory.mktemp("policies") / "tuned"
+    adapters = attach_adapters(load_transformer(model), base_policy, LoraSettings(rank=2, alpha=8), seed=0)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in adapters.named_parameters("rollout_policy").values():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    state = {**read_policy_state(base_policy), "adapter": "policy", "round": 1, "policy_sha256": adapters.sha256()}
+    with publish(folder) as partial:
+        adapters.save(partial)
+        write_json(partial / "state.json", state)
+    return folder

@@ -1,0 +1,180 @@
+"""The rollout stage: whole groups, the same images for any number of shards, by the rollout policy."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.policy.generate import Generator
+from advantageflow.records import Prompt, derive_seed
+from advantageflow.rollout.groups import encode_png
+from advantageflow.rollout.selection import select_prompts
+from advantageflow.rollout.stage import run
+from advantageflow.settings import ModelSettings, RolloutSettings
+from advantageflow.store.artifacts import (
+    publish,
+    read_embeddings,
+    read_latents,
+    read_metadata,
+    read_policy_state,
+    read_prompts,
+    read_rollouts,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.reading import read_events
+
+SETTINGS = RolloutSettings(prompts_per_round=5, group_size=3, steps=2, batch_groups=2, shards=1, threads=1)
+Images = dict[str, tuple[bytes, bytes]]
+
+
+@pytest.fixture
+def arguments(model: ModelSettings, prompts: Path, base_policy: Path) -> dict[str, Any]:
+    return {
+        "settings": SETTINGS,
+        "model": model,
+        "seed": 3,
+        "round_index": 1,
+        "prompts": prompts,
+        "policy": base_policy,
+    }
+
+
+def images_of(folder: Path, shards: int, **arguments: Any) -> Images:
+    """PNG and latent bytes by rollout id, of all shards of a round."""
+    settings = arguments.pop("settings").model_copy(update={"shards": shards})
+    images: Images = {}
+    for shard in range(shards):
+        out = folder / f"{shard}-of-{shards}"
+        run(settings, **arguments, shard=shard, rollouts_out=out)
+        rollouts = read_rollouts(out)
+        latents = read_latents(out, rows=len(rollouts))
+        assert images.keys().isdisjoint(rollout.rollout_id for rollout in rollouts)
+        images |= {
+            rollout.rollout_id: (rollout.image, latent.numpy().tobytes())
+            for rollout, latent in zip(rollouts, latents, strict=True)
+        }
+    return images
+
+
+def test_any_number_of_shards_makes_the_same_images_bit_for_bit(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    whole = images_of(tmp_path, 1, **arguments)
+    assert len(whole) == 5 * 3
+    assert images_of(tmp_path, 2, **arguments) == whole
+    assert images_of(tmp_path, 5, **arguments) == whole  # 3 chunks: two of the shards are empty
+
+
+def test_a_shard_beyond_the_chunks_is_empty_but_whole(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    settings = SETTINGS.model_copy(update={"shards": 5})
+    run(**{**arguments, "settings": settings}, shard=4, rollouts_out=tmp_path / "empty")
+    assert read_rollouts(tmp_path / "empty") == []
+    assert read_latents(tmp_path / "empty", rows=0).shape == (0, 8, 6, 6)
+
+
+def test_groups_are_whole_and_seeds_are_those_of_the_rollouts(
+    tmp_path: Path, arguments: dict[str, Any], train: list[Prompt]
+) -> None:
+    run(**arguments, shard=0, rollouts_out=tmp_path / "out")
+    rollouts = read_rollouts(tmp_path / "out")
+    chosen = select_prompts(3, 1, train, 5)
+    assert [rollout.prompt_id for rollout in rollouts] == [prompt.prompt_id for prompt in chosen for _ in range(3)]
+    assert Counter(rollout.index for rollout in rollouts) == {0: 5, 1: 5, 2: 5}
+    assert all(r.seed == derive_seed(3, 1, r.prompt_id, r.index) for r in rollouts)
+    assert {rollout.round for rollout in rollouts} == {1}
+
+
+def test_the_images_are_those_that_the_latents_decode_to(
+    tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, base_policy: Path, prompts: Path
+) -> None:
+    run(**arguments, shard=0, rollouts_out=tmp_path / "out")
+    rollouts = read_rollouts(tmp_path / "out")
+    picture = np.asarray(Image.open(io.BytesIO(rollouts[0].image)))
+    assert (picture.shape, picture.dtype) == ((48, 48, 3), np.uint8)
+    embeddings = read_embeddings(prompts)
+    row = [prompt.prompt_id for prompt in read_prompts(prompts)].index(rollouts[0].prompt_id)
+    latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
+        embeddings.prompt_embeds[[row]], embeddings.pooled[[row]], [rollouts[0].seed], steps=2, sampler="ab2"
+    )
+    assert torch.allclose(latents[0], read_latents(tmp_path / "out")[0], atol=1e-4)
+    assert np.abs(images[0].astype(int) - picture).max() <= 1
+
+
+def test_guidance_reaches_the_sampler(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    guided = SETTINGS.model_copy(update={"guidance_scale": 4.0})
+    assert images_of(tmp_path / "a", 1, **arguments) != images_of(
+        tmp_path / "b", 1, **{**arguments, "settings": guided}
+    )
+
+
+def test_the_rollout_policy_generates_not_the_policy(
+    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path
+) -> None:
+    """The tuned policy's 'policy' adapter changes nothing, so only the rollout policy can make a difference."""
+    base = images_of(tmp_path / "base", 1, **arguments)
+    tuned = images_of(tmp_path / "tuned", 1, **{**arguments, "policy": tuned_policy})
+    assert base.keys() == tuned.keys()
+    assert all(base[name] != tuned[name] for name in base)
+
+
+def test_the_artifact_names_its_policy_and_shard(tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path) -> None:
+    run(**{**arguments, "policy": tuned_policy}, shard=0, rollouts_out=tmp_path / "out")
+    sha256 = read_policy_state(tuned_policy)["policy_sha256"]
+    expected = {"round": 1, "shard": 0, "shards": 1, "policy_sha256": sha256, "rollouts": 15}
+    assert sha256
+    assert read_metadata(tmp_path / "out") == expected
+
+
+def test_the_journal_tells_progress_in_images(
+    tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    with stage_journal("rollout", 1, 0):
+        run(**arguments, shard=0, rollouts_out=tmp_path / "out")
+    events = read_events(tmp_path / "journal")
+    kinds = [event["event"] for event in events]
+    assert kinds.index("useful") < kinds.index("progress")
+    last = [event for event in events if event["event"] == "progress"][-1]
+    assert (last["done"], last["total"], last["unit"]) == (15, 15, "images")
+
+
+@pytest.mark.parametrize("shard", [-1, 1])
+def test_a_shard_that_does_not_exist_is_refused(tmp_path: Path, arguments: dict[str, Any], shard: int) -> None:
+    with pytest.raises(SettingsError, match=f"no shard {shard} of 1"):
+        run(**arguments, shard=shard, rollouts_out=tmp_path / "out")
+
+
+def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
+    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path
+) -> None:
+    with publish(tmp_path / "policy") as broken:
+        for file in (path for path in tuned_policy.rglob("*") if path.is_file()):
+            copy = broken / file.relative_to(tuned_policy)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+        weights = broken / "rollout_policy" / "adapter_model.safetensors"
+        write_tensors(weights, {name: tensor * float("nan") for name, tensor in read_tensors(weights).items()})
+    with pytest.raises(PolicyError, match="not finite") as caught:
+        run(**{**arguments, "policy": tmp_path / "policy"}, shard=0, rollouts_out=tmp_path / "out")
+    assert caught.value.where.startswith("rollout 1-")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corrupt_policy_is_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    write_json(tmp_path / "state.json", {"round": 1})
+    with pytest.raises(PolicyError, match="not a policy"):
+        run(**{**arguments, "policy": tmp_path}, shard=0, rollouts_out=tmp_path / "out")
+
+
+def test_png_is_lossless() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode_png(image)))), image)

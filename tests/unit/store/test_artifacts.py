@@ -1,0 +1,222 @@
+"""Prompts, rollouts and scores come back as they were written, and what does not hold together is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advantageflow.errors import DataError, PolicyError, StoreError
+from advantageflow.records import Prompt, Rollout, Score
+from advantageflow.store.artifacts import (
+    Embeddings,
+    read_embeddings,
+    read_latents,
+    read_metadata,
+    read_policy_state,
+    read_prompts,
+    read_rollouts,
+    read_scores,
+    write_json,
+    write_prompts,
+    write_rollouts,
+    write_scores,
+)
+
+text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | text,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
+    max_leaves=8,
+)
+specs = st.dictionaries(text, values, max_size=4)
+made_prompts = st.builds(Prompt, text=text, split=st.sampled_from(["train", "eval"]), task=text, spec=specs)
+
+
+def of_rows(count: int) -> Embeddings:
+    return Embeddings(torch.rand(count, 2, 3), torch.rand(count, 4), torch.rand(1, 2, 3), torch.rand(1, 4))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(made_prompts, max_size=4))
+def test_any_prompts_come_back(prompts: list[Prompt]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        written = of_rows(len(prompts))
+        write_prompts(Path(folder) / "prompts", prompts, written, {"source": "x"})
+        assert read_prompts(Path(folder) / "prompts") == prompts
+        back = read_embeddings(Path(folder) / "prompts", rows=len(prompts))
+    assert all(torch.equal(tensor, getattr(back, name)) for name, tensor in vars(written).items())
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(
+        st.builds(
+            Rollout,
+            prompt_id=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
+            round=st.integers(0, 1000),
+            index=st.integers(0, 1000),
+            seed=st.integers(0, 2**63 - 1),
+            image=st.binary(max_size=30),
+        ),
+        max_size=4,
+    )
+)
+def test_any_rollouts_come_back(rollouts: list[Rollout]) -> None:
+    latents = torch.rand(len(rollouts), 2, 3, 3)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "rollouts"
+        write_rollouts(folder, rollouts, latents, {"round": 1})
+        assert read_rollouts(folder) == rollouts
+        assert torch.equal(read_latents(folder, rows=len(rollouts)), latents)
+        assert read_metadata(folder) == {"round": 1, "rollouts": len(rollouts)}
+
+
+def test_scores_come_back_with_their_columns_as_float64(tmp_path: Path, scores: list[Score]) -> None:
+    write_scores(tmp_path / "scores", scores, ["soft", "strict"], {"round": 3})
+    assert read_scores(tmp_path / "scores") == scores
+    table = pq.read_table(tmp_path / "scores" / "scores.parquet")
+    assert table.schema.field("reward_soft").type == pa.float64()
+    assert table["prompt_id"].to_pylist() == [score.rollout_id.split("-")[1] for score in scores]
+
+
+def test_an_empty_shard_of_scores_keeps_its_columns(tmp_path: Path) -> None:
+    write_scores(tmp_path / "scores", [], ["soft"], {})
+    assert read_scores(tmp_path / "scores") == []
+    assert "reward_soft" in pq.read_schema(tmp_path / "scores" / "scores.parquet").names
+
+
+def test_equal_artifacts_are_equal_bytes(tmp_path: Path, rollouts: list[Rollout]) -> None:
+    for name in ("a", "b"):
+        write_rollouts(tmp_path / name, rollouts, torch.ones(2, 1, 2, 2), {"round": 3})
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+@pytest.fixture
+def rollouts_folder(tmp_path: Path, rollouts: list[Rollout]) -> Path:
+    write_rollouts(tmp_path / "rollouts", rollouts, torch.ones(2, 1, 2, 2), {})
+    return tmp_path / "rollouts"
+
+
+def change_table(path: Path, change: Any) -> None:
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def test_a_missing_column_is_named(rollouts_folder: Path) -> None:
+    path = rollouts_folder / "rollouts.parquet"
+    change_table(path, lambda table: table.drop_columns(["seed"]))
+    with pytest.raises(DataError, match="column 'seed' is missing") as caught:
+        read_rollouts(rollouts_folder)
+    assert caught.value.where == str(path)
+
+
+def test_a_column_of_another_type_is_named(rollouts_folder: Path) -> None:
+    wrong = pa.array(["x", "y"])
+    change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["seed"]).append_column("seed", wrong))
+    with pytest.raises(DataError, match="column 'seed' is string, not int64"):
+        read_rollouts(rollouts_folder)
+
+
+def test_a_null_is_named_with_its_row(rollouts_folder: Path) -> None:
+    some = pa.array([b"x", None], pa.binary())
+    change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["image"]).append_column("image", some))
+    with pytest.raises(DataError, match="column 'image' has no value") as caught:
+        read_rollouts(rollouts_folder)
+    assert caught.value.where.endswith("rollouts.parquet: row 1")
+
+
+def test_an_id_that_does_not_fit_its_row_is_named(rollouts_folder: Path) -> None:
+    other = pa.array([5, 1], pa.int32())
+    change_table(
+        rollouts_folder / "rollouts.parquet", lambda table: table.drop(["index"]).append_column("index", other)
+    )
+    with pytest.raises(DataError, match="does not fit") as caught:
+        read_rollouts(rollouts_folder)
+    assert caught.value.where.endswith("row 0")
+
+
+def test_a_changed_prompt_text_is_noticed(tmp_path: Path, prompts: list[Prompt], embeddings: Embeddings) -> None:
+    write_prompts(tmp_path / "p", prompts, embeddings, {})
+    texts = pa.array(["a red circle", "altered"])
+    change_table(tmp_path / "p" / "prompts.parquet", lambda table: table.drop(["text"]).append_column("text", texts))
+    with pytest.raises(DataError, match="does not belong to the text 'altered'") as caught:
+        read_prompts(tmp_path / "p")
+    assert caught.value.where.endswith("row 1")
+
+
+@pytest.mark.parametrize(("spec", "message"), [("{", "not JSON"), ("[1]", "not a JSON object")])
+def test_a_broken_spec_is_named(
+    tmp_path: Path, prompts: list[Prompt], embeddings: Embeddings, spec: str, message: str
+) -> None:
+    write_prompts(tmp_path / "p", prompts, embeddings, {})
+    bad = pa.array([spec, "{}"])
+    change_table(tmp_path / "p" / "prompts.parquet", lambda table: table.drop(["spec"]).append_column("spec", bad))
+    with pytest.raises(DataError, match=message):
+        read_prompts(tmp_path / "p")
+
+
+def test_latents_that_are_too_few_are_refused(rollouts_folder: Path) -> None:
+    with pytest.raises(DataError, match="'latents' has 2 rows, its table 3"):
+        read_latents(rollouts_folder, rows=3)
+
+
+def test_a_missing_tensor_is_named(tmp_path: Path, rollouts_folder: Path) -> None:
+    shutil.copy(rollouts_folder / "latents.safetensors", tmp_path / "embeddings.safetensors")
+    with pytest.raises(DataError, match="tensor 'prompt_embeds' is missing"):
+        read_embeddings(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one byte"])
+def test_a_corrupt_table_is_named(tmp_path: Path, rollouts: list[Rollout], damage: str) -> None:
+    image = bytes(range(256)) * 40
+    rollouts = [Rollout(r.prompt_id, r.round, r.index, r.seed, image) for r in rollouts]
+    write_rollouts(tmp_path / "rollouts", rollouts, torch.ones(2, 1, 2, 2), {})
+    path = tmp_path / "rollouts" / "rollouts.parquet"
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        del content[-20:]
+    else:
+        content[content.index(bytes(range(100, 200)))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="corrupt") as caught:
+        read_rollouts(tmp_path / "rollouts")
+    assert caught.value.where == str(path)
+
+
+def test_scores_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="file not found"):
+        read_scores(tmp_path / "nowhere")
+
+
+STATE = {"round": 2, "step": 8, "adapter": "policy", "settings": {}, "provenance": {}, "policy_sha256": "ab"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"round": "2"}, "'round'"), ({"policy_sha256": 5}, "'policy_sha256'"), ({"adapter": "lora"}, "adapter 'lora'")],
+)
+def test_a_wrong_policy_state_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    write_json(tmp_path / "state.json", STATE)
+    assert read_policy_state(tmp_path) == STATE
+    write_json(tmp_path / "state.json", STATE | change)
+    with pytest.raises(PolicyError, match=message):
+        read_policy_state(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "{", json.dumps({"round": 1})])
+def test_a_folder_that_is_no_policy_is_named(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "state.json").write_text(content)
+    with pytest.raises(PolicyError, match="not a policy") as caught:
+        read_policy_state(tmp_path)
+    assert caught.value.where == str(tmp_path / "state.json")

@@ -1,0 +1,222 @@
+"""Settings from presets, files and overrides: what is right loads, what is wrong is named with its place and remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from advantageflow.configure import check_reward_column, load_settings, preset_names
+from advantageflow.errors import SettingsError
+from advantageflow.settings import RewardSettings, RunSettings
+
+
+@pytest.fixture
+def presets(tmp_path: Path) -> Path:
+    folder = tmp_path / "presets"
+    folder.mkdir()
+    (folder / "shapes.yaml").write_text("rounds: 3\nrollout:\n  group_size: 4\n")
+    (folder / "shapes-long.yaml").write_text("rounds: 30\n")
+    (folder / "README.md").write_text("not a preset")
+    return folder
+
+
+def from_text(tmp_path: Path, text: str) -> RunSettings:
+    (tmp_path / "run.yaml").write_text(text)
+    return load_settings(None, tmp_path / "run.yaml")
+
+
+def error_of(tmp_path: Path, text: str) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        from_text(tmp_path, text)
+    return caught.value
+
+
+def override_error(*overrides: str) -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(None, None, overrides)
+    return caught.value
+
+
+def test_a_preset_sets_its_values_and_its_name_and_leaves_the_defaults(presets: Path) -> None:
+    settings = load_settings("shapes", None, presets=presets)
+    assert (settings.preset, settings.rounds, settings.rollout.group_size) == ("shapes", 3, 4)
+    assert settings.rollout.steps == RunSettings().rollout.steps
+
+
+def test_preset_names_are_those_of_the_yaml_files(presets: Path) -> None:
+    assert preset_names(presets) == ["shapes", "shapes-long"]
+
+
+def test_every_installed_preset_loads() -> None:
+    assert "shapes" in preset_names()
+    for name in preset_names():
+        assert load_settings(name, None).preset == name
+
+
+def test_overrides_are_applied_in_order_on_top_of_the_preset(presets: Path) -> None:
+    overrides = ["rollout.group_size=8", "training.learning_rate=6e-3", "rollout.group_size=16", "seed=7"]
+    settings = load_settings("shapes", None, overrides, presets=presets)
+    assert (settings.rollout.group_size, settings.training.learning_rate, settings.seed) == (16, 0.006, 7)
+    assert settings.rounds == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.learning_rate=1", 1.0),
+        ("training.learning_rate=5e-4", 5e-4),
+        ("training.normalise_error=false", False),
+        ("model.revision=0012", "0012"),
+        ("model.revision=null", None),
+        ("model.name=stabilityai/stable-diffusion-3.5-medium", "stabilityai/stable-diffusion-3.5-medium"),
+        ("training.adam_betas=[0.8, 0.9]", (0.8, 0.9)),
+        ("rollout.sampler=heun", "heun"),
+    ],
+)
+def test_an_override_is_read_as_the_type_of_its_setting(override: str, expected: object) -> None:
+    section, key = override.partition("=")[0].split(".")
+    assert getattr(getattr(load_settings(None, None, [override]), section), key) == expected
+
+
+def test_an_unknown_preset_suggests_the_nearest_and_lists_all(presets: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings("shaeps", None, presets=presets)
+    assert caught.value.where == "--preset"
+    assert "did you mean 'shapes'?" in caught.value.remedy
+    assert "shapes-long" in caught.value.remedy
+
+
+def test_a_file_given_as_a_preset_points_to_config(presets: Path) -> None:
+    with pytest.raises(SettingsError, match="use --config"):
+        load_settings("my.yaml", None, presets=presets)
+
+
+def test_a_preset_and_a_file_together_are_refused(presets: Path) -> None:
+    with pytest.raises(SettingsError, match="both given"):
+        load_settings("shapes", presets / "shapes.yaml", presets=presets)
+
+
+def test_a_syntax_error_names_file_and_line(tmp_path: Path) -> None:
+    error = error_of(tmp_path, "rounds: 3\nrollout: [1, 2\n")
+    assert error.where.startswith(f"{tmp_path / 'run.yaml'}:")
+    assert "not valid YAML" in error.message
+
+
+def test_a_key_given_twice_names_both_lines(tmp_path: Path) -> None:
+    error = error_of(tmp_path, "rounds: 3\nseed: 1\nrounds: 4\n")
+    assert error.where == f"{tmp_path / 'run.yaml'}:3"
+    assert "first on line 1" in error.message
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "is empty"), ("- 1", "holds list"), ("# nothing", "is empty")])
+def test_a_file_without_settings_is_named(tmp_path: Path, text: str, message: str) -> None:
+    error = error_of(tmp_path, text)
+    assert (error.where, error.message.startswith(message)) == (str(tmp_path / "run.yaml"), True)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file") as caught:
+        load_settings(None, tmp_path / "none.yaml")
+    assert caught.value.where == str(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "suggestion"),
+    [
+        ("rollout:\n  grup_size: 4\n", "rollout.grup_size", "rollout.group_size"),
+        ("rollot:\n  group_size: 4\n", "rollot", "rollout"),
+        ("group-size: 4\n", "group-size", "rollout.group_size"),
+        ("training:\n  lora:\n    rnk: 4\n", "training.lora.rnk", "training.lora.rank"),
+    ],
+)
+def test_an_unknown_key_names_its_path_and_line_and_the_nearest_key(
+    tmp_path: Path, text: str, where: str, suggestion: str
+) -> None:
+    error = error_of(tmp_path, text)
+    line = text.count("\n", 0, text.index(where.rpartition(".")[2])) + 1
+    assert error.where == f"{where} ({tmp_path / 'run.yaml'}:{line})"
+    assert f"did you mean '{suggestion}'?" in error.remedy
+
+
+@pytest.mark.parametrize(
+    ("override", "value", "allowed"),
+    [
+        ("rounds=many", "'many'", "a whole number, at least 1, at most 1000"),
+        ("rounds=2.5", "2.5", "a whole number"),
+        ("rounds=true", "True", "a whole number"),
+        ("seed=-1", "-1", "at least 0"),
+        ("rollout.shift=0", "0", "a number, above 0"),
+        ("rollout.sampler=eular", "'eular'", "one of euler, heun, ab2"),
+        ("training.normalise_error=yes", "'yes'", "true or false"),
+        ("training.lora=5", "5", "a section with rank, alpha, targets"),
+        ("training.lora.targets=[]", "[]", "a list, each item text, at least 1 of them"),
+        ("training.adam_betas=[0.9, x]", "'x'", "a list of 2, each item a number"),
+        ("model.revision=[1]", "[1]", "text or null"),
+    ],
+)
+def test_a_wrong_value_names_its_path_the_value_and_what_is_allowed(override: str, value: str, allowed: str) -> None:
+    error = override_error(override)
+    assert error.where.startswith(override.partition("=")[0])
+    assert f"--set {override}" in error.where
+    assert error.message == f"{value} is not allowed"
+    assert allowed in error.remedy
+
+
+@pytest.mark.parametrize("size", ["1", "0", "-4"])
+def test_a_group_that_cannot_be_normalised_says_why_and_what_is_usual(size: str) -> None:
+    error = override_error(f"rollout.group_size={size}")
+    assert error.message == f"{size} is not allowed"
+    assert "at least 2" in error.remedy
+    assert "8 to 24 is usual" in error.remedy
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    error = error_of(tmp_path, "rounds: 0\nsede: 1\nrollout:\n  group_size: 1\ntraining:\n  learning_rate: fast\n")
+    assert "4 settings are wrong" in error.message
+    for part in (
+        "rounds (",
+        "sede (",
+        "did you mean 'seed'",
+        "rollout.group_size (",
+        "training.learning_rate (",
+        ":6)",
+    ):
+        assert part in error.message
+
+
+@pytest.mark.parametrize("override", ["rounds", "=3", "rollout..steps=3", ".rounds=3", ""])
+def test_an_override_of_another_form_shows_the_form(override: str) -> None:
+    error = override_error(override)
+    assert error.where == f"--set {override}"
+    assert "--set rollout.group_size=16" in error.remedy
+
+
+def test_an_override_below_a_value_is_refused() -> None:
+    assert "'training.adam_betas' is no section" in override_error("training.adam_betas=[0.9, 0.9]",
+                                                                   "training.adam_betas.0=0.5").message  # fmt: skip
+
+
+def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
+    assert "quote the value" in override_error("prompts.source=[a").remedy
+
+
+@pytest.mark.parametrize(
+    ("overrides", "where"),
+    [
+        (["training.gradient_steps=3", "training.passes=2"], "training"),
+        (["training.adam_betas=[0.9, 1.0]"], "training.adam_betas.1"),
+        (["evaluation.sample_prompts=9", "prompts.eval_prompts=8"], "evaluation.sample_prompts"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(overrides: list[str], where: str) -> None:
+    assert override_error(*overrides).where.startswith(where)
+
+
+def test_a_column_that_the_reward_lacks_is_named_with_those_it_has() -> None:
+    check_reward_column(RewardSettings(name="shapes", column="strict"))
+    with pytest.raises(SettingsError, match="no column 'sofd'") as caught:
+        check_reward_column(RewardSettings(name="shapes", column="sofd"))
+    assert "did you mean 'soft'?" in caught.value.remedy
+    with pytest.raises(SettingsError, match="unknown reward 'shape'"):
+        check_reward_column(RewardSettings(name="shape"))

@@ -1,0 +1,135 @@
+"""Joining the shards of a round: order, direction of the reward, and every way in which shards do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from advantageflow.errors import DataError
+from advantageflow.records import Rollout, Score
+from advantageflow.store.artifacts import (
+    read_json,
+    read_latents,
+    read_rollouts,
+    read_scores,
+    write_json,
+    write_rollouts,
+    write_scores,
+)
+from advantageflow.training.data import RoundData, load_round
+
+
+def load(world: Any, round_index: int = 1) -> RoundData:
+    return load_round(
+        world.prompts, world.rollouts, world.scores, column="soft", round_index=round_index, policy_sha256=None
+    )
+
+
+def edit_scores(world: Any, change: Callable[[list[Score]], list[Score]]) -> None:
+    write_scores(world.scores[0], change(read_scores(world.scores[0])), ["soft", "strict"], {"round": 1})
+
+
+def edit_rollouts(world: Any, change: Callable[[list[Rollout]], list[Rollout]]) -> None:
+    rollouts = change(read_rollouts(world.rollouts[0]))
+    latents = torch.zeros(len(rollouts), *read_latents(world.rollouts[0]).shape[1:])
+    write_rollouts(world.rollouts[0], rollouts, latents, {"policy_sha256": None})
+
+
+def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker: Any) -> None:
+    data = load(maker.make(shards=3))
+    assert data.latents.shape == (24, 4, 4, 4)
+    assert data.rewards.shape == (4, 6)
+    torch.testing.assert_close(data.latents.flatten(1).mean(1).double(), data.rewards.flatten(), atol=1e-6, rtol=0)
+    whole = load(maker.make(shards=1))
+    for name in ("latents", "prompt_embeds", "pooled", "rewards"):
+        assert torch.equal(getattr(data, name), getattr(whole, name))
+    assert len({tuple(row.flatten().tolist()) for row in data.prompt_embeds}) == 4
+
+
+def test_empty_shard_is_no_obstacle(maker: Any) -> None:
+    world = maker.make(shards=5)  # of 4 prompts
+    assert load(world).rewards.shape == (4, 6)
+
+
+def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
+    world = maker.make()
+    metadata = world.scores[0] / "metadata.json"
+    write_json(metadata, {**read_json(metadata), "higher_is_better": False})
+    data = load(world)
+    assert torch.equal(data.rewards, -data.columns["soft"])
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda scores: scores[1:], "has no score"),
+        (lambda scores: [*scores, scores[3]], "scored twice"),
+        (lambda scores: [*scores, replace(scores[3], rollout_id="1-ffffffffffffffff-0")], "no such rollout"),
+        (lambda scores: [replace(scores[0], rewards={"soft": float("nan"), "strict": 0.0}), *scores[1:]], "not finite"),
+    ],
+)
+def test_scores_that_do_not_fit_name_the_rollout(maker: Any, edit: Any, message: str) -> None:
+    world = maker.make(shards=2)
+    before = {score.rollout_id for score in read_scores(world.scores[0])} | {"1-ffffffffffffffff-0"}
+    edit_scores(world, edit)
+    with pytest.raises(DataError, match=message) as caught:
+        load(world)
+    assert caught.value.where.rpartition(" ")[2] in before
+
+
+def test_group_with_a_hole_names_the_missing_rollout(maker: Any) -> None:
+    world = maker.make()
+    lost = read_rollouts(world.rollouts[0])[8]
+    edit_rollouts(world, lambda rollouts: [r for r in rollouts if r != lost])
+    edit_scores(world, lambda scores: [s for s in scores if s.rollout_id != lost.rollout_id])
+    with pytest.raises(DataError, match="missing from its group of 6") as caught:
+        load(world)
+    assert caught.value.where.endswith(lost.rollout_id)
+
+
+def test_rollout_of_another_round_is_named(maker: Any) -> None:
+    with pytest.raises(DataError, match="belongs to round 1, not 2"):
+        load(maker.make(), round_index=2)
+
+
+def test_shard_given_twice_is_named(maker: Any) -> None:
+    world = maker.make(shards=2)
+    world.rollouts.append(world.rollouts[0])
+    with pytest.raises(DataError, match="is there twice"):
+        load(world)
+
+
+def test_shard_left_out_is_found_by_its_scores(maker: Any) -> None:
+    world = maker.make(shards=2)
+    world.rollouts.pop()
+    with pytest.raises(DataError, match="no such rollout"):
+        load(world)
+
+
+def test_rollout_of_an_unknown_prompt_is_named(maker: Any) -> None:
+    world = maker.make()
+    lost = maker.prompts.pop()
+    maker.write_prompts(world.prompts)
+    with pytest.raises(DataError, match="prompt is not in the prompts artifact") as caught:
+        load(world)
+    assert lost.prompt_id in caught.value.where
+
+
+def test_latent_that_is_not_finite_is_named(maker: Any) -> None:
+    world = maker.make()
+    rollouts, latents = read_rollouts(world.rollouts[0]), read_latents(world.rollouts[0])
+    latents[5, 0, 0, 0] = float("inf")
+    write_rollouts(world.rollouts[0], rollouts, latents, {"policy_sha256": None})
+    with pytest.raises(DataError, match="latent is not finite") as caught:
+        load(world)
+    assert caught.value.where.endswith(rollouts[5].rollout_id)
+
+
+def test_round_without_rollouts_is_refused(maker: Any) -> None:
+    maker.prompts = []
+    with pytest.raises(DataError, match="there are no rollouts"):
+        load(maker.make())

@@ -1,0 +1,159 @@
+"""One round in memory: what is visited, what it costs, that microbatches do not matter, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from advantageflow.errors import SettingsError, TrainingError
+from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.policy.sampling import velocity_function
+from advantageflow.settings import ModelSettings, TrainingSettings
+from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.round import Policy, train_round
+from advantageflow.training.stage import load_policy
+
+
+@pytest.fixture
+def data(maker: Any) -> RoundData:
+    world = maker.make()
+    return load_round(world.prompts, world.rollouts, world.scores, column="soft", round_index=1, policy_sha256=None)
+
+
+@pytest.fixture
+def policy(maker: Any, model: ModelSettings, settings: TrainingSettings) -> Policy:
+    return load_policy(settings, model, 0, maker.make().policy)
+
+
+def weights(policy: Policy) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in policy.adapters.named_parameters().items()}
+
+
+def train(policy: Policy, data: RoundData, settings: TrainingSettings, **changes: Any) -> list[dict[str, float]]:
+    return train_round(policy, data, settings.model_copy(update=changes), seed=0, round_index=1)
+
+
+def test_every_rollout_is_visited_once_a_pass(
+    policy: Policy, data: RoundData, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    forward = policy.transformer.forward
+
+    def spy(**inputs: Tensor) -> Any:
+        # The text embedding tells the group, and on the first pass each is a visit of v_theta.
+        rows = [data.pooled.eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]]
+        seen.extend(int(row) for row in rows)
+        return forward(**inputs)
+
+    monkeypatch.setattr(policy.transformer, "forward", spy)
+    train(policy, data, settings, gradient_steps=1, passes=3, microbatch=7)
+    assert {group: seen.count(group) for group in range(4)} == dict.fromkeys(range(4), 3 * data.group_size)
+
+
+def test_more_steps_than_visits_are_refused(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
+    with pytest.raises(SettingsError, match="48 gradient steps for 24 rollouts x 1 passes"):
+        train(policy, data, settings, gradient_steps=48, passes=1)
+
+
+def test_first_step_needs_no_second_forward_and_later_ones_do(
+    policy: Policy, data: RoundData, settings: TrainingSettings
+) -> None:
+    gradients: list[bool] = []
+    policy.transformer.register_forward_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
+    train(policy, data, settings, gradient_steps=2, passes=2, microbatch=100)
+    assert gradients == [True, False, True]
+
+
+def test_rollout_policy_that_lags_behind_is_evaluated_from_the_first_step(
+    policy: Policy, data: RoundData, settings: TrainingSettings
+) -> None:
+    train(policy, data, settings, rollout_decay=1.0)
+    steps = train(policy, data, settings)
+    assert steps[0]["deviation"] > 0
+
+
+def test_deviation_starts_at_zero_and_grows(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
+    steps = train(policy, data, settings)
+    assert steps[0]["deviation"] == steps[0]["regulariser"] == 0
+    assert steps[1]["deviation"] > 0
+
+
+def test_size_of_microbatches_does_not_matter(
+    maker: Any, model: ModelSettings, data: RoundData, settings: TrainingSettings
+) -> None:
+    results = []
+    for size in (5, 1000):
+        policy = load_policy(settings, model, 0, maker.make().policy)
+        steps = train(policy, data, settings, microbatch=size, gradient_steps=1)
+        moments = [policy.optimiser.state[p]["exp_avg"] for p in policy.adapters.parameters()]
+        results.append((steps[0]["loss"], steps[0]["gradient_norm"], moments))
+    (loss, norm, moments), (other_loss, other_norm, other_moments) = results
+    assert loss == pytest.approx(other_loss, rel=1e-4)
+    assert norm == pytest.approx(other_norm, rel=1e-4)
+    torch.testing.assert_close(moments, other_moments, rtol=1e-3, atol=1e-7)
+
+
+def test_only_the_trained_adapter_changes(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
+    before = {name: value.detach().clone() for name, value in policy.transformer.named_parameters()}
+    train(policy, data, settings, rollout_decay=1.0)
+    changed = {name for name, value in policy.transformer.named_parameters() if not torch.equal(value, before[name])}
+    assert changed
+    assert all(".policy." in name for name in changed)
+
+
+def test_equal_rewards_leave_the_policy_where_it_is(
+    policy: Policy, data: RoundData, settings: TrainingSettings
+) -> None:
+    before = weights(policy)
+    flat = RoundData(data.latents, data.prompt_embeds, data.pooled, torch.ones_like(data.rewards), data.columns)
+    train(policy, flat, settings)
+    assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
+
+
+def test_weight_that_overflows_in_the_last_step_is_not_passed_on(
+    policy: Policy, data: RoundData, settings: TrainingSettings
+) -> None:
+    weight = policy.adapters.parameters()[0]
+
+    def overflow(*_: Any) -> None:
+        weight.data[0, 0] = float("inf")
+
+    policy.optimiser.register_step_post_hook(overflow)
+    with pytest.raises(TrainingError, match=r"round 1, last optimiser step.*largest_weight not finite"):
+        train(policy, data, settings, gradient_steps=1)
+    rollout = policy.adapters.named_parameters("rollout_policy").values()
+    assert all(value.isfinite().all() for value in rollout)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "stratified", "logit_normal"])
+def test_rounds_of_rollouts_raise_the_reward(
+    policy: Policy, data: RoundData, settings: TrainingSettings, sampling: str
+) -> None:
+    """Reward: the mean of the latent. Each round rolls out the policy it has, as a run does."""
+    groups, size = 4, 32
+    prompt_embeds, pooled = (e.repeat_interleave(size, 0) for e in (data.prompt_embeds, data.pooled))
+    settings = settings.model_copy(
+        update={
+            "timestep_sampling": sampling,
+            "microbatch": 128,
+            "gradient_steps": 4,
+            "passes": 4,
+            "learning_rate": 0.02,
+        }
+    )
+    means = []
+    for round_index in range(7):
+        generator = torch.Generator().manual_seed(round_index)
+        with torch.no_grad():
+            velocity = velocity_function(policy.transformer, prompt_embeds, pooled)
+            noise = torch.randn(groups * size, 4, 4, 4, generator=generator)
+            latents = integrate(velocity, noise, timesteps(4), "euler")
+        rewards = latents.flatten(1).mean(1).double().reshape(groups, size)
+        means.append(rewards.mean().item())
+        batch = RoundData(latents, data.prompt_embeds, data.pooled, rewards, {"soft": rewards})
+        train_round(policy, batch, settings, seed=0, round_index=round_index)
+    print(f"{sampling}: mean reward by round {[round(mean, 3) for mean in means]}, spread {rewards.std():.3f}")
+    assert means[-1] > means[0] + 0.1
