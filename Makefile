@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-stamp
-LOCKS := requirements/torch.lock requirements/requirements.lock
+LOCKS := docker/requirements/torch.lock docker/requirements/requirements.lock
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 
 .PHONY: setup run test lint format golden
@@ -14,9 +14,9 @@ $(STAMP): $(LOCKS) pyproject.toml
 	@echo "setup: making $(VENV)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo "setup: installing torch"
-	@$(PIP) install --requirement requirements/torch.lock --constraint requirements/requirements.lock
+	@$(PIP) install --requirement docker/requirements/torch.lock --constraint docker/requirements/requirements.lock
 	@echo "setup: installing the pinned packages (minutes, the first time)"
-	@$(PIP) install --requirement requirements/requirements.lock
+	@$(PIP) install --requirement docker/requirements/requirements.lock
 	@echo "setup: installing advantageflow"
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
