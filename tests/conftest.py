@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ def pytest_configure() -> None:
     roots = [str(_ROOT / "components"), str(_ROOT / "pipelines")]
     paths = [*roots, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background shell; child processes would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_WARM"):
         os.environ.pop(name, None)  # a developer's own tracking is not the tests' to write to
 

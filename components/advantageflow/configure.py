@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
 from advantageflow.problems import Problem, accepts_text, problems_of, to_error
-from advantageflow.settings import RewardSettings, RunSettings
+from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
@@ -61,19 +61,6 @@ def preset_names(presets: Traversable | None = None) -> list[str]:
     """Names of the presets in a folder (the installed ones when None), sorted."""
     folder = presets or _installed_presets()
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-
-
-def check_reward_column(settings: RewardSettings) -> None:
-    """Say before any work whether the reward exists and has the column that training maximises.
-
-    Raises:
-        SettingsError: no such reward, or no such column.
-        RewardError: the reward cannot be loaded.
-    """
-    from advantageflow.rewards.checks import check_column
-    from advantageflow.rewards.registry import get_reward
-
-    check_column(get_reward(settings.name), settings.column)
 
 
 def _installed_presets() -> Traversable:

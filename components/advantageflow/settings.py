@@ -95,7 +95,7 @@ class EvaluationSettings(Settings):
     """How a policy is judged on held-out prompts."""
 
     every: int = Field(1, ge=1, description="rounds between evaluations; base and final are always evaluated")
-    images: int = Field(1200, ge=1, description="images of the base and final evaluation")
+    images: int = Field(1800, ge=1, description="images of the base and final evaluation")
     round_images: int = Field(360, ge=1, description="images of an evaluation between rounds")
     steps: int = Field(6, ge=1, le=1000)
     sampler: Literal["euler", "heun", "ab2"] = "ab2"

@@ -44,11 +44,15 @@ def check_disk(settings: RunSettings, folder: Path) -> None:
         folder: the working folder; the nearest folder above it that exists counts.
 
     Raises:
-        StoreError: it has not.
+        StoreError: it has not, or the folder cannot be reached.
     """
-    while not folder.exists():
-        folder = folder.parent
-    free, needed = shutil.disk_usage(folder).free, disk_needed(settings)
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        free, needed = shutil.disk_usage(folder).free, disk_needed(settings)
+    except OSError as error:
+        message = f"the working folder cannot be made: {error.strerror}"
+        raise StoreError(message, where=str(folder), remedy="choose another folder with --workdir") from error
     if free < needed:
         message = f"the disk has {free / 1e6:,.0f} MB free, the run needs about {needed / 1e6:,.0f} MB"
         remedy = "free some space, choose another disk with --workdir, or run fewer rounds"

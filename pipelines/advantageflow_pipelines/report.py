@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from advantageflow.evaluation.pictures import contact_sheet, curves
 from advantageflow.tracking.journal import Event
+from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.results import read_report, report_folders
 from advantageflow_pipelines.workdir import WorkDir
 
@@ -22,14 +23,4 @@ def write_report(workdir: WorkDir, events: Iterable[Event]) -> None:
     """
     reports = report_folders(workdir)
     contact_sheet(reports[0], reports[max(reports)], workdir.report / SHEET_FILE)
-    curves([read_report(folder) for folder in reports.values()], workdir.report / CURVES_FILE, told_curves(events))
-
-
-def told_curves(events: Iterable[Event]) -> dict[str, dict[int, float]]:
-    """Value by round of each metric that stages told for the whole run; the last word on a round counts."""
-    told: dict[str, dict[int, float]] = {}
-    for event in events:
-        if event["event"] == "metrics" and event["parent"] and event["step"] is not None:
-            for name, value in event["values"].items():
-                told.setdefault(name, {})[event["step"]] = value
-    return told
+    curves([read_report(folder) for folder in reports.values()], workdir.report / CURVES_FILE, run_curves(events))

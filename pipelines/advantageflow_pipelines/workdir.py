@@ -15,7 +15,7 @@ from pathlib import Path
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import writing
+from advantageflow.store.files import reading, writing
 from advantageflow_pipelines.choices import read_settings, write_settings
 
 DEFAULT_RUNS = Path("runs")
@@ -81,27 +81,17 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
     Raises:
         StoreError: the folder is not empty, or cannot be written.
     """
-    root = (path or _free_name(runs, settings.preset)).absolute()
-    if root.is_file():
-        raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
-    if root.is_dir() and _is_denied(root):
-        raise _denied(root)
-    if root.is_dir() and any(root.iterdir()):
-        started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
-        remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
-        raise StoreError(
-            "the working folder is not empty", where=str(root), remedy=f"{remedy}; or give a new folder to --workdir"
-        )
-    workdir = WorkDir(root)
     try:
-        with writing(root):
+        with writing(path or runs):
+            workdir = WorkDir((path or _free_name(runs, settings.preset)).absolute())
+            _check_new(workdir.root)
             for folder in (workdir.journal, workdir.log_file.parent, workdir.artifacts, workdir.cache, workdir.report):
                 folder.mkdir(parents=True, exist_ok=True)
             write_settings(workdir.settings_file, settings)
     except OSError as error:
         remedy = "choose another folder with --workdir"
         message = f"the working folder cannot be made: {error.strerror}"
-        raise StoreError(message, where=str(root), remedy=remedy) from error
+        raise StoreError(message, where=str(path or runs), remedy=remedy) from error
     return workdir
 
 
@@ -110,10 +100,12 @@ def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
 
     Raises:
         SettingsError: there is no run in this folder, or its settings are damaged.
-        StoreError: it cannot be written.
+        StoreError: it cannot be read or written.
     """
     workdir = WorkDir(path.absolute())
-    if not workdir.settings_file.is_file():
+    with reading(workdir.settings_file):
+        found = workdir.settings_file.is_file()
+    if not found:
         remedy = "give the working folder of an earlier run (see `advantageflow runs`)"
         raise SettingsError("holds no run to continue", where=str(path), remedy=remedy)
     if _is_denied(workdir.root):
@@ -173,6 +165,19 @@ def _free_name(runs: Path, preset: str) -> Path:
     while path.exists():
         path, number = runs / f"{name}-{number}", number + 1
     return path
+
+
+def _check_new(root: Path) -> None:
+    if root.is_file():
+        raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
+    if root.is_dir() and _is_denied(root):
+        raise _denied(root)
+    if root.is_dir() and any(root.iterdir()):
+        started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
+        remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
+        raise StoreError(
+            "the working folder is not empty", where=str(root), remedy=f"{remedy}; or give a new folder to --workdir"
+        )
 
 
 def _holds_tasks(folder: Path) -> bool:

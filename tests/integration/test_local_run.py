@@ -169,6 +169,17 @@ def test_shards_and_warm_workers_change_no_bit_of_a_round(run: Run, tmp_path: Pa
     assert other.summary["policy_sha256"] == after_one_round["policy_sha256"]
 
 
+def test_equal_seeds_give_equal_policies_and_summaries_whatever_the_number_of_shards(tmp_path: Path) -> None:
+    fewer_images = ("--set", "evaluation.images=60", "--set", "evaluation.round_images=30")
+    summaries = []
+    for shards in (2, 3):
+        (folder := tmp_path / str(shards)).mkdir()
+        choice = ("--preset", "shapes", "--rounds", "2", "--set", f"rollout.shards={shards}", *fewer_images)
+        summaries.append(complete("run", *choice, "--workdir", "run", cwd=folder).summary)
+    assert comparable(summaries[0]) == comparable(summaries[1])
+    assert summaries[0]["policy_sha256"]
+
+
 def test_a_run_whose_stage_was_killed_says_so_and_continues_to_the_same_result(run: Run, tmp_path: Path) -> None:
     root = tmp_path / "run"
     with start(*TINY, "--workdir", "run", cwd=tmp_path) as process:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.configure import check_reward_column, load_settings, preset_names
+from advantageflow.configure import load_settings, preset_names
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RewardSettings, RunSettings
+from advantageflow.settings import RunSettings
 
 
 @pytest.fixture
@@ -211,12 +211,3 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
 )
 def test_settings_that_do_not_go_together_are_refused(overrides: list[str], where: str) -> None:
     assert override_error(*overrides).where.startswith(where)
-
-
-def test_a_column_that_the_reward_lacks_is_named_with_those_it_has() -> None:
-    check_reward_column(RewardSettings(name="shapes", column="strict"))
-    with pytest.raises(SettingsError, match="no column 'sofd'") as caught:
-        check_reward_column(RewardSettings(name="shapes", column="sofd"))
-    assert "did you mean 'soft'?" in caught.value.remedy
-    with pytest.raises(SettingsError, match="unknown reward 'shape'"):
-        check_reward_column(RewardSettings(name="shape"))

@@ -27,18 +27,26 @@ class Shot:
 
 
 def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
-    """Cycle the held-out prompts, in file order, to `count` images; fewer images are the first of more.
+    """Deal `count` images evenly over the tasks of the held-out prompts; fewer images are the first of more.
+
+    Each task cycles through its prompts in file order, so a mean of task means is not dominated by the noise of the
+    task with the fewest prompts.
 
     Args:
         prompts: all prompts, rows as in the embeddings; those of split 'eval' are used.
         count: how many images.
         seed: the run's seed.
     """
-    held_out = [(row, prompt) for row, prompt in enumerate(prompts) if prompt.split == "eval"]
+    by_task: dict[str, list[tuple[int, Prompt]]] = {}
+    for row, prompt in enumerate(prompts):
+        if prompt.split == "eval":
+            by_task.setdefault(prompt.task, []).append((row, prompt))
+    tasks = list(by_task.values())
     shots = []
     for number in range(count):
-        row, prompt = held_out[number % len(held_out)]
-        repetition = number // len(held_out)
+        held_out, turn = tasks[number % len(tasks)], number // len(tasks)
+        row, prompt = held_out[turn % len(held_out)]
+        repetition = turn // len(held_out)
         shots.append(Shot(prompt, row, repetition, derive_seed(seed, "evaluation", prompt.prompt_id, repetition)))
     return shots
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
@@ -92,35 +92,30 @@ def _unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyErro
     )
 
 
+def _parts(index: Any) -> dict[str, tuple[str | None, str | None]]:
+    """Library and class by part, of a model_index.json; both None for a part that is absent."""
+    return {name: tuple(value) for name, value in index.items() if isinstance(value, (list, tuple)) and len(value) == 2}
+
+
 def latent_shape(model: ModelSettings) -> tuple[int, int, int]:
     """(channels, height, width) of the latents at the model's own image size, from its configuration alone."""
-    config = SD3Config.read(model)
-    return config.channels, config.size, config.size
+    config = _transformer_config(model)
+    size = int(config["sample_size"])
+    return int(config["in_channels"]), size, size
 
 
-class SD3Config:
-    """What the transformer's config.json says of the latents.
+def _text_width(model: ModelSettings) -> int:
+    return int(_transformer_config(model)["joint_attention_dim"])
 
-    Attributes:
-        channels: latent channels.
-        size: latent height and width.
-    """
 
-    def __init__(self, channels: int, size: int) -> None:
-        self.channels = channels
-        self.size = size
+def _transformer_config(model: ModelSettings) -> dict[str, Any]:
+    """The transformer's config.json, from the folder or the hub."""
+    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 
-    @classmethod
-    def read(cls, model: ModelSettings) -> SD3Config:
-        """Reads it from the folder or the hub."""
-        folder = Path(model_location(model))
-        if folder.is_dir():
-            raw = json.loads((folder / "transformer" / "config.json").read_text())
-        else:
-            from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-
-            raw = SD3Transformer2DModel.load_config(model.name, subfolder="transformer", revision=model.revision)
-        return cls(int(raw["in_channels"]), int(raw["sample_size"]))
+    config: dict[str, Any] = SD3Transformer2DModel.load_config(
+        model_location(model), subfolder="transformer", revision=model.revision
+    )
+    return config
 
 
 def encode_prompts(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -134,13 +129,18 @@ def encode_prompts(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Te
     check_device(model)
     place = model_location(model)
     try:
+        # An absent part must be passed as None, or diffusers looks for its folder.
+        index = StableDiffusion3Pipeline.load_config(place, revision=model.revision)
+        absent = {name: None for name, (_, kind) in _parts(index).items() if kind is None}
+        absent |= {"transformer": None, "vae": None}
         pipeline = StableDiffusion3Pipeline.from_pretrained(
-            place, revision=model.revision, torch_dtype=getattr(torch, model.dtype), transformer=None, vae=None
+            place, revision=model.revision, torch_dtype=getattr(torch, model.dtype), **absent
         ).to(model.device)
     except (OSError, ValueError) as error:
         raise _unloadable(model, "text encoders", error) from error
     length = model.max_sequence_length if pipeline.text_encoder_3 is not None else 0
-    # The pipeline asks its transformer for the width of an absent T5's (here zero-length) embeddings.
+    if pipeline.text_encoder_3 is None:  # the pipeline asks its transformer how wide T5's absent embeddings would be
+        pipeline.transformer = SimpleNamespace(config=SimpleNamespace(joint_attention_dim=_text_width(model)))
     embeds, pooled = [], []
     with torch.inference_mode():
         for start in range(0, len(texts), _ENCODE_BATCH):

@@ -92,7 +92,7 @@ def _sources() -> dict[str, tuple[str, EntryPoint | str]]:
 
 
 def _load(target: EntryPoint | str) -> type[Reward]:
-    if isinstance(target, EntryPoint):
+    if not isinstance(target, str):  # no test for EntryPoint: the importlib_metadata backport has a class of its own
         return target.load()
     module, attribute = target.split(":")
     return getattr(import_module(module), attribute)

@@ -20,6 +20,7 @@ when the stage ends; else nowhere. Writing costs microseconds and no imports: ML
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ class Journal:
         line = json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}) + "\n"
         try:
             with self.path.open("ab", buffering=0) as file:
-                file.write(line.encode())
+                _append(file, line.encode())
         except OSError as error:
             raise StoreError(
                 f"the task's journal cannot be written: {error.strerror}",
@@ -120,6 +122,18 @@ class Journal:
             remedy=error.remedy if isinstance(error, UserError) else "",
             traceback=None if mine else "".join(traceback.format_exception(error)),
         )
+
+
+def _append(file: FileIO, line: bytes) -> None:
+    """Write a whole line or nothing: what a full disk cut short is taken back, lest the next line be joined to it."""
+    start = file.tell()
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(start)
+        raise
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

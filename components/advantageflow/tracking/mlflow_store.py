@@ -53,7 +53,8 @@ def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
             if experiment.lifecycle_stage != "active":
                 client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
-        return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri, name)))
+        tags = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its pages on LLM traces
+        return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri, name), tags=tags))
 
 
 @contextmanager

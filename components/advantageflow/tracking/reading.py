@@ -11,7 +11,7 @@ from advantageflow.tracking.journal import Event
 
 
 def read_events(folder: Path) -> list[Event]:
-    """Every event of a journal folder in order of time; a half-written last line is left out."""
+    """Every event of a journal folder in order of time; half-written and damaged lines are left out."""
     reader = _Folder(folder)
     return sorted(reader.new_events(), key=lambda event: event["time"])
 
@@ -56,7 +56,7 @@ class _Folder:
     def new_events(self) -> list[Event]:
         events = []
         for path in sorted(self._folder.glob("*.jsonl")):
-            events += [json.loads(line) for line in self._new_lines(path)]
+            events += [event for line in self._new_lines(path) if (event := _parse(line)) is not None]
         return events
 
     def _new_lines(self, path: Path) -> list[bytes]:
@@ -66,3 +66,12 @@ class _Folder:
         complete = text[: text.rfind(b"\n") + 1]
         self._read[path] = self._read.get(path, 0) + len(complete)
         return complete.splitlines()
+
+
+def _parse(line: bytes) -> Event | None:
+    """The event of a line; None where a task was killed or the disk was full before the line was whole."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "time" in event else None

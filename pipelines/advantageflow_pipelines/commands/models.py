@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
@@ -44,8 +45,9 @@ def generate(
         str, typer.Option("--model", "-m", help="base, a run's working folder, or a policy folder.")
     ] = BASE,
     base_model: Annotated[
-        str, typer.Option("--base-model", help="With --model base: shapes, a diffusers folder or a hub id.")
-    ] = "shapes",
+        str | None,
+        typer.Option("--base-model", help="With --model base: shapes (if not given), a diffusers folder or a hub id."),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the initial noise.")] = 0,
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Model evaluations; as in the run if not given.")
@@ -56,6 +58,7 @@ def generate(
     ] = None,
 ) -> None:
     """Generate one picture with the base model or with a tuned one."""
+    _check_output(output)
     tuned = find_model(model, base_model)
     changes = {"steps": steps, "guidance_scale": guidance_scale}
     sampling = tuned.sampling.model_copy(update={k: v for k, v in changes.items() if v is not None})
@@ -69,16 +72,23 @@ def generate(
     )
 
 
-def find_model(name: str, base_model: str = "shapes") -> Tuned:
+def find_model(name: str, base_model: str | None = None) -> Tuned:
     """The model that `base`, a working folder or a policy folder means.
+
+    Args:
+        name: what it is.
+        base_model: the base model of `base`, or of a policy that does not know its own; the embedded one if None.
 
     Raises:
         PolicyError: there is no policy in the folder.
+        SettingsError: a base model is given for a policy that has its own.
     """
     if name == BASE:
+        base_model = base_model or EMBEDDED
         return Tuned(f"base model {base_model}", ModelSettings(name=base_model), None, EvaluationSettings())
     folder = Path(name)
     if (folder / "settings.yaml").is_file():
+        _refuse_base_model(base_model)
         workdir, settings = open_workdir(folder)
         policies = policy_folders(workdir)
         if not policies:
@@ -89,7 +99,11 @@ def find_model(name: str, base_model: str = "shapes") -> Tuned:
     if not (folder / STATE_FILE).is_file():
         remedy = "give 'base', the working folder of a run, or a policy folder (it holds state.json)"
         raise PolicyError("no model is there", where=f"--model {name}", remedy=remedy)
-    model = read_policy_state(folder).get("settings", {}).get("model", {"name": base_model})
+    model = read_policy_state(folder).get("settings", {}).get("model")
+    if model is None:
+        model = {"name": base_model or EMBEDDED}
+    else:
+        _refuse_base_model(base_model)
     return Tuned(f"policy {folder}", ModelSettings.model_validate(model), folder, EvaluationSettings())
 
 
@@ -113,6 +127,7 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
         [seed],
         steps=sampling.steps,
         sampler=sampling.sampler,
+        shift=sampling.shift,
         guidance_scale=sampling.guidance_scale,
         empty=(embeds[1:], pooled[1:]),
     )
@@ -136,3 +151,15 @@ def pretrain_shapes(
     settings = PretrainSettings(seed=seed, threads=threads).scaled(effort)
     pretrain(output, settings, report=lambda line: console.print(line, highlight=False))
     console.print(f"written to {output}; use it with --set model.name={output}", markup=False, soft_wrap=True)
+
+
+def _check_output(output: Path) -> None:
+    with writing(output):
+        if output.is_dir():
+            raise StoreError("is a folder", where=f"--output {output}", remedy="give the name of a PNG file")
+
+
+def _refuse_base_model(base_model: str | None) -> None:
+    if base_model is not None:
+        remedy = "leave --base-model away: a tuned model is drawn with the base model that it was trained on"
+        raise SettingsError("is only for --model base", where=f"--base-model {base_model}", remedy=remedy)

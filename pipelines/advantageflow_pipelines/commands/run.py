@@ -130,9 +130,15 @@ def _choose(
     seed: int | None,
     init_policy: Path | None,
 ) -> RunSettings:
-    changes = list(assignments or []) + ([f"init_policy={init_policy}"] if init_policy else [])
     return with_absolute_paths(
-        choose_settings(preset=preset, config=config, assignments=changes, rounds=rounds, seed=seed)
+        choose_settings(
+            preset=preset,
+            config=config,
+            assignments=assignments or [],
+            rounds=rounds,
+            seed=seed,
+            init_policy=init_policy,
+        )
     )
 
 

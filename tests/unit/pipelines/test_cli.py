@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from advantageflow_pipelines import cli
+from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.workdir import create_workdir
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -48,6 +50,7 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("run", "--set", "prompts.source=none.jsonl"), "none.jsonl"),
         (("compile", "-o", "pipeline.json"), "YAML files only"),
         (("generate", "a circle", "--model", "nowhere"), "no model is there"),
+        (("generate", "a circle", "-o", "/"), "is a folder"),
         (("presets", "show", "tinny"), "did you mean 'tiny'?"),
         (("rewards", "check", "none.jsonl"), "none.jsonl"),
         (("ui",), "no MLflow store yet"),
@@ -84,6 +87,25 @@ def test_lists_show_what_there_is(advantageflow: Command) -> None:
     assert "shapes-long" in advantageflow("presets", "list")[1]
     assert "jpeg" in advantageflow("rewards", "list")[1]
     assert "no runs under runs" in advantageflow("runs")[1]
+
+
+def test_a_damaged_run_is_listed_with_the_reason_beside_the_others(advantageflow: Command, tmp_path: Path) -> None:
+    for name in ("good", "settings", "summary", "keys"):
+        create_workdir(tmp_path / "runs" / name, choose_settings(preset="tiny"))
+    (tmp_path / "runs" / "settings" / "settings.yaml").write_text("rounds: [")
+    (tmp_path / "runs" / "summary" / "summary.json").write_text("{")
+    (tmp_path / "runs" / "keys" / "summary.json").write_text("{}")
+    status, out, _ = advantageflow("runs")
+    assert status == 0
+    for name, words in {"good": "not complete", "summary": "corrupt", "keys": "damaged", "settings": ""}.items():
+        assert any(name in line and words in line for line in out.splitlines())
+
+
+def test_a_base_model_is_refused_for_a_run_that_has_its_own(advantageflow: Command, tmp_path: Path) -> None:
+    create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
+    status, _, err = advantageflow("generate", "a circle", "-m", "run", "--base-model", "other")
+    assert status == 2
+    assert "--base-model other: is only for --model base" in err
 
 
 def test_a_preset_is_printed_as_yaml_in_full_or_as_written(advantageflow: Command) -> None:

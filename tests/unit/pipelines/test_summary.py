@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console
 
 from advantageflow.tracking.journal import Event
-from advantageflow_pipelines.report import told_curves
 from advantageflow_pipelines.summary import comparable, measure_overhead, show_summary
 from advantageflow_pipelines.workdir import WorkDir
 
@@ -45,14 +44,6 @@ def test_overhead_of_a_continued_run_leaves_earlier_attempts_out() -> None:
 def test_equal_runs_are_comparable_whatever_they_took() -> None:
     one = {"strict": 0.5, "seconds": 3, "mlflow_run_id": "a", "rounds": [{"soft": 1.0, "overhead": {"share": 0.1}}]}
     assert comparable(one) == {"strict": 0.5, "rounds": [{"soft": 1.0}]}
-
-
-def test_curves_hold_what_stages_told_for_the_whole_run_and_the_last_word_counts() -> None:
-    def told(step: int | None, value: float, *, parent: bool = True) -> Event:
-        return {"task": "t", "event": "metrics", "time": 0.0, "step": step, "parent": parent, "values": {"loss": value}}
-
-    events = [told(1, 0.5), told(2, 0.4), told(2, 0.3), told(3, 9.0, parent=False), told(None, 9.0)]
-    assert told_curves(events) == {"loss": {1: 0.5, 2: 0.3}}
 
 
 def test_the_table_shows_each_task_the_mean_with_intervals_and_the_time(tmp_path: Any) -> None:

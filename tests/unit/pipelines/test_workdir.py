@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import SettingsError, StoreError
+from advantageflow_pipelines.checks import check_disk
 from advantageflow_pipelines.choices import choose_settings
 from advantageflow_pipelines.workdir import (
     WorkDir,
@@ -67,6 +69,20 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
         create_workdir(tmp_path, SETTINGS)
     with pytest.raises(StoreError, match="no permission to write"):
         create_workdir(tmp_path / "run", SETTINGS)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENAMETOOLONG])
+def test_a_folder_that_cannot_be_reached_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fails(path: Path, **options: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "stat", fails)
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        create_workdir(tmp_path / "run", SETTINGS)
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        check_disk(SETTINGS, tmp_path / "run")
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        open_workdir(tmp_path / "run")
 
 
 def test_a_read_only_file_system_is_refused_even_for_root() -> None:

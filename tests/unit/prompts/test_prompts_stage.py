@@ -13,7 +13,7 @@ import torch
 from advantageflow.errors import DataError, PolicyError, SettingsError
 from advantageflow.policy import loading
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
+from advantageflow.prompts.initial_policy import check_policy, copy_policy, write_base_policy
 from advantageflow.prompts.stage import embed, run
 from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings
@@ -25,6 +25,7 @@ from advantageflow.store.artifacts import (
     read_metadata,
     read_policy_state,
     read_prompts,
+    read_tensors,
     write_json,
     write_tensors,
 )
@@ -176,6 +177,32 @@ def test_a_damaged_earlier_policy_is_refused_and_names_the_file(earlier: Path, t
         copy_policy(earlier, tmp_path / "copy", {})
     assert caught.value.where == str(path)
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("policy/adapter_model.safetensors", 1.0, "policy_sha256"),
+        ("rollout_policy/adapter_model.safetensors", float("nan"), "not finite"),
+        ("optimizer.safetensors", float("inf"), "not finite"),
+    ],
+)
+def test_an_earlier_policy_of_other_weights_is_refused_and_names_the_file(
+    earlier: Path, name: str, value: float, words: str
+) -> None:
+    tensors = read_tensors(earlier / name)
+    next(iter(tensors.values())).view(-1)[0] = value
+    write_tensors(earlier / name, tensors)
+    with pytest.raises(PolicyError, match=words) as caught:
+        check_policy(earlier)
+    assert caught.value.where == str(earlier / name)
+
+
+def test_an_adapter_configuration_that_is_no_json_is_refused(earlier: Path) -> None:
+    (earlier / "policy" / "adapter_config.json").write_text("{")
+    with pytest.raises(PolicyError, match="corrupt") as caught:
+        check_policy(earlier)
+    assert caught.value.where == str(earlier / "policy" / "adapter_config.json")
 
 
 def test_a_folder_that_is_no_policy_is_refused(tmp_path: Path) -> None:

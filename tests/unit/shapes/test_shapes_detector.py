@@ -69,9 +69,9 @@ def test_empty_image_has_no_objects() -> None:
     assert detect(np.full((48, 48, 3), 240, dtype=np.uint8)) == []
 
 
-def test_half_drawn_shape_is_found_but_unknown() -> None:
+def test_fragment_of_a_shape_is_found_but_unknown() -> None:
     image = render(Scene((SceneObject("circle", "red", *cell_centre(4)),)))
-    image[:, 24:] = image[0, 0]
+    image[:, 21:] = image[0, 0]
     (found,) = detect(image)
     assert (found.shape, found.color) == (None, "red")
 

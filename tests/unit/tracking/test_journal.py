@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.tracking.journal import Journal, current_journal, new_task_id, stage_journal
+from advantageflow.tracking.journal import Event, Journal, current_journal, new_task_id, stage_journal
 from advantageflow.tracking.process import process_started
-from advantageflow.tracking.reading import read_events, tail
+from advantageflow.tracking.reading import read_events, run_curves, tail
 
 
 @pytest.fixture
@@ -110,6 +111,36 @@ def test_a_journal_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path, m
 def test_a_full_disk_is_a_clear_error() -> None:
     with pytest.raises(StoreError, match=r"No space left[\s\S]*free some disk space"):
         Journal("task", Path("/dev/full")).useful()
+
+
+def test_a_line_that_a_full_disk_cuts_short_is_taken_back(tmp_path: Path) -> None:
+    path = tmp_path / "task.jsonl"
+    journal = Journal("task", path)
+    journal.useful()
+    size, (soft, hard) = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, hard))  # a short write, then an error: as a full disk
+    try:
+        with pytest.raises(StoreError, match="cannot be written"):
+            journal.useful()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.stat().st_size == size
+    journal.progress(1, 1, "images")
+    assert [event["event"] for event in read_events(tmp_path)] == ["useful", "progress"]
+
+
+def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
+    good = json.dumps({"time": 1.0, "n": 1}).encode()
+    (tmp_path / "task.jsonl").write_bytes(b"\n".join([good[:8] + good, b"\xff", b"", b"7", b"{}", good, b""]))
+    assert read_events(tmp_path) == [{"time": 1.0, "n": 1}]
+
+
+def test_curves_hold_what_stages_told_for_the_whole_run_and_the_last_word_counts() -> None:
+    def told(step: int | None, value: float, *, parent: bool = True) -> Event:
+        return {"task": "t", "event": "metrics", "time": 0.0, "step": step, "parent": parent, "values": {"loss": value}}
+
+    events = [told(1, 0.5), told(2, 0.4), told(2, 0.3), told(3, 9.0, parent=False), told(None, 9.0)]
+    assert run_curves(events) == {"loss": {1: 0.5, 2: 0.3}}
 
 
 def test_task_ids_are_unique_and_readable() -> None:

@@ -1,0 +1,53 @@
+"""Loading parts of a Stable Diffusion 3 pipeline: folders without T5, folders that are no pipeline, missing GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from advantageflow.errors import PolicyError
+from advantageflow.policy.loading import encode_prompts, latent_shape, load_transformer, load_vae
+from advantageflow.settings import ModelSettings
+from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("pipeline")
+    build_pipeline().save_pretrained(folder)
+    return folder
+
+
+def test_parts_load_from_a_local_folder_frozen(whole: Path) -> None:
+    model = ModelSettings(name=str(whole))
+    assert latent_shape(model) == (8, 6, 6)
+    for part in (load_transformer(model), load_vae(model)):
+        assert not part.training
+        assert not any(parameter.requires_grad for parameter in part.parameters())
+
+
+def test_without_a_t5_encoder_the_embeddings_are_clips_alone(whole: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    pipeline = build_pipeline()
+    pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
+    pipeline.save_pretrained(tmp_path)
+    with_t5, pooled = encode_prompts(ModelSettings(name=str(whole)), ["a circle", "two stars"])
+    without, pooled_without = encode_prompts(ModelSettings(name=str(tmp_path)), ["a circle", "two stars"])
+    assert with_t5.shape == (2, 2 * TEXT_TOKENS, 128)
+    torch.testing.assert_close(without, with_t5[:, :TEXT_TOKENS])
+    torch.testing.assert_close(pooled_without, pooled)
+
+
+def test_a_folder_that_holds_no_pipeline_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="model_index") as caught:
+        load_transformer(ModelSettings(name=str(tmp_path)))
+    assert caught.value.where == str(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu_is_an_error_and_never_a_silent_cpu_run(whole: Path) -> None:
+    with pytest.raises(PolicyError, match="GPU"):
+        load_transformer(ModelSettings(name=str(whole), device="cuda"))
