@@ -21,7 +21,6 @@ from advantageflow.store.artifacts import read_policy_state, write_tensors
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
 ADAPTERS = (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -92,9 +92,9 @@ def _unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyErro
     )
 
 
-def _parts(index: Any) -> dict[str, tuple[str | None, str | None]]:
-    """Library and class by part, of a model_index.json; both None for a part that is absent."""
-    return {name: tuple(value) for name, value in index.items() if isinstance(value, (list, tuple)) and len(value) == 2}
+def _absent_parts(index: Mapping[str, Any]) -> list[str]:
+    """Parts that a model_index.json says are not there: no library and no class."""
+    return [name for name, value in index.items() if isinstance(value, list | tuple) and list(value) == [None, None]]
 
 
 def latent_shape(model: ModelSettings) -> tuple[int, int, int]:
@@ -131,8 +131,7 @@ def encode_prompts(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Te
     try:
         # An absent part must be passed as None, or diffusers looks for its folder.
         index = StableDiffusion3Pipeline.load_config(place, revision=model.revision)
-        absent = {name: None for name, (_, kind) in _parts(index).items() if kind is None}
-        absent |= {"transformer": None, "vae": None}
+        absent = dict.fromkeys([*_absent_parts(index), "transformer", "vae"])
         pipeline = StableDiffusion3Pipeline.from_pretrained(
             place, revision=model.revision, torch_dtype=getattr(torch, model.dtype), **absent
         ).to(model.device)
