@@ -18,6 +18,7 @@ _MIN_EXTENT, _MAX_EXTENT = 7, 22  # pixels: an object's box
 _PATCH = 12  # pixels: side of the normalised patch that shapes are compared on
 _BORDER = 0.12  # share of the box shown around it, without which a square would be a constant patch
 _MIN_SIMILARITY = 0.86  # correlation below which a blob is no shape that we know
+_MAX_STRETCH = 1.35  # ratio of width to height, relative to the shape's own, beyond which a blob is only a part of it
 _MAX_COLOR_DISTANCE = 75.0  # RGB units from the nearest palette colour
 
 
@@ -74,7 +75,7 @@ def _classify(
     if not (_MIN_EXTENT <= width <= _MAX_EXTENT and _MIN_EXTENT <= height <= _MAX_EXTENT):
         return Detection(None, color, box, 0.0)
     alpha = _alpha(pixels, labels, label, background, color_rgb, window)
-    shape, similarity = _nearest_shape(_normalised(alpha))
+    shape, similarity = _nearest_shape(*_normalised(alpha))
     return Detection(shape if similarity >= _MIN_SIMILARITY else None, color, box, similarity)
 
 
@@ -112,17 +113,21 @@ def _alpha(
     return np.asarray(alpha)
 
 
-def _normalised(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The coverage resampled so that its soft box, with a border, fills a square patch; zero mean, unit norm."""
-    bounds = []
+def _normalised(alpha: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+    """The coverage resampled so that its soft box, with a border, fills a square patch; and that box's width / height.
+
+    The patch has zero mean and unit norm.
+    """
+    bounds, extents = [], []
     for axis in (0, 1):
         profile = alpha.max(axis=1 - axis)
         inside = np.flatnonzero(profile > 0.5)
         if inside.size == 0:
-            return np.zeros(_PATCH * _PATCH)
+            return np.zeros(_PATCH * _PATCH), 1.0
         first, last = int(inside[0]), int(inside[-1])
         low = first - (profile[first - 1] if first > 0 else 0.0)
         high = last + 1 + (profile[last + 1] if last + 1 < profile.size else 0.0)
+        extents.append(high - low)
         border = _BORDER * (high - low)
         low, high = low - border, high + border
         bounds.append(low + (high - low) * (np.arange(_PATCH) + 0.5) / _PATCH - 0.5)
@@ -130,24 +135,28 @@ def _normalised(alpha: NDArray[np.float64]) -> NDArray[np.float64]:
     patch = ndimage.map_coordinates(alpha, grid, order=1, mode="constant")
     centred = (patch - patch.mean()).ravel()
     norm = float(np.linalg.norm(centred))
-    return np.asarray(centred / norm) if norm > 0 else centred
+    return np.asarray(centred / norm) if norm > 0 else centred, extents[1] / extents[0]
 
 
 @lru_cache(maxsize=1)
-def _templates() -> tuple[NDArray[np.float64], list[str]]:
-    """Normalised patches (M, patch * patch) of every shape at several sizes and sub-pixel places."""
-    patches, names = [], []
+def _templates() -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Normalised patches (M, patch * patch) of every shape at several sizes and sub-pixel places, and their aspects."""
+    patches, aspects, names = [], [], []
     for shape in SHAPES:
         for size in (12.0, 13.0, 14.0):
             for dx in (0.0, 0.5):
                 for dy in (0.0, 0.5):
-                    patches.append(_normalised(coverage(shape, 12 + dx, 12 + dy, size, 24)[2:22, 2:22]))
+                    patch, aspect = _normalised(coverage(shape, 12 + dx, 12 + dy, size, 24)[2:22, 2:22])
+                    patches.append(patch)
+                    aspects.append(aspect)
                     names.append(shape)
-    return np.array(patches), names
+    return np.array(patches), np.array(aspects), names
 
 
-def _nearest_shape(patch: NDArray[np.float64]) -> tuple[str, float]:
-    patches, names = _templates()
+def _nearest_shape(patch: NDArray[np.float64], aspect: float) -> tuple[str, float]:
+    """The shape of the most similar template and the correlation with it, 0 if it is stretched beyond recognition."""
+    patches, aspects, names = _templates()
     similarity = patches @ patch
     best = int(np.argmax(similarity))
-    return names[best], float(similarity[best])
+    stretch = aspect / aspects[best]
+    return names[best], float(similarity[best]) if 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH else 0.0

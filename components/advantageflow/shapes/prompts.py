@@ -13,7 +13,7 @@ _NUMBERS = {2: "two", 3: "three", 4: "four"}
 _PLURALS = {"cross": "crosses"}
 _CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 # Held-out combinations of each task; single_object has too few to split, so its prompts serve both.
-_HELD_OUT = {"two_object": 10, "counting": 10, "colors": 20, "position": 30, "color_attr": 40}
+_HELD_OUT = {"two_object": 10, "counting": 12, "colors": 20, "position": 30, "color_attr": 40}
 _COLOR_ATTR_COMBINATIONS = 400
 
 

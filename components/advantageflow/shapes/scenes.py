@@ -127,13 +127,23 @@ def _other(value: str, values: tuple[str, ...], rng: np.random.Generator) -> str
 
 
 def _place(relations: list[str | None], rng: np.random.Generator) -> list[int]:
-    """Distinct cells such that each object with a relation stands so to the first object."""
+    """Distinct cells such that each object with a relation stands so to the first object, at the opposite side.
+
+    Opposite sides (columns or rows two apart) say more about a relation than neighbours do: where each of the two may
+    stand then differs enough for a model of this size to learn the words.
+    """
     while True:
         cells = [int(c) for c in rng.permutation(GRID * GRID)[: len(relations)]]
         first_x, first_y = cell_centre(cells[0])
         for relation, cell in zip(relations, cells, strict=True):
             x, y = cell_centre(cell)
-            if relation is not None and not holds(relation, x - first_x, y - first_y):
+            if relation is not None and not _opposite(relation, x - first_x, y - first_y):
                 break
         else:
             return cells
+
+
+def _opposite(relation: str, offset_x: float, offset_y: float) -> bool:
+    """Whether the relation holds over the whole width or height of the grid."""
+    along = offset_x if relation in ("left of", "right of") else offset_y
+    return abs(along) == (GRID - 1) * CELL and holds(relation, offset_x, offset_y)

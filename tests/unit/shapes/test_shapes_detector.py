@@ -69,9 +69,10 @@ def test_empty_image_has_no_objects() -> None:
     assert detect(np.full((48, 48, 3), 240, dtype=np.uint8)) == []
 
 
-def test_fragment_of_a_shape_is_found_but_unknown() -> None:
+@pytest.mark.parametrize("left", [21, 24, 25])
+def test_part_of_a_shape_is_found_but_unknown(left: int) -> None:
     image = render(Scene((SceneObject("circle", "red", *cell_centre(4)),)))
-    image[:, 21:] = image[0, 0]
+    image[:, left:] = image[0, 0]
     (found,) = detect(image)
     assert (found.shape, found.color) == (None, "red")
 

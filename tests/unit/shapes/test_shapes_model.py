@@ -30,6 +30,11 @@ def test_model_is_at_most_8_megabytes_of_safetensors_and_json() -> None:
     assert {path.suffix for path in files} <= {".safetensors", ".json", ".py"}
 
 
+def test_model_names_no_folder_of_the_machine_that_made_it() -> None:
+    for path in EMBEDDED_MODEL.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
+
+
 def test_it_is_a_whole_stable_diffusion_3_pipeline() -> None:
     from diffusers import StableDiffusion3Pipeline
 
