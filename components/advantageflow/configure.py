@@ -120,6 +120,8 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             remedy = "name a setting of a section, such as rollout.group_size"
+            if isinstance(section, list):
+                remedy = f"give the whole list: --set '{'.'.join(path[:depth])}=[...]'"
             raise SettingsError(f"'{'.'.join(path[:depth])}' is no section", where=where, remedy=remedy)
     section[path[-1]] = value
     for depth in range(1, len(path)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
@@ -17,6 +17,7 @@ from advantageflow.suggestions import did_you_mean
 _WHY = {
     "rollout.group_size": "an advantage compares the rollouts of one prompt, so a group of 1 teaches nothing; "
     "8 to 24 is usual",
+    "reward.others": "for example [{name: jpeg, column: compressibility, weight: 0.5}]",
 }
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 
@@ -68,7 +69,8 @@ def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Pr
     if field is None:
         return Problem.at(dotted, f"{_show(line['input'])} is not allowed ({line['msg']})", "mend it", places)
     meaning = f" ({field.description})" if field.description else ""
-    why = f"; {_WHY[dotted]}" if dotted in _WHY else ""
+    setting = dotted.rstrip(".0123456789")  # of an item, its list
+    why = f"; {_WHY[setting]}" if setting in _WHY else ""
     return Problem.at(dotted, f"{_show(line['input'])} is not allowed", f"give {_allowed(field)}{meaning}{why}", places)
 
 
@@ -87,14 +89,14 @@ def _remedy_for_unknown(path: list[str], model: type[BaseModel]) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-        return f"a section with {', '.join(field.annotation.model_fields)}"
     limits = [_limit(bound) for bound in field.metadata]
     return ", ".join(filter(None, [_kind(field.annotation), *limits]))
 
 
 def _kind(annotation: Any) -> str:
     """A type in words."""
+    if _is_section(annotation):
+        return f"a section with {', '.join(annotation.model_fields)}"
     if annotation in _WORDS:
         return _WORDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
@@ -135,12 +137,24 @@ def _field(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
+    """The section at a path; a number on the way is an item of a list of sections."""
+    items: Any = None  # what the list that was reached holds
+    section: type[BaseModel] | None = model
     for part in path:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
-            return None
-        model = field.annotation
-    return model
+        if section is None:
+            if not (part.isdigit() and _is_section(items)):
+                return None
+            section = items
+            continue
+        field = section.model_fields.get(part)
+        annotation = field.annotation if field is not None else None
+        items = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+        section = annotation if _is_section(annotation) else None
+    return section
+
+
+def _is_section(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:

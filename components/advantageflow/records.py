@@ -11,6 +11,7 @@ PROMPTS_FILE = "prompts.parquet"
 EMBEDDINGS_FILE = "embeddings.safetensors"  # prompt_embeds (N, L, D), pooled (N, P), rows as in prompts.parquet
 ROLLOUTS_FILE = "rollouts.parquet"
 LATENTS_FILE = "latents.safetensors"  # latents (N, C, H, W), rows as in rollouts.parquet
+TRAJECTORIES_FILE = "trajectories.safetensors"  # states (N, S + 1, C, H, W), log_probabilities (N, S), sigmas (S + 1)
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.json"
 METRICS_FILE = "metrics.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -27,16 +27,24 @@ class PromptSettings(Settings):
     """Which prompts are trained on and which are held out."""
 
     source: str = Field("shapes", description="'shapes' (embedded), or a .jsonl / .parquet file of prompts")
-    eval_prompts: int = Field(240, ge=1, description="held-out prompts used, balanced over tasks")
+    eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
 
 
 class RolloutSettings(Settings):
     """How a round's rollouts are generated."""
 
     prompts_per_round: int = Field(64, ge=1, description="groups in a round")
+    selection: Literal["balanced", "adaptive"] = Field(
+        "balanced", description="'adaptive' takes prompts of mixed outcomes first; tasks have equal shares"
+    )
+    task_share: float = Field(
+        1.0, ge=0, le=1, description="adaptive selection: the part of its equal share that each task is sure of"
+    )
     group_size: int = Field(12, ge=2, description="rollouts of one prompt, normalised together")
     steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")
-    sampler: Literal["euler", "heun", "ab2"] = Field("ab2", description="ODE solver")
+    sampler: Literal["euler", "heun", "ab2", "sde"] = Field("ab2", description="ODE solver, or Flow-GRPO's SDE")
+    noise_level: float = Field(0.7, ge=0, description="of sampler 'sde' (Flow-GRPO's a); 0 makes it the Euler ODE")
+    trajectories: bool = Field(False, description="keep each step's latent and log-probability (for flow_grpo)")
     shift: float = Field(1.0, gt=0, description="timestep shift: sigma' = s sigma / (1 + (s - 1) sigma)")
     guidance_scale: float = Field(1.0, ge=1.0, description="classifier-free guidance; 1 is none")
     batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
@@ -44,11 +52,29 @@ class RolloutSettings(Settings):
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
 
 
-class RewardSettings(Settings):
-    """What rollouts are scored by."""
+class RewardTerm(Settings):
+    """One of the things that training maximises."""
 
     name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
     column: str = Field("soft", description="the reward's column that training maximises")
+    weight: float = Field(1.0, gt=0, description="of this term in the sum")
+    minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
+
+
+class RewardSettings(RewardTerm):
+    """What rollouts are scored by: one reward, or several at once."""
+
+    others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
+    combine: Literal["sum", "normalised_sum"] = Field(
+        "normalised_sum",
+        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
+    )
+
+    @property
+    def terms(self) -> tuple[RewardTerm, ...]:
+        """All terms, the first one included."""
+        first = RewardTerm(name=self.name, column=self.column, weight=self.weight, minimum=self.minimum)
+        return (first, *self.others)
 
 
 class LoraSettings(Settings):
@@ -63,11 +89,52 @@ class LoraSettings(Settings):
     )  # fmt: skip
 
 
+class DiffusionNftSettings(Settings):
+    """Options of `diffusion_nft` (arXiv 2509.16117)."""
+
+    beta: float = Field(1.0, gt=0, description="how far the implicit policies reach from the rollout policy")
+    adaptive_weighting: bool = Field(
+        True, description="divide each squared x_0 error by its detached mean absolute one"
+    )
+
+
+class AwmSettings(Settings):
+    """Options of `awm` (arXiv 2509.25050)."""
+
+    rollout_weight: float = Field(1.0, ge=0, description="beta_ema: of |v_theta - v_roll|^2")
+    clip_range: float = Field(0.2, gt=0, description="the ratio is clipped to 1 -+ this")
+    huber_power: float | None = Field(None, gt=0, le=1, description="generalised Huber's power (.25 in AWM's code)")
+    time_weighting: bool = Field(False, description="weight log-likelihoods by t")
+
+
+class FlowGrpoSettings(Settings):
+    """Options of `flow_grpo` (arXiv 2505.05470)."""
+
+    clip_range: float = Field(1e-4, gt=0, description="PPO: the ratio is clipped to 1 -+ this")
+    step_fraction: float = Field(0.99, gt=0, le=1, description="share of a trajectory's steps, from the first, used")
+
+
 class TrainingSettings(Settings):
     """The objective and its optimiser."""
 
-    algorithm: Literal["advantage_flow"] = "advantage_flow"
-    lam: float = Field(1.0, ge=0, description="rollout policy regularisation; convex for every sample when >= 1")
+    algorithm: Literal["advantage_flow", "advantage_weighted", "diffusion_nft", "awm", "flow_grpo"] = Field(
+        "advantage_flow",
+        description="'advantage_weighted' is advantage_flow with lam = 0; the last three are baselines",
+    )
+    lam: float | Literal["auto"] = Field(
+        1.0,
+        description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' tunes itself",
+    )
+    data_weight: float = Field(
+        0.0,
+        ge=0,
+        description="share of lam that is plain flow matching to the rollouts: "
+        "(A + c)|v_theta - v|^2 + (lam - c)|v_theta - v_roll|^2",
+    )
+    diffusion_nft: DiffusionNftSettings = Field(default_factory=lambda: DiffusionNftSettings())
+    awm: AwmSettings = Field(default_factory=lambda: AwmSettings())
+    flow_grpo: FlowGrpoSettings = Field(default_factory=lambda: FlowGrpoSettings())
+    reference_weight: float = Field(0.0, ge=0, description="of the KL term that holds the policy to the base model")
     advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
     advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     normalise_error: bool = Field(True, description="divide each squared error by its detached mean absolute error")
@@ -79,9 +146,33 @@ class TrainingSettings(Settings):
     adam_betas: tuple[float, float] = Field((0.9, 0.99), strict=False)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    rollout_decay: float = Field(0.0, ge=0, le=1, description="eta: share of the old rollout policy kept after a round")
+    rollout_decay: float | Literal["nft_0", "nft_1", "nft_2"] = Field(
+        0.0,
+        description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
+    )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1)
+
+    @field_validator("lam")
+    @classmethod
+    def _lam_in_range(cls, lam: float | str) -> float | str:
+        if not isinstance(lam, str) and not lam >= 0:
+            raise ValueError("must be at least 0, or 'auto'")
+        return lam
+
+    @model_validator(mode="after")
+    def _data_weight_within_lam(self) -> TrainingSettings:
+        lam = 0.0 if self.algorithm == "advantage_weighted" else self.lam
+        if lam != "auto" and self.data_weight > lam:
+            raise ValueError(f"data_weight is a share of lam: {self.data_weight} is more than {lam}")
+        return self
+
+    @field_validator("rollout_decay")
+    @classmethod
+    def _decay_in_range(cls, decay: float | str) -> float | str:
+        if not isinstance(decay, str) and not 0 <= decay <= 1:
+            raise ValueError("must lie in [0, 1], or name a schedule (nft_0, nft_1, nft_2)")
+        return decay
 
     @model_validator(mode="after")
     def _whole_shares(self) -> TrainingSettings:
@@ -126,3 +217,18 @@ class RunSettings(Settings):
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings())
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+
+    @model_validator(mode="after")
+    def _trajectories_for_flow_grpo(self) -> RunSettings:
+        if self.training.algorithm == "flow_grpo" and not (
+            self.rollout.sampler == "sde" and self.rollout.trajectories and self.rollout.noise_level > 0
+        ):
+            raise ValueError(
+                "training.algorithm flow_grpo learns from noisy trajectories: set rollout.sampler to sde, "
+                "rollout.trajectories to true and rollout.noise_level above 0"
+            )
+        if self.rollout.trajectories and self.rollout.sampler != "sde":
+            raise ValueError("rollout.trajectories: only sampler sde has log-probabilities; set rollout.sampler to sde")
+        if self.rollout.sampler == "sde" and self.rollout.guidance_scale != 1.0 and self.rollout.trajectories:
+            raise ValueError("rollout.trajectories: log-probabilities are those of sampling without guidance (scale 1)")
+        return self

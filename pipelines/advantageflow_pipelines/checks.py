@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from advantageflow.errors import PolicyError, StoreError
+from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
-from advantageflow.prompts.sources import EMBEDDED, load_prompts
-from advantageflow.rewards.checks import check_column
-from advantageflow.rewards.registry import get_reward
+from advantageflow.prompts.sources import EMBEDDED, load_prompts, select_held_out
+from advantageflow.records import Prompt
+from advantageflow.rewards.terms import term_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
 
@@ -22,16 +23,16 @@ _ROOM_TO_SPARE = 100_000_000
 
 
 def check_run(settings: RunSettings) -> None:
-    """Check what a run reads: reward, prompts and their specs, the policy it continues from, the model, the device.
+    """Check what a run reads: rewards, prompts and their specs, the policy it continues from, the model, the device.
 
     Raises:
         UserError: something cannot be used; names it and the remedy.
     """
-    reward = get_reward(settings.reward.name)
-    check_column(reward, settings.reward.column)
-    prompts = load_prompts(settings.prompts.source, reward)
+    rewards = term_rewards(settings.reward)
+    prompts = load_prompts(settings.prompts.source, *rewards.values())
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
+    _check_samples(settings, prompts)
     if settings.init_policy is not None:
         check_policy(Path(settings.init_policy))
     _check_model(settings.model)
@@ -79,6 +80,18 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
     if settings.init_policy is not None:
         changes["init_policy"] = str(Path(settings.init_policy).absolute())
     return settings.model_copy(update=changes)
+
+
+def _check_samples(settings: RunSettings, prompts: Sequence[Prompt]) -> None:
+    """A number of pictures that was asked for can be tracked; the default is as many as there are."""
+    wanted = settings.evaluation.sample_prompts
+    if "sample_prompts" not in settings.evaluation.model_fields_set:
+        return
+    held_out = sum(prompt.split == "eval" for prompt in select_held_out(prompts, settings.prompts.eval_prompts))
+    if wanted > held_out:
+        message = f"pictures of {wanted} held-out prompts are to be tracked; {settings.prompts.source} has {held_out}"
+        remedy = f"set it to {held_out} or less, or hold out more prompts"
+        raise SettingsError(message, where="evaluation.sample_prompts", remedy=remedy)
 
 
 def _check_model(model: ModelSettings) -> None:

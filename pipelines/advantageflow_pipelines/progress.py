@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.journal import Event
 from advantageflow_pipelines.schedule import evaluations
@@ -107,8 +108,7 @@ class RunProgress:
         if number is None:
             return
         if task.stage == "evaluation":
-            metrics = self._read_report(number)
-            self._show_round(number, "strict accuracy {strict:.3f}, soft reward {soft:.3f}".format(**metrics))
+            self._show_round(number, headline(self._read_report(number)))
         elif task.stage == "training" and number not in self._evaluated:
             self._show_round(number, f"reward of its rollouts {self._rewards.get(number, math.nan):.3f}")
 

@@ -9,16 +9,19 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_column, strict_label
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.tracking.journal import Event
 from advantageflow.tracking.overhead import overhead
+from advantageflow.tracking.reading import read_events
+from advantageflow_pipelines.costs import images_of_a_round, useful_seconds
 from advantageflow_pipelines.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.workdir import WorkDir
 
-VARYING = ("seconds", "overhead", "mlflow_run_id")
+VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
@@ -44,12 +47,36 @@ def make_summary(
         "seed": settings.seed,
         "seconds": round(seconds, 1),
         "policy_sha256": read_json(policy_folders(workdir)[last] / "state.json")["policy_sha256"],
-        "base": _reported(metrics[0]),
-        "final": _reported(metrics[last]),
+        "base": reported(metrics[0]),
+        "final": reported(metrics[last]),
         "difference": paired_difference(reports[0], reports[last]),
-        "rounds": [{"round": number, **_reported(values)} for number, values in metrics.items() if number > 0],
+        "rounds": round_entries(workdir, settings),
         "overhead": overhead,
     }
+
+
+def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any]]:
+    """What each evaluated round came to, and cost up to there; of a run that stopped early, the rounds it reached.
+
+    `generated`: rollouts so far. `training_seconds`: useful work so far, see useful_seconds.
+    """
+    per_round, seconds = images_of_a_round(settings), useful_seconds(read_events(workdir.journal))
+    return [
+        {
+            "round": number,
+            "generated": number * per_round,
+            "training_seconds": round(sum(spent for index, spent in seconds.items() if index <= number), 2),
+            **reported(read_report(folder)),
+        }
+        for number, folder in report_folders(workdir).items()
+        if number > 0
+    ]
+
+
+def base_entry(workdir: WorkDir) -> dict[str, Any] | None:
+    """What the base model came to; None if it was not evaluated yet."""
+    folder = report_folders(workdir).get(0)
+    return None if folder is None else reported(read_report(folder))
 
 
 def write_summary(workdir: WorkDir, summary: dict[str, Any], mlflow_run_id: str | None) -> None:
@@ -108,7 +135,7 @@ def paired_difference(base: Path, final: Path) -> dict[str, Any]:
 def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
     """Print the table base -> final by task, what the run took, and where to look."""
     base, final, difference = summary["base"], summary["final"], summary["difference"]
-    table = Table(title=f"strict accuracy on {final['images']} held-out images", title_justify="left")
+    table = Table(title=f"{strict_label(final)} on {final['images']} held-out images", title_justify="left")
     for name, justify in (("task", "left"), ("base", "right"), ("final", "right"), ("change", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for task, accuracy in final["tasks"].items():
@@ -119,14 +146,25 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         "mean of tasks", f"{base['strict']:.3f}", f"{final['strict']:.3f}", f"{difference['strict']:+.3f}", style="bold"
     )
     table.add_row("95% interval", *(_interval(part["strict_ci95"]) for part in (base, final, difference)), style="dim")
+    if final.get("terms"):
+        table.add_section()
+    for name, term in final.get("terms", {}).items():
+        before, after = base["terms"][name]["mean"], term["mean"]
+        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
     console.print(table)
     console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
     console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"pictures: {workdir.report}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _reported(metrics: dict[str, Any]) -> dict[str, Any]:
-    return {key: metrics[key] for key in _REPORTED if key in metrics}
+def reported(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that a summary repeats; columns and terms only where they are not the usual ones."""
+    part = {key: metrics[key] for key in _REPORTED if key in metrics}
+    if (strict_column(metrics), soft_column(metrics)) != (STRICT, SOFT):
+        part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
+    if len(metrics.get("terms", {})) > 1:
+        part["terms"] = metrics["terms"]
+    return part
 
 
 def _time_taken(seconds: float, cost: dict[str, Any]) -> str:

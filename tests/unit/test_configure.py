@@ -8,7 +8,7 @@ import pytest
 
 from advantageflow.configure import load_settings, preset_names
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RewardTerm, RunSettings
 
 
 @pytest.fixture
@@ -211,3 +211,60 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
 )
 def test_settings_that_do_not_go_together_are_refused(overrides: list[str], where: str) -> None:
     assert override_error(*overrides).where.startswith(where)
+
+
+OTHERS = (
+    RewardTerm(name="jpeg", column="compressibility", weight=0.5),
+    RewardTerm(name="layout", column="beauty", weight=2.0, minimum=0.1),
+)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[{name: jpeg, column: compressibility, weight: 0.5}, {name: layout, column: beauty, weight: 2, minimum: 0.1}]",
+        '[{"name": "jpeg", "column": "compressibility", "weight": 0.5},'
+        ' {"name": "layout", "column": "beauty", "weight": 2, "minimum": 0.1}]',
+    ],
+)
+def test_further_rewards_are_a_list_in_yaml_or_json(value: str) -> None:
+    reward = load_settings(None, None, [f"reward.others={value}", "reward.combine=sum"]).reward
+    assert (reward.others, reward.combine) == (OTHERS, "sum")
+
+
+def test_a_file_may_name_several_rewards(tmp_path: Path) -> None:
+    text = """
+        reward:
+          column: strict
+          minimum: 0.5
+          others:
+            - {name: jpeg, column: compressibility, weight: 0.5}
+            - name: layout
+              column: beauty
+              weight: 2
+              minimum: 0.1
+    """
+    reward = from_text(tmp_path, text).reward
+    assert (reward.terms[0].column, reward.terms[0].minimum, reward.terms[1:]) == ("strict", 0.5, OTHERS)
+
+
+@pytest.mark.parametrize(
+    ("value", "where", "message", "remedy"),
+    [
+        ("jpeg", "reward.others", "'jpeg' is not allowed", "a list, each item a section with name, column, weight"),
+        ("[jpeg]", "reward.others.0", "'jpeg' is not allowed", "for example [{name: jpeg,"),
+        ("{name: jpeg}", "reward.others", "{'name': 'jpeg'} is not allowed", "for example [{name: jpeg,"),
+        ("[{name: jpeg, weight: 0}]", "reward.others.0.weight", "0 is not allowed", "a number, above 0"),
+        ("[{name: jpeg, wieght: 1}]", "reward.others.0.wieght", "no such setting", "'reward.others.0.weight'?"),
+    ],
+)
+def test_further_rewards_that_are_wrong_say_where_and_how(value: str, where: str, message: str, remedy: str) -> None:
+    error = override_error(f"reward.others={value}")
+    assert error.where == f"{where} (--set reward.others={value})"
+    assert message in error.message
+    assert remedy in error.remedy
+
+
+def test_an_item_of_a_list_cannot_be_set_alone() -> None:
+    error = override_error("reward.others=[{name: jpeg, column: compressibility}]", "reward.others.0.weight=2")
+    assert "--set 'reward.others=[...]'" in error.remedy

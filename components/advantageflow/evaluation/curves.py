@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.evaluation.labels import STRICT, soft_label, strict_column, strict_label
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ _STYLE: dict[Any, Any] = {
 def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves | None = None) -> None:
     """Draw a run's curves as one PNG.
 
-    Panels: strict accuracy on held-out prompts with its 95 % interval; the same by task; and, where `training` has
-    them, mean reward of the rollouts, deviation from the rollout policy, gradient norm.
+    Panels: strict accuracy on held-out prompts with its 95 % interval; the same by task; each term of a reward that has
+    several, with the mean of the rollouts; and, where `training` has them, mean reward of the rollouts, deviation from
+    the rollout policy, gradient norm.
 
     Args:
-        rounds: evaluations in order of rounds: 'round' (0 is the base), 'strict', 'strict_ci95', 'soft', 'tasks'.
+        rounds: evaluations in order of rounds: 'round' (0 is the base), 'strict', 'strict_ci95', 'soft', 'tasks'; may
+            have 'strict_column' and 'soft_column', the columns behind strict and soft, and 'terms'.
         out: PNG file to write.
         training: metrics by round: 'reward/<column>_mean', 'training/deviation', 'training/gradient_norm'.
 
@@ -60,8 +63,9 @@ def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    held_out: list[_Panel] = [lambda axes: _accuracy(axes, rounds), lambda axes: _tasks(axes, rounds)]
-    rows = [row for row in (held_out, _training_panels(training or {})) if row]
+    held_out: list[_Panel] = [lambda axes: _accuracy(axes, rounds), lambda axes: draw_tasks(axes, rounds)]
+    training = training or {}
+    rows = [row for row in (held_out, _term_panels(rounds, training), _training_panels(rounds, training)) if row]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(12, 3.8 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -74,10 +78,28 @@ def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves
             figure.savefig(out, dpi=110)
 
 
-def _training_panels(training: Curves) -> list[_Panel]:
-    """A panel for each part of the training that is known."""
+def _term_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> list[_Panel]:
+    """A panel for each of several terms: their units differ."""
+    terms = rounds[-1].get("terms", {})
+    others = _other_rewards(rounds)
     panels: list[_Panel] = []
-    rewards = {name: curve for name, curve in training.items() if _is_reward_mean(name)}
+    for name, term in terms.items() if len(terms) > 1 else ():
+        column = name if term["reward"] in others else term["column"]  # as the scores, and so training, call it
+        panels.append(partial(_term, rounds=rounds, name=name, rollouts=training.get(f"reward/{column}_mean", {})))
+    return panels
+
+
+def _other_rewards(rounds: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Names of the rewards that are not the first term's."""
+    names = [term["reward"] for term in rounds[-1].get("terms", {}).values()]
+    return {name for name in names if name != names[0]}
+
+
+def _training_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> list[_Panel]:
+    """A panel for each part of the training that is known; of several rewards, the first one's columns."""
+    panels: list[_Panel] = []
+    others = tuple(f"reward/{name}." for name in _other_rewards(rounds))
+    rewards = {name: curve for name, curve in training.items() if _is_reward_mean(name) and not name.startswith(others)}
     if rewards:
         panels.append(lambda axes: _rewards(axes, rewards))
     for name, title, label in _TRAINING:
@@ -88,12 +110,13 @@ def _training_panels(training: Curves) -> list[_Panel]:
 
 def _accuracy(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
     x = [entry["round"] for entry in rounds]
-    axes.plot(x, [entry["strict"] for entry in rounds], "o-", color=_BLUE, label="strict accuracy")
+    axes.plot(x, [entry["strict"] for entry in rounds], "o-", color=_BLUE, label=strict_label(rounds[-1]))
     bounded = [entry for entry in rounds if entry.get("strict_ci95")]
     low, high = ([entry["strict_ci95"][side] for entry in bounded] for side in (0, 1))
     axes.fill_between([e["round"] for e in bounded], low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
-    if all("soft" in entry for entry in rounds):
-        axes.plot(x, [entry["soft"] for entry in rounds], "o--", color=_ORANGE, lw=1.4, label="soft reward")
+    soft = soft_label(rounds[-1])
+    if soft is not None and all("soft" in entry for entry in rounds):
+        axes.plot(x, [entry["soft"] for entry in rounds], "o--", color=_ORANGE, lw=1.4, label=soft)
     for entry, below in ((rounds[0], -16), (rounds[-1], 8)):
         place = (entry["round"], entry["strict"])
         axes.annotate(f"{entry['strict']:.3f}", place, (0, below), textcoords="offset points", ha="center")
@@ -103,16 +126,34 @@ def _accuracy(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(loc="best", fontsize=9)
 
 
-def _tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
+def draw_tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a curve for each task; `rounds` as in draw_curves."""
     names = sorted({task for entry in rounds for task in entry["tasks"]})
     for number, task in enumerate(names):
         known = [(entry["round"], entry["tasks"][task]) for entry in rounds if task in entry["tasks"]]
         colour = _TASK_COLOURS[number % len(_TASK_COLOURS)]
         axes.plot(*zip(*known, strict=True), "o-", color=colour, lw=1.6, label=task.replace("_", " "))
     axes.set_title("Held-out prompts by task")
-    axes.set_ylabel("strict accuracy")
-    axes.set_ylim(0, 1.02)
+    axes.set_ylabel(strict_label(rounds[-1]))
+    if strict_column(rounds[-1]) == STRICT:  # a share; other columns have ranges of their own
+        axes.set_ylim(0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
+
+
+def _term(axes: Axes, *, rounds: Sequence[Mapping[str, Any]], name: str, rollouts: Mapping[int, float]) -> None:
+    known = [(entry["round"], entry["terms"][name]) for entry in rounds if name in entry.get("terms", {})]
+    x = [number for number, _ in known]
+    low, high = ([term["ci95"][side] for _, term in known] for side in (0, 1))
+    axes.plot(x, [term["mean"] for _, term in known], "o-", color=_BLUE, label="held-out prompts")
+    axes.fill_between(x, low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
+    if rollouts:
+        axes.plot(*_points(rollouts), "o--", color=_ORANGE, lw=1.4, label="rollouts")
+    if "minimum" in known[-1][1]:
+        axes.axhline(known[-1][1]["minimum"], color=_ORANGE, lw=1, ls=":", label="minimum")
+    axes.set_title(name)
+    axes.set_ylabel("mean over tasks" if known[-1][1]["higher_is_better"] else "mean over tasks (lower is better)")
+    axes.margins(x=0.06, y=0.15)
+    axes.legend(loc="best", fontsize=9)
 
 
 def _is_reward_mean(name: str) -> bool:

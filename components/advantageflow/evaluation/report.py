@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Sample:
 def write_report(
     folder: Path, metrics: Mapping[str, Any], outcomes: Sequence[Outcome], samples: Sequence[tuple[Sample, Image]]
 ) -> None:
-    """Publish a report artifact.
+    """Publish a report artifact; where the reward has several terms, their values stand beside strict and soft.
 
     Raises:
         StoreError: it cannot be written.
@@ -61,7 +61,9 @@ def write_report(
     from advantageflow.evaluation.pictures import sample_sheet
 
     with publish(folder) as partial:
-        write_table(partial / OUTCOMES_FILE, [asdict(outcome) for outcome in outcomes], _COLUMNS)
+        terms = sorted({name for outcome in outcomes for name in outcome.terms})
+        columns = _COLUMNS | dict.fromkeys(terms if len(terms) > 1 else [], "float64")
+        write_table(partial / OUTCOMES_FILE, [{**asdict(one), **one.terms} for one in outcomes], columns)
         (partial / SAMPLES_FOLDER).mkdir()
         for number, (_, picture) in enumerate(samples):
             path = sample_path(partial, number)
@@ -79,8 +81,11 @@ def read_outcomes(folder: Path) -> list[Outcome]:
         StoreError: the file is missing or corrupt.
         DataError: a column is missing or of the wrong type.
     """
-    names = [field.name for field in fields(Outcome)]
-    return [Outcome(**{name: row[name] for name in names}) for row in read_table(folder / OUTCOMES_FILE, _COLUMNS)]
+    rows = read_table(folder / OUTCOMES_FILE, _COLUMNS)
+    terms = [name for name in (rows[0] if rows else {}) if name not in _COLUMNS]
+    return [
+        Outcome(**{name: row[name] for name in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows
+    ]
 
 
 def read_samples(folder: Path) -> list[tuple[Sample, Image]]:

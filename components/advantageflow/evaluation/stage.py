@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError, PolicyError
+from advantageflow.errors import DataError
+from advantageflow.evaluation.labels import SOFT, STRICT
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
-from advantageflow.evaluation.statistics import Estimate, Outcome, image_mean, mean_of_task_means, task_estimates
+from advantageflow.evaluation.statistics import (
+    Outcome,
+    bounded_ci95,
+    image_mean,
+    mean_of_task_means,
+    task_estimates,
+)
+from advantageflow.evaluation.terms import term_metrics, term_values
+from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.checks import check_column, score_images
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.checks import score_images
+from advantageflow.rewards.terms import term_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -22,8 +31,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from advantageflow.policy.generate import Generator
-
-STRICT, SOFT = "strict", "soft"
 
 
 def run(
@@ -43,7 +50,7 @@ def run(
     Args:
         settings: how images are sampled.
         model: the base model.
-        reward: what images are judged by.
+        reward: what images are judged by: the first term's reward, and what every term came to.
         seed: the run's seed.
         round_index: the round that the policy comes from; 0 for the base.
         images: how many images to judge.
@@ -52,17 +59,16 @@ def run(
         report_out: folder of the report artifact to write.
 
     Raises:
-        SettingsError: the reward is unknown, or has no such column.
+        SettingsError: a term's reward is unknown, or has no such column.
         DataError: there are no held-out prompts, or an artifact is not as expected.
         PolicyError: the model or the policy cannot be loaded, or the policy has diverged.
-        RewardError: the reward failed on an image; names it.
+        RewardError: a reward failed on an image; names it.
         StoreError: an input is corrupt, or the output cannot be written.
     """
     from advantageflow.policy.generate import Generator
 
     journal = current_journal()
-    judge = get_reward(reward.name)
-    check_column(judge, reward.column)
+    judges = term_rewards(reward)
     known = read_prompts(prompts)
     if not any(prompt.split == "eval" for prompt in known):
         remedy = "give some prompts the split 'eval'"
@@ -77,14 +83,13 @@ def run(
     outcomes: list[Outcome] = []
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
     for batch, pictures in _generate(generator, settings, embeddings, shots):
-        results = score_images(judge, [s.prompt for s in batch], list(pictures), [_name(shot) for shot in batch])
-        for shot, picture, (values, _) in zip(batch, pictures, results, strict=True):
-            outcomes.append(_outcome(shot, values, reward.column))
+        for shot, picture, scores in zip(batch, pictures, _judge(judges, batch, pictures), strict=True):
+            outcomes.append(_outcome(shot, scores, reward))
             if shot.seed in to_show:
-                shown[shot.seed] = (_sample(shot, values, reward.column), picture)
+                shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column), picture)
         journal.progress(len(outcomes), images, "images")
 
-    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"]} | _metrics(outcomes, judge, reward.column)
+    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], **_metrics(outcomes, judges, reward)}
     write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show])
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
 
@@ -106,10 +111,7 @@ def _generate(
             guidance_scale=settings.guidance_scale,
             empty=(embeddings.empty_prompt_embeds, embeddings.empty_pooled),
         )
-        for shot, finite in zip(batch, latents.flatten(1).isfinite().all(1).tolist(), strict=True):
-            if not finite:
-                remedy = "the policy has diverged: raise training.lam or lower training.learning_rate"
-                raise PolicyError("its latent is not finite", where=_name(shot), remedy=remedy)
+        check_finite(latents, [_name(shot) for shot in batch])
         yield batch, pictures
 
 
@@ -117,9 +119,19 @@ def _name(shot: Shot) -> str:
     return f"'{shot.prompt.text}', image {shot.repetition}"
 
 
-def _outcome(shot: Shot, values: dict[str, float], column: str) -> Outcome:
-    """Its strict and soft values; the column that training maximises stands in for one that the reward lacks."""
-    fallback = values[column]
+def _judge(
+    judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
+) -> list[dict[str, dict[str, float]]]:
+    """Scores of each picture, by reward and column."""
+    prompts, names = [shot.prompt for shot in shots], [_name(shot) for shot in shots]
+    results = {reward: score_images(judge, prompts, list(pictures), names) for reward, judge in judges.items()}
+    return [{reward: of_reward[number][0] for reward, of_reward in results.items()} for number in range(len(shots))]
+
+
+def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings) -> Outcome:
+    """Its strict and soft values; the column that training maximises stands in for one that the first reward lacks."""
+    values = scores[reward.name]
+    fallback = values[reward.column]
     return Outcome(
         prompt_id=shot.prompt.prompt_id,
         task=shot.prompt.task,
@@ -127,6 +139,7 @@ def _outcome(shot: Shot, values: dict[str, float], column: str) -> Outcome:
         seed=shot.seed,
         strict=values.get(STRICT, fallback),
         soft=values.get(SOFT, fallback),
+        terms=term_values(reward, scores),
     )
 
 
@@ -142,9 +155,10 @@ def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:
     return sample, Image.fromarray(picture)
 
 
-def _metrics(outcomes: Sequence[Outcome], judge: Reward, column: str) -> dict[str, Any]:
-    """The numbers of metrics.json; strict and soft are means of the task means, as GenEval reports them."""
-    names = {kind: kind if kind in judge.columns else column for kind in (STRICT, SOFT)}
+def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: RewardSettings) -> dict[str, Any]:
+    """The numbers of metrics.json; strict, soft and terms are means of the task means, as GenEval reports them."""
+    judge = judges[reward.name]
+    names = {kind: kind if kind in judge.columns else reward.column for kind in (STRICT, SOFT)}
     strict, soft = mean_of_task_means(outcomes, STRICT), mean_of_task_means(outcomes, SOFT)
     tasks, soft_tasks = task_estimates(outcomes, STRICT), task_estimates(outcomes, SOFT)
     ranges = {kind: judge.columns[name] for kind, name in names.items()}
@@ -153,24 +167,20 @@ def _metrics(outcomes: Sequence[Outcome], judge: Reward, column: str) -> dict[st
         "prompts": len({outcome.prompt_id for outcome in outcomes}),
         "reward": judge.name,
         "reward_version": judge.version,
+        "reward_versions": {name: one.version for name, one in judges.items()},
         "strict_column": names[STRICT],
         "soft_column": names[SOFT],
         "strict": strict.mean,
-        "strict_ci95": _interval(strict, ranges[STRICT]),
+        "strict_ci95": bounded_ci95(strict, ranges[STRICT]),
         "soft": soft.mean,
-        "soft_ci95": _interval(soft, ranges[SOFT]),
+        "soft_ci95": bounded_ci95(soft, ranges[SOFT]),
         "strict_image_mean": image_mean(outcomes, STRICT).mean,
         "soft_image_mean": image_mean(outcomes, SOFT).mean,
         "tasks": {task: estimate.mean for task, estimate in tasks.items()},
-        "tasks_ci95": {task: _interval(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
+        "tasks_ci95": {task: bounded_ci95(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
         "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
+        "terms": term_metrics(outcomes, reward, judges),
     }
-
-
-def _interval(estimate: Estimate, limits: tuple[float, float]) -> list[float]:
-    """The 95 % interval, within what the column can be."""
-    low, high = estimate.ci95
-    return [max(low, limits[0]), min(high, limits[1])]
 
 
 def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample], report: Path) -> None:
@@ -178,6 +188,7 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     low, high = metrics["strict_ci95"]
     curves = {"strict": metrics["strict"], "strict_low": low, "strict_high": high, "soft": metrics["soft"]}
     curves |= {f"task/{task}": value for task, value in metrics["tasks"].items()}
+    curves |= {f"term/{name}": term["mean"] for name, term in metrics["terms"].items()}
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
     journal.metrics({f"evaluation/{name}": value for name, value in curves.items()}, step=step, parent=True)

@@ -7,8 +7,8 @@ independent draws. Tasks are strata: the prompts of each are chosen on purpose, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from advantageflow.errors import DataError
 
@@ -26,6 +26,7 @@ class Outcome:
         seed: of its initial noise.
         strict: the reward's 0/1 column (or what stands in for it).
         soft: the reward's graded column (or what stands in for it).
+        terms: value of each of the reward's terms, by name.
     """
 
     prompt_id: str
@@ -34,6 +35,11 @@ class Outcome:
     seed: int
     strict: float
     soft: float
+    terms: Mapping[str, float] = field(default_factory=dict)
+
+    def value(self, column: str) -> float:
+        """Its value of 'strict', 'soft' or a term."""
+        return self.terms[column] if column in self.terms else float(getattr(self, column))
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,12 @@ class Estimate:
         return self.mean - reach, self.mean + reach
 
 
+def bounded_ci95(estimate: Estimate, limits: tuple[float, float]) -> list[float]:
+    """The 95 % interval, within what the column can be."""
+    low, high = estimate.ci95
+    return [max(low, limits[0]), min(high, limits[1])]
+
+
 def task_estimates(outcomes: Sequence[Outcome], column: str) -> dict[str, Estimate]:
     """Mean of each task, in alphabetical order.
 
@@ -64,7 +76,7 @@ def task_estimates(outcomes: Sequence[Outcome], column: str) -> dict[str, Estima
 
     Args:
         outcomes: images judged.
-        column: 'strict' or 'soft'.
+        column: 'strict', 'soft' or a term.
     """
     by_task: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -119,7 +131,7 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str)
 
 
 def _clustered_mean(images: Sequence[Outcome], column: str) -> Estimate:
-    values = [float(getattr(image, column)) for image in images]
+    values = [image.value(column) for image in images]
     mean = math.fsum(values) / len(values)
     one_prompt = len({image.prompt_id for image in images}) == 1
     clusters = [(image.seed if one_prompt else image.prompt_id) for image in images]

@@ -1,7 +1,8 @@
-"""Advantages: how much better a rollout is than the others of its group."""
+"""Advantages: how much better a rollout is than the others of its group, by one reward or by several at once."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 AdvantageScale = Literal["group", "global"]
+Combination = Literal["sum", "normalised_sum"]
 Grouped = Float[Tensor, "groups group_size"]
+GroupedMask = Bool[Tensor, "groups group_size"]
 GroupMask = Bool[Tensor, " groups"]
 Scalar = Float[Tensor, ""]
 
@@ -37,6 +40,21 @@ class Advantages:
         return self.equal_groups.to(self.values.dtype).mean()
 
 
+@dataclass(frozen=True)
+class Term:
+    """One of several rewards that are maximised together.
+
+    Attributes:
+        rewards: finite, higher is better (the negated values of a reward of which lower is better).
+        weight: of this term in the sum, above 0.
+        minimum: the worst acceptable reward; None accepts any.
+    """
+
+    rewards: Grouped
+    weight: float = 1.0
+    minimum: float | None = None
+
+
 def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) -> Advantages:
     """`A = clip((r - mean_group r) / s, -k, k) / k`, so A in [-1, 1]; unchanged when rewards are shifted or scaled.
 
@@ -47,15 +65,123 @@ def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) ->
         scale: s is the (population) standard deviation of each 'group', or of all rewards of the batch ('global').
         clip: k > 0, in standard deviations.
     """
-    spread = rewards.amax(1) - rewards.amin(1)
-    rounding = EQUAL_TOLERANCE * torch.finfo(rewards.dtype).eps * rewards.abs().amax(1)
-    equal = spread <= rounding
-    centred = (rewards - rewards.mean(1, keepdim=True)).masked_fill(equal[:, None], 0.0)
-    deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
-    # A zero deviation only meets zero numerators; the mask keeps 0 / 0 out.
-    standardised = torch.where(centred == 0, 0.0, centred / deviation)
+    standardised, equal = _standardised(rewards, scale)
     return Advantages(
         values=standardised.clamp(-clip, clip) / clip,
         equal_groups=equal,
         clipped_share=(standardised.abs() > clip).to(rewards.dtype).mean(),
     )
+
+
+def combined_advantages(
+    terms: Sequence[Term], *, combine: Combination, scale: AdvantageScale, clip: float
+) -> Advantages:
+    """Advantages in [-1, 1] of several rewards r_k with weights w_k.
+
+    'sum': group_advantages of `C = sum_k w_k r_k`. A reward counts by its weight times its spread, so its units matter:
+    kilobytes of some thousands drown what lies in [0, 1]. One term alone is a sum of one.
+
+    'normalised_sum' (GDPO, Liu et al., arXiv 2601.05242): `C = sum_k w_k (r_k - mean_group r_k) / s_k`, s_k as `scale`
+    says; then, within the whole batch, divided by the standard deviation, which otherwise would grow with the number of
+    terms; then clipped as one reward's. It stays as it is when any reward is shifted or scaled, and rollouts with equal
+    sums but unlike rewards keep unlike advantages. A group whose C are all equal teaches nothing (A = 0).
+
+    Where terms have a minimum, rollouts below it are placed below all others of their group: see `constrained`.
+    Clipping may make ties of that order, never the reverse.
+
+    Args:
+        terms: one or more, of equal shape; float64 recommended.
+        combine: how.
+        scale: as in group_advantages; of 'normalised_sum', for the terms' own normalisation.
+        clip: k > 0, in standard deviations.
+    """
+    if combine == "sum" or len(terms) == 1:
+        total = _weighted_sum([term.rewards for term in terms], terms)
+        return group_advantages(constrained(total, terms), scale=scale, clip=clip)
+    total = _weighted_sum([_standardised(term.rewards, scale)[0] for term in terms], terms)
+    total = constrained(total, terms)
+    # Constraints move group means; without them these are 0 already, and so is GDPO's mean of the batch.
+    return group_advantages(total - total.mean(1, keepdim=True), scale="global", clip=clip)
+
+
+def constrained(combined: Grouped, terms: Sequence[Term]) -> Grouped:
+    """Combined rewards C in which every rollout below a minimum ranks below all of its group that meet every minimum.
+
+    With u the standard deviation of C over the batch, a violating rollout of a group gets
+
+        (lowest C of the group's rollouts that violate nothing) - u (1 + x),   x in [0, 1]
+
+    where x is its violation, 0 for the group's least and 1 for its worst violator, linear in between (0 where they are
+    alike). Its violation is `sum_k max(0, m_k - r_k) / sd_k`, sd_k the standard deviation of r_k over the batch. Where
+    a whole group violates, the group's mean of C takes the lowest's place, so violation alone ranks it: the way back to
+    acceptable images is what such a group teaches. C is left as it is where nothing is violated.
+
+    This is no penalty `r - mu * violation`, whose mu has to be tuned to the reward's units: too small, and what gains
+    enough elsewhere may violate; too large, and after normalisation all acceptable images look alike. Here the order
+    holds by construction, the gap is one to two standard deviations whatever the units, and shifting or scaling a
+    reward together with its minimum changes nothing.
+
+    Args:
+        combined: C, in units of its own.
+        terms: of the same shape.
+    """
+    wrong = violates(terms)
+    if not wrong.any():
+        return combined
+    violation = torch.stack([_violation(term) for term in terms]).sum(0)
+    least = violation.masked_fill(~wrong, torch.inf).amin(1, keepdim=True)
+    worst = violation.masked_fill(~wrong, -torch.inf).amax(1, keepdim=True)
+    span = worst - least
+    x = torch.where(span > _rounding(violation), (violation - least) / span, 0.0)
+    lowest = combined.masked_fill(wrong, torch.inf).amin(1, keepdim=True)
+    lowest = torch.where(wrong.all(1, keepdim=True), combined.mean(1, keepdim=True), lowest)
+    deviation = combined.std(correction=0)
+    unit = torch.where(deviation > _rounding(combined).amax(), deviation, 1.0)  # any will do where C is all the same
+    return torch.where(wrong, lowest - unit * (1 + x), combined)
+
+
+def violates(terms: Sequence[Term]) -> GroupedMask:
+    """Which rollouts lie below the minimum of any term, by more than rounding."""
+    return torch.stack([_shortfall(term) > 0 for term in terms]).any(0)
+
+
+def _standardised(rewards: Grouped, scale: AdvantageScale) -> tuple[Grouped, GroupMask]:
+    """`(r - mean_group r) / s`, 0 in groups whose rewards are equal up to rounding; and which groups these are."""
+    spread = rewards.amax(1) - rewards.amin(1)
+    equal = spread <= _rounding(rewards)[:, 0]
+    centred = (rewards - rewards.mean(1, keepdim=True)).masked_fill(equal[:, None], 0.0)
+    deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
+    # A zero deviation only meets zero numerators; the mask keeps 0 / 0 out.
+    return torch.where(centred == 0, 0.0, centred / deviation), equal
+
+
+def _weighted_sum(values: Sequence[Grouped], terms: Sequence[Term]) -> Grouped:
+    """`sum_k w_k v_k`; groups in which it is equal up to the rounding of its parts become exactly equal.
+
+    Terms may cancel: what is left is rounding, which is tiny beside the parts but not beside itself.
+    """
+    parts = torch.stack([term.weight * value for term, value in zip(terms, values, strict=True)])
+    total = parts.sum(0)
+    rounding = _rounding(parts.abs().sum(0))
+    equal = total.amax(1, keepdim=True) - total.amin(1, keepdim=True) <= rounding
+    return torch.where(equal, total[:, :1], total)
+
+
+def _shortfall(term: Term) -> Grouped:
+    """`max(0, m - r)`, 0 where that is rounding."""
+    if term.minimum is None:
+        return torch.zeros_like(term.rewards)
+    shortfall = term.minimum - term.rewards
+    rounding = EQUAL_TOLERANCE * torch.finfo(shortfall.dtype).eps * abs(term.minimum)
+    return torch.where(shortfall > rounding, shortfall, 0.0)
+
+
+def _violation(term: Term) -> Grouped:
+    """How far below its minimum, in standard deviations of the batch; 0 where all of the batch are alike."""
+    deviation = term.rewards.std(correction=0)
+    return torch.where(deviation > _rounding(term.rewards).amax(), _shortfall(term) / deviation, 0.0)
+
+
+def _rounding(values: Grouped) -> Float[Tensor, "groups 1"]:
+    """How far apart values of a group may be and still count as equal."""
+    return EQUAL_TOLERANCE * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
 
-from advantageflow.flow.samplers import Sampler, integrate, timesteps
+from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
+from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import load_adapter
 from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
-from advantageflow.policy.sampling import decode, initial_noise, velocity_function
+from advantageflow.policy.sampling import decode, initial_noise, step_noise, velocity_function
 from advantageflow.settings import ModelSettings
 from advantageflow.store.artifacts import read_policy_state
 
@@ -58,7 +59,7 @@ class Generator:
         guidance_scale: float = 1.0,
         empty: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, NDArray[np.uint8]]:
-        """One forward batch.
+        """One forward batch, sampled from noise by an ODE solver.
 
         Args:
             prompt_embeds: (B, L, D).
@@ -74,8 +75,55 @@ class Generator:
             Clean latents (B, C, H, W) float32 on the CPU, and pictures (B, H, W, 3) uint8.
         """
         noise = initial_noise(seeds, self._shape).to(self._device)
-        velocity = velocity_function(
-            self.transformer, prompt_embeds.to(self._device), pooled.to(self._device), guidance_scale, empty
-        )
+        velocity = self._velocity(prompt_embeds, pooled, guidance_scale, empty)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
         return latents.float().cpu(), decode(self.vae, latents)
+
+    @torch.inference_mode()
+    def sde_images(
+        self,
+        prompt_embeds: Tensor,
+        pooled: Tensor,
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        noise_level: float,
+        shift: float = 1.0,
+        guidance_scale: float = 1.0,
+        empty: tuple[Tensor, Tensor] | None = None,
+        keep_trajectory: bool = False,
+    ) -> tuple[Tensor, NDArray[np.uint8], Trajectory | None]:
+        """One forward batch, sampled stochastically: like `images`, with fresh noise at every step.
+
+        Args:
+            prompt_embeds: (B, L, D).
+            pooled: (B, P).
+            seeds: of all noise of each picture.
+            steps: model evaluations per picture.
+            noise_level: a; 0 is the Euler ODE.
+            shift: timestep shift.
+            guidance_scale: classifier-free guidance; 1 is none.
+            empty: the empty prompt's embeddings, needed for guidance.
+            keep_trajectory: also return all steps, on the CPU.
+
+        Returns:
+            Clean latents, pictures, and the trajectory or None.
+        """
+        noise = initial_noise(seeds, self._shape).to(self._device)
+        latents, trajectory = integrate_sde(
+            self._velocity(prompt_embeds, pooled, guidance_scale, empty),
+            noise,
+            timesteps(steps, shift),
+            noise_level=noise_level,
+            step_noise=step_noise(seeds, self._shape, self._device),
+            keep=keep_trajectory,
+        )
+        kept = trajectory.to(torch.device("cpu")) if trajectory is not None else None
+        return latents.float().cpu(), decode(self.vae, latents), kept
+
+    def _velocity(
+        self, prompt_embeds: Tensor, pooled: Tensor, guidance_scale: float, empty: tuple[Tensor, Tensor] | None
+    ) -> VelocityFn:
+        return velocity_function(
+            self.transformer, prompt_embeds.to(self._device), pooled.to(self._device), guidance_scale, empty
+        )

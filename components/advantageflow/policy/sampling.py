@@ -10,12 +10,18 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-Latents = Float[Tensor, "batch channels height width"]
+from advantageflow.policy.velocity import Latents, predict_velocity
+from advantageflow.records import derive_seed
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Latents:
     """Standard normal noise (len(seeds), *shape), each sample from its own seed: the batch it is in does not matter."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def step_noise(seeds: Sequence[int], shape: tuple[int, int, int], device: str) -> Callable[[int], Latents]:
+    """Standard normal noise of a step of stochastic sampling, by its number; from each sample's own seed too."""
+    return lambda number: initial_noise([derive_seed(seed, "step", number) for seed in seeds], shape).to(device)
 
 
 def velocity_function(
@@ -46,13 +52,9 @@ def velocity_function(
 
     def velocity(x: Latents, sigma: float) -> Latents:
         inputs = torch.cat([x, x]) if guided else x
-        out = transformer(
-            hidden_states=inputs.to(dtype),
-            timestep=torch.full((len(inputs),), sigma * 1000, device=x.device, dtype=torch.float32),
-            encoder_hidden_states=prompt_embeds,
-            pooled_projections=pooled,
-            return_dict=False,
-        )[0].to(x.dtype)
+        # float64, because the timesteps that the transformer is given are only rounded once.
+        times = torch.full((len(inputs),), sigma, device=x.device, dtype=torch.float64)
+        out = predict_velocity(transformer, inputs, times, prompt_embeds, pooled)
         if not guided:
             return out
         conditional, unconditional = out.chunk(2)

@@ -15,19 +15,20 @@ from advantageflow.rewards.base import Reward
 EMBEDDED = "shapes"
 
 
-def load_prompts(source: str, reward: Reward) -> list[Prompt]:
+def load_prompts(source: str, *rewards: Reward) -> list[Prompt]:
     """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
 
     Args:
         source: 'shapes', or a .jsonl or .parquet file.
-        reward: what will read their specs.
+        rewards: what will read their specs.
 
     Raises:
-        DataError: a prompt is wrong or there twice, the reward cannot read its spec, or a split has no prompts; names
+        DataError: a prompt is wrong or there twice, a reward cannot read its spec, or a split has no prompts; names
             file and line.
     """
     located = _read(source)
-    _check_specs(located, reward)
+    for reward in rewards:
+        _check_specs(located, reward)
     prompts = [one.prompt for one in located]
     for split, use in {"train": "to train on", "eval": "held out to judge the policy by"}.items():
         if not any(prompt.split == split for prompt in prompts):

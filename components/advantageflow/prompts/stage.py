@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
-from advantageflow.rewards.checks import check_column
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.base import Reward
+from advantageflow.rewards.terms import term_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
 from advantageflow.tracking.journal import current_journal
@@ -42,14 +43,13 @@ def run(
 
     Raises:
         DataError: a prompt cannot be used.
-        SettingsError: the reward is unknown, or has no such column.
+        SettingsError: a term's reward is unknown, or has no such column.
         PolicyError: the model or the initial policy cannot be loaded.
         StoreError: an output cannot be written.
     """
     journal = current_journal()
-    scorer = get_reward(reward.name)
-    check_column(scorer, reward.column)
-    prompts = select_held_out(load_prompts(settings.source, scorer), settings.eval_prompts)
+    scorers = term_rewards(reward)
+    prompts = select_held_out(load_prompts(settings.source, *scorers.values()), settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
@@ -59,8 +59,7 @@ def run(
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
-    provenance = {"model": model.name, "revision": model.revision, "seed": seed, "reward": reward.name,
-                  "reward_version": scorer.version}  # fmt: skip
+    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
     if init_policy is None:
         write_base_policy(policy_out, _settings_by_name(settings, model, reward), provenance)
     else:
@@ -81,6 +80,14 @@ def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
     row = {text: number for number, text in enumerate(texts)}
     rows = [row[prompt.text] for prompt in prompts]
     return Embeddings(prompt_embeds[rows], pooled[rows], prompt_embeds[:1], pooled[:1])
+
+
+def _provenance(scorers: Mapping[str, Reward]) -> dict[str, Any]:
+    """Name and version of the first reward; where there are several, also the versions of all by name."""
+    versions = {name: reward.version for name, reward in scorers.items()}
+    first = next(iter(versions))
+    several = {"reward_versions": versions} if len(versions) > 1 else {}
+    return {"reward": first, "reward_version": versions[first], **several}
 
 
 def _settings_by_name(settings: PromptSettings, model: ModelSettings, reward: RewardSettings) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
-from advantageflow.rewards.base import Reward
-from advantageflow.rewards.checks import check_column, identical_columns, score_images
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.base import Result, Reward
+from advantageflow.rewards.checks import identical_columns, score_images
+from advantageflow.rewards.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import read_metadata, read_prompts, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
@@ -28,23 +28,22 @@ logger = logging.getLogger(__name__)
 
 
 def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: Path) -> None:
-    """Score every rollout of a shard and check what the reward gives.
+    """Score every rollout of a shard by the reward of each term, and check what the rewards give.
 
     Args:
-        settings: which reward.
+        settings: which rewards.
         prompts: the prompts artifact.
         rollouts: the rollouts artifact of the shard, possibly empty.
         scores_out: folder of the scores artifact to write.
 
     Raises:
-        SettingsError: the reward is unknown, or has no such column.
+        SettingsError: a term's reward is unknown, or has no such column.
         DataError: a rollout's prompt is unknown, or its image is no picture; names the row.
-        RewardError: the reward failed on a sample, or left its declared range; names the sample.
+        RewardError: a reward failed on a sample, or left its declared range; names the sample.
         StoreError: an input is corrupt, or the output cannot be written.
     """
     journal = current_journal()
-    reward = get_reward(settings.name)
-    check_column(reward, settings.column)
+    rewards = term_rewards(settings)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
     records = read_rollouts(rollouts)
     source = read_metadata(rollouts)
@@ -56,12 +55,11 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     for start in range(0, len(records), BATCH):
         batch = slice(start, start + BATCH)
         images = [_decode(r, f"{table}: row {row}") for row, r in enumerate(records[batch], start=start)]
-        scores += _score(reward, prompt_of[batch], records[batch], images)
+        scores += _score(settings, rewards, prompt_of[batch], records[batch], images)
         journal.progress(len(scores), len(records), "images")
 
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
-    described = {"reward": reward.name, "version": reward.version, "higher_is_better": reward.higher_is_better}
-    write_scores(scores_out, scores, list(reward.columns), made_by | described)
+    write_scores(scores_out, scores, score_columns(settings, rewards), made_by | _description(rewards))
     if scores:
         journal.metrics(_summary([score.rewards for score in scores], prompt_of), step=source.get("round"))
 
@@ -87,13 +85,47 @@ def _decode(rollout: Rollout, where: str) -> np.ndarray:
 
 
 def _score(
-    reward: Reward, prompts: Sequence[Prompt], rollouts: Sequence[Rollout], images: Sequence[np.ndarray]
+    settings: RewardSettings,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[Prompt],
+    rollouts: Sequence[Rollout],
+    images: Sequence[np.ndarray],
 ) -> list[Score]:
-    results = score_images(reward, prompts, images, [rollout.rollout_id for rollout in rollouts])
-    return [
-        Score(rollout.rollout_id, {column: float(value) for column, value in values.items()}, details, reward.version)
-        for rollout, (values, details) in zip(rollouts, results, strict=True)
-    ]
+    """Each rollout's scores by all rewards."""
+    samples = [rollout.rollout_id for rollout in rollouts]
+    results = {name: score_images(reward, prompts, images, samples) for name, reward in rewards.items()}
+    version = _version(rewards)
+    scores = []
+    for number, sample in enumerate(samples):
+        values, details = _joined(settings, {name: of_reward[number] for name, of_reward in results.items()})
+        scores.append(Score(sample, values, details, version))
+    return scores
+
+
+def _joined(settings: RewardSettings, results: Mapping[str, Result]) -> Result:
+    """The results of all rewards for one image as one: details by reward; those of a single reward as it gave them."""
+    values = {
+        score_column(settings, name, column): float(value)
+        for name, (columns, _) in results.items()
+        for column, value in columns.items()
+    }
+    by_name = {name: details for name, (_, details) in results.items()}
+    return values, by_name if len(by_name) > 1 else by_name[settings.name]
+
+
+def _version(rewards: Mapping[str, Reward]) -> str:
+    """The versions of all rewards; of a single one as it is."""
+    if len(rewards) == 1:
+        return next(iter(rewards.values())).version
+    return "; ".join(f"{name} {reward.version}" for name, reward in rewards.items())
+
+
+def _description(rewards: Mapping[str, Reward]) -> dict[str, Any]:
+    """Whose scores these are: name, version and direction of the first reward; where there are several, also of all."""
+    by_name = {name: {"version": r.version, "higher_is_better": r.higher_is_better} for name, r in rewards.items()}
+    first = next(iter(rewards))
+    described: dict[str, Any] = {"reward": rewards[first].name, **by_name[first]}
+    return described if len(rewards) == 1 else described | {"rewards": by_name}
 
 
 def _summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:

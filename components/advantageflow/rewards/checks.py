@@ -76,8 +76,13 @@ def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
     return {column: len(scores) > 1 and len({values[column] for values in scores}) == 1 for column in columns}
 
 
-def check_column(reward: Reward, column: str) -> None:
+def check_column(reward: Reward, column: str, *, where: str = "reward.column") -> None:
     """Say before any work whether the column that training maximises is one of the reward's.
+
+    Args:
+        reward: the reward.
+        column: what should be one of its columns.
+        where: which setting names it, for errors.
 
     Raises:
         SettingsError: it is not; says which columns there are.
@@ -85,7 +90,7 @@ def check_column(reward: Reward, column: str) -> None:
     if column not in reward.columns:
         message = f"reward '{reward.name}' has no column '{column}'"
         remedy = suggest(column, reward.columns, what=f"columns of reward '{reward.name}'")
-        raise SettingsError(message, where="reward.column", remedy=remedy)
+        raise SettingsError(message, where=where, remedy=remedy)
 
 
 _MEND = "mend the reward, or the range that it declares; a score is never guessed"

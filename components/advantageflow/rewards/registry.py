@@ -13,6 +13,7 @@ from advantageflow.suggestions import suggest
 GROUP = "advantageflow.rewards"
 BUILT_IN = {
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
+    "layout": "advantageflow.rewards.layout:LayoutReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
 }
 
@@ -40,8 +41,12 @@ class RewardInfo:
     error: str
 
 
-def get_reward(name: str) -> Reward:
+def get_reward(name: str, *, where: str = "reward.name") -> Reward:
     """Make the reward of this name; only its own module is imported.
+
+    Args:
+        name: what settings call it.
+        where: which setting names it, for errors.
 
     Raises:
         SettingsError: no such reward; says which name is nearest.
@@ -50,19 +55,19 @@ def get_reward(name: str) -> Reward:
     sources = _sources()
     if name not in sources:
         remedy = suggest(name, sources, what="registered rewards") + "; see `advantageflow rewards list`"
-        raise SettingsError(f"unknown reward '{name}'", where="reward.name", remedy=remedy)
+        raise SettingsError(f"unknown reward '{name}'", where=where, remedy=remedy)
     origin, target = sources[name]
-    where = f"reward '{name}' ({origin})"
+    source = f"reward '{name}' ({origin})"
     try:
         reward = _load(target)()
     except Exception as error:
         remedy = "install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
-        raise RewardError(message, where=where, remedy=remedy) from error
+        raise RewardError(message, where=source, remedy=remedy) from error
     missing = [part for part in _PARTS if not hasattr(reward, part)]
     if missing:
         remedy = "a plug-in names a class (or function) that takes no arguments and makes an advantageflow Reward"
-        raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=where, remedy=remedy)
+        raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
     return reward
 
 

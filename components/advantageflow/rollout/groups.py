@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
-from advantageflow.errors import PolicyError
+from advantageflow.policy.divergence import check_finite
 from advantageflow.records import Prompt, Rollout, derive_seed
-from advantageflow.settings import RolloutSettings
+from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import Embeddings
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from advantageflow.flow.sde import Trajectory
     from advantageflow.policy.generate import Generator
+
+
+class Groups(NamedTuple):
+    """Rollouts, group after group.
+
+    Attributes:
+        latents: their clean latents (len(rollouts), C, H, W).
+        trajectories: how they were sampled, where the settings ask for it.
+    """
+
+    rollouts: list[Rollout]
+    latents: Tensor
+    trajectories: Trajectory | None
 
 
 def generate_groups(
@@ -29,7 +43,7 @@ def generate_groups(
     *,
     seed: int,
     round_index: int,
-) -> tuple[list[Rollout], Tensor]:
+) -> Groups:
     """A group of rollouts for each prompt, all in one forward batch.
 
     Args:
@@ -41,9 +55,6 @@ def generate_groups(
         seed: the run's seed.
         round_index: the round.
 
-    Returns:
-        The rollouts, group after group, and their clean latents (len(rollouts), C, H, W).
-
     Raises:
         PolicyError: a latent is not finite: the policy has diverged.
     """
@@ -51,25 +62,79 @@ def generate_groups(
     places = [(prompt, index) for prompt in prompts for index in range(size)]
     repeated = [row for row in rows for _ in range(size)]
     seeds = [derive_seed(seed, round_index, prompt.prompt_id, index) for prompt, index in places]
+    latents, images, trajectories = _sample(
+        generator, settings, embeddings.prompt_embeds[repeated], embeddings.pooled[repeated], seeds,
+        (embeddings.empty_prompt_embeds, embeddings.empty_pooled),
+    )  # fmt: skip
+    rollouts = [
+        Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
+        for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
+    ]
+    check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
+    return Groups(rollouts, latents, trajectories)
+
+
+def _sample(
+    generator: Generator,
+    settings: RolloutSettings,
+    prompt_embeds: Tensor,
+    pooled: Tensor,
+    seeds: Sequence[int],
+    empty: tuple[Tensor, Tensor],
+) -> tuple[Tensor, np.ndarray, Trajectory | None]:
+    """Clean latents, images and, if asked for, trajectories, by the sampler of the settings."""
+    if settings.sampler == "sde":
+        return generator.sde_images(
+            prompt_embeds,
+            pooled,
+            seeds,
+            steps=settings.steps,
+            noise_level=settings.noise_level,
+            shift=settings.shift,
+            guidance_scale=settings.guidance_scale,
+            empty=empty,
+            keep_trajectory=settings.trajectories,
+        )
     latents, images = generator.images(
-        embeddings.prompt_embeds[repeated],
-        embeddings.pooled[repeated],
+        prompt_embeds,
+        pooled,
         seeds,
         steps=settings.steps,
         sampler=settings.sampler,
         shift=settings.shift,
         guidance_scale=settings.guidance_scale,
-        empty=(embeddings.empty_prompt_embeds, embeddings.empty_pooled),
+        empty=empty,
     )
-    rollouts = [
-        Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
-    ]
-    for rollout, finite in zip(rollouts, latents.flatten(1).isfinite().all(1).tolist(), strict=True):
-        if not finite:
-            remedy = "the policy has diverged: raise training.lam or lower training.learning_rate"
-            raise PolicyError("its latent is not finite", where=f"rollout {rollout.rollout_id}", remedy=remedy)
-    return rollouts, latents
+    return latents, images, None
+
+
+def join(parts: Sequence[Groups]) -> Groups:
+    """All groups of the parts, of which there is one at least."""
+    import torch
+
+    from advantageflow.flow.sde import concatenate
+
+    trajectories = [part.trajectories for part in parts if part.trajectories is not None]
+    return Groups(
+        [rollout for part in parts for rollout in part.rollouts],
+        torch.cat([part.latents for part in parts]),
+        concatenate(trajectories) if trajectories else None,
+    )
+
+
+def no_groups(settings: RolloutSettings, model: ModelSettings) -> Groups:
+    """What a shard without prompts makes: tensors of the right shapes, without rows."""
+    import torch
+
+    from advantageflow.flow.samplers import timesteps
+    from advantageflow.flow.sde import Trajectory
+    from advantageflow.policy.loading import latent_shape
+
+    shape, sigmas = latent_shape(model), timesteps(settings.steps, settings.shift)
+    trajectories = Trajectory(
+        torch.zeros(0, len(sigmas), *shape), torch.zeros(0, settings.steps), sigmas, settings.noise_level
+    )
+    return Groups([], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from advantageflow.balance import equal_shares
 from advantageflow.errors import DataError
@@ -27,20 +27,42 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
     Raises:
         DataError: there are fewer than `count`.
     """
+    by_task = prompts_by_task(prompts, count)
+    sizes = {task: len(members) for task, members in by_task.items()}
+    streams = {task: _Stream(seed, task, sorted(members)) for task, members in sorted(by_task.items())}
+    taken: dict[str, list[str]] = {}
+    for number in range(1, round_index + 1):
+        shares = task_shares(sizes, count, number)
+        taken = {task: stream.take(shares[task]) for task, stream in streams.items()}
+    return [by_task[task][prompt_id] for task, prompt_id in alternate(taken)]
+
+
+def prompts_by_task(prompts: Sequence[Prompt], count: int) -> dict[str, dict[str, Prompt]]:
+    """The prompts by task and prompt_id, of which there must be `count`.
+
+    Raises:
+        DataError: there are fewer.
+    """
     by_task: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         by_task.setdefault(prompt.task, {})[prompt.prompt_id] = prompt
-    sizes = {task: len(members) for task, members in by_task.items()}
-    if count > sum(sizes.values()):
-        message = f"a round takes {count} prompts, but there are only {sum(sizes.values())} to train on"
-        remedy = f"lower rollout.prompts_per_round to at most {sum(sizes.values())}, or give more prompts"
+    total = sum(map(len, by_task.values()))
+    if count > total:
+        message = f"a round takes {count} prompts, but there are only {total} to train on"
+        remedy = f"lower rollout.prompts_per_round to at most {total}, or give more prompts"
         raise DataError(message, where="rollout.prompts_per_round", remedy=remedy)
-    streams = {task: _Stream(seed, task, sorted(members)) for task, members in sorted(by_task.items())}
-    taken: dict[str, list[str]] = {}
-    for past in range(round_index):
-        shares = equal_shares(sizes, count, start=past * count)
-        taken = {task: stream.take(shares[task]) for task, stream in streams.items()}
-    return [by_task[task][prompt_id] for task, prompt_id in _alternate(taken)]
+    return by_task
+
+
+def task_shares(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, int]:
+    """How many prompts of each task a round takes: equal shares, the odd ones going round from round to round."""
+    return equal_shares(sizes, count, start=(round_index - 1) * count)
+
+
+def alternate(taken: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
+    """(task, id) pairs: the first of each task, then the second of each, and so on."""
+    longest = max(map(len, taken.values()), default=0)
+    return [(task, ids[place]) for place in range(longest) for task, ids in taken.items() if place < len(ids)]
 
 
 def chunks(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
@@ -76,9 +98,3 @@ class _Stream:
     def _permutation(self) -> list[str]:
         epoch, self._epoch = self._epoch, self._epoch + 1
         return sorted(self._ids, key=lambda one: derive_seed(self._seed, "selection", self._task, epoch, one))
-
-
-def _alternate(taken: dict[str, list[str]]) -> list[tuple[str, str]]:
-    """(task, id) pairs: the first of each task, then the second of each, and so on."""
-    longest = max(map(len, taken.values()), default=0)
-    return [(task, ids[place]) for place in range(longest) for task, ids in taken.items() if place < len(ids)]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advantageflow.errors import SettingsError
-from advantageflow.records import ROLLOUT_ADAPTER_FOLDER, Prompt, Rollout
+from advantageflow.records import ROLLOUT_ADAPTER_FOLDER, Prompt
+from advantageflow.rollout.adaptive import select_adaptively
+from advantageflow.rollout.groups import Groups, generate_groups, join, no_groups
 from advantageflow.rollout.selection import chunks, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import read_embeddings, read_policy_state, read_prompts, write_rollouts
+from advantageflow.store.artifacts import (
+    read_embeddings,
+    read_outcomes,
+    read_policy_state,
+    read_prompts,
+    write_rollouts,
+)
 from advantageflow.tracking.journal import current_journal
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def run(
@@ -30,8 +34,9 @@ def run(
 ) -> None:
     """Generate a group of images for each of the shard's prompts.
 
-    Which prompts, which noise and which images share a forward batch depend on the seed and the round alone, so any
-    number of shards gives the same images. A shard beyond the number of chunks is empty.
+    Which prompts, which noise and which images share a forward batch depend on the seed and the round alone (with
+    adaptive selection on the policy's outcomes too), so any number of shards gives the same images. A shard beyond the
+    number of chunks is empty.
 
     Args:
         settings: how many images, and how they are sampled.
@@ -55,17 +60,32 @@ def run(
     journal = current_journal()
     known = read_prompts(prompts)
     train = [prompt for prompt in known if prompt.split == "train"]
-    chosen = select_prompts(seed, round_index, train, settings.prompts_per_round)
+    chosen = _select(settings, seed, round_index, shard, train, policy)
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
                 "policy_sha256": read_policy_state(policy)["policy_sha256"]}  # fmt: skip
 
-    if not mine:
+    if mine:
+        groups = _generate(settings, model, seed, round_index, mine, known, prompts, policy)
+    else:
+        groups = no_groups(settings, model)
         journal.useful()
-        write_rollouts(rollouts_out, [], _no_latents(model), metadata)
-        return
-    rollouts, latents = _generate(settings, model, seed, round_index, mine, known, prompts, policy)
-    write_rollouts(rollouts_out, rollouts, latents, metadata)
+    write_rollouts(rollouts_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
+
+
+def _select(
+    settings: RolloutSettings, seed: int, round_index: int, shard: int, train: list[Prompt], policy: Path
+) -> list[Prompt]:
+    """The prompts of the round, by the selection that the settings name; the same for every shard."""
+    if settings.selection == "balanced":
+        return select_prompts(seed, round_index, train, settings.prompts_per_round)
+    selection = select_adaptively(
+        seed, round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
+    )
+    if shard == 0:  # of the whole round, so once
+        places = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.places.items()}
+        current_journal().metrics(places, step=round_index, parent=True)
+    return selection.prompts
 
 
 def _generate(
@@ -77,12 +97,9 @@ def _generate(
     known: list[Prompt],
     prompts: Path,
     policy: Path,
-) -> tuple[list[Rollout], Tensor]:
+) -> Groups:
     """Load the policy and generate chunk after chunk."""
-    import torch
-
     from advantageflow.policy.generate import Generator
-    from advantageflow.rollout.groups import generate_groups
 
     journal = current_journal()
     embeddings = read_embeddings(prompts, rows=len(known))
@@ -90,26 +107,13 @@ def _generate(
     generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
     journal.useful()
     started = time.monotonic()
-    rollouts: list[Rollout] = []
-    latents: list[Tensor] = []
-    total = sum(map(len, mine)) * settings.group_size
+    parts: list[Groups] = []
+    done, total = 0, sum(map(len, mine)) * settings.group_size
     for chunk in mine:
         rows = [row[prompt.prompt_id] for prompt in chunk]
-        more, more_latents = generate_groups(
-            generator, settings, chunk, rows, embeddings, seed=seed, round_index=round_index
-        )
-        rollouts += more
-        latents.append(more_latents)
-        journal.progress(len(rollouts), total, "images")
+        parts.append(generate_groups(generator, settings, chunk, rows, embeddings, seed=seed, round_index=round_index))
+        done += len(parts[-1].rollouts)
+        journal.progress(done, total, "images")
     rate = total / (time.monotonic() - started)
     journal.metrics({"rollout/images": total, "rollout/images_per_second": rate}, step=round_index)
-    return rollouts, torch.cat(latents)
-
-
-def _no_latents(model: ModelSettings) -> Tensor:
-    """(0, C, H, W) of this model."""
-    import torch
-
-    from advantageflow.policy.loading import latent_shape
-
-    return torch.zeros((0, *latent_shape(model)))
+    return join(parts)

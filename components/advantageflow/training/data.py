@@ -11,6 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advantageflow.errors import DataError
+from advantageflow.flow.advantages import Combination, Term
+from advantageflow.flow.sde import Trajectory
+from advantageflow.policy.divergence import check_finite
+from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import (
     read_embeddings,
     read_latents,
@@ -19,6 +23,8 @@ from advantageflow.store.artifacts import (
     read_rollouts,
     read_scores,
 )
+from advantageflow.training.terms import make_terms
+from advantageflow.training.trajectories import Origin, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels height width"]
 Grouped = Float[Tensor, "groups group_size"]
@@ -36,8 +42,12 @@ class RoundData:
         latents: clean latents x_0, float32.
         prompt_embeds: text embeddings of each group's prompt.
         pooled: pooled text embeddings of each group's prompt.
-        rewards: what training maximises, float64.
+        rewards: what training maximises (of several terms, the first), higher is better, float64.
         columns: every column of the scores, as the reward gave it.
+        prompt_ids: of each group; empty for data that no artifact stands behind.
+        terms: what training maximises, the first included, where that is more than `rewards`: several, or a minimum.
+        combine: how terms become one advantage.
+        trajectories: how each rollout was sampled, for the algorithm that learns from it.
     """
 
     latents: Latents
@@ -45,6 +55,10 @@ class RoundData:
     pooled: Pooled
     rewards: Grouped
     columns: Mapping[str, Grouped]
+    prompt_ids: tuple[str, ...] = ()
+    terms: tuple[Term, ...] = ()
+    combine: Combination = "normalised_sum"
+    trajectories: Trajectory | None = None
 
     @property
     def group_size(self) -> int:
@@ -57,13 +71,18 @@ class RoundData:
             latents=self.latents.to(device),
             prompt_embeds=self.prompt_embeds.to(device),
             pooled=self.pooled.to(device),
+            trajectories=self.trajectories.to(device) if self.trajectories is not None else None,
         )
 
 
 @dataclass(frozen=True)
 class _Sample:
     latent: Tensor
-    place: str
+    origin: Origin
+
+    @property
+    def place(self) -> str:
+        return f"{self.origin.shard}: rollout {self.origin.rollout_id}"
 
 
 def load_round(
@@ -71,9 +90,10 @@ def load_round(
     rollouts: Sequence[Path],
     scores: Sequence[Path],
     *,
-    column: str,
+    reward: RewardSettings,
     round_index: int,
     policy_sha256: str | None,
+    trajectories: bool = False,
 ) -> RoundData:
     """Join the shards of a round, in the order of prompts and places: the number of shards leaves no trace.
 
@@ -81,14 +101,15 @@ def load_round(
         prompts: the prompts artifact.
         rollouts: the rollouts of each shard, in any order.
         scores: the scores of each shard, in any order.
-        column: the reward's column to maximise (or to lower, where the scores say that lower is better).
+        reward: what to maximise (or to lower, where the scores say that lower is better).
         round_index: the round that the rollouts must belong to.
         policy_sha256: the policy that they must come from.
+        trajectories: whether to read the trajectories too, which then must be there.
 
     Raises:
         StoreError: a file is missing or corrupt.
         DataError: a rollout of another round or policy, without a score, there twice, missing from its group, of an
-            unknown prompt, or not finite; names it.
+            unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
     samples = _read_samples(rollouts, round_index, policy_sha256)
     values = _read_values(scores, samples)
@@ -102,22 +123,25 @@ def load_round(
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    if column not in columns:
-        message = f"the scores have no column '{column}' (found: {', '.join(columns)})"
-        raise DataError(message, where=str(scores[0]), remedy="set reward.column to one of them")
+    terms = make_terms(reward, scores, columns)
     embeddings = read_embeddings(prompts, rows=len(known))
     chosen = torch.tensor(list(groups))
+    latents = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
-        latents=torch.stack([samples[name].latent for name in ordered]).float(),
+        latents=latents,
         prompt_embeds=embeddings.prompt_embeds[chosen],
         pooled=embeddings.pooled[chosen],
-        rewards=columns[column] if _higher_is_better(scores) else -columns[column],
+        rewards=terms[0].rewards,
         columns=columns,
+        prompt_ids=tuple(known[row].prompt_id for row in groups),
+        terms=terms if len(terms) > 1 or terms[0].minimum is not None else (),
+        combine=reward.combine,
+        trajectories=join_trajectories([samples[name].origin for name in ordered], latents) if trajectories else None,
     )
 
 
 def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, _Sample]:
-    """Latent and place by rollout id."""
+    """Latent and origin by rollout id."""
     samples: dict[str, _Sample] = {}
     for shard in shards:
         made_by = read_metadata(shard).get("policy_sha256")
@@ -126,17 +150,16 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
             raise DataError(message, where=str(shard), remedy="give the policy that generated the rollouts")
         records = read_rollouts(shard)
         latents = read_latents(shard, rows=len(records))
-        finite = latents.flatten(1).isfinite().all(1).tolist() if records else []
-        for record, latent, usable in zip(records, latents, finite, strict=True):
-            name, place = record.rollout_id, f"{shard}: rollout {record.rollout_id}"
+        for row, (record, latent) in enumerate(zip(records, latents, strict=True)):
+            name, sample = record.rollout_id, _Sample(latent, Origin(shard, row, record.rollout_id))
             if record.round != round_index:
-                raise DataError(f"belongs to round {record.round}, not {round_index}", where=place, remedy=_AGAIN)
+                raise DataError(
+                    f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
+                )
             if name in samples:
-                raise DataError(f"is there twice, also in {samples[name].place}", where=place, remedy=_AGAIN)
-            if not usable:
-                remedy = "the policy diverged: raise training.lam or lower training.learning_rate"
-                raise DataError("its latent is not finite", where=place, remedy=remedy)
-            samples[name] = _Sample(latent, place)
+                raise DataError(f"is there twice, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
+            samples[name] = sample
+        check_finite(latents, [samples[record.rollout_id].place for record in records], error=DataError)
     return samples
 
 
@@ -187,11 +210,3 @@ def _common_columns(values: Mapping[str, Mapping[str, float]]) -> list[str]:
             message = f"has columns {sorted(by_column)}, others have {sorted(first)}"
             raise DataError(message, where=f"score of rollout {name}", remedy="score all shards with one reward")
     return list(first)
-
-
-def _higher_is_better(shards: Sequence[Path]) -> bool:
-    directions = {bool(read_metadata(shard).get("higher_is_better", True)) for shard in shards}
-    if len(directions) > 1:
-        message = "some say that a higher reward is better, some a lower"
-        raise DataError(message, where=", ".join(map(str, shards)), remedy="score all shards with one reward")
-    return directions.pop()

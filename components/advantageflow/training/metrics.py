@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from advantageflow.flow.advantages import Advantages
+from advantageflow.flow.advantages import Advantages, violates
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import Metrics
 
 
 def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:
-    """Mean and spread of each reward column over the round, and how much there is to learn from them."""
+    """Mean and spread of each reward column over the round, and how much there is to learn from them.
+
+    Where a term has a minimum, also the share of rollouts below one: 'reward/below_minimum'.
+    """
     metrics: Metrics = {}
     for name, values in data.columns.items():
         metrics[f"reward/{name}_mean"] = values.mean().item()
         metrics[f"reward/{name}_std"] = values.std(correction=0).item()
         metrics[f"reward/{name}_group_std"] = values.std(1, correction=0).mean().item()
+    if any(term.minimum is not None for term in data.terms):
+        metrics["reward/below_minimum"] = violates(data.terms).double().mean().item()
     metrics["reward/equal_groups"] = advantages.equal_share.item()
     metrics["training/advantage_abs"] = advantages.values.abs().mean().item()
     metrics["training/advantage_clipped"] = advantages.clipped_share.item()
@@ -23,13 +28,17 @@ def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:
 
 
 def round_metrics(steps: Sequence[Metrics]) -> Metrics:
-    """Means over the optimiser steps (samples weigh equally); the last step's deviation, the largest, also alone."""
+    """Means over the optimiser steps (samples weigh equally).
+
+    The last step's deviation, the largest, also alone, where the objective has one.
+    """
     samples = sum(step["samples"] for step in steps)
     seconds = sum(step["seconds"] for step in steps)
     averaged = [name for name in steps[0] if name not in ("seconds", "samples")]
     means = {f"training/{name}": sum(step[name] * step["samples"] for step in steps) / samples for name in averaged}
+    if "deviation" in steps[-1]:
+        means["training/last_deviation"] = steps[-1]["deviation"]
     return means | {
-        "training/last_deviation": steps[-1]["deviation"],
         "training/optimiser_steps": float(len(steps)),
         "training/seconds": seconds,
         "training/samples_per_second": samples / seconds,

@@ -1,54 +1,26 @@
-"""One round of AdvantageFlow: gradient steps on a batch of scored rollouts, in memory, without files."""
+"""One round of training: gradient steps on a batch of scored rollouts, in memory, without files."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError, TrainingError
-from advantageflow.flow.advantages import Advantages, group_advantages
-from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import sample_times
-from advantageflow.policy.adapters import Adapters
-from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
+from advantageflow.flow.advantages import Advantages, combined_advantages, group_advantages
+from advantageflow.flow.moving_average import decay_after
+from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.velocity import predict_velocity
+from advantageflow.training.lam import LamSchedule, lam_schedule
+from advantageflow.training.objectives import steadier, step_loss
+from advantageflow.training.policy import Policy
+from advantageflow.training.step import MicrobatchLoss, Step, Visits
 
-Samples = Int[Tensor, " samples"]
-PerSample = Float[Tensor, " rollouts"]
 Metrics = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Policy:
-    """The model in training.
-
-    Attributes:
-        transformer: frozen base with the adapters attached; its device and dtype are the computation's.
-        adapters: the trained 'policy' and the frozen 'rollout_policy'.
-        optimiser: over the adapters' parameters; keeps its moments from round to round.
-    """
-
-    transformer: nn.Module
-    adapters: Adapters
-    optimiser: torch.optim.AdamW
-
-    def is_rollout_policy(self) -> bool:
-        """Whether the trained policy still equals the rollout policy."""
-        rollout = self.adapters.named_parameters(ROLLOUT_ADAPTER_FOLDER)
-        return all(torch.equal(value, rollout[name]) for name, value in self.adapters.named_parameters().items())
-
-    def largest_weight(self) -> Tensor:
-        """Largest absolute value in the trained adapter."""
-        return torch.stack([weight.detach().abs().amax() for weight in self.adapters.parameters()]).amax()
 
 
 def train_round(
@@ -59,12 +31,14 @@ def train_round(
     seed: int,
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    lam: LamSchedule | None = None,
+    steps_before: int = 0,
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
-    Every rollout is visited `settings.passes` times, each time at a fresh time t and noise; an optimiser step takes an
-    equal share of the visits. All randomness comes from `seed` and `round_index`. Rollouts with A = 0 are visited too:
-    the regulariser keeps the policy where it is on them.
+    Every rollout is visited `settings.passes` times: at a fresh time t and noise each time, or, for `flow_grpo`, at one
+    step of its trajectory. An optimiser step takes an equal share of the visits. All randomness comes from `seed` and
+    `round_index`. Rollouts with A = 0 are visited too: the regulariser keeps the policy where it is on them.
 
     Args:
         policy: changed in place.
@@ -73,46 +47,57 @@ def train_round(
         seed: the run's.
         round_index: of the round.
         progress: told the visits done and in all.
+        lam: gives AdvantageFlow's lam for each step and is told the metrics after it; None is that of the settings.
+        steps_before: gradient steps that the run has taken before this round, which decay schedules count.
 
     Returns:
-        Metrics of each optimiser step: 'loss', 'advantage_loss', 'regulariser', 'error' |v_theta - v|^2, 'deviation'
-        |v_theta - v_roll|^2, 'gradient_norm' before clipping, 'seconds', 'samples'.
+        Metrics of each optimiser step: those of the objective ('loss' and 'advantage_loss' of all; see its function),
+        'lam' where it is used, 'gradient_norm' before clipping, 'seconds', 'samples'.
 
     Raises:
-        SettingsError: there are more gradient steps than visits.
+        SettingsError: there are more gradient steps than visits, or the objective's options contradict each other.
+        DataError: the objective needs trajectories, and there are none.
         TrainingError: a loss, gradient or weight is not finite; the rollout policy is left as it was.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", round_index))
+    lam = lam or lam_schedule(settings)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
-    visits, done, steps = len(advantages) * settings.passes, 0, []
-    for number, samples in enumerate(_shares(len(advantages), settings, generator)):
+    all_visits, done, steps = len(advantages) * settings.passes, 0, []
+    for number, visits in enumerate(_shares(len(advantages), settings, generator)):
         started = time.perf_counter()
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            progress(done, visits)
+            progress(done, all_visits)
 
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
-        metrics = _accumulate_gradient(policy, data, advantages, samples, settings, generator, moved, advance)
+        step = Step(policy, data, advantages, visits, settings, lam.value, moved, generator)
+        metrics = _accumulate_gradient(step_loss(step), len(visits), settings.microbatch, advance)
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
-        values = _read(metrics)
-        _check_finite(values, f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}")
+        values = _read(metrics) | ({"lam": lam.value} if settings.algorithm == "advantage_flow" else {})
+        where = f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}"
+        _check_finite(values, settings, where)
         policy.optimiser.step()
         policy.optimiser.zero_grad()
-        steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(samples))})
-    _check_finite(_read({"largest_weight": policy.largest_weight()}), f"round {round_index}, last optimiser step")
-    policy.adapters.move_rollout_policy(settings.rollout_decay)
+        steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(visits))})
+        lam.observe(steps[-1])
+    weight = _read({"largest_weight": policy.largest_weight()})
+    _check_finite(weight, settings, f"round {round_index}, last optimiser step")
+    policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
     return steps
 
 
 def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
     """The advantages that `train_round` trains on."""
-    return group_advantages(data.rewards, scale=settings.advantage_scale, clip=settings.advantage_clip)
+    scale, clip = settings.advantage_scale, settings.advantage_clip
+    if data.terms:
+        return combined_advantages(data.terms, combine=data.combine, scale=scale, clip=clip)
+    return group_advantages(data.rewards, scale=scale, clip=clip)
 
 
-def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) -> Iterator[Samples]:
+def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) -> Iterator[Visits]:
     """Which rollouts each optimiser step visits: permutations of them all, one a pass, cut into equal shares."""
     if count * settings.passes < settings.gradient_steps:
         message = (
@@ -124,48 +109,24 @@ def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) 
 
 
 def _accumulate_gradient(
-    policy: Policy,
-    data: RoundData,
-    advantages: PerSample,
-    samples: Samples,
-    settings: TrainingSettings,
-    generator: torch.Generator,
-    moved: bool,
-    advance: Callable[[int], None],
+    loss_of: MicrobatchLoss, count: int, microbatch: int, advance: Callable[[int], None]
 ) -> dict[str, Tensor]:
-    """Add the gradient of the mean loss over `samples`, one microbatch after the other; metrics stay on the device."""
-    latents, device = data.latents, data.latents.device
-    # Drawn on the CPU for the whole step: the same on any device, in microbatches of any size.
-    times = sample_times(len(samples), settings.timestep_sampling, generator).to(device)
-    noise = torch.randn(len(samples), *latents.shape[1:], generator=generator).to(device)
+    """Add the gradient of the mean loss over `count` visits, one microbatch after the other.
+
+    Returns:
+        Metrics, each a mean over the visits of the microbatches that have it; they stay on the device.
+    """
     totals: dict[str, Tensor] = {}
-    for part in torch.arange(len(samples)).split(settings.microbatch):
-        chosen = samples[part].to(device)
-        group = chosen // data.group_size
-        x_t = interpolate(latents[chosen], noise[part], times[part])
-        inputs = (x_t, times[part], data.prompt_embeds[group], data.pooled[group])
-        v_roll = _rollout_velocity(policy, inputs) if moved else None
-        velocity = predict_velocity(policy.transformer, *inputs)
-        batch = VelocityBatch(
-            policy=velocity,
-            target=velocity_target(latents[chosen], noise[part]),
-            rollout=velocity.detach() if v_roll is None else v_roll,
-            advantages=advantages[chosen],
-        )
-        loss, metrics = advantage_flow_loss(batch, lam=settings.lam, normalise_error=settings.normalise_error)
-        share = len(part) / len(samples)
+    shares: dict[str, float] = {}
+    for places in torch.arange(count).split(microbatch):
+        loss, metrics = loss_of(places)
+        share = len(places) / count
         (share * loss).backward()
-        totals = {name: totals.get(name, 0) + share * value for name, value in metrics.items()}
-        advance(len(part))
-    return totals
-
-
-@torch.no_grad()
-def _rollout_velocity(policy: Policy, inputs: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-    policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
-    velocity = predict_velocity(policy.transformer, *inputs)
-    policy.adapters.use(ADAPTER_FOLDER)
-    return velocity
+        for name, value in metrics.items():
+            totals[name] = totals.get(name, 0) + share * value
+            shares[name] = shares.get(name, 0.0) + share
+        advance(len(places))
+    return {name: total / shares[name] for name, total in totals.items()}
 
 
 def _read(metrics: dict[str, Tensor]) -> Metrics:
@@ -173,8 +134,8 @@ def _read(metrics: dict[str, Tensor]) -> Metrics:
     return dict(zip(metrics, torch.stack(list(metrics.values())).tolist(), strict=True))
 
 
-def _check_finite(values: Metrics, where: str) -> None:
+def _check_finite(values: Metrics, settings: TrainingSettings, where: str) -> None:
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
-        remedy = "raise training.lam (1 is safe for every advantage) or lower training.learning_rate"
-        raise TrainingError(f"training diverged: {', '.join(wrong)} not finite", where=where, remedy=remedy)
+        message = f"training diverged: {', '.join(wrong)} not finite"
+        raise TrainingError(message, where=where, remedy=steadier(settings))

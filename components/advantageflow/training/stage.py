@@ -13,11 +13,12 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_transformer
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import publish, read_policy_state, write_json
+from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.data import load_round
 from advantageflow.training.metrics import data_metrics, round_metrics
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
+from advantageflow.training.outcomes import updated_outcomes
 from advantageflow.training.round import Policy, round_advantages, train_round
 
 logger = logging.getLogger(__name__)
@@ -36,11 +37,11 @@ def run(
     scores: list[Path],
     policy_out: Path,
 ) -> None:
-    """Train the policy on one round, move the rollout policy, and write both with the optimiser's state.
+    """Train the policy on one round, move the rollout policy, and write both, optimiser and outcomes.
 
     Args:
         settings: objective and optimiser.
-        reward: which column of the scores to maximise.
+        reward: which columns of the scores to maximise.
         model: the base model; of its parts only the transformer is loaded.
         seed: the run's seed.
         round_index: of this round.
@@ -61,14 +62,16 @@ def run(
     state = read_policy_state(policy)
     data = load_round(
         prompts, rollouts, scores,
-        column=reward.column, round_index=round_index, policy_sha256=state["policy_sha256"],
+        reward=reward, round_index=round_index, policy_sha256=state["policy_sha256"],
+        trajectories=settings.algorithm == "flow_grpo",
     )  # fmt: skip
+    outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
     trained = load_policy(settings, model, seed, policy)
     journal.useful()
 
     steps = train_round(
         trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
-        progress=lambda done, total: journal.progress(done, total, "samples"),
+        steps_before=state["step"], progress=lambda done, total: journal.progress(done, total, "samples"),
     )  # fmt: skip
     sections = {"training": settings, "reward": reward, "model": model}
     new_state = {
@@ -79,7 +82,7 @@ def run(
         "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
         "policy_sha256": trained.adapters.sha256(),
     }
-    save_policy(trained, new_state, policy_out)
+    save_policy(trained, new_state, outcomes, policy_out)
 
     for number, values in enumerate(steps):
         journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
@@ -105,7 +108,7 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     return Policy(transformer, adapters, optimiser)
 
 
-def save_policy(policy: Policy, state: dict[str, Any], folder: Path) -> None:
+def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folder: Path) -> None:
     """Publish a policy artifact.
 
     Raises:
@@ -114,6 +117,7 @@ def save_policy(policy: Policy, state: dict[str, Any], folder: Path) -> None:
     with publish(folder) as partial:
         policy.adapters.save(partial)
         save_optimiser(policy.optimiser, policy.adapters.named_parameters(), partial / OPTIMISER_FILE)
+        write_outcomes(partial, outcomes)
         write_json(partial / STATE_FILE, state)
 
 

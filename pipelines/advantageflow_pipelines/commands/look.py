@@ -27,15 +27,15 @@ def runs_command(runs: options.Runs = options.RUNS) -> None:
     if not folders:
         console.print(f"no runs under {runs}; start one with: advantageflow run", highlight=False)
         return
-    table = Table("run", "preset", "seed", "base", "final", "change", "seconds")
+    table = Table("run", "preset", "seed", "measure", "base", "final", "change", "seconds")
     for folder in folders:
         try:
             _add_run(table, folder)
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, "", "", "", "", "", escape(reason), style="red")
+            table.add_row(folder.name, "", "", "", "", "", "", escape(reason), style="red")
         except (LookupError, TypeError, ValueError):  # JSON, but not what write_summary wrote
-            table.add_row(folder.name, "", "", "", "", "", "summary.json is damaged", style="red")
+            table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
     console.print(table)
 
 
@@ -117,6 +117,7 @@ def _run_folders(runs: Path) -> list[Path]:
 
 
 def _add_run(table: Table, folder: Path) -> None:
+    from advantageflow.evaluation.labels import strict_label
     from advantageflow_pipelines.summary import read_summary
     from advantageflow_pipelines.workdir import open_workdir
 
@@ -124,7 +125,8 @@ def _add_run(table: Table, folder: Path) -> None:
     summary = read_summary(workdir)
     start = (folder.name, settings.preset, str(settings.seed))
     if summary is None:
-        table.add_row(*start, "", "", "", "not complete", style="dim")
+        table.add_row(*start, "", "", "", "", "not complete", style="dim")
         return
     base, final = summary["base"]["strict"], summary["final"]["strict"]
-    table.add_row(*start, f"{base:.3f}", f"{final:.3f}", f"{final - base:+.3f}", f"{summary['seconds']:.0f}")
+    measure = strict_label(summary["final"])
+    table.add_row(*start, measure, f"{base:.3f}", f"{final:.3f}", f"{final - base:+.3f}", f"{summary['seconds']:.0f}")

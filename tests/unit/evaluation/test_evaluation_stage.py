@@ -15,7 +15,7 @@ from advantageflow.evaluation.report import read_outcomes, read_samples
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import difference, mean_of_task_means
 from advantageflow.records import Prompt
-from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
 from advantageflow.tracking.journal import stage_journal
@@ -130,6 +130,43 @@ def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_s
     assert metrics["strict"] == metrics["soft"]
     assert (metrics["strict_column"], metrics["soft_column"]) == (column, column)
     assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6
+
+
+def test_with_one_term_it_is_reported_beside_strict_and_soft(evaluate: Callable[..., Path]) -> None:
+    metrics = read_json(evaluate("report") / "metrics.json")
+    assert metrics["terms"] == {
+        "shapes.soft": {
+            "mean": metrics["soft"], "ci95": metrics["soft_ci95"], "reward": "shapes", "column": "soft",
+            "higher_is_better": True,
+        }
+    }  # fmt: skip
+
+
+def test_every_term_has_its_mean_and_interval_and_every_image_its_value(
+    evaluate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = (
+        RewardTerm(name="jpeg", column="compressibility"),
+        RewardTerm(name="layout", column="beauty", minimum=0.2),
+    )
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    with stage_journal("evaluation", 2):
+        report = evaluate("report", reward=RewardSettings(others=others), round_index=2)
+    alone = evaluate("alone")
+    metrics, outcomes = read_json(report / "metrics.json"), read_outcomes(report)
+    same = {key: value for key, value in metrics.items() if key not in ("round", "terms", "reward_versions")}
+    assert same.items() <= read_json(alone / "metrics.json").items()  # what is said of the first reward stays
+    assert list(metrics["terms"]) == ["shapes.soft", "jpeg.compressibility", "layout.beauty"]
+    assert list(metrics["reward_versions"]) == ["shapes", "jpeg", "layout"]
+    for name, term in metrics["terms"].items():
+        assert term["mean"] == mean_of_task_means(outcomes, name).mean
+        assert term["ci95"][0] <= term["mean"] <= term["ci95"][1]
+    assert metrics["terms"]["jpeg.compressibility"]["mean"] < 0
+    values = [outcome.terms["layout.beauty"] for outcome in outcomes]
+    assert metrics["terms"]["layout.beauty"]["acceptable"] == sum(value >= 0.2 for value in values) / 20
+    curves = run_curves(read_events(tmp_path / "journal"))
+    for name, term in metrics["terms"].items():
+        assert curves[f"evaluation/term/{name}"] == {2: term["mean"]}
 
 
 def test_the_journal_gets_curves_pictures_and_the_report(

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageColor
 
 from advantageflow.errors import DataError, StoreError
+from advantageflow.evaluation.curves import draw_tasks
 from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, contact_sheet, curves, sample_sheet
 from advantageflow.evaluation.report import SAMPLES_FOLDER, read_outcomes, read_samples
 
@@ -89,6 +90,36 @@ def test_curves_are_drawn_with_and_without_training_metrics(tmp_path: Path) -> N
     with Image.open(tmp_path / "short.png") as short, Image.open(tmp_path / "long.png") as long:
         assert long.width == short.width
         assert long.height == 2 * short.height
+
+
+def test_several_terms_get_a_row_of_panels_and_one_term_none(tmp_path: Path) -> None:
+    soft, size = (
+        {"mean": mean, "ci95": [mean - 1, mean + 1], "reward": reward, "column": column, "higher_is_better": True}
+        for mean, reward, column in ((0.5, "shapes", "soft"), (-1.25, "jpeg", "compressibility"))
+    )
+    one = [{**entry, "terms": {"shapes.soft": soft}} for entry in ROUNDS]
+    two = [
+        {**entry, "terms": {"shapes.soft": soft, "jpeg.compressibility": {**size, "minimum": -2}}} for entry in ROUNDS
+    ]
+    training = {f"reward/{name}_mean": {1: 0.1, 2: 0.2} for name in ("soft", "jpeg.compressibility")}
+    heights = []
+    for number, rounds in enumerate((ROUNDS, one, two)):
+        curves(rounds, tmp_path / f"{number}.png", training)
+        with Image.open(tmp_path / f"{number}.png") as picture:
+            heights.append(picture.height)
+    assert heights[0] == heights[1] == pytest.approx(heights[2] * 2 / 3, abs=1)
+
+
+@pytest.mark.parametrize(("column", "clipped"), [("strict", True), ("compressibility", False)])
+def test_only_shares_are_drawn_between_zero_and_one(column: str, clipped: bool) -> None:
+    from matplotlib.figure import Figure
+
+    rounds = [{"round": k, "strict": -1.0 - k, "tasks": {"a": -1.0 - k}, "strict_column": column} for k in range(3)]
+    axes = Figure().subplots()
+    draw_tasks(axes, rounds)
+    low, high = axes.get_ylim()
+    assert (low <= -3 and high >= -1) is not clipped
+    assert axes.get_ylabel() == ("strict accuracy" if column == "strict" else "compressibility")
 
 
 def test_a_single_evaluation_can_be_drawn(tmp_path: Path) -> None:

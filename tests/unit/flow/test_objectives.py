@@ -175,3 +175,75 @@ def test_unclipped_gain_is_the_covariance_over_lam(seed: int, lam: float) -> Non
     covariance = torch.cov(torch.stack([rewards[0], advantages]), correction=0)[0, 1]
     torch.testing.assert_close(expected_reward_gain(rewards[0], advantages, lam), covariance / lam)
     torch.testing.assert_close(local_target_weights(advantages, lam).mean(), torch.ones((), dtype=torch.float64))
+
+
+@given(seed=SEEDS)
+def test_advantage_weighted_is_advantage_flow_without_regularisation(seed: int) -> None:
+    policy, target, rollout = normal(seed, 3, 4, 5)
+    advantages = uniform(seed, 4)
+    policy.requires_grad_()
+    unheld, metrics = advantage_flow_loss(VelocityBatch(policy, target, None, advantages), lam=0.0)
+    loss, _ = advantage_flow_loss(VelocityBatch(policy, target, rollout, advantages), lam=0.0)
+    assert torch.equal(unheld, loss)
+    assert torch.equal(*(torch.autograd.grad(value, policy)[0] for value in (unheld, loss)))
+    assert "deviation" not in metrics  # there is nothing to measure it from
+
+
+@given(seed=SEEDS, lam=st.floats(0.2, 3), share=st.floats(0, 1), normalise=st.booleans())
+def test_data_weight_moves_the_minimum_but_not_the_curvature(
+    seed: int, lam: float, share: float, normalise: bool
+) -> None:
+    policy, target, rollout, direction = normal(seed, 4, 5, 6)
+    batch = VelocityBatch(policy, target, rollout, uniform(seed, 5))
+    options = {"lam": lam, "normalise_error": normalise}
+
+    def curvature(data_weight: float) -> Tensor:
+        def loss(step: Tensor) -> Tensor:
+            moved = VelocityBatch(policy + step * direction, target, rollout, batch.advantages)
+            return advantage_flow_loss(moved, lam=lam, data_weight=data_weight)[0]
+
+        return torch.autograd.functional.hessian(loss, torch.zeros((), dtype=torch.float64))
+
+    torch.testing.assert_close(curvature(share * lam), curvature(0.0))
+    with_data, without = (advantage_flow_loss(batch, data_weight=c, **options)[0] for c in (share * lam, 0.0))
+    weight = 1 / (policy - target).abs().mean(1) if normalise else torch.ones(5, dtype=torch.float64)
+    moved = (policy - target).square().mean(1) - (policy - rollout).square().mean(1)
+    torch.testing.assert_close(with_data - without, (weight * share * lam * moved).mean(), atol=1e-12, rtol=1e-7)
+
+
+@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), share=st.floats(0, 1))
+def test_minimiser_with_data_weight_has_zero_gradient(seed: int, samples: int, margin: float, share: float) -> None:
+    targets, rollout, advantages = normal(seed, samples, 6), normal(seed + 1, 6), uniform(seed, samples)
+    lam = max(0.0, -advantages.mean().item()) + margin
+
+    def loss(velocity: Tensor) -> Tensor:
+        batch = VelocityBatch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
+        return advantage_flow_loss(batch, lam=lam, data_weight=share * lam)[0]
+
+    best = minimiser(targets, rollout, advantages, lam, share * lam).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(best), best)
+    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("data_weight", [-0.1, 0.6])
+def test_data_weight_outside_zero_to_lam_is_refused(data_weight: float) -> None:
+    batch = VelocityBatch(normal(0, 2, 3), normal(1, 2, 3), normal(2, 2, 3), uniform(3, 2))
+    with pytest.raises(ValueError, match=r"\[0, lam = 0\.5\]"):
+        advantage_flow_loss(batch, lam=0.5, data_weight=data_weight)
+
+
+def test_reference_term_is_added_outside_the_error_weight() -> None:
+    policy, target, rollout, reference = normal(0, 4, 3, 5)
+    batch = VelocityBatch(policy, target, rollout, uniform(0, 3), None, reference)
+    for normalise in (False, True):
+        plain, held = (
+            advantage_flow_loss(batch, lam=1.0, normalise_error=normalise, reference_weight=weight)[0]
+            for weight in (0.0, 0.3)
+        )
+        torch.testing.assert_close(held - plain, 0.3 * (policy - reference).square().mean())
+
+
+def test_regularisation_without_a_rollout_velocity_is_refused() -> None:
+    batch = VelocityBatch(normal(0, 2, 3), normal(1, 2, 3), None, uniform(3, 2))
+    with pytest.raises(ValueError, match=r"needs VelocityBatch\.rollout"):
+        advantage_flow_loss(batch, lam=0.5)

@@ -34,6 +34,33 @@ def test_an_unknown_reward_or_column_is_found(assignment: str, words: str) -> No
     assert "did you mean" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("others", "where", "words"),
+    [
+        ("[{name: layuot, column: beauty}]", "reward.others.0.name", "unknown reward 'layuot'"),
+        ("[{name: layout, column: beuaty}]", "reward.others.0.column", "reward 'layout' has no column 'beuaty'"),
+        ("[{name: shapes, column: soft}]", "reward.others.0", "'shapes.soft' is there twice"),
+    ],
+)
+def test_a_wrong_term_among_several_rewards_is_found(others: str, where: str, words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        check_run(chosen(f"reward.others={others}"))
+    assert caught.value.where == where
+
+
+def test_more_pictures_than_a_file_holds_out_prompts_is_found_where_they_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.jsonl"
+    prompts = [{"text": f"picture {k}", "split": "eval" if k < 2 else "train", "task": "t"} for k in range(5)]
+    path.write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    choice = ["model.name=some/hub-model", f"prompts.source={path}", "rollout.prompts_per_round=3",
+              "reward.name=layout", "reward.column=beauty"]  # fmt: skip
+    check_run(choose_settings(assignments=choice))  # by default as many as there are
+    with pytest.raises(SettingsError, match=r"pictures of 3 held-out prompts .* has 2") as caught:
+        check_run(choose_settings(assignments=[*choice, "evaluation.sample_prompts=3"]))
+    assert caught.value.where == "evaluation.sample_prompts"
+    assert "set it to 2 or less" in caught.value.remedy
+
+
 def test_a_prompt_that_the_reward_cannot_read_is_found_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
     spec = {"tag": "single_object", "include": [{"class": "circle", "count": 1}]}

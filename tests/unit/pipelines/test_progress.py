@@ -57,6 +57,24 @@ def test_each_evaluated_round_is_a_line_with_accuracy_reward_and_seconds() -> No
     assert "round 2/2: strict accuracy 0.375, soft reward 0.625, 0 s" in text
 
 
+def test_a_reward_without_strict_column_is_called_by_the_column_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = {"strict_column": "compressibility", "soft_column": "compressibility"}
+    monkeypatch.setitem(METRICS, 0, {"strict": -1.25, "soft": -1.25, **column})
+    text = shown(task_events("a", "evaluation", 0))
+    assert "base: compressibility -1.250, 0 s" in text
+    assert "strict" not in text
+
+
+def test_several_terms_are_shown_beside_accuracy_and_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    terms = {
+        "shapes.soft": {"mean": 0.5, "reward": "shapes", "column": "soft"},
+        "jpeg.compressibility": {"mean": -1.25, "reward": "jpeg", "column": "compressibility"},
+    }
+    monkeypatch.setitem(METRICS, 0, {**METRICS[0], "terms": terms})
+    text = shown(task_events("a", "evaluation", 0))
+    assert "base: strict accuracy 0.250, soft reward 0.500, jpeg.compressibility -1.250, 0 s" in text
+
+
 def test_a_round_without_evaluation_shows_the_reward_of_its_rollouts() -> None:
     start, *_, end = task_events("a", "training", 1)
     told = {

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from advantageflow.tracking.journal import Event
-from advantageflow_pipelines.summary import comparable, measure_overhead, show_summary
+from advantageflow_pipelines.summary import comparable, measure_overhead, reported, show_summary
 from advantageflow_pipelines.workdir import WorkDir
 
 
@@ -72,3 +72,32 @@ def test_the_time_of_a_continued_run_says_which_part_was_measured(tmp_path: Any)
     out = io.StringIO()
     show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
     assert "100 s, the last attempt 40 s, 5% of it overhead" in out.getvalue()
+
+
+def test_the_table_names_the_column_that_is_shown_and_lists_the_terms(tmp_path: Any) -> None:
+    base = {"images": 60, "strict": -1.5, "strict_ci95": [-1.6, -1.4], "soft": -1.5, "tasks": {"colors": -1.5},
+            "strict_column": "compressibility", "soft_column": "compressibility",
+            "terms": {"jpeg.compressibility": {"mean": -1.5}, "layout.beauty": {"mean": 0.25}}}  # fmt: skip
+    final = {**base, "strict": -1.0, "tasks": {"colors": -1.0},
+             "terms": {"jpeg.compressibility": {"mean": -1.0}, "layout.beauty": {"mean": 0.5}}}  # fmt: skip
+    cost = {"seconds": 12.0, "between_tasks": 3.0, "of_seconds": 100.0, "share": 0.15, "stages": {}}
+    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost,
+               "difference": {"strict": 0.5, "strict_ci95": [0.4, 0.6]}}  # fmt: skip
+    out = io.StringIO()
+    show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
+    text = out.getvalue()
+    assert "compressibility on 60 held-out images" in text
+    assert "strict" not in text
+    line = next(line for line in text.splitlines() if "layout.beauty" in line)
+    assert [word for word in line.split() if word[-1].isdigit()] == ["0.250", "0.500", "+0.250"]
+
+
+def test_a_summary_repeats_terms_and_columns_only_where_they_are_not_the_usual_ones() -> None:
+    usual = {"images": 6, "strict": 0.5, "soft": 0.5, "strict_column": "strict", "soft_column": "soft",
+             "terms": {"shapes.soft": {"mean": 0.5}}}  # fmt: skip
+    assert reported(usual) == {"images": 6, "strict": 0.5, "soft": 0.5}
+    several = {**usual, "terms": {**usual["terms"], "layout.beauty": {"mean": 0.25}}}  # type: ignore[dict-item]
+    assert reported(several)["terms"] == several["terms"]
+    assert "strict_column" not in reported(several)
+    other = reported({**usual, "strict_column": "beauty", "soft_column": "beauty"})
+    assert (other["strict_column"], other["soft_column"]) == ("beauty", "beauty")

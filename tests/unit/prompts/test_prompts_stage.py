@@ -16,7 +16,7 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.prompts.initial_policy import check_policy, copy_policy, write_base_policy
 from advantageflow.prompts.stage import embed, run
 from advantageflow.records import Prompt
-from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings
+from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import (
     publish,
@@ -95,6 +95,18 @@ def test_the_initial_policy_is_the_base_model(arguments: dict[str, Any]) -> None
     assert (state["round"], state["step"], state["adapter"], state["policy_sha256"]) == (0, 0, None, None)
     assert state["provenance"]["seed"] == 5
     assert state["settings"]["prompts"]["eval_prompts"] == 2
+
+
+def test_the_reward_of_every_term_checks_the_prompts_and_is_recorded(arguments: dict[str, Any]) -> None:
+    shapes_second = RewardSettings(name="jpeg", column="compressibility", others=(RewardTerm(),))
+    run(**{**arguments, "reward": shapes_second})
+    provenance = read_policy_state(arguments["policy_out"])["provenance"]
+    assert provenance["reward"] == "jpeg"
+    assert list(provenance["reward_versions"]) == ["jpeg", "shapes"]
+    source = Path(arguments["settings"].source)
+    source.write_text(source.read_text() + line(Prompt("a dog", "train", "t", {"tag": "t", "include": "dog"})))
+    with pytest.raises(DataError, match="'shapes' cannot read the spec of 'a dog'"):
+        run(**{**arguments, "reward": shapes_second})
 
 
 def test_equal_runs_write_equal_bytes(arguments: dict[str, Any], tmp_path: Path) -> None:

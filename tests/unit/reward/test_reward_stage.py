@@ -21,7 +21,7 @@ from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt, Rollout
 from advantageflow.reward.stage import run
 from advantageflow.rewards.jpeg import JpegReward
-from advantageflow.settings import RewardSettings
+from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
@@ -36,6 +36,9 @@ from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
 SHAPES = RewardSettings(name="shapes", column="soft")
+SEVERAL = RewardSettings(
+    others=(RewardTerm(name="jpeg", column="compressibility"), RewardTerm(name="layout", column="beauty"))
+)
 BLANK = np.full((48, 48, 3), 128, dtype=np.uint8)
 
 
@@ -186,12 +189,53 @@ def test_a_reward_that_fails_names_the_rollout_and_writes_nothing(
     assert not (shard.root / "scores").exists()
 
 
+def test_several_terms_write_the_columns_of_each_reward_once(shard: Shard) -> None:
+    inputs = shard.write()
+    run(SEVERAL, **inputs, scores_out=shard.root / "scores")
+    scores, metadata = read_scores(shard.root / "scores"), read_metadata(shard.root / "scores")
+    assert metadata["columns"] == list(scores[0].rewards) == [
+        "strict", "soft", "jpeg.compressibility", "jpeg.incompressibility", "layout.contrast", "layout.centring",
+        "layout.beauty",
+    ]  # fmt: skip
+    for name, column in (("shapes", "soft"), ("jpeg", "compressibility"), ("layout", "beauty")):
+        run(RewardSettings(name=name, column=column), **inputs, scores_out=shard.root / name)
+        alone = read_scores(shard.root / name)
+        written = column if name == "shapes" else f"{name}.{column}"
+        assert [score.rewards[written] for score in scores] == [score.rewards[column] for score in alone]
+        assert [score.details[name] for score in scores] == [score.details for score in alone]
+        assert alone[0].version in scores[0].version
+    assert (metadata["reward"], metadata["higher_is_better"]) == ("shapes", True)
+    assert metadata["rewards"]["jpeg"] == {"version": JpegReward().version, "higher_is_better": True}
+
+
+def test_two_terms_of_one_reward_leave_the_scores_as_they_are_with_one(shard: Shard) -> None:
+    inputs = shard.write()
+    run(SHAPES, **inputs, scores_out=shard.root / "one")
+    both = RewardSettings(others=(RewardTerm(name="shapes", column="strict"),))
+    run(both, **inputs, scores_out=shard.root / "two")
+    for name in ("scores.parquet", "metadata.json"):
+        assert (shard.root / "one" / name).read_bytes() == (shard.root / "two" / name).read_bytes()
+
+
+def test_every_column_of_several_rewards_has_its_mean_and_its_alarm(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shard.rollouts = shard.rollouts[1::2]  # the blank ones
+    arguments = {"settings": SEVERAL, **shard.write(), "scores_out": shard.root / "scores"}
+    events = journalled(shard.root / "journal", monkeypatch, **arguments)
+    values = next(event["values"] for event in events if event["event"] == "metrics")
+    assert values["reward/layout.beauty_mean"] == 0.0
+    assert values["reward/jpeg.compressibility_mean"] < 0
+    assert values["alarm/layout.beauty_identical"] == values["alarm/jpeg.compressibility_identical"] == 1.0
+    assert values["reward/strict/counting"] == 0.0
+
+
 LIGHT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {components!r})
 from advantageflow.reward.stage import run
-from advantageflow.settings import RewardSettings
+from advantageflow.settings import RewardSettings, RewardTerm
 run(RewardSettings(), prompts=Path("prompts"), rollouts=Path("rollouts"), scores_out=Path("scores"))
 heavy = ("torch", "diffusers", "transformers", "peft", "mlflow", "kfp", "matplotlib")
 print(json.dumps([name for name in heavy if name in sys.modules]))

@@ -11,6 +11,7 @@ import torch
 
 from advantageflow.errors import DataError
 from advantageflow.records import Rollout, Score
+from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import (
     read_json,
     read_latents,
@@ -24,8 +25,9 @@ from advantageflow.training.data import RoundData, load_round
 
 
 def load(world: Any, round_index: int = 1) -> RoundData:
+    reward = RewardSettings(column="soft")
     return load_round(
-        world.prompts, world.rollouts, world.scores, column="soft", round_index=round_index, policy_sha256=None
+        world.prompts, world.rollouts, world.scores, reward=reward, round_index=round_index, policy_sha256=None
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from advantageflow.errors import SettingsError, TrainingError
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.policy.sampling import velocity_function
-from advantageflow.settings import ModelSettings, TrainingSettings
+from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData, load_round
 from advantageflow.training.round import Policy, train_round
 from advantageflow.training.stage import load_policy
@@ -20,7 +20,8 @@ from advantageflow.training.stage import load_policy
 @pytest.fixture
 def data(maker: Any) -> RoundData:
     world = maker.make()
-    return load_round(world.prompts, world.rollouts, world.scores, column="soft", round_index=1, policy_sha256=None)
+    reward = RewardSettings(column="soft")
+    return load_round(world.prompts, world.rollouts, world.scores, reward=reward, round_index=1, policy_sha256=None)
 
 
 @pytest.fixture

@@ -16,16 +16,16 @@ TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousand
 def predict_velocity(
     transformer: nn.Module, x_t: Latents, t: Times, prompt_embeds: PromptEmbeds, pooled: Pooled
 ) -> Latents:
-    """`v_theta(x_t, t, c)` in float32, computed in the precision of the base weights.
+    """`v_theta(x_t, t, c)` in the precision of x_t, computed in that of the base weights.
 
-    Timesteps stay float32: bfloat16 would merge neighbours.
+    Timesteps are float32 whatever the base: bfloat16 would merge neighbours.
     """
     dtype = next(transformer.parameters()).dtype  # the patch embedding's; adapters, always float32, come later
     (velocity,) = transformer(
         hidden_states=x_t.to(dtype),
-        timestep=TIMESTEP_SCALE * t,
+        timestep=(TIMESTEP_SCALE * t).float(),
         encoder_hidden_states=prompt_embeds.to(dtype),
         pooled_projections=pooled.to(dtype),
         return_dict=False,
     )
-    return velocity.float()
+    return velocity.to(x_t.dtype)

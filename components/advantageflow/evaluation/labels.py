@@ -1,0 +1,55 @@
+"""What the numbers of an evaluation are called: by the column that is really behind them, not by the one that is usual.
+
+A reward without a strict or soft column has the column that training maximises in their places. These functions take
+the metrics of a report, or a part of summary.json; where these name no columns, they are 'strict' and 'soft'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+STRICT, SOFT = "strict", "soft"
+_USUAL = {STRICT: "strict accuracy", SOFT: "soft reward"}
+
+
+def strict_column(metrics: Mapping[str, Any]) -> str:
+    """The column behind the key 'strict'."""
+    return str(metrics.get("strict_column", STRICT))
+
+
+def soft_column(metrics: Mapping[str, Any]) -> str:
+    """The column behind the key 'soft'."""
+    return str(metrics.get("soft_column", SOFT))
+
+
+def strict_label(metrics: Mapping[str, Any]) -> str:
+    """What to call the value under 'strict'."""
+    return _label(strict_column(metrics))
+
+
+def soft_label(metrics: Mapping[str, Any]) -> str | None:
+    """What to call the value under 'soft'; None where it is the same as the one under 'strict'."""
+    return None if soft_column(metrics) == strict_column(metrics) else _label(soft_column(metrics))
+
+
+def further_terms(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The reward terms that are neither under 'strict' nor under 'soft', by name."""
+    terms: Mapping[str, Mapping[str, Any]] = metrics.get("terms", {})
+    first = next(iter(terms.values()), {})  # the first term's reward is the one that has the strict and soft columns
+    shown = {(first.get("reward"), strict_column(metrics)), (first.get("reward"), soft_column(metrics))}
+    return {name: term for name, term in terms.items() if (term["reward"], term["column"]) not in shown}
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """An evaluation in a line, such as 'strict accuracy 0.250, soft reward 0.500'."""
+    parts = [f"{strict_label(metrics)} {metrics['strict']:.3f}"]
+    soft = soft_label(metrics)
+    if soft is not None:
+        parts.append(f"{soft} {metrics['soft']:.3f}")
+    parts += [f"{name} {term['mean']:.3f}" for name, term in further_terms(metrics).items()]
+    return ", ".join(parts)
+
+
+def _label(column: str) -> str:
+    return _USUAL.get(column, column)

@@ -1,0 +1,109 @@
+"""The AdvantageFlow objective: advantage-weighted least squares with rollout policy regularisation.
+
+Kveton, Rao, Mukherjee, Singh, Lai, "AdvantageFlow: Advantage-Weighted Least Squares for RL in Flow Models",
+arXiv 2605.26013.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from advantageflow.flow.objectives.common import (
+    ERROR_FLOOR,
+    LossAndMetrics,
+    PerSample,
+    Scalar,
+    Velocities,
+    Velocity,
+    VelocityBatch,
+    loss_and_metrics,
+    mean_square,
+    reference_penalty,
+    required,
+)
+
+
+def advantage_flow_loss(
+    batch: VelocityBatch,
+    *,
+    lam: float,
+    data_weight: float = 0.0,
+    normalise_error: bool = False,
+    reference_weight: float = 0.0,
+) -> LossAndMetrics:
+    """`L = w ((A + c) |v_theta - v|^2 + (lam - c) |v_theta - v_roll|^2)`, with c = data_weight.
+
+    Squares are means over elements, L is a mean over samples. The coefficient of |v_theta|^2 is w (A + lam): a sample
+    is convex in v_theta exactly when lam > -A, whatever c. Its minimiser is `minimiser`; on the first step of a round
+    (v_theta = v_roll) the second term has no gradient. c = 0 is the paper's objective. Where v_roll is not the mean of
+    v at x_t, as after rounds of learning, c > 0 pulls v_theta back to that mean, at the price of the noise of v.
+
+    Args:
+        batch: velocities and advantages; `rollout` is only needed for lam > c.
+        lam: weight of the rollout policy regularisation, at least 0; 1 is safe for every A in [-1, 1]. 0 is the
+            unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0.
+        data_weight: share c of lam that is plain flow matching to the rollouts, in [0, lam].
+        normalise_error: w = 1 / max(mean |v_theta - v|, 1e-5), detached, which evens out the gradients over t; else
+            w = 1. The peers divide each squared error by its own mean absolute error; here the advantage term's weight
+            serves both terms, because two weights would turn the convexity condition into lam w_2 > -A w_1, which no
+            lam guarantees.
+        reference_weight: of |v_theta - v_ref|^2, which is added to L.
+
+    Returns:
+        The loss and, detached, means over the batch: 'loss', its parts 'advantage_loss', 'regulariser' and 'reference'
+        (weights included), 'error' |v_theta - v|^2, 'deviation' d = |v_theta - v_roll|^2, 'weighted_deviation' w d and
+        'advantage_deviation' w A d; without those whose velocity is not there. The batch's second derivative along
+        v_theta - v_roll is 2 ('advantage_deviation' + lam 'weighted_deviation').
+
+    Raises:
+        ValueError: data_weight is not in [0, lam], or a velocity that has a weight is missing.
+    """
+    if not 0 <= data_weight <= lam:
+        raise ValueError(f"data_weight must lie in [0, lam = {lam}], not {data_weight}")
+    difference = (batch.policy - batch.target).flatten(1)
+    error = difference.square().mean(1)
+    weight = 1 / difference.detach().abs().mean(1).clamp_min(ERROR_FLOOR) if normalise_error else torch.ones_like(error)
+    terms = {"advantage_loss": weight * ((batch.advantages + data_weight) * error)}
+    measures = {"error": error}
+    if batch.rollout is not None or lam > data_weight:
+        deviation = mean_square(batch.policy - required(batch.rollout, "rollout"))
+        terms["regulariser"] = weight * ((lam - data_weight) * deviation)
+        measures |= {
+            "deviation": deviation,
+            "weighted_deviation": weight * deviation,
+            "advantage_deviation": weight * (batch.advantages * deviation),
+        }
+    return loss_and_metrics(terms | reference_penalty(batch, reference_weight), measures)
+
+
+def minimiser(
+    targets: Velocities, rollout: Velocity, advantages: PerSample, lam: float, data_weight: float = 0.0
+) -> Velocity:
+    """`v* = v_roll + E[(A + c) (v - v_roll) | x_t] / (lam + E[A | x_t])`, which minimises the loss at one x_t.
+
+    Args:
+        targets: v of the samples that share x_t, equally likely.
+        rollout: v_roll at x_t.
+        advantages: A of each sample.
+        lam: regularisation with `lam > -E[A | x_t]`; otherwise the point is not a minimum.
+        data_weight: c.
+    """
+    weighted = torch.tensordot(advantages + data_weight, targets - rollout, dims=1) / len(advantages)
+    return rollout + weighted / (lam + advantages.mean())
+
+
+def local_target_weights(advantages: PerSample, lam: float) -> PerSample:
+    """`p_lam(x_0 | c) / pi_roll(x_0 | c) = 1 + A / lam`: how the local target that is fitted reweights the rollouts.
+
+    A density when lam >= max |A| and E[A] = 0.
+    """
+    return 1 + advantages / lam
+
+
+def expected_reward_gain(rewards: PerSample, advantages: PerSample, lam: float) -> Scalar:
+    """Expected reward of the local target above the rollout policy's: `Cov(r, A) / (lam + E[A])`.
+
+    With E[A] = 0, as before clipping, it is Cov(r, A) / lam >= 0: the smaller lam, the bigger the step.
+    """
+    covariance = ((rewards - rewards.mean()) * (advantages - advantages.mean())).mean()
+    return covariance / (lam + advantages.mean())

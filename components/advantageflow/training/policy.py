@@ -1,0 +1,59 @@
+"""The model in training: a frozen base with the trained adapter and the rollout policy's, and the optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advantageflow.policy.adapters import Adapters
+from advantageflow.policy.velocity import predict_velocity
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+"""x_t, t, text embeddings and pooled text embeddings of each sample."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The model in training.
+
+    Attributes:
+        transformer: frozen base with the adapters attached; its device and dtype are the computation's.
+        adapters: the trained 'policy' and the frozen 'rollout_policy'.
+        optimiser: over the adapters' parameters; keeps its moments from round to round.
+    """
+
+    transformer: nn.Module
+    adapters: Adapters
+    optimiser: torch.optim.AdamW
+
+    def velocity(self, inputs: Inputs) -> Tensor:
+        """v_theta, with gradient."""
+        return predict_velocity(self.transformer, *inputs)
+
+    @torch.no_grad()
+    def rollout_velocity(self, inputs: Inputs) -> Tensor:
+        """v_roll of the rollout policy, without gradient."""
+        return self._velocity_of(ROLLOUT_ADAPTER_FOLDER, inputs)
+
+    @torch.no_grad()
+    def reference_velocity(self, inputs: Inputs) -> Tensor:
+        """v_ref of the base model, all adapters off, without gradient."""
+        return self._velocity_of(None, inputs)
+
+    def is_rollout_policy(self) -> bool:
+        """Whether the trained policy still equals the rollout policy."""
+        rollout = self.adapters.named_parameters(ROLLOUT_ADAPTER_FOLDER)
+        return all(torch.equal(value, rollout[name]) for name, value in self.adapters.named_parameters().items())
+
+    def largest_weight(self) -> Tensor:
+        """Largest absolute value in the trained adapter."""
+        return torch.stack([weight.detach().abs().amax() for weight in self.adapters.parameters()]).amax()
+
+    def _velocity_of(self, adapter: str | None, inputs: Inputs) -> Tensor:
+        self.adapters.use(adapter)
+        velocity = predict_velocity(self.transformer, *inputs)
+        self.adapters.use(ADAPTER_FOLDER)
+        return velocity

@@ -1,0 +1,112 @@
+"""Stochastic rollouts: shards leave no trace, trajectories only where asked for, probabilities found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from advantageflow.flow.samplers import timesteps
+from advantageflow.records import TRAJECTORIES_FILE
+from advantageflow.rollout.stage import run
+from advantageflow.settings import FlowGrpoSettings, LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
+from advantageflow.store.artifacts import (
+    read_embeddings,
+    read_latents,
+    read_prompts,
+    read_rollouts,
+    read_trajectories,
+)
+from advantageflow.training.data import RoundData
+from advantageflow.training.reverse import reverse_loss
+from advantageflow.training.stage import load_policy
+from advantageflow.training.step import Step
+
+SDE = RolloutSettings(
+    prompts_per_round=5, group_size=3, steps=3, batch_groups=2, shards=1, threads=1,
+    sampler="sde", trajectories=True, shift=2.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def arguments(model: ModelSettings, prompts: Path, tuned_policy: Path) -> dict[str, Any]:
+    return {"model": model, "seed": 3, "round_index": 1, "prompts": prompts, "policy": tuned_policy}
+
+
+def rolled_out(folder: Path, settings: RolloutSettings, shards: int, **arguments: Any) -> dict[str, tuple[bytes, ...]]:
+    """Image, latent, states and log-probabilities by rollout id, of all shards."""
+    settings = settings.model_copy(update={"shards": shards})
+    found: dict[str, tuple[bytes, ...]] = {}
+    for shard in range(shards):
+        out = folder / f"{shard}-of-{shards}"
+        run(settings, **arguments, shard=shard, rollouts_out=out)
+        rollouts, latents = read_rollouts(out), read_latents(out)
+        paths = read_trajectories(out, rows=len(rollouts))
+        assert torch.equal(paths.sigmas, timesteps(3, 2.0))
+        for k, rollout in enumerate(rollouts):
+            tensors = (latents[k], paths.states[k], paths.log_probabilities[k])
+            found[rollout.rollout_id] = (rollout.image, *(tensor.numpy().tobytes() for tensor in tensors))
+    return found
+
+
+def test_any_number_of_shards_makes_the_same_trajectories_bit_for_bit(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    whole = rolled_out(tmp_path, SDE, 1, **arguments)
+    assert len(whole) == 15
+    assert len(set(whole.values())) == 15
+    assert rolled_out(tmp_path, SDE, 5, **arguments) == whole  # 3 chunks: two of the shards are empty
+
+
+def test_trajectories_are_written_only_where_asked_for_and_change_no_image(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    for trajectories in (True, False):
+        settings = SDE.model_copy(update={"trajectories": trajectories, "prompts_per_round": 1})
+        run(settings, **arguments, shard=0, rollouts_out=tmp_path / str(trajectories))
+        assert (tmp_path / str(trajectories) / TRAJECTORIES_FILE).exists() == trajectories
+    assert torch.equal(*(read_latents(tmp_path / name) for name in ("True", "False")))
+    assert read_rollouts(tmp_path / "True") == read_rollouts(tmp_path / "False")
+
+
+def test_noise_level_reaches_the_sampler_and_zero_is_the_euler_ode(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    latents = {}
+    for name, changes in {
+        "sde": {}, "quiet": {"noise_level": 0.0}, "euler": {"sampler": "euler"},
+    }.items():  # fmt: skip
+        settings = SDE.model_copy(update={"trajectories": False, "prompts_per_round": 1, **changes})
+        run(settings, **arguments, shard=0, rollouts_out=tmp_path / name)
+        latents[name] = read_latents(tmp_path / name)
+    assert torch.equal(latents["quiet"], latents["euler"])
+    assert not torch.allclose(latents["sde"], latents["euler"], atol=0.1)
+
+
+def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
+    tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, prompts: Path, tuned_policy: Path
+) -> None:
+    """Rollouts come from merged weights in batches of 6, training runs the adapter beside them in batches of 15."""
+    run(SDE, **arguments, shard=0, rollouts_out=tmp_path / "out")
+    rollouts, embeddings = read_rollouts(tmp_path / "out"), read_embeddings(prompts)
+    row = {prompt.prompt_id: number for number, prompt in enumerate(read_prompts(prompts))}
+    rows = [row[rollout.prompt_id] for rollout in rollouts[::3]]
+    settings = TrainingSettings(lora=LoraSettings(rank=2, alpha=8), threads=1)
+    policy = load_policy(settings, model, 0, tuned_policy)
+    for name, value in policy.adapters.named_parameters().items():
+        value.data.copy_(policy.adapters.named_parameters("rollout_policy")[name])
+    rewards = torch.zeros(5, 3, dtype=torch.float64)
+    data = RoundData(
+        read_latents(tmp_path / "out"),
+        embeddings.prompt_embeds[rows],
+        embeddings.pooled[rows],
+        rewards,
+        {},
+        trajectories=read_trajectories(tmp_path / "out"),
+    )
+    visits = torch.arange(15).repeat(3)
+    step = Step(policy, data, torch.zeros(15), visits, settings, 0.0, False, torch.Generator().manual_seed(0))
+    loss = reverse_loss(step, FlowGrpoSettings(clip_range=1e-5, step_fraction=1.0), 0.0)
+    for places in torch.arange(45).split(15):
+        _, metrics = loss(places)
+        assert metrics["ratio_clipped"] == 0

@@ -1,0 +1,74 @@
+"""lam that tunes itself: the curvature it is measured from, and what it makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss
+from advantageflow.settings import TrainingSettings
+from advantageflow.training.lam import MARGIN, SAFE_LAM, ConvexLam, lam_schedule
+
+
+def batch(deviation_scale: torch.Tensor, seed: int = 0) -> VelocityBatch:
+    """32 samples in float64 whose policy deviates by noise times `deviation_scale` (32,)."""
+    generator = torch.Generator().manual_seed(seed)
+    target, rollout, noise = torch.randn(3, 32, 4, 3, generator=generator, dtype=torch.float64)
+    advantages = torch.linspace(-1, 1, 32, dtype=torch.float64)
+    return VelocityBatch(rollout + deviation_scale[:, None, None] * noise, target, rollout, advantages)
+
+
+def lam_after(deviation_scale: torch.Tensor) -> float:
+    lam = ConvexLam()
+    _, metrics = advantage_flow_loss(batch(deviation_scale), lam=lam.value)
+    lam.observe({name: value.item() for name, value in metrics.items()})
+    return lam.value
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.3, 1.0, 2.5])
+def test_the_reported_curvature_is_the_second_derivative_along_the_way_from_the_rollout_policy(lam: float) -> None:
+    here = batch(torch.rand(32, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+
+    def loss(way: float) -> tuple[float, dict[str, torch.Tensor]]:
+        moved = dataclasses.replace(here, policy=here.rollout + way * (here.policy - here.rollout))
+        value, metrics = advantage_flow_loss(moved, lam=lam)
+        return value.item(), metrics
+
+    step = 0.5  # the loss is quadratic: the second difference is exact for any step
+    measured = (loss(1 + step)[0] - 2 * loss(1)[0] + loss(1 - step)[0]) / step**2
+    metrics = loss(1)[1]
+    reported = 2 * (metrics["advantage_deviation"] + lam * metrics["weighted_deviation"])
+    assert measured == pytest.approx(reported.item(), rel=1e-9)
+
+
+def test_the_next_lam_leaves_the_margin_of_curvature() -> None:
+    scale = torch.rand(32, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    _, metrics = advantage_flow_loss(batch(scale), lam=1.0)
+    curvature = metrics["advantage_deviation"] + lam_after(scale) * metrics["weighted_deviation"]
+    assert (curvature / metrics["weighted_deviation"]).item() == pytest.approx(MARGIN)
+
+
+def test_deviating_on_bad_samples_needs_more_than_on_good_ones_and_alike_on_all_the_margin() -> None:
+    bad = torch.tensor([1.0] * 8 + [0.05] * 24, dtype=torch.float64)
+    everywhere = torch.ones(32, dtype=torch.float64)
+    assert lam_after(bad) > SAFE_LAM
+    assert lam_after(everywhere) == pytest.approx(MARGIN, abs=0.1)
+    assert lam_after(bad.flip(0)) < lam_after(everywhere)
+    assert lam_after(1000 * bad) == pytest.approx(lam_after(bad))
+
+
+def test_lam_starts_safe_stays_there_while_nothing_has_moved_and_never_falls_below_its_least() -> None:
+    lam = ConvexLam(least=0.8)
+    lam.observe({"weighted_deviation": 0.0, "advantage_deviation": 0.0})
+    assert lam.value == SAFE_LAM
+    lam.observe({"weighted_deviation": 2.0, "advantage_deviation": 2.0})
+    assert lam.value == 0.8
+
+
+def test_settings_name_the_schedule() -> None:
+    assert isinstance(lam_schedule(TrainingSettings(lam="auto")), ConvexLam)
+    fixed = lam_schedule(TrainingSettings(lam=0.25))
+    fixed.observe({"weighted_deviation": 1.0, "advantage_deviation": -1.0})
+    assert fixed.value == 0.25

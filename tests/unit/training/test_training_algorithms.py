@@ -1,0 +1,307 @@
+"""Every algorithm on the same round: it trains, repeats, costs no forward that it does not need, and learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from advantageflow.errors import DataError, SettingsError, TrainingError
+from advantageflow.flow.moving_average import decay_after
+from advantageflow.flow.samplers import timesteps
+from advantageflow.flow.sde import integrate_sde
+from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.sampling import step_noise, velocity_function
+from advantageflow.policy.velocity import predict_velocity
+from advantageflow.settings import DiffusionNftSettings, FlowGrpoSettings, ModelSettings, TrainingSettings
+from advantageflow.training.data import RoundData
+from advantageflow.training.lam import MARGIN, SAFE_LAM, LamSchedule
+from advantageflow.training.policy import Policy
+from advantageflow.training.reverse import reverse_loss, usable_steps
+from advantageflow.training.round import round_advantages, train_round
+from advantageflow.training.stage import load_policy
+from advantageflow.training.step import Step
+
+GROUPS, SIZE, SHAPE = 4, 6, (4, 4, 4)
+LEVEL = 0.7
+OPTIONS: dict[str, dict[str, Any]] = {
+    "advantage_flow": {},
+    "advantage_flow with data_weight": {"data_weight": 0.5, "lam": 1.0},
+    "advantage_weighted": {},
+    "diffusion_nft": {},
+    "diffusion_nft without adaptive weighting": {"diffusion_nft": DiffusionNftSettings(adaptive_weighting=False)},
+    "awm": {"reference_weight": 0.1},
+    "flow_grpo": {"reference_weight": 0.04},
+}
+
+
+@pytest.fixture
+def make_policy(maker: Any, model: ModelSettings, settings: TrainingSettings) -> Callable[..., Policy]:
+    folder = maker.make().policy
+    return lambda **changes: load_policy(settings.model_copy(update=changes), model, 0, folder)
+
+
+def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
+    """A round that the policy has rolled out stochastically; the reward is the mean of the latent."""
+    generator = torch.Generator().manual_seed(0)
+    embeds, pooled = torch.randn(GROUPS, 3, 32, generator=generator), torch.randn(GROUPS, 16, generator=generator)
+    velocity = velocity_function(
+        policy.transformer, embeds.repeat_interleave(size, 0), pooled.repeat_interleave(size, 0)
+    )
+    noise = torch.randn(GROUPS * size, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    with torch.no_grad():
+        latents, trajectories = integrate_sde(
+            velocity,
+            noise,
+            timesteps(4),
+            noise_level=LEVEL,
+            step_noise=step_noise(range(1000 * seed, 1000 * seed + len(noise)), SHAPE, "cpu"),
+            keep=True,
+        )
+    rewards = latents.flatten(1).mean(1).double().reshape(GROUPS, size)
+    return RoundData(latents, embeds, pooled, rewards, {"soft": rewards}, trajectories=trajectories)
+
+
+def weights(policy: Policy, adapter: str = "policy") -> list[Tensor]:
+    return [value.detach().clone() for value in policy.adapters.named_parameters(adapter).values()]
+
+
+def train(policy: Policy, data: RoundData, settings: TrainingSettings, **changes: Any) -> list[dict[str, float]]:
+    return train_round(policy, data, settings.model_copy(update=changes), seed=0, round_index=1)
+
+
+def forwards(policy: Policy) -> list[bool]:
+    """Filled with whether each evaluation of the model has gradients, as they come."""
+    seen: list[bool] = []
+    policy.transformer.register_forward_hook(lambda *_: seen.append(torch.is_grad_enabled()))
+    return seen
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_round_changes_the_policy_with_finite_metrics_and_repeats_bit_for_bit(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, name: str
+) -> None:
+    results = []
+    for _ in range(2):
+        policy = make_policy()
+        before = weights(policy)
+        steps = train(policy, sampled(policy), settings, algorithm=name.split()[0], **OPTIONS[name])
+        assert all(torch.tensor(list(step.values())).isfinite().all() for step in steps)
+        assert all(step["gradient_norm"] > 0 for step in steps)
+        after = weights(policy)
+        assert any(not torch.equal(old, new) for old, new in zip(before, after, strict=True))
+        results.append(([{k: v for k, v in step.items() if k != "seconds"} for step in steps], after))
+    (steps, after), (steps_again, after_again) = results
+    assert steps == steps_again
+    assert all(torch.equal(one, other) for one, other in zip(after, after_again, strict=True))
+    assert {"loss", "advantage_loss"} <= steps[0].keys()
+    assert ("deviation" in steps[0]) == (name != "flow_grpo")
+    assert ("lam" in steps[0]) == name.startswith("advantage_flow")
+
+
+def test_advantage_weighted_is_advantage_flow_with_lam_zero(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    results = []
+    for options in ({"algorithm": "advantage_weighted", "lam": 1.0}, {"algorithm": "advantage_flow", "lam": 0.0}):
+        policy = make_policy()
+        train(policy, sampled(policy), settings, **options)
+        results.append(weights(policy))
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "of_second_step"),
+    [
+        ({"algorithm": "advantage_flow"}, [False, True, False, True]),
+        # v_roll has no weight: its deviation is measured on the step's first microbatch alone.
+        ({"algorithm": "advantage_weighted"}, [False, True, True]),
+        ({"algorithm": "advantage_flow", "data_weight": 1.0}, [False, True, True]),
+        ({"algorithm": "diffusion_nft"}, [False, True, False, True]),
+        ({"algorithm": "awm", "reference_weight": 0.1}, [False, False, True, False, False, True]),
+        ({"algorithm": "flow_grpo"}, [True, True]),
+        ({"algorithm": "flow_grpo", "reference_weight": 0.1}, [False, True, False, True]),
+    ],
+)
+def test_model_is_evaluated_only_for_terms_with_weight(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, options: dict[str, Any], of_second_step: list[bool]
+) -> None:
+    policy = make_policy()
+    data = sampled(policy)
+    seen = forwards(policy)
+    steps = train(policy, data, settings, gradient_steps=2, passes=2, microbatch=GROUPS * SIZE // 2, **options)
+    assert seen[-len(of_second_step) :] == of_second_step
+    first = len(seen) - len(of_second_step)
+    assert first == 2 * (1 + (options.get("reference_weight", 0) > 0))  # v_roll is v_theta on the first step
+    assert options["algorithm"] == "flow_grpo" or steps[1]["deviation"] > 0 == steps[0]["deviation"]
+
+
+def test_reference_is_the_base_model_with_adapters_off(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, model: ModelSettings
+) -> None:
+    policy = make_policy()
+    data = sampled(policy)
+    train(policy, data, settings)
+    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+    reference = policy.reference_velocity(inputs)
+    with torch.no_grad():
+        assert torch.equal(reference, predict_velocity(load_transformer(model), *inputs))
+    velocity = policy.velocity(inputs)
+    assert not reference.requires_grad
+    assert velocity.requires_grad  # the trained adapter is the active one again
+    assert not torch.equal(velocity, reference)
+
+
+def test_reference_weight_holds_the_policy_to_the_base(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    distances = []
+    for weight in (0.0, 100.0):
+        policy = make_policy()
+        data = sampled(policy)
+        train(policy, data, settings, reference_weight=weight, gradient_steps=12, passes=12)
+        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+        distances.append((policy.velocity(inputs) - policy.reference_velocity(inputs)).square().mean().item())
+    assert distances[1] < 0.3 * distances[0]
+
+
+def test_unmoved_policy_gives_stored_steps_their_old_probability(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy()
+    data = sampled(policy)
+    visits = torch.arange(GROUPS * SIZE).repeat(4)
+    advantages = round_advantages(data, settings).values.flatten().float()
+    step = Step(policy, data, advantages, visits, settings, 0.0, False, torch.Generator().manual_seed(0))
+    loss = reverse_loss(step, FlowGrpoSettings(clip_range=1e-5, step_fraction=1.0), 0.0)
+    for places in torch.arange(len(visits)).split(7):
+        _, metrics = loss(places)
+        assert metrics["ratio_clipped"] == 0
+        assert metrics["approximate_kl"] < 1e-10
+
+
+@pytest.mark.parametrize(
+    ("steps", "fraction", "usable"),
+    [(10, 0.99, 9), (6, 0.99, 5), (6, 1.0, 6), (1, 0.99, 1), (100, 0.29, 29), (4, 0.1, 1)],
+)
+def test_usable_steps_are_the_floor_of_the_share_but_at_least_one(steps: int, fraction: float, usable: int) -> None:
+    assert usable_steps(steps, fraction) == usable
+
+
+def test_steps_of_trajectories_are_visited_in_equal_shares_without_the_last(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = make_policy()
+    data = sampled(policy)
+    seen: list[float] = []
+    forward = policy.transformer.forward
+
+    def spy(**inputs: Tensor) -> Any:
+        seen.extend(inputs["timestep"].tolist())
+        return forward(**inputs)
+
+    monkeypatch.setattr(policy.transformer, "forward", spy)
+    train(policy, data, settings, algorithm="flow_grpo", gradient_steps=1, passes=1)
+    assert {time: seen.count(time) for time in seen} == {1000: 8, 750: 8, 500: 8}  # of 4 steps the last is left out
+
+
+def test_flow_grpo_without_trajectories_is_refused(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy()
+    data = dataclasses.replace(sampled(policy), trajectories=None)
+    with pytest.raises(DataError, match="there are none") as caught:
+        train(policy, data, settings, algorithm="flow_grpo")
+    assert "rollout.trajectories" in caught.value.remedy
+
+
+def test_lam_schedule_gives_each_step_its_lam_and_sees_its_metrics(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    class Doubling(LamSchedule):
+        def __init__(self) -> None:
+            super().__init__(0.5)
+            self.seen: list[float] = []
+
+        def observe(self, metrics: Any) -> None:
+            self.seen.append(metrics["deviation"])
+            self.value *= 2
+
+    policy, lam = make_policy(), Doubling()
+    steps = train_round(policy, sampled(policy), settings, seed=0, round_index=1, lam=lam)
+    assert [step["lam"] for step in steps] == [0.5, 1.0, 2.0]
+    assert lam.seen == [step["deviation"] for step in steps]
+
+
+def test_automatic_lam_follows_the_curvature_of_the_step_before(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy()
+    steps = train(policy, sampled(policy), settings, lam="auto", learning_rate=0.05)
+    assert [step["lam"] for step in steps[:2]] == [SAFE_LAM, SAFE_LAM]
+    for before, step in itertools.pairwise(steps[1:]):
+        assert step["lam"] == pytest.approx(MARGIN - before["advantage_deviation"] / before["weighted_deviation"])
+
+
+def test_data_weight_above_lam_is_refused_early_and_when_lam_falls_below_it(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    for changes in ({"lam": 0.5}, {"algorithm": "advantage_weighted"}):
+        with pytest.raises(ValidationError, match="a share of lam"):
+            TrainingSettings(data_weight=0.6, **changes)
+    policy = make_policy()
+    settings = settings.model_copy(update={"data_weight": 0.6})
+    with pytest.raises(SettingsError, match=r"more than lam, 0\.5") as caught:
+        train_round(policy, sampled(policy), settings, seed=0, round_index=1, lam=LamSchedule(0.5))
+    assert caught.value.where == "training.data_weight"
+
+
+def test_decay_schedule_counts_the_gradient_steps_of_the_whole_run(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy()
+    before = weights(policy, "rollout_policy")
+    settings = settings.model_copy(update={"rollout_decay": "nft_2"})
+    train_round(policy, sampled(policy), settings, seed=0, round_index=1, steps_before=172)
+    assert decay_after("nft_2", 175) == 0.75
+    for old, new, rollout in zip(before, weights(policy), weights(policy, "rollout_policy"), strict=True):
+        torch.testing.assert_close(rollout, 0.75 * old + 0.25 * new)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "remedy"),
+    [("advantage_flow", "training.lam"), ("diffusion_nft", "diffusion_nft.beta"), ("flow_grpo", "reference_weight")],
+)
+def test_divergence_names_a_remedy_of_the_algorithm(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, algorithm: str, remedy: str
+) -> None:
+    policy = make_policy(learning_rate=1e30)
+    data = sampled(policy)
+    with pytest.raises(TrainingError, match="diverged") as caught:
+        train(policy, data, settings, algorithm=algorithm)
+    assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize("algorithm", ["diffusion_nft", "awm", "flow_grpo"])
+def test_rounds_of_rollouts_raise_the_reward(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, algorithm: str
+) -> None:
+    policy = make_policy(learning_rate=0.02)
+    # The published clip range is for latents of 65,536 elements; a mean over 64 moves further.
+    grpo = FlowGrpoSettings(clip_range=0.1)
+    settings = settings.model_copy(
+        update={"algorithm": algorithm, "microbatch": 128, "gradient_steps": 4, "passes": 4, "flow_grpo": grpo}
+    )
+    means = []
+    for round_index in range(6):
+        data = sampled(policy, seed=round_index, size=32)
+        means.append(data.rewards.mean().item())
+        train_round(policy, data, settings, seed=0, round_index=round_index)
+    print(f"{algorithm}: mean reward by round {[round(mean, 3) for mean in means]}, spread {data.rewards.std():.3f}")
+    assert means[-1] > means[0] + 0.1
