@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
-from advantageflow_pipelines.commands import look, models, run
+from advantageflow_pipelines.commands import bench, compare, look, models, run
 from advantageflow_pipelines.failures import RunFailed
 
 _USER_ERROR_STATUS = 2
@@ -29,12 +29,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("compare")(compare.compare)
 app.command("generate")(models.generate)
 app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)
 app.command("compile")(run.compile_command)
 app.add_typer(look.presets, name="presets")
 app.add_typer(look.rewards, name="rewards")
+app.command("bench")(bench.bench)
 app.command("pretrain-shapes")(models.pretrain_shapes)
 
 

@@ -1,0 +1,116 @@
+"""The benchmark's workload of a preset: its model, prompts and settings, with rollouts that its policy generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from advantageflow.bench.workload import Encode, Groups, Text, Workload, base_parameters, random_rewards
+from advantageflow.errors import PolicyError
+from advantageflow.policy.generate import Generator
+from advantageflow.policy.loading import encode_prompts, model_location
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.prompts.sources import load_prompts
+from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
+from advantageflow.rewards.registry import get_reward
+from advantageflow.rollout.groups import generate_groups
+from advantageflow.rollout.selection import select_prompts
+from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
+from advantageflow.store.artifacts import Embeddings
+from advantageflow.training.data import RoundData
+from advantageflow.training.stage import load_policy
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured on one device.
+
+    Attributes:
+        shape: model and sizes, for a person.
+        work: training.
+        low_precision: training with a bfloat16 base; None where the device is not made for it.
+        generate: makes the round's rollouts once, as the rollout stage does.
+    """
+
+    shape: dict[str, Any]
+    work: Workload
+    low_precision: Workload | None
+    generate: Callable[[], object]
+
+
+def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
+    """The rollouts of one forward batch of a preset, and training on them, on the CPU in float32.
+
+    Raises:
+        PolicyError: the model cannot be loaded, or lacks a text encoder.
+        DataError: a prompt cannot be used.
+    """
+    model, rollout = settings.model.model_copy(update={"device": "cpu", "dtype": "float32"}), settings.rollout
+    training = comparable(settings.training)
+    known = load_prompts(settings.prompts.source, get_reward(settings.reward.name))
+    train = [prompt for prompt in known if prompt.split == "train"]
+    prompts = select_prompts(seed, 1, train, min(rollout.batch_groups, len(train)))
+    texts = [prompt.text for prompt in prompts]
+    embeds, pooled = encode_prompts(model, [*texts, ""])
+    embeddings = Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:])
+    with TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy"
+        write_base_policy(policy, {}, {})
+        trained = load_policy(training, model, seed, policy)
+        generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
+    rows = range(len(prompts))
+
+    def generate() -> torch.Tensor:
+        return generate_groups(generator, rollout, prompts, rows, embeddings, seed=seed, round_index=1).latents
+
+    rewards = random_rewards(len(prompts), rollout.group_size, seed)
+    data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, rewards, {})
+    shape = {
+        "model": model.name,
+        "parameters": base_parameters(trained.transformer),
+        "latents": list(data.latents.shape[1:]),
+        "text_tokens": embeds.shape[1],
+        "rollouts": len(data.latents),
+        "sampler": f"{rollout.sampler}, {rollout.steps} steps, guidance {rollout.guidance_scale:g}",
+        "precision": "float32: every row, on the CPU",
+    }
+    return Bench(shape, Workload(trained, data, training, _encoder(model, texts), seed), None, generate)
+
+
+def comparable(training: TrainingSettings) -> TrainingSettings:
+    """The settings as all rows can be measured with: AdvantageFlow with a fixed lam and no reference weight.
+
+    The rollout policy takes over the trained one, so that a round starts from it.
+    """
+    lam = 1.0 if training.lam == "auto" else training.lam
+    changes = {"algorithm": "advantage_flow", "lam": lam, "reference_weight": 0.0, "rollout_decay": 0.0}
+    return training.model_copy(update=changes)
+
+
+def _encoder(model: ModelSettings, texts: list[str]) -> Encode:
+    """The text encoders of the model, kept in memory."""
+    from diffusers import StableDiffusion3Pipeline
+
+    place = model_location(model)
+    try:
+        pipeline = StableDiffusion3Pipeline.from_pretrained(
+            place, revision=model.revision, transformer=None, vae=None, torch_dtype=getattr(torch, model.dtype)
+        )
+    except (OSError, ValueError) as error:
+        remedy = "benchmark a model with all three text encoders, as the embedded one has"
+        raise PolicyError(f"no text encoders: {str(error).splitlines()[0]}", where=place, remedy=remedy) from error
+
+    @torch.no_grad()
+    def encode(groups: Groups) -> Text:
+        embeds, _, pooled, _ = pipeline.encode_prompt(
+            [texts[group] for group in groups.tolist()], None, None,
+            do_classifier_free_guidance=False, max_sequence_length=model.max_sequence_length,
+        )  # fmt: skip
+        return embeds.float(), pooled.float()
+
+    return encode

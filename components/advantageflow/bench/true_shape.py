@@ -1,0 +1,178 @@
+"""The benchmark's workload at the true shape of a Stable Diffusion 3 model, with random weights: nothing to download.
+
+Time does not depend on the values of weights, so random ones measure what real ones would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, SD3Transformer2DModel
+from torch import nn
+
+from advantageflow.bench.embedded import Bench
+from advantageflow.bench.random_text import RandomTextEncoders
+from advantageflow.bench.workload import Workload, base_parameters, random_rewards
+from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.sampling import decode, initial_noise, velocity_function
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
+from advantageflow.settings import LoraSettings, TrainingSettings
+from advantageflow.training.data import RoundData
+from advantageflow.training.optimiser import make_optimiser
+from advantageflow.training.policy import Policy
+
+ATTENTION_PROJECTIONS = (
+    "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
+)  # fmt: skip
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a model and of a round.
+
+    Attributes:
+        name: of the model.
+        transformer: arguments of SD3Transformer2DModel.
+        autoencoder: arguments of AutoencoderKL.
+        clip: arguments of CLIPTextConfig, of both CLIP text encoders.
+        t5: arguments of T5Config.
+        text_tokens: of the CLIP encoders and of T5.
+        latent_size: height and width of a latent.
+        groups: prompts of the round.
+        group_size: rollouts of each.
+        steps: model evaluations per image.
+        training: of a round.
+    """
+
+    name: str
+    transformer: dict[str, Any]
+    autoencoder: dict[str, Any]
+    clip: tuple[dict[str, Any], dict[str, Any]]
+    t5: dict[str, Any]
+    text_tokens: tuple[int, int]
+    latent_size: int
+    groups: int
+    group_size: int
+    steps: int
+    training: TrainingSettings
+
+
+SD35_MEDIUM = Shape(
+    name="stabilityai/stable-diffusion-3.5-medium, random weights",
+    transformer={
+        "sample_size": 128,
+        "patch_size": 2,
+        "in_channels": 16,
+        "out_channels": 16,
+        "num_layers": 24,
+        "num_attention_heads": 24,
+        "attention_head_dim": 64,
+        "joint_attention_dim": 4096,
+        "caption_projection_dim": 1536,
+        "pooled_projection_dim": 2048,
+        "pos_embed_max_size": 384,
+        "dual_attention_layers": tuple(range(13)),
+        "qk_norm": "rms_norm",
+    },
+    autoencoder={
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (128, 256, 512, 512),
+        "layers_per_block": 2,
+        "latent_channels": 16,
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "scaling_factor": 1.5305,
+        "shift_factor": 0.0609,
+    },
+    clip=(
+        {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+         "projection_dim": 768, "hidden_act": "quick_gelu"},
+        {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
+         "projection_dim": 1280, "hidden_act": "gelu"},
+    ),
+    t5={"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "vocab_size": 32128,
+        "feed_forward_proj": "gated-gelu"},
+    text_tokens=(77, 256),
+    latent_size=64,
+    groups=2,
+    group_size=8,
+    steps=10,
+    training=TrainingSettings(
+        gradient_steps=2, passes=4, microbatch=16, learning_rate=3e-4,
+        lora=LoraSettings(rank=32, alpha=64, targets=ATTENTION_PROJECTIONS),
+    ),
+)  # fmt: skip
+
+
+def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
+    """A round at this shape: with a float32 base under bfloat16 autocast, as peers have it, and with a bfloat16 base.
+
+    Args:
+        shape: of model and round.
+        device: the GPU; on a CPU everything works too, which is how the shapes are tested.
+        seed: of weights, latents and draws.
+    """
+    torch.manual_seed(seed)
+    base = _random(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.float32)
+    low = _random(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.bfloat16)
+    low.load_state_dict(base.state_dict())
+    encoders = RandomTextEncoders(
+        [_random(build, device, torch.bfloat16) for build in RandomTextEncoders.builders(shape.clip, shape.t5)],
+        shape.text_tokens, shape.groups, seed, width=shape.transformer["joint_attention_dim"],
+    )  # fmt: skip
+    vae = _random(lambda: AutoencoderKL(**shape.autoencoder), device, torch.bfloat16)
+    embeds, pooled = encoders(torch.arange(shape.groups, device=device))
+    channels, size = shape.transformer["in_channels"], shape.latent_size
+    seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
+    latents = initial_noise(seeds, (channels, size, size)).to(device)
+    data = RoundData(latents, embeds, pooled, random_rewards(shape.groups, shape.group_size, seed), {})
+    work = Workload(_policy(base, shape, seed), data, shape.training, encoders, seed, autocast=True)
+    half = Workload(_policy(low, shape, seed), data, shape.training, encoders, seed)
+
+    def generate() -> object:
+        half.policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
+        repeated = torch.arange(shape.groups, device=device).repeat_interleave(shape.group_size)
+        with torch.inference_mode():
+            velocity = velocity_function(low, embeds[repeated], pooled[repeated])
+            pictures = decode(vae, integrate(velocity, latents, timesteps(shape.steps), "ab2"))
+        half.policy.adapters.use(ADAPTER_FOLDER)
+        return pictures
+
+    described = {
+        "model": shape.name,
+        "parameters": base_parameters(base),
+        "latents": list(latents.shape[1:]),
+        "text_tokens": sum(shape.text_tokens),
+        "rollouts": len(latents),
+        "sampler": f"ab2, {shape.steps} steps, guidance 1",
+        "precision": f"float32 base under bfloat16 autocast (peers), bfloat16 base (last row), on {device.type}",
+    }
+    return Bench(described, work, half, generate)
+
+
+def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
+    with TemporaryDirectory() as folder:
+        write_base_policy(Path(folder) / "policy", {}, {})
+        adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed)
+    return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))
+
+
+def _random(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
+    """A frozen module with random weights, made where and as it is used: no float32 copy of a large encoder."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            module = build()
+    finally:
+        torch.set_default_dtype(usual)
+    return module.requires_grad_(False).eval().to(device, dtype)

@@ -1,0 +1,113 @@
+"""The plan of a comparison: which variants of which run, over which seeds, and what is to be drawn of them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from advantageflow.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+Assignments = dict[str, Any]
+"""Values by dotted key, such as {'training.lam': 0.5}: what `--set` changes."""
+
+
+class Variant(Settings):
+    """One of the things compared: what it changes, and what the pictures call it."""
+
+    label: str | None = Field(None, description="its name in tables and pictures; the variant's own name if not given")
+    assignments: Assignments = Field(default_factory=dict, description="settings by dotted key")
+
+
+class Axis(Settings):
+    """One side of a grid: a setting and the values that it takes."""
+
+    key: str = Field(min_length=1, description="dotted key of a setting, such as training.lam")
+    values: tuple[Any, ...] = Field(strict=False, min_length=1, description="its values, in the order of the picture")
+    label: str | None = Field(None, description="what the picture calls it; the key if not given")
+
+
+class Grid(Settings):
+    """Two settings varied together: every value of the one with every value of the other."""
+
+    columns: Axis
+    rows: Axis
+
+
+class Pareto(Settings):
+    """Two metrics that pull against each other."""
+
+    x: str = Field(description="strict, soft, or a reward term such as jpeg.compressibility")
+    y: str = Field(description="as x")
+    x_label: str | None = None
+    y_label: str | None = None
+
+
+class Plan(Settings):
+    """A comparison, as its YAML file says it."""
+
+    title: str = Field(min_length=1, description="one line, above tables and pictures")
+    preset: str | None = Field(None, description="settings that every variant starts from, by name")
+    settings: dict[str, Any] = Field(default_factory=dict, description="the same by section, as in a preset file")
+    common: Assignments = Field(default_factory=dict, description="changes for all variants")
+    variants: dict[str, Variant] = Field(default_factory=dict, description="what is compared with the first")
+    grid: Grid | None = Field(None, description="instead of variants: two settings varied together")
+    seeds: tuple[int, ...] = Field((0, 1, 2), strict=False, min_length=1, description="every variant runs with each")
+    view: Literal["lines", "heatmap", "pareto"] = Field("lines", description="how the outcome is drawn")
+    pareto: Pareto | None = Field(None, description="the two metrics of view pareto")
+    target: float | None = Field(None, description="accuracy for which the table says how many images it took")
+    unequal_images: bool = Field(False, description="let variants generate different numbers of images")
+
+    @field_validator("variants")
+    @classmethod
+    def _names_are_folders(cls, variants: dict[str, Variant]) -> dict[str, Variant]:
+        wrong = [name for name in variants if not _NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"variant names become folders; '{wrong[0]}' may hold letters, digits and _.- only")
+        return variants
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+            raise ValueError(f"seeds must be different whole numbers of at least 0, not {list(seeds)}")
+        return seeds
+
+    @model_validator(mode="after")
+    def _parts_belong_together(self) -> Plan:
+        if bool(self.variants) == bool(self.grid):
+            raise ValueError("give either variants or a grid")
+        if (self.grid is not None) != (self.view == "heatmap"):
+            raise ValueError("a grid is drawn by view heatmap, and only a grid is")
+        if (self.pareto is not None) != (self.view == "pareto"):
+            raise ValueError("view pareto needs the two metrics under 'pareto', and no other view has them")
+        if self.preset is not None and self.settings:
+            raise ValueError("give either a preset or settings")
+        return self
+
+    def named_variants(self) -> dict[str, Variant]:
+        """All variants by name; those of a grid row by row, named after their values."""
+        if self.grid is None:
+            return self.variants
+        columns, rows = self.grid.columns, self.grid.rows
+        return {
+            grid_name(self.grid, column, row): Variant(
+                label=f"{_last(columns.key)} {column}, {_last(rows.key)} {row}",
+                assignments={columns.key: column, rows.key: row},
+            )
+            for row, column in itertools.product(rows.values, columns.values)
+        }
+
+
+def grid_name(grid: Grid, column: object, row: object) -> str:
+    """Name of a grid's variant, such as 'lam-0.5_gradient_steps-16'."""
+    name = f"{_last(grid.columns.key)}-{column}_{_last(grid.rows.key)}-{row}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "", name)
+
+
+def _last(key: str) -> str:
+    return key.rpartition(".")[2]

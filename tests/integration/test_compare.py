@@ -1,0 +1,139 @@
+"""`advantageflow compare` from end to end: real runs as processes, one that diverges, stopped once and continued."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advantageflow_pipelines.compare.folder import Folder
+from advantageflow_pipelines.compare.pictures import draw
+from advantageflow_pipelines.compare.records import read_comparison
+
+pytestmark = pytest.mark.slow
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+LONGEST = 600  # seconds, on a busy machine
+PLAN = """
+title: A tiny comparison
+preset: tiny
+seeds: [0]
+common: {rounds: 1, rollout.shards: 1, training.threads: 1, evaluation.threads: 1}
+variants:
+  calm: {assignments: {training.lam: 1}}
+  wild: {label: much too fast, assignments: {training.learning_rate: 1.0e+30}}
+"""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison that was stopped in its second run, and continued."""
+
+    root: Path
+    stopped: str
+    continued: str
+
+    def read(self) -> dict[str, Any]:
+        return dict(json.loads((self.root / "comparison.json").read_text()))
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "advantageflow_pipelines.cli", "compare", *arguments],
+        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines that name the folder."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in lines if str(folder) in line]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    """The plan, stopped by Ctrl-C once the first run is complete and the second has begun; then continued."""
+    cwd = tmp_path_factory.mktemp("compare")
+    (cwd / "tiny.yaml").write_text(PLAN)
+    root = cwd / "out"
+    with start("tiny.yaml", "--jobs", "1", "--out", "out", cwd=cwd) as process:
+        deadline = time.monotonic() + LONGEST
+        while not list(root.glob("runs/wild-seed0/journal/*.jsonl")) and time.monotonic() < deadline:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        stopped, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 130, stopped
+    assert processes_of(root) == []
+    with start("--resume", "out", cwd=cwd) as process:
+        continued, _ = process.communicate(timeout=LONGEST)
+    assert process.returncode == 0, continued
+    return Compared(root, stopped, continued)
+
+
+def test_each_run_is_a_line_and_a_stopped_comparison_says_how_to_continue(compared: Compared) -> None:
+    assert "2 runs: 2 variants x 1 seed, 24 images each, 1 at once" in compared.stopped
+    assert "1/2 calm, seed 0: accuracy " in compared.stopped
+    assert f"continue with: advantageflow compare --resume {compared.root}" in compared.stopped
+    assert "Traceback" not in compared.stopped
+
+
+def test_a_complete_run_is_kept_and_the_other_one_continued(compared: Compared) -> None:
+    assert "1 of 2 runs are there from before" in compared.continued
+    attempts = {name: (compared.root / "runs" / name / "attempts.jsonl").read_text().splitlines() for name in
+                ("calm-seed0", "wild-seed0")}  # fmt: skip
+    assert [len(lines) for lines in attempts.values()] == [1, 2]
+
+
+def test_divergence_is_a_result_with_the_accuracy_before_it(compared: Compared) -> None:
+    assert "2/2 wild, seed 0: diverged in round 1" in compared.continued
+    found = compared.read()
+    calm, wild = found["cells"]
+    assert (calm["status"], wild["status"]) == ("complete", "diverged")
+    assert [point["round"] for point in wild["points"]] == [0]
+    assert wild["points"][0]["strict"] == calm["points"][0]["strict"], "equal seeds start from equal images"
+    assert "not finite" in wild["reason"]
+    assert [point["generated"] for point in calm["points"]] == [0, 24]
+    assert calm["points"][-1]["training_seconds"] > 0
+    assert found["variants"][1]["diverged"] == {"0": 1}
+    assert "seed 0 in round 1" in (compared.root / "table.md").read_text()
+
+
+def test_pictures_are_drawn_and_drawn_the_same_again(compared: Compared) -> None:
+    pictures = {path: path.read_bytes() for path in compared.root.glob("*.png")}
+    assert {path.name for path in pictures} == {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}
+    draw(read_comparison(compared.root / "comparison.json"), Folder(compared.root))
+    assert {path: path.read_bytes() for path in pictures} == pictures
+
+
+def test_mlflow_has_all_runs_tagged_in_one_experiment_and_the_comparison_beside_them(compared: Compared) -> None:
+    from mlflow import MlflowClient
+
+    assert f"advantageflow ui --runs {compared.root / 'runs'}" in compared.continued
+    client = MlflowClient(f"sqlite:///{compared.root / 'runs' / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("tiny")
+    tagged = client.search_runs([experiment.experiment_id], "tags.comparison = 'out'")
+    runs = {run.data.tags.get("variant", "the comparison"): run for run in tagged}
+    assert set(runs) == {"calm", "wild", "the comparison"}
+    assert runs["wild"].data.tags["seed"] == "0"
+    assert runs["wild"].info.status == "FAILED"
+    own = runs["the comparison"]
+    assert own.info.status == "FINISHED"
+    kept = {file.path for file in client.list_artifacts(own.info.run_id)}
+    assert kept == {"comparison.json", "table.md", "accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}
+    curve = client.get_metric_history(own.info.run_id, "accuracy/calm")
+    assert [point.step for point in curve] == [0, 24]
+    assert own.data.metrics["final/calm/strict"] == compared.read()["variants"][0]["final"]["mean"]

@@ -1,0 +1,89 @@
+"""The yardstick is fair: the peers' order gives our losses and gradients, and does exactly the work that it should."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from advantageflow.bench.ladder import make_ladder
+from advantageflow.bench.peers import Savings, peer_batches, peer_round
+from advantageflow.bench.workload import Workload
+from advantageflow.training.round import train_round
+
+ALL = [Savings(), Savings(True), Savings(True, True), Savings(True, True, True)]
+
+
+def weights(work: Workload) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in work.policy.adapters.named_parameters().items()}
+
+
+def train_ours(work: Workload) -> list[dict[str, float]]:
+    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=1)
+
+
+@pytest.mark.parametrize(("gradient_steps", "passes"), [(1, 3), (2, 4), (4, 2)])
+def test_every_order_gives_our_losses_gradients_and_weights(make_work: Any, gradient_steps: int, passes: int) -> None:
+    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7)
+    ours = train_ours(work)
+    trained = weights(work)
+    for savings in ALL:
+        work.restart()
+        steps = peer_round(work, savings)
+        for name in ("loss", "gradient_norm", "samples"):
+            assert [step[name] for step in steps] == pytest.approx([step[name] for step in ours], rel=1e-4, abs=1e-7)
+        for name, value in weights(work).items():
+            assert torch.allclose(value, trained[name], atol=1e-5), name
+
+
+def test_restart_puts_everything_back(make_work: Any) -> None:
+    work = make_work()
+    initial, first = weights(work), train_ours(work)
+    work.restart()
+    assert all(torch.equal(value, initial[name]) for name, value in weights(work).items())
+    again = train_ours(work)
+    assert [step["loss"] for step in again] == [step["loss"] for step in first], "the optimiser starts anew too"
+
+
+@pytest.mark.parametrize(("savings", "evaluations"), list(zip(ALL, (3, 3, 2, 1.5), strict=True)))
+def test_each_saving_leaves_out_its_own_work(make_work: Any, savings: Savings, evaluations: float) -> None:
+    """Two gradient steps: reuse saves the old policy's forward on half of the visits."""
+    work = make_work(gradient_steps=2, passes=4, microbatch=8)
+    sizes, encoded = [], []
+    work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
+    encode = work.encode
+    object.__setattr__(work, "encode", lambda groups: encoded.append(groups.tolist()) or encode(groups))
+    peer_round(work, savings)
+    assert sum(sizes) == evaluations * work.visits
+    assert max(sizes) == 2, "a batch of rollouts at one timestep"
+    # Two visits of each of 8 rollouts in a step, in batches of 2 rollouts.
+    assert len(encoded) == (0 if savings.text_once else 2 * 8 / 2)
+    assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 8, 1: 8})
+
+
+def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
+    work = make_work(gradient_steps=2, passes=4, microbatch=8)
+    sizes: list[int] = []
+    work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
+    make_ladder(work)[-1].train()
+    assert sum(sizes) == 1.5 * work.visits
+    assert set(sizes) == {8}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 5))
+def test_batches_visit_everything_once_one_timestep_at_a_time(visits: list[int], size: int) -> None:
+    seen: list[int] = []
+    for timesteps in peer_batches(torch.tensor(visits), size):
+        rollouts = [visits[place] for place in timesteps[0].tolist()]
+        assert len(rollouts) == len(set(rollouts)) <= size
+        for places in timesteps:
+            assert [visits[place] for place in places.tolist()] == rollouts[: len(places)]
+            seen += places.tolist()
+    assert sorted(seen) == list(range(len(visits)))
