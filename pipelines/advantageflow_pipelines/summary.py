@@ -152,6 +152,9 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         before, after = base["terms"][name]["mean"], term["mean"]
         table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
     console.print(table)
+    if "held_out_prompts" in final:
+        judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
+        console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
     console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
     console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"pictures: {workdir.report}", highlight=False, markup=False, soft_wrap=True)
@@ -160,6 +163,8 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
 def reported(metrics: dict[str, Any]) -> dict[str, Any]:
     """The part of a report that a summary repeats; columns and terms only where they are not the usual ones."""
     part = {key: metrics[key] for key in _REPORTED if key in metrics}
+    if metrics.get("held_out_prompts", 0) > metrics.get("prompts", 0):  # too few images for each to have one
+        part |= {key: metrics[key] for key in ("prompts", "held_out_prompts")}
     if (strict_column(metrics), soft_column(metrics)) != (STRICT, SOFT):
         part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
     if len(metrics.get("terms", {})) > 1:

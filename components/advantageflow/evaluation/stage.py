@@ -89,7 +89,9 @@ def run(
                 shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column), picture)
         journal.progress(len(outcomes), images, "images")
 
-    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], **_metrics(outcomes, judges, reward)}
+    held_out = sum(prompt.split == "eval" for prompt in known)
+    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
+    metrics |= _metrics(outcomes, judges, reward)
     write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show])
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
 

@@ -46,6 +46,20 @@ def test_equal_runs_are_comparable_whatever_they_took() -> None:
     assert comparable(one) == {"strict": 0.5, "rounds": [{"soft": 1.0}]}
 
 
+@pytest.mark.parametrize(("held_out", "said"), [(9, True), (6, False)])
+def test_prompts_that_no_image_judges_are_said_to_be_left_out(tmp_path: Any, held_out: int, said: bool) -> None:
+    part = reported(
+        {"images": 6, "prompts": 6, "held_out_prompts": held_out, "strict": 0.5, "strict_ci95": [0.4, 0.6],
+         "soft": 0.5, "tasks": {"colors": 0.5}, "strict_column": "strict", "soft_column": "soft"}
+    )  # fmt: skip
+    cost = {"seconds": 1.0, "between_tasks": 1.0, "of_seconds": 9.0, "share": 0.2, "stages": {}}
+    change = {"strict": 0.0, "strict_ci95": [0.0, 0.0]}
+    out = io.StringIO()
+    summary = {"base": part, "final": part, "difference": change, "seconds": 9.0, "overhead": cost}
+    show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
+    assert ("judged: 6 of the 9 held-out prompts" in out.getvalue()) == said
+
+
 def test_the_table_shows_each_task_the_mean_with_intervals_and_the_time(tmp_path: Any) -> None:
     base = {"images": 60, "strict": 0.25, "strict_ci95": [0.2, 0.3], "soft": 0.5, "tasks": {"colors": 0.25}}
     final = {**base, "strict": 0.5, "strict_ci95": [0.4, 0.6], "tasks": {"colors": 0.5}}
