@@ -21,9 +21,8 @@ are not clearly better than the average. Interval and prior come back as outcome
 PRIOR = 4 is (1 - c) / c at a correlation c = 0.2 between the gains of a prompt's groups in different rounds, which is
 what the embedded model's have within a task (.06 to .26, 20 rounds of 96 prompts).
 
-With `task_share` below 1 a task is only sure of that share of its places (and of the balanced ones). The others go to
-the prompts with the highest bounds of all tasks, which takes them from tasks that have nothing more to teach: of the
-embedded model's single objects every group scores the same after fifteen rounds.
+With `task_share` below 1 a task is only sure of that part of its places (and of the balanced ones). The others are
+dealt to tasks in proportion to their mean gains m, which takes them from tasks that have nothing more to teach.
 
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
@@ -33,8 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.selection import alternate, prompts_by_task, select_prompts, task_shares
@@ -45,6 +43,8 @@ DISCOUNT = 0.8  # weight of an outcome, a round later
 PRIOR = 4.0  # the task's mean counts as much as so many fresh outcomes
 
 Reason = Literal["adaptive", "unseen", "balanced"]
+History = Mapping[str, Sequence[Outcome]]
+"""Outcomes of the prompts of a task by prompt_id, oldest first; of every prompt, also of those that have none."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,6 @@ class Selection:
 
     prompts: list[Prompt]
     places: dict[Reason, int]
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    prompt: Prompt
-    bound: float
-    last: int  # the round that it was last trained in; 0 if never
-    lot: int  # decides among equals
-
-    @property
-    def reason(self) -> Reason:
-        """Why it is chosen where it is chosen for its bound."""
-        return "adaptive" if self.last else "unseen"
 
 
 def select_adaptively(
@@ -96,28 +83,32 @@ def select_adaptively(
         DataError: there are fewer prompts than `count`.
     """
     tasks = prompts_by_task(prompts, count)
-    if not any(prompt_id in outcomes.prompts for members in tasks.values() for prompt_id in members):
-        return _selection({"": [(prompt, "balanced") for prompt in select_prompts(seed, round_index, prompts, count)]})
-    turns = _turns({task: len(members) for task, members in tasks.items()}, count, round_index)
-    chosen: dict[str, list[tuple[Prompt, Reason]]] = {}
-    left: list[_Candidate] = []
-    for task, (share, balanced) in turns.items():
-        waiting = _candidates(seed, tasks[task], outcomes)
-        kept = max(0, math.floor(task_share * share) - balanced)
-        others = _by_bound(waiting[balanced:])
-        chosen[task] = [(one.prompt, "balanced") for one in waiting[:balanced]]
-        chosen[task] += [(one.prompt, one.reason) for one in others[:kept]]
-        left += others[kept:]
-    for one in _by_bound(left)[: count - sum(map(len, chosen.values()))]:
-        chosen[one.prompt.task].append((one.prompt, one.reason))
-    return _selection(chosen)
+    history = {
+        task: {prompt_id: outcomes.prompts.get(prompt_id, ()) for prompt_id in sorted(members)}
+        for task, members in sorted(tasks.items())
+    }
+    by_id = {prompt.prompt_id: prompt for prompt in prompts}
+    if not any(past for of_task in history.values() for past in of_task.values()):
+        chosen = select_prompts(seed, round_index, prompts, count)
+        return _selection(by_id, {"all": dict.fromkeys([prompt.prompt_id for prompt in chosen], "balanced")})
+    turns = _turns({task: len(members) for task, members in history.items()}, count, round_index)
+    places = _places(turns, history, outcomes.rounds, task_share)
+    return _selection(
+        by_id,
+        {
+            task: _choose(seed, members, outcomes.rounds, places[task], turns[task].balanced)
+            for task, members in history.items()
+        },
+    )
 
 
-def _turns(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, tuple[int, int]]:
-    """Each task's equal share of the round's places, and how many of these are balanced ones.
+class _Turns(NamedTuple):
+    share: int  # a task's equal share of the round's places
+    balanced: int  # how many of these go to prompts whose turn it is
 
-    Those are the first, the sixth, and so on, of all its places in all rounds.
-    """
+
+def _turns(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, _Turns]:
+    """Balanced places are the first, the sixth, and so on, of all equal shares that a task had in all rounds."""
     before = dict.fromkeys(sizes, 0)
     for past in range(1, round_index):
         before = {task: before[task] + share for task, share in task_shares(sizes, count, past).items()}
@@ -127,59 +118,75 @@ def _turns(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, 
 
     shares = task_shares(sizes, count, round_index)
     return {
-        task: (share, balanced(before[task] + share) - balanced(before[task])) for task, share in sorted(shares.items())
+        task: _Turns(share, balanced(before[task] + share) - balanced(before[task])) for task, share in shares.items()
     }
 
 
-def _candidates(seed: int, members: Mapping[str, Prompt], outcomes: Outcomes) -> list[_Candidate]:
-    """The prompts of one task, those that have waited longest first."""
-    history = {prompt_id: outcomes.prompts.get(prompt_id, ()) for prompt_id in sorted(members)}
-    bounds = upper_bounds(history, outcomes.rounds)
-    candidates = [
-        _Candidate(
-            members[prompt_id],
-            bounds[prompt_id],
-            last=past[-1].round if past else 0,
-            lot=derive_seed(seed, "adaptive selection", prompt_id),
-        )
-        for prompt_id, past in history.items()
-    ]
-    return sorted(candidates, key=lambda one: (one.last, one.lot))
+def _places(
+    turns: Mapping[str, _Turns], history: Mapping[str, History], rounds: int, task_share: float
+) -> dict[str, int]:
+    """How many places each task gets: what it is sure of, and its part of the others, in proportion to mean gains.
+
+    The others are dealt one by one, each to the task with the highest gain for each that it already got (D'Hondt).
+    """
+    places = {task: max(turn.balanced, math.floor(task_share * turn.share)) for task, turn in turns.items()}
+    known = {task: gain for task in turns if (gain := mean_gain(history[task], rounds)) is not None}
+    usual = sum(known.values()) / max(1, len(known))
+    weight = {task: max(0.0, known.get(task, usual)) for task in turns}
+    dealt = dict.fromkeys(turns, 0)
+    for _ in range(sum(turn.share for turn in turns.values()) - sum(places.values())):
+        unfilled = [task for task in turns if places[task] + dealt[task] < len(history[task])]
+        dealt[max(unfilled, key=lambda task: (weight[task] / (dealt[task] + 1), -dealt[task]))] += 1
+    return {task: places[task] + dealt[task] for task in turns}
 
 
-def _by_bound(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """The most promising first. Ties are common: prompts never seen, and tasks whose groups all score the same."""
-    return sorted(candidates, key=lambda one: (-one.bound, one.last, one.lot))
+def _choose(seed: int, history: History, rounds: int, places: int, balanced: int) -> dict[str, Reason]:
+    """The prompts of one task and why: `balanced` of those that waited longest, then the most promising others."""
+    bounds = upper_bounds(history, rounds)
+    # Ties are common: prompts never seen, and tasks whose groups all score the same.
+    lot = {one: derive_seed(seed, "adaptive selection", one) for one in history}
+    last = {one: past[-1].round if past else 0 for one, past in history.items()}
+    waiting = sorted(history, key=lambda one: (last[one], lot[one]))
+    chosen: dict[str, Reason] = dict.fromkeys(waiting[:balanced], "balanced")
+    others = sorted(waiting[balanced:], key=lambda one: -bounds[one])  # equals stay in the order of waiting
+    return chosen | {one: "adaptive" if history[one] else "unseen" for one in others[: places - balanced]}
 
 
-def _selection(chosen: Mapping[str, Sequence[tuple[Prompt, Reason]]]) -> Selection:
-    by_id = {prompt.prompt_id: prompt for of_task in chosen.values() for prompt, _ in of_task}
-    order = alternate({task: [prompt.prompt_id for prompt, _ in of_task] for task, of_task in chosen.items()})
-    reasons = [reason for of_task in chosen.values() for _, reason in of_task]
-    names: tuple[Reason, ...] = ("adaptive", "unseen", "balanced")
-    return Selection([by_id[prompt_id] for _, prompt_id in order], {name: reasons.count(name) for name in names})
-
-
-def upper_bounds(history: Mapping[str, Sequence[Outcome]], rounds: int) -> dict[str, float]:
-    """Upper confidence bound on the gain of each prompt of a task; infinite where none of the task has an outcome.
+def upper_bounds(history: History, rounds: int) -> dict[str, float]:
+    """Upper confidence bound on the gain of each prompt of a task; 0 for all where none has an outcome.
 
     Args:
         history: outcomes by prompt.
         rounds: rounds so far: an outcome of this round has age 0.
     """
-    weighted = {
-        prompt_id: [(DISCOUNT ** (rounds - outcome.round), outcome.gain) for outcome in past]
-        for prompt_id, past in history.items()
-    }
-    everything = list(chain.from_iterable(weighted.values()))
-    total = math.fsum(weight for weight, _ in everything)
-    if total == 0:
-        return dict.fromkeys(history, math.inf)
-    mean = math.fsum(weight * gain for weight, gain in everything) / total
-    spread = math.sqrt(math.fsum(weight * (gain - mean) ** 2 for weight, gain in everything) / total)
+    mean = mean_gain(history, rounds)
+    if mean is None:
+        return dict.fromkeys(history, 0.0)
+    total = math.fsum(_weight(one, rounds) for past in history.values() for one in past)
+    variance = math.fsum(_weight(one, rounds) * (one.gain - mean) ** 2 for past in history.values() for one in past)
+    spread = math.sqrt(variance / total)
 
-    def bound(past: Sequence[tuple[float, float]]) -> float:
-        known = PRIOR + math.fsum(weight for weight, _ in past)
-        return (PRIOR * mean + math.fsum(weight * gain for weight, gain in past)) / known + spread / math.sqrt(known)
+    def bound(past: Sequence[Outcome]) -> float:
+        known = PRIOR + math.fsum(_weight(one, rounds) for one in past)
+        gains = PRIOR * mean + math.fsum(_weight(one, rounds) * one.gain for one in past)
+        return gains / known + spread / math.sqrt(known)
 
-    return {prompt_id: bound(past) for prompt_id, past in weighted.items()}
+    return {prompt_id: bound(past) for prompt_id, past in history.items()}
+
+
+def mean_gain(history: History, rounds: int) -> float | None:
+    """Mean of all gains of a task, recent ones weighing more, as in `upper_bounds`; None where there are none."""
+    outcomes = [one for past in history.values() for one in past]
+    total = math.fsum(_weight(one, rounds) for one in outcomes)
+    return math.fsum(_weight(one, rounds) * one.gain for one in outcomes) / total if total > 0 else None
+
+
+def _weight(outcome: Outcome, rounds: int) -> float:
+    return DISCOUNT ** (rounds - outcome.round)
+
+
+def _selection(by_id: Mapping[str, Prompt], chosen: Mapping[str, Mapping[str, Reason]]) -> Selection:
+    order = alternate({task: list(of_task) for task, of_task in chosen.items()})
+    reasons = [reason for of_task in chosen.values() for reason in of_task.values()]
+    names: tuple[Reason, ...] = ("adaptive", "unseen", "balanced")
+    return Selection([by_id[prompt_id] for _, prompt_id in order], {name: reasons.count(name) for name in names})

@@ -105,12 +105,15 @@ def _table(report: Mapping[str, Any]) -> Table:
 
 
 def _quiet() -> None:
-    """No progress bars of libraries between the lines of a table."""
+    """No progress bars and hints of libraries between the lines of a table."""
     import warnings
 
-    from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()  # before diffusers is imported, which makes it talk
     transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted

@@ -142,6 +142,15 @@ def test_places_leave_tasks_that_teach_nothing_but_for_their_share() -> None:
         assert len({prompt.prompt_id for prompt in selection.prompts}) == 20
 
 
+def test_free_places_are_dealt_in_proportion_to_gains() -> None:
+    prompts = make_prompts({"a": 40, "b": 40, "new": 40})
+    gains = {prompt.prompt_id: {"a": 0.1, "b": 0.3}[prompt.task] for prompt in prompts if prompt.task != "new"}
+    selection = select_adaptively(0, 2, prompts, 60, extended(Outcomes(), gains), task_share=0.25)
+    shares = Counter(prompt.task for prompt in selection.prompts)
+    # 45 free places as 1 : 3 : 2, for of the new task's prompts the usual gain is expected.
+    assert [shares[task] - 5 for task in ("a", "b", "new")] == pytest.approx([7.5, 22.5, 15], abs=1)
+
+
 def test_a_task_whose_groups_are_all_equal_goes_round_its_prompts() -> None:
     prompts = make_prompts({"a": 12})
     selections = run_rounds(prompts, 4, 3, dict.fromkeys((p.prompt_id for p in prompts), 0.0))
