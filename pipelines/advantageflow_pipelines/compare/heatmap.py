@@ -29,7 +29,7 @@ def draw_heatmap(comparison: Comparison, path: Path) -> None:
     """
     grid = comparison.grid
     assert grid is not None
-    columns, rows = len(grid.columns.values), len(grid.rows.values)
+    columns, rows = len(grid.columns.choices()), len(grid.rows.choices())
     seeds = "one seed" if len(comparison.seeds) == 1 else f"mean of {len(comparison.seeds)} seeds"
     with picture(path, 2.4 + 1.9 * columns, 1.7 + 0.75 * rows) as figure:
         left, right = figure.subplots(1, 2)
@@ -66,7 +66,8 @@ def _map(
     grid = comparison.grid
     assert grid is not None
     variants = {variant.name: variant for variant in comparison.variants}
-    table = [[variants[grid_name(grid, column, row)] for column in grid.columns.values] for row in grid.rows.values]
+    names = [[grid_name(grid, column, row) for column in grid.columns.choices()] for row in grid.rows.choices()]
+    table = [[variants[name] for name in line] for line in names]
     values = [[value_of(variant) for variant in line] for line in table]
     known = [value for line in values for value in line if value is not None] or [0.0]
     low, high = min(known), max(known)
@@ -107,5 +108,6 @@ def _fill(axes: Axes, x: int, y: int, variant: VariantResult, value: float | Non
 
 
 def _axis(set_ticks: Callable[..., Any], set_label: Callable[[str], Any], axis: Axis) -> None:
-    set_ticks(range(len(axis.values)), [str(value) for value in axis.values])
-    set_label(axis.label or axis.key)
+    choices = axis.choices()
+    set_ticks(range(len(choices)), list(choices))
+    set_label(axis.label or axis.key or "")

@@ -24,18 +24,45 @@ class Variant(Settings):
 
 
 class Axis(Settings):
-    """One side of a grid: a setting and the values that it takes."""
+    """One side of a grid: a setting and its values, or named options that each change several settings."""
 
-    key: str = Field(min_length=1, description="dotted key of a setting, such as training.lam")
-    values: tuple[Any, ...] = Field(strict=False, min_length=1, description="its values, in the order of the picture")
+    key: str | None = Field(None, min_length=1, description="dotted key of a setting, such as training.lam")
+    values: tuple[Any, ...] = Field((), strict=False, description="its values, in the order of the picture")
+    options: dict[str, Assignments] = Field(default_factory=dict, description="instead of key and values: by name")
     label: str | None = Field(None, description="what the picture calls it; the key if not given")
+
+    @model_validator(mode="after")
+    def _values_or_options(self) -> Axis:
+        if (self.key is None) != (not self.values) or bool(self.values) == bool(self.options):
+            raise ValueError("give either a key and its values, or options")
+        return self
+
+    def choices(self) -> dict[str, Assignments]:
+        """What each place on the axis changes, by the name that the picture gives it."""
+        if self.key is None:
+            return self.options
+        return {str(value): {self.key: value} for value in self.values}
+
+    def label_of(self, choice: str) -> str:
+        """What a variant is called that has this choice, such as 'lam 0.5'; an option is called by its name."""
+        return choice if self.key is None else f"{self.key.rpartition('.')[2]} {choice}"
 
 
 class Grid(Settings):
-    """Two settings varied together: every value of the one with every value of the other."""
+    """Two axes varied together: every choice of the one with every choice of the other."""
 
     columns: Axis
     rows: Axis
+
+    @model_validator(mode="after")
+    def _choices_differ(self) -> Grid:
+        keys = [{key for choice in axis.choices().values() for key in choice} for axis in (self.columns, self.rows)]
+        if both := sorted(keys[0] & keys[1]):
+            raise ValueError(f"columns and rows both set {both[0]}")
+        pairs = list(itertools.product(self.columns.choices(), self.rows.choices()))
+        if len({grid_name(self, column, row) for column, row in pairs}) < len(pairs):
+            raise ValueError("two choices of an axis have the same name, up to letters, digits and _.-")
+        return self
 
 
 class Pareto(Settings):
@@ -96,18 +123,13 @@ class Plan(Settings):
         columns, rows = self.grid.columns, self.grid.rows
         return {
             grid_name(self.grid, column, row): Variant(
-                label=f"{_last(columns.key)} {column}, {_last(rows.key)} {row}",
-                assignments={columns.key: column, rows.key: row},
+                label=f"{columns.label_of(column)}, {rows.label_of(row)}", assignments={**across, **down}
             )
-            for row, column in itertools.product(rows.values, columns.values)
+            for (row, down), (column, across) in itertools.product(rows.choices().items(), columns.choices().items())
         }
 
 
-def grid_name(grid: Grid, column: object, row: object) -> str:
+def grid_name(grid: Grid, column: str, row: str) -> str:
     """Name of a grid's variant, such as 'lam-0.5_gradient_steps-16'."""
-    name = f"{_last(grid.columns.key)}-{column}_{_last(grid.rows.key)}-{row}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "", name)
-
-
-def _last(key: str) -> str:
-    return key.rpartition(".")[2]
+    name = f"{grid.columns.label_of(column)}_{grid.rows.label_of(row)}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "", name.replace(" ", "-"))

@@ -29,7 +29,7 @@ seeds: [0]
 view: heatmap
 grid:
   columns: {key: training.lam, values: [0.5, 1]}
-  rows: {key: training.passes, values: [1, 2], label: passes}
+  rows: {label: visits, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
 """
 PARETO = """
 title: A trade

@@ -54,11 +54,14 @@ def test_every_algorithm_of_the_default_plan_is_tuned_with_the_same_budget_on_ot
     assert not set(searches[0].seeds) & set(plan.seeds)
 
 
-def test_a_grid_has_a_variant_for_each_pair_of_values() -> None:
+def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     _, plan = load_plan("lam")
     variants = plan.named_variants()
-    assert len(variants) == 16
-    assert variants["lam-0.25_gradient_steps-64"].assignments == {"training.lam": 0.25, "training.gradient_steps": 64}
+    assert len(variants) == 28
+    assert variants["lam-0.25_gradient_steps-64"].assignments == {
+        "training.algorithm": "advantage_flow", "training.lam": 0.25, "training.gradient_steps": 64
+    }  # fmt: skip
+    assert variants["beta-1_gradient_steps-1"].label == "beta 1, gradient_steps 1"
 
 
 def test_an_unknown_plan_gets_the_nearest_name_and_the_way_to_a_file() -> None:
@@ -74,6 +77,10 @@ def test_a_plan_is_read_from_a_file_and_named_after_it(tmp_path: Path) -> None:
         load_plan(str(tmp_path / "none.yaml"))
 
 
+def _grid(columns: str, rows: str) -> str:
+    return f"title: x\nview: heatmap\ngrid:\n  columns: {columns}\n  rows: {rows}"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -84,6 +91,11 @@ def test_a_plan_is_read_from_a_file_and_named_after_it(tmp_path: Path) -> None:
         ("title: x\npreset: tiny\nsettings: {rounds: 1}\nvariants: {a: {}}", "either a preset or settings"),
         ("title: x\nview: heatmap\nvariants: {a: {}}", "a grid is drawn by view heatmap"),
         ("title: x\nview: pareto\nvariants: {a: {}}", "needs the two metrics"),
+        (_grid("{key: a}", "{key: b, values: [1]}"), r"grid.columns \(p.yaml:4\): .*a key and its values, or options"),
+        (_grid("{values: [1]}", "{key: b, values: [1]}"), "either a key and its values, or options"),
+        (_grid("{key: a, values: [1], options: {x: {a: 1}}}", "{key: b, values: [1]}"), "or options"),
+        (_grid("{key: a, values: [1]}", "{options: {x: {a: 2}}}"), "columns and rows both set a"),
+        (_grid("{options: {x y: {a: 1}, x-y: {a: 2}}}", "{key: b, values: [1]}"), "have the same name"),
         ("title: x\nvariants: {a b: {}}", "'a b' may hold letters, digits"),
         ("title: x\nvariants: {../a: {}}", "'../a' may hold letters, digits"),
         ("title: x\nseeds: [1, 1]\nvariants: {a: {}}", r"seeds \(p.yaml:2\): .*different whole numbers"),

@@ -39,7 +39,7 @@ def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_o
 
 def test_a_variant_of_which_all_runs_diverged_has_no_times(grid: Comparison) -> None:
     wild = next(variant for variant in grid.variants if variant.diverged)
-    assert wild.name == "lam-0.5_passes-2"
+    assert wild.name == "lam-0.5_two-passes"
     assert wild.seconds is None
     assert wild.final.mean == 0.4
 
