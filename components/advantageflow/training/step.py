@@ -11,6 +11,7 @@ from torch import Tensor
 
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
+from advantageflow.training.lam import LamSchedule
 from advantageflow.training.policy import Policy
 
 PerRollout = Float[Tensor, " rollouts"]
@@ -31,7 +32,7 @@ class Step:
         advantages: of all rollouts of the round.
         visits: the rollouts that the step visits, on the CPU; some may be there twice.
         settings: of the training stage.
-        lam: AdvantageFlow's regularisation in this step.
+        lam: AdvantageFlow's regularisation by time; gets to see the microbatches.
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
     """
@@ -41,6 +42,6 @@ class Step:
     advantages: PerRollout
     visits: Visits
     settings: TrainingSettings
-    lam: float
+    lam: LamSchedule
     moved: bool
     generator: torch.Generator
