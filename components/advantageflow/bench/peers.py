@@ -82,7 +82,7 @@ def _accumulate_gradient(
 ) -> Tensor:
     """Add the gradient of the mean loss over the visits; returns that loss."""
     policy, data, settings, device = work.policy, work.data, work.settings, work.device
-    objective = forward_objective(settings, lam_schedule(settings))
+    objective = forward_objective(settings, lam_schedule(settings).value)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
     times = sample_times(len(visits), settings.timestep_sampling, generator).to(device)
     noise = torch.randn(len(visits), *data.latents.shape[1:], generator=generator).to(device)

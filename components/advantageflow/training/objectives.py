@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from advantageflow.errors import SettingsError
-from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss, awm_loss, diffusion_nft_loss
-from advantageflow.flow.objectives.common import LossAndMetrics
+from advantageflow.flow.objectives import advantage_flow_loss, awm_loss, diffusion_nft_loss
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.forward import ForwardObjective, forward_loss
-from advantageflow.training.lam import LamSchedule
 from advantageflow.training.reverse import reverse_loss
 from advantageflow.training.step import MicrobatchLoss, Step
 
@@ -39,7 +34,7 @@ def step_loss(step: Step) -> MicrobatchLoss:
     return forward_loss(step, forward_objective(settings, step.lam))
 
 
-def forward_objective(settings: TrainingSettings, lam: LamSchedule) -> ForwardObjective:
+def forward_objective(settings: TrainingSettings, lam: float) -> ForwardObjective:
     """The objective of a forward-process algorithm.
 
     Args:
@@ -51,9 +46,16 @@ def forward_objective(settings: TrainingSettings, lam: LamSchedule) -> ForwardOb
     """
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
-        _check_data_weight(settings.data_weight, lam.least)
-        loss = partial(_advantage_flow, lam=lam, settings=settings)
-        return ForwardObjective(loss, needs_rollout=lam.exceeds(settings.data_weight), needs_reference=reference > 0)
+        lam = lam if settings.algorithm == "advantage_flow" else 0.0
+        _check_data_weight(settings.data_weight, lam)
+        loss = partial(
+            advantage_flow_loss,
+            lam=lam,
+            data_weight=settings.data_weight,
+            normalise_error=settings.normalise_error,
+            reference_weight=reference,
+        )
+        return ForwardObjective(loss, needs_rollout=lam > settings.data_weight, needs_reference=reference > 0)
     if settings.algorithm == "diffusion_nft":
         nft = partial(diffusion_nft_loss, **settings.diffusion_nft.model_dump(), reference_weight=reference)
         return ForwardObjective(nft, needs_rollout=True, needs_reference=reference > 0)
@@ -64,23 +66,6 @@ def forward_objective(settings: TrainingSettings, lam: LamSchedule) -> ForwardOb
 def steadier(settings: TrainingSettings) -> str:
     """What to do when training diverges."""
     return _STEADIER[settings.algorithm]
-
-
-def _advantage_flow(batch: VelocityBatch, *, lam: LamSchedule, settings: TrainingSettings) -> LossAndMetrics:
-    """AdvantageFlow's loss with the schedule's lam, which gets to see the batch; a metric says its mean."""
-    assert batch.times is not None
-    values = lam.at(batch.times)
-    loss, metrics = advantage_flow_loss(
-        batch,
-        lam=values,
-        data_weight=settings.data_weight,
-        normalise_error=settings.normalise_error,
-        reference_weight=settings.reference_weight,
-    )
-    lam.observe(batch)
-    if settings.algorithm == "advantage_flow":
-        metrics["lam"] = values.mean() if isinstance(values, Tensor) else torch.full_like(loss.detach(), values)
-    return loss, metrics
 
 
 def _check_data_weight(data_weight: float, lam: float) -> None:

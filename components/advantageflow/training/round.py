@@ -47,7 +47,7 @@ def train_round(
         seed: the run's.
         round_index: of the round.
         progress: told the visits done and in all.
-        lam: gives AdvantageFlow's lam and is told the batches and steps; None is that of the settings.
+        lam: gives AdvantageFlow's lam for each step and is told the metrics after it; None is that of the settings.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
 
     Returns:
@@ -73,16 +73,16 @@ def train_round(
 
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
-        step = Step(policy, data, advantages, visits, settings, lam, moved, generator)
+        step = Step(policy, data, advantages, visits, settings, lam.value, moved, generator)
         metrics = _accumulate_gradient(step_loss(step), len(visits), settings.microbatch, advance)
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
-        values = _read(metrics)
+        values = _read(metrics) | ({"lam": lam.value} if settings.algorithm == "advantage_flow" else {})
         where = f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}"
         _check_finite(values, settings, where)
         policy.optimiser.step()
         policy.optimiser.zero_grad()
         steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(visits))})
-        lam.advance()
+        lam.observe(steps[-1])
     weight = _read({"largest_weight": policy.largest_weight()})
     _check_finite(weight, settings, f"round {round_index}, last optimiser step")
     policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.lam import LamSchedule
 from advantageflow.training.policy import Policy
 
 PerRollout = Float[Tensor, " rollouts"]
@@ -32,7 +31,7 @@ class Step:
         advantages: of all rollouts of the round.
         visits: the rollouts that the step visits, on the CPU; some may be there twice.
         settings: of the training stage.
-        lam: AdvantageFlow's regularisation by time; gets to see the microbatches.
+        lam: AdvantageFlow's regularisation in this step.
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
     """
@@ -42,6 +41,6 @@ class Step:
     advantages: PerRollout
     visits: Visits
     settings: TrainingSettings
-    lam: LamSchedule
+    lam: float
     moved: bool
     generator: torch.Generator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from advantageflow.errors import DataError, SettingsError, TrainingError
 from advantageflow.flow.moving_average import decay_after
-from advantageflow.flow.objectives import VelocityBatch
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
 from advantageflow.policy.loading import load_transformer
@@ -21,7 +21,7 @@ from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import DiffusionNftSettings, FlowGrpoSettings, ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.lam import SAFE_LAM, LamSchedule
+from advantageflow.training.lam import SAFE_LAM, STIFFNESS, LamSchedule
 from advantageflow.training.policy import Policy
 from advantageflow.training.reverse import reverse_loss, usable_steps
 from advantageflow.training.round import round_advantages, train_round
@@ -221,41 +221,34 @@ def test_flow_grpo_without_trajectories_is_refused(
     assert "rollout.trajectories" in caught.value.remedy
 
 
-def test_lam_schedule_gives_each_sample_its_lam_and_sees_every_batch_before_it_advances(
+def test_lam_schedule_gives_each_step_its_lam_and_sees_its_metrics(
     make_policy: Callable[..., Policy], settings: TrainingSettings
 ) -> None:
     class Doubling(LamSchedule):
         def __init__(self) -> None:
             super().__init__(0.5)
-            self.seen: list[list[float]] = [[]]
+            self.seen: list[float] = []
 
-        def observe(self, batch: VelocityBatch) -> None:
-            assert batch.rollout is not None
-            self.seen[-1] += (batch.policy.detach() - batch.rollout).flatten(1).square().mean(1).tolist()
-
-        def advance(self) -> None:
-            self.least *= 2
-            self.seen.append([])
+        def observe(self, metrics: Any) -> None:
+            self.seen.append(metrics["deviation"])
+            self.value *= 2
 
     policy, lam = make_policy(), Doubling()
     steps = train_round(policy, sampled(policy), settings, seed=0, round_index=1, lam=lam)
     assert [step["lam"] for step in steps] == [0.5, 1.0, 2.0]
-    for deviations, step in zip(lam.seen, steps, strict=False):
-        assert len(deviations) == step["samples"]
-        assert sum(deviations) / len(deviations) == pytest.approx(step["deviation"], rel=1e-5)
+    assert lam.seen == [step["deviation"] for step in steps]
 
 
-def test_automatic_lam_starts_safe_then_follows_the_curvature_and_leaves_no_trace_of_microbatches(
+def test_automatic_lam_follows_the_curvature_of_the_step_before(
     make_policy: Callable[..., Policy], settings: TrainingSettings
 ) -> None:
-    by_microbatch = []
-    for microbatch in (3, 64):
-        policy = make_policy()
-        changes: dict[str, Any] = {"lam": "auto", "learning_rate": 0.05, "microbatch": microbatch}
-        by_microbatch.append([step["lam"] for step in train(policy, sampled(policy), settings, **changes)])
-    assert by_microbatch[0][:2] == [SAFE_LAM, SAFE_LAM]
-    assert by_microbatch[0][2] != SAFE_LAM
-    assert by_microbatch[0] == pytest.approx(by_microbatch[1], rel=1e-4)
+    policy = make_policy()
+    steps = train(policy, sampled(policy), settings, lam="auto", learning_rate=0.05)
+    assert [step["lam"] for step in steps[:2]] == [SAFE_LAM, SAFE_LAM]
+    for before, step in itertools.pairwise(steps[1:]):
+        distance = (before["weighted_deviation"] / before["weighted_error"]) ** 0.5
+        rho = before["advantage_deviation"] / before["weighted_deviation"]
+        assert step["lam"] == pytest.approx(max(0, STIFFNESS * distance - rho))
 
 
 def test_data_weight_above_lam_is_refused_early_and_when_lam_falls_below_it(

@@ -7,7 +7,6 @@ arXiv 2605.26013.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from advantageflow.flow.objectives.common import (
     ERROR_FLOOR,
@@ -27,7 +26,7 @@ from advantageflow.flow.objectives.common import (
 def advantage_flow_loss(
     batch: VelocityBatch,
     *,
-    lam: float | PerSample,
+    lam: float,
     data_weight: float = 0.0,
     normalise_error: bool = False,
     reference_weight: float = 0.0,
@@ -42,8 +41,7 @@ def advantage_flow_loss(
     Args:
         batch: velocities and advantages; `rollout` is only needed for lam > c.
         lam: weight of the rollout policy regularisation, at least 0; 1 is safe for every A in [-1, 1]. 0 is the
-            unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0. A tensor has one for each
-            sample, none below c (which is not checked: it would wait for the device).
+            unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0.
         data_weight: share c of lam that is plain flow matching to the rollouts, in [0, lam].
         normalise_error: w = 1 / max(mean |v_theta - v|, 1e-5), detached, which evens out the gradients over t; else
             w = 1. The peers divide each squared error by its own mean absolute error; here the advantage term's weight
@@ -53,45 +51,29 @@ def advantage_flow_loss(
 
     Returns:
         The loss and, detached, means over the batch: 'loss', its parts 'advantage_loss', 'regulariser' and 'reference'
-        (weights included), 'error' |v_theta - v|^2 and 'deviation' |v_theta - v_roll|^2; without those whose velocity
-        is not there.
+        (weights included), 'error' e = |v_theta - v|^2, 'weighted_error' w e, 'deviation' d = |v_theta - v_roll|^2,
+        'weighted_deviation' w d and 'advantage_deviation' w A d; without those whose velocity is not there. The batch's
+        second derivative along v_theta - v_roll is 2 ('advantage_deviation' + lam 'weighted_deviation').
 
     Raises:
         ValueError: data_weight is not in [0, lam], or a velocity that has a weight is missing.
     """
-    fixed = not isinstance(lam, Tensor)
-    if fixed and not 0 <= data_weight <= lam:
+    if not 0 <= data_weight <= lam:
         raise ValueError(f"data_weight must lie in [0, lam = {lam}], not {data_weight}")
-    error = mean_square(batch.policy - batch.target)
-    weight = _weight(batch, normalise_error)
+    difference = (batch.policy - batch.target).flatten(1)
+    error = difference.square().mean(1)
+    weight = 1 / difference.detach().abs().mean(1).clamp_min(ERROR_FLOOR) if normalise_error else torch.ones_like(error)
     terms = {"advantage_loss": weight * ((batch.advantages + data_weight) * error)}
-    measures = {"error": error}
-    if batch.rollout is not None or not fixed or lam > data_weight:
+    measures = {"error": error, "weighted_error": weight * error}
+    if batch.rollout is not None or lam > data_weight:
         deviation = mean_square(batch.policy - required(batch.rollout, "rollout"))
         terms["regulariser"] = weight * ((lam - data_weight) * deviation)
-        measures["deviation"] = deviation
+        measures |= {
+            "deviation": deviation,
+            "weighted_deviation": weight * deviation,
+            "advantage_deviation": weight * (batch.advantages * deviation),
+        }
     return loss_and_metrics(terms | reference_penalty(batch, reference_weight), measures)
-
-
-def curvature(batch: VelocityBatch, *, normalise_error: bool = False) -> tuple[PerSample, PerSample]:
-    """`w A |u|^2` and `w |u|^2` of each sample, detached, with u = v_theta - v_roll and the objective's weight w.
-
-    The objective's second derivative along u, at any point of the ray v_roll + s u, is twice the mean of the first plus
-    lam times the second.
-
-    Raises:
-        ValueError: the rollout policy's velocity is missing.
-    """
-    deviation = _weight(batch, normalise_error) * mean_square(batch.policy - required(batch.rollout, "rollout"))
-    return (batch.advantages * deviation).detach(), deviation.detach()
-
-
-def _weight(batch: VelocityBatch, normalise_error: bool) -> PerSample:
-    """w, without gradient."""
-    if not normalise_error:
-        return torch.ones_like(batch.advantages)
-    difference = (batch.policy.detach() - batch.target).flatten(1)
-    return 1 / difference.abs().mean(1).clamp_min(ERROR_FLOOR)
 
 
 def minimiser(
