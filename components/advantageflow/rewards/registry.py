@@ -7,13 +7,18 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from advantageflow.errors import RewardError, SettingsError
-from advantageflow.rewards.base import Reward
+from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.suggestions import suggest
 
 GROUP = "advantageflow.rewards"
 BUILT_IN = {
+    "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
+    "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
+    "hpsv2": "advantageflow.rewards.hpsv2:HpsReward",
+    "imagereward": "advantageflow.rewards.imagereward:ImageRewardReward",
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
     "layout": "advantageflow.rewards.layout:LayoutReward",
+    "pickscore": "advantageflow.rewards.pickscore:PickScoreReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
 }
 
@@ -26,7 +31,7 @@ class RewardInfo:
         name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version; empty if it cannot be loaded.
+        version: its version, of a learned reward without the hash of its weights; empty if it cannot be loaded.
         columns: lowest and highest value by column.
         higher_is_better: whether training raises the columns.
         error: why it cannot be loaded; empty if it can.
@@ -109,4 +114,6 @@ def _info(name: str, origin: str) -> RewardInfo:
     except RewardError as error:
         return RewardInfo(name, origin, "", "", {}, True, error.message)
     summary = (type(reward).__doc__ or "").strip().partition("\n")[0]
-    return RewardInfo(name, origin, summary, reward.version, dict(reward.columns), reward.higher_is_better, error="")
+    return RewardInfo(
+        name, origin, summary, planned_version(reward), dict(reward.columns), reward.higher_is_better, error=""
+    )
