@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import getattr_static
 
 from advantageflow.errors import RewardError, SettingsError
 from advantageflow.rewards.base import Reward, planned_version
@@ -69,7 +70,8 @@ def get_reward(name: str, *, where: str = "reward.name") -> Reward:
         remedy = "install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
         raise RewardError(message, where=source, remedy=remedy) from error
-    missing = [part for part in _PARTS if not hasattr(reward, part)]
+    # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
+    missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
         remedy = "a plug-in names a class (or function) that takes no arguments and makes an advantageflow Reward"
         raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import RewardError
+from advantageflow.errors import RewardError, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -159,9 +159,7 @@ class _Loading:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from safetensors import SafetensorError
-
-        if isinstance(error, OSError | ValueError | RuntimeError | KeyError | SafetensorError):
+        if isinstance(error, Exception) and not isinstance(error, UserError):  # tokenizers raises plain Exception
             message = f"cannot load {self._name}: {_first_line(error)}"
             raise RewardError(message, where=self._where, remedy=_remedy(self._name)) from error
 
@@ -189,6 +187,8 @@ def _check_complete(info: Any, name: str, where: str, *, extra: bool) -> None:
 
 
 def _remedy(name: str) -> str:
+    if Path(name).expanduser().exists():
+        return "get its files again: the folder must hold what is published, or what save_pretrained wrote"
     return (
         f"check the name; without internet, `hf download {name}` elsewhere and give its folder; "
         "for a gated hub model accept its licence and log in with `hf auth login`"
