@@ -11,7 +11,7 @@ from typing import Any
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
-from advantageflow.rewards.base import Reward
+from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.terms import term_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
@@ -83,8 +83,8 @@ def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
 
 
 def _provenance(scorers: Mapping[str, Reward]) -> dict[str, Any]:
-    """Name and version of the first reward; where there are several, also the versions of all by name."""
-    versions = {name: reward.version for name, reward in scorers.items()}
+    """Name and planned version of the first reward; where there are several, also the versions of all by name."""
+    versions = {name: planned_version(reward) for name, reward in scorers.items()}
     first = next(iter(versions))
     several = {"reward_versions": versions} if len(versions) > 1 else {}
     return {"reward": first, "reward_version": versions[first], **several}

@@ -58,3 +58,13 @@ class Reward(Protocol):
             A result for each image, in order.
         """
         ...
+
+
+def planned_version(reward: Reward) -> str:
+    """The version as far as it is known before anything is scored.
+
+    A learned reward's version has the hash of its weights, which are not to be loaded on a machine that does not score:
+    such a reward has an `unloaded_version` as well.
+    """
+    unloaded: str | None = getattr(reward, "unloaded_version", None)
+    return reward.version if unloaded is None else unloaded

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from inspect import getattr_static
 
 from advantageflow.errors import RewardError, SettingsError
-from advantageflow.rewards.base import Reward
+from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.suggestions import suggest
 
 GROUP = "advantageflow.rewards"
 BUILT_IN = {
+    "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
+    "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
+    "hpsv2": "advantageflow.rewards.hpsv2:HpsReward",
+    "imagereward": "advantageflow.rewards.imagereward:ImageRewardReward",
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
     "layout": "advantageflow.rewards.layout:LayoutReward",
+    "pickscore": "advantageflow.rewards.pickscore:PickScoreReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
 }
 
@@ -26,7 +32,7 @@ class RewardInfo:
         name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version; empty if it cannot be loaded.
+        version: its version, of a learned reward without the hash of its weights; empty if it cannot be loaded.
         columns: lowest and highest value by column.
         higher_is_better: whether training raises the columns.
         error: why it cannot be loaded; empty if it can.
@@ -64,7 +70,8 @@ def get_reward(name: str, *, where: str = "reward.name") -> Reward:
         remedy = "install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
         raise RewardError(message, where=source, remedy=remedy) from error
-    missing = [part for part in _PARTS if not hasattr(reward, part)]
+    # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
+    missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
         remedy = "a plug-in names a class (or function) that takes no arguments and makes an advantageflow Reward"
         raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
@@ -109,4 +116,6 @@ def _info(name: str, origin: str) -> RewardInfo:
     except RewardError as error:
         return RewardInfo(name, origin, "", "", {}, True, error.message)
     summary = (type(reward).__doc__ or "").strip().partition("\n")[0]
-    return RewardInfo(name, origin, summary, reward.version, dict(reward.columns), reward.higher_is_better, error="")
+    return RewardInfo(
+        name, origin, summary, planned_version(reward), dict(reward.columns), reward.higher_is_better, error=""
+    )

@@ -1,0 +1,106 @@
+"""LAION aesthetic score: how much people would like an image on its own, by CLIP and a small head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FILES = (
+    "sac+logos+ava1-l14-linearMSE.safetensors",
+    "sac+logos+ava1-l14-linearMSE.pth",
+    "aesthetic-model.safetensors",
+    "aesthetic-model.pth",
+)
+
+
+class AestheticReward:
+    """LAION aesthetic score (0 to 10): a head on CLIP ViT-L/14's image embedding; the prompt is not read.
+
+    Follows simple_inference.py of christophschuhmann/improved-aesthetic-predictor with its head
+    sac+logos+ava1-l14-linearMSE, on transformers' CLIPModel and its processor as in DDPO, TRL and Flow-GRPO: the
+    embedding is scaled to length 1, the head has no activations. It was trained on ratings of 1 to 10 and gives about 4
+    to 7 for photographs and paintings. Nothing in the formula ends at 0 or 10, and a policy that exploits it goes
+    beyond; the declared range leaves room for that.
+
+    Args:
+        model: hub id or folder of a CLIPModel with its image processor.
+        head: hub id, folder or file of the head: .safetensors, or the published .pth, read by
+            torch.load(weights_only=True). The default is TRL's copy of sac+logos+ava1-l14-linearMSE.
+        revision: branch, tag or commit of the CLIP model on the hub.
+        device, batch, dtype: see Execution; the head always computes in float32.
+
+    Raises:
+        SettingsError: an option has a value that it cannot have.
+    """
+
+    name = "aesthetic"
+    columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-10.0, 20.0)}
+    higher_is_better = True
+
+    def __init__(
+        self,
+        *,
+        model: str = "openai/clip-vit-large-patch14",
+        head: str = "trl-lib/ddpo-aesthetic-predictor",
+        revision: str | None = None,
+        device: Device = "cpu",
+        batch: int = 16,
+        dtype: Dtype = "float32",
+    ) -> None:
+        self._model, self._head, self._revision = model, head, revision
+        self._execution = Execution(self.name, device, dtype, batch)
+
+    @property
+    def version(self) -> str:
+        """Code version, precision and weights; loads them (RewardError if they cannot be)."""
+        *_, weights = self._parts
+        return f"{self.unloaded_version}, weights {weights}"
+
+    @property
+    def unloaded_version(self) -> str:
+        """What is known of the version before the weights are loaded."""
+        return f"1, {self._execution.dtype}"
+
+    def check(self, prompt: Prompt) -> None:
+        """Any prompt will do."""
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
+        """Score each image; no details.
+
+        Raises:
+            RewardError: the model cannot be loaded, or the GPU asked for is not there.
+        """
+        import torch
+
+        from advantageflow.rewards.learned.clip import image_embeddings
+
+        if not images:
+            return []
+        model, pixels, head, _ = self._parts
+        with torch.inference_mode():
+            values = head(image_embeddings(model, pixels, images, self._execution)).tolist()
+        return [({"score": value}, {}) for value in values]
+
+    @cached_property
+    def _parts(self) -> tuple[Any, Any, Any, str]:
+        """CLIP, its image processor, the head, and the hash of the weights of both."""
+        from advantageflow.rewards.learned.clip import load_clip, load_clip_pixels
+        from advantageflow.rewards.learned.linear_head import LinearHead
+        from advantageflow.rewards.learned.pretrained import find_file, read_tensors
+        from advantageflow.rewards.weights import weights_hash
+
+        model = load_clip(self._model, self._execution, revision=self._revision)
+        pixels = load_clip_pixels(self._model, self._execution, revision=self._revision)
+        where = self._execution.where("head")
+        path = find_file(self._head, FILES, where=where)
+        head = LinearHead.of(read_tensors(path, where=where), where=f"{where}, {path}")
+        weights = weights_hash(model, head)
+        return self._execution.place(model), pixels, self._execution.place(head, dtype="float32"), weights

@@ -1,0 +1,85 @@
+"""CLIPScore: how well an image fits its prompt, by OpenAI's CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from advantageflow.rewards.learned.clip import ClipPairs
+
+DIVISOR = 100.0
+
+
+class ClipScoreReward:
+    """CLIPScore (text alignment): the cosine of image and prompt by CLIP ViT-L/14.
+
+    `score` is a pair's logits_per_image of transformers' CLIPModel divided by 100. As CLIP's scale is 100, this is the
+    cosine, around 0.2 to 0.35; papers often show it times 100. It is neither clipped at 0 nor multiplied by 2.5 as in
+    Hessel et al. (arXiv 2104.08718), who use ViT-B/32. Images go through the processor's own steps (shorter side to 224
+    by bicubic interpolation, centre crop). Prompts of more than 77 tokens are cut, as in the original; details say by
+    how many tokens.
+
+    Args:
+        model: hub id or folder of a CLIPModel with its tokenizer and image processor.
+        revision: branch, tag or commit on the hub.
+        device, batch, dtype: see Execution.
+
+    Raises:
+        SettingsError: an option has a value that it cannot have.
+    """
+
+    name = "clipscore"
+    columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-1.0, 1.0)}
+    higher_is_better = True
+
+    def __init__(
+        self,
+        *,
+        model: str = "openai/clip-vit-large-patch14",
+        revision: str | None = None,
+        device: Device = "cpu",
+        batch: int = 16,
+        dtype: Dtype = "float32",
+    ) -> None:
+        self._model, self._revision = model, revision
+        self._execution = Execution(self.name, device, dtype, batch)
+
+    @property
+    def version(self) -> str:
+        """Code version, precision and weights; loads them (RewardError if they cannot be)."""
+        return f"{self.unloaded_version}, weights {self._clip.weights}"
+
+    @property
+    def unloaded_version(self) -> str:
+        """What is known of the version before the weights are loaded."""
+        return f"1, {self._execution.dtype}"
+
+    def check(self, prompt: Prompt) -> None:
+        """Any prompt will do."""
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
+        """Score each image against its prompt; details hold the number of tokens cut off the prompt.
+
+        Raises:
+            RewardError: the model cannot be loaded, or the GPU asked for is not there.
+        """
+        scale = self._clip.scale / DIVISOR
+        pairs = self._clip.cosines([prompt.text for prompt in prompts], images)
+        return [({"score": scale * cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+
+    @cached_property
+    def _clip(self) -> ClipPairs:
+        from advantageflow.rewards.learned.clip import ClipPairs, load_clip, load_clip_pixels, load_clip_tokenizer
+
+        model = load_clip(self._model, self._execution, revision=self._revision)
+        tokenizer = load_clip_tokenizer(self._model, self._execution, revision=self._revision)
+        pixels = load_clip_pixels(self._model, self._execution, revision=self._revision)
+        return ClipPairs.of(model, tokenizer, pixels, self._execution)

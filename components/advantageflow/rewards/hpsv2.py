@@ -1,0 +1,104 @@
+"""HPSv2.1: how much people would prefer an image for a prompt, by an open_clip model tuned on their rankings."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, ClassVar
+
+from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from advantageflow.rewards.learned.clip import ClipPairs
+
+FILES = ("HPS_v2.1_compressed.safetensors", "HPS_v2.1_compressed.pt")
+_STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
+
+
+class HpsReward:
+    """HPSv2.1 (human preference): the cosine of image and prompt by a tuned CLIP-H, not times 100.
+
+    Follows score() of tgxs002/HPSv2 (package hpsv2 1.2.0, Wu et al., arXiv 2306.09341) on transformers' CLIPModel; good
+    images reach about 0.25 to 0.35, papers often show it times 100. Images: longer side to 224, black borders. The
+    original resizes float tensors by torchvision's resize, whose default became antialiased in torchvision 0.17:
+    `antialias=False` gives the numbers of earlier versions. The original computes in half precision on GPUs
+    (autocast); here `dtype` says. Prompts of more than 77 tokens are cut, as in the original; details say by how many
+    tokens. HTML entities and curly quotes of prompts are replaced as in the original; its other repairs of broken
+    text (ftfy: mojibake, ligatures, full-width letters) are not made.
+
+    Args:
+        model: hub id, folder or file of the checkpoint: .safetensors, or the published .pt, read by
+            torch.load(weights_only=True).
+        tokenizer: hub id or folder of CLIP's tokenizer.
+        revision: branch, tag or commit of the checkpoint on the hub.
+        antialias: whether large images are averaged, not sampled, when made smaller.
+        device, batch, dtype: see Execution.
+
+    Raises:
+        SettingsError: an option has a value that it cannot have.
+    """
+
+    name = "hpsv2"
+    columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-1.0, 1.0)}
+    higher_is_better = True
+
+    def __init__(
+        self,
+        *,
+        model: str = "xswu/HPSv2",
+        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+        revision: str | None = None,
+        antialias: bool = True,
+        device: Device = "cpu",
+        batch: int = 16,
+        dtype: Dtype = "float32",
+    ) -> None:
+        self._model, self._tokenizer, self._revision, self._antialias = model, tokenizer, revision, antialias
+        self._execution = Execution(self.name, device, dtype, batch)
+
+    @property
+    def version(self) -> str:
+        """Code version, precision, resizing and weights; loads them (RewardError if they cannot be)."""
+        return f"{self.unloaded_version}, weights {self._clip.weights}"
+
+    @property
+    def unloaded_version(self) -> str:
+        """What is known of the version before the weights are loaded."""
+        return f"1, {self._execution.dtype}, {'' if self._antialias else 'not '}antialiased"
+
+    def check(self, prompt: Prompt) -> None:
+        """Any prompt will do."""
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
+        """Score each image against its prompt; details hold the number of tokens cut off the prompt.
+
+        Raises:
+            RewardError: the model cannot be loaded, or the GPU asked for is not there.
+        """
+        pairs = self._clip.cosines([cleaned(prompt.text) for prompt in prompts], images)
+        return [({"score": cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+
+    @cached_property
+    def _clip(self) -> ClipPairs:
+        from advantageflow.rewards.learned.clip import ClipPairs, load_clip_tokenizer
+        from advantageflow.rewards.learned.open_clip import load_open_clip
+        from advantageflow.rewards.learned.pixels import padded_square
+        from advantageflow.rewards.learned.pretrained import find_file, read_tensors
+
+        where = self._execution.where("model")
+        tokenizer = load_clip_tokenizer(self._tokenizer, self._execution, option="tokenizer")
+        path = find_file(self._model, FILES, where=where, revision=self._revision)
+        model = load_open_clip(read_tensors(path, where=where), where=f"{where}, {path}")
+        side = model.config.vision_config.image_size
+        pixels = partial(padded_square, side=side, antialias=self._antialias)
+        return ClipPairs.of(model, tokenizer, pixels, self._execution)
+
+
+def cleaned(text: str) -> str:
+    """A prompt as open_clip's tokenizer cleans it, apart from what ftfy would mend."""
+    return html.unescape(html.unescape(text.translate(_STRAIGHT_QUOTES))).strip()

@@ -1,0 +1,1 @@
+"""What learned rewards share: where they compute, how they load, what their models read; imported only when used."""

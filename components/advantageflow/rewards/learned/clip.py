@@ -1,0 +1,138 @@
+"""CLIP's view of images and prompts: unit embeddings in batches, and the cosines of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import normalize
+
+from advantageflow.errors import RewardError
+from advantageflow.rewards.learned.execution import Execution
+from advantageflow.rewards.learned.pixels import processed
+from advantageflow.rewards.learned.pretrained import load_model, load_processor
+from advantageflow.rewards.weights import weights_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ClipPairs:
+    """A CLIP model that compares each image with its own prompt.
+
+    Attributes:
+        model: a CLIPModel of transformers, placed by `execution`.
+        tokenizer: its tokenizer.
+        pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
+        execution: where and how it computes.
+        scale: what CLIP multiplies cosines by, exp(logit_scale), in full precision.
+        weights: hash of the weights in full precision.
+    """
+
+    model: Any
+    tokenizer: Any
+    pixels: Pixels
+    execution: Execution
+    scale: float
+    weights: str
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, pixels: Pixels, execution: Execution) -> ClipPairs:
+        """Place a CLIPModel, given in float32.
+
+        Raises:
+            RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
+        """
+        check_vocabulary(tokenizer, model.config.text_config, execution)
+        scale, weights = model.logit_scale.detach().exp().item(), weights_hash(model)
+        return cls(execution.place(model), tokenizer, pixels, execution, scale, weights)
+
+    def cosines(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[tuple[float, int]]:
+        """For each pair its cosine, and how many tokens of the prompt were beyond the encoder's limit and cut off."""
+        if not images:
+            return []
+        distinct = list(dict.fromkeys(texts))
+        row = {text: number for number, text in enumerate(distinct)}
+        embedded, cut = self._texts(distinct), tokens_cut(self.tokenizer, distinct, self._limit)
+        rows = [row[text] for text in texts]
+        seen = image_embeddings(self.model, self.pixels, images, self.execution)
+        products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
+        return [(cosine, cut[number]) for cosine, number in zip(products.tolist(), rows, strict=True)]
+
+    @property
+    def _limit(self) -> int:
+        return int(self.model.config.text_config.max_position_embeddings)
+
+    @torch.inference_mode()
+    def _texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit embeddings (N, D), float32; padded to full length, so that no prompt depends on its neighbours'."""
+        rows = []
+        for batch in self.execution.batches(texts):
+            tokens = tokenize(self.tokenizer, batch, self._limit).to(self.execution.device)
+            features = self.model.get_text_features(**tokens)
+            rows.append(_unit(features))
+        return torch.cat(rows)
+
+
+def load_clip(name: str, execution: Execution, *, revision: str | None = None) -> Any:
+    """A CLIPModel in float32 on the CPU, from a folder or hub id in the option `model`; raises RewardError."""
+    from transformers import CLIPModel
+
+    return load_model(CLIPModel, name, where=execution.where("model"), revision=revision)
+
+
+def load_clip_tokenizer(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Any:
+    """CLIP's tokenizer, from a folder or hub id in an option; raises RewardError."""
+    from transformers import CLIPTokenizer
+
+    return load_processor(CLIPTokenizer, name, where=execution.where(option), revision=revision)
+
+
+def load_clip_pixels(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Pixels:
+    """CLIP's image processor on Pillow, from a folder or hub id in an option; raises RewardError."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = load_processor(CLIPImageProcessorPil, name, where=execution.where(option), revision=revision)
+    return partial(processed, processor)
+
+
+@torch.inference_mode()
+def image_embeddings(
+    model: Any, pixels: Pixels, images: Sequence[NDArray[np.uint8]], execution: Execution
+) -> torch.Tensor:
+    """Unit embeddings (N, D) of images by a CLIPModel, float32."""
+    rows = []
+    for batch in execution.batches(images):
+        inputs = pixels(batch).to(execution.device, getattr(torch, execution.dtype))
+        rows.append(_unit(model.get_image_features(pixel_values=inputs)))
+    return torch.cat(rows)
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], limit: int) -> Any:
+    """Input ids and attention mask (N, limit); what is longer is cut, its last token the end of text."""
+    return tokenizer(list(texts), padding="max_length", truncation=True, max_length=limit, return_tensors="pt")
+
+
+def tokens_cut(tokenizer: Any, texts: Sequence[str], limit: int) -> list[int]:
+    """How many tokens of each text are beyond the limit."""
+    return [max(0, len(ids) - limit) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+
+
+def check_vocabulary(tokenizer: Any, config: Any, execution: Execution) -> None:
+    """Raises RewardError if the tokenizer has tokens that the text encoder does not know: it is another model's."""
+    if len(tokenizer) > config.vocab_size:
+        message = f"the tokenizer has {len(tokenizer)} tokens, the text encoder only {config.vocab_size}"
+        remedy = "give the tokenizer that the model was trained with"
+        raise RewardError(message, where=f"reward '{execution.reward}'", remedy=remedy)
+
+
+def _unit(features: Any) -> torch.Tensor:
+    """From transformers 5 on, features come as an output object whose pooler_output is the projected embedding."""
+    return normalize(getattr(features, "pooler_output", features).float(), dim=-1)

@@ -1,0 +1,199 @@
+"""Loads what learned rewards are made of, from a folder, the hub's cache or the hub, with one clear error if it fails.
+
+Weights are loaded in float32 on the CPU, whatever the precision of the file, so that their hash says which they are.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import RewardError, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_model(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
+    """A model of transformers, every weight of it from the checkpoint.
+
+    Args:
+        kind: its class, such as CLIPModel.
+        name: a folder written by save_pretrained, or a hub id.
+        where: which option of which reward names it, for errors.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        RewardError: it is missing, gated, corrupt or not of this class.
+    """
+    import torch
+
+    place = _place(name, where)
+    with _Loading(name, where):
+        model, info = kind.from_pretrained(
+            place,
+            revision=revision,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,  # they are named below
+            output_loading_info=True,
+        )
+    _check_complete(info, name, where, extra=False)
+    return model
+
+
+def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, where: str, **arguments: Any) -> Any:
+    """A model of transformers from tensors under its own names: all of them, and no others.
+
+    Args:
+        kind: its class.
+        config: its configuration.
+        tensors: by name; any precision, as float32 in the model.
+        where: what they come from, for errors.
+        arguments: further arguments of the class.
+
+    Raises:
+        RewardError: a tensor is missing, not the model's, or of another shape than the model's.
+    """
+    import torch
+
+    model, info = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict=dict(tensors),
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        **arguments,
+    )
+    _check_complete(info, "the checkpoint", where, extra=True)
+    return model
+
+
+def load_processor(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
+    """A tokenizer or image processor of transformers.
+
+    Args:
+        kind: its class.
+        name: a folder, or a hub id.
+        where: which option of which reward names it, for errors.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        RewardError: it is missing, gated or corrupt.
+    """
+    place = _place(name, where)
+    with _Loading(name, where):
+        return kind.from_pretrained(place, revision=revision)
+
+
+def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str | None = None) -> Path:
+    """A file of weights that no class of transformers can load.
+
+    Args:
+        name: the file itself, a folder that holds it, or the hub id of a repository that does.
+        candidates: what it may be called in a folder or repository, best first.
+        where: which option of which reward names it, for errors.
+        revision: branch, tag or commit on the hub.
+
+    Raises:
+        RewardError: there is none of them, or the repository is missing or gated.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    place = Path(_place(name, where))
+    if place.is_file():
+        return place
+    if place.is_dir():
+        found = [place / candidate for candidate in candidates if (place / candidate).is_file()]
+        if not found:
+            remedy = f"put {candidates[-1]} there, or name the file itself"
+            raise RewardError(f"the folder {place} holds none of {', '.join(candidates)}", where=where, remedy=remedy)
+        return found[0]
+    absent: Exception | None = None
+    for candidate in candidates:
+        with _Loading(name, where):
+            try:
+                return Path(hf_hub_download(name, candidate, revision=revision))
+            except EntryNotFoundError as error:  # also if it is not in the cache and the hub cannot be reached
+                absent = error
+    message = f"none of {', '.join(candidates)} could be had from '{name}': {_first_line(absent)}"
+    raise RewardError(message, where=where, remedy=_remedy(name)) from absent
+
+
+def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
+    """The state dict in a .safetensors file, or in one of torch.save, which may keep it under 'state_dict'.
+
+    The latter is read by torch.load(weights_only=True), which runs no code that the file brings.
+
+    Raises:
+        RewardError: the file is corrupt, or holds anything but tensors.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        stored = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
+        remedy = "get the file again; if it holds more than tensors, save its state dict as .safetensors"
+        raise RewardError(f"cannot read {path}: {_first_line(error)}", where=where, remedy=remedy) from error
+    state = stored.get("state_dict", stored) if isinstance(stored, dict) else stored
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        remedy = "give the published checkpoint, or its state dict as .safetensors"
+        raise RewardError(f"{path} holds no state dict", where=where, remedy=remedy)
+    return dict(state)
+
+
+class _Loading:
+    """Turns what the libraries raise for missing, gated and corrupt models into one RewardError."""
+
+    def __init__(self, name: str, where: str) -> None:
+        self._name, self._where = name, where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UserError):  # tokenizers raises plain Exception
+            message = f"cannot load {self._name}: {_first_line(error)}"
+            raise RewardError(message, where=self._where, remedy=_remedy(self._name)) from error
+
+
+def _place(name: str, where: str) -> str:
+    """The name, or the path that it is; a path that is not there must not be asked for on the hub."""
+    path = Path(name).expanduser()
+    if not path.exists() and (path.is_absolute() or name.startswith((".", "~"))):
+        raise RewardError(f"there is no {path}", where=where, remedy="correct the path, or give a hub id")
+    return str(path) if path.exists() else name
+
+
+def _check_complete(info: Any, name: str, where: str, *, extra: bool) -> None:
+    """Weights that transformers did not find it would make up, with no more than a warning."""
+    problems = {
+        "lacks": sorted(info["missing_keys"]),
+        "has another shape for": sorted(key for key, *_ in info["mismatched_keys"]),
+        "has nothing to do with": sorted(info["unexpected_keys"]) if extra else [],
+    }
+    for problem, keys in problems.items():
+        if keys:
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            message = f"{name} {problem} {', '.join(keys[:3])}{more}"
+            raise RewardError(message, where=where, remedy="give the published checkpoint of this reward")
+
+
+def _remedy(name: str) -> str:
+    if Path(name).expanduser().exists():
+        return "get its files again: the folder must hold what is published, or what save_pretrained wrote"
+    return (
+        f"check the name; without internet, `hf download {name}` elsewhere and give its folder; "
+        "for a gated hub model accept its licence and log in with `hf auth login`"
+    )
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
