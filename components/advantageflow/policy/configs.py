@@ -67,7 +67,7 @@ def known_models() -> list[str]:
 
 def known_configs(name: str) -> ModelConfigs:
     """The configurations that this package ships for one of the known models."""
-    return _read(KNOWN_MODELS / name, f"the sizes of {name} that this package ships")
+    return _read(KNOWN_MODELS / name, f"{name}, as this package ships it")
 
 
 def cached_file(repository: str, name: str, revision: str | None = None) -> Path | None:

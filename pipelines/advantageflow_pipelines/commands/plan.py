@@ -40,13 +40,21 @@ def plan(
 
     settings = choose_settings(preset=preset, config=config, assignments=assignments or [], rounds=rounds)
     speed = _speed(settings, gpu, gpus, utilisation)
-    quiet()
     with Console(stderr=True).status("importing") as status:
+        quiet()
+        _no_hints()
         made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"))
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
     else:
         show_plan(Console(), made)
+
+
+def _no_hints() -> None:
+    """diffusers warns of every cast, and nothing here is computed with."""
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
 
 
 def _speed(settings: RunSettings, gpu: str | None, count: int, utilisation: float) -> Speed | None:

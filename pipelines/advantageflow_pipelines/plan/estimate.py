@@ -48,6 +48,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
     progress("memory")
     memory = stage_memory(settings, skeleton, texts, rewards)
+    on_cpu = [name for name, one in rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [
         stage_plan(name, work, operations, rewards, memory[name], speed, recomputed=recomputed)
@@ -65,7 +66,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         storage=artifacts,
         weights=needed_weights(settings.model, configs, settings.reward),
         chain=chain(settings, total, artifacts),
-        pitfalls=find_pitfalls(settings, memory, speed, artifacts, unreadable),
+        pitfalls=find_pitfalls(settings, memory, speed, artifacts, unreadable, on_cpu),
         assumptions=_assumptions(speed),
     )
 

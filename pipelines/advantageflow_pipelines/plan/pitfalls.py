@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.plan.timing import Speed
@@ -24,6 +24,7 @@ def find_pitfalls(
     speed: Speed | None,
     artifacts: Mapping[str, int],
     unreadable: str,
+    on_cpu: Sequence[str] = (),
 ) -> list[str]:
     """Each with its remedy.
 
@@ -33,12 +34,15 @@ def find_pitfalls(
         speed: the GPU; None where the model runs on the CPU.
         artifacts: bytes on disk by kind.
         unreadable: why the prompts could not be counted; empty if they were.
+        on_cpu: rewards with networks that compute on the CPU.
     """
     left_out = "the prompts cannot be read, so encoding and storing them is left out of this plan"
     found = [f"{left_out}: {unreadable}"] if unreadable else []
     if speed is not None:
         found += [_too_large(stage, parts, speed, settings) for stage, parts in memory.items()
                   if needed_memory(parts) > speed.gpu.memory]  # fmt: skip
+    if speed is not None and on_cpu:
+        found.append(f"the networks of {', '.join(on_cpu)} compute on the CPU, slowly: set the option device to cuda")
     embeddings = sum(size for kind, size in artifacts.items() if kind.startswith("text embeddings"))
     if embeddings > LARGE_EMBEDDINGS:
         found.append(

@@ -21,9 +21,9 @@ def show_plan(console: Console, plan: Plan) -> None:
     console.print(_stages(plan))
     _say(console, *_totals(plan))
     console.print(_storage(plan))
-    console.print(_weights(plan))
-    for pitfall in plan.pitfalls:
-        console.print("[yellow]warning:[/yellow] ", end="")
+    _weights(console, plan)
+    for pitfall in ["", *plan.pitfalls] if plan.pitfalls else []:
+        console.print("[yellow]warning:[/yellow] " if pitfall else "", end="")
         _say(console, pitfall)
     _say(console, "", "what these figures rest on:", *(f"- {one}" for one in plan.assumptions))
 
@@ -47,14 +47,24 @@ def _head(plan: Plan) -> list[str]:
 
 
 def _stages(plan: Plan) -> Table:
-    table = _table("stage", "tasks", "images", "forward", "backward", "FLOPs", "GPU-hours", "peak memory")
+    table = _table(
+        "stage",
+        "tasks",
+        "images",
+        "forward",
+        "backward",
+        "FLOPs",
+        "GPU-hours",
+        "tensors" if plan.speed is None else "GPU memory",
+    )
     for stage in plan.stages:
-        table.add_row(*_stage(stage))
+        table.add_row(*_stage(stage, on_gpu=plan.speed is not None))
     return table
 
 
-def _stage(stage: StagePlan) -> list[str]:
+def _stage(stage: StagePlan, *, on_gpu: bool) -> list[str]:
     work = stage.work
+    memory = needed_memory(stage.memory) if on_gpu else sum(stage.memory.values())
     counts = [work.images or work.scored, work.forwards, work.backwards]
     return [
         stage.stage,
@@ -62,7 +72,7 @@ def _stage(stage: StagePlan) -> list[str]:
         *(f"{count:,}" if count else _NONE for count in counts),
         _NONE if stage.flops is None else f"{stage.flops:.2e}",
         _NONE if stage.gpu_hours is None else f"{stage.gpu_hours:,.2f}",
-        f"{needed_memory(stage.memory) / 1e9:,.1f} GB" if stage.memory else _NONE,
+        f"{memory / 1e9:,.2f} GB" if memory else _NONE,
     ]
 
 
@@ -95,17 +105,17 @@ def _storage(plan: Plan) -> Table:
     return table
 
 
-def _weights(plan: Plan) -> Table:
-    table = _table("weights", "for", "licence", "on this machine")
+def _weights(console: Console, plan: Plan) -> None:
+    _say(console, "", "weights:")
     for one in plan.weights:
-        gate = "; gated: accept it on the hub" if one.gated else ""
-        state = f"{one.state}{f' ({one.note})' if one.note else ''}"
-        table.add_row(one.repository, one.use, f"{one.licence}{gate}", f"[{_COLOURS[one.state]}]{state}[/]")
-    return table
+        note = f" ({one.note})" if one.note else ""
+        console.print(f"- [{_COLOURS[one.state]}]{one.state}[/]{note}: ", end="", highlight=False)
+        gate = "; gated: accept it on the hub, then `hf auth login`" if one.gated else ""
+        _say(console, f"{one.repository}, for {one.use}; {one.licence}{gate}")
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 1 if columns[0] == "weights" else 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 or columns[0] == "weights" else "right")
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
     return table

@@ -44,7 +44,7 @@ def stage_plan(
     model = _model_flops(work, operations, recomputed)
     scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
     on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
-    note = "; ".join(f"{reward}: {one.note}" for reward, one in rewards.items()) if work.scored else ""
+    note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
     if name == "reward" and not scoring:
         return StagePlan(name, work, None, None, dict(memory), note)
     return StagePlan(name, work, model + scoring, _hours(speed, model, on_gpu), dict(memory), note)
@@ -61,10 +61,13 @@ def stage_memory(
     weights = {"rewards' weights": scorers} if scorers else {}
     encoders = costs.encoding_memory(skeleton, texts or costs.MOST_TEXTS)
     largest = max(encoders.values(), key=lambda one: one.total).parts if encoders else {}
-    batch = rollout.batch_groups * rollout.group_size
-    rolled = costs.generation_memory(skeleton, training, batch, rollout.guidance_scale != 1.0)
     trained = costs.training_memory(skeleton, training, rollout.prompts_per_round, rollout.group_size)
-    judged = costs.generation_memory(skeleton, training, evaluation.batch, evaluation.guidance_scale != 1.0)
+    batches = [
+        (rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
+        (evaluation.batch, evaluation.guidance_scale != 1.0),
+    ]
+    made = {batch: costs.generation_memory(skeleton, training, *batch) for batch in dict.fromkeys(batches)}
+    rolled, judged = (made[batch] for batch in batches)
     return {
         "prompts": dict(largest),
         "rollout": dict(rolled.parts),
@@ -72,6 +75,11 @@ def stage_memory(
         "training": dict(trained.parts),
         "evaluation": {**judged.parts, **weights},
     }
+
+
+def _note(reward: RewardCost) -> str:
+    on_cpu = reward.device == "cpu" and reward.flops
+    return f"{reward.note}; on the CPU, so without a time" if on_cpu else reward.note
 
 
 def _model_flops(work: Work, operations: Operations, recomputed: bool) -> float:

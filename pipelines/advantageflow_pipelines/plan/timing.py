@@ -46,9 +46,9 @@ class Speed:
         if not self.known:
             return ["no time: only bfloat16's peak is listed, and the model computes in another precision"]
         return [
-            f"{self.gpu.title}: {self.gpu.peak / 1e12:g} TFLOP/s dense bfloat16 ({self.gpu.source}), of which the "
-            f"model reaches {self.utilisation:.0%} and rewards {self.reward_utilisation:.0%}: assumed, not measured; "
-            "change it with --utilisation",
+            f"of {self.gpu.title}'s {self.gpu.peak / 1e12:g} TFLOP/s in dense bfloat16 the model is taken to reach "
+            f"{self.utilisation:.0%} (--utilisation) and rewards {self.reward_utilisation:.0%}: assumed, not measured; "
+            f"peak and memory: {self.gpu.source}",
             "hours leave out starting tasks, loading models, and moving artifacts: minutes for each stage of a round",
             "rollout and reward shards share the GPUs; training is one process on one GPU; evaluations are done in "
             "line, though a cluster does them beside the next round",

@@ -99,7 +99,7 @@ def test_as_much_is_kept_as_autograd_saves(make: Callable[..., Model], checkpoin
     """Within 15 %: the count also has the output, and rounds each tensor up to 512 bytes."""
     model = make(CPU)
     if checkpointing:
-        model.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+        model.transformer.enable_gradient_checkpointing()
     saved, counted = saved_bytes(model), footprint(model.forward, model.resident).kept
     assert saved <= counted <= 1.15 * saved + tensor_bytes([model.inputs[0]])
 
@@ -109,7 +109,7 @@ def test_the_meta_device_counts_what_the_cpu_allocates(make: Callable[..., Model
     models = [make(CPU), make(META)]
     if checkpointing:
         for model in models:
-            model.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+            model.transformer.enable_gradient_checkpointing()
     real, counted = (footprint(model.step, model.resident).peak for model in models)
     assert counted == pytest.approx(real, rel=0.02)
 
@@ -126,7 +126,7 @@ def test_attention_keeps_no_scores(make: Callable[..., Model]) -> None:
 
 def test_recomputation_takes_less_at_the_peak(make: Callable[..., Model]) -> None:
     kept, recomputed = make(), make()
-    recomputed.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+    recomputed.transformer.enable_gradient_checkpointing()
     assert footprint(recomputed.step, recomputed.resident).peak < 0.6 * footprint(kept.step, kept.resident).peak
 
 

@@ -75,11 +75,13 @@ def test_what_does_not_fit_is_said_with_the_setting_that_helps() -> None:
     assert find_pitfalls(settings, memory, None, {}, unreadable="") == []
 
 
-def test_large_embeddings_and_unread_prompts_are_pointed_out() -> None:
+def test_large_embeddings_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
     settings = choose_settings(preset="sd35-geneval")
     found = find_pitfalls(settings, {}, H100, {"text embeddings": 168 * 10**9}, unreadable="x.txt: not there")
     assert "x.txt: not there" in found[0]
     assert "168 GB" in found[1]
+    (slow,) = find_pitfalls(settings, {}, H100, {}, unreadable="", on_cpu=["geneval"])
+    assert "geneval compute on the CPU" in slow
 
 
 def test_a_published_budget_is_a_chain_of_runs() -> None:
