@@ -21,6 +21,9 @@ class ModelSettings(Settings):
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
     max_sequence_length: int = Field(10, ge=1, le=512, description="T5 tokens per prompt")
+    image_size: int | None = Field(
+        None, ge=16, description="height and width of images in pixels; null: what the model is made for"
+    )
 
 
 class PromptSettings(Settings):
@@ -142,6 +145,9 @@ class TrainingSettings(Settings):
     passes: int = Field(4, ge=1, description="how often each rollout is used in a round")
     timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = "stratified"
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in the backward pass: less memory, about a third more time"
+    )
     learning_rate: float = Field(6e-3, gt=0)
     adam_betas: tuple[float, float] = Field((0.9, 0.99), strict=False)
     weight_decay: float = Field(0.0, ge=0)

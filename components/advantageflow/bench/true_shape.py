@@ -20,6 +20,7 @@ from advantageflow.bench.random_text import RandomTextEncoders
 from advantageflow.bench.workload import Workload, base_parameters, random_rewards
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.configs import known_configs
 from advantageflow.policy.sampling import decode, initial_noise, velocity_function
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
@@ -65,42 +66,13 @@ class Shape:
     training: TrainingSettings
 
 
+_MEDIUM = known_configs("stable-diffusion-3.5-medium")
 SD35_MEDIUM = Shape(
     name="stabilityai/stable-diffusion-3.5-medium, random weights",
-    transformer={
-        "sample_size": 128,
-        "patch_size": 2,
-        "in_channels": 16,
-        "out_channels": 16,
-        "num_layers": 24,
-        "num_attention_heads": 24,
-        "attention_head_dim": 64,
-        "joint_attention_dim": 4096,
-        "caption_projection_dim": 1536,
-        "pooled_projection_dim": 2048,
-        "pos_embed_max_size": 384,
-        "dual_attention_layers": tuple(range(13)),
-        "qk_norm": "rms_norm",
-    },
-    autoencoder={
-        "down_block_types": ("DownEncoderBlock2D",) * 4,
-        "up_block_types": ("UpDecoderBlock2D",) * 4,
-        "block_out_channels": (128, 256, 512, 512),
-        "layers_per_block": 2,
-        "latent_channels": 16,
-        "use_quant_conv": False,
-        "use_post_quant_conv": False,
-        "scaling_factor": 1.5305,
-        "shift_factor": 0.0609,
-    },
-    clip=(
-        {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
-         "projection_dim": 768, "hidden_act": "quick_gelu"},
-        {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 20,
-         "projection_dim": 1280, "hidden_act": "gelu"},
-    ),
-    t5={"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64, "vocab_size": 32128,
-        "feed_forward_proj": "gated-gelu"},
+    transformer=_MEDIUM.arguments("transformer"),
+    autoencoder=_MEDIUM.arguments("vae"),
+    clip=(_MEDIUM.arguments("text_encoder"), _MEDIUM.arguments("text_encoder_2")),
+    t5=_MEDIUM.arguments("text_encoder_3"),
     text_tokens=(77, 256),
     latent_size=64,
     groups=2,
@@ -122,14 +94,14 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
         seed: of weights, latents and draws.
     """
     torch.manual_seed(seed)
-    base = _random(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.float32)
-    low = _random(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.bfloat16)
+    base = frozen_module(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.float32)
+    low = frozen_module(lambda: SD3Transformer2DModel(**shape.transformer), device, torch.bfloat16)
     low.load_state_dict(base.state_dict())
     encoders = RandomTextEncoders(
-        [_random(build, device, torch.bfloat16) for build in RandomTextEncoders.builders(shape.clip, shape.t5)],
+        [frozen_module(build, device, torch.bfloat16) for build in RandomTextEncoders.builders(shape.clip, shape.t5)],
         shape.text_tokens, shape.groups, seed, width=shape.transformer["joint_attention_dim"],
     )  # fmt: skip
-    vae = _random(lambda: AutoencoderKL(**shape.autoencoder), device, torch.bfloat16)
+    vae = frozen_module(lambda: AutoencoderKL(**shape.autoencoder), device, torch.bfloat16)
     embeds, pooled = encoders(torch.arange(shape.groups, device=device))
     channels, size = shape.transformer["in_channels"], shape.latent_size
     seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
@@ -166,7 +138,7 @@ def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))
 
 
-def _random(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
+def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
     """A frozen module with random weights, made where and as it is used: no float32 copy of a large encoder."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(dtype)

@@ -47,7 +47,7 @@ def bench(
     console = Console()
     settings = choose_settings(preset=preset)
     check_choice(device.value, checkpointing)
-    _quiet()
+    quiet()
     with console.status("setting up") as status:
         report = run_bench(
             settings, device=device.value, repeats=repeats, threads=threads or settings.training.threads, seed=seed,
@@ -104,7 +104,7 @@ def _table(report: Mapping[str, Any]) -> Table:
     return table
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No progress bars and hints of libraries between the lines of a table."""
     import warnings
 

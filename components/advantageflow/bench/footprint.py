@@ -1,0 +1,124 @@
+"""Memory that a computation takes at most, found by running it where tensors have shapes and no data: the meta device.
+
+What would be allocated is added up operation by operation, and taken off again when the last tensor on it goes, as
+PyTorch's allocator on a GPU does. Neither a GPU nor the memory is needed, and nothing is modelled by hand.
+
+What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and float32 adapters on the
+attention. Frozen linear layers keep nothing. For each token (image and text) and unit of width, in bytes:
+
+    norm1's input 2 + q, k, v adapters' inputs 3 x 4 + RMS norms of q and k 2 x (4 + 2)
+    + attention's q, k, v and output 4 x 2 + output adapter's input 4 + norm2's input 2 + GELU's input 4 x 2 = 48
+
+A dual attention block keeps 20 more for each image token. Fused attention keeps no scores. With recomputed activations
+(gradient checkpointing) a block keeps its input, 2, and one block at a time has all of the above. At the size of Stable
+Diffusion 3.5 Medium the formula is 0.3 % off what autograd is seen to save (2.58 GB a sample at 512 pixels and 205 text
+tokens). The tests compare both with what is counted here.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+_ROUNDING = 512  # PyTorch's CUDA allocator gives out multiples of it (c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a computation allocates, beside what was there before it.
+
+    Attributes:
+        peak: at most, at any time in it.
+        kept: still there when it is done: what it returns, and what autograd keeps for a backward pass.
+    """
+
+    peak: int
+    kept: int
+
+
+def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> Footprint:
+    """Run a computation and add up what it allocates; on the meta device this takes no memory.
+
+    Attention is computed by one fused kernel, as on a GPU.
+
+    Args:
+        compute: the computation; what it returns counts as kept.
+        resident: tensors that are there anyway, such as weights and inputs: views of them cost nothing.
+    """
+    with fused_attention(), _Allocations(resident) as allocations:
+        result = compute()
+        kept = allocations.live
+        del result
+    return Footprint(allocations.peak, kept)
+
+
+def tensor_bytes(tensors: Iterable[Tensor]) -> int:
+    """Bytes of tensors' elements."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+class _Allocations(TorchDispatchMode):
+    """Follows each new storage from the operation that makes it to its end."""
+
+    def __init__(self, resident: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._known: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        for tensor in resident:
+            self._note(tensor, counted=False)
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                self._note(leaf, counted=True)
+        return result
+
+    def _note(self, tensor: Tensor, *, counted: bool) -> None:
+        storage = tensor.untyped_storage()
+        if id(storage) in self._known:
+            return
+        size = -(-storage.nbytes() // _ROUNDING) * _ROUNDING if counted else 0
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        key = id(storage)
+
+        def gone(_: object) -> None:
+            self.live -= size
+            self._known.pop(key, None)
+
+        self._known[key] = weakref.ref(storage, gone)
+
+
+@contextmanager
+def fused_attention() -> Iterator[None]:
+    """Attention without a mask by a fused kernel that also runs without a GPU; the meta device would write out scores.
+
+    The function is replaced, not a mode entered: a mode is not active in recomputations, which a backward pass calls.
+    """
+    usual = functional.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
+        masked = any(one is not None for one in (*rest[:1], options.get("attn_mask"))) or options.get("is_causal")
+        if masked:
+            return usual(query, key, value, *rest, **options)
+        fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+        output: Tensor = fused(query, key, value, scale=options.get("scale"))[0]
+        return output
+
+    functional.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = usual

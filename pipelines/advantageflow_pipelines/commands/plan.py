@@ -1,0 +1,68 @@
+"""`advantageflow plan`: what a run will cost, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from advantageflow.errors import SettingsError
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
+from advantageflow_pipelines.plan.timing import UTILISATION, Speed
+
+
+def plan(
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")
+    ] = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many of them.")] = 1,
+    utilisation: Annotated[
+        float, typer.Option("--utilisation", min=0.01, max=1.0, help="Assumed share of the GPU's peak.")
+    ] = UTILISATION,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what a run will cost: images, passes, GPU-hours, memory, storage, weights and their licences.
+
+    Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
+    """
+    from advantageflow_pipelines.commands.bench import quiet
+    from advantageflow_pipelines.plan.estimate import make_plan
+    from advantageflow_pipelines.plan.show import show_plan
+
+    settings = choose_settings(preset=preset, config=config, assignments=assignments or [], rounds=rounds)
+    speed = _speed(settings, gpu, gpus, utilisation)
+    with Console(stderr=True).status("importing") as status:
+        quiet()
+        _no_hints()
+        made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"))
+    if as_json:
+        print(json.dumps(made.as_json(), indent=2))
+    else:
+        show_plan(Console(), made)
+
+
+def _no_hints() -> None:
+    """diffusers warns of every cast, and nothing here is computed with."""
+    from diffusers.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def _speed(settings: RunSettings, gpu: str | None, count: int, utilisation: float) -> Speed | None:
+    """The GPUs; None where the model runs on the CPU."""
+    if settings.model.device == "cpu":
+        if gpu is not None:
+            remedy = "add --set model.device=cuda, or leave --gpu away"
+            raise SettingsError("the model runs on the CPU (model.device)", where="--gpu", remedy=remedy)
+        return None
+    known = settings.model.dtype == "bfloat16"
+    return Speed(find_gpu(gpu or DEFAULT_GPU), count, utilisation, known=known)

@@ -1,0 +1,68 @@
+"""What will go wrong in a planned run: stages that do not fit the GPU, prompts that cannot be read, files too large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.plan.timing import Speed
+
+CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces
+FRAGMENTS = 0.05  # share that the allocator cannot use
+LARGE_EMBEDDINGS = 10 * 10**9
+_GIGA = 1e9
+
+
+def needed_memory(parts: Mapping[str, int]) -> int:
+    """Bytes that a GPU must have for a stage that allocates these."""
+    return round(sum(parts.values()) * (1 + FRAGMENTS)) + CONTEXT if parts else 0
+
+
+def find_pitfalls(
+    settings: RunSettings,
+    memory: Mapping[str, Mapping[str, int]],
+    speed: Speed | None,
+    artifacts: Mapping[str, int],
+    unreadable: str,
+    on_cpu: Sequence[str] = (),
+) -> list[str]:
+    """Each with its remedy.
+
+    Args:
+        settings: of the run.
+        memory: bytes on the GPU, by stage and by what they hold.
+        speed: the GPU; None where the model runs on the CPU.
+        artifacts: bytes on disk by kind.
+        unreadable: why the prompts could not be counted; empty if they were.
+        on_cpu: rewards with networks that compute on the CPU.
+    """
+    left_out = "the prompts cannot be read, so encoding and storing them is left out of this plan"
+    found = [f"{left_out}: {unreadable}"] if unreadable else []
+    if speed is not None:
+        found += [_too_large(stage, parts, speed, settings) for stage, parts in memory.items()
+                  if needed_memory(parts) > speed.gpu.memory]  # fmt: skip
+    if speed is not None and on_cpu:
+        found.append(f"the networks of {', '.join(on_cpu)} compute on the CPU, slowly: set the option device to cuda")
+    embeddings = sum(size for kind, size in artifacts.items() if kind.startswith("text embeddings"))
+    if embeddings > LARGE_EMBEDDINGS:
+        found.append(
+            f"the prompts' embeddings are {embeddings / _GIGA:,.0f} GB, which each rollout, training and evaluation "
+            "task reads whole: use fewer prompts, or a lower model.max_sequence_length"
+        )
+    return found
+
+
+def _too_large(stage: str, parts: Mapping[str, int], speed: Speed, settings: RunSettings) -> str:
+    need, room = needed_memory(parts) / _GIGA, speed.gpu.memory / _GIGA
+    return f"{stage} needs about {need:.1f} GB and {speed.gpu.title} has {room:.0f}: {_remedy(stage, settings)}"
+
+
+def _remedy(stage: str, settings: RunSettings) -> str:
+    if stage == "training" and not settings.training.gradient_checkpointing:
+        return "set training.gradient_checkpointing=true, or lower training.microbatch"
+    return {
+        "prompts": "encode on a larger GPU, or on the CPU",
+        "rollout": "lower rollout.batch_groups, or rollout.group_size",
+        "training": "lower training.microbatch",
+        "evaluation": "lower evaluation.batch",
+    }.get(stage, "use a larger GPU")

@@ -1,0 +1,121 @@
+"""A plan on the terminal: a table of stages, then storage, weights and what to look out for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from advantageflow_pipelines.plan.pitfalls import needed_memory
+from advantageflow_pipelines.plan.records import Plan, StagePlan
+
+_NONE = "-"
+_COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
+
+
+def show_plan(console: Console, plan: Plan) -> None:
+    """Print all of a plan."""
+    _say(console, *_head(plan))
+    console.print(_stages(plan))
+    _say(console, *_totals(plan))
+    console.print(_storage(plan))
+    _weights(console, plan)
+    for pitfall in ["", *plan.pitfalls] if plan.pitfalls else []:
+        console.print("[yellow]warning:[/yellow] " if pitfall else "", end="")
+        _say(console, pitfall)
+    _say(console, "", "what these figures rest on:", *(f"- {one}" for one in plan.assumptions))
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _head(plan: Plan) -> list[str]:
+    model, speed = plan.model, plan.speed
+    sizes = ", ".join(f"{part} {count / 1e6:,.1f} M" for part, count in model["parameters"].items())
+    machine = "on the CPU" if speed is None else f"on {speed.count} x {speed.gpu.title}"
+    return [
+        f"preset {plan.preset}, {machine}",
+        f"{model['name']} at {model['image_size']} x {model['image_size']} pixels, {model['text_tokens']} text tokens, "
+        f"{model['dtype']}; parameters: {sizes}",
+        f"sizes from: {model['sizes_from']}",
+        "",
+    ]
+
+
+def _stages(plan: Plan) -> Table:
+    table = _table(
+        "stage",
+        "tasks",
+        "images",
+        "forward",
+        "backward",
+        "FLOPs",
+        "GPU-hours",
+        "tensors" if plan.speed is None else "GPU memory",
+    )
+    for stage in plan.stages:
+        table.add_row(*_stage(stage, on_gpu=plan.speed is not None))
+    return table
+
+
+def _stage(stage: StagePlan, *, on_gpu: bool) -> list[str]:
+    work = stage.work
+    memory = needed_memory(stage.memory) if on_gpu else sum(stage.memory.values())
+    counts = [work.images or work.scored, work.forwards, work.backwards]
+    return [
+        stage.stage,
+        f"{work.tasks}",
+        *(f"{count:,}" if count else _NONE for count in counts),
+        _NONE if stage.flops is None else f"{stage.flops:.2e}",
+        _NONE if stage.gpu_hours is None else f"{stage.gpu_hours:,.2f}",
+        f"{memory / 1e9:,.2f} GB" if memory else _NONE,
+    ]
+
+
+def _totals(plan: Plan) -> list[str]:
+    lines = [f"{stage.stage}: {stage.note}" for stage in plan.stages if stage.note and stage.stage != "evaluation"]
+    if plan.gpu_hours is not None and plan.wall_hours is not None:
+        lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
+    if plan.chain is not None:
+        lines += _chain(plan.chain)
+    return ["", *lines, ""]
+
+
+def _chain(chain: Mapping[str, Any]) -> list[str]:
+    published, hours = chain["published"], chain["gpu_hours"]
+    cost = "" if hours is None else f", about {hours:,.0f} GPU-hours"
+    return [
+        f"published: {published['epochs']:,} epochs x {published['images']:,} images = {published['total']:,} to "
+        f"{published['result']} ({published['source']})",
+        f"as many images are a chain of {chain['runs']} runs of this preset{cost}, {chain['bytes'] / 1e9:,.0f} GB of "
+        "artifacts",
+    ]
+
+
+def _storage(plan: Plan) -> Table:
+    table = _table("artifacts of this run", "GB")
+    for kind, size in plan.storage.items():
+        if size:
+            table.add_row(kind, f"{size / 1e9:,.2f}")
+    table.add_row("together", f"{sum(plan.storage.values()) / 1e9:,.2f}")
+    return table
+
+
+def _weights(console: Console, plan: Plan) -> None:
+    _say(console, "", "weights:")
+    for one in plan.weights:
+        note = f" ({one.note})" if one.note else ""
+        console.print(f"- [{_COLOURS[one.state]}]{one.state}[/]{note}: ", end="", highlight=False)
+        gate = "; gated: accept it on the hub, then `hf auth login`" if one.gated else ""
+        _say(console, f"{one.repository}, for {one.use}; {one.licence}{gate}")
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    return table

@@ -1,0 +1,48 @@
+"""Bytes of the artifacts that a run writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.costs import images_of_a_run
+
+PNG_SHARE = 0.6  # of the raw pixels: photographs in PNG; drawings take less
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What artifacts hold.
+
+    Attributes:
+        image_size: height and width, in pixels.
+        latent: numbers in a latent.
+        text: bytes of a prompt's embeddings, pooled ones included.
+        adapter: parameters of one adapter.
+    """
+
+    image_size: int
+    latent: int
+    text: int
+    adapter: int
+
+
+def artifact_bytes(settings: RunSettings, sizes: Sizes, texts: int) -> dict[str, int]:
+    """Bytes of a run's artifacts by kind: those that stages write to the store; MLflow's copies of pictures are small.
+
+    Args:
+        settings: of the run.
+        sizes: of what is stored.
+        texts: prompts, which have embeddings of their own; 0 where they are not known.
+    """
+    images, steps = images_of_a_run(settings), settings.rollout.steps
+    trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
+    return {
+        "rollout images (PNG)": round(images * PNG_SHARE * 3 * sizes.image_size**2),
+        "rollout latents (float32)": images * _FLOAT32 * sizes.latent,
+        "rollout trajectories (float32)": images * trajectory,
+        "text embeddings": texts * sizes.text,
+        # Trained and rollout adapter and AdamW's two moments: each round is a checkpoint that a run continues from.
+        "policies and optimiser states (float32)": settings.rounds * 4 * _FLOAT32 * sizes.adapter,
+    }

@@ -1,0 +1,161 @@
+"""Which weights a run needs, under which licences, and whether they are on this machine already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from advantageflow.policy.configs import PARTS, ModelConfigs, cached_file
+from advantageflow.settings import ModelSettings, RewardSettings
+
+State = Literal["here", "partly", "missing"]
+_COMMUNITY = (
+    "Stability AI Community License: free below 1 M US$ of yearly revenue; its text encoders MIT and Apache-2.0"
+)
+_CARD = "see its model card"
+_WEIGHTS = ("*.safetensors", "*.bin")
+_INDEX = "*.index.json"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that somebody else publishes.
+
+    Attributes:
+        use: what the run needs them for.
+        repository: hub id, or the package that brings them.
+        licence: what they are published under.
+        gated: whether the hub gives them only to who has accepted their licence.
+        state: whether they are on this machine.
+        note: what is missing.
+    """
+
+    use: str
+    repository: str
+    licence: str
+    gated: bool
+    state: State
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a reward loads: files of a hub repository, or a package that holds its weights itself.
+
+    Attributes:
+        files: each with its alternatives: it is here if one of them is.
+        option: of the reward; names another repository, folder or file.
+        package: to import.
+    """
+
+    repository: str
+    licence: str
+    files: tuple[tuple[str, ...], ...] = ()
+    option: str = ""
+    package: str = ""
+
+
+_MODEL_FILES = (("config.json",), ("model.safetensors", "pytorch_model.bin"))
+_TOKENIZER_FILES = (("tokenizer.json", "vocab.json", "vocab.txt"),)
+_CLIP_L = "openai/clip-vit-large-patch14"
+_CLIP_H = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+_MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
+_HPS = tuple(f"HPS_v2.1_compressed.{end}" for end in ("safetensors", "pt"))
+_AESTHETIC = tuple(f"{name}.{end}" for name in ("sac+logos+ava1-l14-linearMSE",) for end in ("safetensors", "pth"))
+_IMAGE_REWARD = ("ImageReward.safetensors", "ImageReward.pt")
+_REWARDS: Mapping[str, tuple[_Source, ...]] = {
+    "geneval": (
+        _Source(_MASK2FORMER, f"code MIT; of the weights {_CARD}", _MODEL_FILES, "model"),
+        _Source(_CLIP_L, "MIT", _MODEL_FILES, "clip"),
+    ),
+    "ocr": (_Source("RapidOCR and its models", "Apache-2.0; the models are PaddleOCR's", package="rapidocr"),),
+    "pickscore": (
+        _Source("yuvalkirstain/PickScore_v1", f"code MIT; of the weights {_CARD}", _MODEL_FILES, "model"),
+        _Source(_CLIP_H, "MIT", _TOKENIZER_FILES, "processor"),
+    ),
+    "hpsv2": (
+        _Source("xswu/HPSv2", "Apache-2.0", (_HPS,), "model"),
+        _Source(_CLIP_H, "MIT", _TOKENIZER_FILES, "tokenizer"),
+    ),
+    "aesthetic": (
+        _Source(_CLIP_L, "MIT", _MODEL_FILES, "model"),
+        _Source("trl-lib/ddpo-aesthetic-predictor", "Apache-2.0 (LAION's head, TRL's copy)", (_AESTHETIC,), "head"),
+    ),
+    "imagereward": (
+        _Source("THUDM/ImageReward", "Apache-2.0", (_IMAGE_REWARD,), "model"),
+        _Source("google-bert/bert-base-uncased", "Apache-2.0", _TOKENIZER_FILES, "tokenizer"),
+    ),
+    "clipscore": (_Source(_CLIP_L, "MIT", _MODEL_FILES, "model"),),
+}  # fmt: skip
+_LICENCES = {
+    "stable-diffusion-3.5-medium": (_COMMUNITY, True),
+    "stable-diffusion-3.5-large": (_COMMUNITY, True),
+    "stable-diffusion-3-medium-diffusers": (_COMMUNITY, True),
+}
+
+
+def needed_weights(model: ModelSettings, configs: ModelConfigs, reward: RewardSettings) -> list[Weights]:
+    """The weights of the model and of every reward; each once."""
+    found = [_model_weights(model, configs)]
+    for term in reward.terms:
+        options = term.model_dump().get("options") or {}
+        found += [_reward_weights(term.name, source, options) for source in _REWARDS.get(term.name, ())]
+    return list({one.repository: one for one in reversed(found)}.values())[::-1]
+
+
+def model_parts(folder: Path) -> dict[str, bool]:
+    """Whether the weights of each part are in a diffusers folder; a part that its model does not have is not there."""
+    return {part: _complete(folder / part) for part in PARTS}
+
+
+def _model_weights(model: ModelSettings, configs: ModelConfigs) -> Weights:
+    if model.name == "shapes":
+        return Weights("the model", "shapes, in this package", "Apache-2.0, as this package", False, "here")
+    licence, gated = _LICENCES.get(model.name.rpartition("/")[2], (_CARD, False))
+    folder = Path(model.name)
+    if not folder.is_dir():
+        index = cached_file(model.name, "model_index.json", model.revision)
+        if index is None:
+            return Weights("the model", model.name, licence, gated, "missing", "nothing of it is in the hub cache")
+        folder = index.parent
+    parts = {part: complete for part, complete in model_parts(folder).items() if part in configs.parts}
+    missing = [part for part, complete in parts.items() if not complete]
+    if not missing:
+        return Weights("the model", model.name, licence, gated, "here")
+    state: State = "missing" if len(missing) == len(parts) else "partly"
+    return Weights("the model", model.name, licence, gated, state, f"missing: {', '.join(missing)}")
+
+
+def _reward_weights(reward: str, source: _Source, options: Mapping[str, object]) -> Weights:
+    use = f"reward {reward}"
+    if source.package:
+        here = find_spec(source.package) is not None
+        note = "" if here else f"install the package {source.package}"
+        return Weights(use, source.repository, source.licence, False, "here" if here else "missing", note)
+    repository = str(options.get(source.option) or source.repository)
+    licence = source.licence if repository == source.repository else _CARD
+    missing = [names[0] for names in source.files if not any(_is_here(repository, name) for name in names)]
+    state: State = "here" if not missing else "missing" if len(missing) == len(source.files) else "partly"
+    note = f"missing: {', '.join(missing)}" if state == "partly" else ""
+    return Weights(use, repository, licence, False, state, note)
+
+
+def _is_here(repository: str, name: str) -> bool:
+    """In a folder, or the file itself, or in the hub's cache."""
+    place = Path(repository)
+    return place.is_file() or (place / name).exists() or cached_file(repository, name) is not None
+
+
+def _complete(folder: Path) -> bool:
+    """Whether all weights of a part are there: every shard that its index names, or a file of weights."""
+    for index in folder.glob(_INDEX):
+        try:
+            shards = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+        except (OSError, ValueError, KeyError):
+            return False
+        return all((folder / shard).exists() for shard in shards)
+    return any(True for pattern in _WEIGHTS for _ in folder.glob(pattern))

@@ -1,0 +1,82 @@
+"""`advantageflow plan` as a person meets it, on the embedded model, whose parts are all there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from advantageflow_pipelines import cli
+
+Command = Callable[..., tuple[int, str, str]]
+GPU = ("--set", "model.device=cuda", "--set", "model.dtype=bfloat16")
+
+
+@pytest.fixture
+def plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `advantageflow plan`; gives its exit status and what it printed."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["advantageflow", "plan", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(left.value.code or 0), shown.out, shown.err
+
+    return run
+
+
+def test_a_plan_on_the_cpu_counts_and_gives_no_time(plan: Command) -> None:
+    status, out, _ = plan("--preset", "tiny")
+    assert status == 0
+    assert "on the CPU" in out
+    assert "no time" in out
+    assert "GPU-hours," not in out
+    assert "Apache-2.0" in out
+
+
+def test_the_json_has_each_stage_and_adds_up(plan: Command) -> None:
+    status, out, _ = plan("--preset", "tiny", *GPU, "--gpu", "l40s", "--gpus", "2", "--json")
+    found = json.loads(out)
+    assert status == 0
+    stages = {one["stage"]: one for one in found["stages"]}
+    assert list(stages) == ["prompts", "rollout", "reward", "training", "evaluation"]
+    assert stages["rollout"]["work"]["images"] == 48
+    assert stages["reward"]["flops"] is None
+    known = [one["gpu_hours"] for one in found["stages"] if one["gpu_hours"] is not None]
+    assert found["gpu_hours"] == pytest.approx(sum(known))
+    assert 0 < found["wall_hours"] < found["gpu_hours"]
+    assert stages["training"]["flops"] > stages["rollout"]["flops"] * 0.1
+    assert found["speed"]["gpu"]["title"] == "NVIDIA L40S"
+    assert found["pitfalls"] == []
+    assert found["chain"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--preset", "tiny", "--gpu", "h100"), "the model runs on the CPU"),
+        (("--preset", "tiny", *GPU, "--gpu", "h1000"), "did you mean 'h100'?"),
+        (("--preset", "tiny", "--set", "model.name=someone/else"), "none of the known models"),
+    ],
+)
+def test_a_mistake_gets_one_message(plan: Command, arguments: tuple[str, ...], words: str) -> None:
+    status, _, err = plan(*arguments)
+    assert status == 2
+    assert words in err
+    assert "what to do: " in err
+
+
+@pytest.mark.slow
+def test_a_real_preset_fits_the_gpu_that_it_names_and_costs_its_published_budget(plan: Command) -> None:
+    status, out, _ = plan("--preset", "sd35-geneval", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert not any("needs about" in one for one in found["pitfalls"])
+    training = next(one for one in found["stages"] if one["stage"] == "training")
+    assert 4.9e9 < training["memory"]["base weights"] < 5.0e9
+    assert found["chain"]["runs"] == 25
+    assert found["chain"]["gpu_hours"] == pytest.approx(25 * found["gpu_hours"])

@@ -1,0 +1,125 @@
+"""The parts of a plan: hours, memory that does not fit, chains of runs, GPUs and weights by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+
+from advantageflow.errors import SettingsError
+from advantageflow.policy.configs import PARTS, known_configs
+from advantageflow.settings import ModelSettings, RewardSettings
+from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
+from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
+from advantageflow_pipelines.plan.timing import Speed, hours
+from advantageflow_pipelines.plan.weights import needed_weights
+
+H100 = Speed(GPUS["h100"], utilisation=0.5)
+MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+def fill(cache: Path, repository: str, *names: str) -> None:
+    """Put files into the hub's cache."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    (place / "refs").mkdir(parents=True, exist_ok=True)
+    (place / "refs" / "main").write_text("abc")
+    for name in names:
+        file = place / "snapshots" / "abc" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("{}")
+
+
+def test_hours_are_operations_over_the_part_of_the_peak_that_is_reached() -> None:
+    assert H100.hours(989.5e12 * 0.5 * 3600) == pytest.approx(1.0)
+
+
+def test_shards_run_side_by_side_and_training_does_not() -> None:
+    settings = choose_settings(preset="sd35-geneval")
+    stages = {"rollout": 8.0, "reward": None, "training": 3.0, "evaluation": 1.0}
+    assert hours(stages, settings, Speed(GPUS["h100"], count=4)) == (12.0, 8 / 4 + 3 + 1)
+    assert hours(stages, settings, Speed(GPUS["h100"], count=64)) == (12.0, 8 / 8 + 3 + 1), "as many as shards"
+    assert hours(stages, settings, None) == hours(stages, settings, Speed(GPUS["h100"], known=False)) == (None, None)
+
+
+def test_a_gpu_of_another_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SettingsError) as caught:
+        find_gpu("h10")
+    assert "did you mean 'h100'?" in caught.value.remedy
+    assert find_gpu("H100") is GPUS["h100"]
+
+
+def test_what_does_not_fit_is_said_with_the_setting_that_helps() -> None:
+    settings = choose_settings(preset="sd35-geneval")
+    parts = {"weights": 60 * 10**9, "activations": 20 * 10**9}
+    memory = {"rollout": {"weights": 10**9}, "training": parts, "reward": {}}
+    assert needed_memory(parts) > 80 * 10**9 > needed_memory({"weights": 10**9})
+    (found,) = find_pitfalls(settings, memory, H100, {}, unreadable="")
+    assert found.startswith("training needs about 85.0 GB and NVIDIA H100 SXM has 80")
+    assert "training.gradient_checkpointing=true" in found
+    with_it = settings.model_copy(
+        update={"training": settings.training.model_copy(update={"gradient_checkpointing": True})}
+    )
+    (found,) = find_pitfalls(with_it, memory, H100, {}, unreadable="")
+    assert found.endswith("lower training.microbatch")
+    assert find_pitfalls(settings, memory, None, {}, unreadable="") == []
+
+
+def test_large_embeddings_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
+    settings = choose_settings(preset="sd35-geneval")
+    found = find_pitfalls(settings, {}, H100, {"text embeddings": 168 * 10**9}, unreadable="x.txt: not there")
+    assert "x.txt: not there" in found[0]
+    assert "168 GB" in found[1]
+    (slow,) = find_pitfalls(settings, {}, H100, {}, unreadable="", on_cpu=["geneval"])
+    assert "geneval compute on the CPU" in slow
+
+
+def test_a_published_budget_is_a_chain_of_runs() -> None:
+    settings = choose_settings(preset="sd35-geneval")
+    found = chain(settings, gpu_hours=2.0, artifacts={"a": 3, "b": 4})
+    assert found is not None
+    assert found["published"]["total"] == 1000 * 1152
+    assert found["runs"] == -(-1000 * 1152 // (10 * 192 * 24))
+    assert (found["gpu_hours"], found["bytes"]) == (2.0 * found["runs"], 7 * found["runs"])
+    assert chain(choose_settings(preset="shapes"), 1.0, {}) is None
+
+
+def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() -> None:
+    reward = RewardSettings(name="geneval", others=({"name": "clipscore", "column": "score"},))
+    model, *rewards = needed_weights(ModelSettings(name=MEDIUM), known_configs(MEDIUM.split("/")[1]), reward)
+    assert (model.state, model.gated) == ("missing", True)
+    assert "Community License" in model.licence
+    names = [one.repository for one in rewards]
+    assert len(names) == len(set(names)) == 2, "CLIP is needed by both, and listed once"
+    assert all(one.state == "missing" and one.licence for one in rewards)
+
+
+def test_the_hub_cache_is_looked_into_part_by_part(cache: Path) -> None:
+    configs, reward = known_configs("stable-diffusion-3.5-medium"), RewardSettings(name="clipscore")
+    weights = [f"{part}/model.safetensors" for part in PARTS if part != "text_encoder_3"]
+    fill(cache, MEDIUM, "model_index.json", *weights, "text_encoder_3/model-00001-of-00002.safetensors")
+    index = cache / "models--stabilityai--stable-diffusion-3.5-medium/snapshots/abc/text_encoder_3/model.index.json"
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index.write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
+    model, clip = needed_weights(ModelSettings(name=MEDIUM), configs, reward)
+    assert (model.state, model.note, clip.state) == ("partly", "missing: text_encoder_3", "missing")
+    (index.parent / shards[1]).write_text("")
+    fill(cache, "openai/clip-vit-large-patch14", "config.json", "pytorch_model.bin")
+    model, clip = needed_weights(ModelSettings(name=MEDIUM), configs, reward)
+    assert (model.state, clip.state) == ("here", "here")
+
+
+def test_a_package_that_brings_its_weights_is_looked_for() -> None:
+    *_, ocr = needed_weights(ModelSettings(), known_configs("stable-diffusion-3.5-medium"), RewardSettings(name="ocr"))
+    assert ocr.state in ("here", "missing")
+    assert ocr.state == "here" or "rapidocr" in ocr.note
