@@ -17,6 +17,7 @@ GROUP = "advantageflow.rewards"
 BUILT_IN = {
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
     "layout": "advantageflow.rewards.layout:LayoutReward",
+    "ocr": "advantageflow.rewards.ocr:OcrReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
 }
 
