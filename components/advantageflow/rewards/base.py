@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 
 if TYPE_CHECKING:
@@ -12,6 +13,18 @@ if TYPE_CHECKING:
 
 Result = tuple[dict[str, float], dict[str, Any]]
 """Values by column, and details for a person (JSON-able)."""
+
+
+class SampleError(RewardError):
+    """A failure of which the reward knows the image: nothing has to be scored again to name the sample.
+
+    Args:
+        sample: the image's place in the batch; None if it is not known after all.
+    """
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "", sample: int | None = None) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.sample = sample
 
 
 @runtime_checkable

@@ -19,6 +19,7 @@ BUILT_IN = {
     "layout": "advantageflow.rewards.layout:LayoutReward",
     "ocr": "advantageflow.rewards.ocr:OcrReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
+    "vlm": "advantageflow.rewards.vlm:VlmReward",
 }
 
 
@@ -30,10 +31,10 @@ class RewardInfo:
         name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version; empty if it cannot be loaded.
+        version: its version; empty if it cannot be made.
         columns: lowest and highest value by column.
         higher_is_better: whether training raises the columns.
-        error: why it cannot be loaded; empty if it can.
+        error: why it cannot be made without options, or not at all; empty if it can.
     """
 
     name: str
@@ -124,7 +125,16 @@ def _load(target: EntryPoint | str, where: str) -> Callable[..., Reward]:
 def _info(name: str, origin: str) -> RewardInfo:
     try:
         reward = get_reward(name)
-    except UserError as error:
+    except SettingsError as error:  # it needs options: its class still says what it is for
+        return _described(name, origin, _load(_source(name, "")[1], ""), error=error.message)
+    except RewardError as error:
         return RewardInfo(name, origin, "", "", {}, True, error.message)
-    summary = (type(reward).__doc__ or "").strip().partition("\n")[0]
-    return RewardInfo(name, origin, summary, reward.version, dict(reward.columns), reward.higher_is_better, error="")
+    return _described(name, origin, reward, version=reward.version)
+
+
+def _described(name: str, origin: str, reward: Any, *, version: str = "", error: str = "") -> RewardInfo:
+    """What a reward, or its class, says of itself."""
+    documentation = (reward if isinstance(reward, type) else type(reward)).__doc__
+    summary = (documentation or "").strip().partition("\n")[0]
+    columns, rises = getattr(reward, "columns", {}), getattr(reward, "higher_is_better", True)
+    return RewardInfo(name, origin, summary, version, dict(columns), rises, error)
