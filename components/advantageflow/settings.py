@@ -72,6 +72,9 @@ class RewardSettings(RewardTerm):
         "normalised_sum",
         description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
     )
+    golden: str | None = Field(
+        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
+    )
 
     @property
     def terms(self) -> tuple[RewardTerm, ...]:

@@ -39,7 +39,8 @@ def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, rewar
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in options:
             message = f"reward '{reward}' needs the option '{name}'"
-            remedy = f"set {where}.{name}; {known}: {', '.join(sorted(parameters))}"
+            remedy = f"set {where}.{name} (of `advantageflow rewards`: --option {name}=...); "
+            remedy += f"{known}: {', '.join(sorted(parameters))}"
             raise SettingsError(message, where=where, remedy=remedy)
     return {name: _fitted(make, parameters[name], value, reward, where) for name, value in options.items()}
 
