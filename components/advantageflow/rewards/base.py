@@ -31,7 +31,8 @@ class SampleError(RewardError):
 class Reward(Protocol):
     """Scores images against the prompts that they were generated from.
 
-    A reward is deterministic, and fails loudly: an image that it cannot score raises, it never becomes 0.
+    A reward is deterministic, and fails loudly: an image that it cannot score raises, it never becomes 0. What its
+    class has to be told (a device, a model) are keyword arguments, which settings give as `options`.
 
     Attributes:
         name: what settings call it.
@@ -69,5 +70,8 @@ class Reward(Protocol):
 
         Returns:
             A result for each image, in order.
+
+        Raises:
+            SampleError: an image cannot be scored; names it. Anything else raised has its image looked for.
         """
         ...

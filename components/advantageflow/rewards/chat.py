@@ -54,10 +54,10 @@ class ChatEndpoint:
         Raises:
             RewardError: the API key is not there; no answer after all retries; a refusal, or no chat completion.
         """
-        key = self._key()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
         from urllib3.exceptions import HTTPError
 
+        key = self._key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
             response = self._pool.request("POST", self._url, json=request, headers=headers, redirect=False)
         except HTTPError as error:
