@@ -53,9 +53,11 @@ def to_error(problems: Sequence[Problem]) -> SettingsError:
 
 
 def accepts_text(model: type[BaseModel], path: Sequence[str]) -> bool:
-    """Whether the setting at this path exists and may be a text."""
+    """Whether the setting at this path exists and may be a text; not of what stands in a free mapping."""
     field = _field(model, path)
-    return field is not None and str in (field.annotation, *get_args(field.annotation))
+    if field is None or get_origin(field.annotation) is dict:
+        return False
+    return str in (field.annotation, *get_args(field.annotation))
 
 
 def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Problem:
@@ -104,6 +106,8 @@ def _kind(annotation: Any) -> str:
         return f"one of {', '.join(map(str, args))}"
     if origin in (Union, types.UnionType):
         return " or ".join(_kind(arg) for arg in args)
+    if origin is dict:
+        return "a section of names and values"
     if origin is tuple and args[-1] is Ellipsis:
         return f"a list, each item {_kind(args[0])}"
     if origin is tuple:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 
 class Settings(BaseModel):
@@ -62,6 +62,9 @@ class RewardTerm(Settings):
     column: str = Field("soft", description="the reward's column that training maximises")
     weight: float = Field(1.0, gt=0, description="of this term in the sum")
     minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
+    )
 
 
 class RewardSettings(RewardTerm):
@@ -72,11 +75,14 @@ class RewardSettings(RewardTerm):
         "normalised_sum",
         description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
     )
+    golden: str | None = Field(
+        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
+    )
 
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
         """All terms, the first one included."""
-        first = RewardTerm(name=self.name, column=self.column, weight=self.weight, minimum=self.minimum)
+        first = RewardTerm(**{name: getattr(self, name) for name in RewardTerm.model_fields})
         return (first, *self.others)
 
 

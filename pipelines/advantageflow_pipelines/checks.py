@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from advantageflow.canaries.recorded import check_golden_file
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
@@ -29,6 +30,8 @@ def check_run(settings: RunSettings) -> None:
         UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
+    if settings.reward.golden is not None:
+        check_golden_file(Path(settings.reward.golden), rewards)
     prompts = load_prompts(settings.prompts.source, *rewards.values())
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
@@ -77,6 +80,9 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
     if Path(settings.model.name).is_dir() and settings.model.name != EMBEDDED:
         name = str(Path(settings.model.name).absolute())
         changes["model"] = settings.model.model_copy(update={"name": name})
+    if settings.reward.golden is not None:
+        golden = str(Path(settings.reward.golden).absolute())
+        changes["reward"] = settings.reward.model_copy(update={"golden": golden})
     if settings.init_policy is not None:
         changes["init_policy"] = str(Path(settings.init_policy).absolute())
     return settings.model_copy(update=changes)

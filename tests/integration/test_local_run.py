@@ -24,6 +24,16 @@ pytestmark = pytest.mark.slow
 
 TINY = ("run", "--preset", "tiny")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+BROKEN_REWARD = """
+class Broken:
+    name, version, columns, higher_is_better = "broken", "1", {"mean": (0.0, 1.0)}, True
+
+    def check(self, prompt):
+        pass
+
+    def score(self, prompts, images):
+        return [({"mean": 0.5}, {}) for _ in images]
+"""
 LONGEST_RUN = 600  # seconds, on a busy machine
 
 
@@ -203,6 +213,16 @@ def test_a_run_whose_stage_was_killed_says_so_and_continues_to_the_same_result(r
     assert len(list(root.glob("journal/rollout-r001*"))) == 2, "complete shards are not generated again"
     assert comparable(again.summary) == comparable(run.summary)
     assert again.summary["seconds"] > again.summary["overhead"]["of_seconds"]
+
+
+def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_made(tmp_path: Path) -> None:
+    (tmp_path / "broken_rewards.py").write_text(BROKEN_REWARD)
+    own = ("--set", "reward.name=broken_rewards:Broken", "--set", "reward.column=mean")
+    done = advantageflow(*TINY, *own, "--workdir", "run", cwd=tmp_path)
+    assert done.status == 2
+    assert "prompts failed" in done.output
+    assert "canary of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(done.output.split())
+    assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
 
 
 def test_an_interrupted_run_ends_all_its_processes_and_says_how_to_continue(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from advantageflow.canaries.check import check_canaries
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
@@ -30,12 +31,12 @@ def run(
     prompts_out: Path,
     policy_out: Path,
 ) -> None:
-    """Check the prompts, encode each text once, and make the policy that the run starts from.
+    """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
 
     Args:
         settings: which prompts.
         model: whose text encoders encode them.
-        reward: what must be able to read their specs.
+        reward: what must be able to read their specs, and must score golden pictures as it should.
         seed: the run's seed, kept as provenance.
         init_policy: folder of an earlier run's policy to continue from; None starts from the base model.
         prompts_out: folder of the prompts artifact to write.
@@ -44,6 +45,7 @@ def run(
     Raises:
         DataError: a prompt cannot be used.
         SettingsError: a term's reward is unknown, or has no such column.
+        RewardError: a reward does not score the golden pictures as it should; names both.
         PolicyError: the model or the initial policy cannot be loaded.
         StoreError: an output cannot be written.
     """
@@ -53,13 +55,15 @@ def run(
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
+    journal.metrics(check_canaries(reward, scorers))
+    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
+    del scorers  # what a learned reward takes of the GPU, the text encoders may need
 
     embeddings = embed(model, prompts)
     write_prompts(prompts_out, prompts, embeddings, {"source": settings.source, **counts})
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
-    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
     if init_policy is None:
         write_base_policy(policy_out, _settings_by_name(settings, model, reward), provenance)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 
 if TYPE_CHECKING:
@@ -14,11 +15,24 @@ Result = tuple[dict[str, float], dict[str, Any]]
 """Values by column, and details for a person (JSON-able)."""
 
 
+class SampleError(RewardError):
+    """A failure of which the reward knows the image: nothing has to be scored again to name the sample.
+
+    Args:
+        sample: the image's place in the batch; None if it is not known after all.
+    """
+
+    def __init__(self, message: str, *, where: str = "", remedy: str = "", sample: int | None = None) -> None:
+        super().__init__(message, where=where, remedy=remedy)
+        self.sample = sample
+
+
 @runtime_checkable
 class Reward(Protocol):
     """Scores images against the prompts that they were generated from.
 
-    A reward is deterministic, and fails loudly: an image that it cannot score raises, it never becomes 0.
+    A reward is deterministic, and fails loudly: an image that it cannot score raises, it never becomes 0. What its
+    class has to be told (a device, a model) are keyword arguments, which settings give as `options`.
 
     Attributes:
         name: what settings call it.
@@ -56,6 +70,9 @@ class Reward(Protocol):
 
         Returns:
             A result for each image, in order.
+
+        Raises:
+            SampleError: an image cannot be scored; names it. Anything else raised has its image looked for.
         """
         ...
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import RewardError, SettingsError, UserError
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result, Reward
+from advantageflow.rewards.base import Result, Reward, SampleError
 from advantageflow.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ def score_images(
     try:
         results = reward.score(prompts, images)
     except Exception as error:
+        if isinstance(error, SampleError) and error.sample is not None:
+            raise _failure(error, _named(reward, samples[error.sample], prompts[error.sample])) from error
         _score_one_by_one(reward, prompts, images, samples)
         where = f"{_place(reward, samples[0])} .. {samples[-1]} (the batch fails, each alone does not)"
         raise _failure(error, where) from error
@@ -101,6 +103,10 @@ def _place(reward: Reward, sample: str) -> str:
     return f"{place}, sample {sample}" if sample else place
 
 
+def _named(reward: Reward, sample: str, prompt: Prompt) -> str:
+    return _place(reward, f"{sample} ('{prompt.text}')")
+
+
 def _score_one_by_one(
     reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
 ) -> None:
@@ -109,7 +115,7 @@ def _score_one_by_one(
         try:
             reward.score([prompt], [image])
         except Exception as error:
-            raise _failure(error, _place(reward, f"{sample} ('{prompt.text}')")) from error
+            raise _failure(error, _named(reward, sample, prompt)) from error
 
 
 def _failure(error: Exception, where: str) -> RewardError:

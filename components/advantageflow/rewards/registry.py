@@ -1,14 +1,17 @@
-"""Rewards by name: the built-in ones, and plug-ins found through the entry point group 'advantageflow.rewards'."""
+"""Rewards by name: built in, plug-ins of the entry point group 'advantageflow.rewards', and classes by their path."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import getattr_static
+from typing import Any
 
-from advantageflow.errors import RewardError, SettingsError
+from advantageflow.errors import RewardError, SettingsError, UserError
 from advantageflow.rewards.base import Reward, planned_version
+from advantageflow.rewards.class_paths import find_class
+from advantageflow.rewards.options import check_options
 from advantageflow.suggestions import suggest
 
 GROUP = "advantageflow.rewards"
@@ -19,8 +22,10 @@ BUILT_IN = {
     "imagereward": "advantageflow.rewards.imagereward:ImageRewardReward",
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
     "layout": "advantageflow.rewards.layout:LayoutReward",
+    "ocr": "advantageflow.rewards.ocr:OcrReward",
     "pickscore": "advantageflow.rewards.pickscore:PickScoreReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
+    "vlm": "advantageflow.rewards.vlm:VlmReward",
 }
 
 
@@ -32,10 +37,10 @@ class RewardInfo:
         name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version, of a learned reward without the hash of its weights; empty if it cannot be loaded.
+        version: its version, of a learned reward without the hash of its weights; empty if it cannot be made.
         columns: lowest and highest value by column.
         higher_is_better: whether training raises the columns.
-        error: why it cannot be loaded; empty if it can.
+        error: why it cannot be made without options, or not at all; empty if it can.
     """
 
     name: str
@@ -47,25 +52,25 @@ class RewardInfo:
     error: str
 
 
-def get_reward(name: str, *, where: str = "reward.name") -> Reward:
+def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str = "reward") -> Reward:
     """Make the reward of this name; only its own module is imported.
 
     Args:
-        name: what settings call it.
-        where: which setting names it, for errors.
+        name: what settings call it: a registered name, or the path of a class, 'package.module:Class'.
+        options: keyword arguments of its class; JSON-able values.
+        term: which term of the settings names it, for errors.
 
     Raises:
-        SettingsError: no such reward; says which name is nearest.
+        SettingsError: no such reward, or no such option, or a value that does not fit one; says which is nearest.
         RewardError: its module cannot be imported, or what it brings is no reward.
     """
-    sources = _sources()
-    if name not in sources:
-        remedy = suggest(name, sources, what="registered rewards") + "; see `advantageflow rewards list`"
-        raise SettingsError(f"unknown reward '{name}'", where=where, remedy=remedy)
-    origin, target = sources[name]
+    origin, target = _source(name, f"{term}.name")
     source = f"reward '{name}' ({origin})"
     try:
-        reward = _load(target)()
+        make = _load(target, f"{term}.name")
+        reward = make(**check_options(make, options or {}, reward=name, where=f"{term}.options"))
+    except UserError:
+        raise
     except Exception as error:
         remedy = "install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
@@ -73,7 +78,7 @@ def get_reward(name: str, *, where: str = "reward.name") -> Reward:
     # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
     missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
-        remedy = "a plug-in names a class (or function) that takes no arguments and makes an advantageflow Reward"
+        remedy = "a plug-in names a class (or function) that needs no arguments and makes an advantageflow Reward"
         raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
     return reward
 
@@ -103,19 +108,40 @@ def _sources() -> dict[str, tuple[str, EntryPoint | str]]:
     return sources
 
 
-def _load(target: EntryPoint | str) -> type[Reward]:
+def _source(name: str, where: str) -> tuple[str, EntryPoint | str]:
+    """Origin and target of a reward.
+
+    Raises:
+        SettingsError: there is none of this name.
+    """
+    if ":" in name:
+        return "by its path", name
+    sources = _sources()
+    if name not in sources:
+        remedy = suggest(name, sources, what="registered rewards") + "; see `advantageflow rewards list`"
+        raise SettingsError(f"unknown reward '{name}'", where=where, remedy=remedy)
+    return sources[name]
+
+
+def _load(target: EntryPoint | str, where: str) -> Callable[..., Reward]:
     if not isinstance(target, str):  # no test for EntryPoint: the importlib_metadata backport has a class of its own
         return target.load()
-    module, attribute = target.split(":")
-    return getattr(import_module(module), attribute)
+    return find_class(target, where=where)
 
 
 def _info(name: str, origin: str) -> RewardInfo:
     try:
         reward = get_reward(name)
+    except SettingsError as error:  # it needs options: its class still says what it is for
+        return _described(name, origin, _load(_source(name, "")[1], ""), error=error.message)
     except RewardError as error:
         return RewardInfo(name, origin, "", "", {}, True, error.message)
-    summary = (type(reward).__doc__ or "").strip().partition("\n")[0]
-    return RewardInfo(
-        name, origin, summary, planned_version(reward), dict(reward.columns), reward.higher_is_better, error=""
-    )
+    return _described(name, origin, reward, version=planned_version(reward))
+
+
+def _described(name: str, origin: str, reward: Any, *, version: str = "", error: str = "") -> RewardInfo:
+    """What a reward, or its class, says of itself."""
+    documentation = (reward if isinstance(reward, type) else type(reward)).__doc__
+    summary = (documentation or "").strip().partition("\n")[0]
+    columns, rises = getattr(reward, "columns", {}), getattr(reward, "higher_is_better", True)
+    return RewardInfo(name, origin, summary, version, dict(columns), rises, error)

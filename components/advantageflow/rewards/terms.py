@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.rewards.base import Reward
@@ -15,16 +16,18 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
     """The rewards that the terms name, by name in the order of the terms, each made once; every term is checked.
 
     Raises:
-        SettingsError: a term's reward is unknown or has no such column, its minimum lies outside the column's range, or
-            two terms are the same; names the term.
+        SettingsError: a term's reward is unknown or has no such column or option, its minimum lies outside the column's
+            range, two terms are the same, or give one reward different options; names the term.
         RewardError: a reward cannot be loaded.
     """
     rewards: dict[str, Reward] = {}
+    options_of: dict[str, tuple[str, Mapping[str, Any]]] = {}
     place_of: dict[str, str] = {}
     for number, term in enumerate(settings.terms):
         place = f"reward.others.{number - 1}" if number else "reward"
         if term.name not in rewards:
-            rewards[term.name] = get_reward(term.name, where=f"{place}.name")
+            rewards[term.name] = get_reward(term.name, term.options, term=place)
+        _check_same_options(term, place, *options_of.setdefault(term.name, (place, term.options)))
         check_column(rewards[term.name], term.column, where=f"{place}.column")
         _check_minimum(rewards[term.name], term, place)
         earlier = place_of.setdefault(term_name(term), place)
@@ -48,6 +51,14 @@ def score_column(settings: RewardSettings, reward: str, column: str) -> str:
 def score_columns(settings: RewardSettings, rewards: Mapping[str, Reward]) -> list[str]:
     """The columns of the scores, reward after reward."""
     return [score_column(settings, name, column) for name, reward in rewards.items() for column in reward.columns]
+
+
+def _check_same_options(term: RewardTerm, place: str, earlier: str, options: Mapping[str, Any]) -> None:
+    """Scores are kept by the reward's name, so a reward is made once."""
+    if term.options != options:
+        message = f"reward '{term.name}' has other options here than in {earlier}: {term.options} and {dict(options)}"
+        remedy = "give both terms the same options: a reward is made once, and its scores are kept by its name"
+        raise SettingsError(message, where=f"{place}.options", remedy=remedy)
 
 
 def _check_minimum(reward: Reward, term: RewardTerm, place: str) -> None:

@@ -1,4 +1,4 @@
-"""`advantageflow runs`, `ui`, `presets` and `rewards`: what there is to see and to choose from."""
+"""`advantageflow runs`, `ui` and `presets`: what there is to see and to choose from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.presets import list_presets, preset_text
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
-rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
 
 
 def runs_command(runs: options.Runs = options.RUNS) -> None:
@@ -77,36 +76,6 @@ def presets_show(
 
     settings = choose_settings(preset=name).model_dump(mode="json")
     print(yaml.safe_dump(settings, sort_keys=False), end="")
-
-
-@rewards.command("list")
-def rewards_list() -> None:
-    """List the rewards: built in, and those that installed plug-ins bring."""
-    from advantageflow.rewards.registry import list_rewards
-
-    table = Table("reward", "version", "columns", "what it scores", "from")
-    for info in list_rewards():
-        columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
-        table.add_row(info.name, info.version, columns, info.summary or f"[red]{info.error}[/red]", info.origin)
-    Console().print(table)
-
-
-@rewards.command("check")
-def rewards_check(
-    prompts: Annotated[Path, typer.Argument(help="A .jsonl or .parquet file of prompts.")],
-    reward: Annotated[str, typer.Option("--reward", "-r", help="The reward that is to score their images.")] = "shapes",
-) -> None:
-    """Check that a reward can read every prompt of a file, before a run is started on it."""
-    from collections import Counter
-
-    from advantageflow.prompts.sources import load_prompts
-    from advantageflow.rewards.registry import get_reward
-
-    counts = Counter((prompt.split, prompt.task) for prompt in load_prompts(str(prompts), get_reward(reward)))
-    table = Table("split", "task", "prompts", title=f"reward {reward} can read all of {prompts}", title_justify="left")
-    for (split, task), count in sorted(counts.items(), reverse=True):
-        table.add_row(split, task, str(count))
-    Console().print(table)
 
 
 def _run_folders(runs: Path) -> list[Path]:

@@ -84,7 +84,8 @@ def _require_equal_images(first: Cell, other: Cell) -> None:
 def _judge(settings: RunSettings) -> tuple[str, str]:
     """The reward and the column behind 'strict accuracy'."""
     reward = settings.reward
-    return reward.name, STRICT if STRICT in get_reward(reward.name).columns else reward.column
+    columns = get_reward(reward.name, reward.options).columns
+    return reward.name, STRICT if STRICT in columns else reward.column
 
 
 def _product(settings: RunSettings) -> str:

@@ -76,6 +76,15 @@ def test_more_prompts_in_a_round_than_there_are_is_found() -> None:
         check_run(chosen("rollout.prompts_per_round=100000"))
 
 
+def test_recorded_scores_of_other_rewards_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "golden.json"
+    file.write_text('{"mine": {}}')
+    with pytest.raises(SettingsError, match=r"none of the run's rewards \(shapes\)"):
+        check_run(chosen(f"reward.golden={file}"))
+    with pytest.raises(StoreError, match="file not found"):
+        check_run(chosen(f"reward.golden={tmp_path / 'none.json'}"))
+
+
 def test_a_corrupt_policy_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(PolicyError, match="corrupt"):
@@ -113,7 +122,9 @@ def test_files_that_settings_name_become_absolute_and_names_stay(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
-    settings = with_absolute_paths(chosen("prompts.source=mine.jsonl", "init_policy=old", "model.name=model"))
+    chosen_files = ("prompts.source=mine.jsonl", "init_policy=old", "model.name=model", "reward.golden=golden.json")
+    settings = with_absolute_paths(chosen(*chosen_files))
+    assert settings.reward.golden == str(tmp_path / "golden.json")
     assert settings.prompts.source == str(tmp_path / "mine.jsonl")
     assert settings.init_policy == str(tmp_path / "old")
     assert settings.model.name == str(tmp_path / "model")

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.errors import DataError, PolicyError, RewardError, SettingsError
 from advantageflow.policy import loading
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.prompts.initial_policy import check_policy, copy_policy, write_base_policy
 from advantageflow.prompts.stage import embed, run
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.shapes import ShapesReward
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import (
@@ -109,6 +111,21 @@ def test_the_reward_of_every_term_checks_the_prompts_and_is_recorded(arguments: 
         run(**{**arguments, "reward": shapes_second})
 
 
+def test_a_reward_that_gives_all_golden_pictures_the_same_stops_the_stage_by_name(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def constant(self: ShapesReward, prompts: Sequence[Prompt], images: Sequence[Any]) -> list[Result]:
+        return [({"strict": 0.0, "soft": 0.0}, {}) for _ in images]
+
+    monkeypatch.setattr(ShapesReward, "score", constant)
+    arguments["model"] = ModelSettings(name="there/is-no-such-model")
+    with pytest.raises(RewardError, match="gave soft = 0 for all 9 golden pictures") as caught:
+        run(**arguments)
+    assert "canary of reward 'shapes'" in caught.value.where
+    assert not arguments["prompts_out"].exists()
+    assert not arguments["policy_out"].exists()
+
+
 def test_equal_runs_write_equal_bytes(arguments: dict[str, Any], tmp_path: Path) -> None:
     run(**arguments)
     run(**{**arguments, "prompts_out": tmp_path / "again" / "prompts", "policy_out": tmp_path / "again" / "policy"})
@@ -127,7 +144,10 @@ def test_the_journal_gets_the_dataset_and_the_counts(
     monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
     with stage_journal("prompts"):
         run(**arguments)
-    events = {event["event"]: event for event in read_events(tmp_path / "journal")}
+    every = read_events(tmp_path / "journal")
+    canaries = next(event["values"] for event in every if event["event"] == "metrics")
+    assert (canaries["canary/shapes/pictures"], canaries["alarm/shapes_no_canary"]) == (9, 0)
+    events = {event["event"]: event for event in every}
     assert events["dataset"]["path"] == str(tmp_path / "prompts" / "prompts.parquet")
     assert events["metrics"]["values"] == {"prompts/train": 3, "prompts/eval": 2}
     assert "useful" in events

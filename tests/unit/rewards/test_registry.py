@@ -32,6 +32,7 @@ class Nothing:
     pass
 '''
 
+NEEDED = {"vlm": {"base_url": "http://localhost:8000/v1", "model": "judge"}}  # options without which there is no reward
 Install = Callable[..., None]
 
 
@@ -54,7 +55,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_every_built_in_reward_is_one_and_knows_its_name(name: str) -> None:
-    reward = get_reward(name)  # is one by its parts; isinstance() would read them, and load a learned reward's weights
+    # Is one by its parts; isinstance() would read them, and load a learned reward's weights.
+    reward = get_reward(name, NEEDED.get(name))
     assert reward.name == name
     assert reward.columns
     assert all(low < high for low, high in reward.columns.values())
@@ -107,3 +109,10 @@ def test_the_listing_is_sorted_and_says_what_a_person_needs() -> None:
     assert jpeg.columns == dict(JpegReward.columns)
     assert jpeg.origin == "built in"
     assert "JPEG" in jpeg.summary
+
+
+def test_a_reward_that_needs_options_is_listed_with_what_it_is_for() -> None:
+    vlm = next(info for info in list_rewards() if info.name == "vlm")
+    assert "needs the option 'base_url'" in vlm.error
+    assert "judge" in vlm.summary
+    assert vlm.columns == {"score": (0.0, 1.0)}

@@ -1,0 +1,124 @@
+"""An OpenAI-compatible chat endpoint: one question, one answer, with bounded retries and no secrets in errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import RewardError
+
+if TYPE_CHECKING:
+    from urllib3 import BaseHTTPResponse, PoolManager
+
+_PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses that may be others a moment later
+_LONGEST_WAIT = 60  # seconds, whatever a server asks for
+_SHOWN = 300  # characters of a reply in an error
+_REMEDIES = {
+    401: "name the environment variable that holds the API key by the option api_key_env",
+    403: "use an API key that may use this model",
+    404: "check the options base_url (it usually ends in /v1) and model",
+}
+
+
+class ChatEndpoint:
+    """Asks a chat model over HTTP; may be used by several threads at once.
+
+    Args:
+        base_url: address of the API, such as 'http://localhost:8000/v1'.
+        api_key_env: environment variable that holds the API key; None sends no key.
+        connections: most requests at a time; further ones wait.
+        timeout: seconds that the server may take for one answer.
+        retries: how often a request is repeated that the server refuses for now (status 429, 5xx and the like), or that
+            fails or times out on the way.
+        backoff: seconds before the second repetition, doubled for each further one, at most 60; a Retry-After that the
+            server sends comes first.
+    """
+
+    def __init__(
+        self, base_url: str, api_key_env: str | None, *, connections: int, timeout: float, retries: int, backoff: float
+    ) -> None:
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._api_key_env = api_key_env
+        self._connections, self._timeout = connections, timeout
+        self._retries, self._backoff = retries, backoff
+
+    def ask(self, request: Mapping[str, Any]) -> str:
+        """The text of the model's answer.
+
+        Args:
+            request: body of the request (model, messages ...), as the API defines it.
+
+        Raises:
+            RewardError: the API key is not there; no answer after all retries; a refusal, or no chat completion.
+        """
+        from urllib3.exceptions import HTTPError
+
+        key = self._key()
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            response = self._pool.request("POST", self._url, json=request, headers=headers, redirect=False)
+        except HTTPError as error:
+            reason = getattr(error, "reason", None) or error
+            message = (
+                f"no answer after {self._retries + 1} attempts: {type(reason).__name__}: {_hide(str(reason), key)}"
+            )
+            remedy = "check that the server is up and base_url is right; raise the option timeout for a slow one"
+            raise RewardError(message, where=self._url, remedy=remedy) from None  # the cause may quote the request
+        if response.status != 200:
+            raise self._refusal(response, key)
+        return self._text(_hide(response.data.decode(errors="replace"), key))
+
+    @cached_property
+    def _pool(self) -> PoolManager:
+        from urllib3 import PoolManager, Retry
+
+        retry = Retry(
+            total=self._retries,
+            status_forcelist=_PASSING,
+            allowed_methods=None,  # also POST: asking twice does no harm
+            backoff_factor=self._backoff / 2,  # urllib3 doubles it before the second repetition
+            backoff_max=_LONGEST_WAIT,
+            retry_after_max=_LONGEST_WAIT,
+            raise_on_status=False,
+        )
+        return PoolManager(maxsize=self._connections, block=True, timeout=self._timeout, retries=retry)
+
+    def _key(self) -> str | None:
+        if self._api_key_env is None:
+            return None
+        key = os.environ.get(self._api_key_env)
+        if not key:
+            remedy = f"export {self._api_key_env}=... (on a cluster: a secret of the stages), or leave api_key_env away"
+            raise RewardError("there is no API key", where=f"environment variable {self._api_key_env}", remedy=remedy)
+        return key
+
+    def _refusal(self, response: BaseHTTPResponse, key: str | None) -> RewardError:
+        tried = f" after {self._retries + 1} attempts" if response.status in _PASSING else ""
+        said = _excerpt(_hide(response.data.decode(errors="replace"), key))
+        remedy = _REMEDIES.get(response.status, "see what the server says; then run again with --resume")
+        return RewardError(f"status {response.status}{tried}: {said}", where=self._url, remedy=remedy)
+
+    def _text(self, body: str) -> str:
+        try:
+            answer = json.loads(body)["choices"][0]["message"]
+            text = answer["content"]
+        except (ValueError, LookupError, TypeError):
+            answer, text = {}, None
+        if isinstance(text, str):
+            return text
+        said = answer.get("refusal") or _excerpt(body)
+        remedy = "check that base_url is that of an OpenAI-compatible chat API"
+        raise RewardError(f"the server's reply is no chat completion: {said}", where=self._url, remedy=remedy)
+
+
+def _hide(text: str, key: str | None) -> str:
+    """The text without the API key, should a server repeat it."""
+    return text.replace(key, "***") if key else text
+
+
+def _excerpt(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

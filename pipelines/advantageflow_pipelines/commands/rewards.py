@@ -1,0 +1,200 @@
+"""`advantageflow rewards`: what images can be scored by, and whether a reward does it as it should."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from advantageflow.errors import DataError, RewardError, SettingsError
+from advantageflow.records import Prompt
+
+if TYPE_CHECKING:
+    from advantageflow.canaries.pictures import Picture
+    from advantageflow.canaries.trial import Trial
+    from advantageflow.rewards.base import Reward
+
+rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
+
+_Name = Annotated[str, typer.Option("--reward", "-r", help="A reward of the list, or package.module:Class.")]
+_Options = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
+]
+_Images = Annotated[
+    Path | None,
+    typer.Option(
+        "--images",
+        help="Folder of pictures to score instead of the golden set; a prompts.jsonl in it says what each should show: "
+        '{"image": "a.png", "text": ..., "spec": ...}.',
+    ),
+]
+_Share = Annotated[float, typer.Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
+
+
+@rewards.command("list")
+def rewards_list() -> None:
+    """List the rewards: built in, and those that installed plug-ins bring."""
+    from advantageflow.rewards.registry import list_rewards
+
+    table = Table("reward", "version", "columns", "what it scores", "from")
+    for info in list_rewards():
+        columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
+        summary = escape(info.summary) or f"[red]{escape(info.error)}[/red]"
+        version = info.version or ("needs options" if info.summary else "")
+        table.add_row(escape(info.name), version, columns, summary, info.origin)
+    Console().print(table)
+
+
+@rewards.command("check")
+def rewards_check(
+    prompts: Annotated[str | None, typer.Argument(help="A file of prompts, or another prompts.source.")] = None,
+    reward: _Name = "shapes",
+    option: _Options = None,
+    images: _Images = None,
+    tolerance: _Share = 0.01,
+) -> None:
+    """Try a reward before a run is started with it.
+
+    Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
+    those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
+    """
+    from advantageflow.canaries.trial import check_declaration, try_reward
+    from advantageflow.rewards.registry import get_reward
+
+    console = Console()
+    made = get_reward(reward, parse_options(option or []))
+    check_declaration(made)
+    own = _read_prompts(console, prompts, reward, made)
+    pictures, distinct = _pictures(made, images, own)
+    trial = try_reward(made, pictures, tolerance=tolerance, distinct=distinct)
+    _show(console, reward, made, trial)
+    if trial.problems:
+        remedy = "mend the reward; --tolerance allows differences that do not matter"
+        raise RewardError("; ".join(trial.problems), where=f"reward '{reward}' {made.version}", remedy=remedy)
+
+
+@rewards.command("record")
+def rewards_record(
+    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write or add to.")],
+    reward: _Name,
+    option: _Options = None,
+    images: _Images = None,
+    tolerance: _Share = 0.02,
+) -> None:
+    """Record a reward's scores of pictures, for runs to be held to: --set reward.golden=FILE.
+
+    With --images the file holds the pictures too. Each run then scores them first, and stops if a score has changed by
+    more than the tolerance.
+    """
+    from advantageflow.canaries.check import readable, score_pictures
+    from advantageflow.canaries.pictures import folder_pictures, golden_pictures
+    from advantageflow.canaries.recorded import record
+    from advantageflow.rewards.registry import get_reward
+
+    options = parse_options(option or [])
+    made = get_reward(reward, options)
+    pictures = readable(made, folder_pictures(images) if images else golden_pictures())
+    if not pictures:
+        raise _nothing_readable(reward)
+    results = score_pictures(made, pictures)
+    own = images is not None
+    record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=own)
+    Console().print(f"{output}: scores of {len(pictures)} pictures by {reward}", markup=False, soft_wrap=True)
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Options by name from texts such as 'batch=8'; the value is read as YAML.
+
+    Raises:
+        SettingsError: a text is of another form.
+    """
+    from advantageflow.yaml_text import parse_yaml
+
+    options = {}
+    for text in texts:
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not name or not equals:
+            remedy = "write it as name=value, for example --option device=cuda"
+            raise SettingsError("is not of the form name=value", where=f"--option {text}", remedy=remedy)
+        options[name], _ = parse_yaml(value, f"--option {text}")
+    return options
+
+
+def _read_prompts(console: Console, source: str | None, name: str, reward: Reward) -> list[Prompt]:
+    """The prompts of a source, all of which the reward can read, and a table of them."""
+    from advantageflow.prompts.sources import load_prompts
+
+    if source is None:
+        return []
+    prompts = load_prompts(source, reward)
+    counts = Counter((prompt.split, prompt.task) for prompt in prompts)
+    console.print(f"reward {name} can read all of {source}", markup=False, highlight=False, soft_wrap=True)
+    table = Table("split", "task", "prompts")
+    for (split, task), count in sorted(counts.items(), reverse=True):
+        table.add_row(split, task, str(count))
+    console.print(table)
+    return prompts
+
+
+def _pictures(reward: Reward, folder: Path | None, prompts: Sequence[Prompt]) -> tuple[list[Picture], bool]:
+    """What to score, and whether the pictures fit their prompts, so that equal scores are a fault.
+
+    Raises:
+        DataError: the reward cannot read a prompt of the folder.
+        SettingsError: it can read none of the golden set, and there are no prompts of one's own.
+    """
+    from dataclasses import replace
+
+    from advantageflow.canaries.check import readable
+    from advantageflow.canaries.pictures import folder_pictures, golden_pictures
+
+    if folder is not None:
+        pictures = folder_pictures(folder, prompts)
+        for picture in pictures:
+            _check_readable(reward, picture, folder)
+        return pictures, True
+    golden = golden_pictures()
+    pictures = readable(reward, golden)
+    if not pictures and not prompts:
+        raise _nothing_readable(reward.name)
+    if pictures:
+        return pictures, True
+    return [replace(one, prompt=prompts[number % len(prompts)]) for number, one in enumerate(golden)], False
+
+
+def _check_readable(reward: Reward, picture: Picture, folder: Path) -> None:
+    try:
+        reward.check(picture.prompt)
+    except DataError as error:
+        where = ", ".join(filter(None, [f"{folder}, picture '{picture.name}'", error.where]))
+        raise DataError(error.message, where=where, remedy=error.remedy) from error
+
+
+def _nothing_readable(reward: str) -> SettingsError:
+    remedy = "give --images with a folder of pictures whose prompts.jsonl says what they should show"
+    return SettingsError(f"reward '{reward}' can read the prompt of no picture", where="--reward", remedy=remedy)
+
+
+def _show(console: Console, name: str, reward: Reward, trial: Trial) -> None:
+    direction = "higher is better" if reward.higher_is_better else "lower is better"
+    title = f"reward {name} {reward.version} on {trial.pictures} pictures: {direction}"
+    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    table = Table("column", "declared", "lowest", "highest", "scored twice", "batch or alone")
+    for column, seen in trial.columns.items():
+        low, high = reward.columns[column]
+        same = ["equal" if value == 0 else f"differs by {value:.2g}" for value in (seen.repeated, seen.alone)]
+        highest = f"{seen.highest:.4g}" + (" (constant)" if seen.spread == 0 else "")
+        table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
+    console.print(table)
+    batch, alone = (trial.pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
+    console.print(
+        f"speed: {batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one; first batch, loading included: "
+        f"{trial.first_seconds:.2f} s",
+        highlight=False,
+    )

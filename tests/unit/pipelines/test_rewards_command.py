@@ -1,0 +1,123 @@
+"""`advantageflow rewards check` and `record`: a reward is tried before a run, and held to what it gave."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from advantageflow.errors import SettingsError
+from advantageflow_pipelines import cli
+from advantageflow_pipelines.commands.rewards import parse_options
+
+Command = Callable[..., tuple[int, str, str]]
+MODULE = '''
+class Mine:
+    """Brightness."""
+
+    name, version, columns, higher_is_better = "mine", "1", {"mean": (0.0, 255.0)}, False
+
+    def __init__(self, *, fixed: bool = False) -> None:
+        self.fixed = fixed
+
+    def check(self, prompt):
+        from advantageflow.errors import DataError
+
+        if self.name not in prompt.text:
+            raise DataError("does not say 'mine'")
+
+    def score(self, prompts, images):
+        return [({"mean": 7.0 if self.fixed else float(image.mean())}, {}) for image in images]
+'''
+
+
+@pytest.fixture
+def advantageflow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Command]:
+    """Run a command in a folder that holds a module with a reward and two pictures."""
+    (tmp_path / "mine_rewards.py").write_text(MODULE)
+    (tmp_path / "pictures").mkdir()
+    for level in (10, 200):
+        Image.new("RGB", (8, 8), (level, level, level)).save(tmp_path / "pictures" / f"mine_{level}.png")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["advantageflow", "rewards", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        shown = capsys.readouterr()
+        return int(left.value.code or 0), shown.out, shown.err
+
+    yield run
+    sys.modules.pop("mine_rewards", None)
+
+
+def test_a_built_in_reward_is_tried_on_the_golden_set(advantageflow: Command) -> None:
+    status, out, _ = advantageflow("check", "--reward", "jpeg")
+    assert status == 0
+    assert "on 13 pictures: higher is better" in out
+    assert "-20000 .. 0" in out
+    assert "equal" in out
+    assert "pictures/s" in out
+
+
+def test_prompts_are_checked_too_as_before(advantageflow: Command, tmp_path: Path) -> None:
+    spec = {"tag": "colors", "include": [{"class": "circle", "count": 1}]}
+    lines = [{"text": f"{n} circle", "split": split, "spec": spec} for n, split in enumerate(("train", "eval"))]
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    status, out, _ = advantageflow("check", "prompts.jsonl")
+    assert status == 0
+    assert "reward shapes can read all of prompts.jsonl" in out
+    assert "on 9 pictures" in out
+    status, _, err = advantageflow("check", "prompts.jsonl", "--reward", "ocr")
+    assert status == 2
+    assert "cannot read the spec of '0 circle'" in err
+
+
+def test_a_reward_of_one_s_own_is_tried_on_one_s_own_pictures(advantageflow: Command) -> None:
+    status, out, _ = advantageflow("check", "--reward", "mine_rewards:Mine", "--images", "pictures")
+    assert status == 0
+    assert "on 2 pictures: lower is better" in out
+    status, _, err = advantageflow("check", "--reward", "mine_rewards:Mine")
+    assert status == 2
+    assert "can read the prompt of no picture" in err
+    assert "--images" in err
+
+
+def test_a_reward_that_breaks_ends_with_the_reason(advantageflow: Command) -> None:
+    command = ("check", "-r", "mine_rewards:Mine", "--images", "pictures")
+    status, out, err = advantageflow(*command, "--option", "fixed=true")
+    assert status == 2
+    assert "(constant)" in out
+    assert "all 2 pictures got the same scores" in err
+    status, _, err = advantageflow(*command, "--option", "fxied=true")
+    assert status == 2
+    assert "did you mean 'fixed'?" in err
+
+
+def test_recorded_scores_are_written_with_the_pictures_and_kept_beside_others(
+    advantageflow: Command, tmp_path: Path
+) -> None:
+    assert advantageflow("record", "-r", "layout", "-o", "golden.json")[0] == 0
+    status, out, _ = advantageflow("record", "-r", "mine_rewards:Mine", "--images", "pictures", "-o", "golden.json")
+    assert status == 0
+    assert "golden.json: scores of 2 pictures by mine_rewards:Mine" in out
+    written = json.loads((tmp_path / "golden.json").read_text())
+    assert written["mine_rewards:Mine"]["scores"] == {"mine_10": {"mean": 10.0}, "mine_200": {"mean": 200.0}}
+    assert written["mine_rewards:Mine"]["tolerance"]["mean"] == pytest.approx(0.02 * 190)
+    assert "pictures" not in written["layout"]
+
+
+def test_options_are_read_as_yaml() -> None:
+    assert parse_options(["batch=8", "device=cuda", "levels=[1, 2]"]) == {
+        "batch": 8, "device": "cuda", "levels": [1, 2],
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="not of the form name=value"):
+        parse_options(["batch"])
