@@ -12,6 +12,7 @@ from advantageflow.suggestions import suggest
 
 GROUP = "advantageflow.rewards"
 BUILT_IN = {
+    "geneval": "advantageflow.rewards.geneval.reward:GenEvalReward",
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",
     "layout": "advantageflow.rewards.layout:LayoutReward",
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
@@ -64,7 +65,7 @@ def get_reward(name: str, *, where: str = "reward.name") -> Reward:
         remedy = "install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
         raise RewardError(message, where=source, remedy=remedy) from error
-    missing = [part for part in _PARTS if not hasattr(reward, part)]
+    missing = [part for part in _PARTS if not _has(reward, part)]
     if missing:
         remedy = "a plug-in names a class (or function) that takes no arguments and makes an advantageflow Reward"
         raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
@@ -77,6 +78,11 @@ def list_rewards() -> list[RewardInfo]:
 
 
 _PARTS = ("name", "version", "columns", "higher_is_better", "check", "score")
+
+
+def _has(reward: object, part: str) -> bool:
+    """Whether a reward has a part; a property is not read, since a version may have to load weights."""
+    return hasattr(type(reward), part) or hasattr(reward, part)
 
 
 def _sources() -> dict[str, tuple[str, EntryPoint | str]]:
@@ -109,4 +115,5 @@ def _info(name: str, origin: str) -> RewardInfo:
     except RewardError as error:
         return RewardInfo(name, origin, "", "", {}, True, error.message)
     summary = (type(reward).__doc__ or "").strip().partition("\n")[0]
-    return RewardInfo(name, origin, summary, reward.version, dict(reward.columns), reward.higher_is_better, error="")
+    version = "by its weights" if getattr(reward, "loads_weights", False) else reward.version  # loads none to be listed
+    return RewardInfo(name, origin, summary, version, dict(reward.columns), reward.higher_is_better, error="")

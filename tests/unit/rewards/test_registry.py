@@ -56,7 +56,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 @pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_every_built_in_reward_is_one_and_knows_its_name(name: str) -> None:
     reward = get_reward(name)
-    assert isinstance(reward, Reward)
+    parts = [part for part in vars(Reward) if not part.startswith("_")]
+    assert parts
+    assert all(hasattr(type(reward), part) for part in parts)  # not of the object: a version may load weights
     assert reward.name == name
     assert reward.columns
     assert all(low < high for low, high in reward.columns.values())
