@@ -9,7 +9,7 @@ from pathlib import Path
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
-from advantageflow.prompts.sources import EMBEDDED, load_prompts, select_held_out
+from advantageflow.prompts.sources import EMBEDDED, is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards
 from advantageflow.rollout.selection import select_prompts
@@ -29,7 +29,8 @@ def check_run(settings: RunSettings) -> None:
         UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
-    prompts = load_prompts(settings.prompts.source, *rewards.values())
+    source = settings.prompts
+    prompts = load_prompts(source.source, *rewards.values(), count=source.count, seed=source.seed)
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)
@@ -71,7 +72,7 @@ def disk_needed(settings: RunSettings) -> int:
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
     """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
     changes: dict[str, object] = {}
-    if settings.prompts.source != EMBEDDED:
+    if is_local_file(settings.prompts.source):
         source = str(Path(settings.prompts.source).absolute())
         changes["prompts"] = settings.prompts.model_copy(update={"source": source})
     if Path(settings.model.name).is_dir() and settings.model.name != EMBEDDED:

@@ -93,7 +93,7 @@ def rewards_list() -> None:
 
 @rewards.command("check")
 def rewards_check(
-    prompts: Annotated[Path, typer.Argument(help="A .jsonl or .parquet file of prompts.")],
+    prompts: Annotated[str, typer.Argument(help="A file of prompts, or another prompts.source.")],
     reward: Annotated[str, typer.Option("--reward", "-r", help="The reward that is to score their images.")] = "shapes",
 ) -> None:
     """Check that a reward can read every prompt of a file, before a run is started on it."""
@@ -102,7 +102,7 @@ def rewards_check(
     from advantageflow.prompts.sources import load_prompts
     from advantageflow.rewards.registry import get_reward
 
-    counts = Counter((prompt.split, prompt.task) for prompt in load_prompts(str(prompts), get_reward(reward)))
+    counts = Counter((prompt.split, prompt.task) for prompt in load_prompts(prompts, get_reward(reward)))
     table = Table("split", "task", "prompts", title=f"reward {reward} can read all of {prompts}", title_justify="left")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
