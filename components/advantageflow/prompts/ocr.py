@@ -86,7 +86,7 @@ def _draw(split: Literal["train", "eval"], count: int, seed: int) -> list[Prompt
     draws = 0
     while len(prompts) < count:
         draws += 1
-        if draws > 100 * (count + 1000):
+        if draws > 50 * (count + 500):
             message = f"only {len(prompts)} of {count} prompts could be made"
             raise DataError(message, where="prompts.count", remedy="lower prompts.count")
         text = _text(rng)
