@@ -29,7 +29,13 @@ class ModelSettings(Settings):
 class PromptSettings(Settings):
     """Which prompts are trained on and which are held out."""
 
-    source: str = Field("shapes", description="'shapes' (embedded), or a .jsonl / .parquet file of prompts")
+    source: str = Field(
+        "shapes",
+        description="'shapes' (embedded), 'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of "
+        "prompts, local or s3://",
+    )
+    count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
+    seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
 
 

@@ -10,7 +10,7 @@ from advantageflow.canaries.recorded import check_golden_file
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
-from advantageflow.prompts.sources import EMBEDDED, load_prompts, select_held_out
+from advantageflow.prompts.sources import EMBEDDED, is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards
 from advantageflow.rollout.selection import select_prompts
@@ -32,7 +32,8 @@ def check_run(settings: RunSettings) -> None:
     rewards = term_rewards(settings.reward)
     if settings.reward.golden is not None:
         check_golden_file(Path(settings.reward.golden), rewards)
-    prompts = load_prompts(settings.prompts.source, *rewards.values())
+    source = settings.prompts
+    prompts = load_prompts(source.source, *rewards.values(), count=source.count, seed=source.seed)
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)
@@ -74,7 +75,7 @@ def disk_needed(settings: RunSettings) -> int:
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
     """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
     changes: dict[str, object] = {}
-    if settings.prompts.source != EMBEDDED:
+    if is_local_file(settings.prompts.source):
         source = str(Path(settings.prompts.source).absolute())
         changes["prompts"] = settings.prompts.model_copy(update={"source": source})
     if Path(settings.model.name).is_dir() and settings.model.name != EMBEDDED:

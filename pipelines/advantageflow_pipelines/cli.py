@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
-from advantageflow_pipelines.commands import bench, compare, look, models, plan, rewards, run
+from advantageflow_pipelines.commands import bench, compare, look, models, plan, prompts, rewards, run
 from advantageflow_pipelines.failures import RunFailed
 
 _USER_ERROR_STATUS = 2
@@ -36,6 +36,7 @@ app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)
 app.command("compile")(run.compile_command)
 app.add_typer(look.presets, name="presets")
+app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
 app.command("bench")(bench.bench)
 app.command("pretrain-shapes")(models.pretrain_shapes)

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.evaluation.labels import STRICT, soft_label, strict_column, strict_label
+from advantageflow.evaluation.labels import is_accuracy, soft_label, strict_label
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def draw_tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
         axes.plot(*zip(*known, strict=True), "o-", color=colour, lw=1.6, label=task.replace("_", " "))
     axes.set_title("Held-out prompts by task")
     axes.set_ylabel(strict_label(rounds[-1]))
-    if strict_column(rounds[-1]) == STRICT:  # a share; other columns have ranges of their own
+    if is_accuracy(rounds[-1]):
         axes.set_ylim(0, 1.02)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 

@@ -1,6 +1,7 @@
 """What the numbers of an evaluation are called: by the column that is really behind them, not by the one that is usual.
 
-A reward without a strict or soft column has the column that training maximises in their places. These functions take
+Under 'strict' is the column that the reward names as its headline, such as GenEval's 'correct'. A reward without a
+strict or soft column has the column that training maximises in their places. These functions take
 the metrics of a report, or a part of summary.json; where these name no columns, they are 'strict' and 'soft'.
 """
 
@@ -9,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-STRICT, SOFT = "strict", "soft"
-_USUAL = {STRICT: "strict accuracy", SOFT: "soft reward"}
+from advantageflow.rewards.headline import ACCURACIES, CORRECT, STRICT
+
+SOFT = "soft"
+_USUAL = {STRICT: "strict accuracy", CORRECT: "accuracy", SOFT: "soft reward"}
 
 
 def strict_column(metrics: Mapping[str, Any]) -> str:
@@ -21,6 +24,11 @@ def strict_column(metrics: Mapping[str, Any]) -> str:
 def soft_column(metrics: Mapping[str, Any]) -> str:
     """The column behind the key 'soft'."""
     return str(metrics.get("soft_column", SOFT))
+
+
+def is_accuracy(metrics: Mapping[str, Any]) -> bool:
+    """Whether the value under 'strict' is a share of images; other columns have ranges of their own."""
+    return strict_column(metrics) in ACCURACIES
 
 
 def strict_label(metrics: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.checks import score_images
+from advantageflow.rewards.headline import ACCURACIES, headline_column
 from advantageflow.rewards.terms import term_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
@@ -69,6 +70,7 @@ def run(
 
     journal = current_journal()
     judges = term_rewards(reward)
+    headline = headline_column(judges[reward.name], reward.column)
     known = read_prompts(prompts)
     if not any(prompt.split == "eval" for prompt in known):
         remedy = "give some prompts the split 'eval'"
@@ -84,9 +86,9 @@ def run(
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
     for batch, pictures in _generate(generator, settings, embeddings, shots):
         for shot, picture, scores in zip(batch, pictures, _judge(judges, batch, pictures), strict=True):
-            outcomes.append(_outcome(shot, scores, reward))
+            outcomes.append(_outcome(shot, scores, reward, headline))
             if shot.seed in to_show:
-                shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column), picture)
+                shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column, headline), picture)
         journal.progress(len(outcomes), images, "images")
 
     held_out = sum(prompt.split == "eval" for prompt in known)
@@ -130,24 +132,23 @@ def _judge(
     return [{reward: of_reward[number][0] for reward, of_reward in results.items()} for number in range(len(shots))]
 
 
-def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings) -> Outcome:
-    """Its strict and soft values; the column that training maximises stands in for one that the first reward lacks."""
+def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings, headline: str) -> Outcome:
+    """Its headline and soft values; the column that training maximises stands in for a soft one that is lacking."""
     values = scores[reward.name]
-    fallback = values[reward.column]
     return Outcome(
         prompt_id=shot.prompt.prompt_id,
         task=shot.prompt.task,
         repetition=shot.repetition,
         seed=shot.seed,
-        strict=values.get(STRICT, fallback),
-        soft=values.get(SOFT, fallback),
+        strict=values[headline],
+        soft=values.get(SOFT, values[reward.column]),
         terms=term_values(reward, scores),
     )
 
 
-def _sample(shot: Shot, values: dict[str, float], column: str) -> Sample:
+def _sample(shot: Shot, values: dict[str, float], column: str, headline: str) -> Sample:
     prompt = shot.prompt
-    correct = bool(values[STRICT]) if STRICT in values else None
+    correct = bool(values[headline]) if headline in ACCURACIES else None
     return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, float(values[column]), correct)
 
 
@@ -160,7 +161,8 @@ def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:
 def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: RewardSettings) -> dict[str, Any]:
     """The numbers of metrics.json; strict, soft and terms are means of the task means, as GenEval reports them."""
     judge = judges[reward.name]
-    names = {kind: kind if kind in judge.columns else reward.column for kind in (STRICT, SOFT)}
+    soft_name = SOFT if SOFT in judge.columns else reward.column
+    names = {STRICT: headline_column(judge, reward.column), SOFT: soft_name}
     strict, soft = mean_of_task_means(outcomes, STRICT), mean_of_task_means(outcomes, SOFT)
     tasks, soft_tasks = task_estimates(outcomes, STRICT), task_estimates(outcomes, SOFT)
     ranges = {kind: judge.columns[name] for kind, name in names.items()}

@@ -1,4 +1,4 @@
-"""Prompt files: .jsonl (one object a line) and .parquet, in our form or GenEval's, with errors that name the line."""
+"""Prompt files: .txt (one prompt a line), .jsonl and .parquet (ours or GenEval's), with errors that name the line."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.suggestions import did_you_mean
 
+WITHOUT_FILE = ("shapes", "geneval", "ocr")  # sources that need no file: embedded or generated
 HELD_OUT_SHARE = 10  # one prompt in this many is held out where the file does not say
 _FIELDS = ("text", "prompt", "split", "task", "tag", "spec")
 _GENEVAL_FIELDS = ("include", "exclude")
@@ -28,25 +29,30 @@ class LocatedPrompt:
     where: str
 
 
-def read_file(path: Path) -> list[LocatedPrompt]:
+def read_file(path: Path, shown: str | None = None) -> list[LocatedPrompt]:
     """Read a file of prompts.
 
-    Each record has `text` (or `prompt`); optionally `split` ('train' or 'eval'; a tenth is held out by a hash of the
-    text where it is missing), `task` (or `tag`), and `spec`: what the reward reads. Without `spec`, all other fields
-    (such as GenEval's `include` and `exclude`) are the spec; `tag` is part of it too.
+    A line of .txt is a prompt. A record of the others has `text` (or `prompt`); optionally `split` ('train' or 'eval';
+    a tenth is held out by a hash of the text where it is missing), `task` (or `tag`), and `spec`: for the reward.
+    Without `spec`, all other fields (such as GenEval's `include` and `exclude`) are the spec; `tag` is part of it too.
+
+    Args:
+        path: the file.
+        shown: what to call it in errors, where the path is that of a copy.
 
     Raises:
         DataError: the file cannot be read or is empty, a record is wrong, a text is there twice; names file and line.
     """
-    readers = {".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    shown = shown or str(path)
     if path.suffix not in readers:
-        remedy = "give 'shapes', or a file that ends in .jsonl or .parquet"
-        raise DataError("is no source of prompts", where=f"prompts.source {path}", remedy=remedy)
+        remedy = f"give {', '.join(map(repr, WITHOUT_FILE))}, or a file that ends in .txt, .jsonl or .parquet"
+        raise DataError("is no source of prompts", where=f"prompts.source {shown}", remedy=remedy)
     located: list[LocatedPrompt] = []
     first: dict[str, str] = {}
     without_split = 0
     try:
-        for record, where in readers[path.suffix](path):
+        for record, where in readers[path.suffix](path, shown):
             prompt = _parse(record, where)
             if prompt.text in first:
                 message = f"duplicate prompt '{prompt.text}', first at {first[prompt.text]}"
@@ -56,49 +62,60 @@ def read_file(path: Path) -> list[LocatedPrompt]:
             without_split += record.get("split") is None
     except OSError as error:
         message = f"cannot be read: {error.strerror or error}"
-        raise DataError(message, where=str(path), remedy="check prompts.source and the file") from error
+        raise DataError(message, where=shown, remedy="check prompts.source and the file") from error
     if not located:
         remedy = 'put in one prompt a line, such as {"text": "a red circle", "split": "train"}'
-        raise DataError("holds no prompts", where=str(path), remedy=remedy)
+        raise DataError("holds no prompts", where=shown, remedy=remedy)
     if without_split:
         logger.info(
             "%s: %d of %d prompts say no split; one in %d of them is held out, by a hash of its text",
-            path, without_split, len(located), HELD_OUT_SHARE,
+            shown, without_split, len(located), HELD_OUT_SHARE,
         )  # fmt: skip
     return located
 
 
-def _read_jsonl(path: Path) -> Iterator[tuple[Any, str]]:
+def _read_txt(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
+    for text, where in _lines(path, shown):
+        yield {"text": text}, where
+
+
+def _read_jsonl(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
+    for text, where in _lines(path, shown):
+        try:
+            yield json.loads(text, parse_constant=_no_constant), where
+        except ValueError as error:
+            message = f"is not JSON: {error}"
+            raise DataError(message, where=where, remedy="write one JSON object a line") from error
+
+
+def _lines(path: Path, shown: str) -> Iterator[tuple[str, str]]:
+    """Text and place of each line that is not blank."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            where = f"{path}:{number}"
+            where = f"{shown}:{number}"
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                record = json.loads(text, parse_constant=_no_constant) if text else None
             except UnicodeDecodeError as error:
                 raise DataError("is not UTF-8 text", where=where, remedy="save the file as UTF-8") from error
-            except ValueError as error:
-                message = f"is not JSON: {error}"
-                raise DataError(message, where=where, remedy="write one JSON object a line") from error
             if text:
-                yield record, where
+                yield text, where
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[Any, str]]:
+def _read_parquet(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(str(path)) as file:
             rows = file.read(use_threads=False).to_pylist()
     except ValueError as error:  # pyarrow's ArrowInvalid
-        raise DataError(f"is no Parquet file: {error}", where=str(path), remedy="write the file again") from error
+        raise DataError(f"is no Parquet file: {error}", where=shown, remedy="write the file again") from error
     for number, row in enumerate(rows):
         record = _without_nulls(row)
-        where = f"{path}: row {number}"
+        where = f"{shown}: row {number}"
         if isinstance(record.get("spec"), str):  # Parquet has no column of free objects: JSON text stands for one
             try:
                 record["spec"] = json.loads(record["spec"], parse_constant=_no_constant)

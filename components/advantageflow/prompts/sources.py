@@ -5,28 +5,42 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from advantageflow.balance import equal_shares
 from advantageflow.errors import DataError
-from advantageflow.prompts.files import LocatedPrompt, read_file
+from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
+from advantageflow.settings import PromptSettings
 
-EMBEDDED = "shapes"
+EMBEDDED, GENEVAL, OCR = WITHOUT_FILE
+_DEFAULTS = PromptSettings()
+_S3 = "s3://"
 
 
-def load_prompts(source: str, *rewards: Reward) -> list[Prompt]:
+def is_local_file(source: str) -> bool:
+    """Whether a source is the path of a file on this machine."""
+    return source not in WITHOUT_FILE and not source.startswith(_S3)
+
+
+def load_prompts(
+    source: str, *rewards: Reward, count: int = _DEFAULTS.count, seed: int = _DEFAULTS.seed
+) -> list[Prompt]:
     """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
 
     Args:
-        source: 'shapes', or a .jsonl or .parquet file.
+        source: 'shapes', 'geneval' or 'ocr', or a .txt, .jsonl or .parquet file, local or s3://.
         rewards: what will read their specs.
+        count: training prompts of 'geneval' and 'ocr'.
+        seed: of these.
 
     Raises:
         DataError: a prompt is wrong or there twice, a reward cannot read its spec, or a split has no prompts; names
             file and line.
+        StoreError: a file on S3 cannot be fetched.
     """
-    located = _read(source)
+    located = _read(source, count, seed)
     for reward in rewards:
         _check_specs(located, reward)
     prompts = [one.prompt for one in located]
@@ -54,12 +68,33 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     return [prompt for prompt in prompts if prompt.split == "train" or prompt.prompt_id in chosen]
 
 
-def _read(source: str) -> list[LocatedPrompt]:
-    if source != EMBEDDED:
+def _read(source: str, count: int, seed: int) -> list[LocatedPrompt]:
+    if source.startswith(_S3):
+        return _read_from_s3(source)
+    if is_local_file(source):
         return read_file(Path(source))
+    return [LocatedPrompt(prompt, f"{source} prompt '{prompt.text}'") for prompt in _generate(source, count, seed)]
+
+
+def _generate(source: str, count: int, seed: int) -> list[Prompt]:
+    if source == GENEVAL:
+        from advantageflow.prompts.geneval import geneval_prompts
+
+        return geneval_prompts(count, seed)
+    if source == OCR:
+        from advantageflow.prompts.ocr import ocr_prompts
+
+        return ocr_prompts(count, seed)
     from advantageflow.shapes.prompts import all_prompts
 
-    return [LocatedPrompt(prompt, f"embedded prompt '{prompt.text}'") for prompt in all_prompts()]
+    return all_prompts()
+
+
+def _read_from_s3(source: str) -> list[LocatedPrompt]:
+    from advantageflow.store.s3 import fetch_file
+
+    with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
+        return read_file(fetch_file(source, Path(folder)), shown=source)
 
 
 def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:

@@ -51,7 +51,8 @@ def run(
     """
     journal = current_journal()
     scorers = term_rewards(reward)
-    prompts = select_held_out(load_prompts(settings.source, *scorers.values()), settings.eval_prompts)
+    known = load_prompts(settings.source, *scorers.values(), count=settings.count, seed=settings.seed)
+    prompts = select_held_out(known, settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)

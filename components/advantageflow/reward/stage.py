@@ -13,6 +13,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.rewards.checks import identical_columns, score_images
+from advantageflow.rewards.headline import ACCURACIES
 from advantageflow.rewards.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import read_metadata, read_prompts, read_rollouts, write_scores
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 BATCH = 64
-STRICT = "strict"  # the 0/1 column that GenEval-like rewards have; reported for each task
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,7 @@ def _description(rewards: Mapping[str, Reward]) -> dict[str, Any]:
 
 
 def _summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Mean and spread by column, strict accuracy by task, and the alarm of columns that are all the same."""
+    """Mean and spread by column, accuracies by task, and the alarm of columns that are all the same."""
     metrics: dict[str, float] = {}
     for column in values[0]:
         numbers = [one[column] for one in values]
@@ -139,8 +139,8 @@ def _summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -
         metrics[f"alarm/{column}_identical"] = float(identical)
         if identical:
             logger.warning("alarm: all %d scores of '%s' are %g", len(values), column, values[0][column])
-    if STRICT in values[0]:
+    for column in (one for one in ACCURACIES if one in values[0]):
         for task in sorted({prompt.task for prompt in prompts}):
-            of_task = [one[STRICT] for one, prompt in zip(values, prompts, strict=True) if prompt.task == task]
-            metrics[f"reward/{STRICT}/{task}"] = statistics.fmean(of_task)
+            of_task = [one[column] for one, prompt in zip(values, prompts, strict=True) if prompt.task == task]
+            metrics[f"reward/{column}/{task}"] = statistics.fmean(of_task)
     return metrics

@@ -39,6 +39,9 @@ class Reward(Protocol):
         version: changes whenever scores may: code, weights hash, library that scores depend on.
         columns: lowest and highest value by column; each score has every column.
         higher_is_better: whether training should raise the columns (else it lowers them).
+
+    Two more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
+    `unloaded_version`: see `planned_version`.
     """
 
     @property

@@ -18,6 +18,7 @@ GROUP = "advantageflow.rewards"
 BUILT_IN = {
     "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
     "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
+    "geneval": "advantageflow.rewards.geneval.reward:GenEvalReward",
     "hpsv2": "advantageflow.rewards.hpsv2:HpsReward",
     "imagereward": "advantageflow.rewards.imagereward:ImageRewardReward",
     "jpeg": "advantageflow.rewards.jpeg:JpegReward",

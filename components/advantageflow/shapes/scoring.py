@@ -1,8 +1,10 @@
 """GenEval's rules on shape detections: a strict 0/1 score and a soft partial score.
 
 Follows the strict variant that is used as an RL reward (exact counts), with its two known faults mended: soft parts
-are clamped to [0, 1], and a failed relation scores 0. The soft score also charges for objects that the prompt does not
-name, which GenEval lets pass outside `counting` and which RL would otherwise exploit.
+are clamped to [0, 1], and a failed relation scores 0. A relation is judged by the direction of the offset less the
+margin; GenEval's own rule (`rewards/geneval/rules.py`) is stricter where objects nearly touch. The soft score also
+charges for objects that the prompt does not name, which GenEval lets pass outside `counting` and which RL would
+otherwise exploit.
 """
 
 from __future__ import annotations
@@ -10,11 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from advantageflow.errors import DataError
+from advantageflow.rewards.geneval.rules import count_share, margin_offset
+from advantageflow.rewards.geneval.spec import check_include
 from advantageflow.shapes.detector import Detection
-from advantageflow.shapes.scenes import COLORS, RELATIONS, SHAPES, holds
-
-POSITION_MARGIN = 0.1  # share of the two boxes' summed extents that an offset must exceed, per axis
+from advantageflow.shapes.scenes import COLORS, SHAPES, holds
 
 
 @dataclass(frozen=True)
@@ -34,32 +35,7 @@ class ShapesScore:
 
 def check_spec(spec: dict[str, Any]) -> None:
     """Raises DataError, naming the field, if `score` could not read the spec."""
-    include = spec.get("include")
-    if not isinstance(include, list) or not include:
-        raise DataError("spec has no 'include' list", remedy="give at least {'class': ..., 'count': ...}")
-    for number, item in enumerate(include):
-        where = f"include[{number}]"
-        if not isinstance(item, dict):
-            raise DataError(f"{item!r} is not an object", where=where, remedy="give {'class': ..., 'count': ...}")
-        _one_of(item.get("class"), SHAPES, f"{where}.class")
-        if not isinstance(item.get("count"), int) or isinstance(item["count"], bool) or item["count"] < 1:
-            raise DataError(f"count {item.get('count')!r} is no whole number above 0", where=where, remedy="set count")
-        if item.get("color") is not None:
-            _one_of(item["color"], tuple(COLORS), f"{where}.color")
-        if item.get("position") is not None:
-            position = item["position"]
-            if not isinstance(position, (list, tuple)) or len(position) != 2:
-                raise DataError(f"{position!r} is no [relation, index]", where=f"{where}.position", remedy="mend it")
-            _one_of(position[0], RELATIONS, f"{where}.position[0]")
-            if position[1] not in range(len(include)) or position[1] == number:
-                raise DataError(
-                    f"index {position[1]!r} names no other object", where=f"{where}.position[1]", remedy="mend it"
-                )
-
-
-def _one_of(value: Any, allowed: tuple[str, ...], where: str) -> None:
-    if value not in allowed:
-        raise DataError(f"{value!r} is unknown to the shapes reward", where=where, remedy=f"use {', '.join(allowed)}")
+    check_include(spec, SHAPES, tuple(COLORS))
 
 
 def score(spec: dict[str, Any], detections: list[Detection]) -> ShapesScore:
@@ -90,22 +66,12 @@ def score(spec: dict[str, Any], detections: list[Detection]) -> ShapesScore:
 
 
 def _count_part(got: int, required: int, what: str, parts: list[float], reasons: list[str]) -> None:
-    parts.append(max(0.0, 1 - abs(required - got) / required))
+    parts.append(max(0.0, count_share(got, required)))
     if got != required:
         reasons.append(f"expected {required} {what}, found {got}")
 
 
 def _relation_holds(relation: str, objects: list[Detection], targets: list[Detection]) -> bool:
     return bool(objects and targets) and all(
-        holds(relation, *_offset(one, other)) for one in objects for other in targets
+        holds(relation, *margin_offset(one.box, other.box)) for one in objects for other in targets
     )
-
-
-def _offset(one: Detection, other: Detection) -> tuple[float, float]:
-    """From the other's centre to this one's, per axis less the margin, zero within it (GenEval)."""
-    offsets = []
-    for low, high in ((0, 2), (1, 3)):
-        raw = (one.box[low] + one.box[high] - other.box[low] - other.box[high]) / 2
-        margin = POSITION_MARGIN * (one.box[high] - one.box[low] + other.box[high] - other.box[low])
-        offsets.append((raw > 0) * max(raw - margin, 0.0) - (raw < 0) * max(-raw - margin, 0.0))
-    return offsets[0], offsets[1]

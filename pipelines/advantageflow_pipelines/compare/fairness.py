@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from advantageflow.errors import SettingsError
-from advantageflow.evaluation.labels import STRICT
+from advantageflow.rewards.headline import headline_column
 from advantageflow.rewards.registry import get_reward
 from advantageflow.rewards.terms import term_name
 from advantageflow.settings import RunSettings, Settings
@@ -82,10 +82,9 @@ def _require_equal_images(first: Cell, other: Cell) -> None:
 
 
 def _judge(settings: RunSettings) -> tuple[str, str]:
-    """The reward and the column behind 'strict accuracy'."""
+    """The reward and the column that reports are headed by."""
     reward = settings.reward
-    columns = get_reward(reward.name, reward.options).columns
-    return reward.name, STRICT if STRICT in columns else reward.column
+    return reward.name, headline_column(get_reward(reward.name, reward.options), reward.column)
 
 
 def _product(settings: RunSettings) -> str:

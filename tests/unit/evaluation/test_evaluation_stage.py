@@ -132,6 +132,19 @@ def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_s
     assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6
 
 
+def test_a_report_is_headed_by_the_column_that_the_reward_names(
+    evaluate: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from advantageflow.rewards.shapes import ShapesReward
+
+    monkeypatch.setattr(ShapesReward, "headline", "soft", raising=False)
+    report = evaluate("report")
+    metrics = read_json(report / "metrics.json")
+    assert (metrics["strict_column"], metrics["soft_column"]) == ("soft", "soft")
+    assert metrics["strict"] == metrics["soft"] == mean_of_task_means(read_outcomes(report), "strict").mean
+    assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6  # a graded column is no right or wrong
+
+
 def test_with_one_term_it_is_reported_beside_strict_and_soft(evaluate: Callable[..., Path]) -> None:
     metrics = read_json(evaluate("report") / "metrics.json")
     assert metrics["terms"] == {

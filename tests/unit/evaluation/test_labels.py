@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advantageflow.evaluation.labels import further_terms, headline, soft_label, strict_label
+from advantageflow.evaluation.labels import further_terms, headline, is_accuracy, soft_label, strict_label
 
 USUAL: dict[str, Any] = {"strict": 0.25, "soft": 0.5, "strict_column": "strict", "soft_column": "soft"}
 
@@ -29,6 +29,14 @@ def test_a_column_that_stands_in_for_strict_is_named_and_not_said_twice() -> Non
 def test_a_column_that_stands_in_for_soft_alone_is_named_beside_strict() -> None:
     metrics = {**USUAL, "soft_column": "likeness"}
     assert headline(metrics) == "strict accuracy 0.250, likeness 0.500"
+
+
+def test_genevals_headline_is_an_accuracy_by_its_own_name() -> None:
+    metrics = {**USUAL, "strict_column": "correct"}
+    assert headline(metrics) == "accuracy 0.250, soft reward 0.500"
+    assert is_accuracy(metrics)
+    assert is_accuracy(USUAL)
+    assert not is_accuracy({**USUAL, "strict_column": "compressibility"})
 
 
 def test_further_terms_are_those_that_are_not_shown_already() -> None:

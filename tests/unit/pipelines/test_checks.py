@@ -128,4 +128,6 @@ def test_files_that_settings_name_become_absolute_and_names_stay(
     assert settings.prompts.source == str(tmp_path / "mine.jsonl")
     assert settings.init_policy == str(tmp_path / "old")
     assert settings.model.name == str(tmp_path / "model")
+    for source in ("geneval", "ocr", "s3://bucket/mine.jsonl"):
+        assert with_absolute_paths(chosen(f"prompts.source={source}")).prompts.source == source
     assert with_absolute_paths(chosen()) == chosen()

@@ -80,6 +80,43 @@ def test_a_missing_split_holds_out_a_tenth_stably_and_says_so(file: Path, caplog
     assert all(located.prompt.split == splits[located.prompt.text] for located in fewer)
 
 
+def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b'\xef\xbb\xbfa red circle\r\n\n  a sign that says "{}" \n')
+    located = read_file(path)
+    assert [(one.prompt.text, one.where) for one in located] == [
+        ("a red circle", f"{path}:1"),
+        ('a sign that says "{}"', f"{path}:3"),
+    ]
+    assert [(one.prompt.task, one.prompt.spec) for one in located] == [("all", {})] * 2
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"a\nb\na\n", 3, "duplicate prompt 'a'"),
+        (b"a\n\xff\n", 2, "is not UTF-8"),
+        (b"\n \n", None, "holds no prompts"),
+    ],
+)
+def test_a_bad_line_of_a_text_file_is_named(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_file(path)
+    assert caught.value.where == (f"{path}:{line}" if line else str(path))
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+def test_errors_name_the_file_that_a_copy_was_made_of(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"copy{suffix}"
+    path.write_bytes(b"\xff\xff")
+    with pytest.raises(DataError) as caught:
+        read_file(path, shown=f"s3://bucket/prompts{suffix}")
+    assert caught.value.where.startswith(f"s3://bucket/prompts{suffix}")
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
     path = tmp_path / "prompts.parquet"
     rows = [

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.prompts.sources import is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.registry import get_reward
 from advantageflow.shapes.prompts import TASKS, all_prompts
@@ -22,6 +25,48 @@ def write(path: Path, *records: dict[str, object]) -> str:
 
 def test_the_embedded_prompts_pass_their_own_reward() -> None:
     assert load_prompts("shapes", get_reward("shapes")) == all_prompts()
+
+
+@pytest.mark.parametrize(("source", "reward"), [("geneval", "geneval"), ("ocr", "jpeg")])
+def test_generated_prompts_can_be_counted_seeded_and_read(source: str, reward: str) -> None:
+    first = load_prompts(source, get_reward(reward), count=40, seed=1)
+    splits = Counter(prompt.split for prompt in first)
+    assert splits["train"] == 40
+    other = load_prompts(source, get_reward(reward), count=40, seed=2)
+    assert [p for p in first if p.split == "eval"] == [p for p in other if p.split == "eval"]
+    assert [p for p in first if p.split == "train"] != [p for p in other if p.split == "train"]
+    assert first == load_prompts(source, count=40, seed=1)
+
+
+def test_a_generated_prompt_that_a_reward_cannot_read_is_named() -> None:
+    with pytest.raises(DataError, match="'shapes' cannot read the spec") as caught:
+        load_prompts("geneval", get_reward("shapes"), count=10)
+    assert "geneval prompt 'a photo of" in caught.value.where
+
+
+def test_a_file_on_s3_is_fetched_read_and_named_in_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "p.jsonl", {"text": "a", "split": "train"}, {"text": "b", "split": "eval"})
+    write(tmp_path / "bad.jsonl", {"text": "a"}, {"txt": "b"})
+    store = ModuleType("advantageflow.store.s3")  # stands in for a bucket: what is read is the local copy
+    store.fetch_file = lambda url, folder: Path(  # type: ignore[attr-defined]
+        shutil.copy(tmp_path / url.removeprefix("s3://bucket/sets/"), folder)
+    )
+    monkeypatch.setitem(sys.modules, "advantageflow.store.s3", store)
+    assert [prompt.text for prompt in load_prompts("s3://bucket/sets/p.jsonl")] == ["a", "b"]
+    with pytest.raises(DataError) as caught:
+        load_prompts("s3://bucket/sets/bad.jsonl")
+    assert caught.value.where.startswith("s3://bucket/sets/bad.jsonl:2")
+
+
+def test_only_paths_are_local_files() -> None:
+    assert is_local_file("mine.txt")
+    assert not any(map(is_local_file, ("shapes", "geneval", "ocr", "s3://bucket/mine.txt")))
+
+
+def test_an_unknown_source_says_what_there_is() -> None:
+    with pytest.raises(DataError, match="no source of prompts") as caught:
+        load_prompts("genevall")
+    assert "'geneval'" in caught.value.remedy
 
 
 def test_a_spec_that_the_reward_cannot_read_names_line_and_field(tmp_path: Path) -> None:

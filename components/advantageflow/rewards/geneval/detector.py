@@ -1,0 +1,120 @@
+"""GenEval's object detector: Mask2Former Swin-S, COCO instances, through transformers instead of mmdet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from advantageflow.errors import RewardError
+from advantageflow.rewards.geneval.classes import CLASSES
+from advantageflow.rewards.geneval.postprocess import Sizes, detections
+from advantageflow.rewards.geneval.pretrained import Device, DType, check_device, load
+from advantageflow.rewards.geneval.scoring import Detection
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+    from transformers import Mask2FormerForUniversalSegmentation
+
+MODEL = "facebook/mask2former-swin-small-coco-instance"
+SHORT_SIDE, LONG_SIDE = 800, 1333  # pixels: an image is scaled to fit the tighter of the two
+_MULTIPLE = 32  # pixels: the coarsest stride of the backbone, to which images are padded
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, RGB, 0 .. 255
+
+
+class Detector:
+    """Finds objects of the 80 COCO classes.
+
+    Args:
+        model: hub id, or local folder, of a Mask2Former for COCO instances.
+        revision: hub commit, tag or branch.
+        device: where it runs.
+        dtype: precision of the weights.
+        batch: images in one forward pass; they are equally large.
+        sides: short and long side that images are scaled to, pixels.
+
+    Raises:
+        RewardError: the model cannot be loaded, or has not 80 classes.
+    """
+
+    def __init__(
+        self,
+        model: str = MODEL,
+        revision: str | None = None,
+        *,
+        device: Device = "cpu",
+        dtype: DType = "float32",
+        batch: int = 16,
+        sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE),
+    ) -> None:
+        import torch
+        from transformers import Mask2FormerForUniversalSegmentation
+
+        self._name, self._device, self._batch, self._sides = model, device, batch, sides
+        self._dtype = getattr(torch, dtype)
+        self.module: Mask2FormerForUniversalSegmentation = load(
+            Mask2FormerForUniversalSegmentation, model, revision, dtype=self._dtype
+        )
+        self.module.requires_grad_(False).eval()
+        if self.module.config.num_labels != len(CLASSES):
+            message = f"has {self.module.config.num_labels} classes; GenEval's are the {len(CLASSES)} of COCO, by index"
+            raise RewardError(message, where=model, remedy=f"give a Mask2Former of COCO instances, such as {MODEL}")
+
+    def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """The objects in each image with a confidence above 0.3, surest first.
+
+        Args:
+            images: uint8 arrays (H, W, 3), RGB; of any sizes.
+
+        Raises:
+            RewardError: a GPU is asked for and there is none.
+        """
+        check_device(self._device, self._name)
+        self.module.to(self._device)
+        found: list[list[Detection]] = [[] for _ in images]
+        by_size = sorted(range(len(images)), key=lambda number: images[number].shape)
+        for _, of_size in groupby(by_size, key=lambda number: images[number].shape):
+            numbers = list(of_size)
+            for start in range(0, len(numbers), self._batch):
+                chunk = numbers[start : start + self._batch]
+                for number, objects in zip(chunk, self._forward([images[n] for n in chunk]), strict=True):
+                    found[number] = objects
+        return found
+
+    def _forward(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
+        """Objects of images of one size."""
+        import torch
+
+        height, width = images[0].shape[:2]
+        resized = target_size(height, width, self._sides)
+        pixels = torch.stack([prepare(image, resized) for image in images])
+        padded = (int(pixels.shape[2]), int(pixels.shape[3]))
+        with torch.inference_mode():
+            output = self.module(pixels.to(self._device, self._dtype))
+            sizes = Sizes((height, width), resized, padded)
+            queries = zip(output.class_queries_logits, output.masks_queries_logits, strict=True)
+            return [detections(classes, masks, sizes) for classes, masks in queries]
+
+
+def target_size(height: int, width: int, sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE)) -> tuple[int, int]:
+    """Height and width of the image scaled, its shape kept, to fit a short and a long side (rounded half up)."""
+    short, long = sides
+    scale = min(short / min(height, width), long / max(height, width))
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def prepare(image: np.ndarray, size: tuple[int, int]) -> Tensor:
+    """An RGB image (H, W, 3) as the detector takes it: (3, h, w) float32, resized, normalised, padded with the mean.
+
+    Resized bilinearly without antialiasing, as OpenCV does for GenEval's detector; padded at the bottom and on the
+    right to multiples of 32.
+    """
+    import torch
+    from torch.nn import functional
+
+    pixels = torch.tensor(image).permute(2, 0, 1)[None].float()
+    pixels = functional.interpolate(pixels, size=size, mode="bilinear", align_corners=False)[0]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
+    down, right = (-side % _MULTIPLE for side in size)
+    return functional.pad((pixels - mean) / std, (0, right, 0, down))

@@ -1,0 +1,154 @@
+"""The GenEval reward: detector, colour classifier and rules put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import DataError
+from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.geneval import colors, detector
+from advantageflow.rewards.geneval.classes import CLASSES
+from advantageflow.rewards.geneval.pretrained import Device, DType
+from advantageflow.rewards.geneval.scoring import (
+    LOWEST_SOFT,
+    Detection,
+    Found,
+    check_spec,
+    colors_needed,
+    score,
+    select,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class GenEvalReward:
+    """GenEval: the right objects, counts, colours and positions, by Mask2Former and CLIP.
+
+    Columns:
+        correct: 0 or 1, by GenEval's own evaluation; what its tables report, as the mean of the six task means.
+        strict: 0 or 1, exact counts; what RL code trains on, or on
+        soft: the mean of how far each count, colour and position is met.
+
+    Weights are loaded when they are first needed: by `version` (on the CPU) or `score`.
+
+    Args:
+        model: hub id, or local folder, of the detector: a Mask2Former of COCO instances.
+        revision: its hub revision.
+        clip: hub id, or local folder, of the colour classifier: a CLIP model with its tokenizer.
+        clip_revision: its hub revision.
+        device: where both run; a missing GPU is an error.
+        dtype: precision of both.
+        batch: images, and objects, in one forward pass.
+        sides: short and long side, pixels, that images are scaled to for the detector.
+        peer_compatible: soft scores with the two faults of published RL code, for like-for-like comparisons only.
+    """
+
+    name = "geneval"
+    higher_is_better = True
+    headline = "correct"
+
+    def __init__(
+        self,
+        *,
+        model: str = detector.MODEL,
+        revision: str | None = None,
+        clip: str = colors.MODEL,
+        clip_revision: str | None = None,
+        device: Device = "cpu",
+        dtype: DType = "float32",
+        batch: int = 16,
+        sides: tuple[int, int] = (detector.SHORT_SIDE, detector.LONG_SIDE),
+        peer_compatible: bool = False,
+    ) -> None:
+        self._detector_name, self._clip_name = (model, revision), (clip, clip_revision)
+        self._sides = (sides[0], sides[1])
+        self._options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch}
+        self._peer_compatible = peer_compatible
+
+    @property
+    def columns(self) -> Mapping[str, tuple[float, float]]:
+        """Ranges; the soft score of the peers falls below 0."""
+        soft = (LOWEST_SOFT, 1.0) if self._peer_compatible else (0.0, 1.0)
+        return {"correct": (0.0, 1.0), "strict": (0.0, 1.0), "soft": soft}
+
+    @cached_property
+    def version(self) -> str:
+        """Code version, weights of both models, and what else scores depend on. Loads the weights."""
+        from advantageflow.rewards.weights import weights_hash
+
+        return self._version(f"weights {weights_hash(self._detector.module, self._colors.module)}")
+
+    @property
+    def unloaded_version(self) -> str:
+        """The version without the hash of the weights, for a machine that does not score."""
+        return self._version("weights not loaded")
+
+    def _version(self, weights: str) -> str:
+        sides = "x".join(map(str, self._sides))
+        peers = ", peer-compatible" if self._peer_compatible else ""
+        return f"1 ({weights}, {self._options['dtype']}, {sides}{peers})"
+
+    def check(self, prompt: Prompt) -> None:
+        """Raises DataError, naming prompt and field, if the spec is no GenEval spec of COCO classes."""
+        try:
+            check_spec(prompt.spec)
+        except DataError as error:
+            where = f"prompt '{prompt.text}', spec {error.where}".rstrip()
+            raise DataError(error.message, where=where, remedy=error.remedy) from error
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
+        """Detects, classifies colours and scores; details hold the objects that count and the rules that failed."""
+        for image in images:
+            if image.dtype.name != "uint8" or image.ndim != 3 or image.shape[2] != 3:
+                raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+        detected = self._detector.detect(images)
+        found = [select(one, prompt.spec["tag"]) for one, prompt in zip(detected, prompts, strict=True)]
+        self._fill_in_colors(prompts, images, found)
+        return [self._result(prompt, objects) for prompt, objects in zip(prompts, found, strict=True)]
+
+    @cached_property
+    def _detector(self) -> detector.Detector:
+        return detector.Detector(*self._detector_name, **self._options, sides=self._sides)
+
+    @cached_property
+    def _colors(self) -> colors.ColorClassifier:
+        return colors.ColorClassifier(*self._clip_name, **self._options)
+
+    def _fill_in_colors(
+        self, prompts: Sequence[Prompt], images: Sequence[np.ndarray], found: Sequence[dict[str, list[Detection]]]
+    ) -> None:
+        """Classify the objects of all images whose colour decides, and put their colours in place."""
+        places = [
+            (number, name, place)
+            for number, (prompt, objects) in enumerate(zip(prompts, found, strict=True))
+            for name, count in colors_needed(prompt.spec, objects).items()
+            for place in range(count)
+        ]
+        cutouts = [colors.cut_out(images[number], found[number][name][place]) for number, name, place in places]
+        if not cutouts:
+            return
+        named = self._colors.classify(cutouts, [name for _, name, _ in places])
+        for (number, name, place), color in zip(places, named, strict=True):
+            found[number][name][place] = replace(found[number][name][place], color=color)
+
+    def _result(self, prompt: Prompt, found: Found) -> Result:
+        verdict = score(prompt.spec, found, peer_compatible=self._peer_compatible)
+        values = {"correct": verdict.correct, "strict": verdict.strict, "soft": verdict.soft}
+        objects = [_describe(one) for of_class in found.values() for one in of_class]
+        return values, {
+            "found": objects,
+            "failed": list(verdict.failed),
+            "failed_strict": list(verdict.failed_strict),
+        }
+
+
+def _describe(detection: Detection) -> str:
+    """Such as 'red fire hydrant 0.93 at 12,40,200,390' (left, top, right, bottom)."""
+    box = ",".join(f"{side:.0f}" for side in detection.box)
+    return f"{detection.color or ''} {CLASSES[detection.index]} {detection.score:.2f} at {box}".strip()

@@ -1,0 +1,101 @@
+"""`advantageflow prompts`: what a source of prompts holds, and its prompts as a file."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from advantageflow.errors import DataError, StoreError
+from advantageflow.records import Prompt
+from advantageflow.settings import PromptSettings
+from advantageflow.store.files import writing
+
+prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
+
+_DEFAULTS = PromptSettings()
+
+Source = Annotated[
+    str, typer.Argument(help="shapes, geneval, ocr, or a .txt, .jsonl or .parquet file, local or on s3://.")
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
+
+
+@prompts.command("show")
+def show(
+    source: Source,
+    count: Annotated[int, typer.Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
+    seed: Seed = _DEFAULTS.seed,
+) -> None:
+    """Show some of a source's prompts, and how many it has of each split and task."""
+    from advantageflow.prompts.sources import load_prompts
+
+    known = load_prompts(source, seed=seed)
+    console = Console()
+    samples = Table("split", "task", "prompt", title=f"some prompts of {escape(source)}", title_justify="left")
+    for prompt in spread(known, count):
+        samples.add_row(prompt.split, prompt.task, escape(prompt.text))
+    counts = Table("split", "task", "prompts", title=f"all {len(known)}", title_justify="left")
+    for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
+        counts.add_row(split, escape(task), str(number))
+    if count:
+        console.print(samples)
+    console.print(counts)
+
+
+@prompts.command("write")
+def write(
+    source: Source,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .jsonl file to write; it may be a source again.")],
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
+    ] = _DEFAULTS.count,
+    seed: Seed = _DEFAULTS.seed,
+) -> None:
+    """Write all prompts of a source as a .jsonl file, one a line with split, task and spec."""
+    from advantageflow.prompts.sources import load_prompts
+
+    if output.suffix != ".jsonl":
+        remedy = "give a name that ends in .jsonl"
+        raise StoreError("is no .jsonl file", where=f"--output {output}", remedy=remedy)
+    known = load_prompts(source, count=count, seed=seed)
+    _check_distinct(known, source)
+    lines = (
+        json.dumps({"text": one.text, "split": one.split, "task": one.task, "spec": one.spec}, ensure_ascii=False)
+        for one in known
+    )
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    Console().print(f"{output}: {len(known)} prompts", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_distinct(known: Sequence[Prompt], source: str) -> None:
+    """Refuse what could not be read again: a file has each text once."""
+    for text, number in Counter(prompt.text for prompt in known).items():
+        if number > 1:
+            message = f"'{text}' is there {number} times, in both splits; a file of prompts has each text once"
+            raise DataError(message, where=source, remedy=f"use the source {source} itself, as prompts.source")
+
+
+def spread(known: Sequence[Prompt], count: int) -> list[Prompt]:
+    """At most `count` of the prompts: in turn of each task and split, evenly from its first to its last."""
+    groups: dict[tuple[str, str], list[Prompt]] = {}
+    for prompt in known:
+        groups.setdefault((prompt.split, prompt.task), []).append(prompt)
+    shares = dict.fromkeys(groups, 0)
+    while sum(shares.values()) < min(count, len(known)):
+        open_groups = [key for key in groups if shares[key] < len(groups[key])]
+        shares[min(open_groups, key=lambda key: shares[key])] += 1
+    return [
+        members[number * len(members) // shares[key]]
+        for key, members in groups.items()
+        for number in range(shares[key])
+    ]

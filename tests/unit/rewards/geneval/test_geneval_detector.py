@@ -1,0 +1,119 @@
+"""The detector on a tiny random Mask2Former: what images go in as, and what comes out, whatever their batch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from advantageflow.errors import RewardError
+from advantageflow.rewards.geneval.detector import Detector, prepare, target_size
+from advantageflow.rewards.geneval.scoring import Detection
+
+SIDES = (64, 107)  # pixels, for speed; as 800 and 1333 are to each other
+
+
+def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("size", "resized"),
+    [
+        ((512, 512), (800, 800)),
+        ((1024, 1024), (800, 800)),
+        ((480, 640), (800, 1067)),  # 1066.67 rounded
+        ((640, 480), (1067, 800)),
+        ((300, 900), (444, 1333)),  # the long side is what limits: 444.33
+        ((48, 48), (800, 800)),
+    ],
+)
+def test_images_fit_800_by_1333_with_their_shape_kept(size: tuple[int, int], resized: tuple[int, int]) -> None:
+    assert target_size(*size) == resized
+
+
+def test_images_are_normalised_by_imagenet_and_padded_with_its_mean_to_multiples_of_32() -> None:
+    image = np.full((20, 40, 3), 255, dtype=np.uint8)
+    pixels = prepare(image, (20, 40))
+    assert pixels.shape == (3, 32, 64)
+    white = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    assert torch.allclose(pixels[:, :20, :40], white[:, None, None].expand(3, 20, 40), atol=1e-4)
+    assert not pixels[:, 20:].any()
+    assert not pixels[:, :, 40:].any()
+
+
+def test_channels_stay_red_green_blue() -> None:
+    image = np.zeros((32, 32, 3), dtype=np.uint8)
+    image[..., 0] = 255
+    red, green, blue = prepare(image, (32, 32)).mean(dim=(1, 2)).tolist()
+    assert red > 2
+    assert green < -2 + 0.1
+    assert blue < -1.5
+
+
+def test_resizing_is_bilinear_about_pixel_centres() -> None:
+    image = np.zeros((1, 2, 3), dtype=np.uint8)
+    image[0, 1] = 200
+    pixels = prepare(image, (1, 4))[0, 0, :4] * 58.395 + 123.675
+    assert pixels.tolist() == pytest.approx([0, 50, 150, 200], abs=1e-3)
+
+
+def test_detections_lie_in_the_image_as_it_was_given(detector_folder: Path) -> None:
+    image = picture(30, 50)
+    (found,) = Detector(str(detector_folder), sides=SIDES).detect([image])
+    assert found  # the tiny model is sure of something
+    for one in found:
+        left, top, right, bottom = one.box
+        assert 0 <= left < right <= 50
+        assert 0 <= top < bottom <= 30
+        assert one.mask is not None
+        assert one.mask.shape == (30, 50)
+        assert 0.3 < one.score <= 1
+        assert 0 <= one.index < 80
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+
+
+def plain(found: list[Detection]) -> list[tuple[int, tuple[float, ...]]]:
+    return [(one.index, one.box) for one in found]
+
+
+def test_images_of_several_sizes_come_back_in_order_as_each_alone(detector_folder: Path) -> None:
+    images = [picture(30, 50, 0), picture(40, 40, 1), picture(30, 50, 2), picture(40, 40, 3), picture(30, 50, 4)]
+    detector = Detector(str(detector_folder), sides=SIDES, batch=2)
+    together = detector.detect(images)
+    alone = [detector.detect([image])[0] for image in images]
+    assert [plain(found) for found in together] == [plain(found) for found in alone]
+    assert len({str(plain(found)) for found in alone}) > 1
+    scores = [[one.score for one in found] for found in together]
+    assert [pytest.approx(s, abs=1e-5) for s in scores] == [[one.score for one in found] for found in alone]
+
+
+def test_half_precision_runs(detector_folder: Path) -> None:
+    (found,) = Detector(str(detector_folder), sides=SIDES, dtype="bfloat16").detect([picture(40, 40)])
+    assert all(0.3 < one.score <= 1 for one in found)
+
+
+def test_no_images_give_no_detections(detector_folder: Path) -> None:
+    assert Detector(str(detector_folder), sides=SIDES).detect([]) == []
+
+
+def test_a_detector_of_other_classes_is_refused(other_detector_folder: Path) -> None:
+    with pytest.raises(RewardError, match="100 classes") as caught:
+        Detector(str(other_detector_folder))
+    assert caught.value.where == str(other_detector_folder)
+
+
+def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RewardError, match="cannot load Mask2Former") as caught:
+        Detector(str(tmp_path))
+    assert caught.value.where == str(tmp_path)
+    assert "local folder" in caught.value.remedy
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_asked_for_and_missing_is_an_error(detector_folder: Path) -> None:
+    with pytest.raises(RewardError, match="torch sees none"):
+        Detector(str(detector_folder), device="cuda").detect([picture(8, 8)])
