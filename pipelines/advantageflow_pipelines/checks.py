@@ -11,7 +11,7 @@ from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
 from advantageflow.prompts.sources import EMBEDDED, load_prompts, select_held_out
 from advantageflow.records import Prompt
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
 
@@ -29,6 +29,7 @@ def check_run(settings: RunSettings) -> None:
         UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
+    rewards |= watched_rewards(settings.reward, rewards)
     prompts = load_prompts(settings.prompts.source, *rewards.values())
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)

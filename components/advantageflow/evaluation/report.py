@@ -11,11 +11,13 @@ from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import publish, read_json, write_json, writing
 from advantageflow.store.tables import read_table, write_table
+from advantageflow.watch.images import STATISTICS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 OUTCOMES_FILE = "evaluation.parquet"
+STATISTICS_FILE = "statistics.parquet"
 SAMPLES_FOLDER = "samples"
 SAMPLES_INDEX = "samples.json"
 SHEET_FILE = "samples.png"
@@ -29,6 +31,7 @@ _COLUMNS = {
     "strict": "float64",
     "soft": "float64",
 }
+_STATISTICS = {"prompt_id": "string", "seed": "int64", **dict.fromkeys(STATISTICS, "float64")}
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,20 @@ class Sample:
 
 
 def write_report(
-    folder: Path, metrics: Mapping[str, Any], outcomes: Sequence[Outcome], samples: Sequence[tuple[Sample, Image]]
+    folder: Path,
+    metrics: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    samples: Sequence[tuple[Sample, Image]],
+    statistics: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Publish a report artifact; where the reward has several terms, their values stand beside strict and soft.
+
+    Args:
+        folder: the artifact.
+        metrics: the numbers.
+        outcomes: how each image was judged.
+        samples: pictures to look at.
+        statistics: of each image, see ImageStatistics.
 
     Raises:
         StoreError: it cannot be written.
@@ -64,6 +78,7 @@ def write_report(
         terms = sorted({name for outcome in outcomes for name in outcome.terms})
         columns = _COLUMNS | dict.fromkeys(terms if len(terms) > 1 else [], "float64")
         write_table(partial / OUTCOMES_FILE, [{**asdict(one), **one.terms} for one in outcomes], columns)
+        write_table(partial / STATISTICS_FILE, statistics, _STATISTICS)
         (partial / SAMPLES_FOLDER).mkdir()
         for number, (_, picture) in enumerate(samples):
             path = sample_path(partial, number)
@@ -86,6 +101,16 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     return [
         Outcome(**{name: row[name] for name in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows
     ]
+
+
+def read_statistics(folder: Path) -> list[dict[str, Any]]:
+    """The statistics of every image of a report: prompt_id, seed, and the names in STATISTICS, NaN where undefined.
+
+    Raises:
+        StoreError: the file is missing or corrupt.
+        DataError: a column is missing or of the wrong type.
+    """
+    return read_table(folder / STATISTICS_FILE, _STATISTICS)
 
 
 def read_samples(folder: Path) -> list[tuple[Sample, Image]]:

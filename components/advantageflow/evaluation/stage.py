@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
+from advantageflow.evaluation import signs
 from advantageflow.evaluation.labels import SOFT, STRICT
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
+from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
 from advantageflow.evaluation.statistics import (
     Outcome,
     bounded_ci95,
@@ -22,7 +24,7 @@ from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.checks import score_images
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -44,8 +46,12 @@ def run(
     prompts: Path,
     policy: Path,
     report_out: Path,
+    base: Path | None = None,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
+
+    Statistics of the images and watched rewards are held against the base policy's; beyond the bounds of
+    `settings.alarms` they raise an alarm.
 
     Args:
         settings: how images are sampled.
@@ -57,6 +63,7 @@ def run(
         prompts: the prompts artifact; its 'eval' prompts are used.
         policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
+        base: the report of the base policy; None (as for the base itself) raises no alarms.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -69,6 +76,7 @@ def run(
 
     journal = current_journal()
     judges = term_rewards(reward)
+    judges |= watched_rewards(reward, judges)
     known = read_prompts(prompts)
     if not any(prompt.split == "eval" for prompt in known):
         remedy = "give some prompts the split 'eval'"
@@ -81,10 +89,13 @@ def run(
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
     outcomes: list[Outcome] = []
+    statistics = ImageStatistics()
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
-    for batch, pictures in _generate(generator, settings, embeddings, shots):
-        for shot, picture, scores in zip(batch, pictures, _judge(judges, batch, pictures), strict=True):
+    for batch, pictures, norms in _generate(generator, settings, embeddings, shots):
+        judged = _judge(judges, batch, pictures)
+        for shot, picture, norm, scores in zip(batch, pictures, norms, judged, strict=True):
             outcomes.append(_outcome(shot, scores, reward))
+            statistics.add(shot, picture, norm)
             if shot.seed in to_show:
                 shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column), picture)
         journal.progress(len(outcomes), images, "images")
@@ -92,14 +103,21 @@ def run(
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
     metrics |= _metrics(outcomes, judges, reward)
-    write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show])
+    hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
+    metrics |= hacking
+    write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show], statistics.rows)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    for alarm in alarms:
+        journal.alarm(alarm.name, alarm.message, step=round_index)
 
 
 def _generate(
     generator: Generator, settings: EvaluationSettings, embeddings: Embeddings, shots: Sequence[Shot]
-) -> Iterator[tuple[Sequence[Shot], np.ndarray]]:
-    """Images (B, H, W, 3) of each batch of shots."""
+) -> Iterator[tuple[Sequence[Shot], np.ndarray, list[float]]]:
+    """Images (B, H, W, 3) of each batch of shots, and the norms of the velocities that led to them."""
+    from advantageflow.policy.norm import VelocityNorm
+
+    norm = VelocityNorm()
     for start in range(0, len(shots), settings.batch):
         batch = shots[start : start + settings.batch]
         rows = [shot.row for shot in batch]
@@ -112,9 +130,10 @@ def _generate(
             shift=settings.shift,
             guidance_scale=settings.guidance_scale,
             empty=(embeddings.empty_prompt_embeds, embeddings.empty_pooled),
+            norm=norm,
         )
         check_finite(latents, [_name(shot) for shot in batch])
-        yield batch, pictures
+        yield batch, pictures, norm.values()
 
 
 def _name(shot: Shot) -> str:
@@ -181,7 +200,8 @@ def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: 
         "tasks": {task: estimate.mean for task, estimate in tasks.items()},
         "tasks_ci95": {task: bounded_ci95(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
         "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
-        "terms": term_metrics(outcomes, reward, judges),
+        "terms": term_metrics(outcomes, reward.terms, judges),
+        "watched": term_metrics(outcomes, reward.watched, judges),
     }
 
 
@@ -193,7 +213,8 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     curves |= {f"term/{name}": term["mean"] for name, term in metrics["terms"].items()}
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
-    journal.metrics({f"evaluation/{name}": value for name, value in curves.items()}, step=step, parent=True)
+    evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
+    journal.metrics(evaluated | signs.curves(metrics), step=step, parent=True)
     for number, sample in enumerate(samples):
         journal.image(f"samples/{number:02d} {sample.text}", sample_path(report, number), step=step)
     journal.artifact(report, "report")

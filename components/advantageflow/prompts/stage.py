@@ -12,7 +12,7 @@ from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
 from advantageflow.tracking.journal import current_journal
@@ -49,7 +49,8 @@ def run(
     """
     journal = current_journal()
     scorers = term_rewards(reward)
-    prompts = select_held_out(load_prompts(settings.source, *scorers.values()), settings.eval_prompts)
+    readers = scorers | watched_rewards(reward, scorers)
+    prompts = select_held_out(load_prompts(settings.source, *readers.values()), settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)

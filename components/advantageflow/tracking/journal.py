@@ -11,6 +11,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | image    | key, path, step                                                                        |
 | dataset  | name, path, context                                                                    |
 | artifact | path, folder                                                                           |
+| alarm    | name, message, step: something that a person must look at                              |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -110,6 +111,17 @@ class Journal:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Record a file or folder to be kept with this task, under `folder` of its artifacts."""
         self.record("artifact", path=str(Path(path).absolute()), folder=folder)
+
+    def alarm(self, name: str, message: str, step: int) -> None:
+        """Record something that a person must look at; also a warning in the log.
+
+        Args:
+            name: what it is, the same in every round.
+            message: what was found, in words.
+            step: the round.
+        """
+        logger.warning("alarm: %s", message)
+        self.record("alarm", name=name, message=message, step=int(step))
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""
