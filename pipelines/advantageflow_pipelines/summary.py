@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_column, strict_label
+from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
@@ -164,7 +165,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
     console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
     console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"pictures: {workdir.report}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report:   {workdir.report / PAGE_FILE}", highlight=False, markup=False, soft_wrap=True)
 
 
 def reported(metrics: dict[str, Any]) -> dict[str, Any]:

@@ -180,6 +180,8 @@ def _statistics(axes: Axes, *, rounds: Sequence[Mapping[str, Any]]) -> None:
         if ratios:
             axes.plot(*zip((0, 1.0), *ratios, strict=True), "o-", color=colour, lw=1.6, label=name.replace("_", " "))
     axes.axhline(1.0, color="#8c959f", lw=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.5), max(high, 1.5))  # so that a drift of a few per cent looks like one
     axes.set_title("Statistics of the images")
     axes.set_ylabel("multiple of the base's")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)

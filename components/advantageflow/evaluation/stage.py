@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
 from advantageflow.evaluation import signs
 from advantageflow.evaluation.labels import SOFT, STRICT
+from advantageflow.evaluation.page import write_final_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
 from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
@@ -24,7 +26,7 @@ from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.checks import score_images
-from advantageflow.rewards.terms import term_rewards, watched_rewards
+from advantageflow.rewards.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -91,9 +93,9 @@ def run(
     outcomes: list[Outcome] = []
     statistics = ImageStatistics()
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
-    for batch, pictures, norms in _generate(generator, settings, embeddings, shots):
-        judged = _judge(judges, batch, pictures)
-        for shot, picture, norm, scores in zip(batch, pictures, norms, judged, strict=True):
+    for batch, images_of_batch, norms in _generate(generator, settings, embeddings, shots):
+        judged = _judge(judges, batch, images_of_batch)
+        for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
             outcomes.append(_outcome(shot, scores, reward))
             statistics.add(shot, picture, norm)
             if shot.seed in to_show:
@@ -105,7 +107,9 @@ def run(
     metrics |= _metrics(outcomes, judges, reward)
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
-    write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show], statistics.rows)
+    pictures = [_with_image(*shown[one]) for one in to_show]
+    page = partial(write_final_page, base=base, facts=_facts(settings, model, reward, seed)) if base else None
+    write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
@@ -202,6 +206,16 @@ def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: 
         "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
         "terms": term_metrics(outcomes, reward.terms, judges),
         "watched": term_metrics(outcomes, reward.watched, judges),
+    }
+
+
+def _facts(settings: EvaluationSettings, model: ModelSettings, reward: RewardSettings, seed: int) -> dict[str, str]:
+    """What the page says first."""
+    return {
+        "model": model.name,
+        "trained on": ", ".join(term_name(term) for term in reward.terms),
+        "seed": str(seed),
+        "evaluated with": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance_scale:g}",
     }
 
 

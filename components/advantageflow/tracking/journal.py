@@ -156,6 +156,16 @@ def current_journal() -> Journal:
     return _current.get() or Journal()
 
 
+@contextmanager
+def journal_in_use(journal: Journal) -> Iterator[Journal]:
+    """Let stages that are called as functions write to this journal, such as one that shows a person the progress."""
+    token = _current.set(journal)
+    try:
+        yield journal
+    finally:
+        _current.reset(token)
+
+
 def new_task_id(stage: str, round_index: int | None = None, shard: int | None = None) -> str:
     """A unique id that a person can read, such as 'rollout-r003-s01-9f2c41d8'."""
     parts = [stage]
