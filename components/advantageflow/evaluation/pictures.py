@@ -65,8 +65,7 @@ def variants_sheet(reports: Mapping[str, Path], out: Path, columns: int = 1) -> 
         DataError: the reports do not show the same prompts and seeds.
     """
     samples = paired_samples(reports)
-    counts = [f"{name}{_count(of_one)}" for name, of_one in samples.items()]
-    _save(_grid(_side_by_side(samples), columns, "; ".join(counts)), out)
+    _save(_grid(_side_by_side(samples), columns, " and ".join(samples)), out)
 
 
 def _side_by_side(samples: Mapping[str, Sequence[tuple[Sample, Image]]]) -> list[Image]:

@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import DataError
 from advantageflow.evaluation import signs
 from advantageflow.evaluation.labels import SOFT, STRICT
+from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import write_final_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
 from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
-from advantageflow.evaluation.statistics import (
-    Outcome,
-    bounded_ci95,
-    image_mean,
-    mean_of_task_means,
-    task_estimates,
-)
-from advantageflow.evaluation.terms import term_metrics, term_values
+from advantageflow.evaluation.statistics import Outcome
+from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
@@ -104,7 +99,7 @@ def run(
 
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
-    metrics |= _metrics(outcomes, judges, reward)
+    metrics |= evaluation_metrics(outcomes, judges, reward)
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
@@ -178,35 +173,6 @@ def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:
     from PIL import Image
 
     return sample, Image.fromarray(picture)
-
-
-def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: RewardSettings) -> dict[str, Any]:
-    """The numbers of metrics.json; strict, soft and terms are means of the task means, as GenEval reports them."""
-    judge = judges[reward.name]
-    names = {kind: kind if kind in judge.columns else reward.column for kind in (STRICT, SOFT)}
-    strict, soft = mean_of_task_means(outcomes, STRICT), mean_of_task_means(outcomes, SOFT)
-    tasks, soft_tasks = task_estimates(outcomes, STRICT), task_estimates(outcomes, SOFT)
-    ranges = {kind: judge.columns[name] for kind, name in names.items()}
-    return {
-        "images": len(outcomes),
-        "prompts": len({outcome.prompt_id for outcome in outcomes}),
-        "reward": judge.name,
-        "reward_version": judge.version,
-        "reward_versions": {name: one.version for name, one in judges.items()},
-        "strict_column": names[STRICT],
-        "soft_column": names[SOFT],
-        "strict": strict.mean,
-        "strict_ci95": bounded_ci95(strict, ranges[STRICT]),
-        "soft": soft.mean,
-        "soft_ci95": bounded_ci95(soft, ranges[SOFT]),
-        "strict_image_mean": image_mean(outcomes, STRICT).mean,
-        "soft_image_mean": image_mean(outcomes, SOFT).mean,
-        "tasks": {task: estimate.mean for task, estimate in tasks.items()},
-        "tasks_ci95": {task: bounded_ci95(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
-        "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
-        "terms": term_metrics(outcomes, reward.terms, judges),
-        "watched": term_metrics(outcomes, reward.watched, judges),
-    }
 
 
 def _facts(settings: EvaluationSettings, model: ModelSettings, reward: RewardSettings, seed: int) -> dict[str, str]:
