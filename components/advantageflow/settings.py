@@ -200,19 +200,20 @@ class AlarmSettings(Settings):
     """How far the held-out images may move from the base policy's own, on equal prompts and noise, without an alarm.
 
     Fractions may rise by so many pixels in one; the others may rise or fall by so large a part of the base's value.
-    None never raises an alarm. Training that works moves all of them a little: leave room for that.
+    None never raises an alarm. Training that works moves all of them a little: the embedded model's, which takes accuracy
+    from 0.45 to above 0.8, by at most an eighth of the base's value.
     """
 
     dark_fraction_rise: float | None = Field(0.2, gt=0, le=1, description="of the share of dark pixels")
     saturated_fraction_rise: float | None = Field(0.2, gt=0, le=1, description="of the share of saturated pixels")
-    colour_entropy_drop: float | None = Field(0.4, gt=0, le=1, description="part of the base's colour entropy lost")
-    sharpness_drop: float | None = Field(0.5, gt=0, le=1, description="part of the base's sharpness lost: blur")
+    colour_entropy_drop: float | None = Field(0.3, gt=0, le=1, description="part of the base's colour entropy lost")
+    sharpness_drop: float | None = Field(0.4, gt=0, le=1, description="part of the base's sharpness lost: blur")
     sharpness_rise: float | None = Field(1.0, gt=0, description="part of the base's sharpness added: texture, noise")
     diversity_drop: float | None = Field(
-        0.5, gt=0, le=1, description="part of the base's difference between images of one prompt lost: collapse"
+        0.4, gt=0, le=1, description="part of the base's difference between images of one prompt lost: collapse"
     )
-    velocity_norm_drop: float | None = Field(0.25, gt=0, le=1, description="part of the base's velocity norm lost")
-    velocity_norm_rise: float | None = Field(0.25, gt=0, description="part of the base's velocity norm added")
+    velocity_norm_drop: float | None = Field(0.2, gt=0, le=1, description="part of the base's velocity norm lost")
+    velocity_norm_rise: float | None = Field(0.2, gt=0, description="part of the base's velocity norm added")
     watched_drop: float | None = Field(
         0.5, gt=0, description="of a watched reward's mean, in standard deviations over the base's images"
     )

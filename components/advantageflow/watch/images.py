@@ -60,7 +60,7 @@ def sharpness(image: Image) -> float:
 
 
 def thumbnail(image: Image) -> Image:
-    """The image at THUMBNAIL x THUMBNAIL pixels, each the mean of what it covers."""
+    """The image at THUMBNAIL x THUMBNAIL pixels, each the mean of the pixels whose centres it covers."""
     from PIL import Image as Pillow
 
     small = Pillow.fromarray(image).resize((THUMBNAIL, THUMBNAIL), Pillow.Resampling.BOX)
