@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -14,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import EvaluationSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
 
@@ -39,6 +40,7 @@ def evaluate(
         int | None, typer.Option("--seed", min=0, help="Seed of the noise; the run's if not given.")
     ] = None,
     samples: Annotated[int | None, typer.Option("--samples", min=1, help="Prompts whose pictures are shown.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; the run's if not given.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given."),
@@ -54,7 +56,12 @@ def evaluate(
     from advantageflow_pipelines import evaluate as work
 
     judged = work.find_judged(path)
-    chosen = {"images": images, "steps": steps, "sampler": _sampler(sampler), "sample_prompts": samples}
+    if device is not None:
+        _check_choice(device, ModelSettings, "device")
+        judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
+    if sampler is not None:
+        _check_choice(sampler, EvaluationSettings, "sampler")
+    chosen = {"images": images, "steps": steps, "sampler": sampler, "sample_prompts": samples}
     sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
     variants = work.make_variants(scales)
@@ -67,12 +74,12 @@ def evaluate(
     console.print(f"report:  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _sampler(name: str | None) -> str | None:
-    known = get_args(EvaluationSettings.model_fields["sampler"].annotation)
-    if name is not None and name not in known:
-        remedy = suggest(name, known, what="ODE solvers")
-        raise SettingsError(f"unknown solver '{name}'", where="--sampler", remedy=remedy)
-    return name
+def _check_choice(value: str, section: type[Settings], name: str) -> None:
+    """Raises SettingsError if a setting that is one of a few words cannot be this one."""
+    known = get_args(section.model_fields[name].annotation)
+    if value not in known:
+        remedy = suggest(value, known, what="choices")
+        raise SettingsError(f"there is no {name} '{value}'", where=f"--{name}", remedy=remedy)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
 from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.evaluate import (
     Judged,
     default_output,
@@ -99,6 +101,17 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Jud
     found = find_judged(tmp_path / "other")
     assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
     assert (found.round, found.prompts) == (3, None)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
+def test_a_choice_that_there_is_not_is_refused(
+    judged: Judged, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["advantageflow", "evaluate", str(judged.policy), option, value])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert f"{option}: there is no" in capsys.readouterr().err
 
 
 def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:
