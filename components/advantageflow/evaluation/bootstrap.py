@@ -140,7 +140,7 @@ def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]
     place: dict[str | int, int] = {}
     indices = [place.setdefault(cluster, len(place)) for cluster in clusters(images)]
     values = np.array([image.value(column) for image in images], dtype=np.float64)
-    return np.bincount(indices, weights=values), np.bincount(indices).astype(np.float64)
+    return np.bincount(indices, weights=values).astype(np.float64), np.bincount(indices).astype(np.float64)
 
 
 def _draw(random: np.random.Generator, sums: Floats, counts: Floats, replicates: int) -> Floats:

@@ -143,7 +143,7 @@ def paired(
     for key, outcome in later.items():
         value = combine(earlier[key].value(column), outcome.value(column))
         change = {"terms": {**outcome.terms, column: value}} if column in outcome.terms else {column: value}
-        combined.append(replace(outcome, **change))  # type: ignore[arg-type]
+        combined.append(replace(outcome, **change))
     return combined
 
 
