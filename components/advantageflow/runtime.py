@@ -97,6 +97,8 @@ def _parse(kind: Any, value: Any) -> Any:
         return _parse_settings(kind, value)
     if kind is Path:
         return Path(value)
+    if kind == (Path | None):
+        return Path(value) if value else None
     if kind == list[Path]:
         return [Path(item) for item in value]
     if kind is int:

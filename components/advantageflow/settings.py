@@ -84,6 +84,20 @@ class RewardSettings(RewardTerm):
     golden: str | None = Field(
         None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
     )
+    watched: tuple[RewardTerm, ...] = Field(
+        (),
+        strict=False,
+        description="rewards that evaluations only watch, to tell whether training games the others (no weight); "
+        "a minimum is the worst mean over held-out images without an alarm",
+    )
+
+    @field_validator("watched")
+    @classmethod
+    def _watched_without_weight(cls, watched: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
+        for term in watched:
+            if term.weight != 1.0:
+                raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
+        return watched
 
     @property
     def terms(self) -> tuple[RewardTerm, ...]:
@@ -200,6 +214,29 @@ class TrainingSettings(Settings):
         return self
 
 
+class AlarmSettings(Settings):
+    """How far the held-out images may move from the base policy's own, on equal prompts and noise, without an alarm.
+
+    Fractions may rise by so many pixels in one; the others may rise or fall by so large a part of the base's value.
+    None never raises an alarm. Training that works moves all of them a little: the embedded model's, which takes
+    accuracy from 0.48 to 0.83, by at most an eighth of the base's value, and the fractions by less than 0.01.
+    """
+
+    dark_fraction_rise: float | None = Field(0.2, gt=0, le=1, description="of the share of dark pixels")
+    saturated_fraction_rise: float | None = Field(0.2, gt=0, le=1, description="of the share of saturated pixels")
+    colour_entropy_drop: float | None = Field(0.3, gt=0, le=1, description="part of the base's colour entropy lost")
+    sharpness_drop: float | None = Field(0.4, gt=0, le=1, description="part of the base's sharpness lost: blur")
+    sharpness_rise: float | None = Field(1.0, gt=0, description="part of the base's sharpness added: texture, noise")
+    diversity_drop: float | None = Field(
+        0.4, gt=0, le=1, description="part of the base's difference between images of one prompt lost: collapse"
+    )
+    velocity_norm_drop: float | None = Field(0.2, gt=0, le=1, description="part of the base's velocity norm lost")
+    velocity_norm_rise: float | None = Field(0.2, gt=0, description="part of the base's velocity norm added")
+    watched_drop: float | None = Field(
+        0.5, gt=0, description="of a watched reward's mean, in standard deviations over the base's images"
+    )
+
+
 class EvaluationSettings(Settings):
     """How a policy is judged on held-out prompts."""
 
@@ -213,6 +250,7 @@ class EvaluationSettings(Settings):
     batch: int = Field(96, ge=1, description="images in one forward pass; fixed, so that results repeat bit for bit")
     sample_prompts: int = Field(12, ge=1, description="held-out prompts whose pictures are tracked every evaluation")
     threads: int = Field(2, ge=1)
+    alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
 
 
 class TrackingSettings(Settings):

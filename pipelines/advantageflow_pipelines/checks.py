@@ -12,7 +12,7 @@ from advantageflow.policy.loading import check_device, model_location
 from advantageflow.prompts.initial_policy import check_policy
 from advantageflow.prompts.sources import EMBEDDED, is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
 
@@ -30,6 +30,7 @@ def check_run(settings: RunSettings) -> None:
         UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
+    rewards |= watched_rewards(settings.reward, rewards)
     if settings.reward.golden is not None:
         check_golden_file(Path(settings.reward.golden), rewards)
     source = settings.prompts

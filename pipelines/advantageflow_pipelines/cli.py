@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
-from advantageflow_pipelines.commands import bench, compare, look, models, plan, prompts, rewards, run
+from advantageflow_pipelines.commands import bench, compare, evaluate, look, models, plan, prompts, rewards, run
 from advantageflow_pipelines.failures import RunFailed
 
 _USER_ERROR_STATUS = 2
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
+app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)

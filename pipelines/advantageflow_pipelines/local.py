@@ -61,7 +61,7 @@ def run_locally(
                 _follow(workdir, settings, process, console, started)
             tracking.catch_up()
             events = read_events(workdir.journal)
-            write_report(workdir, events)
+            write_report(workdir, settings, events)
             summary = _summarise(workdir, settings, events, started)
             write_summary(workdir, summary, tracking.run_id)
     return {**summary, "mlflow_run_id": tracking.run_id}

@@ -57,7 +57,7 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
             init_policy=init_policy,
         ).set_container_image(image)
 
-        def evaluate(round_index: int, policy: Any) -> dsl.PipelineTask:
+        def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
             return evaluation(
                 evaluation_settings=evaluation_settings,
                 model_settings=model_settings,
@@ -67,10 +67,12 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
                 images=images[round_index],
                 prompts=prepared.outputs["prompts"],
                 policy=policy,
+                **base,
             ).set_container_image(image)
 
         policy = prepared.outputs["policy"]
         before = evaluate(0, policy)
+        base = before.outputs["report"]
         for number, one_round in enumerate(rounds, start=1):
             trained = one_round(
                 round_index=number,
@@ -86,7 +88,7 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
                 trained.after(before)
             policy = trained.output
             if number in images:
-                before = evaluate(number, policy)
+                before = evaluate(number, policy, base=base)
 
     return online
 

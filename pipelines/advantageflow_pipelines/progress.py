@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from advantageflow.evaluation.labels import headline
@@ -82,6 +83,8 @@ class RunProgress:
             self._show_bar(task)
         if event["event"] == "metrics" and self._reward in event["values"]:
             self._rewards[task.round_index or 0] = event["values"][self._reward]
+        if event["event"] == "alarm":
+            self._line(f"[bold red]alarm: {escape(event['message'])}[/bold red]")
         if event["event"] in ("end", "error"):
             self._hide_bar(task)
             self._show_end(task)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_column, strict_label
+from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
@@ -146,22 +147,29 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         "mean of tasks", f"{base['strict']:.3f}", f"{final['strict']:.3f}", f"{difference['strict']:+.3f}", style="bold"
     )
     table.add_row("95% interval", *(_interval(part["strict_ci95"]) for part in (base, final, difference)), style="dim")
-    if final.get("terms"):
+    if final.get("terms") or final.get("watched"):
         table.add_section()
     for name, term in final.get("terms", {}).items():
         before, after = base["terms"][name]["mean"], term["mean"]
         table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+    for name, term in final.get("watched", {}).items():
+        before, after = base["watched"][name]["mean"], term["mean"]
+        table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
     console.print(table)
+    for entry in summary.get("rounds", ()):
+        for alarm in entry.get("alarms", ()):
+            message = f"alarm, round {entry['round']}: {alarm['message']}"
+            console.print(message, style="bold red", highlight=False, markup=False, soft_wrap=True)
     if "held_out_prompts" in final:
         judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
         console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
     console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
     console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"pictures: {workdir.report}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report:   {workdir.report / PAGE_FILE}", highlight=False, markup=False, soft_wrap=True)
 
 
 def reported(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The part of a report that a summary repeats; columns and terms only where they are not the usual ones."""
+    """The part of a report that a summary repeats; what is not usual only where it is so."""
     part = {key: metrics[key] for key in _REPORTED if key in metrics}
     if metrics.get("held_out_prompts", 0) > metrics.get("prompts", 0):  # too few images for each to have one
         part |= {key: metrics[key] for key in ("prompts", "held_out_prompts")}
@@ -169,6 +177,10 @@ def reported(metrics: dict[str, Any]) -> dict[str, Any]:
         part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
     if len(metrics.get("terms", {})) > 1:
         part["terms"] = metrics["terms"]
+    if metrics.get("watched"):
+        part["watched"] = metrics["watched"]
+    if metrics.get("alarms"):
+        part["alarms"] = metrics["alarms"]
     return part
 
 

@@ -166,7 +166,7 @@ def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_t
     assert [point.step for point in client.get_metric_history(parent.info.run_id, "evaluation/strict")] == [0, 1, 2]
     assert parent.inputs.dataset_inputs
     kept = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
-    assert kept == {"report/before-after.png", "report/curves.png"}
+    assert kept == {"report/before-after.png", "report/curves.png", "report/report.html"}
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     children = client.search_runs([parent.info.experiment_id], query)
     stages = sorted(child.data.tags["stage"] for child in children)

@@ -145,6 +145,23 @@ def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_e
     assert failed.data.tags["error"] == "DataError: row is broken"
 
 
+def test_an_alarm_is_a_tag_of_the_whole_run_that_keeps_what_it_last_said(store: str, journal: Path) -> None:
+    for number in (1, 2):
+        with stage_journal("evaluation", number) as task:
+            task.metrics({"alarm/watched/a.b": 1.0}, step=number, parent=True)
+            task.alarm("watched/a.b", f"a.b fell by {number}", step=number)
+    publisher = publish(store, journal)
+    publisher.close()
+    client = MlflowClient(store)
+    parent = client.get_run(publisher.run_id)
+    assert parent.data.tags["alarm"] == "true"
+    assert parent.data.tags["alarm.watched/a.b"] == "round 2: a.b fell by 2"
+    assert curve(client, parent, "alarm/watched/a.b") == [(1, 1.0), (2, 1.0)]
+    told = [run for run in children(client, parent).values() if "alarm" in run.data.tags]
+    assert told
+    assert all(run.data.tags["stage"] == "evaluation" for run in told)
+
+
 def test_a_resumed_run_continues_in_the_same_parent_and_skips_what_was_published(
     store: str, journal: Path, tmp_path: Path
 ) -> None:

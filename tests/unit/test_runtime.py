@@ -119,6 +119,13 @@ def test_arguments_are_parsed_by_the_type_hints_of_run() -> None:
         parse_arguments(run, {"settings": '{"group_size": 1}'})
 
 
+def test_an_artifact_that_a_task_was_not_given_is_none() -> None:
+    def run(base: Path | None) -> None: ...
+
+    assert parse_arguments(run, {"base": ""}) == {"base": None}
+    assert parse_arguments(run, {"base": "x/y"}) == {"base": Path("x/y")}
+
+
 @pytest.mark.skipif(not WarmTemplate.supported(), reason="warm workers need Linux")
 class TestWarm:
     """The same tasks with a template: in a worker, with the same journal and exit statuses."""

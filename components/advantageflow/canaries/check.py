@@ -23,7 +23,7 @@ def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> d
     """Hold every reward of a run to its golden pictures.
 
     Args:
-        settings: the terms, whose columns must tell the pictures apart, and where recorded scores are.
+        settings: terms and watched rewards, whose columns must tell the pictures apart; where recorded scores are.
         rewards: the rewards by the name that settings call them.
 
     Returns:
@@ -42,7 +42,7 @@ def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> d
     metrics: dict[str, float] = {}
     for name, reward in rewards.items():
         started = time.monotonic()
-        columns = [term.column for term in settings.terms if term.name == name]
+        columns = [term.column for term in (*settings.terms, *settings.watched) if term.name == name]
         count = check_canary(reward, find_golden(name, file), columns)
         metrics |= {f"canary/{name}/pictures": count, f"canary/{name}/seconds": time.monotonic() - started}
         metrics[f"alarm/{name}_no_canary"] = float(count == 0)
@@ -60,7 +60,7 @@ def check_canary(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
     Args:
         reward: the reward.
         golden: the pictures, of which those count whose prompts it can read, and what it should give.
-        columns: those that training uses: each must tell the pictures apart.
+        columns: those that are trained on or watched: each must tell the pictures apart.
 
     Returns:
         How many pictures counted.

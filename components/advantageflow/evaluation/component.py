@@ -16,8 +16,9 @@ def evaluation(
     prompts: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     report: dsl.Output[dsl.Artifact],
+    base: dsl.Input[dsl.Artifact] = None,
 ) -> None:
-    """Judge a policy on held-out prompts."""
+    """Judge a policy on held-out prompts, and hold its images against the base policy's report if that is given."""
     from advantageflow.runtime import run_stage_task
 
     run_stage_task(
@@ -31,4 +32,5 @@ def evaluation(
         prompts=prompts.path,
         policy=policy.path,
         report_out=report.path,
+        base=base.path if base else "",
     )

@@ -46,8 +46,8 @@ def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves
     """Draw a run's curves as one PNG.
 
     Panels: strict accuracy on held-out prompts with its 95 % interval; the same by task; each term of a reward that has
-    several, with the mean of the rollouts; and, where `training` has them, mean reward of the rollouts, deviation from
-    the rollout policy, gradient norm.
+    several, with the mean of the rollouts; each watched reward, and the statistics of the images; and, where
+    `training` has them, mean reward of the rollouts, deviation from the rollout policy, gradient norm.
 
     Args:
         rounds: evaluations in order of rounds: 'round' (0 is the base), 'strict', 'strict_ci95', 'soft', 'tasks'; may
@@ -65,7 +65,8 @@ def draw_curves(rounds: Sequence[Mapping[str, Any]], out: Path, training: Curves
 
     held_out: list[_Panel] = [lambda axes: _accuracy(axes, rounds), lambda axes: draw_tasks(axes, rounds)]
     training = training or {}
-    rows = [row for row in (held_out, _term_panels(rounds, training), _training_panels(rounds, training)) if row]
+    rows = [held_out, _term_panels(rounds, training), _watched_panels(rounds), _training_panels(rounds, training)]
+    rows = [row for row in rows if row]
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(12, 3.8 * len(rows)), layout="constrained")
         FigureCanvasAgg(figure)
@@ -85,7 +86,20 @@ def _term_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> list[
     panels: list[_Panel] = []
     for name, term in terms.items() if len(terms) > 1 else ():
         column = name if term["reward"] in others else term["column"]  # as the scores, and so training, call it
-        panels.append(partial(_term, rounds=rounds, name=name, rollouts=training.get(f"reward/{column}_mean", {})))
+        known = [(entry["round"], entry["terms"][name]) for entry in rounds if name in entry.get("terms", {})]
+        panels.append(partial(_term, known=known, name=name, rollouts=training.get(f"reward/{column}_mean", {})))
+    return panels
+
+
+def _watched_panels(rounds: Sequence[Mapping[str, Any]]) -> list[_Panel]:
+    """What is only watched: rewards, and image statistics as multiples of the base's."""
+    panels: list[_Panel] = []
+    for name in rounds[-1].get("watched", {}):
+        known = [(entry["round"], entry["watched"][name]) for entry in rounds if name in entry.get("watched", {})]
+        panels.append(partial(_term, known=known, name=f"Watched: {name}", rollouts={}))
+    compared = [entry for entry in rounds if any("base" in one for one in entry.get("statistics", {}).values())]
+    if compared:
+        panels.append(partial(_statistics, rounds=compared))
     return panels
 
 
@@ -140,8 +154,9 @@ def draw_tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 
 
-def _term(axes: Axes, *, rounds: Sequence[Mapping[str, Any]], name: str, rollouts: Mapping[int, float]) -> None:
-    known = [(entry["round"], entry["terms"][name]) for entry in rounds if name in entry.get("terms", {})]
+def _term(
+    axes: Axes, *, known: Sequence[tuple[int, Mapping[str, Any]]], name: str, rollouts: Mapping[int, float]
+) -> None:
     x = [number for number, _ in known]
     low, high = ([term["ci95"][side] for _, term in known] for side in (0, 1))
     axes.plot(x, [term["mean"] for _, term in known], "o-", color=_BLUE, label="held-out prompts")
@@ -154,6 +169,22 @@ def _term(axes: Axes, *, rounds: Sequence[Mapping[str, Any]], name: str, rollout
     axes.set_ylabel("mean over tasks" if known[-1][1]["higher_is_better"] else "mean over tasks (lower is better)")
     axes.margins(x=0.06, y=0.15)
     axes.legend(loc="best", fontsize=9)
+
+
+def _statistics(axes: Axes, *, rounds: Sequence[Mapping[str, Any]]) -> None:
+    """Each statistic of the held-out images, divided by the base's."""
+    names = list(rounds[-1]["statistics"])
+    for name, colour in zip(names, _TASK_COLOURS, strict=False):
+        points = [(e["round"], e["statistics"][name]) for e in rounds if name in e["statistics"]]
+        ratios = [(number, one["mean"] / one["base"]) for number, one in points if one["base"]]
+        if ratios:
+            axes.plot(*zip((0, 1.0), *ratios, strict=True), "o-", color=colour, lw=1.6, label=name.replace("_", " "))
+    axes.axhline(1.0, color="#8c959f", lw=1)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.5), max(high, 1.5))  # so that a drift of a few per cent looks like one
+    axes.set_title("Statistics of the images")
+    axes.set_ylabel("multiple of the base's")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 
 
 def _is_reward_mean(name: str) -> bool:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import DataError
 from advantageflow.evaluation.curves import draw_curves as curves
-from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, read_samples
+from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
 
-__all__ = ["contact_sheet", "curves", "sample_sheet"]
+__all__ = ["contact_sheet", "curves", "sample_sheet", "variants_sheet"]
 
 PAPER, INK, PALE = "#ffffff", "#1f2328", "#656d76"
 RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#8c959f"
@@ -49,19 +48,34 @@ def contact_sheet(before: Path, after: Path, out: Path, columns: int = 3) -> Non
     Raises:
         DataError: the reports do not show the same prompts and seeds.
     """
-    earlier, later = read_samples(before), read_samples(after)
-    if [_identity(sample) for sample, _ in earlier] != [_identity(sample) for sample, _ in later]:
-        remedy = "compare two evaluations of one run"
-        raise DataError("the two reports show different prompts", where=f"{before} and {after}", remedy=remedy)
-    cells = [
-        _captioned([_framed(old, was, "before"), _framed(new, now, "after")], now)
-        for (was, old), (now, new) in zip(earlier, later, strict=True)
-    ]
-    _save(_grid(cells, columns, f"Before training{_count(earlier)}, and after{_count(later)}"), out)
+    samples = paired_samples({"before": before, "after": after})
+    title = f"Before training{_count(samples['before'])}, and after{_count(samples['after'])}"
+    _save(_grid(_side_by_side(samples), columns, title), out)
 
 
-def _identity(sample: Sample) -> tuple[str, int]:
-    return sample.prompt_id, sample.seed
+def variants_sheet(reports: Mapping[str, Path], out: Path, columns: int = 1) -> None:
+    """Draw the samples of several reports side by side: same prompt, same noise.
+
+    Args:
+        reports: the reports' folders, by what to call each.
+        out: PNG file to write.
+        columns: prompts in a row.
+
+    Raises:
+        DataError: the reports do not show the same prompts and seeds.
+    """
+    samples = paired_samples(reports)
+    _save(_grid(_side_by_side(samples), columns, " and ".join(samples)), out)
+
+
+def _side_by_side(samples: Mapping[str, Sequence[tuple[Sample, Image]]]) -> list[Image]:
+    """A cell for each prompt, with its picture of each report."""
+    rows = zip(*samples.values(), strict=True)
+    return [
+        _captioned([_framed(picture, sample, name) for name, (sample, picture) in zip(samples, row, strict=True)],
+                   row[-1][0])
+        for row in rows
+    ]  # fmt: skip
 
 
 def _count(samples: Sequence[tuple[Sample, Image]]) -> str:

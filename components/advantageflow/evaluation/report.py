@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.errors import DataError
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import publish, read_json, write_json, writing
 from advantageflow.store.tables import read_table, write_table
+from advantageflow.watch.images import STATISTICS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 OUTCOMES_FILE = "evaluation.parquet"
+STATISTICS_FILE = "statistics.parquet"
 SAMPLES_FOLDER = "samples"
 SAMPLES_INDEX = "samples.json"
 SHEET_FILE = "samples.png"
@@ -29,6 +32,7 @@ _COLUMNS = {
     "strict": "float64",
     "soft": "float64",
 }
+_STATISTICS = {"prompt_id": "string", "seed": "int64", **dict.fromkeys(STATISTICS, "float64")}
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,22 @@ class Sample:
 
 
 def write_report(
-    folder: Path, metrics: Mapping[str, Any], outcomes: Sequence[Outcome], samples: Sequence[tuple[Sample, Image]]
+    folder: Path,
+    metrics: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    samples: Sequence[tuple[Sample, Image]],
+    statistics: Sequence[Mapping[str, Any]] = (),
+    finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Publish a report artifact; where the reward has several terms, their values stand beside strict and soft.
+
+    Args:
+        folder: the artifact.
+        metrics: the numbers.
+        outcomes: how each image was judged.
+        samples: pictures to look at.
+        statistics: of each image, see ImageStatistics.
+        finish: adds to the folder, whose files are complete by then, before it is published.
 
     Raises:
         StoreError: it cannot be written.
@@ -64,6 +81,7 @@ def write_report(
         terms = sorted({name for outcome in outcomes for name in outcome.terms})
         columns = _COLUMNS | dict.fromkeys(terms if len(terms) > 1 else [], "float64")
         write_table(partial / OUTCOMES_FILE, [{**asdict(one), **one.terms} for one in outcomes], columns)
+        write_table(partial / STATISTICS_FILE, statistics, _STATISTICS)
         (partial / SAMPLES_FOLDER).mkdir()
         for number, (_, picture) in enumerate(samples):
             path = sample_path(partial, number)
@@ -72,6 +90,8 @@ def write_report(
         write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
         sample_sheet(partial, partial / SHEET_FILE)
         write_json(partial / METRICS_FILE, metrics)
+        if finish is not None:
+            finish(partial)
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
@@ -88,6 +108,16 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     ]
 
 
+def read_statistics(folder: Path) -> list[dict[str, Any]]:
+    """The statistics of every image of a report: prompt_id, seed, and the names in STATISTICS, NaN where undefined.
+
+    Raises:
+        StoreError: the file is missing or corrupt.
+        DataError: a column is missing or of the wrong type.
+    """
+    return read_table(folder / STATISTICS_FILE, _STATISTICS)
+
+
 def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
     """The pictures to look at of a report.
 
@@ -102,6 +132,27 @@ def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
         with Image.open(sample_path(folder, number)) as picture:
             pictures.append(picture.convert("RGB"))
     return list(zip(samples, pictures, strict=True))
+
+
+def paired_samples(reports: Mapping[str, Path]) -> dict[str, list[tuple[Sample, Image]]]:
+    """The pictures to look at of several reports, which show the same prompts and noise in the same order.
+
+    Args:
+        reports: the reports' folders, by what to call each.
+
+    Raises:
+        StoreError: a file is missing or corrupt.
+        DataError: they do not.
+    """
+    samples = {name: read_samples(folder) for name, folder in reports.items()}
+    shown = {name: [(sample.prompt_id, sample.seed) for sample, _ in of_one] for name, of_one in samples.items()}
+    first = next(iter(shown))
+    for name in shown:
+        if shown[name] != shown[first]:
+            where = f"{reports[first]} and {reports[name]}"
+            remedy = "compare two evaluations of one run"
+            raise DataError("the two reports show different prompts", where=where, remedy=remedy)
+    return samples
 
 
 def sample_path(folder: Path, number: int) -> Path:

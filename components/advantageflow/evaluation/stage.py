@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.evaluation.labels import SOFT, STRICT
+from advantageflow.evaluation import signs
+from advantageflow.evaluation.labels import SOFT
+from advantageflow.evaluation.metrics import evaluation_metrics
+from advantageflow.evaluation.page import write_final_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
-from advantageflow.evaluation.statistics import (
-    Outcome,
-    bounded_ci95,
-    image_mean,
-    mean_of_task_means,
-    task_estimates,
-)
-from advantageflow.evaluation.terms import term_metrics, term_values
+from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
+from advantageflow.evaluation.statistics import Outcome
+from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.checks import score_images
 from advantageflow.rewards.headline import ACCURACIES, headline_column
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -45,8 +44,12 @@ def run(
     prompts: Path,
     policy: Path,
     report_out: Path,
+    base: Path | None = None,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
+
+    Statistics of the images and watched rewards are held against the base policy's; beyond the bounds of
+    `settings.alarms` they raise an alarm.
 
     Args:
         settings: how images are sampled.
@@ -58,6 +61,7 @@ def run(
         prompts: the prompts artifact; its 'eval' prompts are used.
         policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
+        base: the report of the base policy; None (as for the base itself) raises no alarms.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -71,6 +75,7 @@ def run(
     journal = current_journal()
     judges = term_rewards(reward)
     headline = headline_column(judges[reward.name], reward.column)
+    judges |= watched_rewards(reward, judges)
     known = read_prompts(prompts)
     if not any(prompt.split == "eval" for prompt in known):
         remedy = "give some prompts the split 'eval'"
@@ -83,25 +88,37 @@ def run(
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
     outcomes: list[Outcome] = []
+    statistics = ImageStatistics()
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
-    for batch, pictures in _generate(generator, settings, embeddings, shots):
-        for shot, picture, scores in zip(batch, pictures, _judge(judges, batch, pictures), strict=True):
+    for batch, images_of_batch, norms in _generate(generator, settings, embeddings, shots):
+        judged = _judge(judges, batch, images_of_batch)
+        for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
             outcomes.append(_outcome(shot, scores, reward, headline))
+            statistics.add(shot, picture, norm)
             if shot.seed in to_show:
                 shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column, headline), picture)
         journal.progress(len(outcomes), images, "images")
 
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
-    metrics |= _metrics(outcomes, judges, reward)
-    write_report(report_out, metrics, outcomes, [_with_image(*shown[one]) for one in to_show])
+    metrics |= evaluation_metrics(outcomes, judges, reward)
+    hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
+    metrics |= hacking
+    pictures = [_with_image(*shown[one]) for one in to_show]
+    page = partial(write_final_page, base=base, facts=_facts(settings, model, reward, seed)) if base else None
+    write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    for alarm in alarms:
+        journal.alarm(alarm.name, alarm.message, step=round_index)
 
 
 def _generate(
     generator: Generator, settings: EvaluationSettings, embeddings: Embeddings, shots: Sequence[Shot]
-) -> Iterator[tuple[Sequence[Shot], np.ndarray]]:
-    """Images (B, H, W, 3) of each batch of shots."""
+) -> Iterator[tuple[Sequence[Shot], np.ndarray, list[float]]]:
+    """Images (B, H, W, 3) of each batch of shots, and the norms of the velocities that led to them."""
+    from advantageflow.policy.norm import VelocityNorm
+
+    norm = VelocityNorm()
     for start in range(0, len(shots), settings.batch):
         batch = shots[start : start + settings.batch]
         rows = [shot.row for shot in batch]
@@ -114,9 +131,10 @@ def _generate(
             shift=settings.shift,
             guidance_scale=settings.guidance_scale,
             empty=(embeddings.empty_prompt_embeds, embeddings.empty_pooled),
+            norm=norm,
         )
         check_finite(latents, [_name(shot) for shot in batch])
-        yield batch, pictures
+        yield batch, pictures, norm.values()
 
 
 def _name(shot: Shot) -> str:
@@ -158,32 +176,13 @@ def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:
     return sample, Image.fromarray(picture)
 
 
-def _metrics(outcomes: Sequence[Outcome], judges: Mapping[str, Reward], reward: RewardSettings) -> dict[str, Any]:
-    """The numbers of metrics.json; strict, soft and terms are means of the task means, as GenEval reports them."""
-    judge = judges[reward.name]
-    soft_name = SOFT if SOFT in judge.columns else reward.column
-    names = {STRICT: headline_column(judge, reward.column), SOFT: soft_name}
-    strict, soft = mean_of_task_means(outcomes, STRICT), mean_of_task_means(outcomes, SOFT)
-    tasks, soft_tasks = task_estimates(outcomes, STRICT), task_estimates(outcomes, SOFT)
-    ranges = {kind: judge.columns[name] for kind, name in names.items()}
+def _facts(settings: EvaluationSettings, model: ModelSettings, reward: RewardSettings, seed: int) -> dict[str, str]:
+    """What the page says first."""
     return {
-        "images": len(outcomes),
-        "prompts": len({outcome.prompt_id for outcome in outcomes}),
-        "reward": judge.name,
-        "reward_version": judge.version,
-        "reward_versions": {name: one.version for name, one in judges.items()},
-        "strict_column": names[STRICT],
-        "soft_column": names[SOFT],
-        "strict": strict.mean,
-        "strict_ci95": bounded_ci95(strict, ranges[STRICT]),
-        "soft": soft.mean,
-        "soft_ci95": bounded_ci95(soft, ranges[SOFT]),
-        "strict_image_mean": image_mean(outcomes, STRICT).mean,
-        "soft_image_mean": image_mean(outcomes, SOFT).mean,
-        "tasks": {task: estimate.mean for task, estimate in tasks.items()},
-        "tasks_ci95": {task: bounded_ci95(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
-        "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
-        "terms": term_metrics(outcomes, reward, judges),
+        "model": model.name,
+        "trained on": ", ".join(term_name(term) for term in reward.terms),
+        "seed": str(seed),
+        "evaluated with": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance_scale:g}",
     }
 
 
@@ -195,7 +194,8 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     curves |= {f"term/{name}": term["mean"] for name, term in metrics["terms"].items()}
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
-    journal.metrics({f"evaluation/{name}": value for name, value in curves.items()}, step=step, parent=True)
+    evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
+    journal.metrics(evaluated | signs.curves(metrics), step=step, parent=True)
     for number, sample in enumerate(samples):
         journal.image(f"samples/{number:02d} {sample.text}", sample_path(report, number), step=step)
     journal.artifact(report, "report")

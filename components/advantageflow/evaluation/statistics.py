@@ -7,7 +7,7 @@ independent draws. Tasks are strata: the prompts of each are chosen on purpose, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from advantageflow.errors import DataError
@@ -114,6 +114,22 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str)
     Raises:
         DataError: the two did not judge the same images.
     """
+    return mean_of_task_means(paired(before, after, column, lambda old, new: new - old), column)
+
+
+def paired(
+    before: Sequence[Outcome], after: Sequence[Outcome], column: str, combine: Callable[[float, float], float]
+) -> list[Outcome]:
+    """Outcomes whose column holds what `combine` makes of its values before and after, on equal prompts and seeds.
+
+    Args:
+        before, after: images of two policies.
+        column: 'strict', 'soft' or a term.
+        combine: of the value before and the value after.
+
+    Raises:
+        DataError: the two did not judge the same images.
+    """
     earlier = {(outcome.prompt_id, outcome.seed): outcome for outcome in before}
     later = {(outcome.prompt_id, outcome.seed): outcome for outcome in after}
     if earlier.keys() != later.keys():
@@ -123,20 +139,25 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str)
             where="evaluation",
             remedy="compare evaluations of one run's prompts, with equal seed and number of images",
         )
-    changes = [
-        replace(outcome, **{column: getattr(outcome, column) - getattr(earlier[key], column)})
-        for key, outcome in later.items()
-    ]
-    return mean_of_task_means(changes, column)
+    combined = []
+    for key, outcome in later.items():
+        value = combine(earlier[key].value(column), outcome.value(column))
+        change = {"terms": {**outcome.terms, column: value}} if column in outcome.terms else {column: value}
+        combined.append(replace(outcome, **change))
+    return combined
+
+
+def clusters(images: Sequence[Outcome]) -> list[str | int]:
+    """What each image is a draw of: its prompt; of a task's images that share a single prompt, each for itself."""
+    one_prompt = len({image.prompt_id for image in images}) == 1
+    return [(image.seed if one_prompt else image.prompt_id) for image in images]
 
 
 def _clustered_mean(images: Sequence[Outcome], column: str) -> Estimate:
     values = [image.value(column) for image in images]
     mean = math.fsum(values) / len(values)
-    one_prompt = len({image.prompt_id for image in images}) == 1
-    clusters = [(image.seed if one_prompt else image.prompt_id) for image in images]
     residuals: dict[int | str, float] = {}
-    for cluster, value in zip(clusters, values, strict=True):
+    for cluster, value in zip(clusters(images), values, strict=True):
         residuals[cluster] = residuals.get(cluster, 0.0) + value - mean
     return Estimate(mean, _standard_error(residuals.values(), len(values)))
 

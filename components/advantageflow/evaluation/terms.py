@@ -9,21 +9,21 @@ from typing import Any
 from advantageflow.evaluation.statistics import Outcome, bounded_ci95, mean_of_task_means
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.terms import term_name
-from advantageflow.settings import RewardSettings
+from advantageflow.settings import RewardSettings, RewardTerm
 
 
 def term_values(reward: RewardSettings, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Value of each term, by its name.
+    """Value of each term and of each watched reward, by its name.
 
     Args:
         reward: the terms.
         scores: of one image, by reward and column.
     """
-    return {term_name(term): scores[term.name][term.column] for term in reward.terms}
+    return {term_name(term): scores[term.name][term.column] for term in (*reward.terms, *reward.watched)}
 
 
 def term_metrics(
-    outcomes: Sequence[Outcome], reward: RewardSettings, judges: Mapping[str, Reward]
+    outcomes: Sequence[Outcome], terms: Sequence[RewardTerm], judges: Mapping[str, Reward]
 ) -> dict[str, dict[str, Any]]:
     """By term: 'mean' of the task means with 'ci95', and what a reader must know: reward, column, direction.
 
@@ -31,11 +31,11 @@ def term_metrics(
 
     Args:
         outcomes: images judged, with the values of all terms.
-        reward: the terms.
+        terms: those to report: what training maximises, or what is only watched.
         judges: the rewards by name.
     """
     metrics: dict[str, dict[str, Any]] = {}
-    for term in reward.terms:
+    for term in terms:
         name, judge = term_name(term), judges[term.name]
         estimate = mean_of_task_means(outcomes, name)
         metrics[name] = {

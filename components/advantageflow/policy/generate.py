@@ -15,6 +15,7 @@ from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timestep
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import load_adapter
 from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
+from advantageflow.policy.norm import VelocityNorm
 from advantageflow.policy.sampling import decode, initial_noise, step_noise, velocity_function
 from advantageflow.settings import ModelSettings
 from advantageflow.store.artifacts import read_policy_state
@@ -58,6 +59,7 @@ class Generator:
         shift: float = 1.0,
         guidance_scale: float = 1.0,
         empty: tuple[Tensor, Tensor] | None = None,
+        norm: VelocityNorm | None = None,
     ) -> tuple[Tensor, NDArray[np.uint8]]:
         """One forward batch, sampled from noise by an ODE solver.
 
@@ -70,12 +72,15 @@ class Generator:
             shift: timestep shift.
             guidance_scale: classifier-free guidance; 1 is none.
             empty: the empty prompt's embeddings, needed for guidance.
+            norm: measures the velocities on the way.
 
         Returns:
             Clean latents (B, C, H, W) float32 on the CPU, and pictures (B, H, W, 3) uint8.
         """
         noise = initial_noise(seeds, self._shape).to(self._device)
         velocity = self._velocity(prompt_embeds, pooled, guidance_scale, empty)
+        if norm is not None:
+            velocity = norm.measuring(velocity)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
         return latents.float().cpu(), decode(self.vae, latents)
 

@@ -13,7 +13,7 @@ from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward, planned_version
-from advantageflow.rewards.terms import term_rewards
+from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
 from advantageflow.tracking.journal import current_journal
@@ -51,14 +51,15 @@ def run(
     """
     journal = current_journal()
     scorers = term_rewards(reward)
-    known = load_prompts(settings.source, *scorers.values(), count=settings.count, seed=settings.seed)
+    readers = scorers | watched_rewards(reward, scorers)
+    known = load_prompts(settings.source, *readers.values(), count=settings.count, seed=settings.seed)
     prompts = select_held_out(known, settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
-    journal.metrics(check_canaries(reward, scorers))
+    journal.metrics(check_canaries(reward, readers))
     provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
-    del scorers  # what a learned reward takes of the GPU, the text encoders may need
+    del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
     embeddings = embed(model, prompts)
     write_prompts(prompts_out, prompts, embeddings, {"source": settings.source, **counts})

@@ -16,8 +16,9 @@ from advantageflow.rewards.checks import identical_columns, score_images
 from advantageflow.rewards.headline import ACCURACIES
 from advantageflow.rewards.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import read_metadata, read_prompts, read_rollouts, write_scores
+from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata, read_prompts, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
+from advantageflow.watch.rollouts import RolloutStatistics
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,14 +53,18 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
 
     journal.useful()
     scores: list[Score] = []
+    pictures = RolloutStatistics()
     for start in range(0, len(records), BATCH):
         batch = slice(start, start + BATCH)
         images = [_decode(r, f"{table}: row {row}") for row, r in enumerate(records[batch], start=start)]
         scores += _score(settings, rewards, prompt_of[batch], records[batch], images)
+        for record, image in zip(records[batch], images, strict=True):
+            pictures.add(record.prompt_id, image)
         journal.progress(len(scores), len(records), "images")
 
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
-    write_scores(scores_out, scores, score_columns(settings, rewards), made_by | _description(rewards))
+    described = made_by | _description(rewards) | {IMAGE_STATISTICS_KEY: pictures.summary()}
+    write_scores(scores_out, scores, score_columns(settings, rewards), described)
     if scores:
         journal.metrics(_summary([score.rewards for score in scores], prompt_of), step=source.get("round"))
 

@@ -38,6 +38,37 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
     return rewards
 
 
+def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward] | None = None) -> dict[str, Reward]:
+    """The rewards that are only watched, by name in the order of the settings; every one is checked.
+
+    Args:
+        settings: which ones.
+        made: rewards that exist already, such as those of term_rewards; they are not made again.
+
+    Raises:
+        SettingsError: a watched reward is unknown or has no such column or option, its minimum lies outside the
+            column's range, it is there twice, is trained on, or has other options than elsewhere; names it.
+        RewardError: a reward cannot be loaded.
+    """
+    rewards: dict[str, Reward] = {}
+    place_of = {term_name(term): "a term that is trained on" for term in settings.terms}
+    options_of = {term.name: ("a term that is trained on", term.options) for term in settings.terms}
+    for number, term in enumerate(settings.watched):
+        place = f"reward.watched.{number}"
+        if term.name not in rewards:
+            known = (made or {}).get(term.name)
+            rewards[term.name] = known if known is not None else get_reward(term.name, term.options, term=place)
+        _check_same_options(term, place, *options_of.setdefault(term.name, (place, term.options)))
+        check_column(rewards[term.name], term.column, where=f"{place}.column")
+        _check_minimum(rewards[term.name], term, place)
+        earlier = place_of.setdefault(term_name(term), place)
+        if earlier != place:
+            message = f"'{term_name(term)}' is there twice, also as {earlier}"
+            remedy = "keep one of the two: what is trained on tells nothing more when it is watched"
+            raise SettingsError(message, where=place, remedy=remedy)
+    return rewards
+
+
 def term_name(term: RewardTerm) -> str:
     """What a term is called in reports: '<reward>.<column>'."""
     return f"{term.name}.{term.column}"

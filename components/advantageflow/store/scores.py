@@ -11,6 +11,7 @@ from advantageflow.store.files import METADATA_FILE, publish, read_metadata, wri
 from advantageflow.store.tables import from_json, read_table, to_json, write_table
 
 REWARD_PREFIX = "reward_"
+IMAGE_STATISTICS_KEY = "image_statistics"  # of metadata.json: mean and number by name, of the images that were scored
 _COLUMNS = {"rollout_id": "string", "prompt_id": "string", "details": "string", "version": "string"}
 
 

@@ -11,6 +11,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | image    | key, path, step                                                                        |
 | dataset  | name, path, context                                                                    |
 | artifact | path, folder                                                                           |
+| alarm    | name, message, step: something that a person must look at                              |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -111,6 +112,17 @@ class Journal:
         """Record a file or folder to be kept with this task, under `folder` of its artifacts."""
         self.record("artifact", path=str(Path(path).absolute()), folder=folder)
 
+    def alarm(self, name: str, message: str, step: int) -> None:
+        """Record something that a person must look at; also a warning in the log.
+
+        Args:
+            name: what it is, the same in every round.
+            message: what was found, in words.
+            step: the round.
+        """
+        logger.warning("alarm: %s", message)
+        self.record("alarm", name=name, message=message, step=int(step))
+
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""
         mine = isinstance(error, UserError)
@@ -142,6 +154,16 @@ _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 def current_journal() -> Journal:
     """The open journal of this task, or one that only logs, so that stages run anywhere."""
     return _current.get() or Journal()
+
+
+@contextmanager
+def journal_in_use(journal: Journal) -> Iterator[Journal]:
+    """Let stages that are called as functions write to this journal, such as one that shows a person the progress."""
+    token = _current.set(journal)
+    try:
+        yield journal
+    finally:
+        _current.reset(token)
 
 
 def new_task_id(stage: str, round_index: int | None = None, shard: int | None = None) -> str:

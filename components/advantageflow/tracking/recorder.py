@@ -55,6 +55,7 @@ class Recorder:
             "image": self._image,
             "dataset": self._dataset,
             "artifact": self._artifact,
+            "alarm": self._alarm,
             "end": self._end,
             "error": self._error,
         }
@@ -127,6 +128,13 @@ class Recorder:
 
     def _artifact(self, event: Event) -> None:
         log_path(self._client, self._tasks[event["task"]].run_id, Path(event["path"]), event["folder"])
+
+    def _alarm(self, event: Event) -> None:
+        """A tag for each alarm with what it last said, and one that says that there are any, to search for."""
+        for run_id in filter(None, (self._parent_id, self._tasks[event["task"]].run_id)):
+            self._client.set_tag(run_id, "alarm", "true")
+            tag = f"alarm.{_NOT_IN_NAMES.sub('_', event['name'])}"
+            self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:_LONGEST_PARAM])
 
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from advantageflow.flow.advantages import Advantages, violates
+from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import Metrics
+from advantageflow.watch.rollouts import join_summaries
 
 
 def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:
@@ -25,6 +28,12 @@ def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:
     metrics["training/advantage_abs"] = advantages.values.abs().mean().item()
     metrics["training/advantage_clipped"] = advantages.clipped_share.item()
     return metrics
+
+
+def image_metrics(scores: Sequence[Path]) -> Metrics:
+    """What the rollouts looked like: means of their image statistics, as the reward stage told of each shard."""
+    shards = [read_metadata(shard).get(IMAGE_STATISTICS_KEY, {}) for shard in scores]
+    return {f"rollouts/{name}": mean for name, mean in join_summaries(shards).items()}
 
 
 def round_metrics(steps: Sequence[Metrics]) -> Metrics:

@@ -16,7 +16,7 @@ from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettin
 from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.data import load_round
-from advantageflow.training.metrics import data_metrics, round_metrics
+from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.outcomes import updated_outcomes
 from advantageflow.training.round import Policy, round_advantages, train_round
@@ -86,9 +86,8 @@ def run(
 
     for number, values in enumerate(steps):
         journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
-    journal.metrics(
-        data_metrics(data, round_advantages(data, settings)) | round_metrics(steps), step=round_index, parent=True
-    )
+    told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
+    journal.metrics(told, step=round_index, parent=True)
 
 
 def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:

@@ -22,6 +22,7 @@ from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
 
 SETTINGS = EvaluationSettings(steps=2, batch=8, sample_prompts=6, threads=1)
+NOISY = SETTINGS.model_copy(update={"guidance_scale": 40.0})  # follows a velocity that is far too large
 TOKENS, WIDTH, POOLED = 20, 128, 128
 
 
@@ -198,6 +199,35 @@ def test_the_journal_gets_curves_pictures_and_the_report(
     pictures = [event for event in events if event["event"] == "image"]
     assert len(pictures) == 6
     assert all(Path(event["path"]).exists() and event["step"] == 2 for event in pictures)
+
+
+def test_a_policy_that_draws_noise_raises_alarms_and_the_base_s_own_images_none(
+    evaluate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
+    base = evaluate("base", reward=watched)
+    assert "base" not in read_json(base / "metrics.json")["statistics"]["sharpness"]
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    with stage_journal("evaluation", 1):
+        same = evaluate("same", reward=watched, base=base, round_index=1)
+    with stage_journal("evaluation", 2):
+        other = evaluate("other", reward=watched, base=base, round_index=2, settings=NOISY, images=12)
+    metrics = read_json(same / "metrics.json")
+    assert metrics["alarms"] == []
+    assert all(one["mean"] == one["base"] for one in metrics["statistics"].values())
+    assert (
+        metrics["watched"]["layout.beauty"]["mean"]
+        == read_json(base / "metrics.json")["watched"]["layout.beauty"]["mean"]
+    )
+    assert (same / "report.html").exists()
+    assert not (other / "report.html").exists(), "it is of fewer images than the base's report"
+    raised = [alarm["name"] for alarm in read_json(other / "metrics.json")["alarms"]]
+    assert "velocity_norm_rise" in raised
+    events = read_events(tmp_path / "journal")
+    assert [(event["name"], event["step"]) for event in events if event["event"] == "alarm"] == [(n, 2) for n in raised]
+    drawn = run_curves(events)
+    assert drawn["alarm/velocity_norm_rise"] == {1: 0.0, 2: 1.0}
+    assert set(drawn["image/velocity_norm"]) == set(drawn["watched/layout.beauty"]) == {1, 2}
 
 
 def test_no_held_out_prompts_is_a_clear_error(evaluate: Callable[..., Path], tmp_path: Path) -> None:

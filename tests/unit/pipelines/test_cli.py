@@ -33,7 +33,9 @@ def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     return run
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("generate",), ("compile",), ("presets",), ("rewards", "check")])
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("evaluate",), ("generate",), ("compile",), ("presets",), ("rewards", "check")]
+)
 def test_every_command_explains_itself(advantageflow: Command, command: tuple[str, ...]) -> None:
     status, out, _ = advantageflow(*command, "-h")
     assert status == 0
@@ -51,6 +53,7 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("compile", "-o", "pipeline.json"), "YAML files only"),
         (("generate", "a circle", "--model", "nowhere"), "no model is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
+        (("evaluate", "nowhere"), "no policy is there"),
         (("presets", "show", "tinny"), "did you mean 'tiny'?"),
         (("rewards", "check", "none.jsonl"), "none.jsonl"),
         (("ui",), "no MLflow store yet"),

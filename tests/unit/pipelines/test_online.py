@@ -95,6 +95,15 @@ def test_base_every_round_and_final_are_evaluated_on_their_own_policies(spec: di
     }
 
 
+def test_every_evaluation_but_the_base_s_is_given_the_base_s_report(spec: dict[str, Any]) -> None:
+    root = tasks(spec)
+    assert "base" not in root["evaluation"]["inputs"]["artifacts"]
+    for name in ("evaluation-2", "evaluation-3"):
+        assert root[name]["inputs"]["artifacts"]["base"]["taskOutputArtifact"] == {
+            "outputArtifactKey": "report", "producerTask": "evaluation",
+        }  # fmt: skip
+
+
 def test_a_round_trains_on_the_rollouts_and_scores_of_all_its_shards(spec: dict[str, Any]) -> None:
     for component in ("comp-round-01", "comp-round-02"):
         inner = tasks(spec, component)

@@ -97,6 +97,13 @@ def test_on_a_terminal_only_rounds_leave_lines_and_running_tasks_are_bars() -> N
     assert "round 2/2: strict accuracy 0.375" in ended
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_an_alarm_is_a_line_at_once(terminal: bool) -> None:
+    start, *_ = task_events("a", "evaluation", 2)
+    told = {"task": "a", "event": "alarm", "time": 102.0, "name": "sharpness_drop", "message": "[it] fell", "step": 2}
+    assert "alarm: [it] fell" in shown([start, told], terminal=terminal)
+
+
 def test_a_failed_task_is_shown_as_failed() -> None:
     assert "round 1 reward, shard 2 failed" in shown([*task_events("a", "reward", 1, 1)[:2], error_event("a")])
 

@@ -230,6 +230,20 @@ def test_every_column_of_several_rewards_has_its_mean_and_its_alarm(
     assert values["reward/strict/counting"] == 0.0
 
 
+def test_the_scores_say_what_the_images_of_the_shard_look_like(shard: Shard) -> None:
+    run(SHAPES, **shard.write(), scores_out=shard.root / "scores")
+    told = read_metadata(shard.root / "scores")["image_statistics"]
+    assert {name: one["of"] for name, one in told.items()} == {
+        "dark_fraction": 6, "saturated_fraction": 6, "colour_entropy": 6, "sharpness": 6, "diversity": 3,
+    }  # fmt: skip
+    shard.rollouts = shard.rollouts[1::2]  # the blank ones
+    run(SHAPES, **shard.write(), scores_out=shard.root / "blank")
+    blank = read_metadata(shard.root / "blank")["image_statistics"]
+    assert blank["sharpness"] == {"mean": 0.0, "of": 3}
+    assert told["sharpness"]["mean"] > 0
+    assert "diversity" not in blank
+
+
 LIGHT = """
 import json, sys
 from pathlib import Path

@@ -1,0 +1,123 @@
+"""Alarms of reward hacking: which means left the base policy's own by more than the settings allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from advantageflow.settings import AlarmSettings
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One mean that is out of bounds.
+
+    Attributes:
+        name: the statistic and where it went, such as 'sharpness_drop', or 'watched/<reward>.<column>'.
+        value: what it is now.
+        base: what it is of the base policy, on the same prompts and noise.
+        change: how far it moved, at least 0, in the unit of the bound.
+        bound: how far it may.
+        message: all that in words.
+    """
+
+    name: str
+    value: float
+    base: float
+    change: float
+    bound: float
+    message: str
+
+
+@dataclass(frozen=True)
+class Watched:
+    """The mean of a watched reward over held-out images.
+
+    Attributes:
+        mean: of the images now.
+        base_mean: of the base policy's images on the same prompts and noise.
+        base_std: standard deviation over those.
+        higher_is_better: direction of the reward.
+        minimum: worst acceptable mean, if there is one.
+    """
+
+    mean: float
+    base_mean: float
+    base_std: float
+    higher_is_better: bool
+    minimum: float | None = None
+
+
+_FRACTIONS = ("dark_fraction", "saturated_fraction")
+_Direction = Literal["rise", "drop"]
+_CHECKS: tuple[tuple[str, _Direction], ...] = (
+    ("dark_fraction", "rise"),
+    ("saturated_fraction", "rise"),
+    ("colour_entropy", "drop"),
+    ("sharpness", "drop"),
+    ("sharpness", "rise"),
+    ("diversity", "drop"),
+    ("velocity_norm", "drop"),
+    ("velocity_norm", "rise"),
+)
+
+
+def alarm_names(means: Mapping[str, float], watched: Mapping[str, Watched]) -> list[str]:
+    """The alarms that these can raise."""
+    names = [f"{name}_{direction}" for name, direction in _CHECKS if name in means]
+    return names + [f"watched/{name}" for name in watched]
+
+
+def find_alarms(
+    bounds: AlarmSettings, means: Mapping[str, float], base: Mapping[str, float], watched: Mapping[str, Watched]
+) -> list[Alarm]:
+    """What is out of bounds.
+
+    Args:
+        bounds: how far each may move.
+        means: means over held-out images by statistic; one that could not be measured is absent.
+        base: the same of the base policy's images on the same prompts and noise.
+        watched: watched rewards by '<reward>.<column>'.
+    """
+    found = [
+        _statistic(name, direction, means[name], base[name], getattr(bounds, f"{name}_{direction}"))
+        for name, direction in _CHECKS
+        if name in means
+    ]
+    found += [_watched(name, one, bounds.watched_drop) for name, one in watched.items()]
+    return [alarm for alarm in found if alarm is not None]
+
+
+def _statistic(name: str, direction: _Direction, value: float, base: float, bound: float | None) -> Alarm | None:
+    difference = value - base if direction == "rise" else base - value
+    change = difference if name in _FRACTIONS else _part(difference, base)
+    if bound is None or not change > bound:
+        return None
+    moved = "rose" if direction == "rise" else "fell"
+    how_far = f"{change:.2f}, allowed are {bound:g}" if name in _FRACTIONS else f"{change:.0%}, allowed are {bound:.0%}"
+    message = f"{name.replace('_', ' ')} {moved} from the base's {base:.3g} to {value:.3g} ({how_far})"
+    return Alarm(f"{name}_{direction}", value, base, change, bound, message)
+
+
+def _part(difference: float, base: float) -> float:
+    """The difference as a part of the base's value; any rise from 0 is beyond all bounds."""
+    if base == 0:
+        return math.inf if difference > 0 else 0.0
+    return difference / base
+
+
+def _watched(name: str, one: Watched, bound: float | None) -> Alarm | None:
+    worse = one.base_mean - one.mean if one.higher_is_better else one.mean - one.base_mean
+    change = _part(worse, one.base_std)
+    moved = f"watched {name} went from the base's {one.base_mean:.3g} to {one.mean:.3g}"
+    if bound is not None and change > bound:
+        how_far = f"{change:.2f} standard deviations worse, allowed are {bound:g}"
+        return Alarm(f"watched/{name}", one.mean, one.base_mean, change, bound, f"{moved} ({how_far})")
+    if one.minimum is not None:
+        beyond = one.minimum - one.mean if one.higher_is_better else one.mean - one.minimum
+        if beyond > 0:
+            message = f"{moved}, beyond its minimum {one.minimum:g}"
+            return Alarm(f"watched/{name}", one.mean, one.base_mean, beyond, 0.0, message)
+    return None

@@ -1,0 +1,129 @@
+"""`advantageflow evaluate`: a trained policy against its base model, with and without guidance, as one page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from advantageflow.errors import SettingsError
+from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
+from advantageflow.suggestions import suggest
+from advantageflow_pipelines.commands import options
+
+if TYPE_CHECKING:
+    from advantageflow_pipelines.evaluate import Variant
+
+
+def evaluate(
+    path: Annotated[
+        Path, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder, or a policy folder.")
+    ],
+    guidance: Annotated[
+        str | None,
+        typer.Option(
+            "--guidance", "-g", help="Guidance scales, such as 1,4.5 (1 is none); as in the run if not given."
+        ),
+    ] = None,
+    images: Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images of each variant.")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Model evaluations per image.")] = None,
+    sampler: Annotated[str | None, typer.Option("--sampler", help="ODE solver: euler, heun or ab2.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of the noise; the run's if not given.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Prompts whose pictures are shown.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; the run's if not given.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given."),
+    ] = None,
+    runs: options.Runs = options.RUNS,
+) -> None:
+    """Judge a trained policy on held-out prompts against its base model.
+
+    Base and tuned generate from the same prompts and noise at every guidance scale. Writes report.html (tables by task
+    with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
+    verdict under variants/.
+    """
+    from advantageflow_pipelines import evaluate as work
+
+    judged = work.find_judged(path)
+    if device is not None:
+        _check_choice(device, ModelSettings, "device")
+        judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
+    if sampler is not None:
+        _check_choice(sampler, EvaluationSettings, "sampler")
+    chosen = {"images": images, "steps": steps, "sampler": sampler, "sample_prompts": samples}
+    sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
+    scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
+    variants = work.make_variants(scales)
+    out = output or work.default_output(path, runs)
+    work.make_output(out)
+    console = Console()
+    with _progress(console, variants, sampling.images) as advance:
+        comparison = work.evaluate(judged, sampling, variants, judged.seed if seed is None else seed, out, advance)
+    _show(console, comparison)
+    console.print(f"report:  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_choice(value: str, section: type[Settings], name: str) -> None:
+    """Raises SettingsError if a setting that is one of a few words cannot be this one."""
+    known = get_args(section.model_fields[name].annotation)
+    if value not in known:
+        remedy = suggest(value, known, what="choices")
+        raise SettingsError(f"there is no {name} '{value}'", where=f"--{name}", remedy=remedy)
+
+
+@contextmanager
+def _progress(console: Console, variants: Sequence[Variant], images: int) -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each variant on a terminal, elsewhere a line for each that is done; yields what is to be told."""
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {variant.name: bars.add_task(variant.name, total=images, start=False) for variant in variants}
+
+        def told(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                return
+            bars.start_task(tasks[name])
+            bars.update(tasks[name], completed=done, total=total)
+            if done == total and not console.is_terminal:
+                console.print(f"{name}: {done} images", highlight=False)
+
+        yield told
+
+
+def _show(console: Console, comparison: Mapping[str, Any]) -> None:
+    """The overall figures, win rates and alarms."""
+    table = Table("", title=f"{comparison['images']} held-out images", title_justify="left")
+    for one in comparison["measures"].values():
+        table.add_column(one["label"] + (" (watched)" if one["watched"] else ""), justify="right")
+    for name, variant in comparison["variants"].items():
+        table.add_row(name, *(_interval(measure["overall"]) for measure in variant["measures"].values()))
+    console.print(table)
+    key = "soft" if "soft" in comparison["measures"] else "strict"
+    label = comparison["measures"][key]["label"]
+    wins = Table("pair", title=f"{label}, image against image from equal noise", title_justify="left")
+    for name in ("won", "even", "lost", "win rate"):
+        wins.add_column(name, justify="right")
+    for pair in comparison["pairs"]:
+        one = pair["measures"][key]
+        (low, high), shares = one["rate"]["ci95"], [f"{one[name]:.1%}" for name in ("wins", "ties", "losses")]
+        rate = f"{one['rate']['mean']:.1%} ({low:.1%} to {high:.1%})"
+        wins.add_row(f"{pair['after']} against {pair['before']}", *shares, rate)
+    console.print(wins)
+    for name, variant in comparison["variants"].items():
+        for alarm in variant["alarms"]:
+            console.print(f"[bold red]alarm, {name}: {escape(alarm['message'])}[/bold red]", highlight=False)
+
+
+def _interval(one: Mapping[str, Any]) -> str:
+    low, high = one["ci95"]
+    return f"{one['mean']:.3f} ({low:.3f} to {high:.3f})"
