@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import logging
-import re
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import writing
+from advantageflow.store.s3_checksum import Checksum, checksum_of
 from advantageflow.store.s3_errors import explaining
 
 PAUSE = 1.0  # seconds before a broken transfer goes on, doubled each time that it brings nothing
@@ -106,7 +103,7 @@ def _append(client: Any, source: S3Object, path: Path, start: int, advance: Call
 
 
 def verify(client: Any, source: S3Object, path: Path) -> None:
-    """Compare a fetched file with the size and, where S3 has one of the whole object, the checksum.
+    """Compare a fetched file with the size and the checksum, where S3 has one that can be computed here.
 
     Raises:
         StoreError: it differs; the file is removed, so that the next try begins anew.
@@ -114,59 +111,22 @@ def verify(client: Any, source: S3Object, path: Path) -> None:
     size = path.stat().st_size
     problem = f"{size} bytes were fetched, the object has {source.size}" if size != source.size else ""
     if not problem:
-        with explaining(client, source.url):
-            head = client.head_object(
-                Bucket=source.bucket, Key=source.key, IfMatch=f'"{source.etag}"', ChecksumMode="ENABLED"
-            )
-        expected = _checksum(head, source.etag)
-        if expected is None:
-            logger.info("%s: S3 has no checksum of the whole object; its size is right", source.url)
-        elif _digest(path, expected[1]) != expected[2]:
-            problem = f"its {expected[0]} is not the one that S3 has"
+        checksum = _checksum(client, source)
+        if checksum is None:
+            logger.info("%s: S3 has no checksum that can be computed here; its size is right", source.url)
+        elif not checksum.fits(path):
+            problem = f"its {checksum.name} is not the one that S3 has"
     if problem:
         path.unlink()
         remedy = "run again to fetch it anew; if it stays wrong, the object was uploaded corrupt: upload it again"
         raise StoreError(f"the download is corrupt: {problem}", where=source.url, remedy=remedy)
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+def _checksum(client: Any, source: S3Object) -> Checksum | None:
+    def head(**options: Any) -> dict[str, Any]:
+        with explaining(client, source.url):
+            reply: dict[str, Any] = client.head_object(Bucket=source.bucket, Key=source.key, **options)
+        return reply
 
-    def digest(self) -> bytes: ...
-
-
-class _Crc32:
-    """zlib's CRC-32 in the manner of hashlib; S3 gives it big-endian."""
-
-    def __init__(self) -> None:
-        self._value = 0
-
-    def update(self, data: bytes, /) -> None:
-        self._value = zlib.crc32(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(4, "big")
-
-
-def _checksum(head: dict[str, Any], etag: str) -> tuple[str, Callable[[], _Hash], bytes] | None:
-    """Name, algorithm and value of the best checksum of the whole object that Python's library can compute.
-
-    An ETag is the MD5 of the content unless the object came in parts (it has a dash) or is encrypted with KMS keys.
-    """
-    kinds: dict[str, Callable[[], _Hash]] = {"SHA256": hashlib.sha256, "SHA1": hashlib.sha1, "CRC32": _Crc32}
-    for name, algorithm in kinds.items():
-        value = head.get(f"Checksum{name}")
-        if value and "-" not in value and head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT":
-            return name, algorithm, base64.b64decode(value)
-    plain = head.get("ServerSideEncryption") in (None, "AES256") and not head.get("SSECustomerAlgorithm")
-    if plain and re.fullmatch("[0-9a-f]{32}", etag):
-        return "MD5", lambda: hashlib.md5(usedforsecurity=False), bytes.fromhex(etag)
-    return None
-
-
-def _digest(path: Path, algorithm: Callable[[], _Hash]) -> bytes:
-    hasher = algorithm()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            hasher.update(chunk)
-    return hasher.digest()
+    whole = head(ChecksumMode="ENABLED", IfMatch=f'"{source.etag}"')
+    return checksum_of(whole, source.etag, lambda number: head(PartNumber=number))

@@ -135,6 +135,30 @@ def test_one_break_goes_unnoticed(client: Any, gate: Gate, tmp_path: Path) -> No
     assert gate.reads[1] != "bytes=0-"
 
 
+def upload_in_parts(client: Any, key: str, parts: list[bytes]) -> None:
+    upload = client.create_multipart_upload(Bucket="bucket", Key=key)["UploadId"]
+    where = {"Bucket": "bucket", "Key": key, "UploadId": upload}
+    etags = [client.upload_part(**where, PartNumber=k, Body=part)["ETag"] for k, part in enumerate(parts, 1)]
+    listed = [{"PartNumber": k, "ETag": etag} for k, etag in enumerate(etags, 1)]
+    client.complete_multipart_upload(**where, MultipartUpload={"Parts": listed})
+
+
+@pytest.mark.parametrize("sizes", [[6_000_000, 6_000_000, 9], [5_300_000, 5_400_000, 7]], ids=["equal", "unequal"])
+def test_an_object_that_came_in_parts_is_checked_by_its_etag(
+    client: Any, gate: Gate, tmp_path: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # so that there is nothing but the ETag
+    upload_in_parts(boto3.client("s3", endpoint_url=client.meta.endpoint_url), "parts", [b"x" * n for n in sizes])
+    gate.cuts = [2_000_000, 0, 0, 0, 0]
+    with pytest.raises(StoreError):
+        fetch_file("s3://bucket/parts", tmp_path)
+    (partial,) = tmp_path.rglob("*.part")
+    partial.write_bytes(b"y" + partial.read_bytes()[1:])
+    with pytest.raises(StoreError, match="MD5 of its parts"):
+        fetch_file("s3://bucket/parts", tmp_path)
+    assert fetch_file("s3://bucket/parts", tmp_path).read_bytes() == b"x" * sum(sizes)
+
+
 @pytest.mark.parametrize("checksum", ["SHA256", "CRC32", None])
 def test_a_damaged_partial_file_is_found_and_dropped(
     client: Any, gate: Gate, tmp_path: Path, checksum: str | None, monkeypatch: pytest.MonkeyPatch
