@@ -29,7 +29,7 @@ def test_parts_load_from_a_local_folder_frozen(whole: Path) -> None:
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
-def test_without_a_t5_encoder_the_embeddings_are_clips_alone(whole: Path, tmp_path: Path) -> None:
+def test_without_a_t5_encoder_its_tokens_are_zeros_as_in_diffusers(whole: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pipeline = build_pipeline()
     pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
@@ -37,7 +37,9 @@ def test_without_a_t5_encoder_the_embeddings_are_clips_alone(whole: Path, tmp_pa
     with_t5, pooled = encode_prompts(ModelSettings(name=str(whole)), ["a circle", "two stars"])
     without, pooled_without = encode_prompts(ModelSettings(name=str(tmp_path)), ["a circle", "two stars"])
     assert with_t5.shape == (2, 2 * TEXT_TOKENS, 128)
-    torch.testing.assert_close(without, with_t5[:, :TEXT_TOKENS])
+    torch.testing.assert_close(without[:, :TEXT_TOKENS], with_t5[:, :TEXT_TOKENS])
+    assert without.shape == with_t5.shape
+    assert not without[:, TEXT_TOKENS:].any()
     torch.testing.assert_close(pooled_without, pooled)
 
 
