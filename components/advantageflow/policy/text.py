@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -133,8 +134,12 @@ def _encode_all(
             chunks.append(Encoded(*(None if value is None else value.cpu() for value in out)))
             done += len(chunk)
             progress(done)
+    alive = weakref.ref(encoder)
     del encoder
-    _free()
+    if alive() is not None:  # in a reference cycle; looking for cycles costs most of a second, so not without need
+        gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     whole = [None if values[0] is None else torch.cat(values) for values in zip(*chunks, strict=True)]
     return Encoded(*whole)
 
@@ -151,10 +156,3 @@ def tokenize(tokenizer: Any, part: str, texts: Sequence[str], length: int) -> Te
         list(texts), padding="max_length", max_length=length, truncation=True, return_tensors="pt"
     ).input_ids
     return ids
-
-
-def _free() -> None:
-    """Give back what the last encoder held: reference cycles, and on a GPU the allocator's reserve."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import weakref
 from pathlib import Path
@@ -84,7 +83,6 @@ def test_at_most_one_encoder_is_in_memory(model: ModelSettings, monkeypatch: pyt
 
     monkeypatch.setattr(text, "load_encoder", watched)
     encode_prompts(model, TEXTS)
-    gc.collect()
     assert not [one for one in loaded if one() is not None]
     assert names == sorted(set(names))
     assert len(names) == (2 if "flux" in model.name else 3)
