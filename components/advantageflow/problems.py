@@ -105,7 +105,8 @@ def _kind(annotation: Any) -> str:
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin in (Union, types.UnionType):
-        return " or ".join(_kind(arg) for arg in args)
+        # A list last, so that what follows is not read as one of its items.
+        return " or ".join(_kind(arg) for arg in sorted(args, key=lambda arg: get_origin(arg) is tuple))
     if origin is dict:
         return "a section of names and values"
     if origin is tuple and args[-1] is Ellipsis:

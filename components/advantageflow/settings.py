@@ -16,13 +16,18 @@ class Settings(BaseModel):
 class ModelSettings(Settings):
     """The rectified-flow model being tuned."""
 
-    name: str = Field("shapes", description="'shapes' (embedded), a local diffusers folder, or a hub id")
+    name: str = Field(
+        "shapes", description="'shapes' (embedded), a local diffusers folder, s3://bucket/prefix, or a hub id"
+    )
     revision: str | None = Field(None, description="hub revision (commit, tag or branch)")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
     max_sequence_length: int = Field(10, ge=1, le=512, description="T5 tokens per prompt")
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
+    )
+    embedded_guidance: float = Field(
+        3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"
     )
 
 
@@ -111,10 +116,9 @@ class LoraSettings(Settings):
 
     rank: int = Field(16, ge=1)
     alpha: int = Field(16, ge=1)
-    targets: tuple[str, ...] = Field(
-        ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
-         "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2"),
-        strict=False, min_length=1, description="names of the linear layers that get an adapter",
+    targets: tuple[str, ...] | None = Field(
+        None, strict=False, min_length=1,
+        description="names of the linear layers that get an adapter; null: the model family's usual ones",
     )  # fmt: skip
 
 
@@ -183,6 +187,9 @@ class TrainingSettings(Settings):
         description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again in the backward pass: a third more time, far less memory"
+    )
     threads: int = Field(2, ge=1)
 
     @field_validator("lam")

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advantageflow.canaries.recorded import check_golden_file
-from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.errors import SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
+from advantageflow.policy.location import INDEX, read_file
 from advantageflow.prompts.initial_policy import check_policy
 from advantageflow.prompts.sources import EMBEDDED, is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.store.s3 import is_s3
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
 _BYTES_PER_LARGE_ROLLOUT = 2_000_000
@@ -104,8 +106,7 @@ def _check_samples(settings: RunSettings, prompts: Sequence[Prompt]) -> None:
 
 def _check_model(model: ModelSettings) -> None:
     model_location(model)
-    if model.name.startswith((".", "/", "~")) and not Path(model.name).exists():
-        remedy = "give a folder that diffusers' save_pretrained wrote, a hub id, or 'shapes'"
-        raise PolicyError("there is no such folder", where=f"model.name: {model.name}", remedy=remedy)
+    if is_s3(model.name):
+        read_file(model, INDEX)  # small; finds wrong credentials and addresses
     if model.device == "cuda":
         check_device(model)  # imports torch, so only where there is something to find out

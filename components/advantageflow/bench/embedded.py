@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from advantageflow.bench.workload import Encode, Groups, Text, Workload, base_parameters, random_rewards
-from advantageflow.errors import PolicyError
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, model_location
+from advantageflow.policy.loading import encode_prompts, load_family
+from advantageflow.policy.location import read_file
+from advantageflow.policy.text import load_encoder, load_tokenizer, present_encoders, token_lengths, tokenize
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
@@ -95,23 +96,17 @@ def comparable(training: TrainingSettings) -> TrainingSettings:
 
 def _encoder(model: ModelSettings, texts: list[str]) -> Encode:
     """The text encoders of the model, kept in memory."""
-    from diffusers import StableDiffusion3Pipeline
-
-    place = model_location(model)
-    try:
-        pipeline = StableDiffusion3Pipeline.from_pretrained(
-            place, revision=model.revision, transformer=None, vae=None, torch_dtype=getattr(torch, model.dtype)
-        )
-    except (OSError, ValueError) as error:
-        remedy = "benchmark a model with all three text encoders, as the embedded one has"
-        raise PolicyError(f"no text encoders: {str(error).splitlines()[0]}", where=place, remedy=remedy) from error
+    family = load_family(model)
+    parts = present_encoders(model, family)
+    lengths = token_lengths(model, family, parts)
+    tokens = {part: tokenize(load_tokenizer(model, part), part, texts, lengths[part]) for part in parts}
+    encoders = {part: load_encoder(model, part) for part in parts}
+    config = read_file(model, "transformer/config.json")
 
     @torch.no_grad()
     def encode(groups: Groups) -> Text:
-        embeds, _, pooled, _ = pipeline.encode_prompt(
-            [texts[group] for group in groups.tolist()], None, None,
-            do_classifier_free_guidance=False, max_sequence_length=model.max_sequence_length,
-        )  # fmt: skip
+        encoded = {part: family.encode(part, encoders[part], tokens[part][groups.cpu()]) for part in parts}
+        embeds, pooled = family.join(encoded, config, model.max_sequence_length)
         return embeds.float(), pooled.float()
 
     return encode

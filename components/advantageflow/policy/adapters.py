@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
+from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings
 from advantageflow.store.artifacts import read_policy_state, write_tensors
@@ -89,7 +90,9 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def attach_adapters(transformer: nn.Module, policy_dir: Path, lora: LoraSettings, seed: int) -> Adapters:
+def attach_adapters(
+    transformer: nn.Module, policy_dir: Path, lora: LoraSettings, seed: int, family: Family = STABLE_DIFFUSION_3
+) -> Adapters:
     """Puts both adapters on the transformer: those of the policy folder, or fresh ones that change nothing yet.
 
     Args:
@@ -97,15 +100,15 @@ def attach_adapters(transformer: nn.Module, policy_dir: Path, lora: LoraSettings
         policy_dir: a policy artifact (state.json says whether it has an adapter).
         lora: shape of a fresh adapter; an existing one keeps its own.
         seed: of a fresh adapter's A matrices (B is zero).
+        family: of the transformer; says which layers get an adapter where `lora` does not.
 
     Raises:
         PolicyError: the folder is corrupt or does not fit the model.
     """
     state = read_policy_state(policy_dir)
     if state.get("adapter") is None:
-        config = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets), init_lora_weights="gaussian"
-        )
+        targets = list(lora.targets or family.lora_targets)
+        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, init_lora_weights="gaussian")
         config.target_modules = sorted(config.target_modules or [])  # PEFT makes it a set, whose order varies
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "adapter"))
@@ -115,7 +118,7 @@ def attach_adapters(transformer: nn.Module, policy_dir: Path, lora: LoraSettings
         adapters.move_rollout_policy(0.0)
     else:
         for name in ADAPTERS:
-            config = load_adapter(transformer, policy_dir / name, name)
+            config = load_adapter(transformer, policy_dir / name, name, torch.float32)
         adapters = Adapters(transformer, config)
     for name in ADAPTERS:
         for parameter in adapters.named_parameters(name).values():
@@ -124,8 +127,14 @@ def attach_adapters(transformer: nn.Module, policy_dir: Path, lora: LoraSettings
     return adapters
 
 
-def load_adapter(transformer: nn.Module, folder: Path, name: str) -> LoraConfig:
+def load_adapter(transformer: nn.Module, folder: Path, name: str, dtype: torch.dtype | None = None) -> LoraConfig:
     """Adds one saved PEFT adapter to the transformer under `name`.
+
+    Args:
+        transformer: the base model.
+        folder: of the adapter.
+        name: what it is called from now on.
+        dtype: of its tensors; None rounds them to the precision of the layers that they are added to.
 
     Raises:
         PolicyError: a file is missing, unreadable, or of another model.
@@ -141,6 +150,8 @@ def load_adapter(transformer: nn.Module, folder: Path, name: str) -> LoraConfig:
         ) from error
     config.target_modules = sorted(config.target_modules or [])
     _inject(transformer, config, name, folder)
+    for parameter in _parameters_of(transformer, name).values() if dtype is not None else ():
+        parameter.data = parameter.data.to(dtype)  # before the weights come, which it would else have rounded
     try:
         result: Any = set_peft_model_state_dict(transformer, weights, adapter_name=name)
     except RuntimeError as error:  # torch's list of tensors of another shape, a line each

@@ -14,9 +14,9 @@ from torch import Tensor
 from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import load_adapter
-from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
+from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
 from advantageflow.policy.norm import VelocityNorm
-from advantageflow.policy.sampling import decode, initial_noise, step_noise, velocity_function
+from advantageflow.policy.sampling import initial_noise, step_noise, velocity_function
 from advantageflow.settings import ModelSettings
 from advantageflow.store.artifacts import read_policy_state
 
@@ -37,6 +37,7 @@ class Generator:
     def __init__(self, model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self._device = model.device
+        self._family = load_family(model)
         self._shape = latent_shape(model)
         self.transformer = load_transformer(model)
         self.vae = load_vae(model)
@@ -82,7 +83,7 @@ class Generator:
         if norm is not None:
             velocity = norm.measuring(velocity)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
-        return latents.float().cpu(), decode(self.vae, latents)
+        return latents.float().cpu(), self._family.decode(self.vae, latents)
 
     @torch.inference_mode()
     def sde_images(
@@ -124,11 +125,16 @@ class Generator:
             keep=keep_trajectory,
         )
         kept = trajectory.to(torch.device("cpu")) if trajectory is not None else None
-        return latents.float().cpu(), decode(self.vae, latents), kept
+        return latents.float().cpu(), self._family.decode(self.vae, latents), kept
 
     def _velocity(
         self, prompt_embeds: Tensor, pooled: Tensor, guidance_scale: float, empty: tuple[Tensor, Tensor] | None
     ) -> VelocityFn:
         return velocity_function(
-            self.transformer, prompt_embeds.to(self._device), pooled.to(self._device), guidance_scale, empty
+            self.transformer,
+            prompt_embeds.to(self._device),
+            pooled.to(self._device),
+            guidance_scale,
+            empty,
+            self._family,
         )

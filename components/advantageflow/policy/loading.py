@@ -1,43 +1,25 @@
-"""Loads the parts of a Stable Diffusion 3 pipeline, each stage only those that it uses."""
+"""Loads the parts of a diffusers pipeline, each stage only those that it uses."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, model_location, part_location, read_file, unloadable
 from advantageflow.settings import ModelSettings
 
 if TYPE_CHECKING:
-    import torch
-    from diffusers import AutoencoderKL, SD3Transformer2DModel
+    from collections.abc import Callable, Sequence
 
-EMBEDDED_MODEL = Path(__file__).parent.parent / "shapes" / "model"
-_ENCODE_BATCH = 256
+    from diffusers import AutoencoderKL
+    from torch import Tensor
 
+    from advantageflow.policy.families import Family
 
-def model_location(model: ModelSettings) -> str:
-    """The embedded model's folder, a local folder, or the hub id as given.
-
-    Raises:
-        PolicyError: the name is a folder without a diffusers pipeline in it.
-    """
-    if model.name == "shapes":
-        if not (EMBEDDED_MODEL / "model_index.json").exists():
-            raise PolicyError(
-                "the embedded model is not installed", where=str(EMBEDDED_MODEL), remedy="reinstall the package"
-            )
-        return str(EMBEDDED_MODEL)
-    folder = Path(model.name)
-    if folder.exists() and not (folder / "model_index.json").exists():
-        raise PolicyError(
-            "the folder holds no diffusers pipeline (no model_index.json)",
-            where=str(folder),
-            remedy="name a folder written by save_pretrained, or a hub id",
-        )
-    return model.name
+__all__ = [
+    "EMBEDDED_MODEL", "check_device", "encode_prompts", "latent_shape", "load_family",
+    "load_transformer", "load_vae", "model_location",
+]  # fmt: skip
 
 
 def check_device(model: ModelSettings) -> None:
@@ -52,101 +34,87 @@ def check_device(model: ModelSettings) -> None:
         )
 
 
-def load_transformer(model: ModelSettings) -> SD3Transformer2DModel:
-    """The velocity model, frozen, in model.dtype on model.device."""
-    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+def load_family(model: ModelSettings) -> Family:
+    """The family that the model's model_index.json names.
 
-    return _load(SD3Transformer2DModel, model, "transformer")
+    Raises:
+        PolicyError: the model is not there, or is of a family that is not supported.
+    """
+    from advantageflow.policy.families import Flux, StableDiffusion3, find_family
+
+    name = str(read_file(model, INDEX).get("_class_name"))
+    family = find_family(name, model.embedded_guidance)
+    if family is None:
+        known = ", ".join(kind.pipeline for kind in (StableDiffusion3, Flux))
+        remedy = f"give a model of one of these pipelines: {known}"
+        raise PolicyError(
+            f"its pipeline is {name}, which is not supported", where=f"{model.name}: {INDEX}", remedy=remedy
+        )
+    return family
+
+
+def load_transformer(model: ModelSettings) -> Any:
+    """The velocity model, frozen, in model.dtype on model.device.
+
+    Raises:
+        PolicyError: it cannot be loaded.
+    """
+    return _load(load_family(model).transformer_class(), model, "transformer")
 
 
 def load_vae(model: ModelSettings) -> AutoencoderKL:
-    """The autoencoder, frozen, in model.dtype on model.device."""
+    """The autoencoder, frozen, in model.dtype on model.device.
+
+    Raises:
+        PolicyError: it cannot be loaded.
+    """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     return _load(AutoencoderKL, model, "vae")
 
 
-def _load(kind: Any, model: ModelSettings, subfolder: str) -> Any:
+def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     import torch
 
     check_device(model)
-    place = model_location(model)
+    place, options = part_location(model, part)
     try:
         module = kind.from_pretrained(
             place,
-            subfolder=subfolder,
-            revision=model.revision,
             torch_dtype=getattr(torch, model.dtype),
-            low_cpu_mem_usage=False,
+            # Saves a large model its random start and a second copy; for the embedded one it costs more than it saves.
+            low_cpu_mem_usage=model.name != "shapes",
+            **options,
         )
-    except (OSError, ValueError) as error:
-        raise _unloadable(model, subfolder, error) from error
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unloadable(model, f"the {part}", error) from error
     return module.requires_grad_(False).eval().to(model.device)
 
 
-def _unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyError:
-    return PolicyError(
-        f"cannot load the {part}: {str(error).splitlines()[0]}",
-        where=model.name,
-        remedy="check the name; for a gated hub model accept its licence and log in with `hf auth login`",
-    )
-
-
-def _absent_parts(index: Mapping[str, Any]) -> list[str]:
-    """Parts that a model_index.json says are not there: no library and no class."""
-    return [name for name, value in index.items() if isinstance(value, list | tuple) and list(value) == [None, None]]
-
-
 def latent_shape(model: ModelSettings) -> tuple[int, int, int]:
-    """(channels, height, width) of the latents at the model's own image size, from its configuration alone."""
-    config = _transformer_config(model)
-    size = int(config["sample_size"])
-    return int(config["in_channels"]), size, size
+    """(channels, height, width) of the latents, from configurations alone.
 
-
-def _text_width(model: ModelSettings) -> int:
-    return int(_transformer_config(model)["joint_attention_dim"])
-
-
-def _transformer_config(model: ModelSettings) -> dict[str, Any]:
-    """The transformer's config.json, from the folder or the hub."""
-    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-
-    config: dict[str, Any] = SD3Transformer2DModel.load_config(
-        model_location(model), subfolder="transformer", revision=model.revision
-    )
-    return config
-
-
-def encode_prompts(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Text embeddings by SD3's three encoders: (N, L, D) and pooled (N, P), float32 on the CPU.
-
-    L is CLIP's length plus model.max_sequence_length T5 tokens; without a T5 encoder it is CLIP's alone.
+    Raises:
+        PolicyError: a configuration cannot be loaded.
+        SettingsError: model.image_size is none that the model can make.
     """
-    import torch
-    from diffusers import StableDiffusion3Pipeline
-
-    check_device(model)
-    place = model_location(model)
-    try:
-        # An absent part must be passed as None, or diffusers looks for its folder.
-        index = StableDiffusion3Pipeline.load_config(place, revision=model.revision)
-        absent = dict.fromkeys([*_absent_parts(index), "transformer", "vae"])
-        pipeline = StableDiffusion3Pipeline.from_pretrained(
-            place, revision=model.revision, torch_dtype=getattr(torch, model.dtype), **absent
-        ).to(model.device)
-    except (OSError, ValueError) as error:
-        raise _unloadable(model, "text encoders", error) from error
-    length = model.max_sequence_length if pipeline.text_encoder_3 is not None else 0
-    if pipeline.text_encoder_3 is None:  # the pipeline asks its transformer how wide T5's absent embeddings would be
-        pipeline.transformer = SimpleNamespace(config=SimpleNamespace(joint_attention_dim=_text_width(model)))
-    embeds, pooled = [], []
-    with torch.inference_mode():
-        for start in range(0, len(texts), _ENCODE_BATCH):
-            chunk = list(texts[start : start + _ENCODE_BATCH])
-            prompt, _, pool, _ = pipeline.encode_prompt(
-                chunk, None, None, do_classifier_free_guidance=False, max_sequence_length=length
+    family, config = load_family(model), read_file(model, "transformer/config.json")
+    size, largest, multiple = family.latent_sizes(config)
+    if model.image_size is not None:
+        factor = 2 ** (len(read_file(model, "vae/config.json")["block_out_channels"]) - 1)
+        size, rest = divmod(model.image_size, factor)
+        if rest or size % multiple or size > largest:
+            remedy = f"give a multiple of {factor * multiple}, at most {factor * largest}"
+            raise SettingsError(
+                f"the model makes no images of {model.image_size} pixels", where="model.image_size", remedy=remedy
             )
-            embeds.append(prompt.float().cpu())
-            pooled.append(pool.float().cpu())
-    return torch.cat(embeds), torch.cat(pooled)
+    return family.latent_channels(config), size, size
+
+
+def encode_prompts(
+    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[Tensor, Tensor]:
+    """Text embeddings (N, L, D) and pooled ones (N, P); see `advantageflow.policy.text`."""
+    from advantageflow.policy.text import encode_texts
+
+    return encode_texts(model, load_family(model), texts, progress)

@@ -1,17 +1,19 @@
-"""From noise to pictures: seeded noise, guided velocities, decoding."""
+"""From noise to clean latents: seeded noise and guided velocities."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advantageflow.policy.velocity import Latents, predict_velocity
+from advantageflow.policy.autoencoder import Latents, decode
+from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
+from advantageflow.policy.velocity import predict_velocity
 from advantageflow.records import derive_seed
+
+__all__ = ["decode", "initial_noise", "step_noise", "velocity_function"]
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Latents:
@@ -30,15 +32,17 @@ def velocity_function(
     pooled: Float[Tensor, "batch pooled"],
     guidance_scale: float = 1.0,
     empty: tuple[Tensor, Tensor] | None = None,
+    family: Family = STABLE_DIFFUSION_3,
 ) -> Callable[[Latents, float], Latents]:
     """v(x, sigma) of a batch of prompts; with guidance `v_empty + scale (v - v_empty)`.
 
     Args:
-        transformer: an SD3Transformer2DModel.
+        transformer: of the family.
         prompt_embeds: text embeddings.
         pooled: pooled text embeddings.
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         empty: embeddings (1, length, width) and pooled (1, pooled) of the empty prompt, needed for guidance.
+        family: of the model.
     """
     guided = guidance_scale != 1.0
     if guided:
@@ -54,19 +58,10 @@ def velocity_function(
         inputs = torch.cat([x, x]) if guided else x
         # float64, because the timesteps that the transformer is given are only rounded once.
         times = torch.full((len(inputs),), sigma, device=x.device, dtype=torch.float64)
-        out = predict_velocity(transformer, inputs, times, prompt_embeds, pooled)
+        out = predict_velocity(transformer, inputs, times, prompt_embeds, pooled, family)
         if not guided:
             return out
         conditional, unconditional = out.chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
     return velocity
-
-
-def decode(vae: nn.Module, latents: Latents) -> NDArray[np.uint8]:
-    """RGB pictures (batch, H, W, 3) of clean latents."""
-    config = vae.config
-    scaled = latents / config.scaling_factor + config.shift_factor  # type: ignore[union-attr, operator]
-    pictures = vae.decode(scaled.to(next(vae.parameters()).dtype), return_dict=False)[0]  # type: ignore[operator]
-    pictures = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return np.ascontiguousarray(pictures.permute(0, 2, 3, 1).cpu().numpy())

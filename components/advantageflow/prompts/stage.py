@@ -74,15 +74,14 @@ def run(
 
 def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
     """Encode each distinct text once, and the empty one for guidance; rows as in `prompts`."""
-    from diffusers import StableDiffusion3Pipeline  # noqa: F401 (imported here so that it counts as overhead)
+    from transformers import CLIPTextModel, T5EncoderModel  # noqa: F401 (imported here so that it counts as overhead)
 
     from advantageflow.policy.loading import encode_prompts
 
     journal = current_journal()
     texts = ["", *dict.fromkeys(prompt.text for prompt in prompts)]
     journal.useful()
-    prompt_embeds, pooled = encode_prompts(model, texts)
-    journal.progress(len(texts), len(texts), "texts")
+    prompt_embeds, pooled = encode_prompts(model, texts, lambda done, total: journal.progress(done, total, "encodings"))
     row = {text: number for number, text in enumerate(texts)}
     rows = [row[prompt.text] for prompt in prompts]
     return Embeddings(prompt_embeds[rows], pooled[rows], prompt_embeds[:1], pooled[:1])

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advantageflow.policy.adapters import Adapters
+from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 
@@ -23,15 +24,17 @@ class Policy:
         transformer: frozen base with the adapters attached; its device and dtype are the computation's.
         adapters: the trained 'policy' and the frozen 'rollout_policy'.
         optimiser: over the adapters' parameters; keeps its moments from round to round.
+        family: of the transformer.
     """
 
     transformer: nn.Module
     adapters: Adapters
     optimiser: torch.optim.AdamW
+    family: Family = STABLE_DIFFUSION_3
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """v_theta, with gradient."""
-        return predict_velocity(self.transformer, *inputs)
+        return predict_velocity(self.transformer, *inputs, self.family)
 
     @torch.no_grad()
     def rollout_velocity(self, inputs: Inputs) -> Tensor:
@@ -54,6 +57,6 @@ class Policy:
 
     def _velocity_of(self, adapter: str | None, inputs: Inputs) -> Tensor:
         self.adapters.use(adapter)
-        velocity = predict_velocity(self.transformer, *inputs)
+        velocity = predict_velocity(self.transformer, *inputs, self.family)
         self.adapters.use(ADAPTER_FOLDER)
         return velocity

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
@@ -96,15 +96,18 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     Raises:
         PolicyError: the model or the policy cannot be loaded, or do not fit each other.
     """
+    family = load_family(model)
     transformer = load_transformer(model)
-    adapters = attach_adapters(transformer, folder, settings.lora, seed)
+    if settings.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    adapters = attach_adapters(transformer, folder, settings.lora, seed, family)
     optimiser = make_optimiser(adapters.parameters(), settings)
     saved = folder / OPTIMISER_FILE
     if saved.exists():
         restore_optimiser(optimiser, adapters.named_parameters(), saved)
     elif read_policy_state(folder)["adapter"]:
         logger.info("%s: no optimiser state, starting a fresh one", folder)
-    return Policy(transformer, adapters, optimiser)
+    return Policy(transformer, adapters, optimiser, family)
 
 
 def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folder: Path) -> None:

@@ -31,11 +31,12 @@ def write_state(folder: Path, adapter: str | None) -> None:
 
 def velocity(model: nn.Module) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
+    dtype = next(model.parameters()).dtype
     out: torch.Tensor = model(
-        hidden_states=torch.randn(2, 8, 6, 6, generator=generator),
+        hidden_states=torch.randn(2, 8, 6, 6, generator=generator).to(dtype),
         timestep=torch.tensor([100.0, 900.0]),
-        encoder_hidden_states=torch.randn(2, 20, 128, generator=generator),
-        pooled_projections=torch.randn(2, 128, generator=generator),
+        encoder_hidden_states=torch.randn(2, 20, 128, generator=generator).to(dtype),
+        pooled_projections=torch.randn(2, 128, generator=generator).to(dtype),
         return_dict=False,
     )[0]
     return out.detach()
@@ -88,11 +89,12 @@ def test_policies_are_independent_and_the_moving_average_joins_them(base_policy:
     torch.testing.assert_close(velocity(model), before)
 
 
-def test_saved_adapters_come_back_bit_for_bit(base_policy: Path, tmp_path: Path) -> None:
-    model = transformer()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_saved_adapters_come_back_bit_for_bit(base_policy: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+    model = transformer().to(dtype)
     adapters = trained(model, base_policy)
     folder = saved(adapters, tmp_path / "policy")
-    again = transformer()
+    again = transformer().to(dtype)
     loaded = attach_adapters(again, folder, LoraSettings(rank=7), seed=99)
     assert loaded.sha256() == adapters.sha256()
     torch.testing.assert_close(velocity(again), velocity(model))

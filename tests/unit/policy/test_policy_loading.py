@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import encode_prompts, latent_shape, load_transformer, load_vae
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
@@ -29,7 +30,7 @@ def test_parts_load_from_a_local_folder_frozen(whole: Path) -> None:
         assert not any(parameter.requires_grad for parameter in part.parameters())
 
 
-def test_without_a_t5_encoder_the_embeddings_are_clips_alone(whole: Path, tmp_path: Path) -> None:
+def test_without_a_t5_encoder_its_tokens_are_zeros_as_in_diffusers(whole: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     pipeline = build_pipeline()
     pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
@@ -37,8 +38,21 @@ def test_without_a_t5_encoder_the_embeddings_are_clips_alone(whole: Path, tmp_pa
     with_t5, pooled = encode_prompts(ModelSettings(name=str(whole)), ["a circle", "two stars"])
     without, pooled_without = encode_prompts(ModelSettings(name=str(tmp_path)), ["a circle", "two stars"])
     assert with_t5.shape == (2, 2 * TEXT_TOKENS, 128)
-    torch.testing.assert_close(without, with_t5[:, :TEXT_TOKENS])
+    torch.testing.assert_close(without[:, :TEXT_TOKENS], with_t5[:, :TEXT_TOKENS])
+    assert without.shape == with_t5.shape
+    assert not without[:, TEXT_TOKENS:].any()
     torch.testing.assert_close(pooled_without, pooled)
+
+
+def test_images_may_be_smaller_than_the_models_own_but_not_larger(whole: Path) -> None:
+    small, large = (ModelSettings(name=str(whole), image_size=size) for size in (32, 64))
+    embeds, pooled = encode_prompts(small, ["a circle"])
+    latents, images = Generator(small, None, "policy", 1).images(embeds, pooled, [0], steps=1, sampler="euler")
+    assert latents.shape == (1, 8, 4, 4)
+    assert images.shape == (1, 32, 32, 3)
+    with pytest.raises(SettingsError, match="no images of 64 pixels") as caught:
+        latent_shape(large)
+    assert "multiple of 16, at most 48" in caught.value.remedy
 
 
 def test_a_folder_that_holds_no_pipeline_is_refused_by_name(tmp_path: Path) -> None:

@@ -79,9 +79,9 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
     calls: list[list[str]] = []
     encode = loading.encode_prompts
 
-    def counted(model: ModelSettings, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(model: ModelSettings, texts: Sequence[str], *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls.append(list(texts))
-        return encode(model, texts)
+        return encode(model, texts, *rest)
 
     monkeypatch.setattr(loading, "encode_prompts", counted)
     prompts = [Prompt(text, "train", "t", {"n": n}) for n, text in enumerate(["a star", "a circle", "a star"])]

@@ -1,0 +1,241 @@
+"""Objects and prefixes of S3 as local files: fetched once, resumed after a cut, checked, and whole or absent."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from advantageflow.errors import StoreError
+from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json, writing
+from advantageflow.store.s3_errors import explaining, missing, unusable
+from advantageflow.store.s3_object import Cancelled, S3Object, download
+
+SCHEME = "s3://"
+_CONTENT = "content"
+_CONNECTIONS = 4
+_WORTH_SHOWING = 50_000_000  # bytes from which on a download tells of its progress
+
+logger = logging.getLogger(__name__)
+
+
+def is_s3(name: str) -> bool:
+    """Whether a name is an S3 address."""
+    return name.startswith(SCHEME)
+
+
+def fetch_file(url: str, folder: Path) -> Path:
+    """The local copy of an object; nothing is fetched when the copy that is there is the current version.
+
+    Credentials, region, endpoint (AWS_ENDPOINT_URL) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
+
+    Args:
+        url: s3://bucket/key.
+        folder: of all copies; processes may share it.
+
+    Returns:
+        A file named as the object, below `folder`.
+
+    Raises:
+        StoreError: no credentials, no such bucket or object, endpoint not reached, corrupt download, disk full.
+    """
+    bucket, key = _parse(url)
+    client = _client(url)
+    with explaining(client, url):
+        head = client.head_object(Bucket=bucket, Key=key)
+    found = S3Object(bucket, key, head["ContentLength"], head["ETag"].strip('"'))
+    name = PurePosixPath(key).name
+    return _fetch(client, url, {name: found}, folder) / name
+
+
+def fetch_folder(url: str, folder: Path) -> Path:
+    """The local copy of everything below a prefix; only objects that are new or have changed are fetched.
+
+    Args:
+        url: s3://bucket/prefix; a slash at the end makes no difference.
+        folder: of all copies; processes may share it.
+
+    Returns:
+        A folder named as the last part of the prefix, below `folder`, with exactly the objects of now.
+
+    Raises:
+        StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is no possible path.
+    """
+    url = url.rstrip("/")
+    bucket, prefix = _parse(url)
+    client = _client(url)
+    found = {}
+    with explaining(client, url):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):  # what consoles put in place of an empty folder
+                    relative = entry["Key"].removeprefix(f"{prefix}/")
+                    found[relative] = S3Object(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+    if not found:
+        raise missing(f"{url}/")
+    _check_paths(found)
+    name = PurePosixPath(prefix).name
+    return _fetch(client, url, {f"{name}/{relative}": one for relative, one in found.items()}, folder) / name
+
+
+def cache_folder() -> Path:
+    """Where copies are kept that nobody named a place for: advantageflow/ in the user's cache folder."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "advantageflow"
+
+
+def _parse(url: str) -> tuple[str, str]:
+    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9._-]+)/(.*[^/])", url)
+    if match is None or any(part in ("", ".", "..") for part in match[2].split("/")):
+        shown = re.sub(r"//[^/]*@", "//", url)
+        raise StoreError("is no address of an S3 object", where=shown, remedy="write it as s3://bucket/key")
+    return match[1], match[2]
+
+
+def _client(url: str) -> Any:
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    # Checksums are of whole objects and reads are of ranges, so botocore's own check of each reply is of no use.
+    config = Config(
+        retries={"mode": "standard"}, connect_timeout=10, read_timeout=60, max_pool_connections=2 * _CONNECTIONS,
+        response_checksum_validation="when_required",
+    )  # fmt: skip
+    try:
+        return boto3.client("s3", config=config)
+    except ValueError as error:
+        remedy = "set AWS_ENDPOINT_URL to the store's address, such as http://minio:9000, or unset it"
+        raise StoreError("the endpoint is no address", where="AWS_ENDPOINT_URL", remedy=remedy) from error
+    except BotoCoreError as error:
+        raise unusable(error, url) from error
+
+
+def _check_paths(found: Mapping[str, S3Object]) -> None:
+    """Every key must be possible as a path below a folder, beside all others."""
+    for relative, one in found.items():
+        parents = {str(parent) for parent in PurePosixPath(relative).parents}
+        if any(part in ("", ".", "..") for part in relative.split("/")) or not parents.isdisjoint(found):
+            raise StoreError("the key cannot be a file's path", where=one.url, remedy="rename or remove the object")
+
+
+def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path) -> Path:
+    """The folder that holds these objects by relative path, complete.
+
+    Each is fetched under a name made of its key and version, so that a cut leaves nothing that could be mistaken.
+    """
+    entry = folder / f"s3-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
+    wanted = {path: {"size": one.size, "etag": one.etag} for path, one in sorted(objects.items())}
+    with _locked(entry):
+        present = _present(entry)
+        if present == wanted:
+            return entry / _CONTENT
+        partial = folder / f".{entry.name}.partial"
+        with writing(partial):
+            partial.mkdir(parents=True, exist_ok=True)
+        fetched = {path: partial / _version_name(one) for path, one in objects.items()}
+        for path, file in fetched.items():
+            if path in present and present[path] == wanted[path] and not file.exists():
+                _link(entry / _CONTENT / path, file)
+        _download_all(client, url, [(objects[path], file) for path, file in fetched.items() if not file.exists()])
+        with publish(entry) as whole:
+            for path, file in fetched.items():
+                target = whole / _CONTENT / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _link(file, target)
+            write_json(whole / METADATA_FILE, {"url": url, "objects": wanted})
+        shutil.rmtree(partial, ignore_errors=True)
+    return entry / _CONTENT
+
+
+def _present(entry: Path) -> dict[str, Any]:
+    """Size and version by path of the files of an entry that are there in full; none where there is no entry."""
+    if not (entry / METADATA_FILE).exists():
+        return {}
+    listed: dict[str, Any] = read_json(entry / METADATA_FILE)["objects"]
+    files = {path: entry / _CONTENT / path for path in listed}
+    return {p: v for p, v in listed.items() if files[p].is_file() and files[p].stat().st_size == v["size"]}
+
+
+def _download_all(client: Any, url: str, downloads: list[tuple[S3Object, Path]]) -> None:
+    """Fetch several at once; the first failure stops the others and is raised."""
+    if not downloads:
+        return
+    total = sum(source.size for source, _ in downloads)
+    progress = _Progress(url, len(downloads), total)
+
+    def one(source: S3Object, file: Path) -> None:
+        unfinished = file.with_suffix(".part")
+        download(client, source, unfinished, progress.advance)
+        unfinished.replace(file)
+
+    with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="s3") as pool:
+        futures = [pool.submit(one, source, file) for source, file in downloads]
+        try:
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            errors = [error for future in done if (error := future.exception()) is not None]
+        finally:  # also when the wait is interrupted
+            progress.stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    for error in errors:
+        raise error
+
+
+class _Progress:
+    """Counts the bytes of all downloads, tells of every tenth of them, and stops downloads when asked to."""
+
+    def __init__(self, url: str, objects: int, total: int) -> None:
+        self.stop = threading.Event()
+        self._url, self._objects, self._total, self._done, self._told = url, objects, total, 0, 0
+        self._lock = threading.Lock()
+
+    def advance(self, count: int) -> None:
+        if self.stop.is_set():
+            raise Cancelled
+        with self._lock:
+            self._done += count
+            tenth = 10 * self._done // self._total if self._total >= _WORTH_SHOWING else 0
+            if tenth > self._told:
+                self._told = tenth
+                done, total = self._done / 1e9, self._total / 1e9
+                logger.info("%s: %.2f of %.2f GB (objects: %d)", self._url, done, total, self._objects)
+
+
+def _version_name(source: S3Object) -> str:
+    return hashlib.sha256(f"{source.key}\n{source.etag}\n{source.size}".encode()).hexdigest()[:32]
+
+
+def _link(source: Path, target: Path) -> None:
+    """A second name for a file, or a copy where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        with writing(target):
+            unfinished = target.with_name(f"{target.name}.copy")
+            shutil.copyfile(source, unfinished)
+            unfinished.replace(target)
+
+
+@contextlib.contextmanager
+def _locked(entry: Path) -> Iterator[None]:
+    """One process at a time; the others wait and then find what it fetched."""
+    path = entry.parent / f".{entry.name}.lock"
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            logger.info("%s: another process is fetching, waiting for it", entry)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
