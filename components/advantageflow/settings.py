@@ -187,9 +187,6 @@ class TrainingSettings(Settings):
         description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
-    gradient_checkpointing: bool = Field(
-        False, description="compute activations again in the backward pass: a third more time, far less memory"
-    )
     threads: int = Field(2, ge=1)
 
     @field_validator("lam")
