@@ -41,7 +41,9 @@ FEW = {
     "training.gradient_steps": 4, "training.passes": 4, "training.microbatch": 96, "training.learning_rate": 2e-2,
     "prompts.eval_prompts": 18,
     "evaluation.images": 36, "evaluation.round_images": 36, "evaluation.batch": 36, "evaluation.steps": 4,
+    "evaluation.alarms.colour_entropy_drop": 0.1, "evaluation.alarms.watched_drop": 0.3,
 }  # fmt: skip
+"""Three small rounds do not go far, so two bounds are tighter than the defaults; of both runs."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +97,17 @@ def test_a_reward_that_blank_images_win_raises_an_alarm_on_the_console_in_mlflow
 ) -> None:
     run = train(tmp_path, name="blank", column="blankness", watched="[{name: shapes, column: soft}]")
     assert run.summary["final"]["strict"] > run.summary["base"]["strict"], "the reward itself sees nothing wrong"
-    (alarm, *_) = run.summary["final"]["alarms"]
-    assert f"alarm: {alarm['message']}" in run.output
-    assert f"alarm, round 3: {alarm['message']}" in run.output
+    alarms = {alarm["name"]: alarm["message"] for alarm in run.summary["final"]["alarms"]}
+    assert {"colour_entropy_drop", "watched/shapes.soft"} <= alarms.keys()
     tags, metrics = run.mlflow()
     assert tags["alarm"] == "true"
-    assert tags[f"alarm.{alarm['name']}"] == f"round 3: {alarm['message']}"
-    assert metrics[f"alarm/{alarm['name']}"] == 1.0
     assert metrics["rollouts/sharpness"] > 0
-    assert f"round 3: {alarm['message']}" in run.page.replace("&#39;", "'")
-    names = {one["name"] for one in run.summary["final"]["alarms"]}
-    assert names & {"colour_entropy_drop", "sharpness_drop", "diversity_drop"}
+    for name, message in alarms.items():
+        assert f"alarm: {message}" in run.output
+        assert f"alarm, round 3: {message}" in run.output
+        assert tags[f"alarm.{name}"] == f"round 3: {message}"
+        assert metrics[f"alarm/{name}"] == 1.0
+        assert f"round 3: {message}" in run.page.replace("&#39;", "'")
 
 
 def test_the_same_training_on_a_reward_of_what_is_asked_for_raises_none(tmp_path: Path) -> None:
