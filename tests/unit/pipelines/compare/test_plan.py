@@ -55,13 +55,15 @@ def test_every_algorithm_of_the_default_plan_is_tuned_with_the_same_budget_on_ot
 
 
 def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
-    _, plan = load_plan("lam")
-    variants = plan.named_variants()
-    assert len(variants) == 28
-    assert variants["lam-0.25_gradient_steps-64"].assignments == {
-        "training.algorithm": "advantage_flow", "training.lam": 0.25, "training.gradient_steps": 64
+    variants = load_plan("lam")[1].named_variants()
+    assert len(variants) == 16
+    assert variants["lam-0.25_gradient_steps-64"].assignments == {"training.lam": 0.25, "training.gradient_steps": 64}
+    assert variants["lam-auto_gradient_steps-1"].label == "lam auto, gradient_steps 1"
+    variants = load_plan("lam-auto")[1].named_variants()
+    assert len(variants) == 8
+    assert variants["lam-1_groups-of-4"].assignments == {
+        "training.lam": 1, "rollout.group_size": 4, "rollout.prompts_per_round": 96
     }  # fmt: skip
-    assert variants["beta-1_gradient_steps-1"].label == "beta 1, gradient_steps 1"
 
 
 def test_an_unknown_plan_gets_the_nearest_name_and_the_way_to_a_file() -> None:
