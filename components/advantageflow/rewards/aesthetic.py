@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.execution import Device, Dtype
+from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ FILES = (
 )
 
 
-class AestheticReward:
+class AestheticReward(LearnedReward):
     """LAION aesthetic score (0 to 10): a head on CLIP ViT-L/14's image embedding; the prompt is not read.
 
     Follows simple_inference.py of christophschuhmann/improved-aesthetic-predictor with its head
@@ -43,7 +44,6 @@ class AestheticReward:
 
     name = "aesthetic"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-10.0, 20.0)}
-    higher_is_better = True
 
     def __init__(
         self,
@@ -55,22 +55,8 @@ class AestheticReward:
         batch: int = 16,
         dtype: Dtype = "float32",
     ) -> None:
+        super().__init__(device=device, batch=batch, dtype=dtype)
         self._model, self._head, self._revision = model, head, revision
-        self._execution = Execution(self.name, device, dtype, batch)
-
-    @property
-    def version(self) -> str:
-        """Code version, precision and weights; loads them (RewardError if they cannot be)."""
-        *_, weights = self._parts
-        return f"{self.unloaded_version}, weights {weights}"
-
-    @property
-    def unloaded_version(self) -> str:
-        """What is known of the version before the weights are loaded."""
-        return f"1, {self._execution.dtype}"
-
-    def check(self, prompt: Prompt) -> None:
-        """Any prompt will do."""
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image; no details.
@@ -88,6 +74,11 @@ class AestheticReward:
         with torch.inference_mode():
             values = head(image_embeddings(model, pixels, images, self._execution)).tolist()
         return [({"score": value}, {}) for value in values]
+
+    @property
+    def _weights(self) -> str:
+        *_, weights = self._parts
+        return weights
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any, str]:

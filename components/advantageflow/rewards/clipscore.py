@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.execution import Device, Dtype
+from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 DIVISOR = 100.0
 
 
-class ClipScoreReward:
+class ClipScoreReward(LearnedReward):
     """CLIPScore (text alignment): the cosine of image and prompt by CLIP ViT-L/14.
 
     `score` is a pair's logits_per_image of transformers' CLIPModel divided by 100. As CLIP's scale is 100, this is the
@@ -38,7 +39,6 @@ class ClipScoreReward:
 
     name = "clipscore"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-1.0, 1.0)}
-    higher_is_better = True
 
     def __init__(
         self,
@@ -49,21 +49,8 @@ class ClipScoreReward:
         batch: int = 16,
         dtype: Dtype = "float32",
     ) -> None:
+        super().__init__(device=device, batch=batch, dtype=dtype)
         self._model, self._revision = model, revision
-        self._execution = Execution(self.name, device, dtype, batch)
-
-    @property
-    def version(self) -> str:
-        """Code version, precision and weights; loads them (RewardError if they cannot be)."""
-        return f"{self.unloaded_version}, weights {self._clip.weights}"
-
-    @property
-    def unloaded_version(self) -> str:
-        """What is known of the version before the weights are loaded."""
-        return f"1, {self._execution.dtype}"
-
-    def check(self, prompt: Prompt) -> None:
-        """Any prompt will do."""
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image against its prompt; details hold the number of tokens cut off the prompt.
@@ -71,9 +58,11 @@ class ClipScoreReward:
         Raises:
             RewardError: the model cannot be loaded, or the GPU asked for is not there.
         """
-        scale = self._clip.scale / DIVISOR
-        pairs = self._clip.cosines([prompt.text for prompt in prompts], images)
-        return [({"score": scale * cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+        return self._clip.scores([prompt.text for prompt in prompts], images, self._clip.scale / DIVISOR)
+
+    @property
+    def _weights(self) -> str:
+        return self._clip.weights
 
     @cached_property
     def _clip(self) -> ClipPairs:

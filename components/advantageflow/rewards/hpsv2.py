@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.execution import Device, Dtype
+from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ FILES = ("HPS_v2.1_compressed.safetensors", "HPS_v2.1_compressed.pt")
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
 
 
-class HpsReward:
+class HpsReward(LearnedReward):
     """HPSv2.1 (human preference): the cosine of image and prompt by a tuned CLIP-H, not times 100.
 
     Follows score() of tgxs002/HPSv2 (package hpsv2 1.2.0, Wu et al., arXiv 2306.09341) on transformers' CLIPModel; good
@@ -45,7 +46,6 @@ class HpsReward:
 
     name = "hpsv2"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-1.0, 1.0)}
-    higher_is_better = True
 
     def __init__(
         self,
@@ -58,21 +58,13 @@ class HpsReward:
         batch: int = 16,
         dtype: Dtype = "float32",
     ) -> None:
+        super().__init__(device=device, batch=batch, dtype=dtype)
         self._model, self._tokenizer, self._revision, self._antialias = model, tokenizer, revision, antialias
-        self._execution = Execution(self.name, device, dtype, batch)
-
-    @property
-    def version(self) -> str:
-        """Code version, precision, resizing and weights; loads them (RewardError if they cannot be)."""
-        return f"{self.unloaded_version}, weights {self._clip.weights}"
 
     @property
     def unloaded_version(self) -> str:
-        """What is known of the version before the weights are loaded."""
-        return f"1, {self._execution.dtype}, {'' if self._antialias else 'not '}antialiased"
-
-    def check(self, prompt: Prompt) -> None:
-        """Any prompt will do."""
+        """What is known of the version before the weights are loaded; how images are resized is part of it."""
+        return f"{super().unloaded_version}, {'' if self._antialias else 'not '}antialiased"
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image against its prompt; details hold the number of tokens cut off the prompt.
@@ -80,8 +72,11 @@ class HpsReward:
         Raises:
             RewardError: the model cannot be loaded, or the GPU asked for is not there.
         """
-        pairs = self._clip.cosines([cleaned(prompt.text) for prompt in prompts], images)
-        return [({"score": cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+        return self._clip.scores([cleaned(prompt.text) for prompt in prompts], images)
+
+    @property
+    def _weights(self) -> str:
+        return self._clip.weights
 
     @cached_property
     def _clip(self) -> ClipPairs:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.execution import Device, Dtype
+from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +19,7 @@ TOKENS = 35
 _BLIP_TOKENS = ["[DEC]", "[ENC]"]  # BLIP's additions to BERT's vocabulary; they matter only to prompts that hold them
 
 
-class ImageRewardReward:
+class ImageRewardReward(LearnedReward):
     """ImageReward v1.0 (human preference): BLIP's view of image and prompt through a head, standardised.
 
     Follows ImageReward.score of THUDM/ImageReward (package image-reward 1.5, Xu et al., arXiv 2304.05977), each image
@@ -40,7 +41,6 @@ class ImageRewardReward:
 
     name = "imagereward"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-10.0, 10.0)}
-    higher_is_better = True
 
     def __init__(
         self,
@@ -52,22 +52,8 @@ class ImageRewardReward:
         batch: int = 16,
         dtype: Dtype = "float32",
     ) -> None:
+        super().__init__(device=device, batch=batch, dtype=dtype)
         self._model, self._tokenizer, self._revision = model, tokenizer, revision
-        self._execution = Execution(self.name, device, dtype, batch)
-
-    @property
-    def version(self) -> str:
-        """Code version, precision and weights; loads them (RewardError if they cannot be)."""
-        *_, weights = self._parts
-        return f"{self.unloaded_version}, weights {weights}"
-
-    @property
-    def unloaded_version(self) -> str:
-        """What is known of the version before the weights are loaded."""
-        return f"1, {self._execution.dtype}"
-
-    def check(self, prompt: Prompt) -> None:
-        """Any prompt will do."""
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image with its prompt; details hold the number of tokens cut off the prompt.
@@ -101,6 +87,11 @@ class ImageRewardReward:
             inputs = pixels.to(execution.device, getattr(torch, execution.dtype))
             values: list[float] = model(inputs, tokens["input_ids"], tokens["attention_mask"]).tolist()
         return values
+
+    @property
+    def _weights(self) -> str:
+        *_, weights = self._parts
+        return weights
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, str]:

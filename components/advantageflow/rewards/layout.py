@@ -10,6 +10,7 @@ from scipy import ndimage
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
+from advantageflow.rewards.inputs import check_rgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,8 +54,7 @@ class LayoutReward:
 
 def _result(image: NDArray[np.uint8]) -> Result:
     """Raises ValueError if the image is not (H, W, 3) uint8."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+    check_rgb(image)
     pixels = image.astype(np.float64)
     background = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
     distance = np.linalg.norm(pixels - background, axis=2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
+from advantageflow.rewards.inputs import check_prompt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,11 +25,7 @@ class ShapesReward:
         """Raises DataError, naming prompt and field, if the spec is no GenEval spec of shapes."""
         from advantageflow.shapes.scoring import check_spec
 
-        try:
-            check_spec(prompt.spec)
-        except DataError as error:
-            where = f"prompt '{prompt.text}', spec {error.where}".rstrip()
-            raise DataError(error.message, where=where, remedy=error.remedy) from error
+        check_prompt(prompt, check_spec)
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Detects and scores; details hold the objects found and the rules that failed."""

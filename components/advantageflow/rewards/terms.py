@@ -25,11 +25,7 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
     place_of: dict[str, str] = {}
     for number, term in enumerate(settings.terms):
         place = f"reward.others.{number - 1}" if number else "reward"
-        if term.name not in rewards:
-            rewards[term.name] = get_reward(term.name, term.options, term=place)
-        _check_same_options(term, place, *options_of.setdefault(term.name, (place, term.options)))
-        check_column(rewards[term.name], term.column, where=f"{place}.column")
-        _check_minimum(rewards[term.name], term, place)
+        _make(term, place, rewards, options_of)
         earlier = place_of.setdefault(term_name(term), place)
         if earlier != place:
             message = f"'{term_name(term)}' is there twice, also as {earlier}"
@@ -52,15 +48,14 @@ def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward] | None 
     """
     rewards: dict[str, Reward] = {}
     place_of = {term_name(term): "a term that is trained on" for term in settings.terms}
-    options_of = {term.name: ("a term that is trained on", term.options) for term in settings.terms}
+    options_of: dict[str, tuple[str, Mapping[str, Any]]] = {
+        term.name: ("a term that is trained on", term.options) for term in settings.terms
+    }
     for number, term in enumerate(settings.watched):
         place = f"reward.watched.{number}"
-        if term.name not in rewards:
-            known = (made or {}).get(term.name)
-            rewards[term.name] = known if known is not None else get_reward(term.name, term.options, term=place)
-        _check_same_options(term, place, *options_of.setdefault(term.name, (place, term.options)))
-        check_column(rewards[term.name], term.column, where=f"{place}.column")
-        _check_minimum(rewards[term.name], term, place)
+        if made and term.name in made:
+            rewards[term.name] = made[term.name]
+        _make(term, place, rewards, options_of)
         earlier = place_of.setdefault(term_name(term), place)
         if earlier != place:
             message = f"'{term_name(term)}' is there twice, also as {earlier}"
@@ -82,6 +77,24 @@ def score_column(settings: RewardSettings, reward: str, column: str) -> str:
 def score_columns(settings: RewardSettings, rewards: Mapping[str, Reward]) -> list[str]:
     """The columns of the scores, reward after reward."""
     return [score_column(settings, name, column) for name, reward in rewards.items() for column in reward.columns]
+
+
+def _make(
+    term: RewardTerm, place: str, rewards: dict[str, Reward], options_of: dict[str, tuple[str, Mapping[str, Any]]]
+) -> None:
+    """Add the term's reward, unless it is there, and hold the term to it.
+
+    Args:
+        term: a term of the settings.
+        place: where in the settings, for errors.
+        rewards: by name.
+        options_of: by reward, the first place that gives it options, and these.
+    """
+    if term.name not in rewards:
+        rewards[term.name] = get_reward(term.name, term.options, term=place)
+    _check_same_options(term, place, *options_of.setdefault(term.name, (place, term.options)))
+    check_column(rewards[term.name], term.column, where=f"{place}.column")
+    _check_minimum(rewards[term.name], term, place)
 
 
 def _check_same_options(term: RewardTerm, place: str, earlier: str, options: Mapping[str, Any]) -> None:

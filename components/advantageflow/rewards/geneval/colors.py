@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.rewards.geneval.classes import COLORS
-from advantageflow.rewards.geneval.pretrained import Device, DType, check_device, load
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.pixels import centre_square
+from advantageflow.rewards.learned.pretrained import load_model, load_processor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +21,6 @@ if TYPE_CHECKING:
 MODEL = "openai/clip-vit-large-patch14"
 TEMPLATES = ("a photo of a {color} {name}", "a photo of a {color}-colored {name}", "a photo of a {color} object")
 BACKGROUND = (0x99, 0x99, 0x99)  # what surrounds an object that is cut out
-_MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # of CLIP, RGB, 0 .. 1
 
 
 class ColorClassifier:
@@ -27,12 +29,11 @@ class ColorClassifier:
     Args:
         model: hub id, or local folder, of a CLIP model with its tokenizer.
         revision: hub commit, tag or branch.
-        device: where it runs.
-        dtype: precision of the weights.
-        batch: objects in one forward pass.
+        device, dtype, batch: see Execution; objects, and texts, go through in batches.
 
     Raises:
         RewardError: the model cannot be loaded.
+        SettingsError: an option has a value that it cannot have.
     """
 
     def __init__(
@@ -41,17 +42,14 @@ class ColorClassifier:
         revision: str | None = None,
         *,
         device: Device = "cpu",
-        dtype: DType = "float32",
+        dtype: Dtype = "float32",
         batch: int = 16,
     ) -> None:
-        import torch
         from transformers import AutoTokenizer, CLIPModel
 
-        self._name, self._device, self._batch = model, device, batch
-        self._dtype = getattr(torch, dtype)
-        self.module: CLIPModel = load(CLIPModel, model, revision, dtype=self._dtype)
-        self.module.requires_grad_(False).eval()
-        self._tokenizer: Any = load(AutoTokenizer, model, revision)
+        self._execution = Execution("geneval", device, dtype, batch)
+        self.module: CLIPModel = load_model(CLIPModel, model, where=model, revision=revision)
+        self._tokenizer: Any = load_processor(AutoTokenizer, model, where=model, revision=revision)
         self._size = int(self.module.config.vision_config.image_size)
         self._texts: dict[str, Tensor] = {}  # embeddings of the colours, by class name
 
@@ -65,30 +63,28 @@ class ColorClassifier:
         Raises:
             RewardError: a GPU is asked for and there is none.
         """
-        import torch
+        import numpy as np
 
-        check_device(self._device, self._name)
-        self.module.to(self._device)
-        colors: list[str] = []
-        with torch.inference_mode():
-            for start in range(0, len(cutouts), self._batch):
-                pixels = torch.stack([prepare(one, self._size) for one in cutouts[start : start + self._batch]])
-                embedded = _unit(self.module.get_image_features(pixel_values=pixels.to(self._device, self._dtype)))
-                for one, name in zip(embedded, names[start : start + self._batch], strict=True):
-                    colors.append(COLORS[int((self._colors_of(name) @ one).argmax())])
-        return colors
+        from advantageflow.rewards.learned.clip import image_embeddings
+
+        if not cutouts:
+            return []
+        self._execution.place(self.module)
+        pixels = partial(centre_square, side=self._size)
+        seen = image_embeddings(self.module, pixels, [np.asarray(one) for one in cutouts], self._execution)
+        likeness = [self._colors_of(name) @ one for name, one in zip(names, seen, strict=True)]
+        return [COLORS[int(of_colors.argmax())] for of_colors in likeness]
 
     def _colors_of(self, name: str) -> Tensor:
         """(10, D): of each colour the mean of its templates' unit embeddings, at length 1."""
+        from torch.nn.functional import normalize
+
+        from advantageflow.rewards.learned.clip import text_embeddings
+
         if name not in self._texts:
             texts = [template.format(color=color, name=name) for color in COLORS for template in TEMPLATES]
-            limit = int(self.module.config.text_config.max_position_embeddings)
-            tokens = self._tokenizer(
-                texts, padding="max_length", truncation=True, max_length=limit, return_tensors="pt"
-            ).to(self._device)
-            features = self.module.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])
-            mean = _unit(features).unflatten(0, (len(COLORS), len(TEMPLATES))).mean(dim=1)
-            self._texts[name] = mean / mean.norm(dim=-1, keepdim=True)
+            embedded = text_embeddings(self.module, self._tokenizer, texts, self._execution)
+            self._texts[name] = normalize(embedded.unflatten(0, (len(COLORS), len(TEMPLATES))).mean(dim=1), dim=-1)
         return self._texts[name]
 
 
@@ -102,24 +98,3 @@ def cut_out(image: np.ndarray, detection: Detection) -> Image:
         picture = Image.composite(picture, blank, Image.fromarray(detection.mask))
     left, top, right, bottom = (round(side) for side in detection.box)
     return picture.crop((left, top, right, bottom))
-
-
-def prepare(picture: Image, size: int) -> Tensor:
-    """A picture as CLIP takes it, (3, size, size) float32: short side resized bicubically, centre cropped."""
-    import numpy as np
-    import torch
-    from PIL.Image import Resampling
-
-    scale = size / min(picture.size)
-    width, height = (max(size, int(side * scale)) for side in picture.size)
-    resized = picture.resize((width, height), Resampling.BICUBIC)
-    left, top = round((width - size) / 2), round((height - size) / 2)
-    pixels = torch.tensor(np.asarray(resized.crop((left, top, left + size, top + size)))).permute(2, 0, 1) / 255
-    mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
-    return (pixels - mean) / std
-
-
-def _unit(features: Any) -> Tensor:
-    """Embeddings (N, D) at length 1, float32; newer transformers wrap them in an output object."""
-    embeddings: Tensor = getattr(features, "pooler_output", features).float()
-    return embeddings / embeddings.norm(dim=-1, keepdim=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from advantageflow.errors import RewardError
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.postprocess import Sizes, detections
-from advantageflow.rewards.geneval.pretrained import Device, DType, check_device, load
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.learned.execution import Device, Dtype, Execution
+from advantageflow.rewards.learned.pretrained import load_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,13 +30,12 @@ class Detector:
     Args:
         model: hub id, or local folder, of a Mask2Former for COCO instances.
         revision: hub commit, tag or branch.
-        device: where it runs.
-        dtype: precision of the weights.
-        batch: images in one forward pass; they are equally large.
+        device, dtype, batch: see Execution; the images of one forward pass are equally large.
         sides: short and long side that images are scaled to, pixels.
 
     Raises:
         RewardError: the model cannot be loaded, or has not 80 classes.
+        SettingsError: an option has a value that it cannot have.
     """
 
     def __init__(
@@ -44,19 +44,16 @@ class Detector:
         revision: str | None = None,
         *,
         device: Device = "cpu",
-        dtype: DType = "float32",
+        dtype: Dtype = "float32",
         batch: int = 16,
         sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE),
     ) -> None:
-        import torch
         from transformers import Mask2FormerForUniversalSegmentation
 
-        self._name, self._device, self._batch, self._sides = model, device, batch, sides
-        self._dtype = getattr(torch, dtype)
-        self.module: Mask2FormerForUniversalSegmentation = load(
-            Mask2FormerForUniversalSegmentation, model, revision, dtype=self._dtype
+        self._execution, self._sides = Execution("geneval", device, dtype, batch), sides
+        self.module: Mask2FormerForUniversalSegmentation = load_model(
+            Mask2FormerForUniversalSegmentation, model, where=model, revision=revision
         )
-        self.module.requires_grad_(False).eval()
         if self.module.config.num_labels != len(CLASSES):
             message = f"has {self.module.config.num_labels} classes; GenEval's are the {len(CLASSES)} of COCO, by index"
             raise RewardError(message, where=model, remedy=f"give a Mask2Former of COCO instances, such as {MODEL}")
@@ -70,14 +67,11 @@ class Detector:
         Raises:
             RewardError: a GPU is asked for and there is none.
         """
-        check_device(self._device, self._name)
-        self.module.to(self._device)
+        self._execution.place(self.module)
         found: list[list[Detection]] = [[] for _ in images]
         by_size = sorted(range(len(images)), key=lambda number: images[number].shape)
         for _, of_size in groupby(by_size, key=lambda number: images[number].shape):
-            numbers = list(of_size)
-            for start in range(0, len(numbers), self._batch):
-                chunk = numbers[start : start + self._batch]
+            for chunk in self._execution.batches(list(of_size)):
                 for number, objects in zip(chunk, self._forward([images[n] for n in chunk]), strict=True):
                     found[number] = objects
         return found
@@ -91,7 +85,7 @@ class Detector:
         pixels = torch.stack([prepare(image, resized) for image in images])
         padded = (int(pixels.shape[2]), int(pixels.shape[3]))
         with torch.inference_mode():
-            output = self.module(pixels.to(self._device, self._dtype))
+            output = self.module(pixels.to(self._execution.device, self.module.dtype))
             sizes = Sizes((height, width), resized, padded)
             queries = zip(output.class_queries_logits, output.masks_queries_logits, strict=True)
             return [detections(classes, masks, sizes) for classes, masks in queries]

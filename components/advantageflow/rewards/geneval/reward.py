@@ -7,12 +7,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import colors, detector
 from advantageflow.rewards.geneval.classes import CLASSES
-from advantageflow.rewards.geneval.pretrained import Device, DType
 from advantageflow.rewards.geneval.scoring import (
     LOWEST_SOFT,
     Detection,
@@ -22,12 +20,15 @@ from advantageflow.rewards.geneval.scoring import (
     score,
     select,
 )
+from advantageflow.rewards.inputs import check_prompt, check_rgb
+from advantageflow.rewards.learned.execution import Device, Dtype
+from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-class GenEvalReward:
+class GenEvalReward(LearnedReward):
     """GenEval: the right objects, counts, colours and positions, by Mask2Former and CLIP.
 
     Columns:
@@ -42,15 +43,15 @@ class GenEvalReward:
         revision: its hub revision.
         clip: hub id, or local folder, of the colour classifier: a CLIP model with its tokenizer.
         clip_revision: its hub revision.
-        device: where both run; a missing GPU is an error.
-        dtype: precision of both.
-        batch: images, and objects, in one forward pass.
+        device, dtype, batch: of both; see Execution.
         sides: short and long side, pixels, that images are scaled to for the detector.
         peer_compatible: soft scores with the two faults of published RL code, for like-for-like comparisons only.
+
+    Raises:
+        SettingsError: an option has a value that it cannot have.
     """
 
     name = "geneval"
-    higher_is_better = True
     headline = "correct"
 
     def __init__(
@@ -61,11 +62,12 @@ class GenEvalReward:
         clip: str = colors.MODEL,
         clip_revision: str | None = None,
         device: Device = "cpu",
-        dtype: DType = "float32",
+        dtype: Dtype = "float32",
         batch: int = 16,
         sides: tuple[int, int] = (detector.SHORT_SIDE, detector.LONG_SIDE),
         peer_compatible: bool = False,
     ) -> None:
+        super().__init__(device=device, batch=batch, dtype=dtype)
         self._detector_name, self._clip_name = (model, revision), (clip, clip_revision)
         self._sides = (sides[0], sides[1])
         self._options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch}
@@ -77,40 +79,31 @@ class GenEvalReward:
         soft = (LOWEST_SOFT, 1.0) if self._peer_compatible else (0.0, 1.0)
         return {"correct": (0.0, 1.0), "strict": (0.0, 1.0), "soft": soft}
 
-    @cached_property
-    def version(self) -> str:
-        """Code version, weights of both models, and what else scores depend on. Loads the weights."""
-        from advantageflow.rewards.weights import weights_hash
-
-        return self._version(f"weights {weights_hash(self._detector.module, self._colors.module)}")
-
     @property
     def unloaded_version(self) -> str:
-        """The version without the hash of the weights, for a machine that does not score."""
-        return self._version("weights not loaded")
-
-    def _version(self, weights: str) -> str:
-        sides = "x".join(map(str, self._sides))
+        """What is known of the version before the weights are loaded; the detector's image sizes are part of it."""
         peers = ", peer-compatible" if self._peer_compatible else ""
-        return f"1 ({weights}, {self._options['dtype']}, {sides}{peers})"
+        return f"{super().unloaded_version}, {'x'.join(map(str, self._sides))}{peers}"
 
     def check(self, prompt: Prompt) -> None:
         """Raises DataError, naming prompt and field, if the spec is no GenEval spec of COCO classes."""
-        try:
-            check_spec(prompt.spec)
-        except DataError as error:
-            where = f"prompt '{prompt.text}', spec {error.where}".rstrip()
-            raise DataError(error.message, where=where, remedy=error.remedy) from error
+        check_prompt(prompt, check_spec)
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Detects, classifies colours and scores; details hold the objects that count and the rules that failed."""
         for image in images:
-            if image.dtype.name != "uint8" or image.ndim != 3 or image.shape[2] != 3:
-                raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+            check_rgb(image)
+        _ = self._weights  # taken before detector and classifier bring their weights to another precision
         detected = self._detector.detect(images)
         found = [select(one, prompt.spec["tag"]) for one, prompt in zip(detected, prompts, strict=True)]
         self._fill_in_colors(prompts, images, found)
         return [self._result(prompt, objects) for prompt, objects in zip(prompts, found, strict=True)]
+
+    @cached_property
+    def _weights(self) -> str:
+        from advantageflow.rewards.weights import weights_hash
+
+        return weights_hash(self._detector.module, self._colors.module)
 
     @cached_property
     def _detector(self) -> detector.Detector:

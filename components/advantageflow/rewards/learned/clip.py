@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from advantageflow.errors import RewardError
+from advantageflow.rewards.base import Result
 from advantageflow.rewards.learned.execution import Execution
 from advantageflow.rewards.learned.pixels import processed
 from advantageflow.rewards.learned.pretrained import load_model, load_processor
@@ -54,31 +55,23 @@ class ClipPairs:
         scale, weights = model.logit_scale.detach().exp().item(), weights_hash(model)
         return cls(execution.place(model), tokenizer, pixels, execution, scale, weights)
 
+    def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]], factor: float = 1.0) -> list[Result]:
+        """For each pair its cosine times a factor, as 'score'; details hold the number of tokens cut off the prompt."""
+        pairs = self.cosines(texts, images)
+        return [({"score": factor * cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+
     def cosines(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[tuple[float, int]]:
         """For each pair its cosine, and how many tokens of the prompt were beyond the encoder's limit and cut off."""
         if not images:
             return []
         distinct = list(dict.fromkeys(texts))
         row = {text: number for number, text in enumerate(distinct)}
-        embedded, cut = self._texts(distinct), tokens_cut(self.tokenizer, distinct, self._limit)
+        embedded = text_embeddings(self.model, self.tokenizer, distinct, self.execution)
+        cut = tokens_cut(self.tokenizer, distinct, text_limit(self.model))
         rows = [row[text] for text in texts]
         seen = image_embeddings(self.model, self.pixels, images, self.execution)
         products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
         return [(cosine, cut[number]) for cosine, number in zip(products.tolist(), rows, strict=True)]
-
-    @property
-    def _limit(self) -> int:
-        return int(self.model.config.text_config.max_position_embeddings)
-
-    @torch.inference_mode()
-    def _texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Unit embeddings (N, D), float32; padded to full length, so that no prompt depends on its neighbours'."""
-        rows = []
-        for batch in self.execution.batches(texts):
-            tokens = tokenize(self.tokenizer, batch, self._limit).to(self.execution.device)
-            features = self.model.get_text_features(**tokens)
-            rows.append(_unit(features))
-        return torch.cat(rows)
 
 
 def load_clip(name: str, execution: Execution, *, revision: str | None = None) -> Any:
@@ -113,6 +106,24 @@ def image_embeddings(
         inputs = pixels(batch).to(execution.device, getattr(torch, execution.dtype))
         rows.append(_unit(model.get_image_features(pixel_values=inputs)))
     return torch.cat(rows)
+
+
+@torch.inference_mode()
+def text_embeddings(model: Any, tokenizer: Any, texts: Sequence[str], execution: Execution) -> torch.Tensor:
+    """Unit embeddings (N, D) of texts by a CLIPModel, float32.
+
+    Padded to full length, so that no text depends on its neighbours'.
+    """
+    rows = []
+    for batch in execution.batches(texts):
+        tokens = tokenize(tokenizer, batch, text_limit(model)).to(execution.device)
+        rows.append(_unit(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])))
+    return torch.cat(rows)
+
+
+def text_limit(model: Any) -> int:
+    """How many tokens a CLIPModel reads of a text."""
+    return int(model.config.text_config.max_position_embeddings)
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], limit: int) -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advantageflow.rewards.inputs import check_rgb
+
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
@@ -20,8 +22,7 @@ def to_picture(image: NDArray[np.uint8]) -> Image:
     """The picture of an RGB array (H, W, 3); raises ValueError if it is none."""
     from PIL import Image
 
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+    check_rgb(image)
     return Image.fromarray(image)
 
 

@@ -22,7 +22,7 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
     Args:
         kind: its class, such as CLIPModel.
         name: a folder written by save_pretrained, or a hub id.
-        where: which option of which reward names it, for errors.
+        where: what names it, such as an option of a reward, for errors.
         revision: branch, tag or commit on the hub.
 
     Raises:
@@ -31,7 +31,7 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
     import torch
 
     place = _place(name, where)
-    with _Loading(name, where):
+    with _Loading(f"{kind.__name__} from {name}", name, where):
         model, info = kind.from_pretrained(
             place,
             revision=revision,
@@ -77,14 +77,14 @@ def load_processor(kind: Any, name: str, *, where: str, revision: str | None = N
     Args:
         kind: its class.
         name: a folder, or a hub id.
-        where: which option of which reward names it, for errors.
+        where: what names it, such as an option of a reward, for errors.
         revision: branch, tag or commit on the hub.
 
     Raises:
         RewardError: it is missing, gated or corrupt.
     """
     place = _place(name, where)
-    with _Loading(name, where):
+    with _Loading(f"{kind.__name__} from {name}", name, where):
         return kind.from_pretrained(place, revision=revision)
 
 
@@ -114,7 +114,7 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
         return found[0]
     absent: Exception | None = None
     for candidate in candidates:
-        with _Loading(name, where):
+        with _Loading(name, name, where):
             try:
                 return Path(hf_hub_download(name, candidate, revision=revision))
             except EntryNotFoundError as error:  # also if it is not in the cache and the hub cannot be reached
@@ -152,15 +152,15 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
 class _Loading:
     """Turns what the libraries raise for missing, gated and corrupt models into one RewardError."""
 
-    def __init__(self, name: str, where: str) -> None:
-        self._name, self._where = name, where
+    def __init__(self, what: str, name: str, where: str) -> None:
+        self._what, self._name, self._where = what, name, where
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, UserError):  # tokenizers raises plain Exception
-            message = f"cannot load {self._name}: {_first_line(error)}"
+            message = f"cannot load {self._what}: {_first_line(error)}"
             raise RewardError(message, where=self._where, remedy=_remedy(self._name)) from error
 
 
@@ -168,7 +168,8 @@ def _place(name: str, where: str) -> str:
     """The name, or the path that it is; a path that is not there must not be asked for on the hub."""
     path = Path(name).expanduser()
     if not path.exists() and (path.is_absolute() or name.startswith((".", "~"))):
-        raise RewardError(f"there is no {path}", where=where, remedy="correct the path, or give a hub id")
+        remedy = "correct the path, or give a hub id"
+        raise RewardError(f"cannot load {name}: there is no {path}", where=where, remedy=remedy)
     return str(path) if path.exists() else name
 
 
@@ -188,7 +189,7 @@ def _check_complete(info: Any, name: str, where: str, *, extra: bool) -> None:
 
 def _remedy(name: str) -> str:
     if Path(name).expanduser().exists():
-        return "get its files again: the folder must hold what is published, or what save_pretrained wrote"
+        return "get its files again: the local folder must hold what is published, or what save_pretrained wrote"
     return (
         f"check the name; without internet, `hf download {name}` elsewhere and give its folder; "
         "for a gated hub model accept its licence and log in with `hf auth login`"

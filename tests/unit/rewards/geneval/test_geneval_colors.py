@@ -12,8 +12,9 @@ from PIL import Image
 
 from advantageflow.errors import RewardError
 from advantageflow.rewards.geneval.classes import COLORS
-from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out, prepare
+from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.learned.pixels import centre_square
 
 RED, GREY = (255, 0, 0), (0x99, 0x99, 0x99)
 
@@ -42,6 +43,11 @@ def test_without_a_mask_the_box_alone_is_cut_out() -> None:
     image, _ = scene()
     cut = np.asarray(cut_out(image, Detection(0, 0.9, (4.0, 5.0, 14.0, 15.0))))
     assert np.array_equal(cut, image[5:15, 4:14])
+
+
+def prepare(picture: Image.Image, size: int) -> torch.Tensor:
+    """A cut-out as the classifier's CLIP takes it, (3, size, size)."""
+    return centre_square([np.asarray(picture)], size)[0]
 
 
 @pytest.mark.parametrize("size", [(40, 80), (80, 40), (10, 13), (1, 30)])

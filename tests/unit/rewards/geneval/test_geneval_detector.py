@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 
 from advantageflow.errors import RewardError
 from advantageflow.rewards.geneval.detector import Detector, prepare, target_size
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.weights import weights_hash
 
 SIDES = (64, 107)  # pixels, for speed; as 800 and 1333 are to each other
 
@@ -104,6 +107,23 @@ def test_a_detector_of_other_classes_is_refused(other_detector_folder: Path) -> 
     with pytest.raises(RewardError, match="100 classes") as caught:
         Detector(str(other_detector_folder))
     assert caught.value.where == str(other_detector_folder)
+
+
+def test_what_a_checkpoint_has_beside_the_weights_is_not_read(detector_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(detector_folder, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"auxiliary.weight": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with_more, without = (Detector(str(folder), sides=SIDES) for folder in (tmp_path, detector_folder))
+    assert weights_hash(with_more.module) == weights_hash(without.module)
+
+
+def test_weights_that_are_missing_are_never_made_up(detector_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(detector_folder, tmp_path, dirs_exist_ok=True)
+    tensors = load_file(tmp_path / "model.safetensors")
+    del tensors["class_predictor.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(RewardError, match=r"lacks class_predictor\.weight"):
+        Detector(str(tmp_path))
 
 
 def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:

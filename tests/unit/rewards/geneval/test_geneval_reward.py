@@ -10,8 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from advantageflow.errors import DataError, RewardError
+from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.checks import score_images
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
@@ -103,6 +104,21 @@ def test_the_version_is_that_of_both_models_weights(reward: GenEvalReward, folde
         other._colors.module.logit_scale.add_(1)
     assert other.version != reward.version
     assert GenEvalReward(**folders, dtype="bfloat16").version != reward.version
+
+
+def test_the_hash_of_the_weights_is_the_same_in_every_precision(folders: dict[str, Any]) -> None:
+    full, half = (GenEvalReward(**folders, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    half.score([prompt({"class": "dog", "count": 1})], [picture(0)])
+    assert half.version.replace("bfloat16", "float32") == full.version
+    assert planned_version(full) == "1, float32, 64x107"
+    assert full.version.startswith("1, float32, 64x107, weights ")
+
+
+@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtype", "fp16"), ("batch", 0)])
+def test_a_wrong_option_is_named_before_anything_is_loaded(option: str, value: Any) -> None:
+    with pytest.raises(SettingsError) as caught:
+        GenEvalReward(**{option: value})
+    assert caught.value.where == f"reward 'geneval', option {option}"
 
 
 def test_a_wrong_image_is_an_error_that_names_the_sample(reward: GenEvalReward) -> None:

@@ -1,0 +1,35 @@
+"""What rewards are handed, held to what they can read: images, and the specs of prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import DataError
+from advantageflow.records import Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def check_rgb(image: np.ndarray) -> None:
+    """Raises ValueError if the image is not (H, W, 3) uint8, or has no pixels."""
+    if image.dtype.name != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+
+
+def check_prompt(prompt: Prompt, check_spec: Callable[[dict[str, Any]], None]) -> None:
+    """Hold a prompt's spec to the rules of a reward.
+
+    Args:
+        prompt: the prompt.
+        check_spec: raises DataError, whose `where` is the field.
+
+    Raises:
+        DataError: that of `check_spec`; names prompt and field.
+    """
+    try:
+        check_spec(prompt.spec)
+    except DataError as error:
+        where = f"prompt '{prompt.text}', spec {error.where}".rstrip()
+        raise DataError(error.message, where=where, remedy=error.remedy) from error
