@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+LAM_MARGIN = 0.25  # of training.lam = auto: curvature that each sample keeps; the smaller, the longer the steps
+
 
 class Settings(BaseModel):
     """Base of all settings: immutable, strict about types, unknown keys rejected."""
@@ -156,7 +158,8 @@ class TrainingSettings(Settings):
     )
     lam: float | Literal["auto"] = Field(
         1.0,
-        description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' tunes itself",
+        description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' is for each "
+        f"sample what convexity needs, max(-A, 0), and {LAM_MARGIN}",
     )
     data_weight: float = Field(
         0.0,
@@ -198,8 +201,9 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _data_weight_within_lam(self) -> TrainingSettings:
-        lam = 0.0 if self.algorithm == "advantage_weighted" else self.lam
-        if lam != "auto" and self.data_weight > lam:
+        lam = LAM_MARGIN if self.lam == "auto" else self.lam
+        lam = 0.0 if self.algorithm == "advantage_weighted" else lam
+        if self.data_weight > lam:
             raise ValueError(f"data_weight is a share of lam: {self.data_weight} is more than {lam}")
         return self
 

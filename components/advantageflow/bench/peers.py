@@ -29,7 +29,6 @@ from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.times import sample_times
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
-from advantageflow.training.lam import lam_schedule
 from advantageflow.training.objectives import forward_objective
 from advantageflow.training.policy import Inputs
 from advantageflow.training.round import Metrics, round_advantages
@@ -82,7 +81,7 @@ def _accumulate_gradient(
 ) -> Tensor:
     """Add the gradient of the mean loss over the visits; returns that loss."""
     policy, data, settings, device = work.policy, work.data, work.settings, work.device
-    objective = forward_objective(settings, lam_schedule(settings).value)
+    objective = forward_objective(settings)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
     times = sample_times(len(visits), settings.timestep_sampling, generator).to(device)
     noise = torch.randn(len(visits), *data.latents.shape[1:], generator=generator).to(device)

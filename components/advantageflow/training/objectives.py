@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Literal
 
-from advantageflow.errors import SettingsError
-from advantageflow.flow.objectives import advantage_flow_loss, awm_loss, diffusion_nft_loss
-from advantageflow.settings import TrainingSettings
+from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss, awm_loss, convex_lam, diffusion_nft_loss
+from advantageflow.flow.objectives.common import LossAndMetrics
+from advantageflow.settings import LAM_MARGIN, TrainingSettings
 from advantageflow.training.forward import ForwardObjective, forward_loss
 from advantageflow.training.reverse import reverse_loss
 from advantageflow.training.step import MicrobatchLoss, Step
@@ -25,37 +26,22 @@ def step_loss(step: Step) -> MicrobatchLoss:
     """The loss of `step.settings.algorithm`.
 
     Raises:
-        SettingsError: its options contradict each other.
         DataError: it needs trajectories, and the data has none.
     """
     settings = step.settings
     if settings.algorithm == "flow_grpo":
         return reverse_loss(step, settings.flow_grpo, settings.reference_weight)
-    return forward_loss(step, forward_objective(settings, step.lam))
+    return forward_loss(step, forward_objective(settings))
 
 
-def forward_objective(settings: TrainingSettings, lam: float) -> ForwardObjective:
-    """The objective of a forward-process algorithm.
-
-    Args:
-        settings: with such an algorithm.
-        lam: of advantage_flow; the others have no use for it.
-
-    Raises:
-        SettingsError: the share of plain flow matching exceeds lam.
-    """
+def forward_objective(settings: TrainingSettings) -> ForwardObjective:
+    """The objective of a forward-process algorithm, which the settings name."""
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
-        lam = lam if settings.algorithm == "advantage_flow" else 0.0
-        _check_data_weight(settings.data_weight, lam)
-        loss = partial(
-            advantage_flow_loss,
-            lam=lam,
-            data_weight=settings.data_weight,
-            normalise_error=settings.normalise_error,
-            reference_weight=reference,
-        )
-        return ForwardObjective(loss, needs_rollout=lam > settings.data_weight, needs_reference=reference > 0)
+        lam = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
+        regularised = lam == "auto" or lam > settings.data_weight
+        loss = partial(_advantage_flow, lam=lam, settings=settings)
+        return ForwardObjective(loss, needs_rollout=regularised, needs_reference=reference > 0)
     if settings.algorithm == "diffusion_nft":
         nft = partial(diffusion_nft_loss, **settings.diffusion_nft.model_dump(), reference_weight=reference)
         return ForwardObjective(nft, needs_rollout=True, needs_reference=reference > 0)
@@ -68,7 +54,13 @@ def steadier(settings: TrainingSettings) -> str:
     return _STEADIER[settings.algorithm]
 
 
-def _check_data_weight(data_weight: float, lam: float) -> None:
-    if data_weight > lam:
-        message = f"{data_weight} is more than lam, {lam:.4g}, whose share it is"
-        raise SettingsError(message, where="training.data_weight", remedy="lower it, or raise training.lam")
+def _advantage_flow(
+    batch: VelocityBatch, *, lam: float | Literal["auto"], settings: TrainingSettings
+) -> LossAndMetrics:
+    return advantage_flow_loss(
+        batch,
+        lam=convex_lam(batch.advantages, LAM_MARGIN) if lam == "auto" else lam,
+        data_weight=settings.data_weight,
+        normalise_error=settings.normalise_error,
+        reference_weight=settings.reference_weight,
+    )

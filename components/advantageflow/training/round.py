@@ -15,7 +15,6 @@ from advantageflow.flow.moving_average import decay_after
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.lam import LamSchedule, lam_schedule
 from advantageflow.training.objectives import steadier, step_loss
 from advantageflow.training.policy import Policy
 from advantageflow.training.step import MicrobatchLoss, Step, Visits
@@ -31,7 +30,6 @@ def train_round(
     seed: int,
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    lam: LamSchedule | None = None,
     steps_before: int = 0,
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
@@ -47,20 +45,18 @@ def train_round(
         seed: the run's.
         round_index: of the round.
         progress: told the visits done and in all.
-        lam: gives AdvantageFlow's lam for each step and is told the metrics after it; None is that of the settings.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
 
     Returns:
         Metrics of each optimiser step: those of the objective ('loss' and 'advantage_loss' of all; see its function),
-        'lam' where it is used, 'gradient_norm' before clipping, 'seconds', 'samples'.
+        'gradient_norm' before clipping, 'seconds', 'samples'.
 
     Raises:
-        SettingsError: there are more gradient steps than visits, or the objective's options contradict each other.
+        SettingsError: there are more gradient steps than visits.
         DataError: the objective needs trajectories, and there are none.
         TrainingError: a loss, gradient or weight is not finite; the rollout policy is left as it was.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", round_index))
-    lam = lam or lam_schedule(settings)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
     all_visits, done, steps = len(advantages) * settings.passes, 0, []
     for number, visits in enumerate(_shares(len(advantages), settings, generator)):
@@ -73,16 +69,15 @@ def train_round(
 
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
-        step = Step(policy, data, advantages, visits, settings, lam.value, moved, generator)
+        step = Step(policy, data, advantages, visits, settings, moved, generator)
         metrics = _accumulate_gradient(step_loss(step), len(visits), settings.microbatch, advance)
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
-        values = _read(metrics) | ({"lam": lam.value} if settings.algorithm == "advantage_flow" else {})
+        values = _read(metrics)
         where = f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}"
         _check_finite(values, settings, where)
         policy.optimiser.step()
         policy.optimiser.zero_grad()
         steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(visits))})
-        lam.observe(steps[-1])
     weight = _read({"largest_weight": policy.largest_weight()})
     _check_finite(weight, settings, f"round {round_index}, last optimiser step")
     policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))

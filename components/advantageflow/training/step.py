@@ -31,7 +31,6 @@ class Step:
         advantages: of all rollouts of the round.
         visits: the rollouts that the step visits, on the CPU; some may be there twice.
         settings: of the training stage.
-        lam: AdvantageFlow's regularisation in this step.
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
     """
@@ -41,6 +40,5 @@ class Step:
     advantages: PerRollout
     visits: Visits
     settings: TrainingSettings
-    lam: float
     moved: bool
     generator: torch.Generator

@@ -7,6 +7,7 @@ arXiv 2605.26013.
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from advantageflow.flow.objectives.common import (
     ERROR_FLOOR,
@@ -26,7 +27,7 @@ from advantageflow.flow.objectives.common import (
 def advantage_flow_loss(
     batch: VelocityBatch,
     *,
-    lam: float,
+    lam: float | PerSample,
     data_weight: float = 0.0,
     normalise_error: bool = False,
     reference_weight: float = 0.0,
@@ -41,7 +42,8 @@ def advantage_flow_loss(
     Args:
         batch: velocities and advantages; `rollout` is only needed for lam > c.
         lam: weight of the rollout policy regularisation, at least 0; 1 is safe for every A in [-1, 1]. 0 is the
-            unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0.
+            unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0. A tensor has one for each
+            sample, such as `convex_lam`, none below c (which is not checked: it would wait for the device).
         data_weight: share c of lam that is plain flow matching to the rollouts, in [0, lam].
         normalise_error: w = 1 / max(mean |v_theta - v|, 1e-5), detached, which evens out the gradients over t; else
             w = 1. The peers divide each squared error by its own mean absolute error; here the advantage term's weight
@@ -51,29 +53,46 @@ def advantage_flow_loss(
 
     Returns:
         The loss and, detached, means over the batch: 'loss', its parts 'advantage_loss', 'regulariser' and 'reference'
-        (weights included), 'error' e = |v_theta - v|^2, 'weighted_error' w e, 'deviation' d = |v_theta - v_roll|^2,
-        'weighted_deviation' w d and 'advantage_deviation' w A d; without those whose velocity is not there. The batch's
-        second derivative along v_theta - v_roll is 2 ('advantage_deviation' + lam 'weighted_deviation').
+        (weights included), 'error' |v_theta - v|^2 and 'deviation' |v_theta - v_roll|^2; without those whose velocity
+        is not there.
 
     Raises:
         ValueError: data_weight is not in [0, lam], or a velocity that has a weight is missing.
     """
-    if not 0 <= data_weight <= lam:
+    each = isinstance(lam, Tensor)
+    if not each and not 0 <= data_weight <= lam:
         raise ValueError(f"data_weight must lie in [0, lam = {lam}], not {data_weight}")
     difference = (batch.policy - batch.target).flatten(1)
     error = difference.square().mean(1)
     weight = 1 / difference.detach().abs().mean(1).clamp_min(ERROR_FLOOR) if normalise_error else torch.ones_like(error)
     terms = {"advantage_loss": weight * ((batch.advantages + data_weight) * error)}
-    measures = {"error": error, "weighted_error": weight * error}
-    if batch.rollout is not None or lam > data_weight:
+    measures = {"error": error}
+    if batch.rollout is not None or each or lam > data_weight:
         deviation = mean_square(batch.policy - required(batch.rollout, "rollout"))
         terms["regulariser"] = weight * ((lam - data_weight) * deviation)
-        measures |= {
-            "deviation": deviation,
-            "weighted_deviation": weight * deviation,
-            "advantage_deviation": weight * (batch.advantages * deviation),
-        }
+        measures["deviation"] = deviation
     return loss_and_metrics(terms | reference_penalty(batch, reference_weight), measures)
+
+
+def convex_lam(advantages: PerSample, margin: float) -> PerSample:
+    """`lam_i = max(-A_i, 0) + m`: for each sample what convexity needs, and a margin.
+
+    The curvature A_i + lam_i is then m for a bad sample and m + A_i for a good one, so that no sample is without a
+    minimum, whatever the advantages:
+
+        A > 0:  v_roll + A / (m + A) (v - v_roll), between the rollout policy and the sample, as with lam = m
+        A < 0:  v_roll - |A| / m (v - v_roll), as with DiffusionNFT at beta = m
+
+    One lam for all that is below 1 leaves samples of A < -lam without one. In the batch they are outweighed at first.
+    But when groups are nearly solved, the samples that still have a large advantage are the few bad ones; the policy
+    then runs away from them, further each round, and |v_theta - v|^2 grows with what is lost. lam = 1 is safe and slow:
+    on good samples its curvature is up to 2. The gradient at v_theta = v_roll is the same for every lam.
+
+    Args:
+        advantages: A of each sample.
+        margin: m > 0; the smaller, the longer the steps.
+    """
+    return (-advantages).clamp_min(0) + margin
 
 
 def minimiser(

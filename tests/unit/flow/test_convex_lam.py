@@ -1,0 +1,94 @@
+"""A lam for each sample that tunes itself: convex for every sample, a fixed lam on good ones, no more than needed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from advantageflow.flow.objectives import (
+    VelocityBatch,
+    advantage_flow_loss,
+    convex_lam,
+    diffusion_nft_loss,
+)
+
+MARGINS = st.floats(0.01, 2)
+ADVANTAGES = st.floats(-1, 1)
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def loss_of(policy: Tensor, advantage: float, margin: float, *, v: Tensor, v_roll: Tensor) -> Tensor:
+    """AdvantageFlow's loss of one sample with its own lam."""
+    advantages = tensor(advantage)
+    batch = VelocityBatch(policy[None], v[None], v_roll[None], advantages)
+    return advantage_flow_loss(batch, lam=convex_lam(advantages, margin))[0]
+
+
+@given(advantage=ADVANTAGES, margin=MARGINS)
+def test_every_sample_keeps_the_margin_of_curvature_and_bad_ones_no_more(advantage: float, margin: float) -> None:
+    curvature = (tensor(advantage) + convex_lam(tensor(advantage), margin)).item()
+    assert curvature == pytest.approx(margin + max(advantage, 0))
+
+
+@given(advantage=ADVANTAGES, margin=MARGINS)
+def test_the_minimum_is_towards_a_good_sample_and_away_from_a_bad_one(advantage: float, margin: float) -> None:
+    v, v_roll = tensor(1.0, -2.0), tensor(0.5, 0.5)
+    expected = v_roll + advantage / (margin + max(advantage, 0)) * (v - v_roll)
+    policy = expected.clone().requires_grad_()
+    loss = loss_of(policy, advantage, margin, v=v, v_roll=v_roll)
+    (gradient,) = torch.autograd.grad(loss, policy)
+    torch.testing.assert_close(gradient, torch.zeros(2, dtype=torch.float64), atol=1e-9, rtol=0)
+    beside = loss_of(expected + tensor(0.1, -0.1), advantage, margin, v=v, v_roll=v_roll)
+    assert beside > loss, "a minimum, not a saddle"
+
+
+def test_one_lam_below_the_largest_advantage_leaves_a_bad_sample_without_a_minimum() -> None:
+    batch = VelocityBatch(tensor(1000.0)[None], tensor(1.0)[None], tensor(0.0)[None], tensor(-1.0))
+    assert advantage_flow_loss(batch, lam=0.5)[0] < -1e5
+    assert advantage_flow_loss(batch, lam=convex_lam(batch.advantages, 0.5))[0] > 1e5
+
+
+@given(margin=MARGINS)
+def test_on_bad_samples_it_is_diffusion_nft_and_on_good_ones_a_fixed_lam(margin: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    policy, v, v_roll = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64)
+    policy.requires_grad_()
+    bad, good = tensor(-1, -0.8, -0.5, -0.3, -0.1, 0), tensor(0, 0.1, 0.3, 0.5, 0.8, 1)
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, policy)[0]
+
+    of_bad, of_good = (VelocityBatch(policy, v, v_roll, advantages) for advantages in (bad, good))
+    ours = gradient(advantage_flow_loss(of_bad, lam=convex_lam(bad, margin))[0])
+    torch.testing.assert_close(margin * ours, gradient(diffusion_nft_loss(of_bad, beta=margin)[0]))
+    ours = gradient(advantage_flow_loss(of_good, lam=convex_lam(good, margin))[0])
+    torch.testing.assert_close(ours, gradient(advantage_flow_loss(of_good, lam=margin)[0]))
+
+
+def test_a_lam_for_each_sample_is_the_mean_of_each_alone() -> None:
+    generator = torch.Generator().manual_seed(1)
+    policy, v, v_roll = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
+    advantages = tensor(-1, -0.5, 0, 0.5, 1)
+    lams = convex_lam(advantages, 0.3)
+    whole, metrics = advantage_flow_loss(VelocityBatch(policy, v, v_roll, advantages), lam=lams, data_weight=0.1)
+    parts = [
+        advantage_flow_loss(
+            VelocityBatch(policy[k : k + 1], v[k : k + 1], v_roll[k : k + 1], advantages[k : k + 1]),
+            lam=lams[k].item(), data_weight=0.1,
+        )[0]
+        for k in range(5)
+    ]  # fmt: skip
+    assert whole.item() == pytest.approx(sum(part.item() for part in parts) / 5)
+    assert metrics["loss"] == whole
+
+
+def test_where_it_is_needed_the_rollout_velocity_may_not_be_missing() -> None:
+    batch = VelocityBatch(tensor(1.0)[None], tensor(1.0)[None], None, tensor(0.5))
+    with pytest.raises(ValueError, match=r"VelocityBatch\.rollout"):
+        advantage_flow_loss(batch, lam=convex_lam(batch.advantages, 0.5))
