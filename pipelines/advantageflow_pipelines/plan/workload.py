@@ -89,8 +89,7 @@ def _extra_forwards(settings: RunSettings) -> int:
 
 
 def _holds_rollout(training: TrainingSettings) -> bool:
-    from advantageflow.training.lam import lam_schedule
 
     from advantageflow.training.objectives import forward_objective
 
-    return forward_objective(training, lam_schedule(training).value).needs_rollout
+    return forward_objective(training).needs_rollout
