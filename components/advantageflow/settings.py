@@ -191,6 +191,9 @@ class TrainingSettings(Settings):
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1)
+    processes: int = Field(1, ge=1, description="processes on each node that train together, one for each GPU")
+    nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
+    checkpoint_every: int = Field(0, ge=0, description="gradient steps between two checkpoints in store.url; 0: none")
 
     @field_validator("lam")
     @classmethod
@@ -261,6 +264,16 @@ class EvaluationSettings(Settings):
     alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
 
 
+class StoreSettings(Settings):
+    """Where trainings keep what must outlive their task."""
+
+    url: str | None = Field(
+        None,
+        description="s3://bucket/prefix, or a folder: where checkpoints are kept while a training goes on, and where "
+        "its policy is published; null: the pipeline's own artifacts are all there is",
+    )
+
+
 class TrackingSettings(Settings):
     """Where MLflow records go."""
 
@@ -280,6 +293,7 @@ class RunSettings(Settings):
     reward: RewardSettings = Field(default_factory=lambda: RewardSettings())
     training: TrainingSettings = Field(default_factory=lambda: TrainingSettings())
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
+    store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
 
     @model_validator(mode="after")

@@ -12,7 +12,18 @@ from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
-from advantageflow_pipelines.commands import bench, compare, evaluate, look, models, plan, prompts, rewards, run
+from advantageflow_pipelines.commands import (
+    bench,
+    compare,
+    compile,
+    evaluate,
+    look,
+    models,
+    plan,
+    prompts,
+    rewards,
+    run,
+)
 from advantageflow_pipelines.failures import RunFailed
 
 _USER_ERROR_STATUS = 2
@@ -35,7 +46,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)
-app.command("compile")(run.compile_command)
+app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")

@@ -10,19 +10,22 @@ from kfp import compiler, dsl
 from kfp.dsl.base_component import BaseComponent
 
 from advantageflow.evaluation.component import evaluation
-from advantageflow.image import DEFAULT_IMAGE
 from advantageflow.prompts.component import prompts
 from advantageflow.reward.component import reward
 from advantageflow.rollout.component import rollout
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.training.component import training
+from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.schedule import evaluations
 
 PIPELINE_NAME = "advantageflow-online"
+DEFAULT_IMAGES = StageImages()
 DESCRIPTION = "Fine-tune a rectified-flow model by rounds of rollout, reward and training."
 
 
-def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_order: bool = False) -> BaseComponent:
+def online_pipeline(
+    settings: RunSettings, images: StageImages = DEFAULT_IMAGES, *, in_order: bool = False
+) -> BaseComponent:
     """Build the pipeline of a run.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
@@ -31,12 +34,12 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
 
     Args:
         settings: the run.
-        image: container image of every stage.
+        images: container image of each stage.
         in_order: let each round wait for the evaluation before it. A cluster evaluates beside the next round; one
             machine has nothing to gain from that, and stops at the first failure this way.
     """
-    rounds = [_round_pipeline(number, settings.rollout.shards, image) for number in range(1, settings.rounds + 1)]
-    images = dict(evaluations(settings))
+    rounds = [_round_pipeline(number, settings.rollout.shards, images) for number in range(1, settings.rounds + 1)]
+    judged_on = dict(evaluations(settings))
 
     @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
     def online(
@@ -46,6 +49,7 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
         reward_settings: str = _json(settings.reward),
         training_settings: str = _json(settings.training),
         evaluation_settings: str = _json(settings.evaluation),
+        store_settings: str = _json(settings.store),
         seed: int = settings.seed,
         init_policy: str = settings.init_policy or "",
     ) -> None:
@@ -55,7 +59,7 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
             reward_settings=reward_settings,
             seed=seed,
             init_policy=init_policy,
-        ).set_container_image(image)
+        ).set_container_image(images.prompts)
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
             return evaluation(
@@ -64,11 +68,11 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
                 reward_settings=reward_settings,
                 seed=seed,
                 round_index=round_index,
-                images=images[round_index],
+                images=judged_on[round_index],
                 prompts=prepared.outputs["prompts"],
                 policy=policy,
                 **base,
-            ).set_container_image(image)
+            ).set_container_image(images.evaluation)
 
         policy = prepared.outputs["policy"]
         before = evaluate(0, policy)
@@ -80,6 +84,7 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
                 reward_settings=reward_settings,
                 training_settings=training_settings,
                 model_settings=model_settings,
+                store_settings=store_settings,
                 seed=seed,
                 prompts=prepared.outputs["prompts"],
                 policy=policy,
@@ -87,18 +92,20 @@ def online_pipeline(settings: RunSettings, image: str = DEFAULT_IMAGE, *, in_ord
             if in_order:
                 trained.after(before)
             policy = trained.output
-            if number in images:
+            if number in judged_on:
                 before = evaluate(number, policy, base=base)
 
     return online
 
 
-def compile_pipeline(settings: RunSettings, path: Path, image: str = DEFAULT_IMAGE, *, in_order: bool = False) -> None:
+def compile_pipeline(
+    settings: RunSettings, path: Path, images: StageImages = DEFAULT_IMAGES, *, in_order: bool = False
+) -> None:
     """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see online_pipeline."""
-    compiler.Compiler().compile(online_pipeline(settings, image, in_order=in_order), str(path))
+    compiler.Compiler().compile(online_pipeline(settings, images, in_order=in_order), str(path))
 
 
-def _round_pipeline(number: int, shards: int, image: str) -> BaseComponent:
+def _round_pipeline(number: int, shards: int, images: StageImages) -> BaseComponent:
     """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them."""
 
     @dsl.pipeline(name=f"round-{number:02d}")
@@ -108,6 +115,7 @@ def _round_pipeline(number: int, shards: int, image: str) -> BaseComponent:
         reward_settings: str,
         training_settings: str,
         model_settings: str,
+        store_settings: str,
         seed: int,
         prompts: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
@@ -121,25 +129,26 @@ def _round_pipeline(number: int, shards: int, image: str) -> BaseComponent:
                 shard=shard,
                 prompts=prompts,
                 policy=policy,
-            ).set_container_image(image)
+            ).set_container_image(images.rollout)
             scored = reward(
                 reward_settings=reward_settings,
                 round_index=round_index,
                 shard=shard,
                 prompts=prompts,
                 rollouts=rolled_out.outputs["rollouts"],
-            ).set_container_image(image)
+            ).set_container_image(images.reward)
         trained = training(
             training_settings=training_settings,
             reward_settings=reward_settings,
             model_settings=model_settings,
+            store_settings=store_settings,
             seed=seed,
             round_index=round_index,
             prompts=prompts,
             policy=policy,
             rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
             scores=dsl.Collected(scored.outputs["scores"]),
-        ).set_container_image(image)
+        ).set_container_image(images.training)
         return trained.outputs["new_policy"]
 
     return one_round

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from advantageflow.image import DEFAULT_IMAGE
+from advantageflow.image import default_image
 
 
-@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=default_image("prompts"), install_kfp_package=False)
 def prompts(
     prompt_settings: str,
     model_settings: str,

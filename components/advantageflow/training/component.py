@@ -2,14 +2,15 @@
 
 from kfp import dsl
 
-from advantageflow.image import DEFAULT_IMAGE
+from advantageflow.image import default_image
 
 
-@dsl.component(base_image=DEFAULT_IMAGE, install_kfp_package=False)
+@dsl.component(base_image=default_image("training"), install_kfp_package=False)
 def training(
     training_settings: str,
     reward_settings: str,
     model_settings: str,
+    store_settings: str,
     seed: int,
     round_index: int,
     prompts: dsl.Input[dsl.Dataset],
@@ -26,6 +27,7 @@ def training(
         settings=training_settings,
         reward=reward_settings,
         model=model_settings,
+        store=store_settings,
         seed=seed,
         round_index=round_index,
         prompts=prompts.path,

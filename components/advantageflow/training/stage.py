@@ -12,7 +12,7 @@ import torch
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
-from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
+from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.data import load_round
@@ -20,6 +20,8 @@ from advantageflow.training.metrics import data_metrics, image_metrics, round_me
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.outcomes import updated_outcomes
 from advantageflow.training.round import Policy, round_advantages, train_round
+
+NO_STORE = StoreSettings()
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ def run(
     rollouts: list[Path],
     scores: list[Path],
     policy_out: Path,
+    store: StoreSettings = NO_STORE,
 ) -> None:
     """Train the policy on one round, move the rollout policy, and write both, optimiser and outcomes.
 
@@ -50,6 +53,7 @@ def run(
         rollouts: rollouts of each shard.
         scores: scores of each shard.
         policy_out: folder of the policy artifact to write.
+        store: where checkpoints go and the policy is published.
 
     Raises:
         DataError: rollouts and scores do not make a whole round; names the rollout.

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from advantageflow_pipelines.choices import DEFAULT_PRESET
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.checks import with_absolute_paths
+from advantageflow_pipelines.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.workdir import DEFAULT_RUNS
 
 Preset = Annotated[
@@ -28,3 +30,24 @@ InitPolicy = Annotated[
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
+
+
+def choose(
+    preset: str | None,
+    config: Path | None,
+    assignments: list[str] | None,
+    rounds: int | None,
+    seed: int | None,
+    init_policy: Path | None,
+) -> RunSettings:
+    """The settings that these options choose; files that they name are absolute."""
+    return with_absolute_paths(
+        choose_settings(
+            preset=preset,
+            config=config,
+            assignments=assignments or [],
+            rounds=rounds,
+            seed=seed,
+            init_policy=init_policy,
+        )
+    )

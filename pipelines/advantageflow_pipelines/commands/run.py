@@ -1,4 +1,4 @@
-"""`advantageflow run` and `compile`: a pipeline on this machine, or as a file for a Kubeflow cluster."""
+"""`advantageflow run`: a pipeline on this machine."""
 
 from __future__ import annotations
 
@@ -12,11 +12,8 @@ import typer
 from rich.console import Console
 
 from advantageflow.errors import SettingsError
-from advantageflow.image import DEFAULT_IMAGE
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import writing
-from advantageflow_pipelines.checks import check_disk, check_run, with_absolute_paths
-from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.checks import check_disk, check_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.summary import read_summary, show_summary
 from advantageflow_pipelines.tracking import tracking_uri
@@ -61,40 +58,11 @@ def run(
             show_summary(console, place, summary)
             return
     else:
-        settings = _choose(preset, config, assignments, rounds, seed, init_policy)
+        settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
         check_run(settings)
         check_disk(settings, workdir or runs)
         place = create_workdir(workdir, settings, runs)
     _run(console, place, settings, runs, warm)
-
-
-def compile_command(
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
-    seed: options.Seed = None,
-    init_policy: options.InitPolicy = None,
-    image: Annotated[str, typer.Option("--image", help="Container image of the stages.")] = DEFAULT_IMAGE,
-) -> None:
-    """Write the pipeline as a file that a Kubeflow cluster takes.
-
-    The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Seed and settings are
-    parameters there; rounds, shards and which rounds are evaluated are fixed in the file.
-    """
-    from advantageflow_pipelines.online import compile_pipeline
-
-    settings = _choose(preset, config, assignments, rounds, seed, init_policy)
-    if output.suffix not in (".yaml", ".yml"):
-        remedy = "give a name that ends in .yaml"
-        raise SettingsError("Kubeflow takes YAML files only", where=f"--output {output}", remedy=remedy)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        compile_pipeline(settings, output, image)
-    Console().print(
-        f"{output}: {settings.rounds} round(s) of {settings.rollout.shards} shards, image {image}", markup=False
-    )
 
 
 def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, warm: bool) -> None:
@@ -120,26 +88,6 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, wa
         sys.exit(_INTERRUPTED)
     show_summary(console, place, summary)
     console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
-
-
-def _choose(
-    preset: str | None,
-    config: Path | None,
-    assignments: list[str] | None,
-    rounds: int | None,
-    seed: int | None,
-    init_policy: Path | None,
-) -> RunSettings:
-    return with_absolute_paths(
-        choose_settings(
-            preset=preset,
-            config=config,
-            assignments=assignments or [],
-            rounds=rounds,
-            seed=seed,
-            init_policy=init_policy,
-        )
-    )
 
 
 def _refuse_changes(asked: bool) -> None:

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import EvaluationSettings, RolloutSettings, RunSettings
+from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.online import compile_pipeline
 from advantageflow_pipelines.schedule import Evaluation, evaluations
 
@@ -32,7 +33,7 @@ def compiled(tmp_path: Path, settings: RunSettings = SETTINGS, **options: Any) -
 
 @pytest.fixture(scope="module")
 def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return compiled(tmp_path_factory.mktemp("ir"), image="registry.example/stage:1")
+    return compiled(tmp_path_factory.mktemp("ir"), images=StageImages.all_the_same("registry.example/stage:1"))
 
 
 def tasks(spec: dict[str, Any], component: str | None = None) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def constants(task: dict[str, Any]) -> dict[str, Any]:
 
 def test_ir_equals_the_golden_file(tmp_path: Path, update_golden: bool) -> None:
     """What changes without the pipeline changing is left out: Kubeflow's version, default settings, the package's."""
-    spec = compiled(tmp_path, image="stage:1")
+    spec = compiled(tmp_path, images=StageImages.all_the_same("stage:1"))
     spec["sdkVersion"] = "kfp"
     for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
         if name.endswith("_settings"):
