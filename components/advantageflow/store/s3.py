@@ -7,9 +7,7 @@ import fcntl
 import hashlib
 import logging
 import os
-import re
 import shutil
-import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
@@ -17,13 +15,13 @@ from typing import Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json, writing
-from advantageflow.store.s3_errors import explaining, missing, unusable
-from advantageflow.store.s3_object import Cancelled, S3Object, download
+from advantageflow.store.s3_client import CONNECTIONS, make_client, parse_url
+from advantageflow.store.s3_errors import explaining, missing
+from advantageflow.store.s3_object import S3Object, download
+from advantageflow.store.s3_progress import Progress
 
 SCHEME = "s3://"
 _CONTENT = "content"
-_CONNECTIONS = 4
-_WORTH_SHOWING = 50_000_000  # bytes from which on a download tells of its progress
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +46,8 @@ def fetch_file(url: str, folder: Path) -> Path:
     Raises:
         StoreError: no credentials, no such bucket or object, endpoint not reached, corrupt download, disk full.
     """
-    bucket, key = _parse(url)
-    client = _client(url)
+    bucket, key = parse_url(url)
+    client = make_client(url)
     with explaining(client, url):
         head = client.head_object(Bucket=bucket, Key=key)
     found = S3Object(bucket, key, head["ContentLength"], head["ETag"].strip('"'))
@@ -71,15 +69,9 @@ def fetch_folder(url: str, folder: Path) -> Path:
         StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is no possible path.
     """
     url = url.rstrip("/")
-    bucket, prefix = _parse(url)
-    client = _client(url)
-    found = {}
-    with explaining(client, url):
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
-            for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):  # what consoles put in place of an empty folder
-                    relative = entry["Key"].removeprefix(f"{prefix}/")
-                    found[relative] = S3Object(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+    _, prefix = parse_url(url)
+    client = make_client(url)
+    found = list_objects(client, url)
     if not found:
         raise missing(f"{url}/")
     _check_paths(found)
@@ -87,37 +79,27 @@ def fetch_folder(url: str, folder: Path) -> Path:
     return _fetch(client, url, {f"{name}/{relative}": one for relative, one in found.items()}, folder) / name
 
 
+def list_objects(client: Any, url: str) -> dict[str, S3Object]:
+    """The objects below a prefix by their path there, possibly none.
+
+    Raises:
+        StoreError: no credentials, no such bucket, access refused, endpoint not reached.
+    """
+    bucket, prefix = parse_url(url)
+    found = {}
+    with explaining(client, url):
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for entry in page.get("Contents", []):
+                if not entry["Key"].endswith("/"):  # what consoles put in place of an empty folder
+                    relative = entry["Key"].removeprefix(f"{prefix}/")
+                    found[relative] = S3Object(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
+    return found
+
+
 def cache_folder() -> Path:
     """Where copies are kept that nobody named a place for: advantageflow/ in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "advantageflow"
-
-
-def _parse(url: str) -> tuple[str, str]:
-    match = re.fullmatch(r"s3://([a-z0-9][a-z0-9._-]+)/(.*[^/])", url)
-    if match is None or any(part in ("", ".", "..") for part in match[2].split("/")):
-        shown = re.sub(r"//[^/]*@", "//", url)
-        raise StoreError("is no address of an S3 object", where=shown, remedy="write it as s3://bucket/key")
-    return match[1], match[2]
-
-
-def _client(url: str) -> Any:
-    import boto3
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-
-    # Checksums are of whole objects and reads are of ranges, so botocore's own check of each reply is of no use.
-    config = Config(
-        retries={"mode": "standard"}, connect_timeout=10, read_timeout=60, max_pool_connections=2 * _CONNECTIONS,
-        response_checksum_validation="when_required",
-    )  # fmt: skip
-    try:
-        return boto3.client("s3", config=config)
-    except ValueError as error:
-        remedy = "set AWS_ENDPOINT_URL to the store's address, such as http://minio:9000, or unset it"
-        raise StoreError("the endpoint is no address", where="AWS_ENDPOINT_URL", remedy=remedy) from error
-    except BotoCoreError as error:
-        raise unusable(error, url) from error
 
 
 def _check_paths(found: Mapping[str, S3Object]) -> None:
@@ -171,14 +153,14 @@ def _download_all(client: Any, url: str, downloads: list[tuple[S3Object, Path]])
     if not downloads:
         return
     total = sum(source.size for source, _ in downloads)
-    progress = _Progress(url, len(downloads), total)
+    progress = Progress(url, "fetched", len(downloads), total)
 
     def one(source: S3Object, file: Path) -> None:
         unfinished = file.with_suffix(".part")
         download(client, source, unfinished, progress.advance)
         unfinished.replace(file)
 
-    with ThreadPoolExecutor(_CONNECTIONS, thread_name_prefix="s3") as pool:
+    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="s3") as pool:
         futures = [pool.submit(one, source, file) for source, file in downloads]
         try:
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
@@ -188,26 +170,6 @@ def _download_all(client: Any, url: str, downloads: list[tuple[S3Object, Path]])
             pool.shutdown(wait=True, cancel_futures=True)
     for error in errors:
         raise error
-
-
-class _Progress:
-    """Counts the bytes of all downloads, tells of every tenth of them, and stops downloads when asked to."""
-
-    def __init__(self, url: str, objects: int, total: int) -> None:
-        self.stop = threading.Event()
-        self._url, self._objects, self._total, self._done, self._told = url, objects, total, 0, 0
-        self._lock = threading.Lock()
-
-    def advance(self, count: int) -> None:
-        if self.stop.is_set():
-            raise Cancelled
-        with self._lock:
-            self._done += count
-            tenth = 10 * self._done // self._total if self._total >= _WORTH_SHOWING else 0
-            if tenth > self._told:
-                self._told = tenth
-                done, total = self._done / 1e9, self._total / 1e9
-                logger.info("%s: %.2f of %.2f GB (objects: %d)", self._url, done, total, self._objects)
 
 
 def _version_name(source: S3Object) -> str:

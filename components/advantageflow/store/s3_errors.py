@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from advantageflow.errors import StoreError
@@ -12,34 +12,59 @@ from advantageflow.errors import StoreError
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the pod a role or secret that has them"
 )
-_REFUSED = "check that the credentials are valid and allow s3:GetObject and s3:ListBucket there"
 _REACH = "check AWS_ENDPOINT_URL (unset it for Amazon's own S3), the region and the network, and run again"
-_AGAIN = "run again: what was fetched already is kept"
+_FULL = "free some space in the store or have its quota raised, and run again"
 _CHANGED = "somebody writes there at this moment: run again when it is finished"
 
 
+class MissingObject(StoreError):
+    """An object or prefix that is not there, in a bucket that is."""
+
+
+class Doing(NamedTuple):
+    """What is being done, for the remedies.
+
+    Attributes:
+        rights: what credentials must allow for it.
+        again: what happens when it is done again after a failure.
+    """
+
+    rights: str
+    again: str
+
+
+READING = Doing("s3:GetObject and s3:ListBucket", "run again: what was fetched already is kept")
+WRITING = Doing(
+    "s3:PutObject, s3:AbortMultipartUpload, s3:GetObject and s3:ListBucket",
+    "run again: files that arrived whole are not sent again, and readers see what was published before, or nothing",
+)
+REMOVING = Doing("s3:DeleteObject and s3:ListBucket", "run again: it goes on with what is left")
+
+
 @contextlib.contextmanager
-def explaining(client: Any, url: str) -> Iterator[None]:
+def explaining(client: Any, url: str, doing: Doing = READING) -> Iterator[None]:
     """Turn what boto3 raises inside the block into a StoreError about `url`.
 
     Args:
         client: boto3's, asked whether the bucket is there when an object is not.
-        url: what is being read, s3://bucket/key.
+        url: what is being read or written, s3://bucket/key.
+        doing: which of the two.
 
     Raises:
-        StoreError: no credentials, no such bucket or key, access refused, endpoint not reached, object changed.
+        StoreError: no credentials, no such bucket or key, access refused, endpoint not reached, object changed,
+            no room left.
     """
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield
     except ClientError as error:
-        raise _refusal(error, client, url) from error
+        raise _refusal(error, client, url, doing) from error
     except BotoCoreError as error:
-        raise unusable(error, url, client.meta.endpoint_url) from error
+        raise unusable(error, url, client.meta.endpoint_url, doing) from error
 
 
-def unusable(error: Exception, url: str, endpoint: str = "") -> StoreError:
+def unusable(error: Exception, url: str, endpoint: str = "", doing: Doing = READING) -> StoreError:
     """The error of a request that never came to an answer, or of a client that cannot be made."""
     from botocore.exceptions import (
         ConfigParseError,
@@ -59,11 +84,11 @@ def unusable(error: Exception, url: str, endpoint: str = "") -> StoreError:
         )
     if isinstance(error, HTTPClientError | ConnectionError):  # connection refused, unknown host, time-out, TLS, proxy
         kind = type(error).__name__
-        return StoreError(f"{_host(endpoint)} cannot be reached ({kind})", where=url, remedy=f"{_REACH}; {_AGAIN}")
+        return StoreError(f"{_host(endpoint)} cannot be reached ({kind})", where=url, remedy=f"{_REACH}; {doing.again}")
     return StoreError(f"S3 cannot be used ({type(error).__name__})", where=url, remedy=_REACH)
 
 
-def _refusal(error: Any, client: Any, url: str) -> StoreError:
+def _refusal(error: Any, client: Any, url: str, doing: Doing) -> StoreError:
     """The error of a request that S3 answered with a refusal; its text is left out, it may repeat an access key."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
@@ -75,16 +100,19 @@ def _refusal(error: Any, client: Any, url: str) -> StoreError:
         return missing(url)
     if status == 412:
         return StoreError("the object changed while it was fetched", where=url, remedy=_CHANGED)
+    if status == 507 or "Quota" in code or "StorageFull" in code:  # each store has a name of its own for it
+        return StoreError(f"the store has no room left ({code or status})", where=url, remedy=_FULL)
     if status in (401, 403):
-        return StoreError(f"access is refused ({code or status})", where=url, remedy=_REFUSED)
+        remedy = f"check that the credentials are valid and allow {doing.rights} there"
+        return StoreError(f"access is refused ({code or status})", where=url, remedy=remedy)
     if status in (301, 307) or code == "AuthorizationHeaderMalformed":
         return StoreError("the bucket is in another region", where=url, remedy="set AWS_REGION to the bucket's region")
-    return StoreError(f"S3 answered with an error ({code or 'no code'}, HTTP {status})", where=url, remedy=_AGAIN)
+    return StoreError(f"S3 answered with an error ({code or 'no code'}, HTTP {status})", where=url, remedy=doing.again)
 
 
-def missing(url: str) -> StoreError:
+def missing(url: str) -> MissingObject:
     """The error of an object or prefix that is not there."""
-    return StoreError("there is no such object", where=url, remedy="check the address; keys are case-sensitive")
+    return MissingObject("there is no such object", where=url, remedy="check the address; keys are case-sensitive")
 
 
 def _bucket_exists(client: Any, bucket: str) -> bool:

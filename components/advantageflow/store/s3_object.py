@@ -21,6 +21,10 @@ _FRUITLESS = 4  # tries in a row that bring no byte
 logger = logging.getLogger(__name__)
 
 
+class DamagedDownload(StoreError):
+    """What was fetched is not what S3 says the object is."""
+
+
 @dataclass(frozen=True)
 class S3Object:
     """A version of an object.
@@ -38,10 +42,6 @@ class S3Object:
     @property
     def url(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
-
-
-class Cancelled(Exception):
-    """The download was given up because another one failed."""
 
 
 def download(client: Any, source: S3Object, path: Path, advance: Callable[[int], None]) -> None:
@@ -103,23 +103,35 @@ def _append(client: Any, source: S3Object, path: Path, start: int, advance: Call
 
 
 def verify(client: Any, source: S3Object, path: Path) -> None:
-    """Compare a fetched file with the size and the checksum, where S3 has one that can be computed here.
+    """Compare a fetched file with its object.
 
     Raises:
-        StoreError: it differs; the file is removed, so that the next try begins anew.
+        DamagedDownload: it differs; the file is removed, so that the next try begins anew.
     """
-    size = path.stat().st_size
-    problem = f"{size} bytes were fetched, the object has {source.size}" if size != source.size else ""
-    if not problem:
-        checksum = _checksum(client, source)
-        if checksum is None:
-            logger.info("%s: S3 has no checksum that can be computed here; its size is right", source.url)
-        elif not checksum.fits(path):
-            problem = f"its {checksum.name} is not the one that S3 has"
+    problem = difference(client, source, path)
     if problem:
         path.unlink()
         remedy = "run again to fetch it anew; if it stays wrong, the object was uploaded corrupt: upload it again"
-        raise StoreError(f"the download is corrupt: {problem}", where=source.url, remedy=remedy)
+        raise DamagedDownload(f"the download is corrupt: {problem}", where=source.url, remedy=remedy)
+
+
+def difference(client: Any, source: S3Object, path: Path) -> str:
+    """How a file differs from an object: in size, or in the checksum where S3 has one that can be computed here.
+
+    Returns:
+        What differs, in words; "" when nothing does.
+
+    Raises:
+        StoreError: S3 does not say.
+    """
+    size = path.stat().st_size
+    if size != source.size:
+        return f"{size} bytes are here, the object has {source.size}"
+    checksum = _checksum(client, source)
+    if checksum is None:
+        logger.info("%s: S3 has no checksum that can be computed here; its size is right", source.url)
+        return ""
+    return "" if checksum.fits(path) else f"its {checksum.name} is not the one that S3 has"
 
 
 def _checksum(client: Any, source: S3Object) -> Checksum | None:

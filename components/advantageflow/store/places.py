@@ -1,0 +1,160 @@
+"""Where a published folder can be: below an s3:// prefix, or in a folder of a file system that the readers share."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+
+from advantageflow.errors import StoreError
+from advantageflow.store.files import publish, reading, writing
+from advantageflow.store.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifest, differing, parse_manifest
+from advantageflow.store.s3 import fetch_folder, is_s3, list_objects
+from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
+from advantageflow.store.s3_errors import REMOVING, explaining
+from advantageflow.store.s3_upload import delete_object, put_object, upload_files
+
+_TRIES = 4  # of a manifest whose transfer breaks
+PAUSE = 0.5  # seconds before the second try, doubled for each further one
+
+
+class Place(Protocol):
+    """Holds manifest.json and, beside it, a folder of files for each version of the content."""
+
+    def manifest(self) -> Manifest | None:
+        """The manifest that is there; None where there is none."""
+
+    def put_files(self, folder: Path, manifest: Manifest) -> None:
+        """Bring the files of a version there; returns when all are there and compared."""
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Replace the manifest, in one step."""
+
+    def local(self, manifest: Manifest, cache: Path) -> Path:
+        """A local folder with the files of a version, not yet compared with the manifest."""
+
+    def drop_manifest(self) -> None:
+        """Remove the manifest, where there is one."""
+
+    def drop(self, version: str | None) -> None:
+        """Remove the files of a version, or of all versions; nothing else that may be there."""
+
+
+def place_of(url: str, attempts: int = READ_ATTEMPTS) -> Place:
+    """The place that an address names.
+
+    Args:
+        url: s3://bucket/prefix, or a folder.
+        attempts: how often a request to S3 is sent before it fails.
+
+    Raises:
+        StoreError: it is neither s3://bucket/prefix nor a folder.
+    """
+    if is_s3(url):
+        return _S3(url.rstrip("/"), attempts)
+    if "://" in url or not url:
+        remedy = "give s3://bucket/prefix, or a folder"
+        raise StoreError("nothing can be published there", where=url or "(no address)", remedy=remedy)
+    return _Folder(Path(url))
+
+
+class _S3:
+    def __init__(self, url: str, attempts: int) -> None:
+        parse_url(url)
+        self._url = url
+        self._client = make_client(url, attempts)
+
+    def manifest(self) -> Manifest | None:
+        url = f"{self._url}/{MANIFEST_FILE}"
+        content = _read(self._client, url)
+        return None if content is None else parse_manifest(content, url)
+
+    def put_files(self, folder: Path, manifest: Manifest) -> None:
+        files = {one.path: folder / one.path for one in manifest.files}
+        upload_files(self._client, f"{self._url}/{manifest.version}", files)
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        put_object(self._client, f"{self._url}/{MANIFEST_FILE}", manifest.to_json())
+
+    def local(self, manifest: Manifest, cache: Path) -> Path:
+        return fetch_folder(f"{self._url}/{manifest.version}", cache)
+
+    def drop_manifest(self) -> None:
+        delete_object(self._client, f"{self._url}/{MANIFEST_FILE}")
+
+    def drop(self, version: str | None) -> None:
+        with explaining(self._client, self._url, REMOVING):
+            found = list_objects(self._client, self._url)
+        for path, one in found.items():
+            if re.match(f"{version or VERSION_PATTERN}/", path):
+                delete_object(self._client, one.url)
+
+
+def _read(client: Any, url: str) -> bytes | None:
+    """The content of a small object; None where there is none."""
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    bucket, key = parse_url(url)
+    tries = 1
+    while True:
+        with explaining(client, url):
+            try:
+                content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+                return content
+            except client.exceptions.NoSuchKey:
+                return None
+            except (HTTPClientError, IncompleteReadError):  # boto3 sends a request again, but reads a body only once
+                if tries == _TRIES:
+                    raise
+        time.sleep(PAUSE * 2 ** (tries - 1))
+        tries += 1
+
+
+class _Folder:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def manifest(self) -> Manifest | None:
+        path = self._folder / MANIFEST_FILE
+        if not path.exists():
+            return None
+        with reading(path):
+            content = path.read_bytes()
+        return parse_manifest(content, str(path))
+
+    def put_files(self, folder: Path, manifest: Manifest) -> None:
+        target = self._folder / manifest.version
+        if not differing(manifest, target):
+            return
+        with writing(target):
+            shutil.rmtree(target, ignore_errors=True)
+        with publish(target) as partial:
+            for one in manifest.files:
+                copy = partial / one.path
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / one.path, copy)
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        path = self._folder / MANIFEST_FILE
+        partial = path.with_name(f".{MANIFEST_FILE}.{uuid.uuid4().hex}")
+        with writing(path):
+            partial.write_bytes(manifest.to_json())
+            partial.replace(path)
+
+    def local(self, manifest: Manifest, cache: Path) -> Path:
+        return self._folder / manifest.version
+
+    def drop_manifest(self) -> None:
+        with writing(self._folder):
+            (self._folder / MANIFEST_FILE).unlink(missing_ok=True)
+
+    def drop(self, version: str | None) -> None:
+        if not self._folder.is_dir():
+            return
+        with writing(self._folder):
+            for entry in self._folder.iterdir():
+                if re.fullmatch(version or VERSION_PATTERN, entry.name):
+                    shutil.rmtree(entry)
