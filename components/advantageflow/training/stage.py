@@ -39,6 +39,7 @@ def run(
     scores: list[Path],
     policy_out: Path,
     store: StoreSettings = NO_STORE,
+    task_config: dict[str, Any] | None = None,
 ) -> None:
     """Train the policy on one round, move the rollout policy, and write both, optimiser and outcomes.
 
@@ -54,6 +55,8 @@ def run(
         scores: scores of each shard.
         policy_out: folder of the policy artifact to write.
         store: where checkpoints go and the policy is published.
+        task_config: what Kubeflow gives this task in resources, nodes and environment (the fields of dsl.TaskConfig),
+            for pods that it starts on other nodes.
 
     Raises:
         DataError: rollouts and scores do not make a whole round; names the rollout.

@@ -30,6 +30,15 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-i
 InitPolicy = Annotated[
     Path | None, typer.Option("--init-policy", help="Continue from the policy in this folder, not the base model.")
 ]
+Resources = Annotated[
+    str | None,
+    typer.Option(
+        "--resources",
+        "-r",
+        help="GPUs, memory, nodes and retries of each stage: a name from `advantageflow resources list`, or your own "
+        "YAML file; one that suits model.device if not given.",
+    ),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
 Images = Annotated[
