@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -135,11 +136,8 @@ def _close(client: MlflowClient, run: Run, state: str | None, message: str | Non
 
 def _status_of_tasks(client: MlflowClient, run: Run) -> str:
     """FAILED if a task's last attempt did not finish."""
-    children = client.search_runs(
-        [run.info.experiment_id],
-        f"tags.`mlflow.parentRunId` = '{run.info.run_id}'",
-        max_results=10_000,
-        order_by=["attributes.start_time ASC"],
-    )
-    last = {child.info.run_name: child.info.status for child in children}
+    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = client.search_runs([run.info.experiment_id], tagged, max_results=10_000)
+    in_order = sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
+    last = {child.info.run_name: child.info.status for child in in_order}
     return "FINISHED" if set(last.values()) <= {"FINISHED"} else "FAILED"
