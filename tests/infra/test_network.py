@@ -1,4 +1,4 @@
-"""Who reaches whom, by the rules of Kubernetes: what no policy selects is open, what one selects needs a policy that allows."""
+"""Who reaches whom by Kubernetes' rules: what no policy selects is open, what one selects needs one that allows."""
 
 from __future__ import annotations
 

@@ -57,9 +57,7 @@ def selected(overlay: Overlay, manifest: dict[str, Any]) -> list[str]:
     return [pod.owner for pod in overlay.pods() if pod.namespace == namespace and wanted <= pod.labels.items()]
 
 
-def test_pods_find_their_secrets_and_config_maps(
-    overlay: Overlay, secrets: dict[tuple[str, str], set[str]]
-) -> None:
+def test_pods_find_their_secrets_and_config_maps(overlay: Overlay, secrets: dict[tuple[str, str], set[str]]) -> None:
     there = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
     for pod in overlay.pods():
         for container in pod.containers:
@@ -68,9 +66,7 @@ def test_pods_find_their_secrets_and_config_maps(
                 assert key is None or key in keys, f"{pod.owner}: {kind} {name} has no {key}"
 
 
-def test_variables_in_command_lines_have_a_value(
-    overlay: Overlay, secrets: dict[tuple[str, str], set[str]]
-) -> None:
+def test_variables_in_command_lines_have_a_value(overlay: Overlay, secrets: dict[tuple[str, str], set[str]]) -> None:
     there = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
     for pod in overlay.pods():
         for container in pod.containers:

@@ -92,12 +92,13 @@ def test_a_wrong_call_prints_one_error_and_no_secret(
 class Cluster(BaseHTTPRequestHandler):
     """As much of a Kubernetes API server as `kubectl get secret` asks."""
 
-    secret = {"accesskey": "kfp-key", "secretkey": "kfp-secret"}
-
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         resource = {"name": "secrets", "namespaced": True, "kind": "Secret", "verbs": ["get"]}
-        data = {key: base64.b64encode(value.encode()).decode() for key, value in self.secret.items()}
+        data = {
+            "accesskey": base64.b64encode(b"kfp-key").decode(),
+            "secretkey": base64.b64encode(b"kfp-secret").decode(),
+        }
         replies: dict[str, dict[str, Any]] = {
             "/api": {"kind": "APIVersions", "versions": ["v1"]},
             "/apis": {"kind": "APIGroupList", "groups": []},
