@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -101,3 +102,19 @@ def overlays(needs_kubectl: None) -> dict[str, Overlay]:
 def overlay(request: pytest.FixtureRequest, overlays: dict[str, Overlay]) -> Overlay:
     """Each overlay in turn."""
     return overlays[request.param]
+
+
+@pytest.fixture(scope="session")
+def secrets(needs_kubectl: None, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, str]]:
+    """Values of the secrets that infra/secrets.sh makes, by namespace and name."""
+    folder = tmp_path_factory.mktemp("secrets")
+    (folder / "s3.env").write_text("AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=verysecret\n")
+    (folder / "token").write_text("hf_token\n")
+    command = [INFRA / "secrets.sh", "--s3", folder / "s3.env", "--hf-token", folder / "token"]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return {
+        (one["metadata"]["namespace"], one["metadata"]["name"]): {
+            key: base64.b64decode(value).decode() for key, value in one["data"].items()
+        }
+        for one in yaml.safe_load_all(made)
+    }

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import yaml
 
 if TYPE_CHECKING:
@@ -17,18 +15,6 @@ if TYPE_CHECKING:
 
 INFRA = Path(__file__).resolve().parents[2] / "infra"
 MADE_BY_KFP = {("kubeflow", "ConfigMap", "kfp-launcher"), ("kubeflow", "Secret", "mlpipeline-minio-artifact")}
-PIPELINE_KEYS = {"AWS_ENDPOINT_URL", "MLFLOW_TRACKING_URI", "ADVANTAGEFLOW_KFP_URL", "ADVANTAGEFLOW_MLFLOW_URL"}
-
-
-@pytest.fixture(scope="module")
-def secrets(needs_kubectl: None, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], set[str]]:
-    """Keys of the secrets that the script makes, by namespace and name."""
-    folder = tmp_path_factory.mktemp("secrets")
-    (folder / "s3.env").write_text("AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=secret\n")
-    (folder / "token").write_text("hf_token\n")
-    command = [INFRA / "secrets.sh", "--s3", folder / "s3.env", "--hf-token", folder / "token"]
-    made = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    return {(one["metadata"]["namespace"], one["metadata"]["name"]): set(one["data"]) for one in made}
 
 
 def config_keys(overlay: Overlay) -> dict[tuple[str, str], set[str]]:
@@ -57,8 +43,10 @@ def selected(overlay: Overlay, manifest: dict[str, Any]) -> list[str]:
     return [pod.owner for pod in overlay.pods() if pod.namespace == namespace and wanted <= pod.labels.items()]
 
 
-def test_pods_find_their_secrets_and_config_maps(overlay: Overlay, secrets: dict[tuple[str, str], set[str]]) -> None:
-    there = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
+def test_pods_find_their_secrets_and_config_maps(
+    overlay: Overlay, secrets: dict[tuple[str, str], dict[str, str]]
+) -> None:
+    there: dict[str, Any] = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
     for pod in overlay.pods():
         for container in pod.containers:
             for kind, name, key in references(container):
@@ -66,22 +54,16 @@ def test_pods_find_their_secrets_and_config_maps(overlay: Overlay, secrets: dict
                 assert key is None or key in keys, f"{pod.owner}: {kind} {name} has no {key}"
 
 
-def test_variables_in_command_lines_have_a_value(overlay: Overlay, secrets: dict[tuple[str, str], set[str]]) -> None:
-    there = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
+def test_variables_in_command_lines_have_a_value(
+    overlay: Overlay, secrets: dict[tuple[str, str], dict[str, str]]
+) -> None:
+    there: dict[str, Any] = {"Secret": secrets, "ConfigMap": config_keys(overlay)}
     for pod in overlay.pods():
         for container in pod.containers:
             sources = [there[kind][pod.namespace, name] for kind, name, key in references(container) if key is None]
             known = {entry["name"] for entry in container.get("env", [])}.union(*sources)
             words = " ".join([*container.get("command", []), *container.get("args", [])])
             assert set(re.findall(r"\$\((\w+)\)", words)) <= known
-
-
-def test_pipelines_find_what_they_look_for(overlay: Overlay, secrets: dict[tuple[str, str], set[str]]) -> None:
-    assert config_keys(overlay)["kubeflow", "advantageflow"] >= PIPELINE_KEYS
-    assert secrets["kubeflow", "advantageflow-s3"] == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-    assert secrets["kubeflow", "advantageflow-hf"] == {"HF_TOKEN"}
-    assert overlay.one("ServiceAccount", "advantageflow-runner", "kubeflow")
-    assert overlay.one("PriorityClass", "advantageflow-gpu")
 
 
 def test_services_and_budgets_select_one_workload_each(overlay: Overlay) -> None:

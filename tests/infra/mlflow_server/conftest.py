@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import glob
 import os
 import re
@@ -21,12 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import yaml
 
 if TYPE_CHECKING:
     from conftest import Overlay
 
-SECRETS = Path(__file__).resolve().parents[3] / "infra" / "secrets.sh"
 SECONDS = 90
 
 
@@ -48,19 +45,6 @@ def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str], log: Pat
 def listens(port: int) -> bool:
     with socket.socket() as attempt:
         return attempt.connect_ex(("127.0.0.1", port)) == 0
-
-
-@pytest.fixture(scope="session")
-def secrets(needs_kubectl: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """Values of the secrets of the tracking namespace, as the script makes them."""
-    file = tmp_path_factory.mktemp("secrets") / "s3.env"
-    file.write_text("AWS_ACCESS_KEY_ID=key\nAWS_SECRET_ACCESS_KEY=verysecret\n")
-    made = subprocess.run([SECRETS, "--s3", file], capture_output=True, text=True, check=True).stdout
-    return {
-        one["metadata"]["name"]: {key: base64.b64decode(value).decode() for key, value in one["data"].items()}
-        for one in yaml.safe_load_all(made)
-        if one["metadata"]["namespace"] == "advantageflow"
-    }
 
 
 @dataclass(frozen=True)
@@ -113,7 +97,7 @@ class Database:
 
 
 @pytest.fixture(scope="session")
-def database(overlays: dict[str, Overlay], secrets: dict[str, dict[str, str]]) -> Iterator[Database]:
+def database(overlays: dict[str, Overlay], secrets: dict[tuple[str, str], dict[str, str]]) -> Iterator[Database]:
     programs = shutil.which("initdb") or next(iter(glob.glob("/usr/lib/postgresql/*/bin/initdb")), None)
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
@@ -121,7 +105,7 @@ def database(overlays: dict[str, Overlay], secrets: dict[str, dict[str, str]]) -
     user = "nobody" if os.getuid() == 0 else None  # PostgreSQL refuses to run as root
     [manifest] = overlays["kind"].one("StatefulSet", "advantageflow-postgres")["spec"]["template"]["spec"]["containers"]
     settings = {entry["name"]: entry["value"] for entry in manifest["env"] if "value" in entry}
-    secret, port = secrets["advantageflow-postgres"], free_port()
+    secret, port = secrets["advantageflow", "advantageflow-postgres"], free_port()
     folder = Path(tempfile.mkdtemp(prefix="advantageflow-postgres-"))
     log = folder / "log"
     log.touch()
@@ -206,7 +190,7 @@ class Pod:
 @pytest.fixture(scope="session")
 def pod(
     overlays: dict[str, Overlay],
-    secrets: dict[str, dict[str, str]],
+    secrets: dict[tuple[str, str], dict[str, str]],
     database: Database,
     object_store: str,
     tmp_path_factory: pytest.TempPathFactory,
@@ -223,12 +207,14 @@ def pod(
         environment: dict[str, str] = {}
         for source in manifest.get("envFrom", []):
             if "secretRef" in source:
-                environment |= secrets[source["secretRef"]["name"]]
+                environment |= secrets["advantageflow", source["secretRef"]["name"]]
             else:
                 environment |= overlay.one("ConfigMap", source["configMapRef"]["name"])["data"]
         for entry in manifest["env"]:
             secret = entry.get("valueFrom", {}).get("secretKeyRef")
-            environment[entry["name"]] = secrets[secret["name"]][secret["key"]] if secret else entry["value"]
+            environment[entry["name"]] = (
+                secrets["advantageflow", secret["name"]][secret["key"]] if secret else entry["value"]
+            )
         environment |= {name: value for name, value in here.items() if name in environment}
         writable = [mount["mountPath"] for mount in manifest["volumeMounts"]]
         return Container(manifest, environment, writable, folder / manifest["name"])
