@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 PRESETS = {"kind": "cpu", "single-gpu": "single-gpu", "multi-node": "multi-node"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What the smallest pipeline asks of Kubernetes for each of its tasks."""
     settings = RunSettings.model_validate({"rounds": 1, "rollout": {"shards": 1}})

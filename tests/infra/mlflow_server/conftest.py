@@ -87,10 +87,12 @@ class Database:
     """A PostgreSQL server with the database that the StatefulSet makes.
 
     Attributes:
+        programs: folder of its programs.
         environment: PG* variables by which clients find it.
         start: starts the server again after it was stopped.
     """
 
+    programs: str
     environment: dict[str, str]
     process: subprocess.Popen[str]
     start: Callable[[], subprocess.Popen[str]]
@@ -131,7 +133,7 @@ def database(overlays: dict[str, Overlay], secrets: dict[tuple[str, str], dict[s
     )  # fmt: skip
     assert made.wait(SECONDS) == 0, log.read_text()
     login = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": secret["username"], "PGPASSWORD": secret["password"]}
-    found = Database(login, start(), start)
+    found = Database(programs, login, start(), start)
     assert run("createdb", settings["POSTGRES_DB"], env=os.environ | login).wait(SECONDS) == 0, log.read_text()
     yield found
     found.process.send_signal(signal.SIGINT)

@@ -96,6 +96,15 @@ def test_the_readiness_probe_sees_what_health_does_not(pod: Pod, database: Datab
     assert any(pod.probe("readinessProbe") for _ in range(5)), "it finds the database again by itself"
 
 
+def test_the_databases_own_probe_knows_whether_it_is_there(database: Database, overlays: dict[str, Overlay]) -> None:
+    [postgres] = overlays["kind"].one("StatefulSet", "advantageflow-postgres")["spec"]["template"]["spec"]["containers"]
+    [program, *arguments] = postgres["readinessProbe"]["exec"]["command"]
+    command = [f"{database.programs}/{program}", *arguments]
+    here = os.environ | {"PGPORT": database.environment["PGPORT"]}
+    assert subprocess.run(command, env=here, check=False).returncode == 0
+    assert subprocess.run(command, env=here | {"PGPORT": "1"}, check=False).returncode == 2
+
+
 def test_a_pod_that_starts_again_migrates_a_database_that_is_there(pod: Pod) -> None:
     assert pod.migrated_again.wait(60) == 0, pod.migrate.output.read_text()
 
