@@ -190,7 +190,7 @@ class TrainingSettings(Settings):
         description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
-    threads: int = Field(2, ge=1)
+    threads: int = Field(2, ge=1, description="CPU threads of each process")
     processes: int = Field(1, ge=1, description="processes on each node that train together, one for each GPU")
     nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
     checkpoint_every: int = Field(0, ge=0, description="gradient steps between two checkpoints in store.url; 0: none")

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from advantageflow.errors import SettingsError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
 from advantageflow.tracking.journal import current_journal
+from advantageflow.training.checkpoint_key import checkpoint_key
+from advantageflow.training.checkpoints import round_checkpoints
 from advantageflow.training.data import load_round
+from advantageflow.training.group import ALONE, Group
+from advantageflow.training.launch import train_in_processes
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.outcomes import updated_outcomes
-from advantageflow.training.round import Policy, round_advantages, train_round
+from advantageflow.training.policy import Policy
+from advantageflow.training.publication import publish_policy
+from advantageflow.training.round import round_advantages, train_round
 
 NO_STORE = StoreSettings()
 
@@ -40,10 +48,10 @@ def run(
     policy_out: Path,
     store: StoreSettings = NO_STORE,
 ) -> None:
-    """Train the policy on one round, move the rollout policy, and write both, optimiser and outcomes.
+    """Train the policy on one round, in as many processes as the settings say, and publish it where there is a store.
 
     Args:
-        settings: objective and optimiser.
+        settings: objective, optimiser, processes and nodes.
         reward: which columns of the scores to maximise.
         model: the base model; of its parts only the transformer is loaded.
         seed: the run's seed.
@@ -56,10 +64,41 @@ def run(
         store: where checkpoints go and the policy is published.
 
     Raises:
+        SettingsError: the settings need a store, and there is none; there are not enough GPUs.
         DataError: rollouts and scores do not make a whole round; names the rollout.
         PolicyError: the model or the policy cannot be loaded.
-        TrainingError: training diverged; nothing is written.
+        TrainingError: training diverged, and nothing is written; or one of several processes was killed.
         StoreError: an artifact cannot be read or written.
+        Preempted: the task was asked to end, and has kept a checkpoint.
+    """
+    arguments = dict(locals())
+    _check_store(settings, store)
+    if settings.processes > 1:
+        train_in_processes(settings, model, arguments)
+    else:
+        train(**arguments)
+    if store.url is not None:
+        logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
+
+
+def train(
+    settings: TrainingSettings,
+    reward: RewardSettings,
+    model: ModelSettings,
+    seed: int,
+    round_index: int,
+    *,
+    prompts: Path,
+    policy: Path,
+    rollouts: list[Path],
+    scores: list[Path],
+    policy_out: Path,
+    store: StoreSettings = NO_STORE,
+    group: Group = ALONE,
+) -> None:
+    """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
+
+    Args and errors are those of `run`.
     """
     journal = current_journal()
     _make_repeatable(settings.threads)
@@ -71,27 +110,33 @@ def run(
     )  # fmt: skip
     outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
     trained = load_policy(settings, model, seed, policy)
-    journal.useful()
-
-    steps = train_round(
-        trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
-        steps_before=state["step"], progress=lambda done, total: journal.progress(done, total, "samples"),
-    )  # fmt: skip
-    sections = {"training": settings, "reward": reward, "model": model}
-    new_state = {
-        **state,
-        "round": round_index,
-        "step": state["step"] + len(steps),
-        "adapter": ADAPTER_FOLDER,
-        "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
-        "policy_sha256": trained.adapters.sha256(),
-    }
-    save_policy(trained, new_state, outcomes, policy_out)
+    key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
+    with round_checkpoints(settings, store, key, group) as checkpoints:
+        journal.useful()
+        steps = train_round(
+            trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
+            progress=lambda done, total: journal.progress(done, total, "samples"),
+            steps_before=state["step"], group=group, checkpoints=checkpoints,
+        )  # fmt: skip
+        sections = {"training": settings, "reward": reward, "model": model}
+        new_state = {
+            **state,
+            "round": round_index,
+            "step": state["step"] + len(steps),
+            "adapter": ADAPTER_FOLDER,
+            "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
+            "policy_sha256": trained.adapters.sha256(),
+        }
+        group.check_equal(new_state["policy_sha256"], "the trained policy")
+        if not group.first:
+            return
+        save_policy(trained, new_state, outcomes, policy_out)
+        checkpoints.remove()
 
     for number, values in enumerate(steps):
         journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
     told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
-    journal.metrics(told, step=round_index, parent=True)
+    journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
 
 
 def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:
@@ -120,11 +165,22 @@ def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folde
     Raises:
         StoreError: it cannot be written.
     """
-    with publish(folder) as partial:
-        policy.adapters.save(partial)
-        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), partial / OPTIMISER_FILE)
-        write_outcomes(partial, outcomes)
-        write_json(partial / STATE_FILE, state)
+    with publish(folder) as unfinished:
+        policy.adapters.save(unfinished)
+        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
+        write_outcomes(unfinished, outcomes)
+        write_json(unfinished / STATE_FILE, state)
+
+
+def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:
+    """What has to outlive this task needs a place to do so."""
+    if store.url is None and settings.nodes > 1:
+        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
+    elif store.url is None and settings.checkpoint_every:
+        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
+    else:
+        return
+    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)
 
 
 def _make_repeatable(threads: int) -> None:
