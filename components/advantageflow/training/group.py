@@ -13,14 +13,16 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, distributed
 from torch.nn import Parameter
 
 from advantageflow.errors import SettingsError, TrainingError
-from advantageflow.training.step import Places
+
+if TYPE_CHECKING:
+    from advantageflow.training.step import Places
 
 _PATIENCE = datetime.timedelta(hours=1)  # for the slowest process; one that ends has the others ended at once
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -88,12 +90,11 @@ class Processes(Group):
         self.rank = distributed.get_rank()
         self.size = distributed.get_world_size()
         self._device = device
-        self._names: list[str] = []
 
     def add_up(
         self, parameters: Sequence[Parameter], totals: dict[str, Tensor], shares: dict[str, float]
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        names = self._metric_names(totals)
+        names = self.broadcast(list(totals))  # it has all: it takes the first visits, of which objectives tell the most
         zero = torch.zeros((), device=self._device)
         parts = [
             *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters),
@@ -127,13 +128,6 @@ class Processes(Group):
             message = f"{what} is not the same in all processes: it differs in {', '.join(map(str, different))}"
             remedy = "train on GPUs of one kind, with one image: equal arithmetic keeps the processes together"
             raise TrainingError(message, where=f"training in {self.size} processes", remedy=remedy)
-
-    def _metric_names(self, totals: dict[str, Tensor]) -> list[str]:
-        """Names of the metrics, in one order. The first process has them all, and the same in every step of a round:
-        it takes the first visits, and where the objective tells less of some visits, it tells all of those."""
-        if not self._names:
-            self._names = self.broadcast(list(totals))
-        return self._names
 
 
 @contextmanager

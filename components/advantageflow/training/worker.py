@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from advantageflow.errors import UserError
+from advantageflow.errors import SettingsError, UserError
 from advantageflow.runtime import exit_status, parse_arguments
 from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
@@ -26,7 +26,7 @@ from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
 from advantageflow.training.failures import record_failure
 from advantageflow.training.group import joined
-from advantageflow.training.stage import train
+from advantageflow.training.train import train
 
 _PR_SET_PDEATHSIG = 1
 
@@ -60,9 +60,17 @@ def main() -> None:
 
 
 def take_part(call: WorkerCall) -> None:
-    """Train as one of the group that the environment names."""
+    """Train as one of the group that the environment names.
+
+    Raises:
+        SettingsError: it is of another size than the settings say.
+    """
     arguments = parse_arguments(train, call.arguments)
+    wanted = arguments["settings"].processes * arguments["settings"].nodes
     with joined(arguments["model"].device) as group:
+        if group.size != wanted:  # sums would be of other parts than those that results are named after
+            remedy = "start as many, or set training.processes and training.nodes to what is started"
+            raise SettingsError(f"{group.size} processes, and not {wanted}", where="training.processes", remedy=remedy)
         if not group.first:
             train(**arguments, group=group)
             return
