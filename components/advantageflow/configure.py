@@ -44,7 +44,7 @@ def load_settings(
     if preset is not None:
         values, places = _read_preset(preset, presets or _installed_presets())
     elif config is not None:
-        values, places = _read_settings(Path(config), str(config))
+        values, places = read_values(Path(config), str(config))
     for override in overrides:
         values = _apply(values, override, places)
     try:
@@ -63,6 +63,32 @@ def preset_names(presets: Traversable | None = None) -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
+def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of a YAML file of settings, and by dotted path where each stands.
+
+    Args:
+        file: the file.
+        name: what to call it in an error.
+        example: a setting that such a file may hold, shown to someone whose file holds none.
+
+    Raises:
+        SettingsError: the file cannot be read, is no YAML, or holds no settings.
+    """
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        remedy = "give the path of a YAML file of settings that you may read"
+        raise SettingsError(f"cannot be read: {error.strerror}", where=name, remedy=remedy) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("is not UTF-8 text", where=name, remedy="save the file as UTF-8") from error
+    values, lines = parse_yaml(text, name)
+    if not isinstance(values, dict):
+        what = "is empty" if values is None else f"holds {type(values).__name__}, not settings"
+        remedy = f"write at least one setting, such as '{example}'"
+        raise SettingsError(what, where=name, remedy=remedy)
+    return values, {path: f"{name}:{line}" for path, line in lines.items()}
+
+
 def _installed_presets() -> Traversable:
     try:
         return files(PRESETS_PACKAGE)
@@ -78,25 +104,8 @@ def _read_preset(name: str, folder: Traversable) -> tuple[dict[str, Any], dict[s
         if name.endswith((".yaml", ".yml")):
             remedy = f"use --config for a file; {remedy}"
         raise SettingsError(f"unknown preset '{name}'", where="--preset", remedy=remedy)
-    values, places = _read_settings(folder / f"{name}.yaml", f"preset {name}.yaml")
+    values, places = read_values(folder / f"{name}.yaml", f"preset {name}.yaml")
     return {"preset": name, **values}, places
-
-
-def _read_settings(file: Traversable, name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Values of a YAML file, and by dotted path where each is."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        remedy = "give the path of a YAML file of settings that you may read"
-        raise SettingsError(f"cannot be read: {error.strerror}", where=name, remedy=remedy) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError("is not UTF-8 text", where=name, remedy="save the file as UTF-8") from error
-    values, lines = parse_yaml(text, name)
-    if not isinstance(values, dict):
-        what = "is empty" if values is None else f"holds {type(values).__name__}, not settings"
-        remedy = "write at least one setting, such as 'rounds: 10'"
-        raise SettingsError(what, where=name, remedy=remedy)
-    return values, {path: f"{name}:{line}" for path, line in lines.items()}
 
 
 def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dict[str, Any]:

@@ -1,12 +1,25 @@
-"""Which container image each stage runs in."""
+"""Which container image each stage runs in: the defaults, one for all, or a file that the image build wrote."""
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
+from advantageflow.errors import SettingsError
 from advantageflow.image import default_image
 
 STAGES = ("prompts", "rollout", "reward", "training", "evaluation")
+
+_MOVING_TAG = "latest"
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]+)?/)?"
+_REFERENCE = re.compile(
+    rf"(?P<name>{_HOST}{_PART}(?:/{_PART})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?(?:@(?P<digest>sha256:[0-9a-f]{{64}}))?",
+    re.ASCII,
+)
 
 
 class StageImages(BaseModel):
@@ -31,3 +44,57 @@ class StageImages(BaseModel):
     def of(self, stage: str) -> str:
         """The image of a stage."""
         return str(getattr(self, stage))
+
+
+def read_images(path: Path) -> StageImages:
+    """The images named in a JSON file of stage to reference, as `docker/build.sh` writes it.
+
+    Raises:
+        SettingsError: the file is missing or no JSON object, lacks a stage or has one that does not exist, or an image
+            in it is not pinned.
+    """
+    images = _read_object(path)
+    for name in images:
+        if name not in STAGES:
+            remedy = f"remove it; the stages are {', '.join(STAGES)}"
+            raise SettingsError(f"there is no stage '{name}'", where=str(path), remedy=remedy)
+    missing = [stage for stage in STAGES if stage not in images]
+    if missing:
+        remedy = f"name all of {', '.join(STAGES)}, as docker/build.sh does"
+        raise SettingsError(f"has no image for {', '.join(missing)}", where=str(path), remedy=remedy)
+    return StageImages(**{stage: check_reference(images[stage], where=f"{path}: {stage}") for stage in STAGES})
+
+
+def check_reference(image: object, *, where: str) -> str:
+    """An image reference that always names the same image: by digest, or by a tag other than `latest`.
+
+    Args:
+        image: what was given.
+        where: the option or field that it was given in.
+
+    Raises:
+        SettingsError: it is no image reference, or not pinned.
+    """
+    parsed = _REFERENCE.fullmatch(image) if isinstance(image, str) else None
+    if parsed is None:
+        remedy = "give it as name:tag or name@sha256:digest"
+        raise SettingsError(f"{json.dumps(image)} is not the name of a container image", where=where, remedy=remedy)
+    if not parsed["digest"] and parsed["tag"] in (None, _MOVING_TAG):
+        what = "has no tag" if parsed["tag"] is None else f"has the tag '{_MOVING_TAG}', which moves"
+        remedy = "give a tag that is never moved, or the digest (name@sha256:...) that docker/build.sh --push writes"
+        message = f"the image {image} {what}: Kubeflow's cache would take old results for new"
+        raise SettingsError(message, where=where, remedy=remedy)
+    return parsed.string
+
+
+def _read_object(path: Path) -> dict[str, object]:
+    remedy = "give the file that docker/build.sh --images FILE wrote"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
+    except ValueError as error:
+        raise SettingsError(f"is no JSON ({error})", where=str(path), remedy=remedy) from error
+    if not isinstance(value, dict):
+        raise SettingsError("holds no JSON object of stage to image", where=str(path), remedy=remedy)
+    return value

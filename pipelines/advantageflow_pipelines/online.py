@@ -14,8 +14,10 @@ from advantageflow.prompts.component import prompts
 from advantageflow.reward.component import reward
 from advantageflow.rollout.component import rollout
 from advantageflow.settings import RunSettings, Settings
-from advantageflow.training.component import training
+from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.images import StageImages
+from advantageflow_pipelines.placement import Placement
+from advantageflow_pipelines.resources.records import Resources
 from advantageflow_pipelines.schedule import evaluations
 
 PIPELINE_NAME = "advantageflow-online"
@@ -24,7 +26,11 @@ DESCRIPTION = "Fine-tune a rectified-flow model by rounds of rollout, reward and
 
 
 def online_pipeline(
-    settings: RunSettings, images: StageImages = DEFAULT_IMAGES, *, in_order: bool = False
+    settings: RunSettings,
+    images: StageImages = DEFAULT_IMAGES,
+    resources: Resources | None = None,
+    *,
+    in_order: bool = False,
 ) -> BaseComponent:
     """Build the pipeline of a run.
 
@@ -35,10 +41,12 @@ def online_pipeline(
     Args:
         settings: the run.
         images: container image of each stage.
+        resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
         in_order: let each round wait for the evaluation before it. A cluster evaluates beside the next round; one
             machine has nothing to gain from that, and stops at the first failure this way.
     """
-    rounds = [_round_pipeline(number, settings.rollout.shards, images) for number in range(1, settings.rounds + 1)]
+    placement = Placement(settings, images, resources)
+    rounds = [_round_pipeline(number, placement) for number in range(1, settings.rounds + 1)]
     judged_on = dict(evaluations(settings))
 
     @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
@@ -53,16 +61,19 @@ def online_pipeline(
         seed: int = settings.seed,
         init_policy: str = settings.init_policy or "",
     ) -> None:
-        prepared = prompts(
-            prompt_settings=prompt_settings,
-            model_settings=model_settings,
-            reward_settings=reward_settings,
-            seed=seed,
-            init_policy=init_policy,
-        ).set_container_image(images.prompts)
+        prepared = placement.place(
+            "prompts",
+            prompts(
+                prompt_settings=prompt_settings,
+                model_settings=model_settings,
+                reward_settings=reward_settings,
+                seed=seed,
+                init_policy=init_policy,
+            ),
+        )
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
-            return evaluation(
+            judged = evaluation(
                 evaluation_settings=evaluation_settings,
                 model_settings=model_settings,
                 reward_settings=reward_settings,
@@ -72,7 +83,8 @@ def online_pipeline(
                 prompts=prepared.outputs["prompts"],
                 policy=policy,
                 **base,
-            ).set_container_image(images.evaluation)
+            )
+            return placement.place("evaluation", judged)
 
         policy = prepared.outputs["policy"]
         before = evaluate(0, policy)
@@ -99,14 +111,20 @@ def online_pipeline(
 
 
 def compile_pipeline(
-    settings: RunSettings, path: Path, images: StageImages = DEFAULT_IMAGES, *, in_order: bool = False
+    settings: RunSettings,
+    path: Path,
+    images: StageImages = DEFAULT_IMAGES,
+    resources: Resources | None = None,
+    *,
+    in_order: bool = False,
 ) -> None:
     """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see online_pipeline."""
-    compiler.Compiler().compile(online_pipeline(settings, images, in_order=in_order), str(path))
+    compiler.Compiler().compile(online_pipeline(settings, images, resources, in_order=in_order), str(path))
 
 
-def _round_pipeline(number: int, shards: int, images: StageImages) -> BaseComponent:
+def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
     """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them."""
+    train = training_on_nodes if placement.on_nodes else training
 
     @dsl.pipeline(name=f"round-{number:02d}")
     def one_round(
@@ -120,7 +138,7 @@ def _round_pipeline(number: int, shards: int, images: StageImages) -> BaseCompon
         prompts: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
     ) -> dsl.Model:
-        with dsl.ParallelFor(list(range(shards))) as shard:
+        with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
             rolled_out = rollout(
                 rollout_settings=rollout_settings,
                 model_settings=model_settings,
@@ -129,15 +147,15 @@ def _round_pipeline(number: int, shards: int, images: StageImages) -> BaseCompon
                 shard=shard,
                 prompts=prompts,
                 policy=policy,
-            ).set_container_image(images.rollout)
+            )
             scored = reward(
                 reward_settings=reward_settings,
                 round_index=round_index,
                 shard=shard,
                 prompts=prompts,
                 rollouts=rolled_out.outputs["rollouts"],
-            ).set_container_image(images.reward)
-        trained = training(
+            )
+        trained = train(
             training_settings=training_settings,
             reward_settings=reward_settings,
             model_settings=model_settings,
@@ -148,7 +166,9 @@ def _round_pipeline(number: int, shards: int, images: StageImages) -> BaseCompon
             policy=policy,
             rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
             scores=dsl.Collected(scored.outputs["scores"]),
-        ).set_container_image(images.training)
+        )
+        for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
+            placement.place(stage, task)
         return trained.outputs["new_policy"]
 
     return one_round

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
 from advantageflow.store.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifest, differing, parse_manifest
 from advantageflow.store.s3 import fetch_folder, is_s3, list_objects
-from advantageflow.store.s3_client import make_client, parse_url
+from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
 from advantageflow.store.s3_errors import REMOVING, explaining
 from advantageflow.store.s3_upload import delete_object, put_object, upload_files
 
@@ -43,14 +43,18 @@ class Place(Protocol):
         """Remove the files of a version, or of all versions; nothing else that may be there."""
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str, attempts: int = READ_ATTEMPTS) -> Place:
     """The place that an address names.
+
+    Args:
+        url: s3://bucket/prefix, or a folder.
+        attempts: how often a request to S3 is sent before it fails.
 
     Raises:
         StoreError: it is neither s3://bucket/prefix nor a folder.
     """
     if is_s3(url):
-        return _S3(url.rstrip("/"))
+        return _S3(url.rstrip("/"), attempts)
     if "://" in url or not url:
         remedy = "give s3://bucket/prefix, or a folder"
         raise StoreError("nothing can be published there", where=url or "(no address)", remedy=remedy)
@@ -58,10 +62,10 @@ def place_of(url: str) -> Place:
 
 
 class _S3:
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, attempts: int) -> None:
         parse_url(url)
         self._url = url
-        self._client = make_client(url)
+        self._client = make_client(url, attempts)
 
     def manifest(self) -> Manifest | None:
         url = f"{self._url}/{MANIFEST_FILE}"
@@ -135,7 +139,7 @@ class _Folder:
 
     def put_manifest(self, manifest: Manifest) -> None:
         path = self._folder / MANIFEST_FILE
-        partial = path.with_name(f".{MANIFEST_FILE}.{os.getpid()}")
+        partial = path.with_name(f".{MANIFEST_FILE}.{uuid.uuid4().hex}")
         with writing(path):
             partial.write_bytes(manifest.to_json())
             partial.replace(path)

@@ -16,7 +16,9 @@ from pathlib import Path
 from advantageflow.errors import StoreError
 from advantageflow.store.manifest import MANIFEST_FILE, Manifest, differing, manifest_of
 from advantageflow.store.places import Place, place_of
+from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_object import DamagedDownload
 
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way
 
@@ -40,7 +42,7 @@ def publish_folder(folder: Path, url: str) -> None:
             before, or nothing.
     """
     manifest = manifest_of(folder)
-    place = place_of(url)
+    place = place_of(url, WRITE_ATTEMPTS)
     earlier = place.manifest()
     place.put_files(folder, manifest)
     place.put_manifest(manifest)
@@ -97,7 +99,7 @@ def remove_published(url: str) -> None:
     Raises:
         StoreError: it cannot be removed.
     """
-    place = place_of(url)
+    place = place_of(url, WRITE_ATTEMPTS)
     place.drop_manifest()
     place.drop(None)
 
@@ -106,7 +108,7 @@ def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:
     """The local copy of a version; None if files are missing or damaged, which then are no longer in the copy."""
     try:
         copy = place.local(manifest, cache)
-    except MissingObject:
+    except (MissingObject, DamagedDownload):
         return None
     damaged = differing(manifest, copy)
     for path in damaged:

@@ -13,7 +13,8 @@ ADDRESSING_ENV = "ADVANTAGEFLOW_S3_ADDRESSING"
 CONNECTIONS = 4  # transfers at once
 READ_TIMEOUT = 60.0  # seconds without a byte
 _ADDRESSING = ("auto", "path", "virtual")
-_ATTEMPTS = 6  # of each request, where AWS_MAX_ATTEMPTS says nothing: about half a minute of a store that is down
+READ_ATTEMPTS = 6  # of each request, where AWS_MAX_ATTEMPTS says nothing: a wrong address is soon told
+WRITE_ATTEMPTS = 12  # hours of training wait to be written: long enough for a store to start anew
 
 
 def parse_url(url: str) -> tuple[str, str]:
@@ -29,7 +30,7 @@ def parse_url(url: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def make_client(url: str) -> Any:
+def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
     """boto3's client; credentials, region, endpoint (AWS_ENDPOINT_URL) and AWS_MAX_ATTEMPTS are boto3's own.
 
     ADVANTAGEFLOW_S3_ADDRESSING says where the bucket's name stands: `path` (http://host/bucket/key), `virtual`
@@ -38,6 +39,7 @@ def make_client(url: str) -> Any:
 
     Args:
         url: what the client is wanted for; only shown in errors.
+        attempts: how often a request is sent before it fails, where AWS_MAX_ATTEMPTS does not say so.
 
     Raises:
         StoreError: the endpoint, the addressing or AWS's own configuration cannot be used.
@@ -46,7 +48,7 @@ def make_client(url: str) -> Any:
     from botocore.exceptions import BotoCoreError
 
     try:
-        return boto3.client("s3", config=_config())
+        return boto3.client("s3", config=_config(attempts))
     except ValueError as error:
         remedy = "set AWS_ENDPOINT_URL to the store's address, such as http://minio:9000, or unset it"
         raise StoreError("the endpoint is no address", where="AWS_ENDPOINT_URL", remedy=remedy) from error
@@ -54,12 +56,12 @@ def make_client(url: str) -> Any:
         raise unusable(error, url) from error
 
 
-def _config() -> Any:
+def _config(attempts: int) -> Any:
     from botocore.config import Config
 
     retries: Any = {"mode": "standard"}
     if "AWS_MAX_ATTEMPTS" not in os.environ:
-        retries["total_max_attempts"] = _ATTEMPTS
+        retries["total_max_attempts"] = attempts
     # Many stores do not know the newer checksum headers. Every one knows the SHA-256 of the body that is part of the
     # signature, and refuses a body that has another. Of what is read, the checksums are of whole objects and the reads
     # of ranges, so that botocore's own check of each reply is of no use.

@@ -21,6 +21,10 @@ _FRUITLESS = 4  # tries in a row that bring no byte
 logger = logging.getLogger(__name__)
 
 
+class DamagedDownload(StoreError):
+    """What was fetched is not what S3 says the object is."""
+
+
 @dataclass(frozen=True)
 class S3Object:
     """A version of an object.
@@ -102,13 +106,13 @@ def verify(client: Any, source: S3Object, path: Path) -> None:
     """Compare a fetched file with its object.
 
     Raises:
-        StoreError: it differs; the file is removed, so that the next try begins anew.
+        DamagedDownload: it differs; the file is removed, so that the next try begins anew.
     """
     problem = difference(client, source, path)
     if problem:
         path.unlink()
         remedy = "run again to fetch it anew; if it stays wrong, the object was uploaded corrupt: upload it again"
-        raise StoreError(f"the download is corrupt: {problem}", where=source.url, remedy=remedy)
+        raise DamagedDownload(f"the download is corrupt: {problem}", where=source.url, remedy=remedy)
 
 
 def difference(client: Any, source: S3Object, path: Path) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError
-from advantageflow.store.files import reading
 from advantageflow.store.s3 import list_objects
 from advantageflow.store.s3_client import CONNECTIONS, parse_url
 from advantageflow.store.s3_errors import REMOVING, WRITING, explaining
@@ -100,10 +99,9 @@ def _send(client: Any, url: str, files: Mapping[str, Path]) -> None:
             path: manager.upload(str(file), bucket, f"{prefix}/{path}", subscribers=[Told()])
             for path, file in files.items()
         }
-        for path, future in sent.items():
+        for future in sent.values():
             try:
-                with reading(files[path]):
-                    future.result()
+                future.result()
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _DAMAGED:
                     raise

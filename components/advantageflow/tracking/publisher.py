@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.journal import TRACKING_ENV, Event
 from advantageflow.tracking.mlflow_store import experiment_id, first_line, open_client, tracking_errors
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PIPELINE_RUN_TAG
 from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.tracking.recorder import Recorder, log_params, log_path
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Publisher", "publish_at_end", "tail"]
 
 DEFAULT_EXPERIMENT = "advantageflow"
-PIPELINE_RUN_ENV = "ADVANTAGEFLOW_PIPELINE_RUN_ID"  # on a cluster: the KFP run, the tag by which tasks find the parent
-PIPELINE_RUN_TAG = "kfp.pipeline_run_id"
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 
 logger = logging.getLogger(__name__)

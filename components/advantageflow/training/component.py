@@ -18,8 +18,11 @@ def training(
     rollouts: dsl.Input[list[dsl.Dataset]],
     scores: dsl.Input[list[dsl.Dataset]],
     new_policy: dsl.Output[dsl.Model],
+    task_config: dsl.TaskConfig,
 ) -> None:
     """Train the policy on a round's scored rollouts and move the rollout policy."""
+    from dataclasses import asdict
+
     from advantageflow.runtime import run_stage_task
 
     run_stage_task(
@@ -35,4 +38,19 @@ def training(
         rollouts=[shard.path for shard in rollouts],
         scores=[shard.path for shard in scores],
         policy_out=new_policy.path,
+        task_config=asdict(task_config),
     )
+
+
+# The task that starts a training on several nodes. What a person gives it in GPUs, memory and nodes is for the nodes:
+# Kubeflow hands that to the function, and the task's own pod, which only watches, does without.
+training_on_nodes = dsl.component(
+    base_image=default_image("training"),
+    install_kfp_package=False,
+    task_config_passthroughs=[
+        dsl.TaskConfigField.RESOURCES,
+        dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,
+        dsl.TaskConfigField.KUBERNETES_TOLERATIONS,
+        dsl.TaskConfigPassthrough(field=dsl.TaskConfigField.ENV, apply_to_task=True),
+    ],
+)(training.python_func)

@@ -31,6 +31,7 @@ def run(
     scores: list[Path],
     policy_out: Path,
     store: StoreSettings = NO_STORE,
+    task_config: dict[str, Any] | None = None,
 ) -> None:
     """Train the policy on one round, in as many processes as the settings say, and publish it where there is a store.
 
@@ -46,6 +47,8 @@ def run(
         scores: scores of each shard.
         policy_out: folder of the policy artifact to write.
         store: where checkpoints go and the policy is published.
+        task_config: what Kubeflow gives this task in resources, nodes and environment (the fields of dsl.TaskConfig),
+            for pods that it starts on other nodes.
 
     Raises:
         SettingsError: the settings need a store, and there is none; there are not enough GPUs.

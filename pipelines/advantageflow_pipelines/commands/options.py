@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.checks import with_absolute_paths
 from advantageflow_pipelines.choices import DEFAULT_PRESET, choose_settings
+from advantageflow_pipelines.images import StageImages, check_reference, read_images
 from advantageflow_pipelines.workdir import DEFAULT_RUNS
 
 Preset = Annotated[
@@ -28,8 +30,22 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-i
 InitPolicy = Annotated[
     Path | None, typer.Option("--init-policy", help="Continue from the policy in this folder, not the base model.")
 ]
+Resources = Annotated[
+    str | None,
+    typer.Option(
+        "--resources",
+        "-r",
+        help="GPUs, memory, nodes and retries of each stage: a name from `advantageflow resources list`, or your own "
+        "YAML file; one that suits model.device if not given.",
+    ),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", help="JSON file that names the container image of each stage, as docker/build.sh writes."),
+]
+Image = Annotated[str | None, typer.Option("--image", help="One container image for all stages.")]
 
 
 def choose(
@@ -51,3 +67,18 @@ def choose(
             init_policy=init_policy,
         )
     )
+
+
+def choose_images(images: Path | None, image: str | None) -> StageImages:
+    """The stages' container images that these options choose: those of the file, one for all, or the defaults.
+
+    Raises:
+        SettingsError: both are given, the file cannot be used, or an image is not pinned.
+    """
+    if images is not None and image is not None:
+        raise SettingsError("both name the container images", where="--images, --image", remedy="give one of them")
+    if images is not None:
+        return read_images(images)
+    if image is not None:
+        return StageImages.all_the_same(check_reference(image, where="--image"))
+    return StageImages()

@@ -133,8 +133,10 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     status, out, _ = advantageflow(*command)
     assert status == 0
     assert "1 round(s) of 2 shards" in out
-    spec = yaml.safe_load((tmp_path / "sub" / "p.yaml").read_text())
+    assert "resources cpu" in out
+    spec, platform = yaml.safe_load_all((tmp_path / "sub" / "p.yaml").read_text())
     assert "round-01" in spec["root"]["dag"]["tasks"]
+    assert "exec-training" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()} == {
         "registry.example/stage:2"
     }

@@ -1,0 +1,1 @@
+"""What each stage gets of a cluster: GPUs, CPU, memory, nodes, secrets, retries; presets and people's own files."""
