@@ -297,6 +297,12 @@ class RunSettings(Settings):
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
 
     @model_validator(mode="after")
+    def _store_for_checkpoints(self) -> RunSettings:
+        if self.training.checkpoint_every and self.store.url is None:
+            raise ValueError("training.checkpoint_every: checkpoints are kept in a store: set store.url")
+        return self
+
+    @model_validator(mode="after")
     def _trajectories_for_flow_grpo(self) -> RunSettings:
         if self.training.algorithm == "flow_grpo" and not (
             self.rollout.sampler == "sde" and self.rollout.trajectories and self.rollout.noise_level > 0

@@ -62,7 +62,7 @@ def checkpoint_key(
             digest.update(str(file.relative_to(policy)).encode() + hashlib.file_digest(content, "sha256").digest())
     for name, tensor in _tensors(data):
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
 
 

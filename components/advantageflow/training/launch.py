@@ -75,9 +75,9 @@ def _run(processes: int, arguments: Path, folder: Path) -> signal.Signals | None
         reason = first_failure(folder, statuses) or ProcessFailed(f"processes failed, by rank: {statuses}")
         raise reason from None
     except SignalException as error:
-        reason = first_failure(folder, {})
-        if reason is not None:
-            raise reason from None
+        preempted = first_failure(folder, {})
+        if preempted is not None:
+            raise preempted from None
         return error.sigval
     return None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from advantageflow.records import STATE_FILE
 from advantageflow.store.artifacts import read_json
 from advantageflow.store.published import join, publish_folder
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
-RUN_ID_ENV = "ADVANTAGEFLOW_PIPELINE_RUN_ID"
 _DIGITS = 12  # of the policy's hash: enough to tell policies apart, few enough to read
 
 
@@ -31,6 +31,6 @@ def publish_policy(policy: Path, store: str) -> str:
     Raises:
         StoreError: it cannot be published; the artifact is there all the same.
     """
-    url = policy_url(store, read_json(policy / STATE_FILE), os.environ.get(RUN_ID_ENV))
+    url = policy_url(store, read_json(policy / STATE_FILE), os.environ.get(PIPELINE_RUN_ENV))
     publish_folder(policy, url)
     return url

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
@@ -56,11 +57,16 @@ def run(
         PolicyError: the model or the policy cannot be loaded.
         TrainingError: training diverged, and nothing is written; or one of several processes was killed.
         StoreError: an artifact cannot be read or written.
+        ClusterError: several nodes are to train, and the cluster refuses.
         Preempted: the task was asked to end, and has kept a checkpoint.
     """
-    arguments = dict(locals())
+    arguments = {name: value for name, value in locals().items() if name != "task_config"}
     _check_store(settings, store)
-    if settings.processes > 1:
+    if settings.nodes > 1 and store.url is not None:
+        from advantageflow.training.trainjob import train_on_nodes
+
+        train_on_nodes(settings, store.url, arguments, task_config)
+    elif settings.processes > 1:
         from advantageflow.training.launch import train_in_processes
 
         train_in_processes(settings, model, arguments)

@@ -62,7 +62,8 @@ def test_policy_and_journal_come_back_as_if_trained_here(
         receive_result(fetch_published(str(tmp_path / "result"), tmp_path / "cache"), tmp_path / "there")
     assert hash_of(tmp_path / "there") == hash_of(tmp_path / "here")
     here, there = (
-        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()] for name in ("here", "there")
+        [json.loads(line) for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("here", "there")
     )
     assert [event["event"] for event in there if event["event"] != "progress"] == ["useful", *["metrics"] * 4]
     assert {event["task"] for event in there} == {"there"}
