@@ -16,6 +16,7 @@ from pathlib import Path
 from advantageflow.errors import StoreError
 from advantageflow.store.manifest import MANIFEST_FILE, Manifest, differing, manifest_of
 from advantageflow.store.places import Place, place_of
+from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
 from advantageflow.store.s3_object import DamagedDownload
@@ -91,6 +92,20 @@ def fetch_published(url: str, cache: Path) -> Path:
         where=url,
         remedy="publish the folder there again",
     )
+
+
+def local_folder(name: str) -> Path:
+    """The folder that a person names: published at an s3:// address, published in a folder, or just a folder.
+
+    What is published is compared with its manifest; from S3 it is copied to the user's cache folder. Of a plain folder
+    nothing is known here, not even that it exists.
+
+    Raises:
+        StoreError: as `fetch_published`.
+    """
+    if is_s3(name) or (Path(name) / MANIFEST_FILE).is_file():
+        return fetch_published(name, cache_folder())
+    return Path(name)
 
 
 def remove_published(url: str) -> None:
