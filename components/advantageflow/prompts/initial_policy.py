@@ -41,7 +41,7 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
         PolicyError: the source is no policy, or is incomplete or corrupt.
     """
     state = check_policy(source)
-    origin = {key: state[key] for key in ("round", "step", "policy_sha256")} | {
+    earlier = {key: state[key] for key in ("round", "step", "policy_sha256")} | {
         "path": origin or str(source.absolute())
     }
     with publish(folder) as partial:
@@ -49,7 +49,7 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
             copy = partial / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        write_json(partial / STATE_FILE, {**state, "round": 0, "provenance": {**provenance, "continued_from": origin}})
+        write_json(partial / STATE_FILE, {**state, "round": 0, "provenance": {**provenance, "continued_from": earlier}})
 
 
 def check_policy(folder: Path) -> dict[str, Any]:
