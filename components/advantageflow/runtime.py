@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from pydantic import ValidationError
 
-from advantageflow.errors import UserError
+from advantageflow.errors import Preempted, UserError
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
 from advantageflow.tracking.journal import Journal, journal_file, new_task_id, stage_journal
@@ -25,6 +25,7 @@ from advantageflow.warm import WARM_ENV, WarmError, run_in_worker
 
 COLD_STAGES = frozenset({"reward"})  # a reward brings its own imports, often light ones: a warm worker saves nothing
 USER_ERROR_STATUS = 2
+RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def run_stage_task(name: str, **arguments: Any) -> None:
         **arguments: the arguments of its run(): settings as JSON strings, paths as strings.
 
     Raises:
-        SystemExit: with status 2 after a user's error was shown, or with the status of the warm worker.
+        SystemExit: with status 2 after a user's error was shown, 75 when the task was preempted and would go on from
+            where it was, or with the status of the warm worker.
         Exception: whatever else the stage raised; the journal has its traceback.
     """
     started = process_started()
@@ -92,6 +94,21 @@ def parse_arguments(run: Callable[..., None], arguments: dict[str, Any]) -> dict
     return {name: _parse(hints.get(name), value) for name, value in arguments.items() if name not in for_journal_only}
 
 
+def carried(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `parse_arguments` parses back: settings as JSON strings, paths as absolute strings, the rest as it is."""
+    return {name: _carry(value) for name, value in arguments.items()}
+
+
+def _carry(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.model_dump_json()
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, list):
+        return [_carry(item) for item in value]
+    return value
+
+
 def _parse(kind: Any, value: Any) -> Any:
     if inspect.isclass(kind) and issubclass(kind, Settings):
         return _parse_settings(kind, value)
@@ -113,6 +130,11 @@ def _parse_settings(kind: type[Settings], text: str) -> Settings:
         return kind.model_validate_json(text)
     except ValidationError as error:
         raise to_error(problems_of(error, kind, {})) from error
+
+
+def exit_status(error: UserError) -> int:
+    """Of a process that shows this error."""
+    return RETRY_STATUS if isinstance(error, Preempted) else USER_ERROR_STATUS
 
 
 def _run_warm(call: StageCall, socket: Path) -> None:
@@ -140,7 +162,7 @@ def _shown() -> Iterator[None]:
         yield
     except UserError as error:
         print(error, file=sys.stderr, flush=True)
-        raise SystemExit(USER_ERROR_STATUS) from error
+        raise SystemExit(exit_status(error)) from error
 
 
 def _journal(call: StageCall) -> AbstractContextManager[Journal]:

@@ -190,7 +190,7 @@ class TrainingSettings(Settings):
         description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
-    threads: int = Field(2, ge=1)
+    threads: int = Field(2, ge=1, description="CPU threads of each process")
     processes: int = Field(1, ge=1, description="processes on each node that train together, one for each GPU")
     nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
     checkpoint_every: int = Field(0, ge=0, description="gradient steps between two checkpoints in store.url; 0: none")
@@ -286,7 +286,9 @@ class RunSettings(Settings):
     preset: str = "custom"
     seed: int = Field(0, ge=0, lt=2**31)
     rounds: int = Field(10, ge=1, le=1000)
-    init_policy: str | None = Field(None, description="policy folder to continue from; none starts at the base model")
+    init_policy: str | None = Field(
+        None, description="policy to continue from, a folder or published at s3://; none starts at the base model"
+    )
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     prompts: PromptSettings = Field(default_factory=lambda: PromptSettings())
     rollout: RolloutSettings = Field(default_factory=lambda: RolloutSettings())
@@ -295,6 +297,12 @@ class RunSettings(Settings):
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+
+    @model_validator(mode="after")
+    def _store_for_checkpoints(self) -> RunSettings:
+        if self.training.checkpoint_every and self.store.url is None:
+            raise ValueError("training.checkpoint_every: checkpoints are kept in a store: set store.url")
+        return self
 
     @model_validator(mode="after")
     def _trajectories_for_flow_grpo(self) -> RunSettings:

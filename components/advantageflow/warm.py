@@ -43,7 +43,7 @@ PRELOADED = (
     "advantageflow.policy.loading",
     "advantageflow.prompts.stage",
     "advantageflow.rollout.stage",
-    "advantageflow.training.stage",
+    "advantageflow.training.train",
     "advantageflow.evaluation.stage",
 )
 # numpy's BLAS and Arrow's allocator each start a thread at import; a process with threads does not fork cleanly.

@@ -21,6 +21,7 @@ from advantageflow_pipelines.commands import (
     models,
     plan,
     prompts,
+    publish,
     resources,
     rewards,
     run,
@@ -45,6 +46,7 @@ app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
+app.command("publish")(publish.publish)
 app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)

@@ -24,7 +24,7 @@ from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.store.artifacts import Embeddings
 from advantageflow.training.data import RoundData
-from advantageflow.training.stage import load_policy
+from advantageflow.training.train import load_policy
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from advantageflow.bench.peers import ROUND, Savings, peer_round
 from advantageflow.bench.workload import Workload
-from advantageflow.training.round import Metrics, train_round
+from advantageflow.training.round import train_round
+from advantageflow.training.step import Metrics
 
 YARDSTICK = "the peers' loop"
 FOLDED = "timesteps folded into the batch"

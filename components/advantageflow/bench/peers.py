@@ -31,8 +31,8 @@ from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.objectives import forward_objective
 from advantageflow.training.policy import Inputs
-from advantageflow.training.round import Metrics, round_advantages
-from advantageflow.training.step import Places, Visits
+from advantageflow.training.round import round_advantages
+from advantageflow.training.step import Metrics, Places, Visits
 
 ROUND = 1
 

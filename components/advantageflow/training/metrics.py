@@ -8,7 +8,7 @@ from pathlib import Path
 from advantageflow.flow.advantages import Advantages, violates
 from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata
 from advantageflow.training.data import RoundData
-from advantageflow.training.round import Metrics
+from advantageflow.training.step import Metrics
 from advantageflow.watch.rollouts import join_summaries
 
 

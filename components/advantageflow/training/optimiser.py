@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn import Parameter
 
 from advantageflow.errors import PolicyError
@@ -29,8 +30,13 @@ def save_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parame
     Raises:
         StoreError: the file cannot be written.
     """
+    write_tensors(path, optimiser_tensors(optimiser, parameters))
+
+
+def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
+    """The moments and step of each parameter that has had a gradient, as `<parameter name>.<part>`, on the CPU."""
     state = {name: optimiser.state[parameter] for name, parameter in parameters.items() if parameter in optimiser.state}
-    write_tensors(path, {f"{name}.{part}": values[part].cpu() for name, values in state.items() for part in _PARTS})
+    return {f"{name}.{part}": values[part].cpu() for name, values in state.items() for part in _PARTS}
 
 
 def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
@@ -40,7 +46,17 @@ def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Par
         StoreError: the file is missing or corrupt.
         PolicyError: it belongs to another adapter; names the tensor.
     """
-    saved = read_tensors(path)
+    restore_tensors(optimiser, parameters, read_tensors(path), path)
+
+
+def restore_tensors(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], saved: Mapping[str, Tensor], path: Path
+) -> None:
+    """Continue from what `optimiser_tensors` gave.
+
+    Raises:
+        PolicyError: it belongs to another adapter; names the tensor, and `path` as where it is from.
+    """
     unknown = saved.keys() - {f"{name}.{part}" for name in parameters for part in _PARTS}
     if unknown:
         raise _misfit(path, f"'{min(unknown)}' is not of this adapter")

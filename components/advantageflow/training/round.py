@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,12 @@ from advantageflow.flow.advantages import Advantages, combined_advantages, group
 from advantageflow.flow.moving_average import decay_after
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
+from advantageflow.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from advantageflow.training.data import RoundData
+from advantageflow.training.group import ALONE, Group
 from advantageflow.training.objectives import steadier, step_loss
 from advantageflow.training.policy import Policy
-from advantageflow.training.step import MicrobatchLoss, Step, Visits
-
-Metrics = dict[str, float]
+from advantageflow.training.step import Metrics, MicrobatchLoss, Step, Visits
 
 
 def train_round(
@@ -31,6 +31,8 @@ def train_round(
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     steps_before: int = 0,
+    group: Group = ALONE,
+    checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
@@ -46,6 +48,8 @@ def train_round(
         round_index: of the round.
         progress: told the visits done and in all.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
+        group: the processes that share each step's visits; all are given the same, and end with the same policy.
+        checkpoints: what an earlier attempt at this round got to, and where this one keeps what it gets to.
 
     Returns:
         Metrics of each optimiser step: those of the objective ('loss' and 'advantage_loss' of all; see its function),
@@ -55,22 +59,22 @@ def train_round(
         SettingsError: there are more gradient steps than visits.
         DataError: the objective needs trajectories, and there are none.
         TrainingError: a loss, gradient or weight is not finite; the rollout policy is left as it was.
+        Preempted: the process was asked to end, and has kept a checkpoint.
+        StoreError: a checkpoint cannot be read or written.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", round_index))
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
-    all_visits, done, steps = len(advantages) * settings.passes, 0, []
-    for number, visits in enumerate(_shares(len(advantages), settings, generator)):
+    shares = _shares(len(advantages), settings, generator)
+    steps = checkpoints.resume(policy, generator)
+    done, all_visits = sum(len(visits) for visits in shares[: len(steps)]), sum(len(visits) for visits in shares)
+    for number, visits in enumerate(shares[len(steps) :], start=len(steps)):
         started = time.perf_counter()
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            progress(done, all_visits)
-
+        advance = _within_step(progress, done, len(visits), all_visits, group.size)
+        done += len(visits)
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
         step = Step(policy, data, advantages, visits, settings, moved, generator)
-        metrics = _accumulate_gradient(step_loss(step), len(visits), settings.microbatch, advance)
+        metrics = _accumulate_gradient(step_loss(step), step, group, advance)
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
         values = _read(metrics)
         where = f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}"
@@ -78,6 +82,7 @@ def train_round(
         policy.optimiser.step()
         policy.optimiser.zero_grad()
         steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(visits))})
+        checkpoints.keep(policy, generator, steps)
     weight = _read({"largest_weight": policy.largest_weight()})
     _check_finite(weight, settings, f"round {round_index}, last optimiser step")
     policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
@@ -92,7 +97,7 @@ def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
     return group_advantages(data.rewards, scale=scale, clip=clip)
 
 
-def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) -> Iterator[Visits]:
+def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) -> Sequence[Visits]:
     """Which rollouts each optimiser step visits: permutations of them all, one a pass, cut into equal shares."""
     if count * settings.passes < settings.gradient_steps:
         message = (
@@ -100,20 +105,38 @@ def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) 
         )
         raise SettingsError(message, where="training.gradient_steps", remedy="lower it, or make more rollouts a round")
     order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.passes)])
-    yield from order.tensor_split(settings.gradient_steps)
+    return order.tensor_split(settings.gradient_steps)
+
+
+def _within_step(
+    progress: Callable[[int, int], None], before: int, visits: int, all_visits: int, processes: int
+) -> Callable[[int], None]:
+    """To be told of the visits that this process does: the others keep about its pace, so progress is that of all."""
+    own = 0
+
+    def advance(count: int) -> None:
+        nonlocal own
+        own += count
+        progress(before + min(own * processes, visits), all_visits)
+
+    return advance
 
 
 def _accumulate_gradient(
-    loss_of: MicrobatchLoss, count: int, microbatch: int, advance: Callable[[int], None]
+    loss_of: MicrobatchLoss, step: Step, group: Group, advance: Callable[[int], None]
 ) -> dict[str, Tensor]:
-    """Add the gradient of the mean loss over `count` visits, one microbatch after the other.
+    """Add the gradient of the mean loss over the step's visits: each process those of its own, one microbatch after the
+    other, then once over all processes.
 
     Returns:
         Metrics, each a mean over the visits of the microbatches that have it; they stay on the device.
     """
+    count = len(step.visits)
     totals: dict[str, Tensor] = {}
     shares: dict[str, float] = {}
-    for places in torch.arange(count).split(microbatch):
+    for places in group.places(count).split(step.settings.microbatch):
+        if not len(places):
+            break  # more processes than visits
         loss, metrics = loss_of(places)
         share = len(places) / count
         (share * loss).backward()
@@ -121,6 +144,7 @@ def _accumulate_gradient(
             totals[name] = totals.get(name, 0) + share * value
             shares[name] = shares.get(name, 0.0) + share
         advance(len(places))
+    totals, shares = group.add_up(step.policy.adapters.parameters(), totals, shares)
     return {name: total / shares[name] for name, total in totals.items()}
 
 

@@ -1,25 +1,18 @@
-"""The training stage: from a round's scored rollouts and a policy to a better policy."""
+"""The training stage: from a round's scored rollouts and a policy to a better policy.
+
+What trains is imported where it is used: a task that has other processes train needs none of it, and starts them
+seconds earlier.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.loading import load_family, load_transformer
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
-from advantageflow.tracking.journal import current_journal
-from advantageflow.training.data import load_round
-from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
-from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
-from advantageflow.training.outcomes import updated_outcomes
-from advantageflow.training.round import Policy, round_advantages, train_round
+from advantageflow.training.publication import publish_policy
 
 NO_STORE = StoreSettings()
 
@@ -41,10 +34,10 @@ def run(
     store: StoreSettings = NO_STORE,
     task_config: dict[str, Any] | None = None,
 ) -> None:
-    """Train the policy on one round, move the rollout policy, and write both, optimiser and outcomes.
+    """Train the policy on one round, in as many processes as the settings say, and publish it where there is a store.
 
     Args:
-        settings: objective and optimiser.
+        settings: objective, optimiser, processes and nodes.
         reward: which columns of the scores to maximise.
         model: the base model; of its parts only the transformer is loaded.
         seed: the run's seed.
@@ -59,81 +52,38 @@ def run(
             for pods that it starts on other nodes.
 
     Raises:
+        SettingsError: the settings need a store, and there is none; there are not enough GPUs.
         DataError: rollouts and scores do not make a whole round; names the rollout.
         PolicyError: the model or the policy cannot be loaded.
-        TrainingError: training diverged; nothing is written.
+        TrainingError: training diverged, and nothing is written; or one of several processes was killed.
         StoreError: an artifact cannot be read or written.
+        ClusterError: several nodes are to train, and the cluster refuses.
+        Preempted: the task was asked to end, and has kept a checkpoint.
     """
-    journal = current_journal()
-    _make_repeatable(settings.threads)
-    state = read_policy_state(policy)
-    data = load_round(
-        prompts, rollouts, scores,
-        reward=reward, round_index=round_index, policy_sha256=state["policy_sha256"],
-        trajectories=settings.algorithm == "flow_grpo",
-    )  # fmt: skip
-    outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
-    trained = load_policy(settings, model, seed, policy)
-    journal.useful()
+    arguments = {name: value for name, value in locals().items() if name != "task_config"}
+    _check_store(settings, store)
+    if settings.nodes > 1 and store.url is not None:
+        from advantageflow.training.trainjob import train_on_nodes
 
-    steps = train_round(
-        trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
-        steps_before=state["step"], progress=lambda done, total: journal.progress(done, total, "samples"),
-    )  # fmt: skip
-    sections = {"training": settings, "reward": reward, "model": model}
-    new_state = {
-        **state,
-        "round": round_index,
-        "step": state["step"] + len(steps),
-        "adapter": ADAPTER_FOLDER,
-        "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
-        "policy_sha256": trained.adapters.sha256(),
-    }
-    save_policy(trained, new_state, outcomes, policy_out)
+        train_on_nodes(settings, store.url, arguments, task_config)
+    elif settings.processes > 1:
+        from advantageflow.training.launch import train_in_processes
 
-    for number, values in enumerate(steps):
-        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
-    told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
-    journal.metrics(told, step=round_index, parent=True)
+        train_in_processes(settings, model, arguments)
+    else:
+        from advantageflow.training.train import train
+
+        train(**arguments)
+    if store.url is not None:
+        logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
 
 
-def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:
-    """The model with the policy's adapters, fresh ones where it has none, and its optimiser as it was left.
-
-    Raises:
-        PolicyError: the model or the policy cannot be loaded, or do not fit each other.
-    """
-    family = load_family(model)
-    transformer = load_transformer(model)
-    if settings.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()
-    adapters = attach_adapters(transformer, folder, settings.lora, seed, family)
-    optimiser = make_optimiser(adapters.parameters(), settings)
-    saved = folder / OPTIMISER_FILE
-    if saved.exists():
-        restore_optimiser(optimiser, adapters.named_parameters(), saved)
-    elif read_policy_state(folder)["adapter"]:
-        logger.info("%s: no optimiser state, starting a fresh one", folder)
-    return Policy(transformer, adapters, optimiser, family)
-
-
-def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folder: Path) -> None:
-    """Publish a policy artifact.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    with publish(folder) as partial:
-        policy.adapters.save(partial)
-        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), partial / OPTIMISER_FILE)
-        write_outcomes(partial, outcomes)
-        write_json(partial / STATE_FILE, state)
-
-
-def _make_repeatable(threads: int) -> None:
-    """Equal inputs, equal bits: on the CPU sums depend on the number of threads, on a GPU on the choice of kernels."""
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is free to vary
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    # A debugging aid that costs time.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:
+    """What has to outlive this task needs a place to do so."""
+    if store.url is None and settings.nodes > 1:
+        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
+    elif store.url is None and settings.checkpoint_every:
+        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
+    else:
+        return
+    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)

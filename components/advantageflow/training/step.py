@@ -17,6 +17,9 @@ PerRollout = Float[Tensor, " rollouts"]
 Visits = Int[Tensor, " visits"]
 Places = Int[Tensor, " places"]
 
+Metrics = dict[str, float]
+"""Of an optimiser step, or of a round."""
+
 MicrobatchLoss = Callable[[Places], tuple[Tensor, dict[str, Tensor]]]
 """Mean loss and metrics of the visits at these places of the step; metrics stay on the device, without gradient."""
 

@@ -21,8 +21,8 @@ from advantageflow.store.artifacts import (
 )
 from advantageflow.training.data import RoundData
 from advantageflow.training.reverse import reverse_loss
-from advantageflow.training.stage import load_policy
 from advantageflow.training.step import Step
+from advantageflow.training.train import load_policy
 
 SDE = RolloutSettings(
     prompts_per_round=5, group_size=3, steps=3, batch_groups=2, shards=1, threads=1,

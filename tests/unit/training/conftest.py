@@ -91,6 +91,12 @@ class WorldMaker:
         return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.fixture(scope="session")
+def world_maker() -> type[WorldMaker]:
+    """For worlds that several tests share."""
+    return WorldMaker
+
+
 @pytest.fixture
 def maker(tmp_path: Path) -> WorldMaker:
     return WorldMaker(tmp_path / "world")

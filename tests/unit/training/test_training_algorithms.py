@@ -23,8 +23,8 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Policy
 from advantageflow.training.reverse import reverse_loss, usable_steps
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.stage import load_policy
 from advantageflow.training.step import Step
+from advantageflow.training.train import load_policy
 
 GROUPS, SIZE, SHAPE = 4, 6, (4, 4, 4)
 LEVEL = 0.7

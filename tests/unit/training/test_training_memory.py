@@ -11,7 +11,7 @@ from torch import Tensor
 
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow.training.stage import load_policy
+from advantageflow.training.train import load_policy
 
 
 def inputs() -> Inputs:

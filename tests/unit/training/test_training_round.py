@@ -14,7 +14,7 @@ from advantageflow.policy.sampling import velocity_function
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData, load_round
 from advantageflow.training.round import Policy, train_round
-from advantageflow.training.stage import load_policy
+from advantageflow.training.train import load_policy
 
 
 @pytest.fixture

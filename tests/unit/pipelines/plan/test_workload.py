@@ -14,7 +14,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.artifacts import Outcomes
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import train_round
-from advantageflow.training.stage import load_policy, save_policy
+from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.choices import choose_settings
 from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
 from advantageflow_pipelines.plan.workload import run_work

@@ -1,0 +1,81 @@
+"""The name of a round's checkpoints: a hash of all that determines its training.
+
+A task that is tried again, on whatever node, has the same inputs and finds them; one that differs in anything that its
+policy depends on, down to the last bit, does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advantageflow import __version__
+from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
+from advantageflow.store.artifacts import read_policy_state
+from advantageflow.training.data import RoundData
+
+_FORMAT = 1  # of checkpoints
+_PACKAGES = ("torch", "diffusers", "peft")
+
+
+def checkpoint_key(
+    settings: TrainingSettings,
+    reward: RewardSettings,
+    model: ModelSettings,
+    *,
+    seed: int,
+    round_index: int,
+    policy: Path,
+    data: RoundData,
+) -> str:
+    """Name the checkpoints of a round.
+
+    Args:
+        settings: of the training stage, number of processes, threads and microbatches included: sums depend on them.
+        reward: what is maximised.
+        model: the base model.
+        seed: the run's.
+        round_index: of the round.
+        policy: the policy artifact that the round starts from.
+        data: what it is trained on.
+    """
+    told: Mapping[str, Any] = {
+        "format": _FORMAT,
+        "versions": {"advantageflow": __version__, **{name: version(name) for name in _PACKAGES}},
+        "training": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
+        "reward": reward.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
+        "seed": seed,
+        "round": round_index,
+        "steps": read_policy_state(policy)["step"],
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    for file in sorted(policy.rglob("*.safetensors")):
+        with file.open("rb") as content:
+            digest.update(str(file.relative_to(policy)).encode() + hashlib.file_digest(content, "sha256").digest())
+    for name, tensor in _tensors(data):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:32]
+
+
+def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:
+    """What training reads of a round."""
+    yield "latents", data.latents
+    yield "prompt_embeds", data.prompt_embeds
+    yield "pooled", data.pooled
+    yield "rewards", data.rewards
+    for number, term in enumerate(data.terms):
+        yield f"term {number}", term.rewards
+    if data.trajectories is not None:
+        yield "states", data.trajectories.states
+        yield "log_probabilities", data.trajectories.log_probabilities
+        yield "sigmas", data.trajectories.sigmas
+        yield "noise_level", torch.tensor(data.trajectories.noise_level)

@@ -1,0 +1,36 @@
+"""Where a round's policy is published, for others to start from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from advantageflow.records import STATE_FILE
+from advantageflow.store.artifacts import read_json
+from advantageflow.store.published import join, publish_folder
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
+
+_DIGITS = 12  # of the policy's hash: enough to tell policies apart, few enough to read
+
+
+def policy_url(store: str, state: dict[str, object], run_id: str | None = None) -> str:
+    """`<store>/policies/[<run>/]round-<number>-<hash>`: sorted by round, and a name never means two policies.
+
+    Args:
+        store: address of the store.
+        state: of the policy.
+        run_id: of the pipeline run on a cluster.
+    """
+    name = f"round-{state['round']:03d}-{str(state['policy_sha256'])[:_DIGITS]}"
+    return join(store, "policies", *filter(None, [run_id]), name)
+
+
+def publish_policy(policy: Path, store: str) -> str:
+    """Publish a policy artifact; returns its address.
+
+    Raises:
+        StoreError: it cannot be published; the artifact is there all the same.
+    """
+    url = policy_url(store, read_json(policy / STATE_FILE), os.environ.get(PIPELINE_RUN_ENV))
+    publish_folder(policy, url)
+    return url

@@ -1,0 +1,148 @@
+"""A round of training, from artifacts to artifacts, as each process of a group goes through it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
+from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
+from advantageflow.tracking.journal import current_journal
+from advantageflow.training.checkpoint_key import checkpoint_key
+from advantageflow.training.checkpoints import round_checkpoints
+from advantageflow.training.data import load_round
+from advantageflow.training.group import ALONE, Group
+from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
+from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
+from advantageflow.training.outcomes import updated_outcomes
+from advantageflow.training.policy import Policy
+from advantageflow.training.round import round_advantages, train_round
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    settings: TrainingSettings,
+    reward: RewardSettings,
+    model: ModelSettings,
+    seed: int,
+    round_index: int,
+    *,
+    prompts: Path,
+    policy: Path,
+    rollouts: list[Path],
+    scores: list[Path],
+    policy_out: Path,
+    store: StoreSettings,
+    group: Group = ALONE,
+) -> None:
+    """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
+
+    Args:
+        settings: objective and optimiser.
+        reward: which columns of the scores to maximise.
+        model: the base model; of its parts only the transformer is loaded.
+        seed: the run's seed.
+        round_index: of this round.
+        prompts: the prompts artifact.
+        policy: the policy that generated the rollouts.
+        rollouts: rollouts of each shard.
+        scores: scores of each shard.
+        policy_out: folder of the policy artifact to write.
+        store: where checkpoints are kept.
+        group: the processes that train.
+
+    Raises:
+        DataError: rollouts and scores do not make a whole round; names the rollout.
+        PolicyError: the model or the policy cannot be loaded.
+        TrainingError: training diverged; nothing is written.
+        StoreError: an artifact or a checkpoint cannot be read or written.
+        Preempted: the process was asked to end, and has kept a checkpoint.
+    """
+    journal = current_journal()
+    _make_repeatable(settings.threads)
+    state = read_policy_state(policy)
+    data = load_round(
+        prompts, rollouts, scores,
+        reward=reward, round_index=round_index, policy_sha256=state["policy_sha256"],
+        trajectories=settings.algorithm == "flow_grpo",
+    )  # fmt: skip
+    outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
+    trained = load_policy(settings, model, seed, policy)
+    key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
+    with round_checkpoints(settings, store, key, group) as checkpoints:
+        journal.useful()
+        steps = train_round(
+            trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
+            progress=lambda done, total: journal.progress(done, total, "samples"),
+            steps_before=state["step"], group=group, checkpoints=checkpoints,
+        )  # fmt: skip
+        sections = {"training": settings, "reward": reward, "model": model}
+        new_state = {
+            **state,
+            "round": round_index,
+            "step": state["step"] + len(steps),
+            "adapter": ADAPTER_FOLDER,
+            "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
+            "policy_sha256": trained.adapters.sha256(),
+        }
+        group.check_equal(new_state["policy_sha256"], "the trained policy")
+        if not group.first:
+            return
+        save_policy(trained, new_state, outcomes, policy_out)
+        checkpoints.remove()
+
+    for number, values in enumerate(steps):
+        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
+    told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
+    journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
+
+
+def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:
+    """The model with the policy's adapters, fresh ones where it has none, and its optimiser as it was left.
+
+    Raises:
+        PolicyError: the model or the policy cannot be loaded, or do not fit each other.
+    """
+    family = load_family(model)
+    transformer = load_transformer(model)
+    if settings.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    adapters = attach_adapters(transformer, folder, settings.lora, seed, family)
+    optimiser = make_optimiser(adapters.parameters(), settings)
+    saved = folder / OPTIMISER_FILE
+    if saved.exists():
+        restore_optimiser(optimiser, adapters.named_parameters(), saved)
+    elif read_policy_state(folder)["adapter"]:
+        logger.info("%s: no optimiser state, starting a fresh one", folder)
+    return Policy(transformer, adapters, optimiser, family)
+
+
+def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folder: Path) -> None:
+    """Publish a policy artifact.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with publish(folder) as unfinished:
+        policy.adapters.save(unfinished)
+        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
+        write_outcomes(unfinished, outcomes)
+        write_json(unfinished / STATE_FILE, state)
+
+
+def _make_repeatable(threads: int) -> None:
+    """Equal inputs, equal bits: on the CPU sums depend on the number of threads, on a GPU on the choice of kernels."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is free to vary
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # A debugging aid that costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -1,0 +1,100 @@
+"""One of the processes that train together: `python -m advantageflow.training.worker --arguments FILE_OR_ADDRESS`.
+
+The only entry point of such processes, whoever starts them: the training stage on its own machine, `accelerate launch`,
+or torchrun in the pods of a TrainJob. They find each other by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import logging
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from advantageflow.errors import SettingsError, UserError
+from advantageflow.runtime import exit_status, parse_arguments
+from advantageflow.store.published import publish_folder
+from advantageflow.store.s3 import cache_folder
+from advantageflow.tracking.journal import Journal, journal_in_use
+from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
+from advantageflow.training.failures import record_failure
+from advantageflow.training.group import joined
+from advantageflow.training.train import train
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Take part in a training; exit status 2 after a user's mistake, 75 when preempted, 1 after any other failure."""
+    parser = argparse.ArgumentParser(description="one process of a training")
+    parser.add_argument("--arguments", required=True, help="a call's file, or the folder in which it is published")
+    location = parser.parse_args().arguments
+    if "RANK" not in os.environ:
+        parser.error(
+            "RANK is not set: start it with torchrun or accelerate launch, as `-m advantageflow.training.worker`"
+        )
+    rank = int(os.environ["RANK"])
+    _end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who waits for this process tells what happened
+    level = logging.INFO if rank == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    call = WorkerCall({})
+    try:
+        call = read_call(location, cache_folder())
+        take_part(call)
+    except Exception as error:
+        if call.failures is not None:
+            record_failure(Path(call.failures), rank, error)
+        elif isinstance(error, UserError):
+            print(error, file=sys.stderr, flush=True)
+        else:
+            traceback.print_exc()
+        sys.exit(exit_status(error) if isinstance(error, UserError) else 1)
+
+
+def take_part(call: WorkerCall) -> None:
+    """Train as one of the group that the environment names.
+
+    Raises:
+        SettingsError: it is of another size than the settings say.
+    """
+    arguments = parse_arguments(train, call.arguments)
+    wanted = arguments["settings"].processes * arguments["settings"].nodes
+    with joined(arguments["model"].device) as group:
+        if group.size != wanted:  # sums would be of other parts than those that results are named after
+            remedy = "start as many, or set training.processes and training.nodes to what is started"
+            raise SettingsError(f"{group.size} processes, and not {wanted}", where="training.processes", remedy=remedy)
+        if not group.first:
+            train(**arguments, group=group)
+            return
+        with _outputs(call, arguments["policy_out"]) as (journal, policy_out), journal_in_use(journal):
+            train(**{**arguments, "policy_out": policy_out}, group=group)
+
+
+@contextmanager
+def _outputs(call: WorkerCall, policy_out: Path) -> Iterator[tuple[Journal, Path]]:
+    """Where the first process writes; what has to go elsewhere is published at the end."""
+    if call.result is None:
+        yield Journal(call.task, Path(call.journal) if call.journal else None), policy_out
+        return
+    with tempfile.TemporaryDirectory(prefix="advantageflow-training-") as name:
+        folder = Path(name)
+        yield Journal(call.task, folder / RESULT_JOURNAL), folder / RESULT_POLICY
+        publish_folder(folder, call.result)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel kill this process when the one that started it is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()
