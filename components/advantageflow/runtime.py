@@ -170,7 +170,7 @@ def _journal(call: StageCall) -> AbstractContextManager[Journal]:
         call.stage,
         _index(call.arguments, "round_index"),
         _index(call.arguments, "shard"),
-        _settings_sections(call.arguments),
+        _settings_sections(call.arguments) | _seed(call.arguments),
         task=call.task,
         started=call.started,
     )
@@ -187,6 +187,10 @@ def _settings_sections(arguments: dict[str, Any]) -> dict[str, Any]:
         if isinstance(parsed, dict):
             sections[name] = parsed
     return sections
+
+
+def _seed(arguments: dict[str, Any]) -> dict[str, int]:
+    return {"seed": int(arguments["seed"])} if "seed" in arguments else {}
 
 
 def _index(arguments: dict[str, Any], name: str) -> int | None:

@@ -21,6 +21,7 @@ from advantageflow_pipelines.commands import (
     models,
     plan,
     prompts,
+    resources,
     rewards,
     run,
 )
@@ -48,6 +49,7 @@ app.command("runs")(look.runs_command)
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")
+app.add_typer(resources.resources, name="resources")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
 app.command("bench")(bench.bench)

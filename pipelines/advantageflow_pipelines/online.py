@@ -3,6 +3,7 @@
 Kubeflow reads the annotations of pipeline functions, so they must not be postponed: no `annotations` import here.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from advantageflow.prompts.component import prompts
 from advantageflow.reward.component import reward
 from advantageflow.rollout.component import rollout
 from advantageflow.settings import RunSettings, Settings
+from advantageflow.tracking.component import closing
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.placement import Placement
@@ -61,51 +63,52 @@ def online_pipeline(
         seed: int = settings.seed,
         init_policy: str = settings.init_policy or "",
     ) -> None:
-        prepared = placement.place(
-            "prompts",
-            prompts(
-                prompt_settings=prompt_settings,
-                model_settings=model_settings,
-                reward_settings=reward_settings,
-                seed=seed,
-                init_policy=init_policy,
-            ),
-        )
-
-        def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
-            judged = evaluation(
-                evaluation_settings=evaluation_settings,
-                model_settings=model_settings,
-                reward_settings=reward_settings,
-                seed=seed,
-                round_index=round_index,
-                images=judged_on[round_index],
-                prompts=prepared.outputs["prompts"],
-                policy=policy,
-                **base,
+        with _closed_at_the_end(placement):
+            prepared = placement.place(
+                "prompts",
+                prompts(
+                    prompt_settings=prompt_settings,
+                    model_settings=model_settings,
+                    reward_settings=reward_settings,
+                    seed=seed,
+                    init_policy=init_policy,
+                ),
             )
-            return placement.place("evaluation", judged)
 
-        policy = prepared.outputs["policy"]
-        before = evaluate(0, policy)
-        base = before.outputs["report"]
-        for number, one_round in enumerate(rounds, start=1):
-            trained = one_round(
-                round_index=number,
-                rollout_settings=rollout_settings,
-                reward_settings=reward_settings,
-                training_settings=training_settings,
-                model_settings=model_settings,
-                store_settings=store_settings,
-                seed=seed,
-                prompts=prepared.outputs["prompts"],
-                policy=policy,
-            )
-            if in_order:
-                trained.after(before)
-            policy = trained.output
-            if number in judged_on:
-                before = evaluate(number, policy, base=base)
+            def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
+                judged = evaluation(
+                    evaluation_settings=evaluation_settings,
+                    model_settings=model_settings,
+                    reward_settings=reward_settings,
+                    seed=seed,
+                    round_index=round_index,
+                    images=judged_on[round_index],
+                    prompts=prepared.outputs["prompts"],
+                    policy=policy,
+                    **base,
+                )
+                return placement.place("evaluation", judged)
+
+            policy = prepared.outputs["policy"]
+            before = evaluate(0, policy)
+            base = before.outputs["report"]
+            for number, one_round in enumerate(rounds, start=1):
+                trained = one_round(
+                    round_index=number,
+                    rollout_settings=rollout_settings,
+                    reward_settings=reward_settings,
+                    training_settings=training_settings,
+                    model_settings=model_settings,
+                    store_settings=store_settings,
+                    seed=seed,
+                    prompts=prepared.outputs["prompts"],
+                    policy=policy,
+                )
+                if in_order:
+                    trained.after(before)
+                policy = trained.output
+                if number in judged_on:
+                    before = evaluate(number, policy, base=base)
 
     return online
 
@@ -120,6 +123,17 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see online_pipeline."""
     compiler.Compiler().compile(online_pipeline(settings, images, resources, in_order=in_order), str(path))
+
+
+def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
+    """Around all tasks of a run on a cluster: a last task then ends the run in MLflow, whatever came of them.
+
+    A task of its own, as only Kubeflow sees that a pod was killed, evicted, never started or not started again; the
+    task in it, or the last evaluation, could not tell. On one machine the process that started the run does it.
+    """
+    if placement.resources is None:
+        return nullcontext()
+    return dsl.ExitHandler(placement.place_closing(closing()), name="run")
 
 
 def _round_pipeline(number: int, placement: Placement) -> BaseComponent:

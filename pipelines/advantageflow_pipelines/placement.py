@@ -56,6 +56,7 @@ class Placement:
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         apply_resources(task, "closing", self.resources.prompts.model_copy(update=small))
         self._tell(task)
+        task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images.evaluation)
 
     def _tell(self, task: dsl.PipelineTask) -> None:

@@ -16,6 +16,7 @@ def evaluation(
     prompts: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     report: dsl.Output[dsl.Artifact],
+    summary: dsl.Output[dsl.Markdown],
     base: dsl.Input[dsl.Artifact] = None,
 ) -> None:
     """Judge a policy on held-out prompts, and hold its images against the base policy's report if that is given."""
@@ -32,5 +33,6 @@ def evaluation(
         prompts=prompts.path,
         policy=policy.path,
         report_out=report.path,
+        summary_out=summary.path,
         base=base.path if base else "",
     )

@@ -16,6 +16,7 @@ from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
 from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
 from advantageflow.evaluation.statistics import Outcome
+from advantageflow.evaluation.summary import write_summary
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
@@ -45,6 +46,7 @@ def run(
     policy: Path,
     report_out: Path,
     base: Path | None = None,
+    summary_out: Path | None = None,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
 
@@ -62,6 +64,7 @@ def run(
         policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
+        summary_out: Markdown file for people who look at the task in Kubeflow.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -110,6 +113,9 @@ def run(
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
+    if summary_out is not None:
+        write_summary(summary_out, metrics, [alarm.message for alarm in alarms])
+        journal.page(summary_out)
 
 
 def _generate(

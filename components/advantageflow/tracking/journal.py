@@ -11,6 +11,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | image    | key, path, step                                                                        |
 | dataset  | name, path, context                                                                    |
 | artifact | path, folder                                                                           |
+| page     | path: a Markdown page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
@@ -111,6 +112,12 @@ class Journal:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Record a file or folder to be kept with this task, under `folder` of its artifacts."""
         self.record("artifact", path=str(Path(path).absolute()), folder=folder)
+
+    def page(self, path: Path) -> None:
+        """Record a Markdown page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
+        adds where it is found there.
+        """
+        self.record("page", path=str(Path(path).absolute()))
 
     def alarm(self, name: str, message: str, step: int) -> None:
         """Record something that a person must look at; also a warning in the log.
@@ -223,7 +230,7 @@ def stage_journal(
     finally:
         _current.reset(token)
         if publish and path is not None:
-            from advantageflow.tracking.publisher import publish_at_end
+            from advantageflow.tracking.task_publisher import publish_at_end
 
             publish_at_end(path.parent)
 

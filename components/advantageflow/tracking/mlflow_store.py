@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+RUN_ENV = "MLFLOW_RUN_ID"  # these are MLflow's own; Kubeflow's plug-in for MLflow sets the first and the last
+EXPERIMENT_ENV = "MLFLOW_EXPERIMENT_NAME"
+EXPERIMENT_ID_ENV = "MLFLOW_EXPERIMENT_ID"
+DEFAULT_EXPERIMENT = "advantageflow"
 _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -55,6 +59,12 @@ def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
             return str(experiment.experiment_id)
         tags = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its pages on LLM traces
         return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri, name), tags=tags))
+
+
+def home_experiment(client: MlflowClient, tracking_uri: str) -> str:
+    """The id of the experiment that the environment names; the usual one if it names none."""
+    named = os.environ.get(EXPERIMENT_ENV, DEFAULT_EXPERIMENT)
+    return os.environ.get(EXPERIMENT_ID_ENV) or experiment_id(client, tracking_uri, named)
 
 
 @contextmanager

@@ -1,28 +1,22 @@
-"""Publishing a run to MLflow from its journals, in the process that started it or at the end of a task on a cluster."""
+"""Publishing a run to MLflow from its journals, in the process that started it."""
 
 from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.journal import TRACKING_ENV, Event
-from advantageflow.tracking.mlflow_store import experiment_id, first_line, open_client, tracking_errors
-from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PIPELINE_RUN_TAG
+from advantageflow.tracking.journal import Event
+from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
 from advantageflow.tracking.provenance import provenance
-from advantageflow.tracking.reading import read_events, tail
+from advantageflow.tracking.reading import tail
 from advantageflow.tracking.recorder import Recorder, log_params, log_path
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+__all__ = ["Publisher", "tail"]
 
-__all__ = ["Publisher", "publish_at_end", "tail"]
-
-DEFAULT_EXPERIMENT = "advantageflow"
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 
 logger = logging.getLogger(__name__)
@@ -60,7 +54,7 @@ class Publisher:
         self._failures: list[Exception] = []
         self._in_a_row = 0
         self._client = open_client(tracking_uri)
-        run_id = run_id or os.environ.get("MLFLOW_RUN_ID")
+        run_id = run_id or os.environ.get(RUN_ENV)
         with tracking_errors(tracking_uri):
             if run_id:
                 self.run_id = run_id
@@ -113,50 +107,3 @@ class Publisher:
             logger.warning("MLflow: %s", first_line(error))
             self._failures.append(error)
             self._in_a_row += 1
-
-
-def publish_at_end(folder: Path) -> None:
-    """Publish one task's journal to MLFLOW_TRACKING_URI, in the task itself (on a cluster).
-
-    With MLFLOW_RUN_ID, that run is the task's (KFP's MLflow plug-in opened it); else the task's run becomes a child of
-    the run tagged with the pipeline run of ADVANTAGEFLOW_PIPELINE_RUN_ID. A failure is told, never raised: the task's
-    outputs are worth more than its records.
-    """
-    tracking_uri = os.environ[TRACKING_ENV]
-    try:
-        client = open_client(tracking_uri)
-        with tracking_errors(tracking_uri):
-            recorder = _task_recorder(client, tracking_uri)
-            for event in filter(recorder.takes, read_events(folder)):
-                recorder.record(event)
-            recorder.finish()
-    except TrackingError as error:
-        print(f"warning: this task is not in MLflow. {error}", file=sys.stderr, flush=True)
-
-
-def _task_recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id:
-        run = client.get_run(run_id)
-        parent = run.data.tags.get("mlflow.parentRunId")
-        return Recorder(client, run.info.experiment_id, parent, task_run_id=run_id)
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME", DEFAULT_EXPERIMENT)
-    home = os.environ.get("MLFLOW_EXPERIMENT_ID") or experiment_id(client, tracking_uri, name)
-    pipeline = os.environ.get(PIPELINE_RUN_ENV)
-    return Recorder(client, home, _pipeline_parent(client, home, pipeline) if pipeline else None)
-
-
-def _pipeline_parent(client: MlflowClient, home: str, pipeline: str) -> str:
-    """The run of the whole pipeline; opened by the first task, the oldest if two opened one at the same time."""
-
-    def oldest() -> str | None:
-        tagged = f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'"
-        runs = client.search_runs([home], tagged, max_results=1, order_by=["attributes.start_time ASC"])
-        return str(runs[0].info.run_id) if runs else None
-
-    found = oldest()
-    if found is None:
-        client.create_run(home, tags={PIPELINE_RUN_TAG: pipeline, **provenance()}, run_name=f"pipeline {pipeline}")
-        found = oldest()
-    assert found is not None
-    return found

@@ -42,9 +42,10 @@ class Recorder:
     def __init__(
         self, client: MlflowClient, experiment_id: str, parent_id: str | None, *, task_run_id: str | None = None
     ) -> None:
+        self.experiment_id = experiment_id
+        self.parent_id = parent_id
+        self.last_run_id: str | None = None  # of the task that started last
         self._client = client
-        self._experiment_id = experiment_id
-        self._parent_id = parent_id
         self._task_run_id = task_run_id
         self._tasks: dict[str, _Task] = {}
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
@@ -81,7 +82,8 @@ class Recorder:
         if event["shard"] is None:
             self._write_seconds()  # the shards before it have ended
         self._tasks[event["task"]] = task = _Task(self._open_run(event), event, self._task_run_id is None)
-        log_params(self._client, task.run_id, _named_sections(event))
+        self.last_run_id = task.run_id
+        log_params(self._client, task.run_id, named_sections(event))
 
     def _open_run(self, event: Event) -> str:
         if self._task_run_id is not None:
@@ -89,9 +91,9 @@ class Recorder:
         tags = {"stage": event["stage"], "task": event["task"]}
         tags |= {"round": str(event["round"])} if event["round"] is not None else {}
         tags |= {"shard": str(event["shard"])} if event["shard"] is not None else {}
-        tags |= {"mlflow.parentRunId": self._parent_id} if self._parent_id else {}
+        tags |= {"mlflow.parentRunId": self.parent_id} if self.parent_id else {}
         started = _milliseconds(event["process_started"])
-        run = self._client.create_run(self._experiment_id, started, tags, run_name(event))
+        run = self._client.create_run(self.experiment_id, started, tags, run_name(event))
         return str(run.info.run_id)
 
     def _useful(self, event: Event) -> None:
@@ -102,8 +104,8 @@ class Recorder:
         task = self._tasks[event["task"]]
         step = event["step"] if event["step"] is not None else task.start["round"] or 0
         self._log(task.run_id, event["values"], step, event)
-        if event["parent"] and self._parent_id:
-            self._log(self._parent_id, event["values"], step, event)
+        if event["parent"] and self.parent_id:
+            self._log(self.parent_id, event["values"], step, event)
 
     def _image(self, event: Event) -> None:
         from PIL import Image
@@ -112,7 +114,7 @@ class Recorder:
         step = event["step"] if event["step"] is not None else task.start["round"] or 0
         key = _NOT_IN_NAMES.sub(" ", event["key"]).strip()
         with Image.open(event["path"]) as image:
-            self._client.log_image(self._parent_id or task.run_id, image, key=key, step=step)
+            self._client.log_image(self.parent_id or task.run_id, image, key=key, step=step)
 
     def _dataset(self, event: Event) -> None:
         import pandas
@@ -123,7 +125,7 @@ class Recorder:
         described = from_pandas(frame, name=event["name"]).to_dict()
         source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
         dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", event["context"])])
-        for run_id in filter(None, (self._parent_id, self._tasks[event["task"]].run_id)):
+        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
             self._client.log_inputs(run_id, [dataset])
 
     def _artifact(self, event: Event) -> None:
@@ -131,7 +133,7 @@ class Recorder:
 
     def _alarm(self, event: Event) -> None:
         """A tag for each alarm with what it last said, and one that says that there are any, to search for."""
-        for run_id in filter(None, (self._parent_id, self._tasks[event["task"]].run_id)):
+        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
             self._client.set_tag(run_id, "alarm", "true")
             tag = f"alarm.{_NOT_IN_NAMES.sub('_', event['name'])}"
             self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:_LONGEST_PARAM])
@@ -159,8 +161,8 @@ class Recorder:
         now = _milliseconds(time.time())
         curves = [Metric(f"seconds/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
         self._seconds.clear()
-        if curves and self._parent_id:
-            self._client.log_batch(self._parent_id, metrics=curves)
+        if curves and self.parent_id:
+            self._client.log_batch(self.parent_id, metrics=curves)
 
     def _log(self, run_id: str, values: Mapping[str, float], step: int, event: Event) -> None:
         from mlflow.entities import Metric
@@ -207,8 +209,8 @@ def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield f"{prefix}{name}", text[:_LONGEST_PARAM]
 
 
-def _named_sections(start: Event) -> dict[str, Any]:
-    """The task's settings by section, its own under the name of its stage."""
+def named_sections(start: Event) -> dict[str, Any]:
+    """The task's settings by section, its own under the name of its stage, as in a run's settings."""
     return {start["stage"] if name == "settings" else name: section for name, section in start["settings"].items()}
 
 

@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from advantageflow.configure import read_values
 from advantageflow.errors import SettingsError
 from advantageflow.problems import Problem, problems_of, to_error
+from advantageflow.settings import Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.images import STAGES
 from advantageflow_pipelines.resources.records import Resources, ResourcesFile
 
 _PRESETS = files(__name__.rpartition(".")[0]) / "presets"
-_YAML = (".yaml", ".yml")
+_YAML = (".yaml", ".yml")  # what makes a name that of a file
 
 
 def load_resources(name: str) -> Resources:
@@ -29,12 +30,12 @@ def load_resources(name: str) -> Resources:
         SettingsError: no such preset or file; bad YAML; a key that does not exist; a value of the wrong type or out of
             range. All that is wrong is named at once.
     """
-    if name.endswith(_YAML):
-        return _merged(*_read(Path(name), name), "custom")
+    if _is_file(name):
+        return _merged(*_read(_file(name), name), "custom")
     if name not in resources_names():
         remedy = f"{suggest(name, resources_names(), what='presets of resources')}; a file's name ends in .yaml"
         raise SettingsError(f"unknown resources '{name}'", where="--resources", remedy=remedy)
-    return _merged(*_read(_PRESETS / f"{name}.yaml", f"resources {name}.yaml"), name)
+    return _merged(*_read(_file(name), f"resources {name}.yaml"), name)
 
 
 def resources_names() -> list[str]:
@@ -43,18 +44,26 @@ def resources_names() -> list[str]:
 
 
 def resources_text(name: str) -> str:
-    """The YAML of a preset.
+    """The YAML of a preset or of a file.
 
     Raises:
-        SettingsError: no such preset; says which name is nearest.
+        SettingsError: no such preset, or a file that is wrong; as load_resources.
     """
     load_resources(name)
-    return (_PRESETS / f"{name}.yaml").read_text("utf-8")
+    return _file(name).read_text("utf-8")
 
 
 def list_resources() -> dict[str, str]:
     """What each preset is for, by name."""
     return {name: resources_text(name).partition("\n")[0].lstrip("# ") for name in resources_names()}
+
+
+def _is_file(name: str) -> bool:
+    return name.endswith(_YAML)
+
+
+def _file(name: str) -> Traversable:
+    return Path(name) if _is_file(name) else _PRESETS / f"{name}.yaml"
 
 
 def _read(file: Traversable, name: str) -> tuple[ResourcesFile, dict[str, str]]:
@@ -76,11 +85,10 @@ def _merged(file: ResourcesFile, places: dict[str, str], name: str) -> Resources
             raise to_error([problem])
         base = load_resources(file.base)
     merged = {stage: base.of(stage).model_copy(update=_given(file.all) | _given(file.of(stage))) for stage in STAGES}
-    account = {"service_account": file.service_account} if "service_account" in file.model_fields_set else {}
-    return base.model_copy(update={"preset": name, **account, **merged})
+    run = {name: value for name, value in _given(file).items() if name in ("preset", "service_account")}
+    return base.model_copy(update={"preset": name, **run, **merged})
 
 
-def _given(section: object) -> dict[str, object]:
+def _given(section: Settings) -> dict[str, object]:
     """What a file says of a section, without its defaults."""
-    assert hasattr(section, "model_fields_set")
     return {name: getattr(section, name) for name in section.model_fields_set}

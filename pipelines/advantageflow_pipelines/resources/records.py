@@ -82,6 +82,8 @@ CONFIG_MAP = Environment(
         name: name
         for name in (
             "AWS_ENDPOINT_URL",
+            "AWS_DEFAULT_REGION",
+            "ADVANTAGEFLOW_S3_ADDRESSING",
             "MLFLOW_TRACKING_URI",
             "ADVANTAGEFLOW_MLFLOW_URL",
             "ADVANTAGEFLOW_KFP_URL",
@@ -138,7 +140,7 @@ class TrainingResources(StageResources):
 class Resources(Settings):
     """What a run gets of a cluster: the whole of what a resources file may say."""
 
-    preset: str = "custom"
+    preset: str = Field("custom", description="what to call these resources")
     service_account: str = Field(SERVICE_ACCOUNT, description="that the run's pods use")
     prompts: StageResources = Field(default_factory=lambda: StageResources())
     rollout: StageResources = Field(default_factory=lambda: StageResources())

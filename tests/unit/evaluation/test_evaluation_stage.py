@@ -244,3 +244,22 @@ def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(
     with pytest.raises(PolicyError, match="not a policy"):
         evaluate("report", policy=tmp_path / "nowhere")
     assert not (tmp_path / "report").exists()
+
+
+def test_the_summary_says_every_measure_with_its_interval_and_the_alarms(
+    evaluate: Callable[..., Path], tmp_path: Path
+) -> None:
+    base = evaluate("base")
+    reward = RewardSettings(others=(RewardTerm(name="jpeg", column="compressibility"),))
+    noisy = {"settings": NOISY, "base": base, "round_index": 3, "reward": reward}
+    with stage_journal("evaluation", 3) as journal:
+        report = evaluate("noisy", summary_out=tmp_path / "summary", **noisy)
+    assert journal.path is None
+    metrics, text = read_json(report / "metrics.json"), (tmp_path / "summary").read_text()
+    assert text.startswith("# Policy after round 3\n\n20 images of 12 held-out prompts.")
+    low, high = metrics["strict_ci95"]
+    assert f"| strict accuracy | {metrics['strict']:.3f} | {low:.3f} .. {high:.3f} |" in text
+    assert f"| soft reward | {metrics['soft']:.3f} |" in text
+    assert f"| jpeg.compressibility | {metrics['terms']['jpeg.compressibility']['mean']:.3f} |" in text
+    assert text.count("| task ") == 6
+    assert "**Alarm:** " in text

@@ -51,6 +51,9 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("run", "--resume", "nowhere", "--seed", "1"), "continued with the settings it has"),
         (("run", "--set", "prompts.source=none.jsonl"), "none.jsonl"),
         (("compile", "-o", "pipeline.json"), "YAML files only"),
+        (("compile", "--resources", "multi-nod"), "did you mean 'multi-node'?"),
+        (("compile", "--resources", "single-gpu"), "the training stage is given 1 GPU(s), but no setting"),
+        (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),
         (("generate", "a circle", "--model", "nowhere"), "no model is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
         (("evaluate", "nowhere"), "no policy is there"),
@@ -118,6 +121,20 @@ def test_a_preset_is_printed_as_yaml_in_full_or_as_written(advantageflow: Comman
     assert full["training"]["lora"]["rank"] > 0
 
 
+def test_resources_can_be_listed_and_shown_to_start_a_file_of_one_s_own_with(
+    advantageflow: Command, tmp_path: Path
+) -> None:
+    status, out, _ = advantageflow("resources", "list")
+    assert status == 0
+    assert all(name in out for name in ("cpu", "single-gpu", "multi-gpu", "multi-node"))
+    _, out, _ = advantageflow("resources", "show", "multi-node")
+    assert "base: multi-gpu" in out
+    (tmp_path / "mine.yaml").write_text("base: cpu\ntraining: {cpu: 3}\n")
+    status, out, _ = advantageflow("resources", "show", "mine.yaml", "--all")
+    assert status == 0
+    assert yaml.safe_load(out)["training"]["cpu"] == "3"
+
+
 def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_path: Path) -> None:
     command = (
         "compile",
@@ -135,7 +152,7 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     assert "1 round(s) of 2 shards" in out
     assert "resources cpu" in out
     spec, platform = yaml.safe_load_all((tmp_path / "sub" / "p.yaml").read_text())
-    assert "round-01" in spec["root"]["dag"]["tasks"]
+    assert "comp-round-01" in spec["components"]
     assert "exec-training" in platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()} == {
         "registry.example/stage:2"

@@ -1,0 +1,72 @@
+"""What compiled pipelines name on the cluster is what the manifests make: accounts, keys, labels, enough GPUs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.cluster import cluster_run
+from advantageflow_pipelines.images import StageImages
+from advantageflow_pipelines.resources.files import load_resources
+from advantageflow_pipelines.resources.records import CONFIG_MAP, GPU, HF_SECRET, S3_SECRET, SERVICE_ACCOUNT
+
+if TYPE_CHECKING:
+    from conftest import Overlay
+
+PRESETS = {"kind": "cpu", "single-gpu": "single-gpu", "multi-node": "multi-node"}
+
+
+@pytest.fixture(scope="session")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What the smallest pipeline asks of Kubernetes for each of its tasks."""
+    settings = RunSettings.model_validate({"rounds": 1, "rollout": {"shards": 1}})
+    file: Path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    cluster_run(settings, StageImages(), "cpu").compile(file)
+    [_, platforms] = yaml.safe_load_all(file.read_text())
+    executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    return list(executors.values())
+
+
+def test_every_task_carries_the_label_that_network_policies_know_it_by(
+    overlay: Overlay, tasks: list[dict[str, Any]]
+) -> None:
+    labels = {task["podMetadata"]["labels"]["app.kubernetes.io/part-of"] for task in tasks}
+    policy = overlay.one("NetworkPolicy", "advantageflow-tasks", "kubeflow")
+    assert [policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/part-of"]] == list(labels)
+
+
+def test_tasks_find_their_config_map_whole(overlay: Overlay) -> None:
+    data = overlay.one("ConfigMap", CONFIG_MAP.name, "kubeflow")["data"]
+    assert CONFIG_MAP.keys.keys() <= data.keys()
+    assert all(data.values())
+
+
+def test_tasks_find_the_secrets_that_the_script_makes(secrets: dict[tuple[str, str], dict[str, str]]) -> None:
+    for wanted in (S3_SECRET, HF_SECRET):
+        assert secrets["kubeflow", wanted.name].keys() == wanted.keys.keys()
+
+
+def test_runs_find_their_account(overlay: Overlay) -> None:
+    assert overlay.one("ServiceAccount", SERVICE_ACCOUNT, "kubeflow")
+
+
+def test_the_quota_lets_the_preset_of_the_same_name_train(overlay: Overlay) -> None:
+    training = load_resources(PRESETS[overlay.name]).training
+    quota = overlay.one("ResourceQuota", "advantageflow-gpus", "kubeflow")["spec"]["hard"]
+    wanted = int(training.gpus) * training.nodes
+    assert quota == {f"requests.{GPU}": str(wanted)}
+
+
+def test_a_node_of_the_runtime_is_one_of_the_preset(overlays: dict[str, Overlay]) -> None:
+    training = load_resources("multi-node").training
+    [node] = [pod for pod in overlays["multi-node"].pods() if not pod.serves]
+    [container] = node.containers
+    asked = {"cpu": training.cpu, "memory": training.memory, GPU: str(training.gpus)}
+    assert container["resources"]["requests"] == asked
+    [shared] = [volume["emptyDir"] for volume in node.spec["volumes"] if volume["emptyDir"].get("medium") == "Memory"]
+    assert shared["sizeLimit"] == training.shared_memory
+    assert [one.model_dump(exclude_none=True) for one in training.tolerations] == node.spec["tolerations"]
