@@ -13,11 +13,13 @@ from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_co
 from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
+from advantageflow.records import STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.tracking.journal import Event
 from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
+from advantageflow.training.publication import policy_url
 from advantageflow_pipelines.costs import images_of_a_round, useful_seconds
 from advantageflow_pipelines.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.workdir import WorkDir
@@ -42,12 +44,15 @@ def make_summary(
     reports = report_folders(workdir)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
+    policy = read_json(policy_folders(workdir)[last] / STATE_FILE)
+    store = settings.store.url
     return {
         "preset": settings.preset,
         "algorithm": settings.training.algorithm,
         "seed": settings.seed,
         "seconds": round(seconds, 1),
-        "policy_sha256": read_json(policy_folders(workdir)[last] / "state.json")["policy_sha256"],
+        "policy_sha256": policy["policy_sha256"],
+        **({} if store is None else {"policy_url": policy_url(store, policy)}),
         "base": reported(metrics[0]),
         "final": reported(metrics[last]),
         "difference": paired_difference(reports[0], reports[last]),
@@ -164,6 +169,8 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
         console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
     console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
+    if "policy_url" in summary:
+        console.print(f"policy:   {summary['policy_url']}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"report:   {workdir.report / PAGE_FILE}", highlight=False, markup=False, soft_wrap=True)
 

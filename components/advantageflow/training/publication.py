@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from advantageflow.records import STATE_FILE
 from advantageflow.store.artifacts import read_json
@@ -13,7 +15,7 @@ from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 _DIGITS = 12  # of the policy's hash: enough to tell policies apart, few enough to read
 
 
-def policy_url(store: str, state: dict[str, object], run_id: str | None = None) -> str:
+def policy_url(store: str, state: Mapping[str, Any], run_id: str | None = None) -> str:
     """`<store>/policies/[<run>/]round-<number>-<hash>`: sorted by round, and a name never means two policies.
 
     Args:
@@ -21,7 +23,7 @@ def policy_url(store: str, state: dict[str, object], run_id: str | None = None) 
         state: of the policy.
         run_id: of the pipeline run on a cluster.
     """
-    name = f"round-{state['round']:03d}-{str(state['policy_sha256'])[:_DIGITS]}"
+    name = f"round-{state['round']:03d}-{state['policy_sha256'][:_DIGITS]}"
     return join(store, "policies", *filter(None, [run_id]), name)
 
 

@@ -64,12 +64,13 @@ def test_the_table_shows_each_task_the_mean_with_intervals_and_the_time(tmp_path
     base = {"images": 60, "strict": 0.25, "strict_ci95": [0.2, 0.3], "soft": 0.5, "tasks": {"colors": 0.25}}
     final = {**base, "strict": 0.5, "strict_ci95": [0.4, 0.6], "tasks": {"colors": 0.5}}
     cost = {"seconds": 12.0, "between_tasks": 3.0, "of_seconds": 100.0, "share": 0.15, "stages": {}}
-    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost,
+    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost, "policy_url": "s3://b/policies/round-2",
                "difference": {"strict": 0.25, "strict_ci95": [0.1, 0.4]}}  # fmt: skip
     out = io.StringIO()
     show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
     text = out.getvalue()
     assert "60 held-out images" in text
+    assert "policy:   s3://b/policies/round-2\n" in text
     for row in ("colors", "mean of tasks"):
         line = next(line for line in text.splitlines() if row in line)
         assert [word for word in line.split() if word[-1].isdigit()] == ["0.250", "0.500", "+0.250"]
@@ -95,7 +96,7 @@ def test_the_table_names_the_column_that_is_shown_and_lists_the_terms(tmp_path: 
     final = {**base, "strict": -1.0, "tasks": {"colors": -1.0},
              "terms": {"jpeg.compressibility": {"mean": -1.0}, "layout.beauty": {"mean": 0.5}}}  # fmt: skip
     cost = {"seconds": 12.0, "between_tasks": 3.0, "of_seconds": 100.0, "share": 0.15, "stages": {}}
-    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost,
+    summary = {"base": base, "final": final, "seconds": 100.2, "overhead": cost, "policy_url": "s3://b/policies/round-2",
                "difference": {"strict": 0.5, "strict_ci95": [0.4, 0.6]}}  # fmt: skip
     out = io.StringIO()
     show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
