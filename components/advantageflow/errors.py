@@ -62,5 +62,9 @@ class TrackingError(UserError):
     """MLflow that cannot be reached or written; what the stages computed is never lost by it."""
 
 
+class ClusterError(UserError):
+    """A Kubeflow API server that cannot be reached, refuses a request, or has no such thing."""
+
+
 def _rebuild(kind: type[UserError], message: str, where: str, remedy: str) -> UserError:
     return kind(message, where=where, remedy=remedy)

@@ -25,6 +25,9 @@ from advantageflow_pipelines.commands import (
     resources,
     rewards,
     run,
+    runs,
+    schedule,
+    submit,
 )
 from advantageflow_pipelines.failures import RunFailed
 
@@ -47,7 +50,9 @@ app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
-app.command("runs")(look.runs_command)
+app.command("submit")(submit.submit)
+app.add_typer(schedule.schedule, name="schedule")
+app.add_typer(runs.runs, name="runs")
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")
