@@ -121,7 +121,7 @@ def _configuration(connection: Connection) -> Any:
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # what is tried again needs no words
     configuration = Configuration(host=connection.host)
     configuration.retries = Retry(
-        total=3, redirect=0, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), retry_after_max=10,
+        total=3, connect=1, redirect=0, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), retry_after_max=10,
         allowed_methods=("GET",), raise_on_status=False, raise_on_redirect=False,
     )  # fmt: skip
     if connection.ca_file is not None:

@@ -26,7 +26,7 @@ def check_no_local_files(settings: RunSettings) -> list[str]:
     in_images = []
     for setting, name in _paths(settings).items():
         path = Path(name).expanduser()
-        if setting == "store.url" or path.exists() or not path.is_absolute():
+        if path.exists() or not path.is_absolute():
             message = f"{name} is a path of this machine, which a cluster does not see"
             raise SettingsError(message, where=setting, remedy=_remedy(setting))
         in_images.append(f"{setting}: {name}")
@@ -38,7 +38,6 @@ def _paths(settings: RunSettings) -> dict[str, str]:
     named = {
         "reward.golden": settings.reward.golden,
         "init_policy": settings.init_policy,
-        "store.url": settings.store.url,
     }
     paths = {setting: name for setting, name in named.items() if name is not None and not is_s3(name)}
     if is_local_file(settings.prompts.source):
@@ -50,8 +49,8 @@ def _paths(settings: RunSettings) -> dict[str, str]:
 
 
 def _remedy(setting: str) -> str:
-    if setting == "store.url":
-        return "give an address such as s3://bucket/prefix: a task's folders end with it"
+    if setting == "init_policy":
+        return "give the s3:// address where a training published it (store.url), or publish the folder there"
     if setting == "reward.golden":
         return "put the file into the reward image, and give its absolute path there"
     return (

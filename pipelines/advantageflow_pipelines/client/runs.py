@@ -54,9 +54,7 @@ class RunStatus:
         return (self.ended - self.created).total_seconds() if self.over and self.ended and self.created else None
 
 
-def start_run(
-    api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str | None
-) -> str:
+def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
     """Start a run of a compiled pipeline.
 
     Args:
@@ -65,7 +63,7 @@ def start_run(
         name: of the run.
         experiment: name of the experiment, made if it is not there.
         description: of the run.
-        service_account: of its pods; Kubeflow's own if None.
+        service_account: of its pods.
 
     Returns:
         Its id.

@@ -44,9 +44,9 @@ def create_schedule(
     name: str,
     when: When,
     experiment: str,
+    service_account: str,
     concurrency: int = 1,
     catch_up: bool = False,
-    service_account: str | None = None,
     description: str = "",
 ) -> str:
     """Make a schedule of an uploaded pipeline.
@@ -59,9 +59,9 @@ def create_schedule(
         name: of the schedule.
         when: runs start.
         experiment: name of the runs' experiment, made if it is not there.
+        service_account: of the pods.
         concurrency: runs at a time, 1 to 10; further ones wait.
         catch_up: whether runs that were missed, as in a pause, are made up for.
-        service_account: of the pods; Kubeflow's own if None.
         description: of the schedule.
 
     Returns:

@@ -76,10 +76,10 @@ def create(
         version,
         name=name,
         when=when,
-        experiment=experiment or sending.settings.tracking.experiment,
+        experiment=sending.experiment(experiment),
         concurrency=concurrency,
         catch_up=catch_up,
-        service_account=service_account,
+        service_account=sending.service_account(service_account),
         description=sending.description(),
     )
     for line in (

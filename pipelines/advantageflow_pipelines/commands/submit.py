@@ -39,14 +39,13 @@ def submit(
     console = Console()
     package = sending.compile(console, cache=not no_cache)
     api = Api(connection)
-    settings = sending.settings
     run_id = start_run(
         api,
         package,
-        name=run_name or f"{settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
-        experiment=experiment or settings.tracking.experiment,
+        name=run_name or f"{sending.run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
+        experiment=sending.experiment(experiment),
         description=sending.description(),
-        service_account=service_account,
+        service_account=sending.service_account(service_account),
     )
     for line in (f"run {run_id} started", connection.run_page(run_id)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import contextlib
 import email.parser
 import email.policy
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ _JSON = "application/json"
 
 @dataclass(frozen=True)
 class Fault:
-    """An answer that comes instead of the API's."""
+    """An answer that comes instead of the API's; with status 0, none does, and the connection is cut."""
 
     status: int
     body: bytes
@@ -60,11 +61,14 @@ class KfpStub:
 
 
 @contextlib.contextmanager
-def serving(*, several_users: bool = False) -> Iterator[KfpStub]:
-    """A stand-in on a port of its own."""
+def serving(*, several_users: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[KfpStub]:
+    """A stand-in on a port of its own; with `tls`, a secure one."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    stub = KfpStub(f"http://127.0.0.1:{server.server_port}/pipeline", State(several_users=several_users))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if tls else "http"
+    stub = KfpStub(f"{scheme}://127.0.0.1:{server.server_port}/pipeline", State(several_users=several_users))
     server.stub = stub  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
@@ -143,6 +147,9 @@ class _Handler(BaseHTTPRequestHandler):
         return Fault(200, json.dumps(answer).encode())
 
     def _send(self, answer: Fault) -> None:
+        if not answer.status:
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in {"Content-Type": answer.kind, **answer.headers}.items():
             self.send_header(name, value)

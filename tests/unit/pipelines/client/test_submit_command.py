@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import threading
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,19 +39,30 @@ def chapter(state: str, *tasks: dict[str, Any]) -> dict[str, Any]:
     return {"state": state, "run_details": {"task_details": list(tasks)}}
 
 
+@pytest.fixture
+def started(server: KfpStub) -> str:
+    """The id of a run that somebody started."""
+    experiment = server.state.create_experiment({"display_name": "e"})["experiment_id"]
+    run = {"display_name": "r", "experiment_id": experiment, "pipeline_spec": {}}
+    return str(server.state.create_run(run)["run_id"])
+
+
 def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, server: KfpStub) -> None:
     status, out, _ = advantageflow(
         *TINY, *HERE, server.url, "--seed", "7", "--set", "rollout.group_size=4", "--experiment", "nightly",
-        "--run-name", "try 1", "--service-account", "advantageflow-runner",
+        "--run-name", "try 1", "--service-account", "mine", "--image", "registry.example/stage:2", "--resources", "cpu",
     )  # fmt: skip
     assert status == 0
     (run,) = server.state.runs.values()
     assert run["display_name"] == "try 1"
-    assert run["service_account"] == "advantageflow-runner"
+    assert run["service_account"] == "mine"
     assert server.state.experiments[run["experiment_id"]]["display_name"] == "nightly"
-    parameters = run["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
+    parameters = run["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
     assert parameters["seed"]["defaultValue"] == 7
     assert '"group_size":4' in parameters["rollout_settings"]["defaultValue"]
+    executors = run["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    assert {one["container"]["image"] for one in executors} == {"registry.example/stage:2"}
+    assert run["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]
     assert run["run_id"] in out
     assert f"{server.url}/#/runs/details/{run['run_id']}" in out
 
@@ -59,7 +70,7 @@ def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, serve
 def test_an_experiment_that_is_there_is_used_again(advantageflow: Command, server: KfpStub) -> None:
     advantageflow(*TINY, *HERE, server.url)
     advantageflow(*TINY, *HERE, server.url)
-    assert len(server.state.runs) == 2
+    assert [run["service_account"] for run in server.state.runs.values()] == ["advantageflow-runner"] * 2
     assert [one["display_name"] for one in server.state.experiments.values()] == ["advantageflow"]
 
 
@@ -176,28 +187,28 @@ def test_a_run_that_fails_names_the_task_its_round_and_the_reason(advantageflow:
     ],
 )
 def test_every_other_end_is_a_failure_too(
-    advantageflow: Command, server: KfpStub, story: dict[str, Any], words: str
+    advantageflow: Command, server: KfpStub, started: str, story: dict[str, Any], words: str
 ) -> None:
     server.state.story = [story]
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, _, err = advantageflow("runs", "follow", started, *HERE, server.url)
     assert status == 1
     assert words in err
 
 
-def test_following_waits_for_a_server_that_is_away(advantageflow: Command, server: KfpStub) -> None:
+def test_following_waits_for_a_server_that_is_away(advantageflow: Command, server: KfpStub, started: str) -> None:
     server.state.story = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
     server.faults["run_service_get_run"] = [said(500, "the database is restarted", code=13)] * 2
-    status, out, _ = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, out, _ = advantageflow("runs", "follow", started, *HERE, server.url)
     assert status == 0
     assert "the database is restarted; the run goes on, trying again" in " ".join(out.split())
 
 
 def test_following_gives_up_on_a_server_that_stays_away(
-    advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch
+    advantageflow: Command, server: KfpStub, started: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.0)
     server.faults["run_service_get_run"] = [said(500, "down", code=13)] * 9
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, _, err = advantageflow("runs", "follow", started, *HERE, server.url)
     assert status == 2
     assert "the run goes on; follow it with: advantageflow runs follow run-" in err
 
@@ -215,17 +226,18 @@ def test_a_session_that_ends_while_following_is_told_and_the_run_can_be_followed
     assert advantageflow("runs", "follow", again[1], "--host", again[2])[0] == 0
 
 
-def test_ctrl_c_stops_following_and_leaves_the_run_alone(advantageflow: Command, server: KfpStub) -> None:
+def test_ctrl_c_stops_following_and_leaves_the_run_alone(server: KfpStub) -> None:
     server.state.story = [{"state": "RUNNING"}]
-
-    def interrupt() -> None:
-        while not server.bodies("run_service_get_run"):
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    status, out, _ = advantageflow(*TINY, *HERE, server.url, "--wait")
-    assert status == 130
+    command = [sys.executable, "-m", "advantageflow_pipelines.cli", *TINY, *HERE, server.url, "--wait"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and not server.bodies("run_service_get_run"):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate()
+    finally:
+        process.kill()
+    assert process.returncode == 130
     assert "the run goes on; follow it with: advantageflow runs follow run-" in out
     assert not server.bodies("run_service_terminate_run")
 
@@ -236,6 +248,13 @@ def test_files_of_this_machine_are_refused_before_the_server_is_asked(advantagef
     assert status == 2
     assert "prompts.source" in err
     assert "s3://" in err
+    assert not server.seen
+
+
+def test_an_image_that_is_not_pinned_is_refused(advantageflow: Command, server: KfpStub) -> None:
+    status, _, err = advantageflow(*TINY, *HERE, server.url, "--image", "registry.example/stage:latest")
+    assert status == 2
+    assert "give a tag that is never moved, or the digest" in err
     assert not server.seen
 
 
