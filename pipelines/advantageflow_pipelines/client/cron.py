@@ -67,10 +67,16 @@ def interval_seconds(text: str) -> int:
     return int(parsed["count"]) * _SECONDS[parsed["unit"]]
 
 
+def interval_text(seconds: int) -> str:
+    """An interval as interval_seconds reads it, in the largest unit that it is a multiple of."""
+    unit = max((unit for unit, size in _SECONDS.items() if seconds % size == 0), key=_SECONDS.__getitem__)
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
 def _check_part(part: str, field: _Field, where: str) -> None:
     parsed = _PART.fullmatch(part)
     if parsed is None:
-        raise _wrong(f"'{part}' is not a {field.name}", field, where)
+        raise _wrong(f"'{part}' is no {field.name}", field, where)
     first, last = (_number(parsed[end], field, where) for end in ("first", "last"))
     if first is not None and last is not None and first > last:
         raise _wrong(f"the range {part} of the {field.name} goes backwards", field, where)
@@ -84,7 +90,7 @@ def _number(text: str | None, field: _Field, where: str) -> int | None:
     if text.lower() in field.names:
         return field.lowest + field.names.index(text.lower())
     if not text.isdecimal() or not field.lowest <= int(text) <= field.highest:
-        raise _wrong(f"{text} is not a {field.name}", field, where)
+        raise _wrong(f"'{text}' is no {field.name}", field, where)
     return int(text)
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.cron import interval_text
 from advantageflow_pipelines.client.pipelines import Version
 from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
 from advantageflow_pipelines.client.runs import experiment_id, named
@@ -21,7 +22,7 @@ class When:
     seconds: int | None = None
 
     def __str__(self) -> str:
-        return f"cron {self.cron} (UTC)" if self.cron else f"every {self.seconds} s"
+        return f"cron {self.cron} (UTC)" if self.cron else f"every {interval_text(self.seconds or 0)}"
 
 
 @dataclass(frozen=True)

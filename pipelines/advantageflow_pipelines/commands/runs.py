@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
@@ -60,7 +60,7 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
     from advantageflow_pipelines.client.runs import list_runs
 
     console = Console()
-    table = Table("run", "id", "state", "started", "seconds")
+    table = Table("run", Column("id", no_wrap=True), "state", "started", "seconds")
     for run in itertools.islice(list_runs(Api(connection), experiment), limit):
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.connection import Connection
@@ -38,7 +39,10 @@ def create(
     name: Annotated[str, typer.Option("--name", help="Name of the schedule.")],
     cron: Annotated[
         str | None,
-        typer.Option("--cron", help="Six fields, seconds first, in UTC: '0 0 3 * * mon' is Mondays at 3:00."),
+        typer.Option(
+            "--cron",
+            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster is set otherwise.",
+        ),
     ] = None,
     every: Annotated[str | None, typer.Option("--every", help="Interval instead: 90m, 6h, 7d.")] = None,
     concurrency: Annotated[
@@ -97,10 +101,11 @@ def list_command(connection: Connection) -> None:
     from advantageflow_pipelines.client.api import Api
 
     console = Console()
-    table = Table("schedule", "id", "runs", "state", "at a time", "missed runs")
+    id_column = Column("id", no_wrap=True)
+    table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
     for one in list_schedules(Api(connection)):
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
-        table.add_row(one.name, one.schedule_id, str(one.when), state, str(one.concurrency), missed)
+        table.add_row(escape(one.name), one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
         console.print("no schedules; make one with: advantageflow schedule create", highlight=False)
         return

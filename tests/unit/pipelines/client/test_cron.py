@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client.cron import check_cron, interval_seconds
+from advantageflow_pipelines.client.cron import check_cron, interval_seconds, interval_text
 
 
 @pytest.mark.parametrize(
@@ -40,17 +40,17 @@ def test_five_fields_are_said_to_lack_the_seconds() -> None:
         ("", "0 fields"),
         ("@daily", "1 fields"),
         ("0 0 0 0 0 0 0", "7 fields"),
-        ("60 0 3 * * *", "60 is not a second"),
-        ("0 60 3 * * *", "60 is not a minute"),
-        ("0 0 3 0 * *", "0 is not a day of month"),
-        ("0 0 3 * 13 *", "13 is not a month"),
-        ("0 0 3 * * 7", "7 is not a day of week"),
-        ("0 0 3 * * montag", "montag is not a day of week"),
-        ("0 0 3 mon * *", "mon is not a day of month"),
+        ("60 0 3 * * *", "'60' is no second"),
+        ("0 60 3 * * *", "'60' is no minute"),
+        ("0 0 3 0 * *", "'0' is no day of month"),
+        ("0 0 3 * 13 *", "'13' is no month"),
+        ("0 0 3 * * 7", "'7' is no day of week"),
+        ("0 0 3 * * montag", "'montag' is no day of week"),
+        ("0 0 3 mon * *", "'mon' is no day of month"),
         ("0 0 5-3 * * *", "goes backwards"),
         ("0 */0 * * * *", "the step of the minute is 0"),
-        ("0 0 3,, * * *", "'' is not a hour"),
-        ("0 0 -3 * * *", "'-3' is not a hour"),
+        ("0 0 3,, * * *", "'' is no hour"),
+        ("0 0 -3 * * *", "'-3' is no hour"),
     ],
 )
 def test_a_wrong_field_is_named(expression: str, words: str) -> None:
@@ -62,6 +62,7 @@ def test_a_wrong_field_is_named(expression: str, words: str) -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("6h", 21_600), ("7d", 604_800)])
 def test_an_interval_is_a_number_and_a_unit(text: str, seconds: int) -> None:
     assert interval_seconds(text) == seconds
+    assert interval_text(seconds) == text
 
 
 @pytest.mark.parametrize("text", ["", "6", "h", "0h", "-1h", "1.5h", "1w", "1h30m"])

@@ -148,9 +148,15 @@ def test_each_request_carries_the_token_of_the_moment_and_the_cookies(server: Kf
     assert {headers["Cookie"] for _, headers, _ in server.seen} == {"session=a; other=b"}
 
 
-def test_a_server_behind_an_unknown_authority_needs_its_certificate(
-    tmp_path: Path, certificate: tuple[Path, KfpStub]
-) -> None:
+def test_a_server_is_reached_by_the_proxy_of_the_environment(server: KfpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", server.url.removesuffix("/pipeline"))
+    monkeypatch.setenv("no_proxy", "inside.invalid")
+    assert list(list_runs(Api(make_connection("http://kubeflow.invalid/pipeline", credentials=Credentials())))) == []
+    with pytest.raises(ClusterError, match="NameResolution"):
+        Api(make_connection("http://inside.invalid/pipeline", credentials=Credentials()))
+
+
+def test_a_server_behind_an_unknown_authority_needs_its_certificate(certificate: tuple[Path, KfpStub]) -> None:
     file, secure = certificate
     with pytest.raises(ClusterError, match="SSL") as raised:
         Api(to(secure))

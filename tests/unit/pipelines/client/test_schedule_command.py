@@ -64,7 +64,7 @@ def test_what_is_asked_for_instead_is_sent(create: Command, server: KfpStub) -> 
     ("when", "words"),
     [
         (("--cron", "0 3 * * 1"), "'0 0 3 * * 1'"),
-        (("--cron", "0 0 24 * * *"), "24 is not a hour"),
+        (("--cron", "0 0 24 * * *"), "'24' is no hour"),
         (("--every", "often"), "--every 6h"),
         ((), "neither is given"),
         ((*WEEKLY, "--every", "6h"), "both are given"),
@@ -125,7 +125,7 @@ def test_all_pages_of_schedules_are_listed(advantageflow: Command, create: Comma
     status, out, _ = advantageflow("schedule", "list", "--host", server.url)
     assert status == 0
     assert re.findall(r"s\d\d", out) == [f"s{number:02}" for number in range(11)]
-    assert "every 21600 s" in out
+    assert "every 6h" in out
     assert "left out" in out
 
 
