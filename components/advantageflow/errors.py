@@ -55,15 +55,11 @@ class Preempted(UserError):
 
 
 class ClusterError(UserError):
-    """A Kubernetes cluster that refuses what is asked of it, or cannot be reached."""
+    """A Kubernetes cluster, or its Kubeflow, that refuses what is asked of it, or cannot be reached."""
 
 
 class TrackingError(UserError):
     """MLflow that cannot be reached or written; what the stages computed is never lost by it."""
-
-
-class ClusterError(UserError):
-    """A Kubeflow API server that cannot be reached, refuses a request, or has no such thing."""
 
 
 def _rebuild(kind: type[UserError], message: str, where: str, remedy: str) -> UserError:

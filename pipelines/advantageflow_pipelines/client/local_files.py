@@ -50,7 +50,7 @@ def _paths(settings: RunSettings) -> dict[str, str]:
 
 def _remedy(setting: str) -> str:
     if setting == "init_policy":
-        return "give the s3:// address where a training published it (store.url), or publish the folder there"
+        return "publish it (advantageflow publish FOLDER s3://bucket/prefix), and give that address"
     if setting == "reward.golden":
         return "put the file into the reward image, and give its absolute path there"
     return (

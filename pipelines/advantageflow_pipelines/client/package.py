@@ -16,7 +16,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.schedule import evaluations
 
 OBJECT_LIMIT = 1_572_864  # bytes: what etcd, and so Kubernetes, takes of one object, such as Argo's workflow of a run
-MANY_TASKS = 200  # a run's workflow grows by each task that has run; ten rounds of eight shards have 174
+MANY_TASKS = 200  # a run's workflow grows by each task that has run; ten rounds of eight shards have 175
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def check_size(package: Package, settings: RunSettings) -> str | None:
 
 
 def count_tasks(settings: RunSettings) -> int:
-    """Tasks with a container of their own in a run."""
-    return 1 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
+    """Tasks with a container of their own in a run: its first and its closing one, evaluations and rounds."""
+    return 2 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
 
 
 def _without_cache(component: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def create(
         str | None,
         typer.Option(
             "--cron",
-            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster is set otherwise.",
+            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs.",
         ),
     ] = None,
     every: Annotated[str | None, typer.Option("--every", help="Interval instead: 90m, 6h, 7d.")] = None,

@@ -112,7 +112,7 @@ def test_without_cache_no_task_at_any_depth_is_cached(advantageflow: Command, se
     advantageflow(*TINY, *HERE, server.url)
     advantageflow(*TINY, *HERE, server.url, "--no-cache")
     cached, uncached = (repr(run["pipeline_spec"]) for run in server.state.runs.values())
-    assert cached.count("enableCache") == cached.count("cachingOptions") > 5
+    assert cached.count("enableCache") > 5
     assert uncached.count("cachingOptions") >= cached.count("cachingOptions")
     assert "enableCache" not in uncached
 
