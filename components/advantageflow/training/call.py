@@ -31,7 +31,8 @@ class WorkerCall:
             at the file's folder.
         task: id of the task in the journal.
         journal: file that the first process appends its events to; None for no file.
-        failures: folder in which a process that fails says why; None to say it on standard error.
+        failures: folder in which a process that fails says why, or, where there is a result, address below which it
+            publishes that; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
             and the file `journal.jsonl` instead of `journal`; None where those can be written as they are.
     """

@@ -27,6 +27,7 @@ from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCal
 from advantageflow.training.failures import record_failure
 from advantageflow.training.group import joined
 from advantageflow.training.train import train
+from advantageflow.training.trainjob_failures import publish_failure
 
 _PR_SET_PDEATHSIG = 1
 
@@ -50,7 +51,9 @@ def main() -> None:
         call = read_call(location, cache_folder())
         take_part(call)
     except Exception as error:
-        if call.failures is not None:
+        if call.failures is not None and call.result is not None:
+            publish_failure(call.failures, rank, error)
+        elif call.failures is not None:
             record_failure(Path(call.failures), rank, error)
         elif isinstance(error, UserError):
             print(error, file=sys.stderr, flush=True)
