@@ -54,6 +54,10 @@ class Preempted(UserError):
     """A task that was told to end, and has kept what it had done: run again, it goes on from there."""
 
 
+class ClusterError(UserError):
+    """A Kubernetes cluster, or its Kubeflow, that refuses what is asked of it, or cannot be reached."""
+
+
 class TrackingError(UserError):
     """MLflow that cannot be reached or written; what the stages computed is never lost by it."""
 

@@ -16,6 +16,7 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import is_s3
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
@@ -41,7 +42,7 @@ def check_run(settings: RunSettings) -> None:
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)
     if settings.init_policy is not None:
-        check_policy(Path(settings.init_policy))
+        check_policy(local_folder(settings.init_policy))
     _check_model(settings.model)
 
 
@@ -87,7 +88,7 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
     if settings.reward.golden is not None:
         golden = str(Path(settings.reward.golden).absolute())
         changes["reward"] = settings.reward.model_copy(update={"golden": golden})
-    if settings.init_policy is not None:
+    if settings.init_policy is not None and not is_s3(settings.init_policy):
         changes["init_policy"] = str(Path(settings.init_policy).absolute())
     return settings.model_copy(update=changes)
 

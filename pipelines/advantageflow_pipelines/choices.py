@@ -30,7 +30,7 @@ def choose_settings(
     assignments: Sequence[str] = (),
     rounds: int | None = None,
     seed: int | None = None,
-    init_policy: Path | None = None,
+    init_policy: str | None = None,
 ) -> RunSettings:
     """The settings of a run.
 
@@ -40,7 +40,7 @@ def choose_settings(
         assignments: changes as 'section.key=value'; later ones win.
         rounds: number of rounds, instead of the preset's.
         seed: seed, instead of the preset's.
-        init_policy: folder of a policy to continue from, instead of the preset's; any name will do.
+        init_policy: policy to continue from, a folder or an s3:// address, instead of the preset's; any name will do.
 
     Raises:
         SettingsError: says which settings are wrong, where they were given and what to do.
@@ -50,7 +50,7 @@ def choose_settings(
     numbers = {"rounds": rounds, "seed": seed}
     shortcuts = [f"{name}={number}" for name, number in numbers.items() if number is not None]
     settings = load_settings(preset, config, [*assignments, *shortcuts])
-    return settings if init_policy is None else settings.model_copy(update={"init_policy": str(init_policy)})
+    return settings if init_policy is None else settings.model_copy(update={"init_policy": init_policy})
 
 
 def read_settings(path: Path) -> RunSettings:

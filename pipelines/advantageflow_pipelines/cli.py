@@ -21,9 +21,13 @@ from advantageflow_pipelines.commands import (
     models,
     plan,
     prompts,
+    publish,
     resources,
     rewards,
     run,
+    runs,
+    schedule,
+    submit,
 )
 from advantageflow_pipelines.failures import RunFailed
 
@@ -45,7 +49,10 @@ app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
-app.command("runs")(look.runs_command)
+app.command("publish")(publish.publish)
+app.command("submit")(submit.submit)
+app.add_typer(schedule.schedule, name="schedule")
+app.add_typer(runs.runs, name="runs")
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")

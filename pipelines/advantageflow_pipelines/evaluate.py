@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from advantageflow.errors import PolicyError, SettingsError, StoreError
@@ -13,6 +13,7 @@ from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.files import write_json, writing
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import local_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.results import policy_folders, prompts_folder
 from advantageflow_pipelines.workdir import open_workdir
@@ -71,13 +72,15 @@ class Variant:
         return self.name.replace(" ", "-")
 
 
-def find_judged(path: Path) -> Judged:
-    """The policy that a working folder (its last) or a policy folder means.
+def find_judged(name: str) -> Judged:
+    """The policy that a working folder (its last), a policy folder or the address of a published policy means.
 
     Raises:
         PolicyError: there is no policy, or it is the base model.
         SettingsError: the working folder's settings are damaged.
+        StoreError: nothing is published at the address, or it cannot be fetched.
     """
+    path = local_folder(name)
     if (path / "settings.yaml").is_file():
         workdir, settings = open_workdir(path)
         policies = policy_folders(workdir)
@@ -91,14 +94,16 @@ def find_judged(path: Path) -> Judged:
             settings.evaluation, settings.seed, prompts, settings.prompts,
         )  # fmt: skip
     if not (path / STATE_FILE).is_file():
-        remedy = "give the working folder of a run, or a policy folder (it holds state.json)"
-        raise PolicyError("no policy is there", where=str(path), remedy=remedy)
+        remedy = (
+            "give the working folder of a run, a policy folder (it holds state.json), or where a policy is published"
+        )
+        raise PolicyError("no policy is there", where=name, remedy=remedy)
     state = read_policy_state(path)
     if state["adapter"] is None:
-        raise PolicyError("this is the base model itself", where=str(path), remedy="give a policy that was trained")
+        raise PolicyError("this is the base model itself", where=name, remedy="give a policy that was trained")
     told = state.get("settings", {})
     return Judged(
-        f"policy {path.name}, round {state['round']}", path, state["round"],
+        f"policy {PurePath(name).name}, round {state['round']}", path, state["round"],
         ModelSettings.model_validate(told.get("model", {})), RewardSettings.model_validate(told.get("reward", {})),
         EvaluationSettings(), 0, None, PromptSettings.model_validate(told.get("prompts", {})),
     )  # fmt: skip

@@ -16,6 +16,7 @@ from kfp import compiler, local
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.online import online_pipeline
+from advantageflow_pipelines.runners import read_runner
 from advantageflow_pipelines.workdir import WorkDir, open_workdir
 
 _PR_SET_PDEATHSIG = 1
@@ -32,7 +33,8 @@ def main() -> None:
 
 
 def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
-    """Write the run's pipeline to its working folder and run it there, task by task, each in a process of its own.
+    """Write the run's pipeline to its working folder and run it there, task by task, each in a process of its own, or
+    in a container of its own where the run's runner says so.
 
     Kubeflow's cache records the outputs of tasks that succeeded, by what went into them: started again, the pipeline
     passes over those and does the rest.
@@ -40,18 +42,32 @@ def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
     Raises:
         RuntimeError: a task failed; its own error is in the journal or the log.
     """
-    pipeline = online_pipeline(settings, in_order=True)
+    runner = read_runner(workdir)
+    pipeline = online_pipeline(settings, runner.images, in_order=True)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
-    # The image is not used here; Kubeflow guesses from its name whether it holds Python.
+    # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")
     local.init(
-        local.SubprocessRunner(use_venv=False),
+        _in_containers(workdir, settings) if runner.in_containers else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(workdir.artifacts),
         raise_on_error=True,
         enable_caching=True,
         cache_root=str(workdir.cache),
     )
     pipeline()
+
+
+def _in_containers(workdir: WorkDir, settings: RunSettings) -> local.DockerRunner:
+    """Kubeflow's runner of containers, with a way of running one that loses no failure."""
+    from kfp.local import docker_task_handler
+
+    from advantageflow_pipelines.containers.arguments import container_arguments
+    from advantageflow_pipelines.containers.engine import container_engine
+    from advantageflow_pipelines.containers.execution import run_container
+
+    docker_task_handler.run_docker_container = run_container
+    with container_engine() as client:
+        return local.DockerRunner(**container_arguments(client, workdir, settings))
 
 
 def _end_with_parent() -> None:

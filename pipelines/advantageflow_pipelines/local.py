@@ -23,6 +23,7 @@ from advantageflow_pipelines.failures import explain_failure
 from advantageflow_pipelines.progress import RunProgress
 from advantageflow_pipelines.report import write_report
 from advantageflow_pipelines.results import read_report, report_folders
+from advantageflow_pipelines.runners import read_runner
 from advantageflow_pipelines.summary import make_summary, measure_overhead, write_summary
 from advantageflow_pipelines.tracking import RunTracking
 from advantageflow_pipelines.workdir import WorkDir, attempt, locked, remove_unfinished, seconds_of_earlier_attempts
@@ -40,7 +41,7 @@ def run_locally(
         settings: its settings.
         console: where progress is shown.
         tracking_uri: MLflow's store.
-        warm: fork stage workers from one process that has imported the heavy packages.
+        warm: fork stage workers from one process that has imported the heavy packages; not where they are containers.
 
     Returns:
         The summary, as written to summary.json.
@@ -50,14 +51,18 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    with locked(workdir), attempt(workdir) as started:
+    in_containers = read_runner(workdir).in_containers
+    with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir, in_containers):
         remove_unfinished(workdir)
 
         def warn(message: str) -> None:
             console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False)
 
         with RunTracking(tracking_uri, workdir, settings, started, warn) as tracking:
-            with _stage_workers(workdir, warm) as environment, _pipeline(workdir, environment) as process:
+            with (
+                _stage_workers(workdir, warm and not in_containers) as environment,
+                _pipeline(workdir, environment) as process,
+            ):
                 _follow(workdir, settings, process, console, started)
             tracking.catch_up()
             events = read_events(workdir.journal)
@@ -65,6 +70,22 @@ def run_locally(
             summary = _summarise(workdir, settings, events, started)
             write_summary(workdir, summary, tracking.run_id)
     return {**summary, "mlflow_run_id": tracking.run_id}
+
+
+@contextlib.contextmanager
+def _no_containers_left(workdir: WorkDir, in_containers: bool) -> Iterator[None]:
+    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own."""
+    if not in_containers:
+        yield
+        return
+    from advantageflow_pipelines.containers.engine import container_engine, end_containers
+
+    with container_engine() as client:
+        end_containers(client, workdir.root)
+        try:
+            yield
+        finally:
+            end_containers(client, workdir.root)
 
 
 @contextlib.contextmanager

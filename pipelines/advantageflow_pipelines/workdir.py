@@ -33,6 +33,11 @@ class WorkDir:
         return self.root / "settings.yaml"
 
     @property
+    def runner_file(self) -> Path:
+        """What runs the tasks, see runners.py; not there when that is processes of this machine."""
+        return self.root / "runner.json"
+
+    @property
     def pipeline_file(self) -> Path:
         return self.root / "pipeline.yaml"
 

@@ -28,20 +28,28 @@ def write_base_policy(folder: Path, settings: dict[str, Any], provenance: dict[s
         write_json(partial / STATE_FILE, state)
 
 
-def copy_policy(source: Path, folder: Path, provenance: dict[str, Any]) -> None:
+def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: str | None = None) -> None:
     """Publish a copy of an earlier policy, optimiser included, as round 0 of this run.
+
+    Args:
+        source: its folder.
+        folder: of the policy artifact to write.
+        provenance: of this run.
+        origin: the address that `source` was fetched from, if it was.
 
     Raises:
         PolicyError: the source is no policy, or is incomplete or corrupt.
     """
     state = check_policy(source)
-    origin = {key: state[key] for key in ("round", "step", "policy_sha256")} | {"path": str(source.absolute())}
+    earlier = {key: state[key] for key in ("round", "step", "policy_sha256")} | {
+        "path": origin or str(source.absolute())
+    }
     with publish(folder) as partial:
         for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name != STATE_FILE):
             copy = partial / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        write_json(partial / STATE_FILE, {**state, "round": 0, "provenance": {**provenance, "continued_from": origin}})
+        write_json(partial / STATE_FILE, {**state, "round": 0, "provenance": {**provenance, "continued_from": earlier}})
 
 
 def check_policy(folder: Path) -> dict[str, Any]:

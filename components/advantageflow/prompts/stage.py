@@ -16,6 +16,8 @@ from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
+from advantageflow.store.published import local_folder
+from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ def run(
         model: whose text encoders encode them.
         reward: what must be able to read their specs, and must score golden pictures as it should.
         seed: the run's seed, kept as provenance.
-        init_policy: folder of an earlier run's policy to continue from; None starts from the base model.
+        init_policy: an earlier run's policy to continue from, a folder or published at s3://; None starts from the
+            base model.
         prompts_out: folder of the prompts artifact to write.
         policy_out: folder of the policy artifact to write.
 
@@ -47,7 +50,7 @@ def run(
         SettingsError: a term's reward is unknown, or has no such column.
         RewardError: a reward does not score the golden pictures as it should; names both.
         PolicyError: the model or the initial policy cannot be loaded.
-        StoreError: an output cannot be written.
+        StoreError: an output cannot be written; the initial policy cannot be fetched.
     """
     journal = current_journal()
     scorers = term_rewards(reward)
@@ -69,7 +72,8 @@ def run(
     if init_policy is None:
         write_base_policy(policy_out, _settings_by_name(settings, model, reward), provenance)
     else:
-        copy_policy(Path(init_policy), policy_out, provenance)
+        origin = init_policy if is_s3(init_policy) else None
+        copy_policy(local_folder(init_policy), policy_out, provenance, origin)
 
 
 def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:

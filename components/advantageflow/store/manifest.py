@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
@@ -67,20 +68,29 @@ class Manifest(_Part):
         return (self.model_dump_json(indent=2) + "\n").encode()
 
 
-def manifest_of(folder: Path) -> Manifest:
-    """The manifest of every file below a folder.
+def files_of(folder: Path) -> dict[str, Path]:
+    """Every file below a folder by its path there.
 
     Raises:
-        StoreError: there is no such folder, it has no files, or one cannot be read.
+        StoreError: there is no such folder, or it has no files.
     """
     remedy = "give the folder of a complete artifact"
     if not folder.is_dir():
         raise StoreError("there is no such folder to publish", where=str(folder), remedy=remedy)
-    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    if not paths:
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    if not files:
         raise StoreError("there are no files to publish", where=str(folder), remedy=remedy)
-    files = tuple(_described(folder, path) for path in paths)
-    return Manifest(format_version=1, version=_version(files), files=files)
+    return files
+
+
+def manifest_of(files: Mapping[str, Path]) -> Manifest:
+    """The manifest of files by their path in what is published.
+
+    Raises:
+        StoreError: a file cannot be read.
+    """
+    described = tuple(_described(path, file) for path, file in sorted(files.items()))
+    return Manifest(format_version=1, version=_version(described), files=described)
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
@@ -117,13 +127,13 @@ def differing(manifest: Manifest, folder: Path) -> list[Path]:
 
 def _is_there(folder: Path, file: PublishedFile) -> bool:
     path = folder / file.path
-    return path.is_file() and path.stat().st_size == file.size and _described(folder, file.path) == file
+    return path.is_file() and path.stat().st_size == file.size and _described(file.path, path) == file
 
 
-def _described(folder: Path, path: str) -> PublishedFile:
-    with reading(folder / path), (folder / path).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return PublishedFile(path=path, size=file.tell(), sha256=sha256)
+def _described(path: str, file: Path) -> PublishedFile:
+    with reading(file), file.open("rb") as content:
+        sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+        return PublishedFile(path=path, size=content.tell(), sha256=sha256)
 
 
 def _version(files: tuple[PublishedFile, ...]) -> str:

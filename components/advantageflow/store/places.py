@@ -6,6 +6,7 @@ import re
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +28,8 @@ class Place(Protocol):
     def manifest(self) -> Manifest | None:
         """The manifest that is there; None where there is none."""
 
-    def put_files(self, folder: Path, manifest: Manifest) -> None:
-        """Bring the files of a version there; returns when all are there and compared."""
+    def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
+        """Bring the files of a version there, given by path; returns when all are there and compared."""
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest, in one step."""
@@ -72,8 +73,7 @@ class _S3:
         content = _read(self._client, url)
         return None if content is None else parse_manifest(content, url)
 
-    def put_files(self, folder: Path, manifest: Manifest) -> None:
-        files = {one.path: folder / one.path for one in manifest.files}
+    def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
         upload_files(self._client, f"{self._url}/{manifest.version}", files)
 
     def put_manifest(self, manifest: Manifest) -> None:
@@ -125,17 +125,17 @@ class _Folder:
             content = path.read_bytes()
         return parse_manifest(content, str(path))
 
-    def put_files(self, folder: Path, manifest: Manifest) -> None:
+    def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
         target = self._folder / manifest.version
         if not differing(manifest, target):
             return
         with writing(target):
             shutil.rmtree(target, ignore_errors=True)
         with publish(target) as partial:
-            for one in manifest.files:
-                copy = partial / one.path
+            for path, file in files.items():
+                copy = partial / path
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(folder / one.path, copy)
+                shutil.copyfile(file, copy)
 
     def put_manifest(self, manifest: Manifest) -> None:
         path = self._folder / MANIFEST_FILE

@@ -11,11 +11,13 @@ the same folder is published again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from advantageflow.errors import StoreError
-from advantageflow.store.manifest import MANIFEST_FILE, Manifest, differing, manifest_of
+from advantageflow.store.manifest import MANIFEST_FILE, Manifest, differing, files_of, manifest_of
 from advantageflow.store.places import Place, place_of
+from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
 from advantageflow.store.s3_object import DamagedDownload
@@ -41,10 +43,23 @@ def publish_folder(folder: Path, url: str) -> None:
         StoreError: the folder has no files; nothing can be written there; says why. Readers see what was published
             before, or nothing.
     """
-    manifest = manifest_of(folder)
+    publish_files(files_of(folder), url)
+
+
+def publish_files(files: Mapping[str, Path], url: str) -> None:
+    """Publish files of several folders as one; see `publish_folder`.
+
+    Args:
+        files: by path in what is published.
+        url: s3://bucket/prefix, or a folder.
+
+    Raises:
+        StoreError: as `publish_folder`.
+    """
+    manifest = manifest_of(files)
     place = place_of(url, WRITE_ATTEMPTS)
     earlier = place.manifest()
-    place.put_files(folder, manifest)
+    place.put_files(files, manifest)
     place.put_manifest(manifest)
     if earlier is not None and earlier.version != manifest.version:
         place.drop(earlier.version)
@@ -91,6 +106,20 @@ def fetch_published(url: str, cache: Path) -> Path:
         where=url,
         remedy="publish the folder there again",
     )
+
+
+def local_folder(name: str) -> Path:
+    """The folder that a person names: published at an s3:// address, published in a folder, or just a folder.
+
+    What is published is compared with its manifest; from S3 it is copied to the user's cache folder. Of a plain folder
+    nothing is known here, not even that it exists.
+
+    Raises:
+        StoreError: as `fetch_published`.
+    """
+    if is_s3(name) or (Path(name) / MANIFEST_FILE).is_file():
+        return fetch_published(name, cache_folder())
+    return Path(name)
 
 
 def remove_published(url: str) -> None:

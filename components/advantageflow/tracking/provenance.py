@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("advantageflow", "torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
+from advantageflow import __version__
+
+REVISION_ENV = "ADVANTAGEFLOW_REVISION"  # in an image: the revision it was built from, '-dirty' if that was changed
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
 
 
 def provenance() -> dict[str, str]:
     """Tags that say what made a run; a package that is not installed and a missing git revision are left out."""
-    tags = {"python": platform.python_version(), "platform": platform.platform()}
+    tags = {"python": platform.python_version(), "platform": platform.platform(), "version.advantageflow": __version__}
     for package in PACKAGES:
         try:
             tags[f"version.{package}"] = metadata.version(package)
@@ -23,10 +27,11 @@ def provenance() -> dict[str, str]:
 
 def _git_tags() -> dict[str, str]:
     """The revision of this source tree under MLflow's own tag name, and whether it has uncommitted changes."""
-    commit = _git("rev-parse", "HEAD")
-    if not commit:
-        return {}
-    return {"mlflow.source.git.commit": commit, "git.dirty": str(bool(_git("status", "--porcelain"))).lower()}
+    if revision := os.environ.get(REVISION_ENV):
+        commit, dirty = revision.removesuffix("-dirty"), revision.endswith("-dirty")
+    else:
+        commit, dirty = _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain"))
+    return {"mlflow.source.git.commit": commit, "git.dirty": str(dirty).lower()} if commit else {}
 
 
 def _git(*arguments: str) -> str:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 def evaluate(
     path: Annotated[
-        Path, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder, or a policy folder.")
+        str,
+        typer.Argument(
+            metavar="WORKDIR_OR_POLICY",
+            help="A run's working folder, or a policy: its folder, or where it is published.",
+        ),
     ],
     guidance: Annotated[
         str | None,
@@ -65,7 +69,7 @@ def evaluate(
     sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
     variants = work.make_variants(scales)
-    out = output or work.default_output(path, runs)
+    out = output or work.default_output(Path(path), runs)
     work.make_output(out)
     console = Console()
     with _progress(console, variants, sampling.images) as advance:

@@ -1,41 +1,18 @@
-"""`advantageflow runs`, `ui` and `presets`: what there is to see and to choose from."""
+"""`advantageflow ui` and `presets`: what there is to see and to choose from."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from advantageflow.errors import UserError
-from advantageflow.store.files import reading
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.presets import list_presets, preset_text
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
-
-
-def runs_command(runs: options.Runs = options.RUNS) -> None:
-    """List the runs and what they came to."""
-    console = Console()
-    folders = _run_folders(runs)
-    if not folders:
-        console.print(f"no runs under {runs}; start one with: advantageflow run", highlight=False)
-        return
-    table = Table("run", "preset", "seed", "measure", "base", "final", "change", "seconds")
-    for folder in folders:
-        try:
-            _add_run(table, folder)
-        except (UserError, OSError) as error:
-            reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, "", "", "", "", "", "", escape(reason), style="red")
-        except (LookupError, TypeError, ValueError):  # JSON, but not what write_summary wrote
-            table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
-    console.print(table)
 
 
 def ui(
@@ -76,26 +53,3 @@ def presets_show(
 
     settings = choose_settings(preset=name).model_dump(mode="json")
     print(yaml.safe_dump(settings, sort_keys=False), end="")
-
-
-def _run_folders(runs: Path) -> list[Path]:
-    """Folders that hold a run, or that this user may not look into."""
-    with reading(runs):
-        folders = [path for path in sorted(runs.glob("*")) if path.is_dir()]
-    return [path for path in folders if not os.access(path, os.X_OK) or (path / "settings.yaml").exists()]
-
-
-def _add_run(table: Table, folder: Path) -> None:
-    from advantageflow.evaluation.labels import strict_label
-    from advantageflow_pipelines.summary import read_summary
-    from advantageflow_pipelines.workdir import open_workdir
-
-    workdir, settings = open_workdir(folder)
-    summary = read_summary(workdir)
-    start = (folder.name, settings.preset, str(settings.seed))
-    if summary is None:
-        table.add_row(*start, "", "", "", "", "not complete", style="dim")
-        return
-    base, final = summary["base"]["strict"], summary["final"]["strict"]
-    measure = strict_label(summary["final"])
-    table.add_row(*start, measure, f"{base:.3f}", f"{final:.3f}", f"{final - base:+.3f}", f"{summary['seconds']:.0f}")

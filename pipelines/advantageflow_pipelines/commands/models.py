@@ -15,6 +15,7 @@ from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import local_folder
 from advantageflow_pipelines.results import policy_folders
 from advantageflow_pipelines.workdir import open_workdir
 
@@ -42,7 +43,10 @@ def generate(
     prompt: Annotated[str, typer.Argument(help='What the picture shows, such as "a red circle left of a blue star".')],
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("out.png"),
     model: Annotated[
-        str, typer.Option("--model", "-m", help="base, a run's working folder, or a policy folder.")
+        str,
+        typer.Option(
+            "--model", "-m", help="base, a run's working folder, or a policy: its folder, or where it is published."
+        ),
     ] = BASE,
     base_model: Annotated[
         str | None,
@@ -73,7 +77,7 @@ def generate(
 
 
 def find_model(name: str, base_model: str | None = None) -> Tuned:
-    """The model that `base`, a working folder or a policy folder means.
+    """The model that `base`, a working folder, a policy folder or a published policy means.
 
     Args:
         name: what it is.
@@ -82,11 +86,12 @@ def find_model(name: str, base_model: str | None = None) -> Tuned:
     Raises:
         PolicyError: there is no policy in the folder.
         SettingsError: a base model is given for a policy that has its own.
+        StoreError: nothing is published at the address, or it cannot be fetched.
     """
     if name == BASE:
         base_model = base_model or EMBEDDED
         return Tuned(f"base model {base_model}", ModelSettings(name=base_model), None, EvaluationSettings())
-    folder = Path(name)
+    folder = local_folder(name)
     if (folder / "settings.yaml").is_file():
         _refuse_base_model(base_model)
         workdir, settings = open_workdir(folder)
@@ -104,7 +109,7 @@ def find_model(name: str, base_model: str | None = None) -> Tuned:
         model = {"name": base_model or EMBEDDED}
     else:
         _refuse_base_model(base_model)
-    return Tuned(f"policy {folder}", ModelSettings.model_validate(model), folder, EvaluationSettings())
+    return Tuned(f"policy {name}", ModelSettings.model_validate(model), folder, EvaluationSettings())
 
 
 def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, output: Path) -> None:

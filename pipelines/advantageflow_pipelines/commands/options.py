@@ -28,7 +28,8 @@ Assignments = Annotated[
 Rounds = Annotated[int | None, typer.Option("--rounds", help="Rounds of rollout, reward and training.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-identical runs.")]
 InitPolicy = Annotated[
-    Path | None, typer.Option("--init-policy", help="Continue from the policy in this folder, not the base model.")
+    str | None,
+    typer.Option("--init-policy", help="Continue from this policy, not the base model: a folder, or s3://bucket/key."),
 ]
 Resources = Annotated[
     str | None,
@@ -54,7 +55,7 @@ def choose(
     assignments: list[str] | None,
     rounds: int | None,
     seed: int | None,
-    init_policy: Path | None,
+    init_policy: str | None,
 ) -> RunSettings:
     """The settings that these options choose; files that they name are absolute."""
     return with_absolute_paths(

@@ -15,6 +15,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.checks import check_disk, check_run
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.summary import read_summary, show_summary
 from advantageflow_pipelines.tracking import tracking_uri
 from advantageflow_pipelines.workdir import WorkDir, create_workdir, open_workdir
@@ -37,8 +38,19 @@ def run(
         Path | None, typer.Option("--resume", help="Continue the run in this working folder from what is complete.")
     ] = None,
     runs: options.Runs = options.RUNS,
+    runner: Annotated[
+        RunnerKind | None,
+        typer.Option(
+            "--runner",
+            help="subprocess (if not given): each stage in a process of its own; docker: in a container of its image, "
+            "built by docker/build.sh.",
+        ),
+    ] = None,
+    image: options.Image = None,
+    images: options.Images = None,
     warm: Annotated[
-        bool, typer.Option("--warm/--no-warm", help="Import the heavy packages once for all stages (Linux).")
+        bool,
+        typer.Option("--warm/--no-warm", help="Import the heavy packages once for all stages (Linux, subprocess)."),
     ] = True,
 ) -> None:
     """Fine-tune a model on this machine.
@@ -49,7 +61,7 @@ def run(
     """
     console = Console()
     if resume is not None:
-        chosen = (preset, config, assignments, rounds, seed, init_policy, workdir)
+        chosen = (preset, config, assignments, rounds, seed, init_policy, workdir, runner, image, images)
         _refuse_changes(any(choice is not None and choice != [] for choice in chosen))
         place, settings = open_workdir(resume)
         summary = read_summary(place)
@@ -57,11 +69,16 @@ def run(
             console.print(f"{place.root} is complete", highlight=False, markup=False, soft_wrap=True)
             show_summary(console, place, summary)
             return
+        check_runner(read_runner(place), settings)
     else:
         settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
+        chosen_runner = _choose_runner(runner, image, images)
         check_run(settings)
+        chosen_runner = check_runner(chosen_runner, settings)
         check_disk(settings, workdir or runs)
         place = create_workdir(workdir, settings, runs)
+        if chosen_runner.in_containers:
+            write_runner(place, chosen_runner)
     _run(console, place, settings, runs, warm)
 
 
@@ -88,6 +105,16 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, wa
         sys.exit(_INTERRUPTED)
     show_summary(console, place, summary)
     console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
+
+
+def _choose_runner(kind: RunnerKind | None, image: str | None, images: Path | None) -> TaskRunner:
+    named = options.choose_images(images, image)
+    if kind is RunnerKind.DOCKER:
+        return TaskRunner(kind=kind, images=named)
+    if image is not None or images is not None:
+        remedy = "add --runner docker, or leave them away"
+        raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
+    return TaskRunner()
 
 
 def _refuse_changes(asked: bool) -> None:

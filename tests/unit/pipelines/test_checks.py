@@ -127,6 +127,7 @@ def test_files_that_settings_name_become_absolute_and_names_stay(
     assert settings.reward.golden == str(tmp_path / "golden.json")
     assert settings.prompts.source == str(tmp_path / "mine.jsonl")
     assert settings.init_policy == str(tmp_path / "old")
+    assert with_absolute_paths(chosen("init_policy=s3://bucket/old")).init_policy == "s3://bucket/old"
     assert settings.model.name == str(tmp_path / "model")
     for source in ("geneval", "ocr", "s3://bucket/mine.jsonl"):
         assert with_absolute_paths(chosen(f"prompts.source={source}")).prompts.source == source

@@ -35,7 +35,7 @@ def test_rounds_and_seed_are_checked(number: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("name", ["a #1", "null", "a: b", "7"])
 def test_a_policy_to_continue_from_may_have_any_name(name: str) -> None:
-    assert choose_settings(assignments=["init_policy=other"], init_policy=Path(name)).init_policy == name
+    assert choose_settings(assignments=["init_policy=other"], init_policy=name).init_policy == name
 
 
 def test_a_preset_saved_as_a_file_gives_the_same_settings(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Jud
     told = {"model": {"name": "elsewhere"}, "reward": {"name": "jpeg", "column": "compressibility"},
             "prompts": {"source": "mine.jsonl"}}  # fmt: skip
     write_policy(tmp_path / "other", judged.model, told)
-    found = find_judged(tmp_path / "other")
+    found = find_judged(str(tmp_path / "other"))
     assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
     assert (found.round, found.prompts) == (3, None)
 
@@ -116,13 +116,13 @@ def test_a_choice_that_there_is_not_is_refused(
 
 def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no policy is there"):
-        find_judged(tmp_path)
+        find_judged(str(tmp_path))
     write_base_policy(tmp_path / "base", {}, {})
     with pytest.raises(PolicyError, match="the base model itself"):
-        find_judged(tmp_path / "base")
+        find_judged(str(tmp_path / "base"))
     create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
     with pytest.raises(PolicyError, match="trained no policy yet"):
-        find_judged(tmp_path / "run")
+        find_judged(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("text", ["", "1,x", "0.5", "2,2", "inf"])

@@ -195,6 +195,11 @@ def test_a_run_continues_from_an_earlier_policy(arguments: dict[str, Any], earli
     assert (origin["round"], origin["path"]) == (7, str(earlier))
 
 
+def test_a_copy_knows_the_address_that_the_policy_came_from(earlier: Path, tmp_path: Path) -> None:
+    copy_policy(earlier, tmp_path / "copy", {}, "s3://bucket/policy")
+    assert read_policy_state(tmp_path / "copy")["provenance"]["continued_from"]["path"] == "s3://bucket/policy"
+
+
 @pytest.mark.parametrize(
     "name",
     ["policy/adapter_model.safetensors", "rollout_policy/adapter_config.json", "optimizer.safetensors", "state.json"],

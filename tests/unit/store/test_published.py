@@ -12,7 +12,14 @@ import boto3
 import pytest
 
 from advantageflow.errors import StoreError
-from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
+from advantageflow.store.published import (
+    fetch_published,
+    is_published,
+    join,
+    local_folder,
+    publish_folder,
+    remove_published,
+)
 from advantageflow.store.s3_client import make_client
 
 POLICY = {"state.json": b"{}", "policy/weights.bin": bytes(range(256)) * 300, "empty": b""}
@@ -74,6 +81,15 @@ def test_what_is_published_comes_back_as_it_was(where: Where, policy: Path, tmp_
     copy = fetch_published(where.url, tmp_path / "cache")
     assert files_of(copy) == POLICY
     assert fetch_published(where.url, tmp_path / "cache") == copy
+
+
+def test_a_person_may_name_a_published_folder_or_a_plain_one(
+    where: Where, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    publish_folder(policy, where.url)
+    assert files_of(local_folder(where.url)) == POLICY
+    assert local_folder(str(policy)) == policy
 
 
 def test_what_is_not_published_is_said_so(where: Where, tmp_path: Path) -> None:

@@ -8,16 +8,25 @@ from pathlib import Path
 
 import pytest
 
+from advantageflow import __version__
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.provenance import provenance
+from advantageflow.tracking.provenance import REVISION_ENV, provenance
 from advantageflow.tracking.ui import ui_command
 
 
 def test_provenance_names_python_and_package_versions() -> None:
     tags = provenance()
     assert tags["python"] == platform.python_version()
+    assert tags["version.advantageflow"] == __version__
     assert tags["version.torch"] == metadata.version("torch")
     assert all(isinstance(value, str) and value for value in tags.values())
+
+
+def test_in_an_image_the_revision_is_the_one_that_it_was_built_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    for revision, dirty in (("1a2b3c", "false"), ("1a2b3c-dirty", "true")):
+        monkeypatch.setenv(REVISION_ENV, revision)
+        assert provenance()["mlflow.source.git.commit"] == "1a2b3c"
+        assert provenance()["git.dirty"] == dirty
 
 
 def test_the_ui_command_serves_the_given_store(tmp_path: Path) -> None:

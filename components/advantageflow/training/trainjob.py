@@ -1,0 +1,141 @@
+"""A training over several nodes: a Kubeflow TrainJob that this task starts, follows to its end, and removes.
+
+What the nodes read and make passes through the store, below `<store.url>/trainjobs/<key>`:
+
+    inputs/     the stage's arguments and input artifacts, published before the job starts
+    result/     the policy and the journal's events, published by the first process of the nodes
+
+The key names the task: one that is tried again finds what an earlier attempt left, ends its job, which may still run
+where nobody waits for it, and starts its own, which goes on from the last checkpoint. Job and files are removed when
+the task ends, in whatever way it ends. Should it be killed outright, its pod owns the job, so that the cluster removes
+the job together with the pod.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from advantageflow.errors import Preempted, SettingsError, UserError
+from advantageflow.runtime import carried
+from advantageflow.settings import TrainingSettings
+from advantageflow.store.manifest import files_of
+from advantageflow.store.published import fetch_published, join, publish_files, remove_published
+from advantageflow.tracking.journal import current_journal
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
+from advantageflow.training.call import WorkerCall, receive_result
+from advantageflow.training.trainjob_cluster import Cluster, connect
+from advantageflow.training.trainjob_follow import follow_to_its_end
+from advantageflow.training.trainjob_spec import RUNTIME, NodesJob, train_job
+
+IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
+
+logger = logging.getLogger(__name__)
+
+
+def train_on_nodes(
+    settings: TrainingSettings, store: str, arguments: Mapping[str, Any], task_config: Mapping[str, Any] | None
+) -> None:
+    """Train on `settings.nodes` nodes, `settings.processes` processes on each, and write the policy here.
+
+    Args:
+        settings: numbers of nodes and processes.
+        store: address of the store.
+        arguments: of the training, as the stage takes them.
+        task_config: what Kubeflow gives this task in resources, nodes and environment, for the nodes to have.
+
+    Raises:
+        SettingsError: there is no image for the nodes, or no cluster.
+        ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
+        TrainingError: the job failed, with what its pods said last; or somebody deleted or suspended it.
+        StoreError: inputs or result cannot be written or read.
+        Preempted: this task was asked to end, or a node was.
+    """
+    image = os.environ.get(IMAGE_ENV)
+    if not image:
+        remedy = f"set {IMAGE_ENV} to the training stage's image; compiled pipelines do"
+        raise SettingsError("there is no image for the nodes of the training", where=IMAGE_ENV, remedy=remedy)
+    cluster = connect()
+    key = _key(arguments)
+    home = join(store, "trainjobs", key)
+    inputs, result = join(home, "inputs"), join(home, "result")
+    job = NodesJob(f"advantageflow-{key}", image, settings.nodes, settings.processes, inputs, task_config or {})
+    cluster.check_runtime(RUNTIME)
+    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, inputs, result):
+        cluster.end_earlier(job.name)
+        _publish_inputs(arguments, inputs, result)
+        cluster.create(train_job(job))
+        logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
+        follow_to_its_end(cluster, job.name)
+        with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
+            receive_result(fetch_published(result, Path(cache)), Path(arguments["policy_out"]))
+
+
+def _key(arguments: Mapping[str, Any]) -> str:
+    """Equal for all attempts at a task, and different for all else that may run at the same time."""
+    told = carried(arguments)
+    run = os.environ.get(PIPELINE_RUN_ENV)
+    if run:  # the attempts' pods may have other paths
+        told = {name: value for name, value in told.items() if not isinstance(arguments[name], Path | list)}
+    text = json.dumps([run, told], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str) -> None:
+    """Publish the input artifacts with the call of the worker, whose paths lead to them."""
+    folders = {name: arguments[name] for name in ("prompts", "policy")}
+    folders |= {f"{name}/{number}": folder for name in ("rollouts", "scores")
+                for number, folder in enumerate(arguments[name])}  # fmt: skip
+    places: dict[str, Any] = {"prompts": "prompts", "policy": "policy", "policy_out": "policy_out"}
+    places |= {name: [f"{name}/{number}" for number in range(len(arguments[name]))] for name in ("rollouts", "scores")}
+    files = {f"{place}/{path}": file for place, folder in folders.items() for path, file in files_of(folder).items()}
+    call = WorkerCall(carried(arguments) | places, task=current_journal().task, result=result)
+    with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
+        file = call.write(Path(folder))
+        publish_files(files | {file.name: file}, inputs)
+
+
+@contextlib.contextmanager
+def _ending_when_asked(name: str) -> Iterator[None]:
+    """Within the block a SIGTERM raises Preempted, so that the job is removed; further ones do not disturb that."""
+    if threading.current_thread() is not threading.main_thread():  # only it can be told of signals
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        remedy = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
+        raise Preempted("was asked to end, and removes its TrainJob", where=f"TrainJob {name}", remedy=remedy)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _removed_at_the_end(cluster: Cluster, name: str, *urls: str) -> Iterator[None]:
+    """Remove job and files after the block; what cannot be removed is told, and hides nothing that was raised."""
+    try:
+        yield
+    finally:
+        try:
+            cluster.delete(name)
+        except UserError as error:
+            logger.warning("the TrainJob may still be there: %s", error)
+        for url in urls:
+            try:
+                remove_published(url)
+            except UserError as error:
+                logger.warning("files of the TrainJob are left: %s", error)

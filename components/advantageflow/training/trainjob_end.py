@@ -1,0 +1,94 @@
+"""How a TrainJob ended, or why it cannot begin, as the one error that a person sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from advantageflow.errors import ClusterError, Preempted, TrainingError, UserError
+
+_NEVER = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImagePullBackOff", "ErrImagePull"}
+_PATIENCE = 900  # seconds: a registry may be away, a secret may come later
+_NO_LINES: Mapping[str, Iterable[str]] = {}
+
+
+def is_complete(job: Mapping[str, Any]) -> bool:
+    """Whether the job has come to a good end."""
+    return _condition(job, "Complete") is not None
+
+
+def final_error(
+    where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
+) -> UserError | None:
+    """Why a job came to no good end.
+
+    Args:
+        where: the job, as errors name it.
+        job: None when it is no longer there.
+        pods: of the job.
+        last_lines: of the logs, by name of the pod.
+
+    Returns:
+        None while it runs.
+    """
+    again = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
+    if job is None:
+        return TrainingError("was deleted while it ran, not by this task", where=where, remedy=again)
+    failed, suspended = _condition(job, "Failed"), _condition(job, "Suspended")
+    if failed is None:
+        if suspended is None:
+            return None
+        remedy = f"see who suspends TrainJobs there, such as a queue without room; {again}"
+        return TrainingError(f"was suspended: {_told(suspended)}", where=where, remedy=remedy)
+    pod = _first_that_failed(pods)
+    if pod is None:
+        return TrainingError(f"failed: {_told(failed)}", where=where, remedy=again)
+    disruption = next((one for one in pod.status.conditions or [] if one.type == "DisruptionTarget"), None)
+    if disruption is not None:
+        message = f"pod {pod.metadata.name} was taken away: {disruption.reason}"
+        return Preempted(message, where=where, remedy=again)
+    ended = _terminated(pod)
+    how = f"{ended.reason or 'Error'}, exit status {ended.exit_code}"
+    said = "".join(f"\n    {line}" for line in last_lines.get(pod.metadata.name, ()))
+    remedy = "see its last lines above, and run again"
+    if ended.reason == "OOMKilled":
+        remedy = "lower training.microbatch, or give the training more memory (resources, training.memory)"
+    message = f"failed: {_told(failed)}\n  pod {pod.metadata.name} ({how}) said last:{said or ' nothing'}"
+    return TrainingError(message, where=where, remedy=remedy)
+
+
+def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
+    """Of a pod that has long been unable to start, for a reason that hardly passes by itself."""
+    for pod in pods:
+        for status in pod.status.container_statuses or []:
+            waiting = status.state.waiting if status.state else None
+            age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
+            if waiting is not None and waiting.reason in _NEVER and age > _PATIENCE:
+                message = f"pod {pod.metadata.name} cannot start: {waiting.reason}: {waiting.message or ''}"
+                remedy = "check the image's name, the secrets to pull it, and the secrets that the runtime names"
+                return ClusterError(message.rstrip(": "), where=where, remedy=remedy)
+    return None
+
+
+def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), None)
+
+
+def _told(condition: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+
+
+def _first_that_failed(pods: list[Any]) -> Any:
+    """The others often fail because it did."""
+    failed = [pod for pod in pods if (ended := _terminated(pod)) is not None and ended.exit_code]
+    return min(failed, key=lambda pod: _terminated(pod).finished_at, default=None)
+
+
+def _terminated(pod: Any) -> Any:
+    """How the container ended; None while it has not."""
+    for status in pod.status.container_statuses or []:
+        if status.state and status.state.terminated:
+            return status.state.terminated
+    return None

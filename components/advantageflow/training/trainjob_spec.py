@@ -1,0 +1,119 @@
+"""The TrainJob of a training over several nodes, as Kubernetes takes it.
+
+Written out rather than made by Kubeflow's client, which knows no owner of a job, no environment from secrets, and no
+requests that differ from limits. Credentials are not in it: the runtime's pods take them from secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
+
+API_GROUP = "trainer.kubeflow.org"
+API_VERSION = "v1alpha1"
+NODE = "node"  # the runtime's replicated job, and the container in it
+RUNTIME = "advantageflow-torch"
+_WEEK = 7 * 86_400  # longer than any round should take; what is left behind by mistake ends by then
+_MANAGER = "advantageflow.training/stage"
+_LABELS = {
+    "app.kubernetes.io/name": "advantageflow-training",
+    "app.kubernetes.io/component": "training",
+    "app.kubernetes.io/part-of": "advantageflow",
+    "app.kubernetes.io/managed-by": "kubeflow",
+}
+_OWN = ("KFP_POD_NAME", "KFP_POD_UID")  # Kubeflow's launcher tells these to its task
+_CARRIED = ("ADVANTAGEFLOW_S3_ADDRESSING", PIPELINE_RUN_ENV)
+
+
+@dataclass(frozen=True)
+class NodesJob:
+    """What is to run on the nodes.
+
+    Attributes:
+        name: of the TrainJob.
+        image: of the training stage.
+        nodes: how many.
+        processes: on each node.
+        arguments: address of the published call of the worker.
+        task_config: fields of Kubeflow's TaskConfig; those of the nodes' pods are taken over.
+    """
+
+    name: str
+    image: str
+    nodes: int
+    processes: int
+    arguments: str
+    task_config: Mapping[str, Any]
+
+
+def train_job(job: NodesJob) -> dict[str, Any]:
+    """The TrainJob: owned by this task's pod, where it runs in one."""
+    trainer = {
+        "image": job.image,
+        "command": ["python", "-m", "torch.distributed.run"],  # told by the runtime's environment of all nodes
+        "args": ["-m", "advantageflow.training.worker", "--arguments", job.arguments],
+        "numNodes": job.nodes,
+        "numProcPerNode": job.processes,
+        "env": _environment(job.task_config.get("env") or []),
+        "resourcesPerNode": job.task_config.get("resources"),
+    }
+    spec = {
+        "runtimeRef": {"apiGroup": API_GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
+        "activeDeadlineSeconds": _WEEK,
+        "trainer": _without_nothing(trainer),
+        "runtimePatches": _patches(job.task_config),
+    }
+    metadata = {"name": job.name, "labels": _labels(), "ownerReferences": _owners()}
+    return {
+        "apiVersion": f"{API_GROUP}/{API_VERSION}",
+        "kind": "TrainJob",
+        "metadata": _without_nothing(metadata),
+        "spec": _without_nothing(spec),
+    }
+
+
+def _labels() -> dict[str, str]:
+    run = os.environ.get(PIPELINE_RUN_ENV, "")
+    is_label = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run)
+    return _LABELS | ({"pipeline/runid": run} if is_label else {})
+
+
+def _owners() -> list[dict[str, Any]]:
+    name, uid = (os.environ.get(variable) for variable in _OWN)
+    if not name or not uid:
+        return []
+    return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
+
+
+def _environment(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The task's environment; what it was told of its own pod goes as the value that it has here."""
+    variables = {one["name"]: one for one in given if "fieldRef" not in (one.get("valueFrom") or {})}
+    told_of_pod = [one["name"] for one in given if one["name"] not in variables]
+    for name in (*_CARRIED, *told_of_pod):
+        if name in os.environ:
+            variables[name] = {"name": name, "value": os.environ[name]}
+    return list(variables.values())
+
+
+def _patches(task_config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What the nodes' pods get beside what the runtime gives them."""
+    pod = _without_nothing(
+        {
+            "nodeSelector": task_config.get("node_selector"),
+            "tolerations": task_config.get("tolerations"),
+            "affinity": task_config.get("affinity"),
+        }
+    )
+    if not pod:
+        return []
+    node = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
+    return [{"manager": _MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [node]}}}}]
+
+
+def _without_nothing(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value not in (None, [], {})}

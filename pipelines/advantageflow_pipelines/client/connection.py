@@ -1,0 +1,96 @@
+"""Which Kubeflow Pipelines API server is meant, and as whom: the settings of a connection, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from advantageflow.errors import ClusterError
+from advantageflow_pipelines.client.credentials import Credentials
+
+HOST_ENV = "KF_PIPELINES_ENDPOINT"  # Kubeflow's own names
+UI_HOST_ENV = "KF_PIPELINES_UI_ENDPOINT"
+IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+_POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How an API server is reached.
+
+    Attributes:
+        host: its address, without a slash at the end.
+        ui: address of its pages.
+        namespace: of a server with several users.
+        pod_namespace: that this pod runs in, for such a server if no other is given.
+        credentials: what requests carry.
+        ca_file: certificates to trust instead of the usual ones.
+    """
+
+    host: str
+    ui: str
+    namespace: str | None = None
+    pod_namespace: str | None = None
+    credentials: Credentials = field(default_factory=Credentials)
+    ca_file: Path | None = None
+
+    def run_page(self, run_id: str) -> str:
+        """Address of the page of a run."""
+        return f"{self.ui}/#/runs/details/{run_id}"
+
+    def schedule_page(self, recurring_run_id: str) -> str:
+        """Address of the page of a schedule."""
+        return f"{self.ui}/#/recurringrun/details/{recurring_run_id}"
+
+
+def make_connection(
+    host: str | None,
+    *,
+    ui_host: str | None = None,
+    namespace: str | None = None,
+    credentials: Credentials,
+    ca_file: Path | None = None,
+    in_cluster: bool = False,
+) -> Connection:
+    """The connection that a person's options give.
+
+    Args:
+        host: address of the API server; in the cluster, that of its service if None.
+        ui_host: address of the pages, if it is another.
+        namespace: of a server with several users; in the cluster, that of this pod if None.
+        credentials: as found.
+        ca_file: certificates to trust.
+        in_cluster: whether this process is a pod of the server's cluster.
+
+    Raises:
+        ClusterError: there is no host, an address is none, or a file is not there.
+    """
+    if host is None and in_cluster:
+        host = IN_CLUSTER_HOST
+    if not host:
+        remedy = f"give --host https://HOST/pipeline or set {HOST_ENV}; in a pod of the cluster, --in-cluster"
+        raise ClusterError("no Kubeflow Pipelines API server is named", where="--host", remedy=remedy)
+    if ca_file is not None and not ca_file.is_file():
+        raise ClusterError("there is no such file", where=f"--ca-file {ca_file}", remedy="check the path")
+    address = _address(host, "--host")
+    ui = _address(ui_host, "--ui-host") if ui_host else address
+    pod = _POD_NAMESPACE.read_text(encoding="utf-8").strip() if in_cluster and _POD_NAMESPACE.exists() else None
+    return Connection(address, ui, namespace or None, pod, credentials, ca_file)
+
+
+def _address(text: str, where: str) -> str:
+    """An address as requests need it: with a scheme; without what a browser's address bar has after the path."""
+    address = text.strip() if "://" in text else f"https://{text.strip()}"
+    remedy = "give an address such as https://kubeflow.example/pipeline"
+    try:
+        parts = urlsplit(address)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ClusterError("is no http(s) address", where=where, remedy=remedy)
+    if parts.username or parts.password:
+        remedy = "leave user and password away, and give credentials in a file: --token-file or --cookie-file"
+        raise ClusterError("has credentials in it, which others can see", where=where, remedy=remedy)
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"

@@ -1,0 +1,184 @@
+"""Runs on a server: start one, look at one, list them; and the experiments that they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.package import Package
+from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
+
+SUCCEEDED = "SUCCEEDED"
+_ENDED = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
+_NEWEST_FIRST = "created_at desc"
+_FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
+
+
+@dataclass(frozen=True)
+class TaskStatus:
+    """A task of a run: a stage, a round, or one of Kubeflow's own."""
+
+    task_id: str
+    name: str
+    state: str
+    started: datetime | None
+    ended: datetime | None
+    error: str
+    pods: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A run as the server knows it at one moment."""
+
+    run_id: str
+    name: str
+    state: str
+    created: datetime | None
+    ended: datetime | None
+    error: str
+    tasks: tuple[TaskStatus, ...]
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state in _ENDED
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took, if it has ended."""
+        return (self.ended - self.created).total_seconds() if self.over and self.ended and self.created else None
+
+
+def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
+    """Start a run of a compiled pipeline.
+
+    Args:
+        api: of the server.
+        package: the pipeline, whose parameters' defaults are the run's values.
+        name: of the run.
+        experiment: name of the experiment, made if it is not there.
+        description: of the run.
+        service_account: of its pods.
+
+    Returns:
+        Its id.
+
+    Raises:
+        ClusterError: the server cannot be reached or does not take it.
+    """
+    from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
+
+    run = V2beta1Run(
+        experiment_id=experiment_id(api, experiment),
+        display_name=name,
+        description=description,
+        pipeline_spec=package.as_json(),
+        runtime_config=V2beta1RuntimeConfig(parameters={}),
+        service_account=service_account,
+    )
+    started = api.ask(api.runs.run_service_create_run_with_http_info, f"run '{name}'", changes=True, run=run)
+    return str(started.run_id)
+
+
+def get_run(api: Api, run_id: str) -> RunStatus:
+    """A run and its tasks.
+
+    Raises:
+        ClusterError: there is no such run, or the server cannot be reached.
+    """
+    return _run(api.ask(api.runs.run_service_get_run_with_http_info, f"run {run_id}", run_id=run_id))
+
+
+def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
+    """Runs, newest first, fetched as they are wanted.
+
+    Args:
+        api: of the server.
+        experiment: name of the experiment; all of them if None.
+
+    Raises:
+        ClusterError: there is no such experiment, or the server cannot be reached.
+    """
+    where: dict[str, Any] = {"namespace": api.namespace}
+    if experiment is not None:
+        found = find_experiment(api, experiment)
+        if found is None:
+            remedy = "check the name, which is case-sensitive"
+            raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
+        where = {"experiment_id": found}
+    listing = api.runs.run_service_list_runs_with_http_info
+    return (_run(one) for one in api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
+
+
+def experiment_id(api: Api, name: str) -> str:
+    """The id of an experiment, which is made if it is not there."""
+    from kfp_server_api import V2beta1Experiment
+
+    found = find_experiment(api, name)
+    if found is not None:
+        return found
+    new = V2beta1Experiment(display_name=name, namespace=api.namespace)
+    create = api.experiments.experiment_service_create_experiment_with_http_info
+    try:
+        return str(api.ask(create, f"experiment '{name}'", changes=True, experiment=new).experiment_id)
+    except AlreadyThere:  # somebody made it meanwhile
+        found = find_experiment(api, name)
+        if found is None:
+            raise
+        return found
+
+
+def find_experiment(api: Api, name: str) -> str | None:
+    """The id of an experiment; None if it is not there."""
+    listing = api.experiments.experiment_service_list_experiments_with_http_info
+    what = f"experiment '{name}'"
+    for one in api.pages(listing, "experiments", what, filter=named(name), namespace=api.namespace):
+        return str(one.experiment_id)
+    return None
+
+
+def named(name: str) -> str:
+    """The filter of a list for what has this name."""
+    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
+
+
+def _run(one: Any) -> RunStatus:
+    details = (one.run_details and one.run_details.task_details) or []
+    return RunStatus(
+        run_id=str(one.run_id),
+        name=one.display_name or "",
+        state=one.state or "PENDING",
+        created=_time(one.created_at),
+        ended=_time(one.finished_at),
+        error=_error(one),
+        tasks=tuple(_task(task) for task in details),
+    )
+
+
+def _task(one: Any) -> TaskStatus:
+    return TaskStatus(
+        task_id=one.task_id or f"{one.display_name} {one.start_time}",
+        name=one.display_name or "",
+        state=one.state or "PENDING",
+        started=_time(one.start_time),
+        ended=_time(one.end_time),
+        error=_error(one),
+        pods=tuple(child.pod_name for child in one.child_tasks or [] if child.pod_name),
+    )
+
+
+def _error(one: Any) -> str:
+    """What the server says of a failure: at the thing itself, or where it tells of its states."""
+    told = [one.error, *(status.error for status in reversed(one.state_history or []))]
+    return next((str(error.message) for error in told if error and error.message), "")
+
+
+def _time(value: datetime | None) -> datetime | None:
+    if value is None or value.year < _FIRST_YEAR:
+        return None
+    return value if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,93 @@
+"""The options by which commands reach a Kubeflow Pipelines API server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from advantageflow_pipelines.client.connection import HOST_ENV, UI_HOST_ENV, Connection, make_connection
+from advantageflow_pipelines.client.credentials import COOKIE_ENV, TOKEN_ENV, find_credentials
+
+_PANEL = "Kubeflow Pipelines"
+
+Host = Annotated[
+    str | None,
+    typer.Option(
+        "--host", envvar=HOST_ENV, rich_help_panel=_PANEL, help="Address of the API server: https://HOST/pipeline."
+    ),
+]
+HostToList = Annotated[
+    str | None,
+    typer.Option("--host", rich_help_panel=_PANEL, help="List this API server's runs: https://HOST/pipeline."),
+]
+UiHost = Annotated[
+    str | None,
+    typer.Option("--ui-host", envvar=UI_HOST_ENV, rich_help_panel=_PANEL, help="Address of its pages, if another."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace", "-n", envvar="ADVANTAGEFLOW_KFP_NAMESPACE", rich_help_panel=_PANEL,
+        help="Your profile's, on a server with several users.",
+    ),
+]  # fmt: skip
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", envvar=f"{TOKEN_ENV}_FILE", rich_help_panel=_PANEL,
+        help=f"File of a bearer token; or set {TOKEN_ENV} to the token.",
+    ),
+]  # fmt: skip
+CookieFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cookie-file", envvar=f"{COOKIE_ENV}_FILE", rich_help_panel=_PANEL,
+        help=f"File of the cookies (NAME=VALUE) of a signed-in browser; or set {COOKIE_ENV}.",
+    ),
+]  # fmt: skip
+InCluster = Annotated[
+    bool,
+    typer.Option(
+        "--in-cluster", rich_help_panel=_PANEL, help="In a pod of the cluster: its service, its token, its namespace."
+    ),
+]
+CaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file", envvar="ADVANTAGEFLOW_KFP_CA_FILE", rich_help_panel=_PANEL,
+        help="Certificates to trust (PEM) instead of the usual ones.",
+    ),
+]  # fmt: skip
+
+
+def connect(
+    host: Host = None,
+    ui_host: UiHost = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    cookie_file: CookieFile = None,
+    in_cluster: InCluster = False,
+    ca_file: CaFile = None,
+) -> Connection:
+    """The connection that these options give."""
+    credentials = find_credentials(token_file, cookie_file, in_cluster=in_cluster)
+    return make_connection(
+        host, ui_host=ui_host, namespace=namespace, credentials=credentials, ca_file=ca_file, in_cluster=in_cluster
+    )
+
+
+def connect_if_asked(
+    host: HostToList = None,
+    ui_host: UiHost = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    cookie_file: CookieFile = None,
+    in_cluster: InCluster = False,
+    ca_file: CaFile = None,
+) -> Connection | None:
+    """The connection, if a host is named on the command line; None where this machine is meant."""
+    if host is None and not in_cluster:
+        return None
+    return connect(host, ui_host, namespace, token_file, cookie_file, in_cluster, ca_file)

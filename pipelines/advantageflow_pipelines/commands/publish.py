@@ -1,0 +1,30 @@
+"""`advantageflow publish`: a run's policy where others can read it, at an s3:// address or in a shared folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+
+def publish(
+    policy: Annotated[
+        str, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
+    ],
+    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
+) -> None:
+    """Publish a trained policy: readers see the whole of it, or nothing.
+
+    Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
+    """
+    from advantageflow.prompts.initial_policy import check_policy
+    from advantageflow.store.published import publish_folder
+    from advantageflow_pipelines.evaluate import find_judged
+
+    found = find_judged(policy)
+    check_policy(found.policy)
+    publish_folder(found.policy, url)
+    console = Console()
+    console.print(f"{url}: {found.name}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"continue from it: advantageflow run --init-policy {url}", highlight=False, markup=False)

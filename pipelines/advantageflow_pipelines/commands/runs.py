@@ -1,0 +1,113 @@
+"""`advantageflow runs`: the runs on this machine, or on a Kubeflow cluster, and how one there goes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from advantageflow.errors import UserError
+from advantageflow.store.files import reading
+from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.connect import connect, connect_if_asked
+from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.watch import watch
+
+runs = typer.Typer(help="List the runs and what they came to; follow one on a cluster.")
+
+
+@runs.callback(invoke_without_command=True)
+@expanding(connection=connect_if_asked)
+def list_command(
+    context: typer.Context,
+    connection: Connection | None,
+    folder: options.Runs = options.RUNS,
+    experiment: Annotated[
+        str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
+) -> None:
+    """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster."""
+    if context.invoked_subcommand is not None:
+        return
+    if connection is None:
+        _list_local(folder)
+    else:
+        _list_remote(connection, experiment, limit)
+
+
+@runs.command("follow")
+@expanding(connection=connect)
+def follow_command(
+    connection: Connection, run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")]
+) -> None:
+    """Follow a run on a cluster until it is over; its status is the exit status, as with `submit --wait`."""
+    from advantageflow_pipelines.client.api import Api
+
+    sys.exit(watch(Api(connection), run_id, Console()))
+
+
+def _list_remote(connection: Connection, experiment: str | None, limit: int) -> None:
+    from advantageflow_pipelines.client.api import Api
+    from advantageflow_pipelines.client.runs import list_runs
+
+    console = Console()
+    table = Table("run", Column("id", no_wrap=True), "state", "started", "seconds")
+    for run in itertools.islice(list_runs(Api(connection), experiment), limit):
+        created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
+        seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
+        table.add_row(escape(run.name), run.run_id, run.state.lower(), created, seconds)
+    if not table.rows:
+        console.print("no runs there; start one with: advantageflow submit", highlight=False)
+        return
+    console.print(table)
+    console.print(f"pages: {connection.run_page('ID')}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _list_local(runs: Path) -> None:
+    console = Console()
+    folders = _run_folders(runs)
+    if not folders:
+        console.print(f"no runs under {runs}; start one with: advantageflow run", highlight=False)
+        return
+    table = Table("run", "preset", "seed", "measure", "base", "final", "change", "seconds")
+    for folder in folders:
+        try:
+            _add_run(table, folder)
+        except (UserError, OSError) as error:
+            reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
+            table.add_row(folder.name, "", "", "", "", "", "", escape(reason), style="red")
+        except (LookupError, TypeError, ValueError):  # JSON, but not what write_summary wrote
+            table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
+    console.print(table)
+
+
+def _run_folders(runs: Path) -> list[Path]:
+    """Folders that hold a run, or that this user may not look into."""
+    with reading(runs):
+        folders = [path for path in sorted(runs.glob("*")) if path.is_dir()]
+    return [path for path in folders if not os.access(path, os.X_OK) or (path / "settings.yaml").exists()]
+
+
+def _add_run(table: Table, folder: Path) -> None:
+    from advantageflow.evaluation.labels import strict_label
+    from advantageflow_pipelines.summary import read_summary
+    from advantageflow_pipelines.workdir import open_workdir
+
+    workdir, settings = open_workdir(folder)
+    summary = read_summary(workdir)
+    start = (folder.name, settings.preset, str(settings.seed))
+    if summary is None:
+        table.add_row(*start, "", "", "", "", "not complete", style="dim")
+        return
+    base, final = summary["base"]["strict"], summary["final"]["strict"]
+    measure = strict_label(summary["final"])
+    table.add_row(*start, measure, f"{base:.3f}", f"{final:.3f}", f"{final - base:+.3f}", f"{summary['seconds']:.0f}")

@@ -1,0 +1,160 @@
+"""`advantageflow schedule`: runs that a Kubeflow cluster starts by itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from advantageflow.errors import SettingsError
+from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.cron import check_cron, interval_seconds
+from advantageflow_pipelines.client.schedules import (
+    When,
+    check_name_is_free,
+    create_schedule,
+    delete_schedule,
+    find_schedule,
+    list_schedules,
+    pause_schedule,
+    resume_schedule,
+)
+from advantageflow_pipelines.commands.connect import connect
+from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.sending import Experiment, NoCache, Sending, ServiceAccount, choose_sending
+
+schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
+
+NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
+
+
+@schedule.command("create")
+@expanding(sending=choose_sending, connection=connect)
+def create(
+    sending: Sending,
+    connection: Connection,
+    name: Annotated[str, typer.Option("--name", help="Name of the schedule.")],
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            "--cron",
+            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs.",
+        ),
+    ] = None,
+    every: Annotated[str | None, typer.Option("--every", help="Interval instead: 90m, 6h, 7d.")] = None,
+    concurrency: Annotated[
+        int, typer.Option("--max-concurrency", min=1, max=10, help="Runs at a time; further ones wait.")
+    ] = 1,
+    catch_up: Annotated[
+        bool, typer.Option("--catch-up", help="Make up for runs that were missed, one after the other.")
+    ] = False,
+    pipeline: Annotated[
+        str | None, typer.Option("--pipeline", help="Pipeline on the server that gets a new version.")
+    ] = None,
+    version_name: Annotated[
+        str | None, typer.Option("--version-name", help="Name of the version; made from the content if not given.")
+    ] = None,
+    experiment: Experiment = None,
+    service_account: ServiceAccount = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Upload the pipeline and have it run again and again.
+
+    A run that is due while another goes on waits for it, and runs missed in a pause are left out, unless told
+    otherwise.
+    """
+    from advantageflow_pipelines.client.api import Api
+    from advantageflow_pipelines.client.pipelines import upload
+
+    console = Console()
+    when = _when(cron, every)
+    package = sending.compile(console, cache=not no_cache)
+    api = Api(connection)
+    check_name_is_free(api, name)  # before anything is uploaded
+    version = upload(api, package, pipeline=pipeline, version=version_name)
+    schedule_id = create_schedule(
+        api,
+        version,
+        name=name,
+        when=when,
+        experiment=sending.experiment(experiment),
+        concurrency=concurrency,
+        catch_up=catch_up,
+        service_account=sending.service_account(service_account),
+        description=sending.description(),
+    )
+    for line in (
+        f"schedule '{name}' runs version {version.name} of {version.pipeline}: {when}",
+        f"id {schedule_id}",
+        connection.schedule_page(schedule_id),
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+@schedule.command("list")
+@expanding(connection=connect)
+def list_command(connection: Connection) -> None:
+    """List the schedules and when they run."""
+    from advantageflow_pipelines.client.api import Api
+
+    console = Console()
+    id_column = Column("id", no_wrap=True)
+    table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
+    for one in list_schedules(Api(connection)):
+        state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
+        table.add_row(escape(one.name), one.schedule_id, str(one.when), state, str(one.concurrency), missed)
+    if not table.rows:
+        console.print("no schedules; make one with: advantageflow schedule create", highlight=False)
+        return
+    console.print(table)
+
+
+@schedule.command("pause")
+@expanding(connection=connect)
+def pause(connection: Connection, schedule_name: NameOrId) -> None:
+    """Start no more runs for now; those under way go on."""
+    from advantageflow_pipelines.client.api import Api
+
+    api = Api(connection)
+    found = find_schedule(api, schedule_name)
+    pause_schedule(api, found)
+    _say(f"schedule '{found.name}' is paused; go on with: advantageflow schedule resume {found.schedule_id}")
+
+
+@schedule.command("resume")
+@expanding(connection=connect)
+def resume(connection: Connection, schedule_name: NameOrId) -> None:
+    """Let a paused schedule start runs again."""
+    from advantageflow_pipelines.client.api import Api
+
+    api = Api(connection)
+    found = find_schedule(api, schedule_name)
+    resume_schedule(api, found)
+    _say(f"schedule '{found.name}' is on: {found.when}")
+
+
+@schedule.command("delete")
+@expanding(connection=connect)
+def delete(connection: Connection, schedule_name: NameOrId) -> None:
+    """Delete a schedule; its runs and its pipeline stay."""
+    from advantageflow_pipelines.client.api import Api
+
+    api = Api(connection)
+    found = find_schedule(api, schedule_name)
+    delete_schedule(api, found)
+    _say(f"schedule '{found.name}' is deleted; its runs stay")
+
+
+def _when(cron: str | None, every: str | None) -> When:
+    if (cron is None) == (every is None):
+        message = "neither is given" if cron is None else "both are given"
+        remedy = "give one: --cron '0 0 3 * * mon' (seconds first, UTC), or --every 6h"
+        raise SettingsError(message, where="--cron, --every", remedy=remedy)
+    return When(seconds=interval_seconds(every)) if every is not None else When(cron=check_cron(cron or ""))
+
+
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,97 @@
+"""The options that choose what is sent to a cluster, once or on a schedule: settings, images, resources, cache."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.client.local_files import check_no_local_files
+from advantageflow_pipelines.cluster import ClusterRun, cluster_run
+from advantageflow_pipelines.commands import options
+
+if TYPE_CHECKING:
+    from advantageflow_pipelines.client.package import Package
+
+Experiment = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment", "-e", envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
+    ),
+]  # fmt: skip
+ServiceAccount = Annotated[
+    str | None, typer.Option("--service-account", help="Of the pods, instead of the resources' own.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Take no task's results from an earlier run.")]
+
+
+@dataclass(frozen=True)
+class Sending:
+    """A pipeline that is sent to a cluster.
+
+    Attributes:
+        run: settings, images and resources.
+    """
+
+    run: ClusterRun
+
+    def compile(self, console: Console, *, cache: bool) -> Package:
+        """Compile it, and say what a person should know before it is sent.
+
+        Args:
+            console: where that is said.
+            cache: whether tasks may take their results from earlier runs.
+
+        Raises:
+            SettingsError: it names files of this machine, or is too large.
+        """
+        from advantageflow_pipelines.client.package import check_size, read_package
+
+        for path in check_no_local_files(self.run.settings):
+            console.print(f"taken to be in the images: {path}", highlight=False, markup=False, soft_wrap=True)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "pipeline.yaml"
+            self.run.compile(file)
+            package = read_package(file)
+        warning = check_size(package, self.run.settings)
+        if warning:
+            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        return package if cache else package.without_cache()
+
+    def service_account(self, asked: str | None) -> str:
+        """The service account of the pods: that of the resources, unless another was asked for."""
+        return asked or self.run.resources.service_account
+
+    def experiment(self, asked: str | None) -> str:
+        """The experiment on the server: named as MLflow's, unless another was asked for."""
+        return asked or self.run.settings.tracking.experiment
+
+    def description(self) -> str:
+        """One line for the server's pages."""
+        settings, resources = self.run.settings, self.run.resources
+        trained = f"{settings.rounds} rounds, seed {settings.seed}, {settings.training.algorithm}"
+        return f"preset {settings.preset}, {trained}, resources {resources.preset}"
+
+
+def choose_sending(
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    init_policy: options.InitPolicy = None,
+    images: options.Images = None,
+    image: options.Image = None,
+    resources: options.Resources = None,
+) -> Sending:
+    """What these options choose."""
+    settings = choose_settings(
+        preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed, init_policy=init_policy
+    )
+    return Sending(cluster_run(settings, options.choose_images(images, image), resources))

@@ -1,0 +1,36 @@
+"""Follow a run from the command line, until it is over or Ctrl-C."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from advantageflow.errors import ClusterError
+from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.follow import follow
+
+_INTERRUPTED = 130  # what shells report for Ctrl-C
+
+
+def watch(api: Api, run_id: str, console: Console) -> int:
+    """Follow a run.
+
+    Returns:
+        The exit status: 0 it succeeded, 130 Ctrl-C.
+
+    Raises:
+        RunFailed: it did not succeed.
+        ClusterError: the server is away or refuses; says how to follow again.
+    """
+    again = f"the run goes on; follow it with: advantageflow runs follow {run_id} --host {api.connection.host}"
+    if api.namespace:
+        again += f" --namespace {api.namespace}"
+    try:
+        run = follow(api, run_id, console)
+    except KeyboardInterrupt:
+        console.print(f"\n{again}", highlight=False, markup=False, soft_wrap=True)
+        return _INTERRUPTED
+    except ClusterError as error:
+        raise type(error)(error.message, where=error.where, remedy=f"{error.remedy}; {again}") from error
+    took = f" after {run.seconds:.0f} s" if run.seconds is not None else ""
+    console.print(f"run {run_id} succeeded{took}", style="green", highlight=False, markup=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,1 @@
+"""Running the stages of a local run in containers of their images."""

@@ -1,0 +1,170 @@
+"""What the container of a task is given: the run's folders and files, environment, user, GPUs, and little else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.prompts.sources import is_local_file
+from advantageflow.settings import RunSettings
+from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.journal import JOURNAL_ENV
+from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from docker.client import DockerClient
+
+IMAGE_USER = 10001  # as docker/Dockerfile has it
+CACHE = "/cache"
+
+_PASSED_ON = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_CA_BUNDLE",
+    "CUDA_VISIBLE_DEVICES",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom the processes in a container run as, so that what they write into the run's folders is its owner's.
+
+    Attributes:
+        user: number of user and group in the container.
+        owner: whom the folders must be given, where that is not who starts the run.
+        userns: the engine's user namespace, where it is not the usual one.
+    """
+
+    user: str
+    owner: int | None = None
+    userns: str | None = None
+
+
+def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSettings) -> dict[str, Any]:
+    """Keyword arguments with which the Docker SDK runs a task's container; the folders that it writes are made ready.
+
+    The container sees the machine's network, so that addresses mean what they mean outside. Its own file system is
+    read-only, as it is on a cluster.
+    """
+    from docker.types import DeviceRequest, Mount
+
+    information = client.info()
+    security = information.get("SecurityOptions") or []
+    identity = identify(os.getuid(), os.getgid(), security, podman=_is_podman(client))
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    written = {str(workdir.journal): workdir.journal, CACHE: cache}
+    if store := _local_store(settings):
+        store.mkdir(parents=True, exist_ok=True)
+        written[str(store)] = store
+    for folder in (workdir.artifacts, *written.values()):
+        if identity.owner is not None:
+            os.chown(folder, identity.owner, identity.owner)
+    environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
+    read = sorted({*files_read(settings), *_files_in(environment)})
+    confined = ["no-new-privileges", *(["label=disable"] if any("selinux" in option for option in security) else [])]
+    return {
+        "network_mode": "host",
+        "environment": environment | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
+        "labels": {WORKDIR_LABEL: str(workdir.root)},
+        "mounts": [Mount(target, str(source), type="bind") for target, source in written.items()]
+        + [Mount(str(path), str(path), type="bind", read_only=True) for path in read],
+        "user": identity.user,
+        "read_only": True,
+        "tmpfs": {"/tmp": "mode=1777"},
+        "cap_drop": ["ALL"],
+        "security_opt": confined,
+        "shm_size": "1g",  # for processes that train together
+        **({"userns_mode": identity.userns} if identity.userns else {}),
+        **({"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]} if _wants_gpus(settings) else {}),
+    }
+
+
+def identify(uid: int, gid: int, security: list[str], *, podman: bool) -> Identity:
+    """Whom containers run as, by who starts the run and how the engine numbers users.
+
+    Args:
+        uid: user that starts the run.
+        gid: its group.
+        security: the engine's security options.
+        podman: whether the engine is podman.
+    """
+    if any("rootless" in option for option in security):
+        # podman keeps one's own number if asked; under Docker, root inside is oneself outside.
+        return Identity(f"{uid}:{gid}", userns="keep-id") if podman else Identity("0:0")
+    if uid == 0:
+        return Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
+    return Identity(f"{uid}:{gid}")
+
+
+def files_read(settings: RunSettings) -> set[Path]:
+    """The files and folders of this machine that the settings name; absolute, as `with_absolute_paths` makes them."""
+    named = [settings.model.name, settings.init_policy, settings.reward.golden]
+    named += [settings.prompts.source] if is_local_file(settings.prompts.source) else []
+    for term in (*settings.reward.terms, *settings.reward.watched):
+        named += _texts(term.options)
+    return {Path(name) for name in named if name and Path(name).is_absolute() and Path(name).exists()}
+
+
+def cache_folder() -> Path:
+    """Where containers of all runs keep what they fetched: models and prompts of the hub and of S3."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "advantageflow" / "containers"
+
+
+def _local_store(settings: RunSettings) -> Path | None:
+    url = settings.store.url
+    return None if url is None or is_s3(url) else Path(url).absolute()
+
+
+def _names_passed_on(settings: RunSettings) -> Iterator[str]:
+    """Names of environment variables that the stages read, among them those that rewards take their keys from."""
+    yield from _PASSED_ON
+    for term in (*settings.reward.terms, *settings.reward.watched):
+        yield from (str(value) for name, value in term.options.items() if name.endswith("_env"))
+
+
+def _files_in(environment: Mapping[str, str]) -> set[Path]:
+    """Files that variables name, such as a bundle of certificates."""
+    return {Path(value) for value in environment.values() if value.startswith("/") and Path(value).exists()}
+
+
+def _texts(options: Any) -> list[str]:
+    """All texts in the options of a reward, at any depth."""
+    if isinstance(options, str):
+        return [options]
+    inner = options.values() if isinstance(options, Mapping) else options if isinstance(options, list) else ()
+    return [text for value in inner for text in _texts(value)]
+
+
+def _wants_gpus(settings: RunSettings) -> bool:
+    device = settings.model.device
+    return device == "cuda" or (device == "auto" and _NVIDIA_DRIVER.exists())
+
+
+def _is_podman(client: DockerClient) -> bool:
+    return any("podman" in part.get("Name", "").lower() for part in client.version().get("Components", ()))

@@ -1,0 +1,169 @@
+"""The stand-in's HTTP side: every request is held against the API's description before anything is done."""
+
+from __future__ import annotations
+
+import contextlib
+import email.parser
+import email.policy
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from kfp_stub.description import Operation, check_value, find_operation
+from kfp_stub.state import Record, Refused, State
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """An answer that comes instead of the API's; with status 0, none does, and the connection is cut."""
+
+    status: int
+    body: bytes
+    kind: str = _JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def said(status: int, message: str, **more: Any) -> Fault:
+    """A refusal in the API's own form."""
+    return Fault(status, json.dumps({"error": message, "message": message, **more}).encode())
+
+
+@dataclass
+class KfpStub:
+    """A server that runs.
+
+    Attributes:
+        url: its address.
+        state: what it keeps.
+        token: that requests must carry; None for none.
+        faults: answers to come, by operation, each once; "*" is any operation.
+        violations: what was wrong with requests or answers.
+        seen: requests: operation, headers, and query or body.
+    """
+
+    url: str
+    state: State
+    token: str | None = None
+    faults: dict[str, list[Fault]] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+    seen: list[tuple[str, dict[str, str], Record]] = field(default_factory=list)
+
+    def bodies(self, operation: str) -> list[Record]:
+        """What an operation was asked with."""
+        return [asked for name, _, asked in self.seen if name == operation]
+
+
+@contextlib.contextmanager
+def serving(*, several_users: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[KfpStub]:
+    """A stand-in on a port of its own; with `tls`, a secure one."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
+    scheme = "https" if tls else "http"
+    stub = KfpStub(f"{scheme}://127.0.0.1:{server.server_port}/pipeline", State(several_users=several_users))
+    server.stub = stub  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer goes out in one piece, and does not wait for the other side's acknowledgement
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    do_POST = do_DELETE = do_PATCH = do_PUT = do_GET
+
+    def log_message(self, *arguments: Any) -> None:
+        """Nothing: what was asked is in `seen`."""
+
+    def _answer(self) -> None:
+        stub: KfpStub = self.server.stub  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        address = urlsplit(self.path)
+        found = find_operation(self.command, address.path.removeprefix("/pipeline"))
+        if found is None:
+            stub.violations.append(f"{self.command} {address.path} is not in the description")
+            self._send(Fault(404, b"404 page not found", "text/plain"))
+            return
+        operation, parameters = found
+        query = parse_qs(address.query, keep_blank_values=True)
+        asked, wrong = self._read(operation, body, query)
+        stub.seen.append((operation.name, dict(self.headers), asked))
+        faults = stub.faults.get(operation.name) or stub.faults.get("*")
+        if wrong:
+            stub.violations += [f"{operation.name}: {one}" for one in wrong]
+            self._send(said(400, "; ".join(wrong), code=3))
+        elif faults:
+            self._send(faults.pop(0))
+        elif stub.token is not None and self.headers.get("Authorization") != f"Bearer {stub.token}":
+            self._send(said(401, "Request is not authenticated", code=16))
+        else:
+            self._send(self._perform(stub, operation, parameters, asked))
+
+    def _read(self, operation: Operation, body: bytes, query: dict[str, list[str]]) -> tuple[Record, list[str]]:
+        """What is asked, by name; and what is wrong with it."""
+        asked: Record = {name: texts[0] for name, texts in query.items()}
+        wrong = operation.check_query(query)
+        if operation.file is not None:
+            asked["file"] = _form_file(self.headers["Content-Type"], body, operation.file)
+            wrong += [f"the form has no file {operation.file}"] if asked["file"] is None else []
+        elif operation.body is not None:
+            if self.headers.get("Content-Type") != _JSON:
+                wrong.append(f"the body is {self.headers.get('Content-Type')}, not JSON")
+            try:
+                asked["body"] = json.loads(body)
+            except ValueError as error:
+                return asked, [*wrong, f"the body is no JSON: {error}"]
+            wrong += check_value(asked["body"], operation.body, "body")
+        elif body not in (b"", b"null"):
+            wrong.append("a body is not expected")
+        return asked, wrong
+
+    def _perform(self, stub: KfpStub, operation: Operation, parameters: dict[str, str], asked: Record) -> Fault:
+        try:
+            answer = stub.state.operation(operation.name)(**parameters, **asked)
+        except Refused as refused:
+            return Fault(refused.status, json.dumps(refused.body).encode())
+        except Exception as error:
+            stub.violations.append(f"{operation.name} is not made, or wrongly: {error!r}")
+            return said(500, "the stand-in failed", code=13)
+        stub.violations += [f"answer of {operation.name}: {one}" for one in check_value(answer, operation.answer, "")]
+        return Fault(200, json.dumps(answer).encode())
+
+    def _send(self, answer: Fault) -> None:
+        if not answer.status:
+            self.close_connection = True
+            return
+        self.send_response(answer.status)
+        for name, value in {"Content-Type": answer.kind, **answer.headers}.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        self.wfile.write(answer.body)
+        self.wfile.flush()
+
+
+def _form_file(kind: str, body: bytes, name: str) -> bytes | None:
+    """The file in a multipart form."""
+    head = f"Content-Type: {kind}\r\n\r\n".encode()
+    form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
+    for part in form.iter_parts():
+        if part.get_param("name", header="content-disposition") == name:
+            return part.get_payload(decode=True)  # type: ignore[return-value]
+    return None

@@ -1,0 +1,100 @@
+"""A server to ask, and the command line that asks it."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from kfp_stub.server import KfpStub, serving
+
+from advantageflow_pipelines import cli
+from advantageflow_pipelines.client import follow
+
+Command = Callable[..., tuple[int, str, str]]
+_VARIABLES = (
+    "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+    "KF_PIPELINES_SA_TOKEN_PATH", "ADVANTAGEFLOW_KFP_TOKEN", "ADVANTAGEFLOW_KFP_TOKEN_FILE", "ADVANTAGEFLOW_KFP_COOKIE",
+    "ADVANTAGEFLOW_KFP_COOKIE_FILE", "ADVANTAGEFLOW_KFP_NAMESPACE", "ADVANTAGEFLOW_KFP_CA_FILE",
+    "http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No server, credentials or settings of the developer's."""
+    for name in _VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[KfpStub]:
+    """A server with a single user, which must not get a request that its description does not allow."""
+    with serving() as stub:
+        yield stub
+    assert not stub.violations
+
+
+@pytest.fixture
+def shared_server() -> Iterator[KfpStub]:
+    """A server with several users."""
+    with serving(several_users=True) as stub:
+        yield stub
+    assert not stub.violations
+
+
+@pytest.fixture
+def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Run a command in an empty folder; gives its exit status and what it printed.
+
+    It runs in a thread, whose stack is short: Kubeflow's compiler looks through all of it for each setting of a task.
+    """
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
+        with ThreadPoolExecutor(1) as thread:
+            left = thread.submit(cli.main).exception()
+        assert isinstance(left, SystemExit), left
+        shown = capsys.readouterr()
+        return int(left.code or 0), shown.out, shown.err
+
+    return run
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Iterator[tuple[Path, KfpStub]]:
+    """A secure server, and the file of its self-signed certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "stand-in")])
+    now = datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file, key_file = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    file.write_bytes(signed.public_bytes(Encoding.PEM))
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(file, key_file)
+    with serving(tls=tls) as stub:
+        yield file, stub

@@ -1,0 +1,319 @@
+"""A training over several nodes against a Kubernetes API server: followed to its end, and nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
+from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
+from advantageflow.store.published import fetch_published, is_published
+from advantageflow.tracking.journal import Journal, journal_in_use
+from advantageflow.training.trainjob import train_on_nodes
+
+SETTINGS = TrainingSettings(nodes=2, processes=4)
+
+
+def train(tmp_path: Path, arguments: dict[str, Any], task_config: dict[str, Any] | None = None) -> None:
+    train_on_nodes(SETTINGS, str(tmp_path / "store"), arguments, task_config)
+
+
+def assert_nothing_is_left(cluster: Any, tmp_path: Path) -> None:
+    assert cluster.jobs == {}
+    assert [path for path in (tmp_path / "store").rglob("*") if path.name == "manifest.json"] == []
+
+
+def test_the_nodes_inputs_lead_to_a_policy_here(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+    seen: dict[str, Any] = {}
+
+    def run(job: Any) -> None:
+        inputs = fetch_published(job.arguments, tmp_path)
+        told = json.loads((inputs / "arguments.json").read_text())["arguments"]
+        seen["files"] = [(inputs / place / "file").read_text() for place in [told["prompts"], *told["rollouts"]]]
+        job.pods[0].waits("ContainerCreating", "")
+        job.pods[1].waits("ErrImagePull", "no such image")
+        time.sleep(0.1)
+        job.pods[0].says("step 1", "step 2")
+        job.pods[1].says("hello")
+        trained(job)
+        for pod in job.pods:
+            pod.ends(0)
+        job.becomes("Complete", "JobsCompleted", "all done")
+
+    cluster.controller = run
+    with journal_in_use(Journal("task", tmp_path / "journal.jsonl")):
+        train(tmp_path, arguments)
+    assert seen["files"] == [str(arguments["prompts"]), *map(str, arguments["rollouts"])]
+    assert (arguments["policy_out"] / "state.json").read_text() == '{"round": 2}'
+    assert json.loads((tmp_path / "journal.jsonl").read_text())["values"] == {"loss": 1.0}
+    for line in ("[node-0] step 1", "[node-0] step 2", "[node-1] hello", "[node-1] waits: ErrImagePull: no such image"):
+        assert caplog.messages.count(line) == 1
+    assert len(cluster.deleted) == 1
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_log_that_breaks_off_goes_on_where_it_was(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+    cluster.log_cuts = [3, 1]
+
+    def run(job: Any) -> None:
+        for number in range(6):
+            job.pods[0].says(f"line {number}")
+            time.sleep(0.05)
+        trained(job)
+        job.pods[0].ends(0)
+        job.becomes("Complete", "JobsCompleted", "")
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    assert [line for line in caplog.messages if "line" in line] == [f"[node-0] line {k}" for k in range(6)]
+
+
+def failing(status: int, reason: str, **more: Any) -> Callable[[Any], None]:
+    """The second node fails, and then the first one because of it."""
+
+    def run(job: Any) -> None:
+        job.pods[0].says("still well")
+        job.pods[1].says("first this", "then that")
+        job.pods[1].ends(status, reason, **more)
+        job.pods[0].says("connection closed by peer")
+        job.pods[0].ends(1)
+        job.becomes("Failed", "BackoffLimitExceeded", "node-1 failed")
+
+    return run
+
+
+DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]}
+
+
+@pytest.mark.parametrize(
+    ("run", "kind", "words"),
+    [
+        (failing(1, "Error"), TrainingError, ("BackoffLimitExceeded: node-1 failed", "first this\n    then that")),
+        (failing(137, "OOMKilled"), TrainingError, ("OOMKilled, exit status 137", "training.microbatch")),
+        (failing(143, "Error", **DISRUPTED), Preempted, ("taken away: DeletionByTaintManager",)),
+        (
+            lambda job: job.becomes("Failed", "DeadlineExceeded", "was active too long"),
+            TrainingError,
+            ("DeadlineExceeded: was active too long",),
+        ),
+        (
+            lambda job: job.becomes("Suspended", "Suspended", "TrainJob is suspended"),
+            TrainingError,
+            ("was suspended: Suspended: TrainJob is suspended",),
+        ),
+        (
+            lambda job: job.pods[0].waits("InvalidImageName", "bad name", since="2020-01-01T00:00:00Z"),
+            ClusterError,
+            ("cannot start: InvalidImageName: bad name", "check the image's name"),
+        ),
+    ],
+    ids=["failed", "out of memory", "node gone", "deadline", "suspended", "image"],
+)
+def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], run: Callable[[Any], None], kind: type[Exception],
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    cluster.controller = run
+    with pytest.raises(kind) as caught:
+        train(tmp_path, arguments)
+    for word in words:
+        assert word in str(caught.value)
+    assert "connection closed by peer" not in str(caught.value)
+    assert not arguments["policy_out"].exists()
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_job_that_somebody_deletes_is_an_error(cluster: Any, tmp_path: Path, arguments: dict[str, Any]) -> None:
+    cluster.controller = lambda job: cluster.jobs.pop(job.name) and None
+    with pytest.raises(TrainingError, match="was deleted while it ran"):
+        train(tmp_path, arguments)
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_job_that_completes_without_a_result_is_an_error(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    cluster.controller = lambda job: job.becomes("Complete", "JobsCompleted", "")
+    with pytest.raises(StoreError, match="not published, or not wholly") as caught:
+        train(tmp_path, arguments)
+    assert caught.value.where.endswith("/result")
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("refused", "status", "message", "words"),
+    [
+        (("create", "trainjobs"), 403, 'User "u" cannot create resource "trainjobs"', "no right to create trainjobs"),
+        (("get", "trainingruntimes"), 403, "forbidden", "no right to get trainingruntimes"),
+        (("list", "pods"), 403, "forbidden", "no right to list pods"),
+        (("create", "trainjobs"), 403, "exceeded quota: gpus", "quota does not allow it: exceeded quota: gpus"),
+        (("create", "trainjobs"), 403, "admission webhook denied: bad", "refuses to create it"),
+        (("create", "trainjobs"), 422, "spec.trainer: Invalid value", "spec.trainer: Invalid value"),
+        (("create", "trainjobs"), 404, "404 page not found", "Kubeflow Trainer v2"),
+        (("get", "trainingruntimes"), 404, "404 page not found", "no such runtime"),
+        (("create", "trainjobs"), 503, "etcd is away", "answers 503: etcd is away"),
+        (("get", "trainingruntimes"), 401, "Unauthorized", "does not know this user"),
+    ],
+)
+def test_what_the_cluster_refuses_is_named(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], refused: tuple[str, str], status: int, message: str,
+    words: str,
+) -> None:  # fmt: skip
+    cluster.refused[refused] = (status, message)
+    with pytest.raises(ClusterError) as caught:
+        train(tmp_path, arguments)
+    assert words in str(caught.value)
+    assert caught.value.remedy
+    assert "team/" in caught.value.where
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    cluster.runtimes.clear()
+    with pytest.raises(ClusterError, match="no such runtime") as caught:
+        train(tmp_path, arguments)
+    assert caught.value.where == "TrainingRuntime team/advantageflow-torch"
+    assert "infra/base" in caught.value.remedy
+    assert not (tmp_path / "store").exists()
+    assert ("create", "trainjobs") not in cluster.asked
+
+
+def test_logs_that_may_not_be_read_do_not_end_a_training(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    cluster.refused["get", "pods/log"] = (403, "forbidden")
+
+    def run(job: Any) -> None:
+        job.pods[0].says("unheard")
+        time.sleep(0.2)
+        trained(job)
+        job.becomes("Complete", "JobsCompleted", "")
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    assert "no right to get pods/log" in caplog.text
+
+
+def test_an_api_that_is_away_for_a_moment_is_waited_for(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None]
+) -> None:
+    def run(job: Any) -> None:
+        cluster.refused["get", "trainjobs"] = (503, "away")
+        time.sleep(0.2)
+        trained(job)
+        job.becomes("Complete", "JobsCompleted", "")
+        cluster.refused.clear()
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_an_earlier_attempt_s_job_is_ended_and_replaced(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
+    bodies: list[dict[str, Any]] = []
+
+    def run(job: Any) -> None:
+        bodies.append(job.body)
+        trained(job)
+        job.becomes("Complete", "JobsCompleted", "")
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    left = cluster.add(bodies[0])  # as a task leaves it that is killed outright
+    left.pods[0].says("training on, for nobody")
+    train(tmp_path, {**arguments, "policy_out": tmp_path / "elsewhere"})
+    assert (tmp_path / "elsewhere" / "state.json").exists()
+    assert bodies[0]["metadata"]["name"] == bodies[1]["metadata"]["name"]
+    assert cluster.asked.count(("create", "trainjobs")) == 2
+    assert cluster.deleted == [left.name] * 3
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_no_image_and_no_cluster_are_said_so(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match="no kubeconfig"):
+        train(tmp_path, arguments)
+    monkeypatch.delenv("ADVANTAGEFLOW_TRAINING_IMAGE")
+    with pytest.raises(SettingsError, match="no image"):
+        train(tmp_path, arguments)
+
+
+TASK = """
+import json, sys
+from advantageflow.runtime import run_stage_task
+from advantageflow.training import trainjob_cluster, trainjob_follow
+trainjob_cluster.POLL = trainjob_follow.POLL = 0.05
+run_stage_task("training", **json.loads(sys.argv[1]))
+"""
+
+
+def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    cluster.controller = lambda job: job.pods[0].says("training")
+    told = {name: json.loads(json.dumps(value, default=str)) for name, value in arguments.items()}
+    told |= {
+        "settings": SETTINGS.model_dump_json(), "reward": RewardSettings().model_dump_json(),
+        "model": ModelSettings().model_dump_json(),
+        "store": StoreSettings(url=str(tmp_path / "store")).model_dump_json(),
+        "task_config": {"node_selector": {"zone": "a"}},
+    }  # fmt: skip
+    task = subprocess.Popen([sys.executable, "-c", TASK, json.dumps(told)], stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while ("get", "pods/log") not in cluster.asked and time.monotonic() < deadline and task.poll() is None:
+        time.sleep(0.05)
+    (job,) = cluster.jobs.values()
+    assert is_published(job.arguments)
+    task.send_signal(signal.SIGTERM)
+    _, said = task.communicate(timeout=30)
+    assert "was asked to end, and removes its TrainJob" in said
+    assert "Traceback" not in said
+    assert task.returncode == 75
+    assert cluster.deleted == [job.name]
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_the_job_is_the_pod_s_that_waits_for_it(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("KFP_POD_NAME", "round-01-training")
+    monkeypatch.setenv("KFP_POD_UID", "1-2-3")
+    bodies = []
+
+    def run(job: Any) -> None:
+        bodies.append(job.body)
+        trained(job)
+        job.becomes("Complete", "JobsCompleted", "")
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    (body,) = bodies
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "round-01-training", "uid": "1-2-3"}
+    assert body["metadata"]["ownerReferences"] == [owner]
