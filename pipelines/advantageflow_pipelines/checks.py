@@ -16,7 +16,7 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.store.published import local_folder
+from advantageflow.store.published import is_published, join, local_folder
 from advantageflow.store.s3 import is_s3
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
@@ -27,7 +27,8 @@ _ROOM_TO_SPARE = 100_000_000
 
 
 def check_run(settings: RunSettings) -> None:
-    """Check what a run reads: rewards, prompts and their specs, the policy it continues from, the model, the device.
+    """Check what a run reads: rewards, prompts and their specs, the policy it continues from, the model, the device,
+    the store.
 
     Raises:
         UserError: something cannot be used; names it and the remedy.
@@ -44,6 +45,8 @@ def check_run(settings: RunSettings) -> None:
     if settings.init_policy is not None:
         check_policy(local_folder(settings.init_policy))
     _check_model(settings.model)
+    if settings.store.url is not None:
+        is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses
 
 
 def check_disk(settings: RunSettings, folder: Path) -> None:
@@ -90,6 +93,8 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
         changes["reward"] = settings.reward.model_copy(update={"golden": golden})
     if settings.init_policy is not None and not is_s3(settings.init_policy):
         changes["init_policy"] = str(Path(settings.init_policy).absolute())
+    if settings.store.url is not None and "://" not in settings.store.url:
+        changes["store"] = settings.store.model_copy(update={"url": str(Path(settings.store.url).absolute())})
     return settings.model_copy(update=changes)
 
 

@@ -33,7 +33,8 @@ class WorkerCall:
         task: id of the task in the journal.
         journal: file that the first process appends its events to; None for no file.
         parent: process id of the task that waits for the processes; None where that is another's business.
-        failures: folder in which a process that fails says why; None to say it on standard error.
+        failures: folder in which a process that fails says why, or, where there is a result, address below which it
+            publishes that; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
             and the file `journal.jsonl` instead of `journal`; None where those can be written as they are.
     """

@@ -4,6 +4,7 @@ What the nodes read and make passes through the store, below `<store.url>/trainj
 
     inputs/     the stage's arguments and input artifacts, published before the job starts
     result/     the policy and the journal's events, published by the first process of the nodes
+    failures/   why a process failed, by rank
 
 The key names the task: one that is tried again finds what an earlier attempt left, ends its job, which may still run
 where nobody waits for it, and starts its own, which goes on from the last checkpoint. Job and files are removed when
@@ -26,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from advantageflow.errors import Preempted, SettingsError, UserError
+from advantageflow.errors import Preempted, SettingsError, TrainingError, UserError
 from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
@@ -35,6 +36,7 @@ from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import WorkerCall, receive_result
 from advantageflow.training.trainjob_cluster import Cluster, connect
+from advantageflow.training.trainjob_failures import published_failure, remove_failures
 from advantageflow.training.trainjob_follow import follow_to_its_end
 from advantageflow.training.trainjob_spec import RUNTIME, NodesJob, train_job
 
@@ -57,7 +59,8 @@ def train_on_nodes(
     Raises:
         SettingsError: there is no image for the nodes, or no cluster.
         ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
-        TrainingError: the job failed, with what its pods said last; or somebody deleted or suspended it.
+        UserError: whatever a process on a node raised; the first one counts.
+        TrainingError: the job failed otherwise, with what its pods said last; or somebody deleted or suspended it.
         StoreError: inputs or result cannot be written or read.
         Preempted: this task was asked to end, or a node was.
     """
@@ -68,15 +71,19 @@ def train_on_nodes(
     cluster = connect()
     key = _key(arguments)
     home = join(store, "trainjobs", key)
-    inputs, result = join(home, "inputs"), join(home, "result")
+    inputs, result, failures = (join(home, name) for name in ("inputs", "result", "failures"))
+    processes = settings.nodes * settings.processes
     job = NodesJob(f"advantageflow-{key}", image, settings.nodes, settings.processes, inputs, task_config or {})
     cluster.check_runtime(RUNTIME)
-    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, inputs, result):
+    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, home, processes):
         cluster.end_earlier(job.name)
-        _publish_inputs(arguments, inputs, result)
+        _publish_inputs(arguments, inputs, result, failures)
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
-        follow_to_its_end(cluster, job.name)
+        try:
+            follow_to_its_end(cluster, job.name)
+        except TrainingError as error:
+            raise published_failure(failures, processes) or error from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
             receive_result(fetch_published(result, Path(cache)), Path(arguments["policy_out"]))
 
@@ -91,7 +98,7 @@ def _key(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str) -> None:
+def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str, failures: str) -> None:
     """Publish the input artifacts with the call of the worker, whose paths lead to them."""
     folders = {name: arguments[name] for name in ("prompts", "policy")}
     folders |= {f"{name}/{number}": folder for name in ("rollouts", "scores")
@@ -99,7 +106,7 @@ def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str) -> N
     places: dict[str, Any] = {"prompts": "prompts", "policy": "policy", "policy_out": "policy_out"}
     places |= {name: [f"{name}/{number}" for number in range(len(arguments[name]))] for name in ("rollouts", "scores")}
     files = {f"{place}/{path}": file for place, folder in folders.items() for path, file in files_of(folder).items()}
-    call = WorkerCall(carried(arguments) | places, task=current_journal().task, result=result)
+    call = WorkerCall(carried(arguments) | places, task=current_journal().task, failures=failures, result=result)
     with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
         file = call.write(Path(folder))
         publish_files(files | {file.name: file}, inputs)
@@ -125,7 +132,7 @@ def _ending_when_asked(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _removed_at_the_end(cluster: Cluster, name: str, *urls: str) -> Iterator[None]:
+def _removed_at_the_end(cluster: Cluster, name: str, home: str, processes: int) -> Iterator[None]:
     """Remove job and files after the block; what cannot be removed is told, and hides nothing that was raised."""
     try:
         yield
@@ -134,8 +141,9 @@ def _removed_at_the_end(cluster: Cluster, name: str, *urls: str) -> Iterator[Non
             cluster.delete(name)
         except UserError as error:
             logger.warning("the TrainJob may still be there: %s", error)
-        for url in urls:
-            try:
-                remove_published(url)
-            except UserError as error:
-                logger.warning("files of the TrainJob are left: %s", error)
+        try:
+            remove_published(join(home, "inputs"))
+            remove_published(join(home, "result"))
+            remove_failures(join(home, "failures"), processes)
+        except UserError as error:
+            logger.warning("files of the TrainJob are left: %s", error)

@@ -121,6 +121,19 @@ class Cluster:
             )
             return list(listed.items)
 
+    def warning(self, name: str) -> str:
+        """The last warning about a TrainJob's objects, such as that a quota allows no pods; "" if there is none.
+
+        Raises:
+            ClusterError: it cannot be asked for.
+        """
+        with _explained("list", "events", self._where(name)):
+            listed = self._core.list_namespaced_event(
+                self.namespace, field_selector="type=Warning", _request_timeout=_TIMEOUT
+            )
+            told = [event for event in listed.items if event.involved_object.name.startswith(name)]
+            return f"{told[-1].reason}: {told[-1].message}" if told else ""
+
     def log_lines(self, pod: str, seconds: int | None) -> Iterator[str]:
         """The lines of a pod's log as they come, each after its time and a space.
 

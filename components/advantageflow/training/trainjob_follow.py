@@ -15,7 +15,7 @@ from advantageflow.training.trainjob_end import final_error, is_complete, stuck_
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _PATIENCE = 900  # seconds that the API may be away: the nodes train on
-_LAST_LINES = 30  # of each pod, for the error
+_LAST_LINES = 60  # of each pod, for the error
 _SECONDS_FOR_LAST_LINES = 10.0
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ def follow_to_its_end(cluster: Cluster, name: str) -> None:
         Preempted: a node was taken away.
         ClusterError: the cluster refuses to tell, or is away for long; or a pod can never start.
     """
-    logs = PodLogs(cluster)
+    logs = PodLogs(cluster, name)
     answered = time.monotonic()
     try:
         while True:
@@ -65,29 +65,31 @@ def _error(cluster: Cluster, name: str, job: dict[str, Any] | None, pods: list[A
 
 
 class PodLogs:
-    """Reads the logs of pods, each in a thread of its own, and shows every line once, after the node's name.
+    """Reads the logs of a job's pods, each in a thread of its own, and shows every line once, after the node's name.
 
     Attributes:
         stop: set it, and no more lines are shown.
         last_lines: of each pod, by its name.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, job: str) -> None:
         self.stop = threading.Event()
         self.last_lines: dict[str, deque[str]] = {}
-        self._cluster = cluster
+        self._cluster, self._job = cluster, job
         self._ended: set[str] = set()
         self._threads: dict[str, threading.Thread] = {}
         self._waiting: dict[str, str] = {}
 
     def follow(self, pods: list[Any]) -> None:
         """Told of all pods, again and again: reads the log of those that have begun, tells why others have not."""
+        if not pods and not self._threads:
+            self._tell("", self._warning())
         for pod in pods:
             name, phase = pod.metadata.name, pod.status.phase
             if phase in ("Succeeded", "Failed"):
                 self._ended.add(name)
             if phase == "Pending":
-                self._tell_why_not(pod)
+                self._tell(node_of(pod), waits_for(pod))
             elif name not in self._threads:
                 self.last_lines[name] = deque(maxlen=_LAST_LINES)
                 thread = threading.Thread(target=self._read, args=(name, node_of(pod)), daemon=True)
@@ -101,11 +103,17 @@ class PodLogs:
         for thread in self._threads.values():
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _tell_why_not(self, pod: Any) -> None:
-        why = waits_for(pod)
-        if why and why != self._waiting.get(pod.metadata.name):
-            self._waiting[pod.metadata.name] = why
-            logger.info("[%s] waits: %s", node_of(pod), why)
+    def _tell(self, who: str, why: str) -> None:
+        """Why a node waits, or the job for all of them; once."""
+        if why and why != self._waiting.get(who):
+            self._waiting[who] = why
+            logger.info("[%s] waits: %s", who or self._job, why)
+
+    def _warning(self) -> str:
+        try:
+            return self._cluster.warning(self._job)
+        except ClusterError as error:
+            return f"no pods yet, and events cannot be read: {error.message}"
 
     def _read(self, pod: str, node: str) -> None:
         """Read to the end of the pod, again from the last line when the connection ends before it."""

@@ -27,6 +27,7 @@ from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
 from advantageflow.training.failures import record_failure
+from advantageflow.training.trainjob_failures import publish_failure
 
 _PR_SET_PDEATHSIG = 1
 
@@ -51,7 +52,9 @@ def main() -> None:
         if call.parent in (None, os.getppid()):  # else it was gone before this process could be bound to it
             take_part(call)
     except Exception as error:
-        if call.failures is not None:
+        if call.failures is not None and call.result is not None:
+            publish_failure(call.failures, rank, error)
+        elif call.failures is not None:
             record_failure(Path(call.failures), rank, error)
         elif isinstance(error, UserError):
             print(error, file=sys.stderr, flush=True)

@@ -12,7 +12,7 @@ from advantageflow.prompts.sources import is_local_file
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import JOURNAL_ENV
-from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.containers.engine import WORKDIR_LABEL, is_podman
 from advantageflow_pipelines.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
 
     information = client.info()
     security = information.get("SecurityOptions") or []
-    identity = identify(os.getuid(), os.getgid(), security, podman=_is_podman(client))
+    identity = identify(os.getuid(), os.getgid(), security, podman=is_podman(client))
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     written = {str(workdir.journal): workdir.journal, CACHE: cache}
@@ -164,7 +164,3 @@ def _texts(options: Any) -> list[str]:
 def _wants_gpus(settings: RunSettings) -> bool:
     device = settings.model.device
     return device == "cuda" or (device == "auto" and _NVIDIA_DRIVER.exists())
-
-
-def _is_podman(client: DockerClient) -> bool:
-    return any("podman" in part.get("Name", "").lower() for part in client.version().get("Components", ()))

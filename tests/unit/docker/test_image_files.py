@@ -122,4 +122,4 @@ def test_the_dockerfile_has_a_target_for_every_stage_and_the_user_that_container
     dockerfile = (DOCKER / "Dockerfile").read_text()
     targets = set(re.findall(r"^FROM .* AS ([\w-]+)$", dockerfile, re.MULTILINE))
     assert set(STAGES) <= targets
-    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{IMAGE_USER}:{IMAGE_USER}"]
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{IMAGE_USER}:{IMAGE_USER}"] * len(STAGES)

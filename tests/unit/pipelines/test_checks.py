@@ -117,6 +117,16 @@ def test_a_disk_without_room_is_found_before_the_folder_exists(tmp_path: Path) -
         check_disk(huge, tmp_path / "not" / "yet")
 
 
+def test_a_store_that_is_no_place_or_cannot_be_reached_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match="nothing can be published there"):
+        check_run(chosen("store.url=gs://bucket/key"))
+    for name, value in {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "k", "AWS_MAX_ATTEMPTS": "1",
+                        "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "r"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached"):
+        check_run(chosen("store.url=s3://bucket/key"))
+
+
 def test_files_that_settings_name_become_absolute_and_names_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +139,8 @@ def test_files_that_settings_name_become_absolute_and_names_stay(
     assert settings.init_policy == str(tmp_path / "old")
     assert with_absolute_paths(chosen("init_policy=s3://bucket/old")).init_policy == "s3://bucket/old"
     assert settings.model.name == str(tmp_path / "model")
+    for url, kept in (("mine", str(tmp_path / "mine")), ("s3://bucket/key", "s3://bucket/key")):
+        assert with_absolute_paths(chosen(f"store.url={url}")).store.url == kept
     for source in ("geneval", "ocr", "s3://bucket/mine.jsonl"):
         assert with_absolute_paths(chosen(f"prompts.source={source}")).prompts.source == source
     assert with_absolute_paths(chosen()) == chosen()

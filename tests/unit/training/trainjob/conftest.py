@@ -122,6 +122,7 @@ class Cluster(ThreadingHTTPServer):
         refused: status and message of requests that are refused, by verb and resource.
         deleted: names of deleted jobs.
         controller: what becomes of a job that is created; runs beside the server.
+        events: of all objects.
         log_cuts: after how many lines each of the next readings of a log breaks off.
     """
 
@@ -136,6 +137,7 @@ class Cluster(ThreadingHTTPServer):
         self.deleted: list[str] = []
         self.controller: Callable[[Job], None] = lambda job: None
         self.log_cuts: list[int] = []
+        self.events: list[dict[str, Any]] = []
 
     @property
     def pods(self) -> list[Pod]:
@@ -220,6 +222,10 @@ class Request(BaseHTTPRequestHandler):
         label, _, value = query["labelSelector"].partition("=")
         found = [pod.body for pod in self.server.pods if pod.body["metadata"]["labels"][label] == value]
         self._answer({"kind": "PodList", "items": found})
+
+    def _list_events(self, name: None, query: dict[str, str], *_: Any) -> None:
+        assert query["fieldSelector"] == "type=Warning"
+        self._answer({"kind": "EventList", "items": self.server.events})
 
     def _get_pods_log(self, name: str, query: dict[str, str], *_: Any) -> None:
         pod = next((pod for pod in self.server.pods if pod.name == name), None)

@@ -197,6 +197,27 @@ def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
     assert ("create", "trainjobs") not in cluster.asked
 
 
+def test_a_job_without_pods_tells_why(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    caplog.set_level(logging.INFO)
+
+    def run(job: Any) -> None:
+        job.pods.clear()
+        told = {"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota: gpus", "metadata": {}}
+        other = {**told, "message": "of no concern", "involvedObject": {"kind": "Job", "name": "other"}}
+        cluster.events = [{**told, "involvedObject": {"kind": "Job", "name": f"{job.name}-node-0"}}, other]
+        time.sleep(0.3)
+        trained(job)
+        job.becomes("Complete", "JobsCompleted", "")
+
+    cluster.controller = run
+    train(tmp_path, arguments)
+    waits = [message for message in caplog.messages if "waits" in message]
+    assert [message.partition(" waits: ")[2] for message in waits] == ["FailedCreate: exceeded quota: gpus"]
+
+
 def test_logs_that_may_not_be_read_do_not_end_a_training(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
     caplog: pytest.LogCaptureFixture,

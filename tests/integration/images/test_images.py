@@ -1,0 +1,116 @@
+"""The images as they come out of the build: what is in them, what is not, and how large they are."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from docker.client import DockerClient
+from packaging.utils import canonicalize_name
+
+from advantageflow import __version__
+from advantageflow_pipelines.images import STAGES, StageImages
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[3]
+IMPORTS = (ROOT / "tests" / "stage_imports.py").read_text()
+LABELS = "org.opencontainers.image."
+BUILD_TOOLS = """
+import importlib.util, os, shutil
+programs = ("pip", "pip3", "easy_install", "wheel", "gcc", "g++", "cc", "c++", "clang", "make", "cmake", "ld", "protoc")
+modules = ("pip", "ensurepip", "setuptools", "wheel", "pkg_resources")
+found = [*filter(shutil.which, programs), *filter(importlib.util.find_spec, modules)]
+print(os.getuid(), os.getgid(), *found)
+"""
+FOREIGN = {
+    "prompts": {"kubeflow", "matplotlib"},
+    "rollout": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "kubeflow", "matplotlib"},
+    "reward": {"diffusers", "peft", "accelerate", "kubeflow", "matplotlib"},
+    "training": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "matplotlib"},
+    "evaluation": {"kubeflow"},
+}
+
+
+def python(engine: DockerClient, image: str, code: str, *arguments: str) -> str:
+    """What a program prints in an image, as strictly confined as on a cluster."""
+    printed = engine.containers.run(
+        image,
+        ["python3", "-c", code, *arguments],
+        remove=True,
+        network_mode="none",
+        read_only=True,
+        tmpfs={"/tmp": "mode=1777"},
+        cap_drop=["ALL"],
+        security_opt=["no-new-privileges"],
+    )
+    return bytes(printed).decode()
+
+
+def layers(engine: DockerClient, image: str) -> dict[str, int]:
+    """Size by layer; the engine tells the sizes in the history, newest first, with steps that made no layer between."""
+    attributes = engine.images.get(image).attrs
+    sizes = [entry["Size"] for entry in reversed(engine.api.history(image)) if entry["Size"]]
+    return dict(zip(attributes["RootFS"]["Layers"], sizes, strict=False))
+
+
+def locked() -> dict[str, str]:
+    text = "\n".join(
+        (ROOT / "docker" / "requirements" / f"{name}.lock").read_text() for name in ("requirements", "torch")
+    )
+    pins = (line.split("==") for line in text.splitlines() if "==" in line and not line.startswith("#"))
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_imports_all_of_its_code_in_its_image_from_packages_of_the_lock(
+    engine: DockerClient, images: StageImages, stage: str
+) -> None:
+    report: dict[str, Any] = json.loads(
+        python(engine, images.of(stage), IMPORTS, "/opt/advantageflow", stage).splitlines()[-1]
+    )
+    assert report["failed"] == {}
+    installed = {name: version.partition("+")[0] for name, version in report["installed"].items()}
+    assert installed.items() <= locked().items()
+    assert set(installed) & (FOREIGN[stage] | {"mlflow", "flask", "pytest"}) == set()
+    assert {"kfp", "torch", "mlflow-skinny"} <= set(installed)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_image_runs_as_a_plain_user_and_has_nothing_to_build_or_install_with(
+    engine: DockerClient, images: StageImages, stage: str
+) -> None:
+    assert python(engine, images.of(stage), BUILD_TOOLS).split() == ["10001", "10001"]
+    assert (
+        engine.images.get(images.of(stage)).attrs["Config"]["User"] == "10001:10001"
+    )  # a number: runAsNonRoot sees it
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_image_s_labels_say_what_it_is_and_where_it_comes_from(
+    engine: DockerClient, images: StageImages, stage: str
+) -> None:
+    labels = engine.images.get(images.of(stage)).labels
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    revision = git.stdout.strip() or "unknown"
+    assert labels[f"{LABELS}title"] == f"advantageflow/{stage}"
+    assert labels[f"{LABELS}version"] == __version__
+    assert labels[f"{LABELS}revision"].removesuffix("-dirty") == revision
+    assert labels[f"{LABELS}source"] == "https://git.example/advantageflow"
+    assert labels[f"{LABELS}licenses"] == "Apache-2.0"
+    assert labels[f"{LABELS}description"]
+
+
+def test_five_images_take_little_more_room_than_the_largest(
+    engine: DockerClient, images: StageImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_stage = {stage: layers(engine, images.of(stage)) for stage in STAGES}
+    sizes = {stage: sum(found.values()) for stage, found in by_stage.items()}
+    together = sum({digest: size for found in by_stage.values() for digest, size in found.items()}.values())
+    with capsys.disabled():
+        shown = ", ".join(f"{stage} {size / 1e6:,.0f}" for stage, size in sizes.items())
+        print(f"\nimages, MB: {shown}; together, shared layers once: {together / 1e6:,.0f}")
+    assert together < 1.15 * max(sizes.values())

@@ -1,0 +1,139 @@
+"""`advantageflow run --runner docker`: the embedded pipeline in the stages' images, against the same in processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from docker.client import DockerClient
+
+from advantageflow.canaries.pictures import golden_folder
+from advantageflow.canaries.recorded import SCORES
+from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.images import STAGES, StageImages
+from advantageflow_pipelines.summary import comparable
+from advantageflow_pipelines.workdir import WorkDir
+
+pytestmark = pytest.mark.slow
+
+TINY = ("run", "--preset", "tiny", "--rounds", "1", "--workdir", "run")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
+LONGEST_RUN = 900  # seconds, on a busy machine
+OWN_REWARD = """
+class Mine:
+    name, version, columns, higher_is_better = "mine", "1", {"mean": (0.0, 1.0)}, True
+
+    def check(self, prompt):
+        pass
+
+    def score(self, prompts, images):
+        return [({"mean": float(image.mean()) / 255}, {}) for image in images]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    status: int
+    output: str
+
+
+def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "advantageflow_pipelines.cli", *arguments],
+        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def advantageflow(*arguments: str, cwd: Path) -> Done:
+    with start(*arguments, cwd=cwd) as process:
+        output, _ = process.communicate(timeout=LONGEST_RUN)
+    return Done(process.returncode, output)
+
+
+def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + LONGEST_RUN
+    while not list(folder.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"no {pattern}"
+        time.sleep(0.05)
+
+
+def test_a_run_in_containers_is_interrupted_continued_and_ends_with_the_policy_of_processes(
+    engine: DockerClient, images_file: Path, tmp_path: Path
+) -> None:
+    (inside := tmp_path / "containers").mkdir()
+    (outside := tmp_path / "processes").mkdir()
+    with start(*TINY, "--runner", "docker", "--images", str(images_file), cwd=inside) as process:
+        wait_for(inside / "run", "journal/rollout-r001*.jsonl", process)
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "base: strict accuracy" in output
+    label = f"{WORKDIR_LABEL}={inside / 'run'}"
+    assert engine.containers.list(all=True, filters={"label": label}) == []
+
+    continued = advantageflow("run", "--resume", "run", cwd=inside)
+    assert continued.status == 0, continued.output
+    assert "continuing after 2 complete tasks" in continued.output
+    assert "round 1 rollout, shard 2: " in continued.output
+    assert engine.containers.list(all=True, filters={"label": label}) == []
+
+    same = advantageflow(*TINY, cwd=outside)
+    assert same.status == 0, same.output
+    summaries = [json.loads(WorkDir(folder / "run").summary_file.read_text()) for folder in (inside, outside)]
+    assert summaries[0]["policy_sha256"] == summaries[1]["policy_sha256"]
+    assert comparable(summaries[0]) == comparable(summaries[1])
+    in_stages = {json.loads(line)["stage"] for path in (inside / "run" / "journal").iterdir()
+                 for line in path.read_text().splitlines() if json.loads(line)["event"] == "start"}  # fmt: skip
+    assert in_stages == set(STAGES)
+
+
+def test_a_stage_that_fails_in_its_container_says_why_and_sees_the_files_that_the_settings_name(
+    images_file: Path, tmp_path: Path
+) -> None:
+    golden = json.loads((golden_folder() / SCORES).read_text())
+    picture = golden["shapes"]["scores"]["red-circle"]
+    picture["soft"] = 1 - picture["soft"]
+    (tmp_path / "golden.json").write_text(json.dumps(golden))
+    own = ("--set", "reward.golden=golden.json")
+    done = advantageflow(*TINY, *own, "--runner", "docker", "--images", str(images_file), cwd=tmp_path)
+    words = " ".join(done.output.split())
+    assert done.status == 2, done.output
+    assert "prompts failed" in words
+    assert "golden picture 'red-circle'" in words
+    assert "Traceback" not in words
+    assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
+
+
+def test_a_reward_of_one_s_own_that_is_not_in_the_images_stops_the_run_before_anything_is_made(
+    images_file: Path, images: StageImages, tmp_path: Path
+) -> None:
+    (tmp_path / "my_rewards.py").write_text(OWN_REWARD)
+    own = ("--set", "reward.name=my_rewards:Mine", "--set", "reward.column=mean")
+    done = advantageflow(*TINY, *own, "--runner", "docker", "--images", str(images_file), cwd=tmp_path)
+    words = " ".join(done.output.split())
+    assert done.status == 2, done.output
+    assert "there is no module 'my_rewards'" in words
+    assert images.prompts in words
+    assert "install the reward's package in images" in words
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("engine")
+def test_images_that_are_not_there_are_named_with_how_to_get_them_before_anything_is_made(tmp_path: Path) -> None:
+    named = {stage: f"registry.example/{stage}:1" for stage in STAGES}
+    (tmp_path / "images.json").write_text(json.dumps(named))
+    done = advantageflow(*TINY, "--runner", "docker", "--images", "images.json", cwd=tmp_path)
+    assert done.status == 2, done.output
+    assert all(image in done.output for image in named.values())
+    assert "docker/build.sh" in done.output
+    assert not (tmp_path / "run").exists()
