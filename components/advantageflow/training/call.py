@@ -7,6 +7,7 @@ others: then with the inputs beside it, to which its relative paths lead.
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ class WorkerCall:
             at the file's folder.
         task: id of the task in the journal.
         journal: file that the first process appends its events to; None for no file.
+        parent: process id of the task that waits for the processes; None where that is another's business.
         failures: folder in which a process that fails says why, or, where there is a result, address below which it
             publishes that; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
@@ -40,6 +42,7 @@ class WorkerCall:
     arguments: dict[str, Any]
     task: str = ""
     journal: str | None = None
+    parent: int | None = None
     failures: str | None = None
     result: str | None = None
 
@@ -83,8 +86,6 @@ def receive_result(result: Path, policy_out: Path) -> None:
     Raises:
         StoreError: it cannot be read or written.
     """
-    import shutil
-
     with publish(policy_out) as partial:
         shutil.copytree(result / RESULT_POLICY, partial, dirs_exist_ok=True)
     journal = current_journal()

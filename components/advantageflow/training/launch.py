@@ -52,9 +52,8 @@ def train_in_processes(settings: TrainingSettings, model: ModelSettings, argumen
     journal = current_journal()
     with tempfile.TemporaryDirectory(prefix="advantageflow-training-") as name:
         folder = Path(name)
-        call = WorkerCall(
-            carried(arguments), journal.task, str(journal.path) if journal.path else None, failures=str(folder)
-        )
+        told = str(journal.path) if journal.path else None
+        call = WorkerCall(carried(arguments), journal.task, told, parent=os.getpid(), failures=str(folder))
         file = call.write(folder)
         ended_by = _run(settings.processes, file, folder)
     if ended_by is not None:

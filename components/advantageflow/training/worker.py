@@ -2,6 +2,8 @@
 
 The only entry point of such processes, whoever starts them: the training stage on its own machine, `accelerate launch`,
 or torchrun in the pods of a TrainJob. They find each other by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+
+What trains takes seconds to import, and is imported only once this process is sure to end with the one that started it.
 """
 
 from __future__ import annotations
@@ -25,8 +27,6 @@ from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
 from advantageflow.training.failures import record_failure
-from advantageflow.training.group import joined
-from advantageflow.training.train import train
 from advantageflow.training.trainjob_failures import publish_failure
 
 _PR_SET_PDEATHSIG = 1
@@ -49,7 +49,8 @@ def main() -> None:
     call = WorkerCall({})
     try:
         call = read_call(location, cache_folder())
-        take_part(call)
+        if call.parent in (None, os.getppid()):  # else it was gone before this process could be bound to it
+            take_part(call)
     except Exception as error:
         if call.failures is not None and call.result is not None:
             publish_failure(call.failures, rank, error)
@@ -68,6 +69,9 @@ def take_part(call: WorkerCall) -> None:
     Raises:
         SettingsError: it is of another size than the settings say.
     """
+    from advantageflow.training.group import joined
+    from advantageflow.training.train import train
+
     arguments = parse_arguments(train, call.arguments)
     wanted = arguments["settings"].processes * arguments["settings"].nodes
     with joined(arguments["model"].device) as group:
