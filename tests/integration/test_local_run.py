@@ -183,11 +183,18 @@ def test_shards_and_warm_workers_change_no_bit_of_a_round(run: Run, tmp_path: Pa
 
 
 def test_equal_seeds_give_equal_policies_and_summaries_whatever_the_number_of_shards(tmp_path: Path) -> None:
-    fewer_images = ("--set", "evaluation.images=60", "--set", "evaluation.round_images=30")
+    fewer = (
+        "--set",
+        "rollout.prompts_per_round=24",
+        "--set",
+        "evaluation.images=60",
+        "--set",
+        "evaluation.round_images=30",
+    )
     summaries = []
     for shards in (2, 3):
         (folder := tmp_path / str(shards)).mkdir()
-        choice = ("--preset", "shapes", "--rounds", "2", "--set", f"rollout.shards={shards}", *fewer_images)
+        choice = ("--preset", "shapes", "--rounds", "2", "--set", f"rollout.shards={shards}", *fewer)
         summaries.append(complete("run", *choice, "--workdir", "run", cwd=folder).summary)
     assert comparable(summaries[0]) == comparable(summaries[1])
     assert summaries[0]["policy_sha256"]
