@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
+from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.resources.apply import apply_resources
@@ -36,9 +37,17 @@ class Placement:
         """Whether training is handed over to several nodes."""
         return self.resources is not None and self.resources.training.nodes > 1
 
+    @property
+    def _reads_addresses(self) -> bool:
+        """Whether the run begins from what somebody may replace at the same address."""
+        settings = self.settings
+        return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
+
     def place(self, stage: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
         """The task of a stage, placed."""
         task.set_container_image(self.images.of(stage))
+        if stage == "prompts" and self._reads_addresses:
+            task.set_caching_options(False)  # the cache's key is the address: what lies there may be new
         if self.resources is not None:
             given = self.resources.of(stage)
             if stage == "training" and self.on_nodes:

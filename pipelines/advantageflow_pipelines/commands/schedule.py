@@ -24,7 +24,7 @@ from advantageflow_pipelines.client.schedules import (
 )
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import Experiment, NoCache, Sending, ServiceAccount, choose_sending
+from advantageflow_pipelines.commands.sending import Experiment, Sending, ServiceAccount, choose_sending
 
 schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
 
@@ -59,19 +59,18 @@ def create(
     ] = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
-    no_cache: NoCache = False,
 ) -> None:
     """Upload the pipeline and have it run again and again.
 
     A run that is due while another goes on waits for it, and runs missed in a pause are left out, unless told
-    otherwise.
+    otherwise. Each run does all of its work anew: Kubeflow's cache would take it for the one before.
     """
     from advantageflow_pipelines.client.api import Api
     from advantageflow_pipelines.client.pipelines import upload
 
     console = Console()
     when = _when(cron, every)
-    package = sending.compile(console, cache=not no_cache)
+    package = sending.compile(console, cache=False)
     api = Api(connection)
     check_name_is_free(api, name)  # before anything is uploaded
     version = upload(api, package, pipeline=pipeline, version=version_name)

@@ -10,7 +10,7 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from advantageflow.settings import EvaluationSettings, RolloutSettings, RunSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
 from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.online import compile_pipeline
 from advantageflow_pipelines.schedule import Evaluation, evaluations
@@ -153,3 +153,14 @@ def test_evaluations_between_rounds_are_every_k_and_never_the_final_one_twice() 
     assert evaluations(settings) == [Evaluation(0, 100), Evaluation(3, 10), Evaluation(6, 100)]
     seldom = RunSettings(rounds=2, evaluation=EvaluationSettings(every=5, images=100, round_images=10))
     assert evaluations(seldom) == [Evaluation(0, 100), Evaluation(2, 100)]
+
+
+def test_what_lies_at_an_address_is_read_anew_by_every_run(tmp_path: Path) -> None:
+    def cached(**changes: Any) -> bool:
+        options = tasks(compiled(tmp_path, SETTINGS.model_copy(update=changes)))["prompts"]["cachingOptions"]
+        return bool(options.get("enableCache"))
+
+    assert cached()
+    assert not cached(init_policy="s3://bucket/policies/mine")
+    assert not cached(prompts=PromptSettings(source="s3://bucket/prompts.jsonl"))
+    assert not cached(model=ModelSettings(name="s3://bucket/model"))

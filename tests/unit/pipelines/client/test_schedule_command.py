@@ -45,10 +45,15 @@ def test_a_schedule_runs_one_at_a_time_and_leaves_missed_runs_out(create: Comman
     assert "UTC" in out
 
 
+def test_no_run_of_a_schedule_takes_the_results_of_the_one_before(create: Command, server: KfpStub) -> None:
+    create(*WEEKLY)
+    assert "enableCache" not in repr(only(server.state.versions)["pipeline_spec"])
+
+
 def test_what_is_asked_for_instead_is_sent(create: Command, server: KfpStub) -> None:
     status, _, _ = create(
         "--every", "6h", "--max-concurrency", "3", "--catch-up", "--service-account", "runner",
-        "--pipeline", "retraining", "--version-name", "v1", "--experiment", "nightly", "--no-cache",
+        "--pipeline", "retraining", "--version-name", "v1", "--experiment", "nightly",
     )  # fmt: skip
     assert status == 0
     made, version = only(server.state.schedules), only(server.state.versions)
@@ -57,7 +62,6 @@ def test_what_is_asked_for_instead_is_sent(create: Command, server: KfpStub) -> 
     assert only(server.state.experiments)["display_name"] == "nightly"
     assert only(server.state.pipelines)["display_name"] == "retraining"
     assert version["display_name"] == "v1"
-    assert "enableCache" not in repr(version["pipeline_spec"])
 
 
 @pytest.mark.parametrize(
