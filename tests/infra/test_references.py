@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,9 +81,9 @@ def test_accounts_roles_and_classes_exist(overlay: Overlay) -> None:
         assert overlay.one("ServiceAccount", pod.spec["serviceAccountName"], pod.namespace)
         if "priorityClassName" in pod.spec:
             assert overlay.one("PriorityClass", pod.spec["priorityClassName"])
-    for binding in itertools.chain(overlay.all("RoleBinding"), overlay.all("ClusterRoleBinding")):
+    for binding in overlay.all("RoleBinding"):
         role = binding["roleRef"]
-        assert overlay.one(role["kind"], role["name"], binding["metadata"].get("namespace"))
+        assert overlay.one(role["kind"], role["name"], binding["metadata"]["namespace"])
         for subject in binding["subjects"]:
             assert overlay.one(subject["kind"], subject["name"], subject["namespace"])
 

@@ -48,7 +48,7 @@ def test_no_object_is_there_twice_and_none_is_without_a_home(overlay: Overlay) -
     places = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in overlay.objects]
     assert len(set(places)) == len(places)
     without = {kind for kind, namespace, _ in places if namespace is None}
-    assert without == {"Namespace", "PriorityClass", "ClusterRole", "ClusterRoleBinding"}
+    assert without == {"Namespace", "PriorityClass"}
     assert {namespace for _, namespace, _ in places if namespace} == {"advantageflow", "kubeflow"}
 
 

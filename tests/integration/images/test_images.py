@@ -26,12 +26,12 @@ modules = ("pip", "ensurepip", "setuptools", "wheel", "pkg_resources")
 found = [*filter(shutil.which, programs), *filter(importlib.util.find_spec, modules)]
 print(os.getuid(), os.getgid(), *found)
 """
-FOREIGN = {
-    "prompts": {"kubeflow", "matplotlib"},
-    "rollout": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "kubeflow", "matplotlib"},
-    "reward": {"diffusers", "peft", "accelerate", "kubeflow", "matplotlib"},
+FOREIGN: dict[str, set[str]] = {
+    "prompts": {"matplotlib"},
+    "rollout": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "matplotlib"},
+    "reward": {"diffusers", "peft", "accelerate", "matplotlib"},
     "training": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "matplotlib"},
-    "evaluation": {"kubeflow"},
+    "evaluation": set(),
 }
 
 

@@ -19,14 +19,14 @@ from advantageflow_pipelines.images import STAGES
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "docker"
 REQUIREMENTS = DOCKER / "requirements"
-FOREIGN = {
-    "rollout": {"rapidocr", "onnxruntime", "scipy", "kubeflow", "matplotlib"},
-    "reward": {"diffusers", "peft", "accelerate", "kubeflow", "matplotlib"},
+FOREIGN: dict[str, set[str]] = {
+    "rollout": {"rapidocr", "onnxruntime", "scipy", "matplotlib"},
+    "reward": {"diffusers", "peft", "accelerate", "matplotlib"},
     "training": {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy", "matplotlib"},
-    "prompts": {"kubeflow", "matplotlib"},
-    "evaluation": {"kubeflow"},
+    "prompts": {"matplotlib"},
+    "evaluation": set(),
 }
-ALWAYS_FOREIGN = {"mlflow", "flask", "pytest", "ruff", "mypy", "moto", "hypothesis"}
+ALWAYS_FOREIGN = {"mlflow", "flask", "pytest", "ruff", "mypy", "moto", "hypothesis", "kubeflow-trainer-api"}
 
 
 @pytest.fixture(scope="module")

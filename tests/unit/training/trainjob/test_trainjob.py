@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kubernetes_stub.server import Right
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
@@ -21,6 +22,9 @@ from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.trainjob import train_on_nodes
 
 SETTINGS = TrainingSettings(nodes=2, processes=4)
+CREATE_JOB, GET_JOB = (Right("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get"))
+GET_RUNTIME = Right("trainer.kubeflow.org", "trainingruntimes", "get")
+LIST_PODS, READ_LOG = Right("", "pods", "list"), Right("", "pods/log", "get")
 
 
 def train(tmp_path: Path, arguments: dict[str, Any], task_config: dict[str, Any] | None = None) -> None:
@@ -160,20 +164,20 @@ def test_a_job_that_completes_without_a_result_is_an_error(
 @pytest.mark.parametrize(
     ("refused", "status", "message", "words"),
     [
-        (("create", "trainjobs"), 403, 'User "u" cannot create resource "trainjobs"', "no right to create trainjobs"),
-        (("get", "trainingruntimes"), 403, "forbidden", "no right to get trainingruntimes"),
-        (("list", "pods"), 403, "forbidden", "no right to list pods"),
-        (("create", "trainjobs"), 403, "exceeded quota: gpus", "quota does not allow it: exceeded quota: gpus"),
-        (("create", "trainjobs"), 403, "admission webhook denied: bad", "refuses to create it"),
-        (("create", "trainjobs"), 422, "spec.trainer: Invalid value", "spec.trainer: Invalid value"),
-        (("create", "trainjobs"), 404, "404 page not found", "Kubeflow Trainer v2"),
-        (("get", "trainingruntimes"), 404, "404 page not found", "no such runtime"),
-        (("create", "trainjobs"), 503, "etcd is away", "answers 503: etcd is away"),
-        (("get", "trainingruntimes"), 401, "Unauthorized", "does not know this user"),
+        (CREATE_JOB, 403, 'User "u" cannot create resource "trainjobs"', "no right to create trainjobs"),
+        (GET_RUNTIME, 403, "forbidden", "no right to get trainingruntimes"),
+        (LIST_PODS, 403, "forbidden", "no right to list pods"),
+        (CREATE_JOB, 403, "exceeded quota: gpus", "quota does not allow it: exceeded quota: gpus"),
+        (CREATE_JOB, 403, "admission webhook denied: bad", "refuses to create it"),
+        (CREATE_JOB, 422, "spec.trainer: Invalid value", "spec.trainer: Invalid value"),
+        (CREATE_JOB, 404, "404 page not found", "Kubeflow Trainer v2"),
+        (GET_RUNTIME, 404, "404 page not found", "no such runtime"),
+        (CREATE_JOB, 503, "etcd is away", "answers 503: etcd is away"),
+        (GET_RUNTIME, 401, "Unauthorized", "does not know this user"),
     ],
 )
 def test_what_the_cluster_refuses_is_named(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], refused: tuple[str, str], status: int, message: str,
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], refused: Right, status: int, message: str,
     words: str,
 ) -> None:  # fmt: skip
     cluster.refused[refused] = (status, message)
@@ -194,7 +198,7 @@ def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
     assert caught.value.where == "TrainingRuntime team/advantageflow-torch"
     assert "infra/base" in caught.value.remedy
     assert not (tmp_path / "store").exists()
-    assert ("create", "trainjobs") not in cluster.asked
+    assert CREATE_JOB not in cluster.asked
 
 
 def test_a_job_without_pods_tells_why(
@@ -222,7 +226,7 @@ def test_logs_that_may_not_be_read_do_not_end_a_training(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    cluster.refused["get", "pods/log"] = (403, "forbidden")
+    cluster.refused[READ_LOG] = (403, "forbidden")
 
     def run(job: Any) -> None:
         job.pods[0].says("unheard")
@@ -239,7 +243,7 @@ def test_an_api_that_is_away_for_a_moment_is_waited_for(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None]
 ) -> None:
     def run(job: Any) -> None:
-        cluster.refused["get", "trainjobs"] = (503, "away")
+        cluster.refused[GET_JOB] = (503, "away")
         time.sleep(0.2)
         trained(job)
         job.becomes("Complete", "JobsCompleted", "")
@@ -269,7 +273,7 @@ def test_an_earlier_attempt_s_job_is_ended_and_replaced(
     train(tmp_path, {**arguments, "policy_out": tmp_path / "elsewhere"})
     assert (tmp_path / "elsewhere" / "state.json").exists()
     assert bodies[0]["metadata"]["name"] == bodies[1]["metadata"]["name"]
-    assert cluster.asked.count(("create", "trainjobs")) == 2
+    assert cluster.asked.count(CREATE_JOB) == 2
     assert cluster.deleted == [left.name] * 3
     assert_nothing_is_left(cluster, tmp_path)
 
@@ -307,7 +311,7 @@ def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
     }  # fmt: skip
     task = subprocess.Popen([sys.executable, "-c", TASK, json.dumps(told)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while ("get", "pods/log") not in cluster.asked and time.monotonic() < deadline and task.poll() is None:
+    while READ_LOG not in cluster.asked and time.monotonic() < deadline and task.poll() is None:
         time.sleep(0.05)
     (job,) = cluster.jobs.values()
     assert is_published(job.arguments)
