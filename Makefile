@@ -25,7 +25,7 @@ run: setup
 	@$(BIN)/advantageflow run
 
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	@$(BIN)/ruff check
