@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -30,3 +32,14 @@ def pytest_configure() -> None:
 def update_golden(request: pytest.FixtureRequest) -> bool:
     """Whether golden files are to be written anew."""
     return bool(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def stage_imports() -> ModuleType:
+    """The file beside this one, which is no package."""
+    spec = spec_from_file_location("stage_imports", _ROOT / "tests" / "stage_imports.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -14,6 +14,16 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGE = "advantageflow"
+_NOWHERE = {"mlflow", "flask", "pytest", "ruff", "mypy", "moto", "kubeflow-trainer-api"}  # of MLflow, its client alone
+_READING = {"rapidocr", "onnxruntime", "opencv-python-headless", "scipy"}
+FOREIGN = {
+    "prompts": {"matplotlib", *_NOWHERE},
+    "rollout": {"matplotlib", *_READING, *_NOWHERE},
+    "reward": {"accelerate", "diffusers", "peft", "matplotlib", *_NOWHERE},
+    "training": {"matplotlib", *_READING, *_NOWHERE},
+    "evaluation": _NOWHERE,
+}
+"""Packages that have no place in a stage's image."""
 REWARD_STAGES = ("prompts", "reward", "evaluation")  # those that make rewards, which are imported by their names
 
 

@@ -12,7 +12,7 @@ from advantageflow.prompts.sources import is_local_file
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import JOURNAL_ENV
-from advantageflow_pipelines.containers.engine import WORKDIR_LABEL, is_podman
+from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -56,12 +56,10 @@ class Identity:
     Attributes:
         user: number of user and group in the container.
         owner: whom the folders must be given, where that is not who starts the run.
-        userns: the engine's user namespace, where it is not the usual one.
     """
 
     user: str
     owner: int | None = None
-    userns: str | None = None
 
 
 def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSettings) -> dict[str, Any]:
@@ -74,7 +72,8 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
 
     information = client.info()
     security = information.get("SecurityOptions") or []
-    identity = identify(os.getuid(), os.getgid(), security, podman=is_podman(client))
+    rootless = bool(information.get("Rootless")) or any("rootless" in option for option in security)
+    identity = identify(os.getuid(), os.getgid(), rootless=rootless)
     cache = cache_folder()
     cache.mkdir(parents=True, exist_ok=True)
     written = {str(workdir.journal): workdir.journal, CACHE: cache}
@@ -99,23 +98,20 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         "cap_drop": ["ALL"],
         "security_opt": confined,
         "shm_size": "1g",  # for processes that train together
-        **({"userns_mode": identity.userns} if identity.userns else {}),
         **({"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]} if _wants_gpus(settings) else {}),
     }
 
 
-def identify(uid: int, gid: int, security: list[str], *, podman: bool) -> Identity:
+def identify(uid: int, gid: int, *, rootless: bool) -> Identity:
     """Whom containers run as, by who starts the run and how the engine numbers users.
 
     Args:
         uid: user that starts the run.
         gid: its group.
-        security: the engine's security options.
-        podman: whether the engine is podman.
+        rootless: whether the engine itself has no more rights than that user; what is root inside is that user outside.
     """
-    if any("rootless" in option for option in security):
-        # podman keeps one's own number if asked; under Docker, root inside is oneself outside.
-        return Identity(f"{uid}:{gid}", userns="keep-id") if podman else Identity("0:0")
+    if rootless:
+        return Identity("0:0")
     if uid == 0:
         return Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
     return Identity(f"{uid}:{gid}")

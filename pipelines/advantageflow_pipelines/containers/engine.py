@@ -73,11 +73,6 @@ def end_containers(client: DockerClient, workdir: Path) -> None:
             container.remove(force=True)
 
 
-def is_podman(client: DockerClient) -> bool:
-    """Whether the engine is podman, which speaks Docker's language and differs in places."""
-    return any("podman" in part.get("Name", "").lower() for part in client.version().get("Components", ()))
-
-
 def _known_as(client: DockerClient, image: str) -> str | None:
     from docker.errors import ImageNotFound
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from docker.client import DockerClient
 
-from advantageflow_pipelines.containers.engine import ContainerError, container_engine, is_podman
+from advantageflow_pipelines.containers.engine import ContainerError, container_engine
 from advantageflow_pipelines.images import StageImages, read_images
 
 ROOT = Path(__file__).parents[3]
@@ -34,7 +34,8 @@ def engine() -> Iterator[DockerClient]:
 def images_file(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of images that docker/build.sh wrote."""
     file = tmp_path_factory.mktemp("images") / "images.json"
-    program = "podman" if is_podman(engine) else "docker"
+    parts = [part["Name"] for part in engine.version()["Components"]]
+    program = "podman" if any("Podman" in part for part in parts) else "docker"
     base = ["--base", BASE_IMAGE] if BASE_IMAGE else []
     names = ["--registry", "localhost", "--tag", "test", "--source", "https://git.example/advantageflow"]
     command = [str(ROOT / "docker" / "build.sh"), "--engine", program, *base, *names, "--images", str(file)]

@@ -16,8 +16,6 @@ from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.workdir import WorkDir, create_workdir
 
-ROOTLESS = ["name=seccomp,profile=default", "name=rootless"]
-
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> WorkDir:
@@ -33,17 +31,15 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
 
 
 def test_a_person_s_containers_run_as_that_person() -> None:
-    assert identify(1000, 100, [], podman=False) == Identity("1000:100")
-    assert identify(1000, 100, [], podman=True) == Identity("1000:100")
+    assert identify(1000, 100, rootless=False) == Identity("1000:100")
 
 
 def test_root_s_containers_run_as_the_images_user_who_owns_what_they_write() -> None:
-    assert identify(0, 0, [], podman=False) == Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
+    assert identify(0, 0, rootless=False) == Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
 
 
 def test_under_an_engine_without_root_what_containers_write_is_their_starter_s() -> None:
-    assert identify(1000, 1000, ROOTLESS, podman=True) == Identity("1000:1000", userns="keep-id")
-    assert identify(1000, 1000, ROOTLESS, podman=False) == Identity("0:0")
+    assert identify(1000, 1000, rootless=True) == Identity("0:0")
 
 
 def test_containers_see_the_files_that_the_settings_name_and_no_others(
