@@ -16,7 +16,7 @@ from kubernetes_stub.task import live_in, make_arguments, publish_result
 
 from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
-from advantageflow.training.trainjob import train_on_nodes
+from advantageflow.training.trainjob.launch import train_on_nodes
 
 if TYPE_CHECKING:
     from conftest import Overlay

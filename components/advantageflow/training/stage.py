@@ -63,7 +63,7 @@ def run(
     arguments = {name: value for name, value in locals().items() if name != "task_config"}
     _check_store(settings, store)
     if settings.nodes > 1 and store.url is not None:
-        from advantageflow.training.trainjob import train_on_nodes
+        from advantageflow.training.trainjob.launch import train_on_nodes
 
         train_on_nodes(settings, store.url, arguments, task_config)
     elif settings.processes > 1:

@@ -27,7 +27,7 @@ from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
 from advantageflow.training.failures import record_failure
-from advantageflow.training.trainjob_failures import publish_failure
+from advantageflow.training.trainjob.failures import publish_failure
 
 _PR_SET_PDEATHSIG = 1
 

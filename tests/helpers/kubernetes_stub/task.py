@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from advantageflow.store.published import fetch_published, publish_folder
-from advantageflow.training import trainjob_cluster, trainjob_follow
 from kubernetes_stub.server import Cluster
 from kubernetes_stub.state import Job
 
@@ -23,8 +22,8 @@ def live_in(cluster: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_IMAGE", "registry.example/training@sha256:0")
     for name in ("ADVANTAGEFLOW_NAMESPACE", "ADVANTAGEFLOW_PIPELINE_RUN_ID", "KFP_POD_NAME", "KFP_POD_UID"):
         monkeypatch.delenv(name, raising=False)
-    for module in (trainjob_cluster, trainjob_follow):
-        monkeypatch.setattr(module, "POLL", 0.02)
+    for module in ("cluster", "follow"):
+        monkeypatch.setattr(f"advantageflow.training.trainjob.{module}.POLL", 0.02)
 
 
 def make_arguments(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections import deque
 from typing import Any
 
 from advantageflow.errors import ClusterError, UserError
-from advantageflow.training.trainjob_cluster import POLL, Cluster, ClusterAway, NotThere
-from advantageflow.training.trainjob_end import final_error, is_complete, stuck_error
+from advantageflow.training.trainjob.cluster import POLL, Cluster, ClusterAway, NotThere
+from advantageflow.training.trainjob.ending import final_error, is_complete, stuck_error
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _PATIENCE = 900  # seconds that the API may be away: the nodes train on

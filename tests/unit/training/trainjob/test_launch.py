@@ -19,7 +19,7 @@ from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreEr
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.published import fetch_published, is_published
 from advantageflow.tracking.journal import Journal, journal_in_use
-from advantageflow.training.trainjob import train_on_nodes
+from advantageflow.training.trainjob.launch import train_on_nodes
 
 SETTINGS = TrainingSettings(nodes=2, processes=4)
 CREATE_JOB, GET_JOB = (Right("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get"))
@@ -292,8 +292,8 @@ def test_no_image_and_no_cluster_are_said_so(
 TASK = """
 import json, sys
 from advantageflow.runtime import run_stage_task
-from advantageflow.training import trainjob_cluster, trainjob_follow
-trainjob_cluster.POLL = trainjob_follow.POLL = 0.05
+from advantageflow.training.trainjob import cluster, follow
+cluster.POLL = follow.POLL = 0.05
 run_stage_task("training", **json.loads(sys.argv[1]))
 """
 

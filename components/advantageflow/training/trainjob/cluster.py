@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from advantageflow.errors import ClusterError, SettingsError
-from advantageflow.training.trainjob_spec import API_GROUP, API_VERSION, NODE
+from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE
 
 NAMESPACE_ENV = "ADVANTAGEFLOW_NAMESPACE"
 POLL = 2.0  # seconds between two looks at a job

@@ -35,10 +35,10 @@ from advantageflow.store.published import fetch_published, join, publish_files, 
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import WorkerCall, receive_result
-from advantageflow.training.trainjob_cluster import Cluster, connect
-from advantageflow.training.trainjob_failures import published_failure, remove_failures
-from advantageflow.training.trainjob_follow import follow_to_its_end
-from advantageflow.training.trainjob_spec import RUNTIME, NodesJob, train_job
+from advantageflow.training.trainjob.cluster import Cluster, connect
+from advantageflow.training.trainjob.failures import published_failure, remove_failures
+from advantageflow.training.trainjob.follow import follow_to_its_end
+from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from kubeflow_trainer_api import models
 
-from advantageflow.training.trainjob_spec import NodesJob, train_job
+from advantageflow.training.trainjob.spec import NodesJob, train_job
 
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 FROM_SECRET = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "advantageflow-hf", "key": "HF_TOKEN"}}}

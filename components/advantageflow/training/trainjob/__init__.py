@@ -1,0 +1,1 @@
+"""A training over several nodes, as a Kubeflow TrainJob."""
