@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +20,7 @@ from kubernetes_stub.state import Job, Pod
 
 TOKEN = "a-service-account's-token"
 RUNTIME = "advantageflow-torch"
+_TRAINER = "trainer.kubeflow.org"
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[a-z.]+))/v\w+/namespaces/(?P<namespace>[\w-]+)"
     r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?(?P<sub>/log)?"
@@ -84,6 +86,18 @@ class Cluster(ThreadingHTTPServer):
             self.controller(job)
         except Exception:
             job.becomes("Failed", "TestBroke", traceback.format_exc())
+
+    def wait_until_seen(self) -> None:
+        """Wait until who follows a job has looked at it as it is now, and gone on to look again."""
+        looks = self._looks() + 3  # one may be under way, and what the last one finds is not acted on yet
+        deadline = time.monotonic() + 60
+        while self._looks() < looks:
+            if time.monotonic() > deadline:
+                raise TimeoutError("nobody looks at the job")
+            time.sleep(0.01)
+
+    def _looks(self) -> int:
+        return self.asked.count(Right(_TRAINER, "trainjobs", "get"))
 
     def add(self, body: dict[str, Any]) -> Job:
         """Keep a job."""

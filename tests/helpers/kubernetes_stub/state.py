@@ -16,8 +16,8 @@ def now() -> str:
 class Pod:
     """A pod of a job: its status, and its log, which readers follow."""
 
-    def __init__(self, job: str, namespace: str, index: int) -> None:
-        self.name = f"{job}-node-0-{index}-x1y2z"
+    def __init__(self, job: str, namespace: str, index: int, start: int) -> None:
+        self.name = f"{job}-node-0-{index}-x1y2{start}"
         self.log: list[tuple[str, str]] = []
         self.changed = threading.Condition()
         self.body: dict[str, Any] = {
@@ -69,6 +69,14 @@ class Pod:
             self.changed.notify_all()
 
 
+def warning(kind: str, name: str, message: str, minute: int, reason: str = "FailedCreate") -> dict[str, Any]:
+    """An event about an object, at some minute."""
+    return {
+        "reason": reason, "type": "Warning", "message": message, "involvedObject": {"kind": kind, "name": name},
+        "metadata": {"creationTimestamp": f"2026-01-01T00:{minute:02}:00Z"},
+    }  # fmt: skip
+
+
 def container_status(state: dict[str, Any]) -> dict[str, Any]:
     return {"name": "node", "ready": False, "restartCount": 0, "image": "i", "imageID": "i", "state": state}
 
@@ -79,7 +87,10 @@ class Job:
     def __init__(self, body: dict[str, Any], namespace: str) -> None:
         self.name: str = body["metadata"]["name"]
         self.body = body
-        self.pods = [Pod(self.name, namespace, index) for index in range(body["spec"]["trainer"]["numNodes"])]
+        self.pods: list[Pod] = []
+        self._namespace = namespace
+        self._starts = 0
+        self.start()
 
     @property
     def arguments(self) -> str:
@@ -87,7 +98,28 @@ class Job:
         address: str = self.body["spec"]["trainer"]["args"][-1]
         return address
 
-    def becomes(self, kind: str, reason: str, message: str) -> None:
+    def start(self) -> None:
+        """Its pods are made."""
+        self._starts += 1
+        nodes = range(self.body["spec"]["trainer"]["numNodes"])
+        self.pods = [Pod(self.name, self._namespace, index, self._starts) for index in nodes]
+
+    def suspend(self) -> None:
+        """A queue holds it back, or takes it off its nodes: its pods are removed."""
+        self.becomes("Suspended", "Suspended", "TrainJob is suspended")
+        ended, self.pods = self.pods, []
+        for pod in ended:
+            pod.ends(143)
+
+    def resume(self) -> None:
+        """The queue admits it: it has new pods."""
+        self.start()
+        self.becomes("Suspended", "Resumed", "TrainJob is resumed", "False")
+
+    def becomes(self, kind: str, reason: str, message: str, status: str = "True") -> None:
         """Complete, Failed or Suspended."""
-        condition = {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now()}
-        self.body["status"] = {"conditions": [condition]}
+        condition = {
+            "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now(),
+        }  # fmt: skip
+        others = [one for one in self.body.get("status", {}).get("conditions", []) if one["type"] != kind]
+        self.body["status"] = {"conditions": [*others, condition]}

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from advantageflow.errors import ClusterError, SettingsError
@@ -122,7 +123,12 @@ class Cluster:
             return list(listed.items)
 
     def warning(self, name: str) -> str:
-        """The last warning about a TrainJob's objects, such as that a quota allows no pods; "" if there is none.
+        """Why a TrainJob has no pods: the last warning about what makes them, such as that a quota allows none.
+
+        The names of those objects have the job's in them, also that of the workload that Kueue makes of it.
+
+        Returns:
+            "" if there is none.
 
         Raises:
             ClusterError: it cannot be asked for.
@@ -131,8 +137,10 @@ class Cluster:
             listed = self._core.list_namespaced_event(
                 self.namespace, field_selector="type=Warning", _request_timeout=_TIMEOUT
             )
-            told = [event for event in listed.items if event.involved_object.name.startswith(name)]
-            return f"{told[-1].reason}: {told[-1].message}" if told else ""
+            about = ((event, event.involved_object) for event in listed.items)
+            told = [event for event, thing in about if name in thing.name and thing.kind != "Pod"]
+            last = max(told, key=_time_of, default=None)
+            return "" if last is None else f"{last.reason}: {last.message}"
 
     def log_lines(self, pod: str, seconds: int | None) -> Iterator[str]:
         """The lines of a pod's log as they come, each after its time and a space.
@@ -184,6 +192,12 @@ class Cluster:
 
     def _where(self, name: str) -> str:
         return f"TrainJob {self.namespace}/{name}"
+
+
+def _time_of(event: Any) -> datetime:
+    """When it happened last; which of the fields says so depends on the reporter."""
+    told: datetime = event.last_timestamp or event.event_time or event.metadata.creation_timestamp
+    return told
 
 
 @contextlib.contextmanager

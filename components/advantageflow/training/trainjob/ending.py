@@ -1,4 +1,4 @@
-"""How a TrainJob ended, or why it cannot begin, as the one error that a person sees."""
+"""How a TrainJob ended, or why it cannot begin or go on, as the one error that a person sees."""
 
 from __future__ import annotations
 
@@ -10,12 +10,23 @@ from advantageflow.errors import ClusterError, Preempted, TrainingError, UserErr
 
 _NEVER = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImagePullBackOff", "ErrImagePull"}
 _PATIENCE = 900  # seconds: a registry may be away, a secret may come later
+_AGAIN = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
 _NO_LINES: Mapping[str, Iterable[str]] = {}
+
+
+class JobFailed(TrainingError):
+    """Kubernetes says that the job failed; the process that made it fail may have said why."""
 
 
 def is_complete(job: Mapping[str, Any]) -> bool:
     """Whether the job has come to a good end."""
     return _condition(job, "Complete") is not None
+
+
+def suspension(job: Mapping[str, Any]) -> str | None:
+    """Why the job is suspended; None if it is not."""
+    suspended = _condition(job, "Suspended")
+    return None if suspended is None else _told(suspended)
 
 
 def final_error(
@@ -30,24 +41,20 @@ def final_error(
         last_lines: of the logs, by name of the pod.
 
     Returns:
-        None while it runs.
+        None while it runs, or waits in a queue.
     """
-    again = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
     if job is None:
-        return TrainingError("was deleted while it ran, not by this task", where=where, remedy=again)
-    failed, suspended = _condition(job, "Failed"), _condition(job, "Suspended")
+        return TrainingError("was deleted while it ran, not by this task", where=where, remedy=_AGAIN)
+    failed = _condition(job, "Failed")
     if failed is None:
-        if suspended is None:
-            return None
-        remedy = f"see who suspends TrainJobs there, such as a queue without room; {again}"
-        return TrainingError(f"was suspended: {_told(suspended)}", where=where, remedy=remedy)
+        return None
     pod = _first_that_failed(pods)
     if pod is None:
-        return TrainingError(f"failed: {_told(failed)}", where=where, remedy=again)
+        return JobFailed(f"failed: {_told(failed)}", where=where, remedy=_AGAIN)
     disruption = next((one for one in pod.status.conditions or [] if one.type == "DisruptionTarget"), None)
     if disruption is not None:
         message = f"pod {pod.metadata.name} was taken away: {disruption.reason}"
-        return Preempted(message, where=where, remedy=again)
+        return Preempted(message, where=where, remedy=_AGAIN)
     ended = _terminated(pod)
     how = f"{ended.reason or 'Error'}, exit status {ended.exit_code}"
     said = "".join(f"\n    {line}" for line in last_lines.get(pod.metadata.name, ()))
@@ -55,7 +62,7 @@ def final_error(
     if ended.reason == "OOMKilled":
         remedy = "lower training.microbatch, or give the training more memory (resources, training.memory)"
     message = f"failed: {_told(failed)}\n  pod {pod.metadata.name} ({how}) said last:{said or ' nothing'}"
-    return TrainingError(message, where=where, remedy=remedy)
+    return JobFailed(message, where=where, remedy=remedy)
 
 
 def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
@@ -69,6 +76,15 @@ def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
                 remedy = "check the image's name, the secrets to pull it, and the secrets that the runtime names"
                 return ClusterError(message.rstrip(": "), where=where, remedy=remedy)
     return None
+
+
+def overdue_error(where: str, job: Mapping[str, Any], days: float) -> TrainingError:
+    """Of a job that has not come to an end in its time."""
+    why = suspension(job)
+    if why is None:
+        return TrainingError(f"has not ended in {days:g} days", where=where, remedy=_AGAIN)
+    message = f"has not ended in {days:g} days, and is suspended: {why}"
+    return TrainingError(message, where=where, remedy=f"see why its queue does not admit it, and {_AGAIN}")
 
 
 def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Following a TrainJob: its pods' logs as they come, why a pod does not start, and how the job ends."""
+"""Following a TrainJob: its pods' logs as they come, why it or a pod does not start, and how the job ends."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import math
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from advantageflow.errors import ClusterError, UserError
+from advantageflow.training.trainjob.admission import Admission
 from advantageflow.training.trainjob.cluster import POLL, Cluster, ClusterAway, NotThere
-from advantageflow.training.trainjob.ending import final_error, is_complete, stuck_error
+from advantageflow.training.trainjob.ending import final_error, is_complete, overdue_error, stuck_error
+from advantageflow.training.trainjob.spec import DEADLINE
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _PATIENCE = 900  # seconds that the API may be away: the nodes train on
@@ -21,16 +24,22 @@ _SECONDS_FOR_LAST_LINES = 10.0
 logger = logging.getLogger(__name__)
 
 
-def follow_to_its_end(cluster: Cluster, name: str) -> None:
-    """Show what the pods of a TrainJob say until the job is complete.
+def follow_to_its_end(cluster: Cluster, name: str, resumed: Callable[[], None]) -> None:
+    """Show what the pods of a TrainJob say until the job is complete; one that a queue suspends is waited for.
+
+    Args:
+        cluster: of the job.
+        name: of the job.
+        resumed: called when the job may run again after a queue took it off its nodes.
 
     Raises:
-        TrainingError: it failed, with what its pods said last; or was deleted or suspended by somebody else.
+        JobFailed: it failed, with what its pods said last.
+        TrainingError: it was deleted by somebody else; or has not ended by its deadline, running or suspended.
         Preempted: a node was taken away.
         ClusterError: the cluster refuses to tell, or is away for long; or a pod can never start.
     """
-    logs = PodLogs(cluster, name)
-    answered = time.monotonic()
+    logs, admission = PodLogs(cluster, name), Admission(name, resumed)
+    began = answered = time.monotonic()
     try:
         while True:
             try:
@@ -49,6 +58,10 @@ def follow_to_its_end(cluster: Cluster, name: str) -> None:
             error = _error(cluster, name, job, pods, logs)
             if error is not None:
                 raise error
+            if job is not None:
+                admission.follow(job, ran=bool(logs.last_lines))
+                if time.monotonic() - began > DEADLINE:  # Kubeflow counts anew when a job is resumed
+                    raise overdue_error(_where(cluster, name), job, DEADLINE / 86_400)
             time.sleep(POLL)
     finally:
         logs.stop.set()
@@ -56,12 +69,16 @@ def follow_to_its_end(cluster: Cluster, name: str) -> None:
 
 def _error(cluster: Cluster, name: str, job: dict[str, Any] | None, pods: list[Any], logs: PodLogs) -> UserError | None:
     """Why there is nothing to wait for; None where there is."""
-    where = f"TrainJob {cluster.namespace}/{name}"
+    where = _where(cluster, name)
     error = final_error(where, job, pods)
     if error is None:
         return stuck_error(where, pods)
     logs.finish()
     return final_error(where, job, pods, logs.last_lines)
+
+
+def _where(cluster: Cluster, name: str) -> str:
+    return f"TrainJob {cluster.namespace}/{name}"
 
 
 class PodLogs:
@@ -82,7 +99,7 @@ class PodLogs:
 
     def follow(self, pods: list[Any]) -> None:
         """Told of all pods, again and again: reads the log of those that have begun, tells why others have not."""
-        if not pods and not self._threads:
+        if not pods:
             self._tell("", self._warning())
         for pod in pods:
             name, phase = pod.metadata.name, pod.status.phase

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from advantageflow.errors import Preempted, SettingsError, TrainingError, UserError
+from advantageflow.errors import Preempted, SettingsError, UserError
 from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
@@ -36,6 +36,7 @@ from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import WorkerCall, receive_result
 from advantageflow.training.trainjob.cluster import Cluster, connect
+from advantageflow.training.trainjob.ending import JobFailed
 from advantageflow.training.trainjob.failures import published_failure, remove_failures
 from advantageflow.training.trainjob.follow import follow_to_its_end
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
@@ -60,7 +61,8 @@ def train_on_nodes(
         SettingsError: there is no image for the nodes, or no cluster.
         ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
         UserError: whatever a process on a node raised; the first one counts.
-        TrainingError: the job failed otherwise, with what its pods said last; or somebody deleted or suspended it.
+        TrainingError: the job failed otherwise, with what its pods said last; somebody deleted it; or it has not ended
+            by its deadline, which counts what it waits in a queue.
         StoreError: inputs or result cannot be written or read.
         Preempted: this task was asked to end, or a node was.
     """
@@ -81,8 +83,8 @@ def train_on_nodes(
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(cluster, job.name)
-        except TrainingError as error:
+            follow_to_its_end(cluster, job.name, resumed=lambda: _forget_failures(failures, processes))
+        except JobFailed as error:
             raise published_failure(failures, processes) or error from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
             receive_result(fetch_published(result, Path(cache)), Path(arguments["policy_out"]))
@@ -110,6 +112,14 @@ def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str, fail
     with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
         file = call.write(Path(folder))
         publish_files(files | {file.name: file}, inputs)
+
+
+def _forget_failures(failures: str, processes: int) -> None:
+    """What processes said that were taken off their nodes is not why those after them fail."""
+    try:
+        remove_failures(failures, processes)
+    except UserError as error:
+        logger.warning("if the training fails, it may be said why it was taken off its nodes instead: %s", error)
 
 
 @contextlib.contextmanager

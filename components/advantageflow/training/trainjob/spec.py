@@ -18,7 +18,7 @@ API_GROUP = "trainer.kubeflow.org"
 API_VERSION = "v1alpha1"
 NODE = "node"  # the runtime's replicated job, and the container in it
 RUNTIME = "advantageflow-torch"
-_WEEK = 7 * 86_400  # longer than any round should take; what is left behind by mistake ends by then
+DEADLINE = 7 * 86_400  # seconds: longer than any round should take; what is left behind by mistake ends by then
 _MANAGER = "advantageflow.training/stage"
 _LABELS = {
     "app.kubernetes.io/name": "advantageflow-training",
@@ -64,7 +64,7 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     }
     spec = {
         "runtimeRef": {"apiGroup": API_GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
-        "activeDeadlineSeconds": _WEEK,
+        "activeDeadlineSeconds": DEADLINE,
         "trainer": _without_nothing(trainer),
         "runtimePatches": _patches(job.task_config),
     }

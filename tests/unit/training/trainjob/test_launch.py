@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from kubernetes_stub.server import Right
+from kubernetes_stub.state import warning
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
@@ -118,17 +119,12 @@ DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reas
             ("DeadlineExceeded: was active too long",),
         ),
         (
-            lambda job: job.becomes("Suspended", "Suspended", "TrainJob is suspended"),
-            TrainingError,
-            ("was suspended: Suspended: TrainJob is suspended",),
-        ),
-        (
             lambda job: job.pods[0].waits("InvalidImageName", "bad name", since="2020-01-01T00:00:00Z"),
             ClusterError,
             ("cannot start: InvalidImageName: bad name", "check the image's name"),
         ),
     ],
-    ids=["failed", "out of memory", "node gone", "deadline", "suspended", "image"],
+    ids=["failed", "out of memory", "node gone", "deadline", "image"],
 )
 def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any], run: Callable[[Any], None], kind: type[Exception],
@@ -209,9 +205,12 @@ def test_a_job_without_pods_tells_why(
 
     def run(job: Any) -> None:
         job.pods.clear()
-        told = {"reason": "FailedCreate", "type": "Warning", "message": "exceeded quota: gpus", "metadata": {}}
-        other = {**told, "message": "of no concern", "involvedObject": {"kind": "Job", "name": "other"}}
-        cluster.events = [{**told, "involvedObject": {"kind": "Job", "name": f"{job.name}-node-0"}}, other]
+        cluster.events = [
+            warning("Job", f"{job.name}-node-0", "exceeded quota: gpus", 2),
+            warning("Job", f"{job.name}-node-0", "an earlier one", 1),
+            warning("Pod", f"{job.name}-node-0-0-x1y2z", "of a pod that is gone", 3),
+            warning("Job", "other", "of another job", 3),
+        ]
         time.sleep(0.3)
         trained(job)
         job.becomes("Complete", "JobsCompleted", "")
