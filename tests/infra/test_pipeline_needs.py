@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
 import yaml
 
@@ -43,6 +44,23 @@ def test_tasks_find_their_config_map_whole(overlay: Overlay) -> None:
     data = overlay.one("ConfigMap", CONFIG_MAP.name, "kubeflow")["data"]
     assert CONFIG_MAP.keys.keys() <= data.keys()
     assert all(data.values())
+
+
+@pytest.mark.parametrize(
+    ("namespace", "name"),
+    [("kubeflow", "advantageflow"), ("advantageflow", "advantageflow-mlflow*")],
+    ids=["tasks", "mlflow"],
+)
+def test_only_s3_itself_is_asked_at_its_endpoint(
+    overlay: Overlay, namespace: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = overlay.one("ConfigMap", name, namespace)["data"]
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    for variable, value in settings.items():
+        monkeypatch.setenv(variable, value)
+    session = boto3.Session(aws_access_key_id="key", aws_secret_access_key="secret")
+    assert session.client("s3").meta.endpoint_url == settings["AWS_ENDPOINT_URL_S3"]
+    assert session.client("sts").meta.endpoint_url == f"https://sts.{settings['AWS_DEFAULT_REGION']}.amazonaws.com"
 
 
 def test_tasks_find_the_secrets_that_the_script_makes(secrets: dict[tuple[str, str], dict[str, str]]) -> None:
