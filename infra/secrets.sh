@@ -12,7 +12,7 @@
 # --hf-token FILE      a token of the model hub, for gated weights
 # --runs-namespace N   where KFP runs pipelines (kubeflow)
 #
-# No secret appears in a command line or a file of ours. Runs in bash 3.2 or later, with GNU's tools or BSD's (macOS).
+# No secret appears in a command line or a file of ours. Written for bash 3.2 or later, with GNU's tools or BSD's (macOS).
 set -euo pipefail
 
 tracking=advantageflow
