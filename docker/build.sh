@@ -15,15 +15,19 @@
 #   --images FILE             JSON file of stage to image to write; images.json if not given
 #
 # What follows -- goes to the engine's build command, such as --build-arg, --volume or --platform.
+# Written for bash 3.2 or later, with GNU's tools or BSD's (macOS).
 set -euo pipefail
 
-stages=() registry= tag= engine= push= images= source= arguments=()
+stages=() registry= tag= engine= push= images= source= arguments=(--file docker/Dockerfile)
+newline=$'\n'
 fail() { echo "docker/build.sh: $1" >&2; exit 2; }
 
 while (($#)); do
   case $1 in
     --engine | --registry | --tag | --stage | --base | --torch-lock | --torch-index | --source | --images)
-      (($# > 1)) || fail "$1 needs a value" ;;&
+      (($# > 1)) || fail "$1 needs a value" ;;
+  esac
+  case $1 in
     --engine) engine=$2; shift ;;
     --registry) registry=${2%/}/; shift ;;
     --tag) tag=$2; shift ;;
@@ -33,15 +37,16 @@ while (($#)); do
     --torch-index) arguments+=(--build-arg "TORCH_INDEX_URL=$2"); shift ;;
     --source) source=$2; shift ;;
     --push) push=yes ;;
-    --images) images=$(realpath -m "$2"); shift ;;
-    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \?//;p}' "$0"; exit ;;
+    --images) images=$2; shift ;;
+    -h | --help) sed -e 1d -e '/^set/,$d' -e 's/^#//' -e 's/^ //' "$0"; exit ;;
     --) shift; break ;;
     *) fail "there is no option $1; see docker/build.sh --help" ;;
   esac
   shift
 done
 arguments+=("$@")
-: "${images:=$PWD/images.json}"
+: "${images:=images.json}"
+[[ $images == /* ]] || images=$PWD/$images
 cd "$(dirname "$0")/.."
 
 all=(prompts rollout reward training evaluation)
@@ -50,10 +55,10 @@ command -v "$engine" >/dev/null || fail "there is no $engine here: install docke
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' components/advantageflow/__init__.py)
 tag=${tag:-$version}
 [ "$tag" != latest ] || fail "--tag latest: Kubeflow's cache would take old results for new; give a tag that never moves"
+((${#stages[@]})) || stages=("${all[@]}")
 for stage in "${stages[@]}"; do
   [[ " ${all[*]} " == *" $stage "* ]] || fail "--stage $stage: the stages are ${all[*]}"
 done
-((${#stages[@]})) || stages=("${all[@]}")
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ "$revision" = unknown ] || git diff --quiet HEAD -- components docker || revision+=-dirty
 # Without user and password, should the address have them.
@@ -77,10 +82,10 @@ entries=
 for stage in "${stages[@]}"; do
   image=${registry}advantageflow/$stage:$tag
   echo "building $image"
-  "$engine" build --file docker/Dockerfile --target "$stage" --tag "$image" --build-arg "VERSION=$version" \
+  "$engine" build --target "$stage" --tag "$image" --build-arg "VERSION=$version" \
     --build-arg "REVISION=$revision" --build-arg "SOURCE=${source:-unknown}" "${arguments[@]}" .
   [ -z "$push" ] || image=$(pushed "$image")
-  entries+="${entries:+,$'\n'}  \"$stage\": \"$image\""
+  entries+="${entries:+,$newline}  \"$stage\": \"$image\""
 done
 printf '{\n%s\n}\n' "$entries" >"$images"
 echo "wrote $images"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -83,12 +84,13 @@ def kubectl(*arguments: str, **options: Any) -> str:
 
 @pytest.fixture(scope="session")
 def needs_kubectl() -> None:
-    """Skip where there is no kubectl, or one whose kustomize is too old."""
+    """Skip where there is no kubectl, or one whose kustomize is too old; fail there if REQUIRE_KUBECTL is set."""
+    lacking = pytest.fail if os.environ.get("REQUIRE_KUBECTL") else pytest.skip
     if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
+        lacking("kubectl is not installed, so nothing of infra/ is tested")
     version = json.loads(kubectl("version", "--client", "--output=json")).get("kustomizeVersion", "none")
     if not version.startswith("v5."):
-        pytest.skip(f"kubectl has kustomize {version}, and the manifests need 5")
+        lacking(f"kubectl has kustomize {version}, and the manifests need 5")
 
 
 @pytest.fixture(scope="session")

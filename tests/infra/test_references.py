@@ -53,6 +53,14 @@ def test_pods_find_their_secrets_and_config_maps(
                 assert key is None or key in keys, f"{pod.owner}: {kind} {name} has no {key}"
 
 
+def test_pods_start_without_a_key_of_s3_where_the_cloud_gives_them_an_identity(overlay: Overlay) -> None:
+    named = [s["secretRef"] for pod in overlay.pods() for c in pod.containers for s in c.get("envFrom", [])
+             if "secretRef" in s]  # fmt: skip
+    keys = [one for one in named if one["name"] == "advantageflow-s3"]
+    assert keys
+    assert all(one["optional"] for one in keys)
+
+
 def test_variables_in_command_lines_have_a_value(
     overlay: Overlay, secrets: dict[tuple[str, str], dict[str, str]]
 ) -> None:

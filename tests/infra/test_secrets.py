@@ -60,6 +60,10 @@ def test_the_databases_password_is_another_each_time(key: Path) -> None:
     assert len(base64.b64decode(first["password"])) == 32
 
 
+def test_without_keys_there_is_no_secret_for_s3() -> None:
+    assert values(run("--no-s3")).keys() == {"advantageflow/advantageflow-postgres"}
+
+
 def test_a_hub_token_and_another_namespace(key: Path, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("hf_abc\n")
     found = values(run("--s3", key, "--hf-token", tmp_path / "token", "--runs-namespace", "team"))
@@ -70,7 +74,7 @@ def test_a_hub_token_and_another_namespace(key: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--s3-from-kfp or --s3 FILE"),
+        ([], "--s3-from-kfp, --s3 FILE or --no-s3"),
         (["--s3"], "--s3 needs a value"),
         (["--s3", "absent.env"], "absent.env cannot be read"),
         (["--s3", "empty.env"], "empty.env gives no AWS_ACCESS_KEY_ID or no AWS_SECRET_ACCESS_KEY"),

@@ -34,7 +34,7 @@ def is_s3(name: str) -> bool:
 def fetch_file(url: str, folder: Path) -> Path:
     """The local copy of an object; nothing is fetched when the copy that is there is the current version.
 
-    Credentials, region, endpoint (AWS_ENDPOINT_URL) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
+    Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
 
     Args:
         url: s3://bucket/key.

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from advantageflow.errors import StoreError
-from advantageflow.store.s3_errors import unusable
+from advantageflow.store.s3_errors import ENDPOINT, unusable
 
 ADDRESSING_ENV = "ADVANTAGEFLOW_S3_ADDRESSING"
 CONNECTIONS = 4  # transfers at once
@@ -31,7 +31,7 @@ def parse_url(url: str) -> tuple[str, str]:
 
 
 def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
-    """boto3's client; credentials, region, endpoint (AWS_ENDPOINT_URL) and AWS_MAX_ATTEMPTS are boto3's own.
+    """boto3's client; credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and AWS_MAX_ATTEMPTS are boto3's own.
 
     ADVANTAGEFLOW_S3_ADDRESSING says where the bucket's name stands: `path` (http://host/bucket/key), `virtual`
     (http://bucket.host/key), or `auto`, which is `path` with an endpoint of one's own, as MinIO and SeaweedFS need it,
@@ -50,8 +50,8 @@ def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
     try:
         return boto3.client("s3", config=_config(attempts))
     except ValueError as error:
-        remedy = "set AWS_ENDPOINT_URL to the store's address, such as http://minio:9000, or unset it"
-        raise StoreError("the endpoint is no address", where="AWS_ENDPOINT_URL", remedy=remedy) from error
+        remedy = "set it to the store's address, such as http://minio:9000, or unset it"
+        raise StoreError("the endpoint is no address", where=ENDPOINT, remedy=remedy) from error
     except BotoCoreError as error:
         raise unusable(error, url) from error
 

@@ -12,7 +12,8 @@ from advantageflow.errors import StoreError
 _CREDENTIALS = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or give the pod a role or secret that has them"
 )
-_REACH = "check AWS_ENDPOINT_URL (unset it for Amazon's own S3), the region and the network, and run again"
+ENDPOINT = "AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL"  # boto3's variables; the first is for S3 alone, and goes before
+_REACH = f"check {ENDPOINT} (unset it for Amazon's own S3), the region and the network, and run again"
 _FULL = "free some space in the store or have its quota raised, and run again"
 _CHANGED = "somebody writes there at this moment: run again when it is finished"
 

@@ -17,8 +17,8 @@ _WEEK = 7 * 86_400  # of attempts that have no timeout: longer than any run shou
 def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
     """Have the task run with these resources.
 
-    Kubeflow has no place for a priority class or for ephemeral storage as a resource: the first is the namespace's
-    default, the second is a size limit on a scratch folder.
+    Kubeflow has no place for a priority class or for ephemeral storage as a resource: tasks have the cluster's default
+    class, and the second is a size limit on a scratch folder.
 
     Args:
         task: the task; it runs in pods of the 'restricted' security standard (Kubeflow's own default adds the rest:

@@ -81,7 +81,7 @@ CONFIG_MAP = Environment(
     keys={
         name: name
         for name in (
-            "AWS_ENDPOINT_URL",
+            "AWS_ENDPOINT_URL_S3",  # S3's alone: a cloud identity is asked for elsewhere
             "AWS_DEFAULT_REGION",
             "ADVANTAGEFLOW_S3_ADDRESSING",
             "MLFLOW_TRACKING_URI",

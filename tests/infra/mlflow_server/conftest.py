@@ -203,7 +203,7 @@ def pod(
     overlay, port, folder = overlays["kind"], free_port(), tmp_path_factory.mktemp("mlflow")
     spec = overlay.one("Deployment", "advantageflow-mlflow")["spec"]["template"]["spec"]
     here = {"PGHOST": database.environment["PGHOST"], "PGPORT": database.environment["PGPORT"]}
-    here |= {"AWS_ENDPOINT_URL": object_store, "MLFLOW_PORT": str(port)}
+    here |= {"AWS_ENDPOINT_URL_S3": object_store, "MLFLOW_PORT": str(port)}
 
     def container(manifest: dict[str, Any]) -> Container:
         environment: dict[str, str] = {}

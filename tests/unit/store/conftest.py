@@ -236,7 +236,7 @@ def secrets() -> dict[str, str]:
 def gate(s3_server: int, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate(s3_server)
     threading.Thread(target=gate.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{gate.server_port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{gate.server_port}")
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")

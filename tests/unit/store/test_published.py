@@ -263,7 +263,7 @@ def test_the_bucket_stands_in_the_path_of_an_own_endpoint_unless_said_otherwise(
     gate: Any, monkeypatch: pytest.MonkeyPatch, style: str, endpoint: str | None, address: str
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_S3_ADDRESSING", style)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint) if endpoint else monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint) if endpoint else monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     url = make_client("s3://bucket/key").generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
     assert url.startswith(address)
 

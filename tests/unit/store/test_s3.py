@@ -167,10 +167,17 @@ def test_keys_that_are_no_paths_are_refused_by_name(client: Any, tmp_path: Path,
     assert not list(tmp_path.rglob("escape"))
 
 
+def test_an_endpoint_that_is_no_address_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "minio")
+    with pytest.raises(StoreError, match="the endpoint is no address") as caught:
+        fetch_file("s3://bucket/none", tmp_path)
+    assert "AWS_ENDPOINT_URL_S3" in caught.value.where
+
+
 def test_no_credentials_and_no_endpoint_are_said_so(
     client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://user:{SECRET}@127.0.0.1:9")
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached") as caught:
         fetch_file("s3://bucket/none", tmp_path)
     assert SECRET not in str(caught.value)
