@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ from advantageflow.tracking.journal import JOURNAL_ENV, Event
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.warm import WarmTemplate
 from advantageflow_pipelines.failures import explain_failure
+from advantageflow_pipelines.process_group import end_group
 from advantageflow_pipelines.progress import RunProgress
 from advantageflow_pipelines.report import write_report
 from advantageflow_pipelines.results import read_report, report_folders
@@ -29,6 +29,7 @@ from advantageflow_pipelines.tracking import RunTracking
 from advantageflow_pipelines.workdir import WorkDir, attempt, locked, remove_unfinished, seconds_of_earlier_attempts
 
 _SECONDS_TO_END = 5.0
+_SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without them the checkpoint before counts
 
 
 def run_locally(
@@ -61,7 +62,7 @@ def run_locally(
         with RunTracking(tracking_uri, workdir, settings, started, warn) as tracking:
             with (
                 _stage_workers(workdir, warm and not in_containers) as environment,
-                _pipeline(workdir, environment) as process,
+                _pipeline(workdir, settings, environment, console) as process,
             ):
                 _follow(workdir, settings, process, console, started)
             tracking.catch_up()
@@ -100,9 +101,11 @@ def _stage_workers(workdir: WorkDir, warm: bool) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def _pipeline(workdir: WorkDir, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _pipeline(
+    workdir: WorkDir, settings: RunSettings, environment: dict[str, str], console: Console
+) -> Iterator[subprocess.Popen[bytes]]:
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
-    command = [sys.executable, "-m", "advantageflow_pipelines.kfp_process", str(workdir.root)]
+    command = [sys.executable, "-m", "advantageflow_pipelines.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
         process = subprocess.Popen(
             command,
@@ -115,19 +118,20 @@ def _pipeline(workdir: WorkDir, environment: dict[str, str]) -> Iterator[subproc
     try:
         yield process
     finally:
-        _end_group(process)
+        _end(process, settings, console)
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a process and those that it started, unless it came to a good end."""
-    if process.poll() == 0:
-        return
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, sign)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_SECONDS_TO_END)
-            return
+def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Console) -> None:
+    """End the pipeline's process and its tasks; a training that keeps checkpoints is given the time to write one."""
+    keeps = settings.training.checkpoint_every > 0
+    patience = _SECONDS_TO_KEEP_A_CHECKPOINT if keeps else _SECONDS_TO_END
+
+    def tell() -> None:
+        what = "the training to keep a checkpoint" if keeps else "the tasks to end"
+        text = f"waiting up to {patience:g} s for {what}; Ctrl-C again ends all at once"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    end_group(process, patience, tell)
 
 
 def _follow(
