@@ -6,7 +6,6 @@ It imports the heavy packages, then forks a worker for each connection and tells
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import json
 import os
@@ -19,10 +18,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
+from advantageflow.lifeline import end_with_parent
 from advantageflow.warm import HEADER, Outcome
 
 _LIFELINE = 0  # standard input: closed when the process that started this one is gone
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -74,9 +73,9 @@ class _Server:
 
     def _start_worker(self) -> None:
         connection, _ = self._listener.accept()
-        worker = os.fork()
+        template, worker = os.getpid(), os.fork()
         if worker == 0:
-            _work(connection, [self._listener, *self._workers.values()])
+            _work(template, connection, [self._listener, *self._workers.values()])
         self._workers[worker] = connection
         self._poll.register(connection, select.POLLRDHUP)
 
@@ -102,7 +101,7 @@ class _Server:
                     pass  # the task is gone, nobody waits for the outcome
 
 
-def _work(connection: socket.socket, of_template: list[socket.socket]) -> NoReturn:
+def _work(template: int, connection: socket.socket, of_template: list[socket.socket]) -> NoReturn:
     """The life of a worker: leave the template, read the request, become the task's stand-in, call the target, exit."""
     status = 1
     try:
@@ -112,7 +111,7 @@ def _work(connection: socket.socket, of_template: list[socket.socket]) -> NoRetu
             inherited.close()
         os.dup2(os.open(os.devnull, os.O_RDONLY), _LIFELINE)
         os.setpgid(0, 0)  # so that what it starts can be killed with it
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(template)
         with connection:
             request = _receive(connection)
         os.chdir(request["cwd"])

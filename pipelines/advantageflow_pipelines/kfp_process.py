@@ -1,12 +1,11 @@
-"""The process in which Kubeflow runs a pipeline on this machine: `... -m advantageflow_pipelines.kfp_process WORKDIR`.
+"""The process in which Kubeflow runs a pipeline here: `python -m advantageflow_pipelines.kfp_process WORKDIR OWNER`.
 
 A process of its own, as Kubeflow's local runner prints on standard output, replaces `print` and the root logger while
-it runs, and cannot be interrupted: its owner sends its output to a log file and ends it as a whole.
+it runs, and cannot be interrupted: its owner (a process id) sends its output to a log file and ends it as a whole.
 """
 
 from __future__ import annotations
 
-import ctypes
 import signal
 import sys
 import warnings
@@ -14,17 +13,16 @@ from pathlib import Path
 
 from kfp import compiler, local
 
+from advantageflow.lifeline import end_with_parent
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.online import online_pipeline
 from advantageflow_pipelines.runners import read_runner
 from advantageflow_pipelines.workdir import WorkDir, open_workdir
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main() -> None:
-    """Run the pipeline of the working folder given on the command line; exit status 1 when a task failed."""
-    _end_with_parent()
+    """Run the pipeline of the working folder that the command line names; exit status 1 when a task failed."""
+    end_with_parent(int(sys.argv[2]), signal.SIGTERM)
     workdir, settings = open_workdir(Path(sys.argv[1]))
     try:
         run_pipeline(workdir, settings)
@@ -68,12 +66,6 @@ def _in_containers(workdir: WorkDir, settings: RunSettings) -> local.DockerRunne
     docker_task_handler.run_docker_container = run_container
     with container_engine() as client:
         return local.DockerRunner(**container_arguments(client, workdir, settings))
-
-
-def _end_with_parent() -> None:
-    """Have the kernel end this process when the one that started it is gone (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 if __name__ == "__main__":

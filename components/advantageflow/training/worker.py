@@ -9,7 +9,6 @@ What trains takes seconds to import, and is imported only once this process is s
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, UserError
+from advantageflow.lifeline import end_with_parent
 from advantageflow.runtime import exit_status, parse_arguments
 from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
@@ -28,8 +28,6 @@ from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
 from advantageflow.training.failures import record_failure
 from advantageflow.training.trainjob.failures import publish_failure
-
-_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -42,15 +40,14 @@ def main() -> None:
             "RANK is not set: start it with torchrun or accelerate launch, as `-m advantageflow.training.worker`"
         )
     rank = int(os.environ["RANK"])
-    _end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # who waits for this process tells what happened
     level = logging.INFO if rank == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     call = WorkerCall({})
     try:
         call = read_call(location, cache_folder())
-        if call.parent in (None, os.getppid()):  # else it was gone before this process could be bound to it
-            take_part(call)
+        end_with_parent(call.parent)
+        take_part(call)
     except Exception as error:
         if call.failures is not None and call.result is not None:
             publish_failure(call.failures, rank, error)
@@ -95,12 +92,6 @@ def _outputs(call: WorkerCall, policy_out: Path) -> Iterator[tuple[Journal, Path
         folder = Path(name)
         yield Journal(call.task, folder / RESULT_JOURNAL), folder / RESULT_POLICY
         publish_folder(folder, call.result)
-
-
-def _end_with_parent() -> None:
-    """Have the kernel kill this process when the one that started it is gone (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
