@@ -11,7 +11,7 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.policy.location import INDEX, read_file
 from advantageflow.prompts.initial_policy import check_policy
-from advantageflow.prompts.sources import EMBEDDED, is_local_file, load_prompts, select_held_out
+from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
@@ -77,25 +77,6 @@ def disk_needed(settings: RunSettings) -> int:
     model = settings.model.name
     per_round = settings.rounds * _BYTES_PER_POLICY.get(model, _BYTES_PER_LARGE_POLICY)
     return rollouts * _BYTES_PER_ROLLOUT.get(model, _BYTES_PER_LARGE_ROLLOUT) + per_round + _ROOM_TO_SPARE
-
-
-def with_absolute_paths(settings: RunSettings) -> RunSettings:
-    """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
-    changes: dict[str, object] = {}
-    if is_local_file(settings.prompts.source):
-        source = str(Path(settings.prompts.source).absolute())
-        changes["prompts"] = settings.prompts.model_copy(update={"source": source})
-    if Path(settings.model.name).is_dir() and settings.model.name != EMBEDDED:
-        name = str(Path(settings.model.name).absolute())
-        changes["model"] = settings.model.model_copy(update={"name": name})
-    if settings.reward.golden is not None:
-        golden = str(Path(settings.reward.golden).absolute())
-        changes["reward"] = settings.reward.model_copy(update={"golden": golden})
-    if settings.init_policy is not None and not is_s3(settings.init_policy):
-        changes["init_policy"] = str(Path(settings.init_policy).absolute())
-    if settings.store.url is not None and "://" not in settings.store.url:
-        changes["store"] = settings.store.model_copy(update={"url": str(Path(settings.store.url).absolute())})
-    return settings.model_copy(update=changes)
 
 
 def _check_samples(settings: RunSettings, prompts: Sequence[Prompt]) -> None:

@@ -9,6 +9,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.images import StageImages
+from advantageflow_pipelines.named_files import check_no_local_files
 from advantageflow_pipelines.resources.files import load_resources
 from advantageflow_pipelines.resources.fit import default_resources, fit
 from advantageflow_pipelines.resources.records import Resources
@@ -28,11 +29,15 @@ class ClusterRun:
     images: StageImages
     resources: Resources
 
-    def compile(self, path: Path) -> None:
+    def compile(self, path: Path) -> list[str]:
         """Write the pipeline as Kubeflow IR.
 
+        Returns:
+            Paths that are taken to be in the images, each with its setting.
+
         Raises:
-            SettingsError: the file's name does not end in .yaml or .yml, as Kubeflow wants it.
+            SettingsError: the file's name does not end in .yaml or .yml, as Kubeflow wants it; or a setting names a
+                file of this machine.
             StoreError: the file cannot be written.
         """
         from advantageflow_pipelines.online import compile_pipeline
@@ -40,9 +45,11 @@ class ClusterRun:
         if path.suffix not in (".yaml", ".yml"):
             remedy = "give a name that ends in .yaml"
             raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy=remedy)
+        in_images = check_no_local_files(self.settings)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             compile_pipeline(self.settings, path, self.images, self.resources)
+        return in_images
 
 
 def cluster_run(settings: RunSettings, images: StageImages, resources: str | None) -> ClusterRun:

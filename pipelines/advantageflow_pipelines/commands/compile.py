@@ -10,6 +10,7 @@ from rich.console import Console
 
 from advantageflow_pipelines.cluster import cluster_run
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.sending import tell_what_is_in_images
 
 
 def compile_command(
@@ -29,10 +30,17 @@ def compile_command(
     The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Seed and settings are
     parameters there; rounds, shards, images, resources and which rounds are evaluated are fixed in the file.
     """
-    settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
+    console = Console()
+    settings = options.choose_for_cluster(preset, config, assignments, rounds, seed, init_policy)
     run = cluster_run(settings, options.choose_images(images, image), resources)
-    run.compile(output)
+    tell_what_is_in_images(console, run.compile(output))
+    if images is None and image is None:
+        warning = (
+            f"the images are those of this version ({run.images.training}), a name that every build moves: before the "
+            "file is sent to a cluster, compile it with --images, the file that docker/build.sh writes"
+        )
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     text = (
         f"{output}: {settings.rounds} round(s) of {settings.rollout.shards} shards, training in {run.images.training}"
     )
-    Console().print(f"{text}, resources {run.resources.preset}", markup=False, soft_wrap=True)
+    console.print(f"{text}, resources {run.resources.preset}", markup=False, soft_wrap=True)

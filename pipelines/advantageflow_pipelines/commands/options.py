@@ -9,9 +9,9 @@ import typer
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.checks import with_absolute_paths
 from advantageflow_pipelines.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.images import StageImages, check_reference, read_images
+from advantageflow_pipelines.named_files import with_absolute_paths
 from advantageflow_pipelines.workdir import DEFAULT_RUNS
 
 Preset = Annotated[
@@ -58,15 +58,20 @@ def choose(
     init_policy: str | None,
 ) -> RunSettings:
     """The settings that these options choose; files that they name are absolute."""
-    return with_absolute_paths(
-        choose_settings(
-            preset=preset,
-            config=config,
-            assignments=assignments or [],
-            rounds=rounds,
-            seed=seed,
-            init_policy=init_policy,
-        )
+    return with_absolute_paths(choose_for_cluster(preset, config, assignments, rounds, seed, init_policy))
+
+
+def choose_for_cluster(
+    preset: str | None,
+    config: Path | None,
+    assignments: list[str] | None,
+    rounds: int | None,
+    seed: int | None,
+    init_policy: str | None,
+) -> RunSettings:
+    """The settings that these options choose, as they are: a relative path means nothing on a cluster."""
+    return choose_settings(
+        preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed, init_policy=init_policy
     )
 
 
@@ -83,3 +88,19 @@ def choose_images(images: Path | None, image: str | None) -> StageImages:
     if image is not None:
         return StageImages.all_the_same(check_reference(image, where="--image"))
     return StageImages()
+
+
+def require_images(images: Path | None, image: str | None) -> StageImages:
+    """The container images that these options choose for what is sent to a cluster.
+
+    The defaults will not do there: they are named by the package's version, which every build from changed code gives
+    to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
+
+    Raises:
+        SettingsError: as `choose_images`; or none is given.
+    """
+    if images is None and image is None:
+        remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
+        message = "a cluster needs images that it can fetch, by names that never move"
+        raise SettingsError(message, where="--images", remedy=remedy)
+    return choose_images(images, image)

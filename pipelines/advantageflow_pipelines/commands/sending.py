@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from advantageflow_pipelines.choices import choose_settings
-from advantageflow_pipelines.client.local_files import check_no_local_files
 from advantageflow_pipelines.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.commands import options
 
@@ -53,12 +51,11 @@ class Sending:
         """
         from advantageflow_pipelines.client.package import check_size, read_package
 
-        for path in check_no_local_files(self.run.settings):
-            console.print(f"taken to be in the images: {path}", highlight=False, markup=False, soft_wrap=True)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "pipeline.yaml"
-            self.run.compile(file)
+            in_images = self.run.compile(file)
             package = read_package(file)
+        tell_what_is_in_images(console, in_images)
         warning = check_size(package, self.run.settings)
         if warning:
             console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -79,6 +76,12 @@ class Sending:
         return f"preset {settings.preset}, {trained}, resources {resources.preset}"
 
 
+def tell_what_is_in_images(console: Console, paths: list[str]) -> None:
+    """Say which paths are not looked for on this machine."""
+    for path in paths:
+        console.print(f"taken to be in the images: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
 def choose_sending(
     preset: options.Preset = None,
     config: options.Config = None,
@@ -91,7 +94,10 @@ def choose_sending(
     resources: options.Resources = None,
 ) -> Sending:
     """What these options choose."""
-    settings = choose_settings(
-        preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed, init_policy=init_policy
+    return Sending(
+        cluster_run(
+            options.choose_for_cluster(preset, config, assignments, rounds, seed, init_policy),
+            options.require_images(images, image),
+            resources,
+        )
     )
-    return Sending(cluster_run(settings, options.choose_images(images, image), resources))

@@ -11,9 +11,9 @@ from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.yaml_text import parse_yaml
-from advantageflow_pipelines.checks import with_absolute_paths
 from advantageflow_pipelines.compare.plan import Assignments, Plan, Variant
 from advantageflow_pipelines.compare.plan_files import validated
+from advantageflow_pipelines.named_files import with_absolute_paths
 
 
 @dataclass(frozen=True)

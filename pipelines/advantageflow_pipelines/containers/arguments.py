@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.prompts.sources import is_local_file
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import JOURNAL_ENV
 from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.named_files import STORE, named_files
 from advantageflow_pipelines.workdir import WorkDir
 
 if TYPE_CHECKING:
@@ -119,11 +119,8 @@ def identify(uid: int, gid: int, *, rootless: bool) -> Identity:
 
 def files_read(settings: RunSettings) -> set[Path]:
     """The files and folders of this machine that the settings name; absolute, as `with_absolute_paths` makes them."""
-    named = [settings.model.name, settings.init_policy, settings.reward.golden]
-    named += [settings.prompts.source] if is_local_file(settings.prompts.source) else []
-    for term in (*settings.reward.terms, *settings.reward.watched):
-        named += _texts(term.options)
-    return {Path(name) for name in named if name and Path(name).is_absolute() and Path(name).exists()}
+    named = named_files(settings).items()
+    return {path for setting, path in named if setting != STORE and path.is_absolute() and os.path.exists(path)}
 
 
 def cache_folder() -> Path:
@@ -147,14 +144,6 @@ def _names_passed_on(settings: RunSettings) -> Iterator[str]:
 def _files_in(environment: Mapping[str, str]) -> set[Path]:
     """Files that variables name, such as a bundle of certificates."""
     return {Path(value) for value in environment.values() if value.startswith("/") and Path(value).exists()}
-
-
-def _texts(options: Any) -> list[str]:
-    """All texts in the options of a reward, at any depth."""
-    if isinstance(options, str):
-        return [options]
-    inner = options.values() if isinstance(options, Mapping) else options if isinstance(options, list) else ()
-    return [text for value in inner for text in _texts(value)]
 
 
 def _wants_gpus(settings: RunSettings) -> bool:

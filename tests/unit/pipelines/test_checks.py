@@ -9,7 +9,7 @@ import pytest
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, StoreError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.checks import check_disk, check_run, disk_needed, with_absolute_paths
+from advantageflow_pipelines.checks import check_disk, check_run, disk_needed
 from advantageflow_pipelines.choices import choose_settings
 
 
@@ -125,22 +125,3 @@ def test_a_store_that_is_no_place_or_cannot_be_reached_is_found(monkeypatch: pyt
         monkeypatch.setenv(name, value)
     with pytest.raises(StoreError, match=r"127\.0\.0\.1:9 cannot be reached"):
         check_run(chosen("store.url=s3://bucket/key"))
-
-
-def test_files_that_settings_name_become_absolute_and_names_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "model").mkdir()
-    chosen_files = ("prompts.source=mine.jsonl", "init_policy=old", "model.name=model", "reward.golden=golden.json")
-    settings = with_absolute_paths(chosen(*chosen_files))
-    assert settings.reward.golden == str(tmp_path / "golden.json")
-    assert settings.prompts.source == str(tmp_path / "mine.jsonl")
-    assert settings.init_policy == str(tmp_path / "old")
-    assert with_absolute_paths(chosen("init_policy=s3://bucket/old")).init_policy == "s3://bucket/old"
-    assert settings.model.name == str(tmp_path / "model")
-    for url, kept in (("mine", str(tmp_path / "mine")), ("s3://bucket/key", "s3://bucket/key")):
-        assert with_absolute_paths(chosen(f"store.url={url}")).store.url == kept
-    for source in ("geneval", "ocr", "s3://bucket/mine.jsonl"):
-        assert with_absolute_paths(chosen(f"prompts.source={source}")).prompts.source == source
-    assert with_absolute_paths(chosen()) == chosen()

@@ -65,6 +65,10 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("compile", "-o", "pipeline.json"), "YAML files only"),
         (("compile", "--resources", "multi-nod"), "did you mean 'multi-node'?"),
         (("compile", "--resources", "single-gpu"), "the training stage is given 1 GPU(s), but no setting"),
+        (("compile", "--set", "prompts.source=mine.jsonl"), "mine.jsonl is a path of this machine"),
+        (("compile", "--set", "reward.options.weights=/dev/null"), "reward.options.weights"),
+        (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
+        (("schedule", "create", "--name", "n", "--every", "6h"), "by names that never move"),
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),
         (("generate", "a circle", "--model", "nowhere"), "no model is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
@@ -164,6 +168,7 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     status, out, _ = advantageflow(*command)
     assert status == 0
     assert "1 round(s) of 2 shards" in out
+    assert "warning" not in out
     assert "resources cpu" in out
     spec, platform = yaml.safe_load_all((tmp_path / "sub" / "p.yaml").read_text())
     assert "comp-round-01" in spec["components"]
@@ -171,6 +176,13 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     assert {e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()} == {
         "registry.example/stage:2"
     }
+
+
+def test_compiling_without_images_warns_of_names_that_move(advantageflow: Command, tmp_path: Path) -> None:
+    status, out, _ = advantageflow("compile", "--preset", "tiny", "--rounds", "1")
+    assert status == 0
+    assert "a name that every build moves" in out
+    assert (tmp_path / "pipeline.yaml").exists()
 
 
 def test_help_needs_none_of_the_heavy_packages() -> None:

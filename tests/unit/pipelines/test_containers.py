@@ -9,10 +9,10 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.checks import with_absolute_paths
 from advantageflow_pipelines.containers.arguments import IMAGE_USER, Identity, cache_folder, files_read, identify
 from advantageflow_pipelines.containers.engine import ContainerError, container_engine
 from advantageflow_pipelines.images import StageImages
+from advantageflow_pipelines.named_files import with_absolute_paths
 from advantageflow_pipelines.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.workdir import WorkDir, create_workdir
 

@@ -10,7 +10,6 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.choices import choose_settings
-from advantageflow_pipelines.client.local_files import check_no_local_files
 from advantageflow_pipelines.client.package import MANY_TASKS, Package, check_size, count_tasks, read_package
 from advantageflow_pipelines.cluster import cluster_run
 from advantageflow_pipelines.images import StageImages
@@ -74,36 +73,3 @@ def test_a_pipeline_that_kubernetes_cannot_hold_is_refused_with_the_number_of_ro
     with pytest.raises(SettingsError, match="100 rounds are") as raised:
         check_size(big, settings)
     assert "run at most 7" in raised.value.remedy
-
-
-def test_files_of_this_machine_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here.json").touch()
-    (tmp_path / "model").mkdir()
-    refused = {
-        "prompts.source": ("here.json", "prompts.txt", str(tmp_path / "here.json")),
-        "model.name": ("model", "./elsewhere", str(tmp_path / "model")),
-        "reward.golden": ("golden.json", str(tmp_path / "here.json")),
-        "init_policy": ("runs/last/policy", str(tmp_path / "model")),
-    }
-    for setting, names in refused.items():
-        for name in names:
-            with pytest.raises(SettingsError, match="does not see") as raised:
-                check_no_local_files(choose_settings(preset="tiny", assignments=[f"{setting}={name}"]))
-            assert raised.value.where == setting
-
-
-def test_addresses_and_names_are_no_files() -> None:
-    addresses = [
-        "prompts.source=s3://bucket/prompts.jsonl",
-        "model.name=stabilityai/stable-diffusion-3.5-medium",
-        "init_policy=s3://bucket/policies/round-010",
-    ]
-    assert check_no_local_files(choose_settings(preset="tiny", assignments=addresses)) == []
-    for name in ("shapes", "sd35-geneval", "sd35-ocr"):
-        assert check_no_local_files(choose_settings(preset=name)) == []
-
-
-def test_absolute_paths_that_are_not_here_are_those_of_the_images() -> None:
-    settings = choose_settings(preset="tiny", assignments=["model.name=/in/the/image", "init_policy=/there/too"])
-    assert check_no_local_files(settings) == ["init_policy: /there/too", "model.name: /in/the/image"]

@@ -12,7 +12,7 @@ from kfp_stub.server import KfpStub
 from advantageflow_pipelines.client import pipelines
 
 Command = Callable[..., tuple[int, str, str]]
-CREATE = ("schedule", "create", "--preset", "tiny", "--rounds", "1")
+CREATE = ("schedule", "create", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
 WEEKLY = ("--cron", "0 0 3 * * mon")
 
 

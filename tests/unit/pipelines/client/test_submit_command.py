@@ -17,7 +17,7 @@ from kfp_stub.server import Fault, KfpStub, said
 from advantageflow_pipelines.client import follow
 
 Command = Callable[..., tuple[int, str, str]]
-TINY = ("submit", "--preset", "tiny", "--rounds", "1")
+TINY = ("submit", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
 HERE = ("--host",)
 
 

@@ -1,0 +1,131 @@
+"""Files and folders that settings name: found in one place, whoever makes them absolute, shows or refuses them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from advantageflow.errors import SettingsError
+from advantageflow.prompts.sources import EMBEDDED, is_local_file
+from advantageflow.settings import RewardSettings, RunSettings
+from advantageflow.store.s3 import is_s3
+
+STORE = "store.url"
+
+_PATH_STARTS = ("/", "./", "../", "~/")
+_Keys = tuple[str, ...]
+
+
+def named_files(settings: RunSettings) -> dict[str, Path]:
+    """What settings name that lies, or would lie, in the file system of whoever reads them; no address and no hub id.
+
+    Returns:
+        Path by setting, such as 'prompts.source' or 'reward.options.weights'.
+    """
+    return {".".join(keys): _path(name) for keys, name in _named(settings)}
+
+
+def with_absolute_paths(settings: RunSettings) -> RunSettings:
+    """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
+    for keys, name in _named(settings):
+        settings = _replaced(settings, keys, str(_path(name).absolute()))
+    return settings
+
+
+def check_no_local_files(settings: RunSettings) -> list[str]:
+    """Check that a cluster can read all that a run reads.
+
+    An absolute path that is not on this machine is taken to be in the stages' images.
+
+    Args:
+        settings: as a person gave them: of a relative path that was made absolute, nobody knows that it was one.
+
+    Returns:
+        Those paths, each with its setting.
+
+    Raises:
+        SettingsError: a setting names a file of this machine, or a relative path; names it.
+    """
+    in_images = []
+    for setting, path in named_files(settings).items():
+        if os.path.exists(path) or not path.is_absolute():
+            message = f"{path} is a path of this machine, which a cluster does not see"
+            raise SettingsError(message, where=setting, remedy=_remedy(setting))
+        in_images.append(f"{setting}: {path}")
+    return in_images
+
+
+def _named(settings: RunSettings) -> Iterator[tuple[_Keys, str]]:
+    """Names of files as they were given, by the keys that lead to them."""
+    if is_local_file(settings.prompts.source):
+        yield ("prompts", "source"), settings.prompts.source
+    model = settings.model.name
+    if model.startswith(_PATH_STARTS) or (Path(model).is_dir() and model != EMBEDDED):
+        yield ("model", "name"), model
+    yield from _named_by_rewards(settings.reward)
+    if settings.init_policy is not None and not is_s3(settings.init_policy):
+        yield ("init_policy",), settings.init_policy
+    if settings.store.url is not None and "://" not in settings.store.url:
+        yield tuple(STORE.split(".")), settings.store.url
+
+
+def _named_by_rewards(reward: RewardSettings) -> Iterator[tuple[_Keys, str]]:
+    if reward.golden is not None:
+        yield ("reward", "golden"), reward.golden
+    terms = {("reward",): reward.options}
+    for group, others in (("others", reward.others), ("watched", reward.watched)):
+        terms |= {("reward", group, str(number)): term.options for number, term in enumerate(others)}
+    for keys, options in terms.items():
+        for inner, text in _texts(options):
+            if _is_path(text):
+                yield (*keys, "options", *inner), text
+
+
+def _texts(value: Any) -> Iterator[tuple[_Keys, str]]:
+    """All texts in the options of a reward, at any depth."""
+    if isinstance(value, str):
+        yield (), value
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        for keys, text in _texts(inner):
+            yield (str(key), *keys), text
+
+
+def _is_path(text: str) -> bool:
+    """Whether an option, whose meaning its reward alone knows, is a path: it looks like one, or a file is there.
+
+    A plain word, such as a device or a column, is none, even where a file has its name.
+    """
+    return text.startswith(_PATH_STARTS) or (("/" in text or "." in text) and os.path.exists(text))
+
+
+def _path(name: str) -> Path:
+    return Path(name).expanduser() if name.startswith("~/") else Path(name)
+
+
+def _replaced(value: Any, keys: _Keys, text: str) -> Any:
+    """The same settings or options with another text in one place."""
+    if not keys:
+        return text
+    key, *rest = keys
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={key: _replaced(getattr(value, key), tuple(rest), text)})
+    if isinstance(value, Mapping):
+        return {**value, key: _replaced(value[key], tuple(rest), text)}
+    return type(value)(_replaced(one, tuple(rest), text) if str(n) == key else one for n, one in enumerate(value))
+
+
+def _remedy(setting: str) -> str:
+    if setting == "init_policy":
+        return "publish it (advantageflow publish FOLDER s3://bucket/prefix), and give that address"
+    if setting == STORE:
+        return "set it to s3://bucket/prefix"
+    if setting.startswith("reward."):
+        return "put it into the images that score (prompts, reward, evaluation), and give its absolute path there"
+    return (
+        "upload it and give its address (s3://bucket/key), or put it into the images and give its absolute path there"
+    )
