@@ -75,18 +75,24 @@ def run_locally(
 
 @contextlib.contextmanager
 def _no_containers_left(workdir: WorkDir, in_containers: bool) -> Iterator[None]:
-    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own."""
+    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own.
+
+    What was copied for them goes with them.
+    """
     if not in_containers:
         yield
         return
+    from advantageflow_pipelines.containers.aws import forget_copies
     from advantageflow_pipelines.containers.engine import container_engine, end_containers
 
     with container_engine() as client:
         end_containers(client, workdir.root)
+        forget_copies(workdir.aws)
         try:
             yield
         finally:
             end_containers(client, workdir.root)
+            forget_copies(workdir.aws)
 
 
 @contextlib.contextmanager

@@ -73,6 +73,11 @@ class WorkDir:
         return self.root / "cache"
 
     @property
+    def aws(self) -> Path:
+        """Copies of root's credentials for its containers, which run as another user; there only while they run."""
+        return self.root / ".aws"
+
+    @property
     def report(self) -> Path:
         return self.root / "report"
 

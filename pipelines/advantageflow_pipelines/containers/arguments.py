@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import JOURNAL_ENV
+from advantageflow_pipelines.containers.aws import aws_environment, aws_files
 from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.named_files import STORE, named_files
 from advantageflow_pipelines.workdir import WorkDir
@@ -22,14 +23,6 @@ IMAGE_USER = 10001  # as docker/Dockerfile has it
 CACHE = "/cache"
 
 _PASSED_ON = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "AWS_REGION",
-    "AWS_DEFAULT_REGION",
-    "AWS_ENDPOINT_URL",
-    "AWS_ENDPOINT_URL_S3",
-    "AWS_CA_BUNDLE",
     "CUDA_VISIBLE_DEVICES",
     "HF_ENDPOINT",
     "HF_HUB_OFFLINE",
@@ -84,14 +77,16 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         if identity.owner is not None:
             os.chown(folder, identity.owner, identity.owner)
     environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
-    read = sorted({*files_read(settings), *_files_in(environment)})
+    aws = aws_environment(os.environ)
+    read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
+    read |= aws_files(aws, workdir.aws, identity.owner)
     confined = ["no-new-privileges", *(["label=disable"] if any("selinux" in option for option in security) else [])]
     return {
         "network_mode": "host",
-        "environment": environment | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
+        "environment": environment | aws | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
         "labels": {WORKDIR_LABEL: str(workdir.root)},
         "mounts": [Mount(target, str(source), type="bind") for target, source in written.items()]
-        + [Mount(str(path), str(path), type="bind", read_only=True) for path in read],
+        + [Mount(target, str(source), type="bind", read_only=True) for target, source in read.items()],
         "user": identity.user,
         "read_only": True,
         "tmpfs": {"/tmp": "mode=1777"},

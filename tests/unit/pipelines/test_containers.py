@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.containers.arguments import IMAGE_USER, Identity, cache_folder, files_read, identify
+from advantageflow_pipelines.containers.aws import FOLDER, aws_environment, aws_files, forget_copies
 from advantageflow_pipelines.containers.engine import ContainerError, container_engine
 from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.named_files import with_absolute_paths
@@ -81,6 +83,48 @@ def test_what_is_no_file_of_this_machine_is_not_shown_to_containers() -> None:
 def test_fetched_models_are_kept_for_the_next_container(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder() == tmp_path / "advantageflow" / "containers"
+
+
+def test_all_that_s3_is_reached_by_goes_to_the_containers() -> None:
+    names = ("AWS_PROFILE", "AWS_MAX_ATTEMPTS", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "AWS_SECRET_ACCESS_KEY",
+             "ADVANTAGEFLOW_S3_ADDRESSING")  # fmt: skip
+    given = dict.fromkeys(names, "x")
+    assert aws_environment({**given, "AWS_REGION": "", "PATH": "/bin", "LAWS_OF": "x"}) == given
+
+
+def test_configuration_and_credentials_lie_where_boto3_looks_for_them_in_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert aws_files({}, tmp_path / "copies", None) == {}
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / "mine").touch()
+    environment = aws_environment({"AWS_CONFIG_FILE": "~/mine", "AWS_SHARED_CREDENTIALS_FILE": "none"})
+    mine = tmp_path / "mine"
+    assert environment == {"AWS_CONFIG_FILE": str(mine), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    assert aws_files(environment, tmp_path / "copies", None) == {FOLDER: tmp_path / ".aws", str(mine): mine}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_what_only_root_can_read_is_copied_for_the_user_of_the_images_and_for_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".aws").mkdir()
+    secret, bundle, copies = tmp_path / ".aws" / "credentials", tmp_path / "bundle.pem", tmp_path / "copies"
+    secret.write_text("[default]")
+    secret.chmod(0o600)
+    bundle.touch()
+    shown = aws_files({"AWS_CA_BUNDLE": str(bundle)}, copies, IMAGE_USER)
+    assert shown[str(bundle)] == bundle
+    copy = shown[FOLDER] / "credentials"
+    assert copy.read_text() == "[default]"
+    for path in (copy, copy.parent, copies):
+        assert (path.stat().st_uid, path.stat().st_mode & 0o077) == (IMAGE_USER, 0)
+    assert secret.stat().st_uid == 0
+    forget_copies(copies)
+    assert not copies.exists()
 
 
 def test_without_an_engine_the_error_says_where_it_was_looked_for_and_what_to_do(no_engine: str) -> None:
