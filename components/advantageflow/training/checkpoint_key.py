@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advantageflow import __version__
+import advantageflow
+from advantageflow.policy.fingerprint import transformer_fingerprint
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.artifacts import read_policy_state
 from advantageflow.training.data import RoundData
 
-_FORMAT = 1  # of checkpoints
 _PACKAGES = ("torch", "diffusers", "peft")
 
 
@@ -40,18 +40,23 @@ def checkpoint_key(
     Args:
         settings: of the training stage, number of processes, threads and microbatches included: sums depend on them.
         reward: what is maximised.
-        model: the base model.
+        model: the base model, which has been loaded.
         seed: the run's.
         round_index: of the round.
         policy: the policy artifact that the round starts from.
         data: what it is trained on.
+
+    Raises:
+        PolicyError: which weights the model has cannot be told.
+        StoreError: nor on S3.
     """
     told: Mapping[str, Any] = {
-        "format": _FORMAT,
-        "versions": {"advantageflow": __version__, **{name: version(name) for name in _PACKAGES}},
+        "code": _code(),
+        "versions": {name: version(name) for name in _PACKAGES},
         "training": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
         "reward": reward.model_dump(mode="json"),
         "model": model.model_dump(mode="json"),
+        "weights": transformer_fingerprint(model),
         "seed": seed,
         "round": round_index,
         "steps": read_policy_state(policy)["step"],
@@ -64,6 +69,14 @@ def checkpoint_key(
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]
+
+
+def _code() -> str:
+    """A hash of the package's source: its version stays the same from one change to the next."""
+    package, digest = Path(advantageflow.__file__).parent, hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package)}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:

@@ -1,0 +1,48 @@
+"""Which weights a base model's name stands for at the moment: a name stays when what lies there is replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advantageflow.errors import PolicyError
+from advantageflow.policy.location import model_location
+from advantageflow.settings import ModelSettings
+from advantageflow.store.s3 import is_s3, list_objects
+from advantageflow.store.s3_client import make_client
+
+_PART = "transformer"
+
+
+def transformer_fingerprint(model: ModelSettings) -> str | dict[str, list[int | str]]:
+    """What tells the transformer's weights from others, without reading them.
+
+    Args:
+        model: whose transformer has been loaded, so that the hub's is in the cache.
+
+    Returns:
+        On the hub the commit; else size and time of change, on S3 size and ETag, by file.
+
+    Raises:
+        PolicyError: as `model_location`; or the hub's cache has no such model.
+        StoreError: S3 refuses.
+    """
+    place = model_location(model)
+    if is_s3(place):
+        url = f"{place}/{_PART}"
+        return {path: [one.size, one.etag] for path, one in sorted(list_objects(make_client(url), url).items())}
+    folder = Path(place)
+    if folder.exists():
+        files = sorted(path for path in (folder / _PART).rglob("*") if path.is_file())
+        stats = {str(path.relative_to(folder)): path.stat() for path in files}
+        return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
+    return _commit(model)
+
+
+def _commit(model: ModelSettings) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(model.name, f"{_PART}/config.json", revision=model.revision)
+    if not isinstance(file, str):
+        remedy = "give the commit as model.revision; or check HF_HUB_CACHE"
+        raise PolicyError("which commit of the model was loaded cannot be told", where=model.name, remedy=remedy)
+    return Path(file).parent.parent.name  # snapshots/<commit>/transformer/config.json
