@@ -30,7 +30,7 @@ def join(url: str, *parts: str) -> str:
     return "/".join([url.rstrip("/"), *parts])
 
 
-def publish_folder(folder: Path, url: str) -> None:
+def publish_folder(folder: Path, url: str) -> str:
     """Publish every file of a folder, in place of what was published there before.
 
     Files that are there already, as when the same content is published again, are compared and not sent.
@@ -39,19 +39,25 @@ def publish_folder(folder: Path, url: str) -> None:
         folder: local.
         url: s3://bucket/prefix, or a folder.
 
+    Returns:
+        The version that is published now.
+
     Raises:
         StoreError: the folder has no files; nothing can be written there; says why. Readers see what was published
             before, or nothing.
     """
-    publish_files(files_of(folder), url)
+    return publish_files(files_of(folder), url)
 
 
-def publish_files(files: Mapping[str, Path], url: str) -> None:
+def publish_files(files: Mapping[str, Path], url: str) -> str:
     """Publish files of several folders as one; see `publish_folder`.
 
     Args:
         files: by path in what is published.
         url: s3://bucket/prefix, or a folder.
+
+    Returns:
+        The version that is published now.
 
     Raises:
         StoreError: as `publish_folder`.
@@ -63,6 +69,7 @@ def publish_files(files: Mapping[str, Path], url: str) -> None:
     place.put_manifest(manifest)
     if earlier is not None and earlier.version != manifest.version:
         place.drop(earlier.version)
+    return manifest.version
 
 
 def is_published(url: str) -> bool:
@@ -83,7 +90,7 @@ def fetch_published(url: str, cache: Path) -> Path:
             what is published in a folder: its own files are compared.
 
     Returns:
-        A folder with the files.
+        A folder with the files, named as the version.
 
     Raises:
         StoreError: nothing is published there, or not wholly; it cannot be fetched; it is damaged.
@@ -122,15 +129,21 @@ def local_folder(name: str) -> Path:
     return Path(name)
 
 
-def remove_published(url: str) -> None:
+def remove_published(url: str, version: str | None = None) -> None:
     """Remove what is published there, the manifest first; other files there are left alone.
+
+    Args:
+        url: s3://bucket/prefix, or a folder.
+        version: remove this one alone, and leave one that somebody else has published in its place.
 
     Raises:
         StoreError: it cannot be removed.
     """
     place = place_of(url, WRITE_ATTEMPTS)
-    place.drop_manifest()
-    place.drop(None)
+    manifest = place.manifest() if version else None
+    if version is None or (manifest is not None and manifest.version == version):
+        place.drop_manifest()
+    place.drop(version)
 
 
 def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:

@@ -3,13 +3,18 @@
 A checkpoint is a published folder: `tensors.safetensors` holds what gradient steps change (the trained adapter, the
 optimiser's moments, the state of the generator that all randomness is drawn from), `state.json` the metrics of the
 steps so far, whose number is the step. The rest of a training is a function of its inputs, which its address names.
+
+On a cluster the address also names the pipeline run, as equal runs would get in each other's way. Elsewhere nothing
+tells them apart, and each removes only what it has itself written or gone on from.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +28,7 @@ from advantageflow.errors import Preempted, StoreError
 from advantageflow.settings import StoreSettings, TrainingSettings
 from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.group import Group
 from advantageflow.training.optimiser import optimiser_tensors, restore_tensors
 from advantageflow.training.policy import Policy
@@ -81,11 +87,13 @@ class StoredCheckpoints(Checkpoints):
     ) -> None:
         self._url, self._every, self._last = url, every, last
         self._group, self._stop, self._writer = group, stop, writer
-        self._written: Future[float] | None = None
+        self._attempt = uuid.uuid4().hex  # in each checkpoint: those of equal runs are never one version
+        self._written: Future[tuple[str, float]] | None = None
+        self._version: str | None = None
         self._count, self._waited, self._writing = 0, 0.0, 0.0
 
     def resume(self, policy: Policy, generator: torch.Generator) -> list[Metrics]:
-        tensors, steps = self._group.broadcast(_read(self._url) if self._group.first else None)
+        self._version, tensors, steps = self._group.broadcast(_read(self._url) if self._group.first else None)
         if not steps:
             return []
         parameters = policy.adapters.named_parameters()
@@ -111,8 +119,8 @@ class StoredCheckpoints(Checkpoints):
 
     def remove(self) -> None:
         self._wait()
-        if self._group.first:
-            remove_published(self._url)
+        if self._group.first and self._version is not None:
+            remove_published(self._url, self._version)
 
     def metrics(self) -> Metrics:
         if not self._count:
@@ -126,7 +134,8 @@ class StoredCheckpoints(Checkpoints):
     def _write(self, policy: Policy, generator: torch.Generator, steps: list[Metrics]) -> None:
         started = time.perf_counter()
         self._wait()
-        tensors, state = _snapshot(policy, generator), {"steps": [dict(step) for step in steps]}
+        state = {"attempt": self._attempt, "steps": [dict(step) for step in steps]}
+        tensors = _snapshot(policy, generator)
         self._written = self._writer.submit(_publish, self._url, tensors, state)
         self._count += 1
         self._waited += time.perf_counter() - started
@@ -134,7 +143,8 @@ class StoredCheckpoints(Checkpoints):
     def _wait(self) -> None:
         """Wait for the checkpoint that is being written, and raise what went wrong with it."""
         if self._written is not None:
-            self._writing += self._written.result()
+            self._version, seconds = self._written.result()
+            self._writing += seconds
             self._written = None
 
 
@@ -153,7 +163,7 @@ def round_checkpoints(
     if not settings.checkpoint_every or store.url is None:
         yield NO_CHECKPOINTS
         return
-    url = join(store.url, "checkpoints", key())
+    url = join(store.url, "checkpoints", *filter(None, [os.environ.get(PIPELINE_RUN_ENV)]), key())
     every, last = settings.checkpoint_every, settings.gradient_steps
     with stop_requests() as stop, ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as writer:
         yield StoredCheckpoints(url, every, last, group=group, stop=stop, writer=writer)
@@ -168,25 +178,25 @@ def _snapshot(policy: Policy, generator: torch.Generator) -> dict[str, Tensor]:
     return {name: value.cpu().clone() for name, value in tensors.items()} | {_GENERATOR: generator.get_state()}
 
 
-def _publish(url: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> float:
-    """Write a checkpoint; returns the seconds that it took."""
+def _publish(url: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[str, float]:
+    """Write a checkpoint; returns its version and the seconds that it took."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="advantageflow-checkpoint-") as name:
         folder = Path(name)
         write_tensors(folder / _TENSORS_FILE, tensors)
         write_json(folder / _STATE_FILE, state)
-        publish_folder(folder, url)
-    return time.perf_counter() - started
+        version = publish_folder(folder, url)
+    return version, time.perf_counter() - started
 
 
-def _read(url: str) -> tuple[dict[str, Tensor], list[Metrics]]:
-    """Tensors and metrics of the checkpoint; none of either where there is none."""
+def _read(url: str) -> tuple[str | None, dict[str, Tensor], list[Metrics]]:
+    """Version, tensors and metrics of the checkpoint; none of them where there is none."""
     if not is_published(url):
-        return {}, []
+        return None, {}, []
     try:
         with tempfile.TemporaryDirectory(prefix="advantageflow-checkpoint-") as name:
             folder = fetch_published(url, Path(name))
-            return read_tensors(folder / _TENSORS_FILE), read_json(folder / _STATE_FILE)["steps"]
+            return folder.name, read_tensors(folder / _TENSORS_FILE), read_json(folder / _STATE_FILE)["steps"]
     except StoreError as error:
         remedy = "delete the checkpoint there, and the round starts from its beginning; or check that place"
         raise StoreError(f"the checkpoint cannot be used: {error.message}", where=url, remedy=remedy) from error

@@ -186,6 +186,14 @@ def test_removal_leaves_what_somebody_else_put_there(where: Where, policy: Path)
     assert not is_published(where.url)
 
 
+def test_removing_a_version_leaves_another_that_was_published_in_its_place(where: Where, tmp_path: Path) -> None:
+    versions = [publish_folder(write(tmp_path / name, {"name": name.encode()}), where.url) for name in ("old", "new")]
+    remove_published(where.url, versions[0])
+    assert (fetch_published(where.url, tmp_path / "cache") / "name").read_bytes() == b"new"
+    remove_published(where.url, versions[1])
+    assert where.files() == {}
+
+
 def test_the_manifest_goes_first_when_removed_and_comes_last_when_published(
     gate: Any, client: Any, policy: Path
 ) -> None:

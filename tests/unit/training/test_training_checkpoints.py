@@ -168,6 +168,42 @@ def test_another_training_starts_from_its_beginning(
     assert sha256(kept) == sha256(fresh)
 
 
+def test_an_equal_run_that_ends_leaves_the_newer_checkpoint_of_the_other(
+    arguments: Callable[..., Any], tmp_path: Path
+) -> None:
+    ends, other = arguments("ends"), arguments("other", checkpoint_every=1)
+
+    def run_the_other() -> None:
+        until = time.monotonic() + 60
+        while not checkpoints(tmp_path / "store") or steps_kept(tmp_path / "store") != 4:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        with journal_in_use(CuttingJournal(24 * 5 + 8, cut)), pytest.raises(Cut):
+            stage.run(**other)
+
+    with journal_in_use(CuttingJournal(24 * 4 + 8, run_the_other)):
+        stage.run(**ends)
+    assert steps_kept(tmp_path / "store") == 5
+    stage.run(**other)
+    assert sha256(other) == sha256(ends)
+    assert not checkpoints(tmp_path / "store")
+
+
+def test_equal_runs_of_a_cluster_have_checkpoints_of_their_own(
+    arguments: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-7")
+    with journal_in_use(CuttingJournal(24 * 3, cut)), pytest.raises(Cut):
+        stage.run(**arguments("seventh"))
+    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-8")
+    with journal_in_use(Journal("eighth", journal)):
+        stage.run(**arguments("eighth"))
+    assert first_progress(journal) == 8  # from its beginning
+    (kept,) = (tmp_path / "store" / "checkpoints").rglob("manifest.json")
+    assert kept.parent.parent.name == "run-7"
+
+
 def test_how_often_checkpoints_are_written_does_not_name_another_training(
     arguments: Callable[..., Any], tmp_path: Path
 ) -> None:
