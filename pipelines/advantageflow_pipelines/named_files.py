@@ -76,7 +76,7 @@ def _named(settings: RunSettings) -> Iterator[tuple[_Keys, str]]:
 def _named_by_rewards(reward: RewardSettings) -> Iterator[tuple[_Keys, str]]:
     if reward.golden is not None:
         yield ("reward", "golden"), reward.golden
-    terms = {("reward",): reward.options}
+    terms: dict[_Keys, Any] = {("reward",): reward.options}
     for group, others in (("others", reward.others), ("watched", reward.watched)):
         terms |= {("reward", group, str(number)): term.options for number, term in enumerate(others)}
     for keys, options in terms.items():
