@@ -18,47 +18,41 @@
 # Written for bash 3.2 or later, with GNU's tools or BSD's (macOS).
 set -euo pipefail
 
-stages=() registry= tag= engine= push= images= source= arguments=(--file docker/Dockerfile)
-newline=$'\n'
+all="prompts rollout reward training evaluation"
+stages= registry= tag= engine= push= source= images=images.json
+arguments=(--file docker/Dockerfile)
 fail() { echo "docker/build.sh: $1" >&2; exit 2; }
+value() { (($# > 1)) || fail "$1 needs a value"; }
 
 while (($#)); do
   case $1 in
-    --engine | --registry | --tag | --stage | --base | --torch-lock | --torch-index | --source | --images)
-      (($# > 1)) || fail "$1 needs a value" ;;
-  esac
-  case $1 in
-    --engine) engine=$2; shift ;;
-    --registry) registry=${2%/}/; shift ;;
-    --tag) tag=$2; shift ;;
-    --stage) stages+=("$2"); shift ;;
-    --base) arguments+=(--build-arg "BASE_IMAGE=$2"); shift ;;
-    --torch-lock) arguments+=(--build-arg "TORCH_LOCK=$(basename "$2")"); shift ;;
-    --torch-index) arguments+=(--build-arg "TORCH_INDEX_URL=$2"); shift ;;
-    --source) source=$2; shift ;;
+    --engine) value "$@"; engine=$2; shift ;;
+    --registry) value "$@"; registry=${2%/}/; shift ;;
+    --tag) value "$@"; tag=$2; shift ;;
+    --stage) value "$@"; stages+=" $2"; shift ;;
+    --base) value "$@"; arguments+=(--build-arg "BASE_IMAGE=$2"); shift ;;
+    --torch-lock) value "$@"; arguments+=(--build-arg "TORCH_LOCK=$(basename "$2")"); shift ;;
+    --torch-index) value "$@"; arguments+=(--build-arg "TORCH_INDEX_URL=$2"); shift ;;
+    --source) value "$@"; source=$2; shift ;;
     --push) push=yes ;;
-    --images) images=$2; shift ;;
-    -h | --help) sed -e 1d -e '/^set/,$d' -e 's/^#//' -e 's/^ //' "$0"; exit ;;
-    --) shift; break ;;
+    --images) value "$@"; images=$2; shift ;;
+    -h | --help) sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"; exit ;;
+    --) shift; arguments+=("$@"); break ;;
     *) fail "there is no option $1; see docker/build.sh --help" ;;
   esac
   shift
 done
-arguments+=("$@")
-: "${images:=images.json}"
-[[ $images == /* ]] || images=$PWD/$images
+case $images in /*) ;; *) images=$PWD/$images ;; esac
 cd "$(dirname "$0")/.."
 
-all=(prompts rollout reward training evaluation)
-[ -n "$engine" ] || engine=$(command -v docker >/dev/null && echo docker || echo podman)
-command -v "$engine" >/dev/null || fail "there is no $engine here: install docker or podman, or name one with --engine"
 version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' components/advantageflow/__init__.py)
 tag=${tag:-$version}
 [ "$tag" != latest ] || fail "--tag latest: Kubeflow's cache would take old results for new; give a tag that never moves"
-((${#stages[@]})) || stages=("${all[@]}")
-for stage in "${stages[@]}"; do
-  [[ " ${all[*]} " == *" $stage "* ]] || fail "--stage $stage: the stages are ${all[*]}"
+for stage in $stages; do
+  [[ " $all " == *" $stage "* ]] || fail "--stage $stage: the stages are $all"
 done
+[ -n "$engine" ] || engine=$(command -v docker >/dev/null && echo docker || echo podman)
+command -v "$engine" >/dev/null || fail "there is no $engine here: install docker or podman, or name one with --engine"
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ "$revision" = unknown ] || git diff --quiet HEAD -- components docker || revision+=-dirty
 # Without user and password, should the address have them.
@@ -67,9 +61,9 @@ source=${source:-$(git remote get-url origin 2>/dev/null | sed -E 's#^([a-z+]+:/
 # The reference by which every machine finds the image: the digest that the registry gave it, or the tag.
 pushed() {
   local image=$1 file
-  if [ "$engine" = podman ]; then
+  if [ "$(basename "$engine")" = podman ]; then
     file=$(mktemp)
-    podman push --digestfile "$file" "$image" >&2
+    "$engine" push --digestfile "$file" "$image" >&2
     echo "${image%:*}@$(cat "$file")"
     rm -f "$file"
   else
@@ -79,13 +73,13 @@ pushed() {
 }
 
 entries=
-for stage in "${stages[@]}"; do
+for stage in ${stages:-$all}; do
   image=${registry}advantageflow/$stage:$tag
   echo "building $image"
-  "$engine" build --target "$stage" --tag "$image" --build-arg "VERSION=$version" \
-    --build-arg "REVISION=$revision" --build-arg "SOURCE=${source:-unknown}" "${arguments[@]}" .
+  "$engine" build --target "$stage" --tag "$image" --build-arg "VERSION=$version" --build-arg "REVISION=$revision" \
+    --build-arg "SOURCE=${source:-unknown}" "${arguments[@]}" .
   [ -z "$push" ] || image=$(pushed "$image")
-  entries+="${entries:+,$newline}  \"$stage\": \"$image\""
+  entries+="${entries:+,$'\n'}  \"$stage\": \"$image\""
 done
 printf '{\n%s\n}\n' "$entries" >"$images"
 echo "wrote $images"

@@ -39,6 +39,7 @@ _PASSED_ON = (
     "REQUESTS_CA_BUNDLE",
     "SSL_CERT_FILE",
 )
+_UNLABELLED = ["label=disable"]  # SELinux keeps containers from folders that are not labelled for them
 _NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
@@ -67,20 +68,12 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
     security = information.get("SecurityOptions") or []
     rootless = bool(information.get("Rootless")) or any("rootless" in option for option in security)
     identity = identify(os.getuid(), os.getgid(), rootless=rootless)
-    cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
-    written = {str(workdir.journal): workdir.journal, CACHE: cache}
-    if store := _local_store(settings):
-        store.mkdir(parents=True, exist_ok=True)
-        written[str(store)] = store
-    for folder in (workdir.artifacts, *written.values()):
-        if identity.owner is not None:
-            os.chown(folder, identity.owner, identity.owner)
+    written = _folders_written(workdir, settings)
+    _make(workdir.artifacts, *written.values(), owner=identity.owner)
     environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
     aws = aws_environment(os.environ)
     read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
     read |= aws_files(aws, workdir.aws, identity.owner)
-    confined = ["no-new-privileges", *(["label=disable"] if any("selinux" in option for option in security) else [])]
     return {
         "network_mode": "host",
         "environment": environment | aws | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
@@ -91,9 +84,9 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         "read_only": True,
         "tmpfs": {"/tmp": "mode=1777"},
         "cap_drop": ["ALL"],
-        "security_opt": confined,
+        "security_opt": ["no-new-privileges", *_UNLABELLED * any("selinux" in option for option in security)],
         "shm_size": "1g",  # for processes that train together
-        **({"device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])]} if _wants_gpus(settings) else {}),
+        "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if _wants_gpus(settings) else [],
     }
 
 
@@ -124,9 +117,18 @@ def cache_folder() -> Path:
     return Path(home) / "advantageflow" / "containers"
 
 
-def _local_store(settings: RunSettings) -> Path | None:
+def _folders_written(workdir: WorkDir, settings: RunSettings) -> dict[str, Path]:
+    """Folders of this machine that stages write to, by where they find them; Kubeflow mounts that of the artifacts."""
+    folders = {str(workdir.journal): workdir.journal, CACHE: cache_folder()}
     url = settings.store.url
-    return None if url is None or is_s3(url) else Path(url).absolute()
+    return folders if url is None or is_s3(url) else folders | {url: Path(url)}
+
+
+def _make(*folders: Path, owner: int | None) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            os.chown(folder, owner, owner)
 
 
 def _names_passed_on(settings: RunSettings) -> Iterator[str]:

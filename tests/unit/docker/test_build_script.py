@@ -1,0 +1,42 @@
+"""docker/build.sh: what it refuses before anything is built. What it builds is tested in tests/integration/images."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[3] / "docker" / "build.sh"
+
+
+def build(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(SCRIPT), *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--tag", "latest"), "give a tag that never moves"),
+        (("--stage", "rewards"), "the stages are prompts rollout reward training evaluation"),
+        (("--tag",), "--tag needs a value"),
+        (("--pull",), "there is no option --pull"),
+        (("--engine", "no-such-engine"), "there is no no-such-engine here"),
+    ],
+)
+def test_a_mistake_is_named_and_nothing_is_built(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    done = build(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_option_that_is_understood(tmp_path: Path) -> None:
+    shown = build("--help", cwd=tmp_path).stdout
+    options = [
+        line.strip().partition(")")[0]
+        for line in SCRIPT.read_text().splitlines()
+        if line.startswith("    --") and ")" in line.split()[0]
+    ]
+    assert len(options) >= 10
+    assert [option for option in options if option not in shown] == []
