@@ -19,6 +19,10 @@ API_VERSION = "v1alpha1"
 NODE = "node"  # the runtime's replicated job, and the container in it
 RUNTIME = "advantageflow-torch"
 DEADLINE = 7 * 86_400  # seconds: longer than any round should take; what is left behind by mistake ends by then
+_TORCHRUN = (
+    "--rdzv-conf=timeout=86400",  # seconds: its own ten minutes would fail a job one of whose pods waits for its node
+    "--shutdown-timeout=110",  # after SIGTERM, for a last checkpoint: a little less than the runtime gives the pods
+)
 _MANAGER = "advantageflow.training/stage"
 _LABELS = {
     "app.kubernetes.io/name": "advantageflow-training",
@@ -56,7 +60,7 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     trainer = {
         "image": job.image,
         "command": ["python", "-m", "torch.distributed.run"],  # told by the runtime's environment of all nodes
-        "args": ["-m", "advantageflow.training.worker", "--arguments", job.arguments],
+        "args": [*_TORCHRUN, "-m", "advantageflow.training.worker", "--arguments", job.arguments],
         "numNodes": job.nodes,
         "numProcPerNode": job.processes,
         "env": _environment(job.task_config.get("env") or []),
