@@ -16,6 +16,7 @@ from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 API_GROUP = "trainer.kubeflow.org"
 API_VERSION = "v1alpha1"
+RUN_LABEL = "pipeline/runid"  # as Kubeflow names it on the pods of a run
 NODE = "node"  # the runtime's replicated job, and the container in it
 RUNTIME = "advantageflow-torch"
 DEADLINE = 7 * 86_400  # seconds: longer than any round should take; what is left behind by mistake ends by then
@@ -81,10 +82,15 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     }
 
 
-def _labels() -> dict[str, str]:
+def run_label() -> str:
+    """The pipeline run that this process belongs to, as its jobs' label; "" outside of Kubeflow."""
     run = os.environ.get(PIPELINE_RUN_ENV, "")
-    is_label = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run)
-    return _LABELS | ({"pipeline/runid": run} if is_label else {})
+    return run if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run) else ""
+
+
+def _labels() -> dict[str, str]:
+    run = run_label()
+    return _LABELS | ({RUN_LABEL: run} if run else {})
 
 
 def _owners() -> list[dict[str, Any]]:
