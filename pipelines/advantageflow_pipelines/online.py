@@ -128,12 +128,14 @@ def compile_pipeline(
 def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
     """Around all tasks of a run on a cluster: a last task then ends the run in MLflow, whatever came of them.
 
+    It also ends what they left on nodes.
+
     A task of its own, as only Kubeflow sees that a pod was killed, evicted, never started or not started again; the
     task in it, or the last evaluation, could not tell. On one machine the process that started the run does it.
     """
     if placement.resources is None:
         return nullcontext()
-    return dsl.ExitHandler(placement.place_closing(closing()), name="run")
+    return dsl.ExitHandler(placement.place_closing(closing(nodes=placement.resources.training.nodes)), name="run")
 
 
 def _round_pipeline(number: int, placement: Placement) -> BaseComponent:

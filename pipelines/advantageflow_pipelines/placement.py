@@ -59,14 +59,19 @@ class Placement:
         return task
 
     def place_closing(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed: in the evaluation's image, with little of everything."""
+        """The task that closes a run on a cluster, placed, with little of everything.
+
+        In the evaluation's image; where nodes train in the training's, whose Kubernetes client it needs.
+        """
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         apply_resources(task, "closing", self.resources.prompts.model_copy(update=small))
         self._tell(task)
         task.set_caching_options(False)  # what it does lies outside the pipeline
-        return task.set_container_image(self.images.evaluation)
+        if self.on_nodes:
+            self._tell_namespace(task)
+        return task.set_container_image(self.images.training if self.on_nodes else self.images.evaluation)
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""
@@ -78,7 +83,11 @@ class Placement:
 
     def _tell_nodes(self, task: dsl.PipelineTask) -> None:
         """Environment from which the task makes its TrainJob."""
+        task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images.training)
+        self._tell_namespace(task)
+
+    def _tell_namespace(self, task: dsl.PipelineTask) -> None:
+        """Environment by which the task finds its TrainJobs."""
         from kfp import kubernetes
 
-        task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images.training)
         kubernetes.use_field_path_as_env(task, "ADVANTAGEFLOW_NAMESPACE", "metadata.namespace")

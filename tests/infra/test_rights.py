@@ -1,6 +1,7 @@
-"""The runner's rights: all that the training's launcher and KFP's own parts ask of Kubernetes, and nothing else.
+"""The runner's rights: all that training on nodes and KFP's own parts ask of Kubernetes, and nothing else.
 
-The launcher runs for real, against a server that answers as Kubernetes would and records what it was asked.
+The launcher, and what the run's last task does, run for real, against a server that answers as Kubernetes would and
+records what it was asked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from kubernetes_stub.task import live_in, make_arguments, publish_result
 from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.trainjob.launch import train_on_nodes
+from advantageflow.training.trainjob.leftovers import remove_left_jobs
 
 if TYPE_CHECKING:
     from conftest import Overlay
@@ -80,19 +82,22 @@ def fails_without_pods(job: Job) -> None:
 
 @pytest.fixture(scope="module")
 def asked(overlays: dict[str, Overlay], tmp_path_factory: pytest.TempPathFactory) -> set[Right]:
-    """What the launcher asks for when a training succeeds, when it fails, and to end what an earlier attempt left."""
+    """What is asked for when a training succeeds, when it fails, and to end what an earlier attempt or a run left."""
     folder = tmp_path_factory.mktemp("task")
     arguments = make_arguments(folder)
     [role] = overlays["multi-node"].all("Role")
     with pytest.MonkeyPatch.context() as monkeypatch, serving(role["metadata"]["namespace"]) as cluster:
         live_in(cluster, folder / "kubeconfig", monkeypatch)
+        monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
         cluster.runtimes = {one["metadata"]["name"] for one in overlays["multi-node"].all("TrainingRuntime")}
         left = attempt(cluster, fails_without_pods, arguments)
         attempt(cluster, fails, arguments)
         cluster.add(left)
         attempt(cluster, succeeds, arguments)
         assert json.loads((arguments["policy_out"] / "state.json").read_text()) == {"round": 2}
-        assert len(cluster.deleted) == 4
+        cluster.add(left)
+        remove_left_jobs()
+        assert len(cluster.deleted) == 5
         assert cluster.strays == []
         return set(cluster.asked)
 
@@ -113,7 +118,7 @@ def attempt(cluster: Cluster, controller: Any, arguments: dict[str, Any]) -> dic
     return body
 
 
-def test_the_runner_may_do_all_that_the_launcher_asks_for(overlay: Overlay, asked: set[Right]) -> None:
+def test_the_runner_may_do_all_that_training_on_nodes_asks_for(overlay: Overlay, asked: set[Right]) -> None:
     assert {(right, None) for right in asked} - rights(overlay) == set()
 
 

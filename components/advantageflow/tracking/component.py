@@ -6,8 +6,13 @@ from advantageflow.image import default_image
 
 
 @dsl.component(base_image=default_image("evaluation"), install_kfp_package=False)
-def closing(status: dsl.PipelineTaskFinalStatus) -> None:
-    """End the run in MLflow with the status that it has in Kubeflow."""
+def closing(status: dsl.PipelineTaskFinalStatus, nodes: int) -> None:
+    """End what the run left on nodes, and the run in MLflow with the status that it has in Kubeflow."""
     from advantageflow.tracking.pipeline_run import close_pipeline_run
+    from advantageflow.training.trainjob.leftovers import remove_left_jobs
 
-    close_pipeline_run(status.state, status.error_message)
+    try:
+        if nodes > 1:
+            remove_left_jobs()
+    finally:
+        close_pipeline_run(status.state, status.error_message)

@@ -160,6 +160,12 @@ class Request(BaseHTTPRequestHandler):
         else:
             self._refuse(404, f'trainjobs.trainer.kubeflow.org "{name}" not found')
 
+    def _list_trainjobs(self, name: None, query: dict[str, str], *_: Any) -> None:
+        label, _, value = query["labelSelector"].partition("=")
+        bodies = [job.body for job in list(self.server.jobs.values())]
+        found = [body for body in bodies if body["metadata"]["labels"].get(label) == value]
+        self._answer({"kind": "TrainJobList", "items": found})
+
     def _delete_trainjobs(self, name: str, *_: Any) -> None:
         job = self.server.jobs.pop(name, None)
         if job is None:

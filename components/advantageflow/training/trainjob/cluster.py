@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from advantageflow.errors import ClusterError, SettingsError
-from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE
+from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, RUN_LABEL
 
 NAMESPACE_ENV = "ADVANTAGEFLOW_NAMESPACE"
 POLL = 2.0  # seconds between two looks at a job
@@ -109,6 +109,21 @@ class Cluster:
             )
             return found
         return None
+
+    def jobs_of(self, run: str) -> list[dict[str, Any]]:
+        """The TrainJobs of a pipeline run; none where the cluster knows no TrainJobs.
+
+        Raises:
+            ClusterError: they cannot be listed.
+        """
+        where = f"TrainJobs of run {run} in {self.namespace}"
+        with contextlib.suppress(NotThere), _explained("list", _PLURAL, where):
+            listed = self._jobs.list_namespaced_custom_object(
+                API_GROUP, API_VERSION, self.namespace, _PLURAL, label_selector=f"{RUN_LABEL}={run}",
+                _request_timeout=_TIMEOUT,
+            )  # fmt: skip
+            return list(listed["items"])
+        return []
 
     def pods(self, name: str) -> list[Any]:
         """The pods of a TrainJob.

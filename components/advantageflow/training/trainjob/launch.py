@@ -1,6 +1,6 @@
 """A training over several nodes: a Kubeflow TrainJob that this task starts, follows to its end, and removes.
 
-What the nodes read and make passes through the store, below `<store.url>/trainjobs/<key>`:
+What the nodes read and make passes through the store, below `<store.url>/trainjobs/<pipeline run>/<key>`:
 
     inputs/     the stage's arguments and input artifacts, published before the job starts
     result/     the policy and the journal's events, published by the first process of the nodes
@@ -8,8 +8,8 @@ What the nodes read and make passes through the store, below `<store.url>/trainj
 
 The key names the task: one that is tried again finds what an earlier attempt left, ends its job, which may still run
 where nobody waits for it, and starts its own, which goes on from the last checkpoint. Job and files are removed when
-the task ends, in whatever way it ends. Should it be killed outright, its pod owns the job, so that the cluster removes
-the job together with the pod.
+the task ends, if it can see to that. Should it be killed outright, the pipeline's last task removes them (leftovers);
+and its pod owns the job, so that the cluster removes the job, at the latest, together with the pod.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from advantageflow.errors import Preempted, SettingsError, UserError
 from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
-from advantageflow.store.published import fetch_published, join, publish_files, remove_published
+from advantageflow.store.published import fetch_published, publish_files
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import WorkerCall, receive_result
@@ -39,6 +39,7 @@ from advantageflow.training.trainjob.cluster import Cluster, connect
 from advantageflow.training.trainjob.ending import JobFailed
 from advantageflow.training.trainjob.failures import published_failure, remove_failures
 from advantageflow.training.trainjob.follow import follow_to_its_end
+from advantageflow.training.trainjob.places import Places
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
@@ -72,22 +73,21 @@ def train_on_nodes(
         raise SettingsError("there is no image for the nodes of the training", where=IMAGE_ENV, remedy=remedy)
     cluster = connect()
     key = _key(arguments)
-    home = join(store, "trainjobs", key)
-    inputs, result, failures = (join(home, name) for name in ("inputs", "result", "failures"))
+    places = Places.of(store, key)
     processes = settings.nodes * settings.processes
-    job = NodesJob(f"advantageflow-{key}", image, settings.nodes, settings.processes, inputs, task_config or {})
+    job = NodesJob(f"advantageflow-{key}", image, settings.nodes, settings.processes, places.inputs, task_config or {})
     cluster.check_runtime(RUNTIME)
-    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, home, processes):
+    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, places, processes):
         cluster.end_earlier(job.name)
-        _publish_inputs(arguments, inputs, result, failures)
+        _publish_inputs(arguments, places)
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(cluster, job.name, resumed=lambda: _forget_failures(failures, processes))
+            follow_to_its_end(cluster, job.name, resumed=lambda: _forget_failures(places.failures, processes))
         except JobFailed as error:
-            raise published_failure(failures, processes) or error from None
+            raise published_failure(places.failures, processes) or error from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
-            receive_result(fetch_published(result, Path(cache)), Path(arguments["policy_out"]))
+            receive_result(fetch_published(places.result, Path(cache)), Path(arguments["policy_out"]))
 
 
 def _key(arguments: Mapping[str, Any]) -> str:
@@ -100,7 +100,7 @@ def _key(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str, failures: str) -> None:
+def _publish_inputs(arguments: Mapping[str, Any], to: Places) -> None:
     """Publish the input artifacts with the call of the worker, whose paths lead to them."""
     folders = {name: arguments[name] for name in ("prompts", "policy")}
     folders |= {f"{name}/{number}": folder for name in ("rollouts", "scores")
@@ -108,10 +108,10 @@ def _publish_inputs(arguments: Mapping[str, Any], inputs: str, result: str, fail
     places: dict[str, Any] = {"prompts": "prompts", "policy": "policy", "policy_out": "policy_out"}
     places |= {name: [f"{name}/{number}" for number in range(len(arguments[name]))] for name in ("rollouts", "scores")}
     files = {f"{place}/{path}": file for place, folder in folders.items() for path, file in files_of(folder).items()}
-    call = WorkerCall(carried(arguments) | places, task=current_journal().task, failures=failures, result=result)
+    call = WorkerCall(carried(arguments) | places, task=current_journal().task, failures=to.failures, result=to.result)
     with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
         file = call.write(Path(folder))
-        publish_files(files | {file.name: file}, inputs)
+        publish_files(files | {file.name: file}, to.inputs)
 
 
 def _forget_failures(failures: str, processes: int) -> None:
@@ -142,7 +142,7 @@ def _ending_when_asked(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _removed_at_the_end(cluster: Cluster, name: str, home: str, processes: int) -> Iterator[None]:
+def _removed_at_the_end(cluster: Cluster, name: str, places: Places, processes: int) -> Iterator[None]:
     """Remove job and files after the block; what cannot be removed is told, and hides nothing that was raised."""
     try:
         yield
@@ -152,8 +152,6 @@ def _removed_at_the_end(cluster: Cluster, name: str, home: str, processes: int) 
         except UserError as error:
             logger.warning("the TrainJob may still be there: %s", error)
         try:
-            remove_published(join(home, "inputs"))
-            remove_published(join(home, "result"))
-            remove_failures(join(home, "failures"), processes)
+            places.remove(processes)
         except UserError as error:
             logger.warning("files of the TrainJob are left: %s", error)

@@ -16,9 +16,14 @@ from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 API_GROUP = "trainer.kubeflow.org"
 API_VERSION = "v1alpha1"
+RUN_LABEL = "pipeline/runid"  # as Kubeflow names it on the pods of a run
 NODE = "node"  # the runtime's replicated job, and the container in it
 RUNTIME = "advantageflow-torch"
 DEADLINE = 7 * 86_400  # seconds: longer than any round should take; what is left behind by mistake ends by then
+_TORCHRUN = (
+    "--rdzv-conf=timeout=86400",  # seconds: its own ten minutes would fail a job one of whose pods waits for its node
+    "--shutdown-timeout=110",  # after SIGTERM, for a last checkpoint: a little less than the runtime gives the pods
+)
 _MANAGER = "advantageflow.training/stage"
 _LABELS = {
     "app.kubernetes.io/name": "advantageflow-training",
@@ -56,7 +61,7 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     trainer = {
         "image": job.image,
         "command": ["python", "-m", "torch.distributed.run"],  # told by the runtime's environment of all nodes
-        "args": ["-m", "advantageflow.training.worker", "--arguments", job.arguments],
+        "args": [*_TORCHRUN, "-m", "advantageflow.training.worker", "--arguments", job.arguments],
         "numNodes": job.nodes,
         "numProcPerNode": job.processes,
         "env": _environment(job.task_config.get("env") or []),
@@ -77,10 +82,15 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     }
 
 
-def _labels() -> dict[str, str]:
+def run_label() -> str:
+    """The pipeline run that this process belongs to, as its jobs' label; "" outside of Kubeflow."""
     run = os.environ.get(PIPELINE_RUN_ENV, "")
-    is_label = re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run)
-    return _LABELS | ({"pipeline/runid": run} if is_label else {})
+    return run if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run) else ""
+
+
+def _labels() -> dict[str, str]:
+    run = run_label()
+    return _LABELS | ({RUN_LABEL: run} if run else {})
 
 
 def _owners() -> list[dict[str, Any]]:

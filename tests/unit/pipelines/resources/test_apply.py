@@ -220,6 +220,19 @@ def test_the_training_on_nodes_is_told_what_its_job_is_made_of(on_nodes: Tasks, 
     assert told(on_nodes["rollout"]) == told(everything["training"]) == set()
 
 
+def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nodes: Tasks, everything: Tasks) -> None:
+    closing, other = on_nodes["closing"], everything["closing"]
+    assert closing.container.image == on_nodes["training"].container.image
+    assert other.container.image == everything["evaluation"].container.image
+    given = {one.name: one.field_path for one in closing.kubernetes.field_path_as_env}
+    assert given == {
+        "ADVANTAGEFLOW_PIPELINE_RUN_ID": "metadata.labels['pipeline/runid']",
+        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
+    }
+    nodes = [task.spec.inputs.parameters["nodes"].runtime_value.constant.number_value for task in (closing, other)]
+    assert nodes == [2, 1]
+
+
 def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources(tmp_path: Path) -> None:
     cluster_run(ON_GPU, StageImages(), "multi-node").compile(tmp_path / "p.yaml")
     spec, _ = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)

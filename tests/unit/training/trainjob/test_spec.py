@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from kubeflow_trainer_api import models
+from torch.distributed.run import config_from_args, parse_args
 
 from advantageflow.training.trainjob.spec import NodesJob, train_job
 
+RUNTIME_FILE = Path(__file__).parents[4] / "infra/base/training/runtime.yaml"
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
 FROM_SECRET = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "advantageflow-hf", "key": "HF_TOKEN"}}}
 FROM_POD = {"name": "ADVANTAGEFLOW_PIPELINE_RUN_ID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['x']"}}}
@@ -56,10 +60,29 @@ def test_a_field_that_the_api_does_not_know_would_be_found(path: tuple[str, ...]
 def test_nodes_processes_and_command_are_those_of_the_training() -> None:
     trainer = job(TASK_CONFIG)["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
-    assert trainer["command"] + trainer["args"] == [
-        "python", "-m", "torch.distributed.run", "-m", "advantageflow.training.worker",
-        "--arguments", "s3://bucket/trainjobs/k/inputs",
+    assert trainer["command"] == ["python", "-m", "torch.distributed.run"]
+    assert trainer["args"][-4:] == [
+        "-m", "advantageflow.training.worker", "--arguments", "s3://bucket/trainjobs/k/inputs",
     ]  # fmt: skip
+
+
+def test_torchrun_waits_a_day_for_nodes_and_as_long_as_their_pods_may_take_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "PET_NNODES": "2",
+        "PET_NODE_RANK": "1",
+        "PET_MASTER_ADDR": "node-0",
+        "PET_MASTER_PORT": "29400",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config, _, worker = config_from_args(parse_args(job({})["spec"]["trainer"]["args"]))
+    assert worker[-2:] == ["--arguments", "s3://bucket/trainjobs/k/inputs"]
+    assert (config.rdzv_backend, config.min_nodes) == ("static", 2)
+    assert config.rdzv_configs == {"timeout": "86400", "rank": 1}
+    [node] = yaml.safe_load(RUNTIME_FILE.read_text())["spec"]["template"]["spec"]["replicatedJobs"]
+    grace = node["template"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert grace - 20 <= config.shutdown_timeout < grace
 
 
 def test_what_kubeflow_passes_through_goes_to_the_nodes() -> None:

@@ -1,0 +1,94 @@
+"""TrainJobs whose tasks were killed: found by their pipeline run, and removed with their files at its end."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes_stub.server import Cluster, Right
+from kubernetes_stub.state import Job
+
+from advantageflow.errors import ClusterError
+from advantageflow.settings import TrainingSettings
+from advantageflow.store.published import is_published, publish_folder
+from advantageflow.training.trainjob.launch import train_on_nodes
+from advantageflow.training.trainjob.leftovers import remove_left_jobs
+
+RUN = "ADVANTAGEFLOW_PIPELINE_RUN_ID"
+LIST_JOBS = Right("trainer.kubeflow.org", "trainjobs", "list")
+
+
+@pytest.fixture
+def left(
+    cluster: Cluster, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Job], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[[str], Job]:  # fmt: skip
+    """A job of some run, still there with its inputs and what its processes published."""
+
+    def leave(run: str) -> Job:
+        bodies: list[dict[str, Any]] = []
+
+        def control(job: Job) -> None:
+            bodies.append(copy.deepcopy(job.body))
+            trained(job)
+            job.becomes("Complete", "JobsCompleted", "")
+
+        monkeypatch.setenv(RUN, run)
+        cluster.controller = control
+        train_on_nodes(TrainingSettings(nodes=2), str(tmp_path / "store"), arguments, None)
+        job = cluster.add(bodies[0])
+        publish_folder(arguments["prompts"], job.arguments)
+        publish_folder(arguments["prompts"], f"{Path(job.arguments).parent}/result")
+        publish_folder(arguments["prompts"], f"{Path(job.arguments).parent}/failures/1")
+        cluster.deleted.clear()
+        return job
+
+    return leave
+
+
+def manifests(folder: Path) -> list[Path]:
+    return list(folder.rglob("manifest.json"))
+
+
+def test_the_run_s_jobs_are_removed_with_their_files_and_no_others(
+    cluster: Cluster, tmp_path: Path, left: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = left("run-1"), left("run-2")
+    assert len(manifests(tmp_path / "store" / "trainjobs" / "run-1")) == 3
+    monkeypatch.setenv(RUN, "run-1")
+    remove_left_jobs()
+    assert cluster.deleted == [mine.name]
+    assert manifests(tmp_path / "store" / "trainjobs" / "run-1") == []
+    assert list(cluster.jobs) == [other.name]
+    assert is_published(other.arguments)
+
+
+def test_a_run_that_left_nothing_deletes_nothing(
+    cluster: Cluster, left: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left("run-2")
+    monkeypatch.setenv(RUN, "run-1")
+    remove_left_jobs()
+    assert cluster.deleted == []
+
+
+def test_a_process_of_no_run_deletes_nothing(
+    cluster: Cluster, left: Callable[[str], Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left("run-2")
+    monkeypatch.delenv(RUN)
+    remove_left_jobs()
+    assert cluster.deleted == []
+
+
+def test_jobs_that_may_not_be_listed_are_an_error_that_names_the_right(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(RUN, "run-1")
+    cluster.refused[LIST_JOBS] = (403, "forbidden")
+    with pytest.raises(ClusterError, match="no right to list trainjobs") as caught:
+        remove_left_jobs()
+    assert "infra/base/runs/roles.yaml" in caught.value.remedy
