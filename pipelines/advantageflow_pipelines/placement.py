@@ -10,7 +10,7 @@ from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.images import StageImages
 from advantageflow_pipelines.resources.apply import apply_resources
-from advantageflow_pipelines.resources.records import Resources
+from advantageflow_pipelines.resources.records import Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -53,7 +53,7 @@ class Placement:
             if stage == "training" and self.on_nodes:
                 # Such folders do not go to the nodes: those of the TrainJob's runtime do.
                 given = given.model_copy(update={"shared_memory": None, "scratch": None})
-                self._tell_nodes(task)
+                self._tell_nodes(task, given)
             apply_resources(task, stage, given)
             self._tell(task)
         return task
@@ -81,9 +81,13 @@ class Placement:
         task.set_env_variable("MLFLOW_EXPERIMENT_NAME", self.settings.tracking.experiment)
         task.set_env_variable(PRESET_ENV, self.settings.preset)
 
-    def _tell_nodes(self, task: dsl.PipelineTask) -> None:
+    def _tell_nodes(self, task: dsl.PipelineTask, given: StageResources) -> None:
         """Environment from which the task makes its TrainJob."""
         task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images.training)
+        if given.timeout_seconds is not None:
+            task.set_env_variable("ADVANTAGEFLOW_TRAINING_TIMEOUT", str(given.timeout_seconds))
+        if given.image_pull_secrets:  # which Kubeflow does not pass through
+            task.set_env_variable("ADVANTAGEFLOW_IMAGE_PULL_SECRETS", ",".join(given.image_pull_secrets))
         self._tell_namespace(task)
 
     def _tell_namespace(self, task: dsl.PipelineTask) -> None:

@@ -78,12 +78,12 @@ def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
     return None
 
 
-def overdue_error(where: str, job: Mapping[str, Any], days: float) -> TrainingError:
+def overdue_error(where: str, job: Mapping[str, Any], hours: float) -> TrainingError:
     """Of a job that has not come to an end in its time."""
     why = suspension(job)
     if why is None:
-        return TrainingError(f"has not ended in {days:g} days", where=where, remedy=_AGAIN)
-    message = f"has not ended in {days:g} days, and is suspended: {why}"
+        return TrainingError(f"has not ended in {hours:g} hours", where=where, remedy=_AGAIN)
+    message = f"has not ended in {hours:g} hours, and is suspended: {why}"
     return TrainingError(message, where=where, remedy=f"see why its queue does not admit it, and {_AGAIN}")
 
 

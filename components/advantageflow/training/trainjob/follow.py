@@ -14,7 +14,6 @@ from advantageflow.errors import ClusterError, UserError
 from advantageflow.training.trainjob.admission import Admission
 from advantageflow.training.trainjob.cluster import POLL, Cluster, ClusterAway, NotThere
 from advantageflow.training.trainjob.ending import final_error, is_complete, overdue_error, stuck_error
-from advantageflow.training.trainjob.spec import DEADLINE
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _PATIENCE = 900  # seconds that the API may be away: the nodes train on
@@ -24,12 +23,13 @@ _SECONDS_FOR_LAST_LINES = 10.0
 logger = logging.getLogger(__name__)
 
 
-def follow_to_its_end(cluster: Cluster, name: str, resumed: Callable[[], None]) -> None:
+def follow_to_its_end(cluster: Cluster, name: str, deadline: float, resumed: Callable[[], None]) -> None:
     """Show what the pods of a TrainJob say until the job is complete; one that a queue suspends is waited for.
 
     Args:
         cluster: of the job.
         name: of the job.
+        deadline: seconds until when it must have ended.
         resumed: called when the job may run again after a queue took it off its nodes.
 
     Raises:
@@ -60,8 +60,8 @@ def follow_to_its_end(cluster: Cluster, name: str, resumed: Callable[[], None]) 
                 raise error
             if job is not None:
                 admission.follow(job, ran=bool(logs.last_lines))
-                if time.monotonic() - began > DEADLINE:  # Kubeflow counts anew when a job is resumed
-                    raise overdue_error(_where(cluster, name), job, DEADLINE / 86_400)
+                if time.monotonic() - began > deadline:  # Kubeflow counts anew when a job is resumed
+                    raise overdue_error(_where(cluster, name), job, deadline / 3600)
             time.sleep(POLL)
     finally:
         logs.stop.set()

@@ -9,7 +9,8 @@ What the nodes read and make passes through the store, below `<store.url>/trainj
 The key names the task: one that is tried again finds what an earlier attempt left, ends its job, which may still run
 where nobody waits for it, and starts its own, which goes on from the last checkpoint. Job and files are removed when
 the task ends, if it can see to that. Should it be killed outright, the pipeline's last task removes them (leftovers);
-and its pod owns the job, so that the cluster removes the job, at the latest, together with the pod.
+without that the job ends at its deadline, the task's own timeout, or is removed by the cluster together with the
+task's pod, which owns it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ from advantageflow.training.trainjob.places import Places
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
+TIMEOUT_ENV = "ADVANTAGEFLOW_TRAINING_TIMEOUT"  # seconds that this task has
+_WEEK = 7 * 86_400  # longer than any round should take; what is left behind by mistake ends by then
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +62,7 @@ def train_on_nodes(
         task_config: what Kubeflow gives this task in resources, nodes and environment, for the nodes to have.
 
     Raises:
-        SettingsError: there is no image for the nodes, or no cluster.
+        SettingsError: there is no image for the nodes, or no cluster; or the task's timeout is no number.
         ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
         UserError: whatever a process on a node raised; the first one counts.
         TrainingError: the job failed otherwise, with what its pods said last; somebody deleted it; or it has not ended
@@ -75,7 +78,9 @@ def train_on_nodes(
     key = _key(arguments)
     places = Places.of(store, key)
     processes = settings.nodes * settings.processes
-    job = NodesJob(f"advantageflow-{key}", image, settings.nodes, settings.processes, places.inputs, task_config or {})
+    job = NodesJob(
+        f"advantageflow-{key}", image, settings.nodes, settings.processes, places.inputs, _deadline(), task_config or {}
+    )
     cluster.check_runtime(RUNTIME)
     with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, places, processes):
         cluster.end_earlier(job.name)
@@ -83,11 +88,22 @@ def train_on_nodes(
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(cluster, job.name, resumed=lambda: _forget_failures(places.failures, processes))
+            follow_to_its_end(
+                cluster, job.name, job.deadline, resumed=lambda: _forget_failures(places.failures, processes)
+            )
         except JobFailed as error:
             raise published_failure(places.failures, processes) or error from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
             receive_result(fetch_published(places.result, Path(cache)), Path(arguments["policy_out"]))
+
+
+def _deadline() -> int:
+    """Seconds after which the job has failed: there is nobody to wait for it when the task's own time is over."""
+    told = os.environ.get(TIMEOUT_ENV) or str(_WEEK)
+    if not told.isdecimal() or int(told) == 0:
+        remedy = "leave it unset, or set it to the task's timeout in seconds; compiled pipelines do"
+        raise SettingsError(f"'{told}' is no number of seconds above 0", where=TIMEOUT_ENV, remedy=remedy)
+    return int(told)
 
 
 def _key(arguments: Mapping[str, Any]) -> str:

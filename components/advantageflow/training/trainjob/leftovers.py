@@ -1,8 +1,11 @@
 """TrainJobs that outlive their tasks, removed by the last task of their pipeline run.
 
-A task that is killed removes nothing: when somebody terminates the run, the signal may not get through Argo's and
-Kubeflow's programs to the task's own process. The cluster would not remove the job either, as the task's pod, which
-owns it, stays for its log to be read.
+A task that is killed removes nothing: the signal that a pod is to end may not get through Argo's and Kubeflow's
+programs to the task's own process. The cluster would not remove the job either, as the task's pod, which owns it,
+stays for its log to be read.
+
+Argo may not start the last task of a run that somebody terminates (kubeflow/pipelines issue 6101). Then the job's own
+deadline ends it, or a person: kubectl delete trainjobs -l pipeline/runid=ID.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ API_VERSION = "v1alpha1"
 RUN_LABEL = "pipeline/runid"  # as Kubeflow names it on the pods of a run
 NODE = "node"  # the runtime's replicated job, and the container in it
 RUNTIME = "advantageflow-torch"
-DEADLINE = 7 * 86_400  # seconds: longer than any round should take; what is left behind by mistake ends by then
 _TORCHRUN = (
     "--rdzv-conf=timeout=86400",  # seconds: its own ten minutes would fail a job one of whose pods waits for its node
     "--shutdown-timeout=110",  # after SIGTERM, for a last checkpoint: a little less than the runtime gives the pods
@@ -31,6 +30,7 @@ _LABELS = {
     "app.kubernetes.io/part-of": "advantageflow",
     "app.kubernetes.io/managed-by": "kubeflow",
 }
+PULL_SECRETS_ENV = "ADVANTAGEFLOW_IMAGE_PULL_SECRETS"  # names, with commas between them
 _OWN = ("KFP_POD_NAME", "KFP_POD_UID")  # Kubeflow's launcher tells these to its task
 _CARRIED = ("ADVANTAGEFLOW_S3_ADDRESSING", PIPELINE_RUN_ENV)
 
@@ -45,6 +45,7 @@ class NodesJob:
         nodes: how many.
         processes: on each node.
         arguments: address of the published call of the worker.
+        deadline: seconds that it may take.
         task_config: fields of Kubeflow's TaskConfig; those of the nodes' pods are taken over.
     """
 
@@ -53,6 +54,7 @@ class NodesJob:
     nodes: int
     processes: int
     arguments: str
+    deadline: int
     task_config: Mapping[str, Any]
 
 
@@ -69,7 +71,7 @@ def train_job(job: NodesJob) -> dict[str, Any]:
     }
     spec = {
         "runtimeRef": {"apiGroup": API_GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
-        "activeDeadlineSeconds": DEADLINE,
+        "activeDeadlineSeconds": job.deadline,
         "trainer": _without_nothing(trainer),
         "runtimePatches": _patches(job.task_config),
     }
@@ -117,12 +119,17 @@ def _patches(task_config: Mapping[str, Any]) -> list[dict[str, Any]]:
             "nodeSelector": task_config.get("node_selector"),
             "tolerations": task_config.get("tolerations"),
             "affinity": task_config.get("affinity"),
+            "imagePullSecrets": [{"name": name} for name in _pull_secrets()],
         }
     )
     if not pod:
         return []
     node = {"name": NODE, "template": {"spec": {"template": {"spec": pod}}}}
     return [{"manager": _MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [node]}}}}]
+
+
+def _pull_secrets() -> list[str]:
+    return [name for name in os.environ.get(PULL_SECRETS_ENV, "").split(",") if name]
 
 
 def _without_nothing(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -210,14 +210,27 @@ def test_what_the_training_on_nodes_is_given_goes_to_the_nodes_and_only_its_envi
 
 
 def test_the_training_on_nodes_is_told_what_its_job_is_made_of(on_nodes: Tasks, everything: Tasks) -> None:
-    def told(task: Any) -> set[str]:
-        given = {one.name for one in task.container.env} | {one.name for one in task.kubernetes.field_path_as_env}
-        return {name for name in given if name in ("ADVANTAGEFLOW_TRAINING_IMAGE", "ADVANTAGEFLOW_NAMESPACE")}
+    def told(task: Any) -> dict[str, str]:
+        given = {one.name: one.value for one in task.container.env}
+        given |= {one.name: one.field_path for one in task.kubernetes.field_path_as_env}
+        return {name: given[name] for name in given if name.startswith(("ADVANTAGEFLOW_TRAINING", "ADVANTAGEFLOW_NAM"))}
 
-    assert told(on_nodes["training"]) == {"ADVANTAGEFLOW_TRAINING_IMAGE", "ADVANTAGEFLOW_NAMESPACE"}
-    image = {one.name: one.value for one in on_nodes["training"].container.env}["ADVANTAGEFLOW_TRAINING_IMAGE"]
-    assert image == on_nodes["training"].container.image
-    assert told(on_nodes["rollout"]) == told(everything["training"]) == set()
+    assert told(on_nodes["training"]) == {
+        "ADVANTAGEFLOW_TRAINING_IMAGE": on_nodes["training"].container.image,
+        "ADVANTAGEFLOW_TRAINING_TIMEOUT": str(load_resources("multi-node").training.timeout_seconds),
+        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
+    }
+    assert told(on_nodes["rollout"]) == told(everything["training"]) == {}
+
+
+def test_the_nodes_are_told_the_secrets_of_the_registry(
+    compiled_tasks: Callable[[RunSettings, Resources], Tasks],
+) -> None:
+    given = load_resources("multi-node")
+    training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
+    tasks = compiled_tasks(*fit(ON_GPU, given.model_copy(update={"training": training})))
+    environment = {one.name: one.value for one in tasks["training"].container.env}
+    assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
 
 
 def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nodes: Tasks, everything: Tasks) -> None:

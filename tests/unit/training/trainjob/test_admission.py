@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from kubernetes_stub.server import Cluster
 from kubernetes_stub.state import Job, warning
 
-from advantageflow.errors import Preempted, TrainingError
+from advantageflow.errors import Preempted, SettingsError, TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.published import fetch_published
 from advantageflow.training.trainjob.failures import publish_failure
@@ -133,21 +134,48 @@ def test_the_deadline_ends_the_waiting_too(
         else:
             job.suspend()
             cluster.wait_until_seen()
-        monkeypatch.setattr("advantageflow.training.trainjob.follow.DEADLINE", 0)
+        monkeypatch.setattr("advantageflow.training.trainjob.follow.time", LaterClock())
 
     cluster.controller = run
-    with pytest.raises(TrainingError, match="and is suspended: Suspended: TrainJob is") as caught:
+    with pytest.raises(TrainingError, match="has not ended in 168 hours, and is suspended: Suspended: Tra") as caught:
         train()
     assert "see why its queue does not admit it" in caught.value.remedy
     assert any((TAKEN_OFF if ran else WAITS) in message for message in told())
     assert cluster.jobs == {}
 
 
-def test_the_deadline_ends_a_job_that_runs(
+class LaterClock:
+    """The time in eight days."""
+
+    sleep = staticmethod(time.sleep)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + 8 * 86_400
+
+
+def test_the_task_s_own_timeout_is_the_deadline_of_a_job_that_runs(
     cluster: Cluster, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("advantageflow.training.trainjob.follow.DEADLINE", 0)
-    cluster.controller = lambda job: job.pods[0].says("and on, and on")
-    with pytest.raises(TrainingError, match="has not ended in 0 days\n"):
+    monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_TIMEOUT", "1")
+    deadlines = []
+
+    def run(job: Job) -> None:
+        deadlines.append(job.body["spec"]["activeDeadlineSeconds"])
+        job.pods[0].says("and on, and on")
+
+    cluster.controller = run
+    with pytest.raises(TrainingError, match=r"has not ended in 0\.000277778 hours\n"):
         train()
+    assert deadlines == [1]
     assert cluster.jobs == {}
+
+
+@pytest.mark.parametrize("timeout", ["soon", "0", "-5", "1.5"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(
+    cluster: Cluster, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch, timeout: str
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_TIMEOUT", timeout)
+    with pytest.raises(SettingsError, match="no number of seconds") as caught:
+        train()
+    assert caught.value.where == "ADVANTAGEFLOW_TRAINING_TIMEOUT"
+    assert cluster.asked == []

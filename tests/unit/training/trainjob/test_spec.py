@@ -26,7 +26,7 @@ TASK_CONFIG = {
 
 def job(task_config: dict[str, Any]) -> dict[str, Any]:
     url = "s3://bucket/trainjobs/k/inputs"
-    return train_job(NodesJob("advantageflow-k", "registry.example/training", 2, 8, url, task_config))
+    return train_job(NodesJob("advantageflow-k", "registry.example/training", 2, 8, url, 3600, task_config))
 
 
 def is_known(body: dict[str, Any]) -> bool:
@@ -94,6 +94,17 @@ def test_what_kubeflow_passes_through_goes_to_the_nodes() -> None:
     assert (node["name"], pod) == ("node", {"nodeSelector": {"pool": "gpu"}, "tolerations": [TOLERATION]})
 
 
+def test_the_nodes_pull_their_image_with_the_task_s_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_IMAGE_PULL_SECRETS", "registry,mirror")
+    body = job({})
+    (patch,) = body["spec"]["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert node["template"]["spec"]["template"]["spec"] == {
+        "imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}]
+    }
+    assert is_known(body)
+
+
 def test_secrets_stay_references_and_what_the_pod_was_told_of_itself_becomes_a_value() -> None:
     env = {one["name"]: one for one in job(TASK_CONFIG)["spec"]["trainer"]["env"]}
     assert env["HF_TOKEN"] == FROM_SECRET
@@ -104,6 +115,6 @@ def test_secrets_stay_references_and_what_the_pod_was_told_of_itself_becomes_a_v
 
 def test_the_job_ends_by_itself_and_is_found_by_its_run() -> None:
     body = job({})
-    assert body["spec"]["activeDeadlineSeconds"] == 7 * 24 * 3600
+    assert body["spec"]["activeDeadlineSeconds"] == 3600
     assert body["metadata"]["labels"]["pipeline/runid"] == "run-1"
     assert body["metadata"]["ownerReferences"][0]["uid"] == "uid"
