@@ -8,6 +8,7 @@ from advantageflow.problems import Problem, to_error
 from advantageflow.settings import RewardTerm, RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow_pipelines.images import STAGES
+from advantageflow_pipelines.resources.files import load_resources
 from advantageflow_pipelines.resources.records import Resources, StageResources, TrainingResources
 
 _WITH_MODEL = ("prompts", "rollout", "training", "evaluation")  # stages that compute on model.device
@@ -96,12 +97,28 @@ def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Pro
         message = f"{training.nodes} nodes are to train, but resources {_name(resources)} give {given.nodes}"
         remedy = "leave the setting away, and say it in a resources file: base: multi-node, training: {nodes: N}"
         yield Problem("training.nodes", message, remedy)
+    if given.nodes > 1:
+        yield from _wrong_folders(resources)
     if given.nodes > 1 and store is None:
         message = f"{given.nodes} nodes train, and reach each other's files through a store alone"
         yield Problem("store.url", message, "set store.url to s3://bucket/prefix")
     elif store is not None and not is_s3(store):
         message = f"'{store}' is a folder, which on a cluster is a pod's own and ends with it"
         yield Problem("store.url", message, "set store.url to s3://bucket/prefix")
+
+
+def _wrong_folders(resources: Resources) -> Iterator[Problem]:
+    """Sizes that somebody chose, and that would go no further than the task which waits for the nodes."""
+    preset = load_resources("multi-node").training
+    for field in ("shared_memory", "scratch"):
+        size = getattr(resources.training, field)
+        if size is not None and size != getattr(preset, field):
+            message = f"{size} would not reach the nodes: their pods have the folders of the cluster's TrainingRuntime"
+            remedy = (
+                f"leave it as it is in multi-node ({getattr(preset, field)}), and set the size of that volume in the "
+            )
+            remedy += "TrainingRuntime advantageflow-torch (infra/base/training/runtime.yaml, or a patch of an overlay)"
+            yield _problem(resources, f"training.{field}", message, remedy)
 
 
 def _wrong_spot(settings: RunSettings, resources: Resources) -> Iterator[Problem]:

@@ -106,6 +106,16 @@ def test_several_nodes_need_a_store() -> None:
     assert "store.url: 2 nodes train" in refused(ON_GPU, load_resources("multi-node"))
 
 
+@pytest.mark.parametrize("field", ["shared_memory", "scratch"])
+def test_sizes_that_would_not_reach_the_nodes_are_refused(field: str) -> None:
+    settings = ON_GPU.model_copy(update={"store": STORE})
+    text = refused(settings, with_resources("multi-node", "training", **{field: "7Gi"}))
+    assert f"training.{field} (resources multi-node): 7Gi would not reach the nodes" in text
+    assert "TrainingRuntime advantageflow-torch" in text
+    fit(settings, with_resources("multi-node", "training", **{field: None}))
+    fit(settings, with_resources("multi-node", "rollout", **{field: "7Gi"}))
+
+
 def test_a_folder_is_no_store_for_a_cluster() -> None:
     settings = RunSettings(store=StoreSettings(url="/data/runs"))
     assert "store.url: '/data/runs' is a folder" in refused(settings, load_resources("cpu"))
@@ -147,7 +157,7 @@ def test_requests_within_limits_and_shared_memory_within_memory(changes: dict[st
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     resources = Resources(training=TrainingResources(nodes=2, memory="1Gi", shared_memory="2Gi", spot=True))
-    assert "4 settings are wrong" in refused(RunSettings(), resources)
+    assert "5 settings are wrong" in refused(RunSettings(), resources)
 
 
 @pytest.mark.parametrize(("device", "preset"), [("cpu", "cpu"), ("cuda", "single-gpu")])
