@@ -51,7 +51,7 @@ class TrainingError(UserError):
 
 
 class Preempted(UserError):
-    """A task that was told to end, and has kept what it had done: run again, it goes on from there."""
+    """A task that was told to end, or lost a node: run again, it goes on from its last checkpoint, if it keeps any."""
 
 
 class ClusterError(UserError):
