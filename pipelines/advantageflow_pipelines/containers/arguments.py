@@ -84,7 +84,7 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         "read_only": True,
         "tmpfs": {"/tmp": "mode=1777"},
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges", *_UNLABELLED * any("selinux" in option for option in security)],
+        "security_opt": ["no-new-privileges", *(_UNLABELLED if any("selinux" in name for name in security) else ())],
         "shm_size": "1g",  # for processes that train together
         "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if _wants_gpus(settings) else [],
     }

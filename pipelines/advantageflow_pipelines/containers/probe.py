@@ -38,16 +38,17 @@ def check_rewards(client: DockerClient, images: StageImages, settings: RewardSet
     from docker.errors import ContainerError as Failed
 
     terms = (*settings.terms, *settings.watched)
-    own = json.dumps({term.name: term.options for term in terms if term.name not in BUILT_IN})
-    if own == "{}":
+    own = {term.name: term.options for term in terms if term.name not in BUILT_IN}
+    if not own:
         return
     for image in dict.fromkeys(images.of(stage) for stage in SCORING):
         try:
-            client.containers.run(image, ["python3", "-c", _PROBE, own], remove=True, network_mode="none")
+            client.containers.run(image, ["python3", "-c", _PROBE, json.dumps(own)], remove=True, network_mode="none")
         except Failed as failure:
-            words = failure.stderr.decode(errors="replace").strip().splitlines()
+            lines = failure.stderr.decode(errors="replace").strip().splitlines()
+            message = f"reward {', '.join(own)} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
             remedy = (
                 "containers do not see your own modules: install the reward's package in images that are made FROM "
                 f"those of {', '.join(SCORING)}, and name these with --images FILE; or use --runner subprocess"
             )
-            raise ContainerError(words[-1] if words else str(failure), where=image, remedy=remedy) from failure
+            raise ContainerError(message, where=image, remedy=remedy) from failure

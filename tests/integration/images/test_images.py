@@ -8,11 +8,13 @@ import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
 import pytest
 from docker.client import DockerClient
+from docker.types import Mount
 from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
@@ -32,18 +34,24 @@ print(os.getuid(), os.getgid(), *found)
 
 
 def python(engine: DockerClient, image: str, code: str, *arguments: str) -> str:
-    """What a program prints in an image, as strictly confined as on a cluster."""
-    printed = engine.containers.run(
-        image,
-        ["python3", "-c", code, *arguments],
-        remove=True,
-        network_mode="none",
-        read_only=True,
-        tmpfs={"/tmp": "mode=1777"},
-        cap_drop=["ALL"],
-        security_opt=["no-new-privileges"],
-    )
-    return bytes(printed).decode()
+    """What a program prints in an image, as strictly confined as on a cluster.
+
+    It is printed to a file, as podman may be asked for a container's output before it has all of it.
+    """
+    with TemporaryDirectory() as out:
+        os.chmod(out, 0o777)
+        engine.containers.run(
+            image,
+            ["sh", "-c", f'exec python3 -c "$0" "$@" >{out}/printed', code, *arguments],
+            remove=True,
+            network_mode="none",
+            read_only=True,
+            tmpfs={"/tmp": "mode=1777"},
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            mounts=[Mount(out, out, type="bind")],
+        )
+        return Path(out, "printed").read_text()
 
 
 def layers(engine: DockerClient, image: str) -> dict[str, int]:
