@@ -51,6 +51,8 @@ def open_client(tracking_uri: str) -> MlflowClient:
 
 def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
     """The id of the experiment, created if need be; pictures and files of a sqlite store lie beside it."""
+    from mlflow.exceptions import MlflowException
+
     with tracking_errors(tracking_uri), _one_creator(tracking_uri):
         experiment = client.get_experiment_by_name(name)
         if experiment is not None:
@@ -58,7 +60,14 @@ def experiment_id(client: MlflowClient, tracking_uri: str, name: str) -> str:
                 client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
         tags = {"mlflow.experimentKind": "custom_model_development"}  # else MLflow opens its pages on LLM traces
-        return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri, name), tags=tags))
+        try:
+            location = _artifact_location(tracking_uri, name)
+            return str(client.create_experiment(name, artifact_location=location, tags=tags))
+        except MlflowException:
+            made = client.get_experiment_by_name(name)  # by another task, at the same time
+            if made is None:
+                raise
+            return str(made.experiment_id)
 
 
 def home_experiment(client: MlflowClient, tracking_uri: str) -> str:
