@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import processes_of, start
 
 from advantageflow_pipelines.compare.folder import Folder
 from advantageflow_pipelines.compare.pictures import draw
@@ -20,7 +18,6 @@ from advantageflow_pipelines.compare.records import read_comparison
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 LONGEST = 600  # seconds, on a busy machine
 PLAN = """
 title: A tiny comparison
@@ -45,31 +42,13 @@ class Compared:
         return dict(json.loads((self.root / "comparison.json").read_text()))
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "advantageflow_pipelines.cli", "compare", *arguments],
-        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def processes_of(folder: Path) -> list[str]:
-    """Command lines that name the folder."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return [line for line in lines if str(folder) in line]
-
-
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
     """The plan, stopped by Ctrl-C once the first run is complete and the second has begun; then continued."""
     cwd = tmp_path_factory.mktemp("compare")
     (cwd / "tiny.yaml").write_text(PLAN)
     root = cwd / "out"
-    with start("tiny.yaml", "--jobs", "1", "--out", "out", cwd=cwd) as process:
+    with start("compare", "tiny.yaml", "--jobs", "1", "--out", "out", cwd=cwd) as process:
         deadline = time.monotonic() + LONGEST
         while not list(root.glob("runs/wild-seed0/journal/*.jsonl")) and time.monotonic() < deadline:
             assert process.poll() is None, process.communicate()[0]
@@ -78,7 +57,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
         stopped, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 130, stopped
     assert processes_of(root) == []
-    with start("--resume", "out", cwd=cwd) as process:
+    with start("compare", "--resume", "out", cwd=cwd) as process:
         continued, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, continued
     return Compared(root, stopped, continued)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
+from commands import processes_of, start
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
@@ -23,7 +24,6 @@ from advantageflow_pipelines.workdir import WorkDir
 pytestmark = pytest.mark.slow
 
 TINY = ("run", "--preset", "tiny")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 BROKEN_REWARD = """
 class Broken:
     name, version, columns, higher_is_better = "broken", "1", {"mean": (0.0, 1.0)}, True
@@ -38,14 +38,6 @@ LONGEST_RUN = 600  # seconds, on a busy machine
 
 
 @dataclass(frozen=True)
-class Done:
-    """A command that ended."""
-
-    status: int
-    output: str
-
-
-@dataclass(frozen=True)
 class Run:
     """A complete run."""
 
@@ -57,17 +49,7 @@ class Run:
         return dict(json.loads(self.workdir.summary_file.read_text()))
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "advantageflow_pipelines.cli", *arguments],
-        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def advantageflow(*arguments: str, cwd: Path) -> Done:
-    with start(*arguments, cwd=cwd) as process:
-        output, _ = process.communicate(timeout=LONGEST_RUN)
-    return Done(process.returncode, output)
+advantageflow = partial(commands.advantageflow, longest=LONGEST_RUN)
 
 
 def complete(*arguments: str, cwd: Path) -> Run:
@@ -84,17 +66,6 @@ def wait_for(folder: Path, pattern: str) -> Path:
             return path
         time.sleep(0.02)
     raise TimeoutError(pattern)
-
-
-def processes_of(workdir: Path) -> list[str]:
-    """Command lines that name the working folder."""
-    lines = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
-        except OSError:
-            continue
-    return [line for line in lines if str(workdir) in line]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.names import find_or_create, named
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.refusals import AlreadyThere
-from advantageflow_pipelines.client.runs import named
 
 
 @dataclass(frozen=True)
@@ -57,18 +57,12 @@ def _pipeline_id(api: Api, name: str) -> str:
     """The id of a pipeline, which is made, empty, if it is not there."""
     from kfp_server_api import V2beta1Pipeline
 
-    found = _find_pipeline(api, name)
-    if found is not None:
-        return found
-    new = V2beta1Pipeline(display_name=name, name=name, namespace=api.namespace)
-    create = api.pipelines.pipeline_service_create_pipeline_with_http_info
-    try:
-        return str(api.ask(create, f"pipeline '{name}'", changes=True, pipeline=new).pipeline_id)
-    except AlreadyThere:  # somebody made it meanwhile
-        found = _find_pipeline(api, name)
-        if found is None:
-            raise
-        return found
+    def create() -> str:
+        new = V2beta1Pipeline(display_name=name, name=name, namespace=api.namespace)
+        make = api.pipelines.pipeline_service_create_pipeline_with_http_info
+        return str(api.ask(make, f"pipeline '{name}'", changes=True, pipeline=new).pipeline_id)
+
+    return find_or_create(lambda: _find_pipeline(api, name), create)
 
 
 def _find_pipeline(api: Api, name: str) -> str | None:

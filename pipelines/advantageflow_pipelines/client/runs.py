@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.names import find_or_create, named
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
+from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
 _ENDED = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
@@ -119,18 +119,12 @@ def experiment_id(api: Api, name: str) -> str:
     """The id of an experiment, which is made if it is not there."""
     from kfp_server_api import V2beta1Experiment
 
-    found = find_experiment(api, name)
-    if found is not None:
-        return found
-    new = V2beta1Experiment(display_name=name, namespace=api.namespace)
-    create = api.experiments.experiment_service_create_experiment_with_http_info
-    try:
-        return str(api.ask(create, f"experiment '{name}'", changes=True, experiment=new).experiment_id)
-    except AlreadyThere:  # somebody made it meanwhile
-        found = find_experiment(api, name)
-        if found is None:
-            raise
-        return found
+    def create() -> str:
+        new = V2beta1Experiment(display_name=name, namespace=api.namespace)
+        make = api.experiments.experiment_service_create_experiment_with_http_info
+        return str(api.ask(make, f"experiment '{name}'", changes=True, experiment=new).experiment_id)
+
+    return find_or_create(lambda: find_experiment(api, name), create)
 
 
 def find_experiment(api: Api, name: str) -> str | None:
@@ -140,11 +134,6 @@ def find_experiment(api: Api, name: str) -> str | None:
     for one in api.pages(listing, "experiments", what, filter=named(name), namespace=api.namespace):
         return str(one.experiment_id)
     return None
-
-
-def named(name: str) -> str:
-    """The filter of a list for what has this name."""
-    return json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
 
 
 def _run(one: Any) -> RunStatus:

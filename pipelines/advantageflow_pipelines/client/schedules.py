@@ -9,9 +9,10 @@ from typing import Any
 
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.cron import interval_text
+from advantageflow_pipelines.client.names import named
 from advantageflow_pipelines.client.pipelines import Version
 from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
-from advantageflow_pipelines.client.runs import experiment_id, named
+from advantageflow_pipelines.client.runs import experiment_id
 
 
 @dataclass(frozen=True)

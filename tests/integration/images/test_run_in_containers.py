@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import commands
 import pytest
+from commands import start
 from docker.client import DockerClient
 
 from advantageflow.canaries.pictures import golden_folder
@@ -24,7 +24,6 @@ from advantageflow_pipelines.workdir import WorkDir
 pytestmark = pytest.mark.slow
 
 TINY = ("run", "--preset", "tiny", "--rounds", "1", "--workdir", "run")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
 LONGEST_RUN = 900  # seconds, on a busy machine
 OWN_REWARD = """
 class Mine:
@@ -38,25 +37,7 @@ class Mine:
 """
 
 
-@dataclass(frozen=True)
-class Done:
-    """A command that ended."""
-
-    status: int
-    output: str
-
-
-def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "advantageflow_pipelines.cli", *arguments],
-        cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-
-
-def advantageflow(*arguments: str, cwd: Path) -> Done:
-    with start(*arguments, cwd=cwd) as process:
-        output, _ = process.communicate(timeout=LONGEST_RUN)
-    return Done(process.returncode, output)
+advantageflow = partial(commands.advantageflow, longest=LONGEST_RUN)
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str]) -> None:
