@@ -22,7 +22,7 @@ def runtime(overlays: dict[str, Overlay]) -> dict[str, Any]:
 def job() -> dict[str, Any]:
     """One that is to run on nodes of a certain kind."""
     task_config = {"node_selector": {"pool": "gpu"}}
-    return train_job(NodesJob("job", "registry.example/training", 2, 8, "s3://bucket/inputs", task_config))
+    return train_job(NodesJob("job", "registry.example/training", 2, 8, "s3://bucket/inputs", 3600, task_config))
 
 
 def nodes(runtime: dict[str, Any]) -> dict[str, Any]:
