@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from build_images import build
 from docker.client import DockerClient
 from docker.types import Mount
 from packaging.utils import canonicalize_name
@@ -116,6 +117,21 @@ def test_an_image_s_labels_say_what_it_is_and_where_it_comes_from(
     assert labels[f"{LABELS}source"] == "https://git.example/advantageflow"
     assert labels[f"{LABELS}licenses"] == "Apache-2.0"
     assert labels[f"{LABELS}description"]
+
+
+def test_an_image_names_its_revision_also_where_only_that_has_changed_since_another_was_built(
+    engine: DockerClient, images: StageImages, tmp_path: Path
+) -> None:
+    file = tmp_path / "images.json"
+    build(engine, "another-revision", file, ["--stage", "reward"], ["--build-arg", "REVISION=another"])
+    [name] = json.loads(file.read_text()).values()
+    image = engine.images.get(name)
+    try:
+        assert image.labels[f"{LABELS}revision"] == "another"
+        assert "ADVANTAGEFLOW_REVISION=another" in image.attrs["Config"]["Env"]
+        assert python(engine, name, "print(open('/opt/advantageflow/BUILD').read())").split()[3] == "another"
+    finally:
+        engine.images.remove(name)
 
 
 def test_five_images_take_little_more_room_than_the_largest(
