@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-LAM_MARGIN = 0.25  # of training.lam = auto: curvature that each sample keeps; the smaller, the longer the steps
+LAM_MARGIN = 0.1  # of training.lam = auto: curvature that each sample keeps; the smaller, the longer the steps
 
 
 class Settings(BaseModel):
@@ -161,11 +161,11 @@ class TrainingSettings(Settings):
         description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' is for each "
         f"sample what convexity needs, max(-A, 0), and {LAM_MARGIN}",
     )
-    data_weight: float = Field(
-        0.0,
+    data_weight: float | None = Field(
+        None,
         ge=0,
-        description="share of lam that is plain flow matching to the rollouts: "
-        "(A + c)|v_theta - v|^2 + (lam - c)|v_theta - v_roll|^2",
+        description="share c of lam that is plain flow matching to the rollouts: (A + c)|v_theta - v|^2 + "
+        f"(lam - c)|v_theta - v_roll|^2; null: 0, and {LAM_MARGIN} where lam is 'auto'",
     )
     diffusion_nft: DiffusionNftSettings = Field(default_factory=lambda: DiffusionNftSettings())
     awm: AwmSettings = Field(default_factory=lambda: AwmSettings())
@@ -206,9 +206,16 @@ class TrainingSettings(Settings):
     def _data_weight_within_lam(self) -> TrainingSettings:
         lam = LAM_MARGIN if self.lam == "auto" else self.lam
         lam = 0.0 if self.algorithm == "advantage_weighted" else lam
-        if self.data_weight > lam:
+        if self.data_weight is not None and self.data_weight > lam:
             raise ValueError(f"data_weight is a share of lam: {self.data_weight} is more than {lam}")
         return self
+
+    @property
+    def flow_matching(self) -> float:
+        """c of the objective: `data_weight`, or what it stands for where it is not given."""
+        if self.data_weight is not None:
+            return self.data_weight
+        return LAM_MARGIN if self.algorithm == "advantage_flow" and self.lam == "auto" else 0.0
 
     @field_validator("rollout_decay")
     @classmethod

@@ -39,7 +39,7 @@ def forward_objective(settings: TrainingSettings) -> ForwardObjective:
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
         lam = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
-        regularised = lam == "auto" or lam > settings.data_weight
+        regularised = lam == "auto" or lam > settings.flow_matching
         loss = partial(_advantage_flow, lam=lam, settings=settings)
         return ForwardObjective(loss, needs_rollout=regularised, needs_reference=reference > 0)
     if settings.algorithm == "diffusion_nft":
@@ -60,7 +60,7 @@ def _advantage_flow(
     return advantage_flow_loss(
         batch,
         lam=convex_lam(batch.advantages, LAM_MARGIN) if lam == "auto" else lam,
-        data_weight=settings.data_weight,
+        data_weight=settings.flow_matching,
         normalise_error=settings.normalise_error,
         reference_weight=settings.reference_weight,
     )

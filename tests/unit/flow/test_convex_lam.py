@@ -71,6 +71,56 @@ def test_on_bad_samples_it_is_diffusion_nft_and_on_good_ones_a_fixed_lam(margin:
     torch.testing.assert_close(ours, gradient(advantage_flow_loss(of_good, lam=margin)[0]))
 
 
+@given(margin=MARGINS)
+def test_with_the_margin_as_flow_matching_a_good_sample_needs_no_rollout_velocity(margin: float) -> None:
+    v, v_roll, elsewhere = tensor(1.0, -2.0), tensor(0.5, 0.5), tensor(-3.0, 7.0)
+    advantages = tensor(0.4)
+    losses = [
+        advantage_flow_loss(
+            VelocityBatch(tensor(0.2, 0.1)[None], v[None], rollout[None], advantages),
+            lam=convex_lam(advantages, margin), data_weight=margin,
+        )[0]
+        for rollout in (v_roll, elsewhere)
+    ]  # fmt: skip
+    assert losses[0] == losses[1]
+
+
+@given(margin=MARGINS, advantage=st.floats(-1, 0))
+def test_with_the_margin_as_flow_matching_a_bad_sample_pushes_equally_hard_wherever_the_policy_is(
+    margin: float, advantage: float
+) -> None:
+    v, v_roll, advantages = tensor(1.0, -2.0), tensor(0.5, 0.5), tensor(advantage)
+
+    def push(place: Tensor) -> Tensor:
+        """The gradient without that of flow matching."""
+        policy = place[None].requires_grad_()
+        batch = VelocityBatch(policy, v[None], v_roll[None], advantages)
+        loss = advantage_flow_loss(batch, lam=convex_lam(advantages, margin), data_weight=margin)[0]
+        return torch.autograd.grad(loss - margin * (policy - v).square().mean(), policy)[0]
+
+    near, far = push(v_roll.clone()), push(tensor(-30.0, 70.0))
+    torch.testing.assert_close(near, (-advantage * (v - v_roll))[None])  # the mean over 2 elements of a square's
+    torch.testing.assert_close(far, near)
+
+
+@given(margin=MARGINS)
+def test_with_the_margin_as_flow_matching_equal_groups_restore_the_mean_of_the_rollouts(margin: float) -> None:
+    """Samples without advantage pull v_theta from a v_roll that has drifted to E[v | x_t]; lam alone holds it there."""
+    targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    zero, v_roll = torch.zeros(6, dtype=torch.float64), targets.mean(0) + 0.3
+
+    def gradient(place: Tensor, data_weight: float) -> Tensor:
+        policy = place.clone().requires_grad_()
+        batch = VelocityBatch(policy.expand(6, 4), targets, v_roll.expand(6, 4), zero)
+        return torch.autograd.grad(
+            advantage_flow_loss(batch, lam=convex_lam(zero, margin), data_weight=data_weight)[0], policy
+        )[0]
+
+    torch.testing.assert_close(gradient(targets.mean(0), margin), torch.zeros_like(v_roll))
+    torch.testing.assert_close(gradient(v_roll, 0.0), torch.zeros_like(v_roll))
+    assert gradient(v_roll, margin).abs().amin() > 0
+
+
 def test_a_lam_for_each_sample_is_the_mean_of_each_alone() -> None:
     generator = torch.Generator().manual_seed(1)
     policy, v, v_roll = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)

@@ -218,24 +218,36 @@ def test_flow_grpo_without_trajectories_is_refused(
     assert "rollout.trajectories" in caught.value.remedy
 
 
-def test_automatic_lam_is_what_each_sample_needs_and_the_margin(
+def test_automatic_lam_is_what_each_sample_needs_and_a_margin_of_flow_matching(
     make_policy: Callable[..., Policy], settings: TrainingSettings
 ) -> None:
-    """Rewards of two values give advantages of +-a: the regulariser then weighs bad samples 1 + a / margin times."""
+    """Rewards of two values give advantages of +-a: the regulariser then weighs bad samples a times, and only these."""
     policy = make_policy()
     data = sampled(policy)
     halves = torch.arange(data.rewards.shape[1]) % 2
     data = dataclasses.replace(data, rewards=halves.expand_as(data.rewards).double())
     size = round_advantages(data, settings).values.abs().amax().item()
     assert 0 < size < 1
-    auto = train(policy, data, settings, lam="auto", gradient_steps=2)[1]
-    weighed = auto["regulariser"] / auto["deviation"]
-    assert LAM_MARGIN < weighed < LAM_MARGIN + size
-    fixed = train(make_policy(), data, settings, lam=LAM_MARGIN, gradient_steps=2)[0]
-    first = train(make_policy(), data, settings, lam="auto", gradient_steps=2)[0]
-    assert {name: value for name, value in first.items() if name != "seconds"} == {
-        name: value for name, value in fixed.items() if name != "seconds"
-    }, "where v_theta is v_roll, lam has no effect"
+    automatic = train(policy, data, settings, lam="auto", gradient_steps=2)
+    assert 0.2 * size < automatic[1]["regulariser"] / automatic[1]["deviation"] < 0.8 * size
+    fixed = train(make_policy(), data, settings, lam=0.5, data_weight=LAM_MARGIN, gradient_steps=2)[0]
+    assert without_seconds(automatic[0]) == without_seconds(fixed), "where v_theta is v_roll, lam has no effect"
+
+
+def test_data_weight_of_automatic_lam_is_its_margin_unless_another_is_given(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    def loss(**changes: object) -> float:
+        return train(make_policy(), sampled(make_policy()), settings, gradient_steps=2, **changes)[0]["loss"]
+
+    assert loss(lam="auto") == loss(lam="auto", data_weight=LAM_MARGIN) == loss(lam=1.0, data_weight=LAM_MARGIN)
+    assert loss(lam="auto", data_weight=0.0) == loss(lam=1.0) != loss(lam="auto")
+    others = TrainingSettings(algorithm="advantage_weighted", lam="auto"), TrainingSettings(algorithm="diffusion_nft")
+    assert [one.flow_matching for one in others] == [0, 0]
+
+
+def without_seconds(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != "seconds"}
 
 
 def test_data_weight_above_lam_is_refused() -> None:
