@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
-LAM_MARGIN = 0.1  # of training.lam = auto: curvature that each sample keeps; the smaller, the longer the steps
+LAM_MARGIN = 0.2  # of training.lam = auto, in standard deviations: curvature that each sample keeps at least
 
 
 class Settings(BaseModel):
@@ -159,13 +159,13 @@ class TrainingSettings(Settings):
     lam: float | Literal["auto"] = Field(
         1.0,
         description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' is for each "
-        f"sample what convexity needs, max(-A, 0), and {LAM_MARGIN}",
+        "sample what convexity needs, max(-A, 0), and a margin that grows when the policy runs ahead",
     )
     data_weight: float | None = Field(
         None,
         ge=0,
         description="share c of lam that is plain flow matching to the rollouts: (A + c)|v_theta - v|^2 + "
-        f"(lam - c)|v_theta - v_roll|^2; null: 0, and {LAM_MARGIN} where lam is 'auto'",
+        "(lam - c)|v_theta - v_roll|^2; null: 0, and the whole margin where lam is 'auto'",
     )
     diffusion_nft: DiffusionNftSettings = Field(default_factory=lambda: DiffusionNftSettings())
     awm: AwmSettings = Field(default_factory=lambda: AwmSettings())
@@ -204,18 +204,16 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _data_weight_within_lam(self) -> TrainingSettings:
-        lam = LAM_MARGIN if self.lam == "auto" else self.lam
+        lam = self.least_margin if self.lam == "auto" else self.lam
         lam = 0.0 if self.algorithm == "advantage_weighted" else lam
         if self.data_weight is not None and self.data_weight > lam:
             raise ValueError(f"data_weight is a share of lam: {self.data_weight} is more than {lam}")
         return self
 
     @property
-    def flow_matching(self) -> float:
-        """c of the objective: `data_weight`, or what it stands for where it is not given."""
-        if self.data_weight is not None:
-            return self.data_weight
-        return LAM_MARGIN if self.algorithm == "advantage_flow" and self.lam == "auto" else 0.0
+    def least_margin(self) -> float:
+        """The least margin of `lam: auto`, in units of A: advantages are in clips of so many standard deviations."""
+        return LAM_MARGIN / self.advantage_clip
 
     @field_validator("rollout_decay")
     @classmethod

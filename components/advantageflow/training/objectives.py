@@ -5,12 +5,19 @@ from __future__ import annotations
 from functools import partial
 from typing import Literal
 
-from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss, awm_loss, convex_lam, diffusion_nft_loss
+from advantageflow.flow.objectives import (
+    VelocityBatch,
+    advantage_flow_loss,
+    awm_loss,
+    convex_lam,
+    diffusion_nft_loss,
+    trusted_margin,
+)
 from advantageflow.flow.objectives.common import LossAndMetrics
-from advantageflow.settings import LAM_MARGIN, TrainingSettings
+from advantageflow.settings import TrainingSettings
 from advantageflow.training.forward import ForwardObjective, forward_loss
 from advantageflow.training.reverse import reverse_loss
-from advantageflow.training.step import MicrobatchLoss, Step
+from advantageflow.training.step import Metrics, MicrobatchLoss, Step
 
 LESS_STEEP = "lower training.learning_rate"
 _STEADIER = {
@@ -31,16 +38,21 @@ def step_loss(step: Step) -> MicrobatchLoss:
     settings = step.settings
     if settings.algorithm == "flow_grpo":
         return reverse_loss(step, settings.flow_grpo, settings.reference_weight)
-    return forward_loss(step, forward_objective(settings))
+    return forward_loss(step, forward_objective(settings, step.before))
 
 
-def forward_objective(settings: TrainingSettings) -> ForwardObjective:
-    """The objective of a forward-process algorithm, which the settings name."""
+def forward_objective(settings: TrainingSettings, before: Metrics | None = None) -> ForwardObjective:
+    """The objective of a forward-process algorithm, which the settings name.
+
+    Args:
+        settings: of the training stage.
+        before: metrics of the round's step before, which `lam: auto` goes by; None on its first.
+    """
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
         lam = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
-        regularised = lam == "auto" or lam > settings.flow_matching
-        loss = partial(_advantage_flow, lam=lam, settings=settings)
+        regularised = lam == "auto" or lam > (settings.data_weight or 0.0)
+        loss = partial(_advantage_flow, lam=lam, margin=_margin(settings, before), settings=settings)
         return ForwardObjective(loss, needs_rollout=regularised, needs_reference=reference > 0)
     if settings.algorithm == "diffusion_nft":
         nft = partial(diffusion_nft_loss, **settings.diffusion_nft.model_dump(), reference_weight=reference)
@@ -54,13 +66,24 @@ def steadier(settings: TrainingSettings) -> str:
     return _STEADIER[settings.algorithm]
 
 
+def _margin(settings: TrainingSettings, before: Metrics | None) -> float:
+    """Of `lam: auto`."""
+    if before is None or "deviation" not in before:
+        return settings.least_margin
+    return trusted_margin(settings.least_margin, before["deviation"], before["error"])
+
+
 def _advantage_flow(
-    batch: VelocityBatch, *, lam: float | Literal["auto"], settings: TrainingSettings
+    batch: VelocityBatch, *, lam: float | Literal["auto"], margin: float, settings: TrainingSettings
 ) -> LossAndMetrics:
+    weights = convex_lam(batch.advantages, margin) if lam == "auto" else lam
+    data_weight = settings.data_weight
+    if data_weight is None:
+        data_weight = margin if lam == "auto" else 0.0
     return advantage_flow_loss(
         batch,
-        lam=convex_lam(batch.advantages, LAM_MARGIN) if lam == "auto" else lam,
-        data_weight=settings.flow_matching,
+        lam=weights,
+        data_weight=data_weight,
         normalise_error=settings.normalise_error,
         reference_weight=settings.reference_weight,
     )

@@ -73,7 +73,7 @@ def train_round(
         done += len(visits)
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
-        step = Step(policy, data, advantages, visits, settings, moved, generator)
+        step = Step(policy, data, advantages, visits, settings, moved, steps[-1] if steps else None, generator)
         metrics = _accumulate_gradient(step_loss(step), step, group, advance)
         metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
         values = _read(metrics)

@@ -35,6 +35,7 @@ class Step:
         visits: the rollouts that the step visits, on the CPU; some may be there twice.
         settings: of the training stage.
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
+        before: metrics of the round's step before this one, the same in every process; None on its first.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
     """
 
@@ -44,4 +45,5 @@ class Step:
     visits: Visits
     settings: TrainingSettings
     moved: bool
+    before: Metrics | None
     generator: torch.Generator

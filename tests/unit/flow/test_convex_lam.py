@@ -13,7 +13,9 @@ from advantageflow.flow.objectives import (
     advantage_flow_loss,
     convex_lam,
     diffusion_nft_loss,
+    trusted_margin,
 )
+from advantageflow.flow.objectives.advantage_flow import TRUSTED
 
 MARGINS = st.floats(0.01, 2)
 ADVANTAGES = st.floats(-1, 1)
@@ -142,3 +144,19 @@ def test_where_it_is_needed_the_rollout_velocity_may_not_be_missing() -> None:
     batch = VelocityBatch(tensor(1.0)[None], tensor(1.0)[None], None, tensor(0.5))
     with pytest.raises(ValueError, match=r"VelocityBatch\.rollout"):
         advantage_flow_loss(batch, lam=convex_lam(batch.advantages, 0.5))
+
+
+@given(least=MARGINS, deviation=st.floats(0, 1), error=st.floats(0.01, 1))
+def test_the_margin_is_the_least_within_the_trust_region_and_grows_with_the_square_beyond(
+    least: float, deviation: float, error: float
+) -> None:
+    margin = trusted_margin(least, deviation, error)
+    if deviation <= TRUSTED * error:
+        assert margin == least
+    else:
+        assert margin == pytest.approx(least * (deviation / error / TRUSTED) ** 2)
+        assert trusted_margin(least, 2 * deviation, error) == pytest.approx(4 * margin)
+
+
+def test_without_error_there_is_no_noise_floor_to_compare_with() -> None:
+    assert trusted_margin(0.1, 0.0, 0.0) == 0.1

@@ -105,7 +105,7 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
         trajectories=read_trajectories(tmp_path / "out"),
     )
     visits = torch.arange(15).repeat(3)
-    step = Step(policy, data, torch.zeros(15), visits, settings, False, torch.Generator().manual_seed(0))
+    step = Step(policy, data, torch.zeros(15), visits, settings, False, None, torch.Generator().manual_seed(0))
     loss = reverse_loss(step, FlowGrpoSettings(clip_range=1e-5, step_fraction=1.0), 0.0)
     for places in torch.arange(45).split(15):
         _, metrics = loss(places)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from advantageflow.errors import DataError, TrainingError
 from advantageflow.flow.moving_average import decay_after
+from advantageflow.flow.objectives.advantage_flow import TRUSTED
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
 from advantageflow.policy.loading import load_transformer
@@ -20,6 +21,7 @@ from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import LAM_MARGIN, DiffusionNftSettings, FlowGrpoSettings, ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
+from advantageflow.training.objectives import step_loss
 from advantageflow.training.policy import Policy
 from advantageflow.training.reverse import reverse_loss, usable_steps
 from advantageflow.training.round import round_advantages, train_round
@@ -175,7 +177,7 @@ def test_unmoved_policy_gives_stored_steps_their_old_probability(
     data = sampled(policy)
     visits = torch.arange(GROUPS * SIZE).repeat(4)
     advantages = round_advantages(data, settings).values.flatten().float()
-    step = Step(policy, data, advantages, visits, settings, False, torch.Generator().manual_seed(0))
+    step = Step(policy, data, advantages, visits, settings, False, None, torch.Generator().manual_seed(0))
     loss = reverse_loss(step, FlowGrpoSettings(clip_range=1e-5, step_fraction=1.0), 0.0)
     for places in torch.arange(len(visits)).split(7):
         _, metrics = loss(places)
@@ -230,7 +232,7 @@ def test_automatic_lam_is_what_each_sample_needs_and_a_margin_of_flow_matching(
     assert 0 < size < 1
     automatic = train(policy, data, settings, lam="auto", gradient_steps=2)
     assert 0.2 * size < automatic[1]["regulariser"] / automatic[1]["deviation"] < 0.8 * size
-    fixed = train(make_policy(), data, settings, lam=0.5, data_weight=LAM_MARGIN, gradient_steps=2)[0]
+    fixed = train(make_policy(), data, settings, lam=0.5, data_weight=settings.least_margin, gradient_steps=2)[0]
     assert without_seconds(automatic[0]) == without_seconds(fixed), "where v_theta is v_roll, lam has no effect"
 
 
@@ -240,10 +242,35 @@ def test_data_weight_of_automatic_lam_is_its_margin_unless_another_is_given(
     def loss(**changes: object) -> float:
         return train(make_policy(), sampled(make_policy()), settings, gradient_steps=2, **changes)[0]["loss"]
 
-    assert loss(lam="auto") == loss(lam="auto", data_weight=LAM_MARGIN) == loss(lam=1.0, data_weight=LAM_MARGIN)
+    margin = settings.least_margin
+    assert loss(lam="auto") == loss(lam="auto", data_weight=margin) == loss(lam=1.0, data_weight=margin)
     assert loss(lam="auto", data_weight=0.0) == loss(lam=1.0) != loss(lam="auto")
-    others = TrainingSettings(algorithm="advantage_weighted", lam="auto"), TrainingSettings(algorithm="diffusion_nft")
-    assert [one.flow_matching for one in others] == [0, 0]
+
+
+def test_automatic_lam_holds_a_policy_that_runs_ahead_and_leaves_others_alone(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    """The margin of a step goes by the step before: far ahead, it weighs more than on a step that was near."""
+    far, near = {"deviation": 0.02, "error": 0.1}, {"deviation": 0.002, "error": 0.1}
+    policy, data = make_policy(), sampled(make_policy())
+    advantages = round_advantages(data, settings).values.flatten().to(data.latents)
+
+    def metrics(before: dict[str, float] | None, **changes: object) -> dict[str, float]:
+        changed = settings.model_copy(update={"lam": "auto", **changes})
+        visits, generator = torch.arange(len(advantages)), torch.Generator().manual_seed(0)
+        step = Step(policy, data, advantages, visits, changed, True, before, generator)
+        return {name: value.item() for name, value in step_loss(step)(torch.arange(len(advantages)))[1].items()}
+
+    assert metrics(None) == metrics(near)
+    ahead = (0.2 / TRUSTED) ** 2
+    pulled = metrics(far)["advantage_loss"] - metrics(near)["advantage_loss"]
+    weight = metrics(near, lam=10.0, data_weight=1.0)["advantage_loss"] - metrics(near, lam=10.0)["advantage_loss"]
+    assert pulled == pytest.approx((ahead - 1) * settings.least_margin * weight, rel=1e-4)
+
+
+def test_the_margin_of_automatic_lam_is_in_deviations_whatever_they_are_divided_by() -> None:
+    margins = [TrainingSettings(advantage_clip=clip).least_margin * clip for clip in (1.0, 2.0, 5.0)]
+    assert margins == pytest.approx([LAM_MARGIN] * 3)
 
 
 def without_seconds(metrics: dict[str, float]) -> dict[str, float]:
@@ -254,7 +281,7 @@ def test_data_weight_above_lam_is_refused() -> None:
     for changes in ({"lam": 0.5}, {"lam": "auto"}, {"algorithm": "advantage_weighted"}):
         with pytest.raises(ValidationError, match="a share of lam"):
             TrainingSettings(data_weight=0.6, **changes)
-    assert TrainingSettings(lam="auto", data_weight=LAM_MARGIN).data_weight == LAM_MARGIN
+    assert TrainingSettings(lam="auto", data_weight=0.1, advantage_clip=2.0).data_weight == 0.1
 
 
 def test_decay_schedule_counts_the_gradient_steps_of_the_whole_run(

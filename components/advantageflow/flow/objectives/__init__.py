@@ -6,6 +6,7 @@ from advantageflow.flow.objectives.advantage_flow import (
     expected_reward_gain,
     local_target_weights,
     minimiser,
+    trusted_margin,
 )
 from advantageflow.flow.objectives.awm import awm_loss
 from advantageflow.flow.objectives.common import ERROR_FLOOR, VelocityBatch
@@ -13,6 +14,16 @@ from advantageflow.flow.objectives.diffusion_nft import diffusion_nft_loss
 from advantageflow.flow.objectives.flow_grpo import TransitionBatch, flow_grpo_loss
 
 __all__ = [
-    "ERROR_FLOOR", "TransitionBatch", "VelocityBatch", "advantage_flow_loss", "awm_loss", "convex_lam",
-    "diffusion_nft_loss", "expected_reward_gain", "flow_grpo_loss", "local_target_weights", "minimiser",
+    "ERROR_FLOOR",
+    "TransitionBatch",
+    "VelocityBatch",
+    "advantage_flow_loss",
+    "awm_loss",
+    "convex_lam",
+    "diffusion_nft_loss",
+    "expected_reward_gain",
+    "flow_grpo_loss",
+    "local_target_weights",
+    "minimiser",
+    "trusted_margin",
 ]  # fmt: skip

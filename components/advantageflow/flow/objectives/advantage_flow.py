@@ -23,6 +23,10 @@ from advantageflow.flow.objectives.common import (
     required,
 )
 
+TRUSTED = (
+    0.03  # deviation from the rollout policy, as a share of the noise floor, that needs no more than the least margin
+)
+
 
 def advantage_flow_loss(
     batch: VelocityBatch,
@@ -98,14 +102,30 @@ def convex_lam(advantages: PerSample, margin: float) -> PerSample:
 
     At one x_t the minimum is `v_roll + E[(A + m)(v - v_roll)] / (m + E[max(A, 0)])`. Equal groups (A = 0) restore
     v_theta = E[v | x_t]. Where good and bad samples share x_t the step stays within twice their spread, however small
-    m; where only bad ones do, m bounds it. On the embedded model .05 learns faster for four rounds, and within twelve
-    the policy is lost; .25 is slower than .1 and not safer.
+    m; where only bad ones do, m bounds it. A margin in proportion to the advantages leaves the loss as it is but for a
+    factor, so `auto` gives m in standard deviations: 0.2, or 0.1 at a clip of two. At that clip .05 learned faster for
+    four rounds on the embedded model, and within twelve the policy was lost; .25 was slower. Even with .1 one run of
+    eight lost its policy over many rounds, which is what `trusted_margin` is for.
 
     Args:
         advantages: A of each sample.
         margin: m > 0; the smaller, the longer the steps.
     """
     return (-advantages).clamp_min(0) + margin
+
+
+def trusted_margin(least: float, deviation: float, error: float) -> float:
+    """`m max(1, (rho / TRUSTED)^2)`, with `rho = |v_theta - v_roll|^2 / |v_theta - v|^2`: a margin for convex_lam.
+
+    A trust region: as long as the policy's deviation from the rollout policy is small beside the noise floor, the
+    margin is the least one. A policy that runs ahead within a round meets a margin that grows with the square of how
+    far it is beyond TRUSTED, of which flow matching brings it back to what its rollouts show.
+
+    Args:
+        least: m > 0.
+        deviation, error: means over the optimiser step before.
+    """
+    return least * max(1.0, deviation / (TRUSTED * error)) ** 2 if error > 0 else least
 
 
 def minimiser(
