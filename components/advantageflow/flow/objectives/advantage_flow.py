@@ -23,9 +23,7 @@ from advantageflow.flow.objectives.common import (
     required,
 )
 
-TRUSTED = (
-    0.03  # deviation from the rollout policy, as a share of the noise floor, that needs no more than the least margin
-)
+TRUSTED = 0.1  # deviation from the rollout policy, as a share of the noise floor, that leaves the margin as it is
 
 
 def advantage_flow_loss(
