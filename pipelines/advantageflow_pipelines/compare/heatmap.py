@@ -31,7 +31,8 @@ def draw_heatmap(comparison: Comparison, path: Path) -> None:
     assert grid is not None
     columns, rows = len(grid.columns.choices()), len(grid.rows.choices())
     seeds = "one seed" if len(comparison.seeds) == 1 else f"mean of {len(comparison.seeds)} seeds"
-    with picture(path, 2.4 + 1.9 * columns, 1.7 + 0.75 * rows) as figure:
+    names = 0.16 * max(map(len, grid.rows.choices()))  # inches beside both maps
+    with picture(path, 2.2 + 1.9 * columns + names, 1.7 + 0.75 * rows) as figure:
         left, right = figure.subplots(1, 2)
         _map(figure, left, comparison, lambda v: v.final.mean, "viridis", least_span=0.02)
         _map(figure, right, comparison, lambda v: _fall(comparison, v), "magma_r", least_span=0.1)

@@ -103,7 +103,7 @@ def convex_lam(advantages: PerSample, margin: float) -> PerSample:
     m; where only bad ones do, m bounds it. A margin in proportion to the advantages leaves the loss as it is but for a
     factor, so `auto` gives m in standard deviations: 0.2, or 0.1 at a clip of two. At that clip .05 learned faster for
     four rounds on the embedded model, and within twelve the policy was lost; .25 was slower. Even with .1 one run of
-    eight lost its policy over many rounds, which is what `trusted_margin` is for.
+    seven of twelve or sixteen rounds lost its policy, which is what `trusted_margin` is for.
 
     Args:
         advantages: A of each sample.
