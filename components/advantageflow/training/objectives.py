@@ -51,8 +51,10 @@ def forward_objective(settings: TrainingSettings, before: Metrics | None = None)
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
         lam = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
-        regularised = lam == "auto" or lam > (settings.data_weight or 0.0)
-        loss = partial(_advantage_flow, lam=lam, margin=_margin(settings, before), settings=settings)
+        margin = _margin(settings, before) if lam == "auto" else 0.0
+        data_weight = margin if settings.data_weight is None else settings.data_weight
+        loss = partial(_advantage_flow, lam=lam, margin=margin, data_weight=data_weight, settings=settings)
+        regularised = lam == "auto" or lam > data_weight
         return ForwardObjective(loss, needs_rollout=regularised, needs_reference=reference > 0)
     if settings.algorithm == "diffusion_nft":
         nft = partial(diffusion_nft_loss, **settings.diffusion_nft.model_dump(), reference_weight=reference)
@@ -68,21 +70,22 @@ def steadier(settings: TrainingSettings) -> str:
 
 def _margin(settings: TrainingSettings, before: Metrics | None) -> float:
     """Of `lam: auto`."""
-    if before is None or "deviation" not in before:
+    if before is None:
         return settings.least_margin
     return trusted_margin(settings.least_margin, before["deviation"], before["error"])
 
 
 def _advantage_flow(
-    batch: VelocityBatch, *, lam: float | Literal["auto"], margin: float, settings: TrainingSettings
+    batch: VelocityBatch,
+    *,
+    lam: float | Literal["auto"],
+    margin: float,
+    data_weight: float,
+    settings: TrainingSettings,
 ) -> LossAndMetrics:
-    weights = convex_lam(batch.advantages, margin) if lam == "auto" else lam
-    data_weight = settings.data_weight
-    if data_weight is None:
-        data_weight = margin if lam == "auto" else 0.0
     return advantage_flow_loss(
         batch,
-        lam=weights,
+        lam=convex_lam(batch.advantages, margin) if lam == "auto" else lam,
         data_weight=data_weight,
         normalise_error=settings.normalise_error,
         reference_weight=settings.reference_weight,

@@ -31,7 +31,7 @@ def compile_command(
     parameters there; rounds, shards, images, resources and which rounds are evaluated are fixed in the file.
     """
     console = Console()
-    settings = options.choose_for_cluster(preset, config, assignments, rounds, seed, init_policy)
+    settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
     run = cluster_run(settings, options.choose_images(images, image), resources)
     tell_what_is_in_images(console, run.compile(output))
     if images is None and image is None:

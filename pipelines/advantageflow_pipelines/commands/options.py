@@ -11,7 +11,6 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.images import StageImages, check_reference, read_images
-from advantageflow_pipelines.named_files import with_absolute_paths
 from advantageflow_pipelines.workdir import DEFAULT_RUNS
 
 Preset = Annotated[
@@ -57,19 +56,7 @@ def choose(
     seed: int | None,
     init_policy: str | None,
 ) -> RunSettings:
-    """The settings that these options choose; files that they name are absolute."""
-    return with_absolute_paths(choose_for_cluster(preset, config, assignments, rounds, seed, init_policy))
-
-
-def choose_for_cluster(
-    preset: str | None,
-    config: Path | None,
-    assignments: list[str] | None,
-    rounds: int | None,
-    seed: int | None,
-    init_policy: str | None,
-) -> RunSettings:
-    """The settings that these options choose, as they are: a relative path means nothing on a cluster."""
+    """The settings that these options choose, paths as they were given: a relative one means nothing on a cluster."""
     return choose_settings(
         preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed, init_policy=init_policy
     )

@@ -15,6 +15,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.checks import check_disk, check_run
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.named_files import with_absolute_paths
 from advantageflow_pipelines.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.summary import read_summary, show_summary
 from advantageflow_pipelines.tracking import tracking_uri
@@ -71,7 +72,7 @@ def run(
             return
         check_runner(read_runner(place), settings)
     else:
-        settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
+        settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy))
         chosen_runner = _choose_runner(runner, image, images)
         check_run(settings)
         chosen_runner = check_runner(chosen_runner, settings)

@@ -96,7 +96,7 @@ def choose_sending(
     """What these options choose."""
     return Sending(
         cluster_run(
-            options.choose_for_cluster(preset, config, assignments, rounds, seed, init_policy),
+            options.choose(preset, config, assignments, rounds, seed, init_policy),
             options.require_images(images, image),
             resources,
         )

@@ -14,16 +14,7 @@ from advantageflow.flow.objectives.diffusion_nft import diffusion_nft_loss
 from advantageflow.flow.objectives.flow_grpo import TransitionBatch, flow_grpo_loss
 
 __all__ = [
-    "ERROR_FLOOR",
-    "TransitionBatch",
-    "VelocityBatch",
-    "advantage_flow_loss",
-    "awm_loss",
-    "convex_lam",
-    "diffusion_nft_loss",
-    "expected_reward_gain",
-    "flow_grpo_loss",
-    "local_target_weights",
-    "minimiser",
+    "ERROR_FLOOR", "TransitionBatch", "VelocityBatch", "advantage_flow_loss", "awm_loss", "convex_lam",
+    "diffusion_nft_loss", "expected_reward_gain", "flow_grpo_loss", "local_target_weights", "minimiser",
     "trusted_margin",
 ]  # fmt: skip
