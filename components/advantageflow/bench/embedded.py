@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +46,10 @@ class Bench:
 
 
 def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
-    """The rollouts of one forward batch of a preset, and training on them, on the CPU in float32.
+    """A preset's round, or as much of it as tells its speed, and training on it, on the CPU in float32.
+
+    The number of optimiser steps and of passes is the preset's, so that what only the first step saves counts as in
+    the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
 
     Raises:
         PolicyError: the model cannot be loaded, or lacks a text encoder.
@@ -56,7 +60,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     source, scorer = settings.prompts, get_reward(settings.reward.name, settings.reward.options)
     known = load_prompts(source.source, scorer, count=source.count, seed=source.seed)
     train = [prompt for prompt in known if prompt.split == "train"]
-    prompts = select_prompts(seed, 1, train, min(rollout.batch_groups, len(train)))
+    prompts = select_prompts(seed, 1, train, min(bench_groups(settings), len(train)))
     texts = [prompt.text for prompt in prompts]
     embeds, pooled = encode_prompts(model, [*texts, ""])
     embeddings = Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:])
@@ -66,9 +70,14 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         trained = load_policy(training, model, seed, policy)
         generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     rows = range(len(prompts))
+    batches = [rows[start : start + rollout.batch_groups] for start in rows[:: rollout.batch_groups]]
 
     def generate() -> torch.Tensor:
-        return generate_groups(generator, rollout, prompts, rows, embeddings, seed=seed, round_index=1).latents
+        made = [
+            generate_groups(generator, rollout, prompts[of.start : of.stop], of, embeddings, seed=seed, round_index=1)
+            for of in batches
+        ]
+        return torch.cat([groups.latents for groups in made])
 
     rewards = random_rewards(len(prompts), rollout.group_size, seed)
     data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, rewards, {})
@@ -82,6 +91,17 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         "precision": "float32: every row, on the CPU",
     }
     return Bench(shape, Workload(trained, data, training, _encoder(model, texts), seed), None, generate)
+
+
+def bench_groups(settings: RunSettings) -> int:
+    """Groups in a round whose optimiser steps are one whole microbatch each; at most those of the preset's round.
+
+    More would take longer and show the same. At least one forward batch, so that rollouts are as fast as the preset's.
+    """
+    training, rollout = settings.training, settings.rollout
+    visits = training.gradient_steps * training.microbatch
+    groups = math.ceil(visits / (training.passes * rollout.group_size))
+    return min(max(groups, rollout.batch_groups), rollout.prompts_per_round)
 
 
 def comparable(training: TrainingSettings) -> TrainingSettings:

@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from advantageflow.bench.embedded import comparable
+from advantageflow.bench.embedded import bench_groups, comparable
 from advantageflow.bench.ladder import FOLDED, YARDSTICK
-from advantageflow.settings import TrainingSettings
+from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow_pipelines import cli
 
 
@@ -74,3 +74,21 @@ def test_any_preset_is_made_comparable() -> None:
     assert (training.algorithm, training.lam, training.reference_weight) == ("advantage_flow", 1.0, 0.0)
     assert (training.rollout_decay, training.passes) == (0.0, 8)
     assert comparable(TrainingSettings(lam=0.3)).lam == 0.3
+
+
+@pytest.mark.parametrize(
+    ("steps", "passes", "microbatch", "prompts", "groups"),
+    [
+        (16, 4, 96, 64, 32),  # 16 steps of a microbatch: 1,536 visits of 384 rollouts
+        (4, 4, 96, 64, 8),
+        (1, 4, 96, 64, 8),  # one forward batch at least
+        (16, 1, 96, 64, 64),  # the preset's round at most
+        (4, 4, 100, 64, 9),  # a group is not divided
+    ],
+)
+def test_a_step_of_the_benchmark_fills_a_microbatch(
+    steps: int, passes: int, microbatch: int, prompts: int, groups: int
+) -> None:
+    training = TrainingSettings(gradient_steps=steps, passes=passes, microbatch=microbatch)
+    rollout = RolloutSettings(prompts_per_round=prompts, group_size=12, batch_groups=8)
+    assert bench_groups(RunSettings(training=training, rollout=rollout)) == groups
