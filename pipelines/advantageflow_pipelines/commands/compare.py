@@ -20,6 +20,9 @@ def compare(
         typer.Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given."),
     ] = None,
     seeds: Annotated[str | None, typer.Option("--seeds", help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
+    variants: Annotated[
+        str | None, typer.Option("--variants", help="Only these of the plan's, as in --variants advantage_flow,awm.")
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once; as many as the cores allow if not given.")
     ] = None,
@@ -55,7 +58,7 @@ def compare(
         return
     from advantageflow_pipelines.compare import workflow
 
-    new = {"PLAN": plan, "--seeds": seeds, "--set": assignments or None, "--out": out}
+    new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
     if redraw is not None:
         _refuse("--redraw", {**new, "--jobs": jobs, "--resume": resume})
         workflow.redraw(console, redraw)
@@ -64,7 +67,8 @@ def compare(
         workflow.run(console, workflow.reopen(resume), jobs)
     else:
         numbers = None if seeds is None else _numbers(seeds)
-        workflow.run(console, workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, out), jobs)
+        names = None if variants is None else [name.strip() for name in variants.split(",")]
+        workflow.run(console, workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out), jobs)
 
 
 def _show_plans(console: Console) -> None:

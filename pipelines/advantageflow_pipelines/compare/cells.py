@@ -10,6 +10,7 @@ from typing import Any
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
+from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 from advantageflow_pipelines.compare.plan import Assignments, Plan, Variant
 from advantageflow_pipelines.compare.plan_files import validated
@@ -64,17 +65,25 @@ def make_cells(plan: Plan, experiment: str) -> list[Cell]:
     return cells
 
 
-def with_choices(plan: Plan, assignments: Sequence[str] = (), seeds: Sequence[int] | None = None) -> Plan:
+def with_choices(
+    plan: Plan,
+    assignments: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    variants: Sequence[str] | None = None,
+) -> Plan:
     """The plan with what the command line says.
 
     Args:
         plan: as its file says.
         assignments: texts 'a.b=value', for all variants.
         seeds: instead of the plan's; None leaves them.
+        variants: names of those that run, the one that the others are compared with first; None takes all.
 
     Raises:
-        SettingsError: a text is no assignment, or changes what the variants differ in.
+        SettingsError: a text is no assignment, or changes what the variants differ in; a variant is unknown.
     """
+    if variants is not None:
+        plan = plan.model_copy(update={"variants": _only(plan, variants)})
     varied = sorted({key for variant in plan.named_variants().values() for key in variant.assignments})
     changes: Assignments = {}
     for text in assignments:
@@ -91,6 +100,20 @@ def with_choices(plan: Plan, assignments: Sequence[str] = (), seeds: Sequence[in
     kept = {key: value for key, value in plan.common.items() if not any(_overlap(key, one) for one in changes)}
     chosen = plan.seeds if seeds is None else tuple(seeds)
     return validated(Plan, {**dict(plan), "common": {**kept, **changes}, "seeds": chosen}, {"seeds": "--seeds"})
+
+
+def _only(plan: Plan, names: Sequence[str]) -> dict[str, Variant]:
+    where = f"--variants {','.join(names)}"
+    if plan.grid is not None:
+        remedy = "save what --show prints, change its rows or columns, and give the file's path"
+        raise SettingsError("this plan is a grid, which is drawn as a whole", where=where, remedy=remedy)
+    for name in names:
+        if name not in plan.variants:
+            remedy = suggest(name, plan.variants, what="plan's variants")
+            raise SettingsError(f"the plan has no variant '{name}'", where=where, remedy=remedy)
+        if names.count(name) > 1:
+            raise SettingsError(f"variant '{name}' is named twice", where=where, remedy="name it once")
+    return {name: plan.variants[name] for name in names}
 
 
 def _settings(plan: Plan, name: str, variant: Variant, seed: int, experiment: str) -> RunSettings:

@@ -41,13 +41,20 @@ class Prepared:
     cells: list[Cell]
 
 
-def prepare(name: str, assignments: Sequence[str], seeds: Sequence[int] | None, out: Path | None) -> Prepared:
+def prepare(
+    name: str,
+    assignments: Sequence[str] = (),
+    seeds: Sequence[int] | None = None,
+    variants: Sequence[str] | None = None,
+    out: Path | None = None,
+) -> Prepared:
     """Check a plan and all its runs, then make the comparison's folder.
 
     Args:
         name: of the plan, or its file.
         assignments: texts 'a.b=value' for all variants.
         seeds: instead of the plan's; None leaves them.
+        variants: those of the plan that run; None takes all.
         out: a new or empty folder; None chooses one.
 
     Raises:
@@ -55,7 +62,7 @@ def prepare(name: str, assignments: Sequence[str], seeds: Sequence[int] | None, 
             nothing was written.
     """
     short, plan = load_plan(name)
-    plan = with_choices(plan, assignments, seeds)
+    plan = with_choices(plan, assignments, seeds, variants)
     cells = make_cells(plan, experiment=short)
     of_one_seed = cells[: len(plan.named_variants())]
     check_fairness(of_one_seed, unequal_images=plan.unequal_images)

@@ -9,7 +9,7 @@ from advantageflow.errors import SettingsError
 from advantageflow_pipelines.compare.cells import Cell, make_cells, with_choices
 from advantageflow_pipelines.compare.fairness import check_fairness, check_metrics
 from advantageflow_pipelines.compare.plan import Plan
-from advantageflow_pipelines.compare.plan_files import parse_plan
+from advantageflow_pipelines.compare.plan_files import load_plan, parse_plan
 
 
 def planned(variants: str, more: str = "preset: tiny") -> Plan:
@@ -62,6 +62,29 @@ def test_the_command_line_cannot_undo_what_the_variants_differ_in(plan: Plan, te
 def test_seeds_of_the_command_line_are_checked(plan: Plan) -> None:
     with pytest.raises(SettingsError, match=r"--seeds.*different whole numbers"):
         with_choices(plan, seeds=[3, 3])
+
+
+def test_only_some_of_the_variants_may_be_run_in_the_order_given(plan: Plan) -> None:
+    assert [*with_choices(plan, variants=["fast"]).named_variants()] == ["fast"]
+    assert [*with_choices(plan, variants=["fast", "slow"]).named_variants()] == ["fast", "slow"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["slow", "c"], r"--variants slow,c: the plan has no variant 'c'\s.*plan's variants: fast, slow"),
+        (["slo"], "did you mean 'slow'"),
+        (["slow", "fast", "slow"], "'slow' is named twice"),
+    ],
+)
+def test_variants_of_the_command_line_are_checked(plan: Plan, names: list[str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        with_choices(plan, variants=names)
+
+
+def test_a_grid_is_run_as_a_whole() -> None:
+    with pytest.raises(SettingsError, match="--variants a: this plan is a grid"):
+        with_choices(load_plan("lam")[1], variants=["a"])
 
 
 def test_a_wrong_setting_is_told_with_the_variant_that_has_it() -> None:

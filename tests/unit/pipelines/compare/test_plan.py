@@ -57,8 +57,11 @@ def test_every_algorithm_of_the_default_plan_is_tuned_with_the_same_budget_on_ot
 
 def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     variants = load_plan("lam")[1].named_variants()
-    assert len(variants) == 16
-    assert variants["lam-0.25_gradient_steps-64"].assignments == {"training.lam": 0.25, "training.gradient_steps": 64}
+    assert len(variants) == 28
+    assert variants["lam-0.25_gradient_steps-64"].assignments == {
+        "training.algorithm": "advantage_flow", "training.lam": 0.25, "training.gradient_steps": 64
+    }  # fmt: skip
+    assert variants["beta-1_gradient_steps-4"].assignments["training.algorithm"] == "diffusion_nft"
     assert variants["lam-auto_gradient_steps-1"].label == "lam auto, gradient_steps 1"
     variants = load_plan("lam-auto")[1].named_variants()
     assert len(variants) == 12
