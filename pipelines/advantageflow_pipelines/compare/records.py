@@ -121,6 +121,8 @@ class VariantResult(Settings):
         settings: all its settings, but for the seed.
         images: rollouts that each of its runs was to generate.
         difference: final accuracy minus that of the first variant, seed by seed; None for the first variant.
+        course: mean accuracy along the whole run, over images generated (see `statistics.curve_mean`).
+        course_difference: that minus the first variant's, seed by seed; None for the first variant.
         training_seconds: useful work of a run; of complete runs only, None if there is none.
         seconds: wall-clock time of a run, likewise.
         diverged: rounds in which runs diverged, by seed.
@@ -137,6 +139,8 @@ class VariantResult(Settings):
     tasks: dict[str, Estimate]
     terms: dict[str, Estimate]
     difference: Estimate | None
+    course: Estimate
+    course_difference: Estimate | None
     training_seconds: Estimate | None
     seconds: Estimate | None
     diverged: dict[str, int]

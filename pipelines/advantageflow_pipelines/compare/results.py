@@ -18,7 +18,7 @@ from advantageflow_pipelines.compare.records import (
     Target,
     VariantResult,
 )
-from advantageflow_pipelines.compare.statistics import estimate, first_reached, mean_curve, paired
+from advantageflow_pipelines.compare.statistics import curve_mean, estimate, first_reached, mean_curve, paired
 from advantageflow_pipelines.costs import images_of_a_run
 
 Read = Callable[[Point], float]
@@ -111,18 +111,23 @@ def _variant(
     mine = [result for result in results if result.variant == name]
     complete = [result for result in mine if result.status == "complete"]
     settings = next(cell.settings for cell in cells if cell.variant == name)
-    by_images = [[(float(point.generated), point.strict) for point in result.points] for result in mine]
+    images = images_of_a_run(settings)
+    by_images = [_by_images(result) for result in mine]
     return VariantResult(
         name=name,
         label=variant.label or name,
         assignments=variant.assignments,
         settings=settings.model_dump(mode="json", exclude={"seed"}),
-        images=images_of_a_run(settings),
+        images=images,
         final=_over(mine, lambda point: point.strict),
         soft=_over(mine, lambda point: point.soft),
         tasks={task: _over(mine, lambda point, task=task: point.tasks[task]) for task in mine[0].last.tasks},  # type: ignore[misc]
         terms={term: _over(mine, lambda point, term=term: point.terms[term].mean) for term in mine[0].last.terms},  # type: ignore[misc]
         difference=None if reference is None else paired(_finals(results, name), _finals(results, reference)),
+        course=estimate([*_courses(results, name, images).values()]),
+        course_difference=None
+        if reference is None
+        else paired(_courses(results, name, images), _courses(results, reference, images)),
         training_seconds=_mean([result.last.training_seconds for result in complete]),
         seconds=_mean([result.seconds for result in complete]),
         diverged={str(one.seed): one.diverged_round or 0 for one in mine if one.status == "diverged"},
@@ -143,6 +148,15 @@ def _mean(values: Sequence[float]) -> Estimate | None:
 
 def _finals(results: Sequence[CellResult], variant: str) -> dict[int, float]:
     return {result.seed: result.last.strict for result in results if result.variant == variant}
+
+
+def _by_images(result: CellResult) -> list[tuple[float, float]]:
+    return [(float(point.generated), point.strict) for point in result.points]
+
+
+def _courses(results: Sequence[CellResult], variant: str, images: int) -> dict[int, float]:
+    mine = [result for result in results if result.variant == variant]
+    return {result.seed: curve_mean(_by_images(result), images) for result in mine}
 
 
 def _curve(results: Sequence[CellResult], curves: Sequence[list[tuple[float, float]]]) -> tuple[CurvePoint, ...]:

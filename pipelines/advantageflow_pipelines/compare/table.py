@@ -19,6 +19,10 @@ _HOW = (
     "Intervals: 95 %, Student's t over seeds. Differences are paired: runs of one seed share prompts, noise and "
     "held-out images. Useful seconds: rollouts (slowest shard), rewards and training, without evaluation and start-up."
 )
+_COURSE = (
+    "Mean over the run: the area under accuracy over images generated, divided by all images; it counts how early a "
+    "run learns too, and scatters less than a single evaluation."
+)
 _DIVERGED = (
     "A run that diverged (its weights or images were no longer finite) counts with its last evaluation before that, "
     "and its times are left out."
@@ -47,7 +51,13 @@ def write_tables(path: Path, comparison: Comparison) -> None:
 def overall_table(comparison: Comparison) -> str:
     """Accuracy, difference to the first variant, cost and divergence of every variant, in Markdown."""
     targets = [variant.target for variant in comparison.variants if variant.target]
-    head = ["variant", comparison.measure, f"against {comparison.variants[0].label}"]
+    against = f"against {comparison.variants[0].label}"
+    head = [
+        "variant",
+        comparison.measure,
+        against,
+        *(["mean over the run", against] if _has_courses(comparison) else []),
+    ]
     head += [*_soft_name(comparison), "images"]
     head += [f"images to {targets[0].accuracy:g}"] if targets else []
     head += ["useful seconds", "all seconds", "diverged"]
@@ -97,8 +107,14 @@ def _terms(comparison: Comparison) -> list[str]:
     return list(dict.fromkeys(term for variant in comparison.variants for term in variant.terms))
 
 
+def _has_courses(comparison: Comparison) -> bool:
+    """Whether runs are drawn as curves, so that their means say something."""
+    return comparison.view == "lines"
+
+
 def _overall_row(comparison: Comparison, variant: VariantResult) -> list[str]:
     row = [variant.label, _figure(variant.final), _signed(variant.difference)]
+    row += [_figure(variant.course), _signed(variant.course_difference)] if _has_courses(comparison) else []
     row += [*([_figure(variant.soft)] if _soft_name(comparison) else []), f"{variant.images:,}"]
     if variant.target is not None:
         row.append(_target(variant.target))
@@ -126,6 +142,7 @@ def _notes(comparison: Comparison) -> str:
     if comparison.grid is None:
         changes += [f"- {variant.label}: {_changes(variant.assignments)}" for variant in comparison.variants]
     notes = [f"Preset {comparison.preset}, seeds {seeds}. {_one_seed(comparison)}{_HOW}"]
+    notes += [_COURSE] if _has_courses(comparison) else []
     if any(variant.diverged for variant in comparison.variants):
         notes.append(_DIVERGED)
     uneven = uneven_starts(comparison)

@@ -37,6 +37,14 @@ def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_o
     assert [point.x for point in fast.by_images] == [0, 24, 48]
 
 
+def test_the_mean_over_a_run_is_the_area_under_its_curve_to_the_end_of_complete_ones(lines: Comparison) -> None:
+    slow, fast = lines.variants
+    assert slow.course.mean == pytest.approx(0.32 + 0.1)
+    assert slow.course_difference is None
+    assert fast.course_difference is not None
+    assert fast.course_difference.mean == pytest.approx((0.15 + 0.125 + 0.15) / 3)
+
+
 def test_a_variant_of_which_all_runs_diverged_has_no_times(grid: Comparison) -> None:
     wild = next(variant for variant in grid.variants if variant.diverged)
     assert wild.name == "lam-0.5_two-passes"
@@ -110,10 +118,13 @@ def test_the_tables_have_intervals_differences_and_divergence(lines: Comparison,
     assert "0.520 ± 0.050" in rows["the slow way"]
     assert "+0.167 ± 0.143" in rows["the fast way"]
     assert "seed 1 in round 2" in rows["the fast way"]
+    assert "0.420 ± 0.050" in rows["the slow way"]
+    assert "+0.142 ± 0.036" in rows["the fast way"]
     assert "base model | 0.320" in tasks_table(lines)
     write_tables(tmp_path / "table.md", lines)
     text = (tmp_path / "table.md").read_text()
-    for words in ("# Two ways", "counts with its last evaluation", "- all: `rounds=2`", "`training.lam=1`", "torch "):
+    for words in ("# Two ways", "counts with its last evaluation", "- all: `rounds=2`", "`training.lam=1`", "torch ",
+                  "Mean over the run"):  # fmt: skip
         assert words in text
 
 
@@ -122,6 +133,7 @@ def test_one_seed_has_no_intervals_and_the_table_says_how_sure_it_is(grid: Compa
     text = (tmp_path / "table.md").read_text()
     assert "One seed: the accuracy of a run is known to about ± 0.100" in text
     assert "0.500 ±" not in text
+    assert "ean over the run" not in text, "points of a grid are no curves"
 
 
 def test_the_terminal_shows_the_figures(lines: Comparison) -> None:

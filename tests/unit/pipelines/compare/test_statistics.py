@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from advantageflow_pipelines.compare.statistics import estimate, first_reached, mean_curve, paired
+from advantageflow_pipelines.compare.statistics import curve_mean, estimate, first_reached, mean_curve, paired
 
 accuracies = st.integers(0, 360).map(lambda correct: correct / 360)
 
@@ -63,3 +63,17 @@ def test_runs_that_were_all_cut_short_reach_as_far_as_the_longest() -> None:
 def test_a_target_is_reached_between_two_evaluations(target: float, place: float | None) -> None:
     curve = [(0.0, 0.2), (10.0, 0.4), (20.0, 0.3), (30.0, 0.5), (40.0, 0.7)]
     assert first_reached(curve, target) == (None if place is None else pytest.approx(place))
+
+
+@pytest.mark.parametrize(
+    ("curve", "end", "mean"),
+    [
+        ([(0, 0.4), (100, 0.8)], 100, 0.6),
+        ([(0, 0.4), (50, 0.8), (100, 0.8)], 100, 0.7),
+        ([(0, 0.4), (50, 0.8)], 100, 0.7),  # cut short: the policy that it had is still there
+        ([(0, 0.4), (10, 0.8), (100, 0.8)], 100, 0.78),  # unequal distances
+        ([(0, 0.4)], 0, 0.4),
+    ],
+)
+def test_the_mean_of_a_curve_is_the_area_under_it(curve: list[tuple[float, float]], end: float, mean: float) -> None:
+    assert curve_mean(curve, end) == pytest.approx(mean)
