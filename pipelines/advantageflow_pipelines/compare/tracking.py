@@ -89,6 +89,8 @@ def _metrics(variant: VariantResult) -> list[Metric]:
         "strict_high": high,
         "soft": variant.soft.mean,
         "difference": variant.difference.mean if variant.difference else None,
+        "course": variant.course.mean,
+        "course_difference": variant.course_difference.mean if variant.course_difference else None,
         "training_seconds": variant.training_seconds.mean if variant.training_seconds else None,
         "diverged": float(len(variant.diverged)),
     }
