@@ -51,10 +51,14 @@ class RolloutSettings(Settings):
 
     prompts_per_round: int = Field(64, ge=1, description="groups in a round")
     selection: Literal["balanced", "adaptive"] = Field(
-        "balanced", description="'adaptive' takes prompts of mixed outcomes first; tasks have equal shares"
+        "balanced",
+        description="'balanced': equal shares of all tasks; 'adaptive': tasks and prompts of mixed outcomes first",
     )
     task_share: float = Field(
-        1.0, ge=0, le=1, description="adaptive selection: the part of its equal share that each task is sure of"
+        0.0,
+        ge=0,
+        le=1,
+        description="adaptive selection: the part of its equal share that each task keeps; at least a fifth",
     )
     group_size: int = Field(12, ge=2, description="rollouts of one prompt, normalised together")
     steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")

@@ -4,11 +4,15 @@ A prompt whose group all scores the same has no advantages and teaches nothing. 
 generates until enough groups are mixed, and throws the others away; here what earlier rounds showed of a prompt decides
 whether it is generated for at all, as in curricula by the variance p (1 - p) of outcomes (arXiv 2502.12272).
 
-The places of a round go to tasks in the same shares as in the balanced selection. Of each task's places:
+Every task has an equal share of a round's places, as in the balanced selection.
 
-- every fifth (`BALANCED_EVERY`) goes to the prompt that has waited longest, whatever it is worth. So no prompt of a
-  task with n prompts and s places a round waits longer than about 5 n / s rounds, and what is forgotten is noticed.
-- the others go to the prompts with the highest upper confidence bound on their gain (`Outcome.gain`).
+- Every fifth place of a share (`BALANCED_EVERY`) goes to the task's prompt that has waited longest, whatever it is
+  worth. So no prompt of a task with n prompts and a share of s waits longer than about 5 n / s rounds, and what is
+  forgotten is noticed.
+- `task_share` of the share is the task's own too, for its prompts with the highest upper confidence bound on their gain
+  (`Outcome.gain`).
+- The places that are left are dealt to tasks in proportion to their mean gains m, which takes them from tasks that have
+  nothing more to teach; within a task they go by the same bound.
 
 The bound is discounted UCB (Garivier and Moulines, arXiv 0805.3415), because the policy moves, with a prior, because
 one group says little: an outcome that is a rounds old counts `w = DISCOUNT^a`; with m and s the mean and standard
@@ -21,8 +25,9 @@ are not clearly better than the average. Interval and prior come back as outcome
 PRIOR = 4 is (1 - c) / c at a correlation c = 0.2 between the gains of a prompt's groups in different rounds, which is
 what the embedded model's have within a task (.06 to .26, 20 rounds of 96 prompts).
 
-With `task_share` below 1 a task is only sure of that part of its places (and of the balanced ones). The others are
-dealt to tasks in proportion to their mean gains m, which takes them from tasks that have nothing more to teach.
+The default `task_share` of 0 leaves most to the gains of tasks, for those are what can be foreseen: of the embedded
+model's groups with a 0/1 reward, the half that was best by the task's mean gain had 1.3 times the mean gain of all, and
+a ridge regression on the prompts' words added nothing to that (8 runs, 6 to 16 rounds of 32 groups).
 
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
@@ -67,7 +72,7 @@ def select_adaptively(
     prompts: Sequence[Prompt],
     count: int,
     outcomes: Outcomes,
-    task_share: float = 1.0,
+    task_share: float,
 ) -> Selection:
     """The prompts of a round; a pure function, so that shards and retries agree.
 

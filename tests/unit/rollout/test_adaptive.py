@@ -39,7 +39,7 @@ def run_rounds(
     """Rounds in which each prompt always has the same gain."""
     outcomes, selections = Outcomes(), []
     for number in range(1, rounds + 1):
-        selections.append(select_adaptively(seed, number, prompts, count, outcomes))
+        selections.append(select_adaptively(seed, number, prompts, count, outcomes, 1.0))
         outcomes = extended(outcomes, {p.prompt_id: gain[p.prompt_id] for p in selections[-1].prompts})
     return selections
 
@@ -47,7 +47,7 @@ def run_rounds(
 @pytest.mark.parametrize("known", [{}, {"of another file": (outcome(1, 0.5),)}])
 def test_without_outcomes_the_round_is_the_balanced_one(known: dict[str, tuple[Outcome, ...]]) -> None:
     prompts = make_prompts(SIZES)
-    selection = select_adaptively(4, 2, prompts, 9, Outcomes(rounds=1, prompts=known))
+    selection = select_adaptively(4, 2, prompts, 9, Outcomes(rounds=1, prompts=known), 1.0)
     assert selection.prompts == select_prompts(4, 2, prompts, 9)
     assert selection.places == {"adaptive": 0, "unseen": 0, "balanced": 9}
 
@@ -64,13 +64,13 @@ def test_a_round_has_distinct_prompts_in_the_shares_of_the_balanced_selection(
     count = data.draw(st.integers(1, len(prompts)))
     seen = data.draw(st.lists(st.sampled_from(prompts), min_size=1, unique_by=lambda prompt: prompt.prompt_id))
     outcomes = extended(Outcomes(), {prompt.prompt_id: data.draw(st.floats(-1, 1)) for prompt in seen})
-    selection = select_adaptively(seed, round_index, prompts, count, outcomes)
+    selection = select_adaptively(seed, round_index, prompts, count, outcomes, 1.0)
     assert len(selection.prompts) == count == len({prompt.prompt_id for prompt in selection.prompts})
     assert sum(selection.places.values()) == count
     shares = Counter(prompt.task for prompt in selection.prompts)
     assert {task: shares[task] for task in sizes} == task_shares(sizes, count, round_index)
     shuffled = data.draw(st.permutations(prompts))
-    assert select_adaptively(seed, round_index, shuffled, count, outcomes) == selection
+    assert select_adaptively(seed, round_index, shuffled, count, outcomes, 1.0) == selection
 
 
 def test_prompts_with_mixed_outcomes_come_before_those_that_teach_nothing() -> None:
@@ -78,7 +78,7 @@ def test_prompts_with_mixed_outcomes_come_before_those_that_teach_nothing() -> N
     useful = {prompt.prompt_id for prompt in prompts[:8]}
     gains = {prompt.prompt_id: 0.5 * (prompt.prompt_id in useful) for prompt in prompts}
     outcomes = extended(Outcomes(), gains)
-    selection = select_adaptively(0, 2, prompts, 10, outcomes)
+    selection = select_adaptively(0, 2, prompts, 10, outcomes, 1.0)
     assert selection.places == {"adaptive": 8, "unseen": 0, "balanced": 2}
     chosen = {prompt.prompt_id for prompt in selection.prompts}
     balanced = {prompt.prompt_id for prompt in selection.prompts[:2]}
@@ -160,13 +160,13 @@ def test_a_task_whose_groups_are_all_equal_goes_round_its_prompts() -> None:
 def test_seeds_decide_among_equals_and_nothing_else_does() -> None:
     prompts = make_prompts(SIZES)
     outcomes = extended(Outcomes(), {prompts[0].prompt_id: 0.3})
-    first = select_adaptively(0, 2, prompts, 9, outcomes)
-    assert select_adaptively(0, 2, prompts, 9, outcomes) == first
-    assert select_adaptively(1, 2, prompts, 9, outcomes) != first
+    first = select_adaptively(0, 2, prompts, 9, outcomes, 1.0)
+    assert select_adaptively(0, 2, prompts, 9, outcomes, 1.0) == first
+    assert select_adaptively(1, 2, prompts, 9, outcomes, 1.0) != first
     strangers = Outcomes(rounds=1, prompts={**outcomes.prompts, "of another file": (outcome(1, 9.0),)})
-    assert select_adaptively(0, 2, prompts, 9, strangers) == first
+    assert select_adaptively(0, 2, prompts, 9, strangers, 1.0) == first
 
 
 def test_more_prompts_than_there_are_is_refused() -> None:
     with pytest.raises(DataError, match="takes 46 prompts, but there are only 45"):
-        select_adaptively(0, 1, make_prompts(SIZES), 46, Outcomes())
+        select_adaptively(0, 1, make_prompts(SIZES), 46, Outcomes(), 1.0)
