@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError, StoreError
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, STATE_FILE
-from advantageflow.store.artifacts import publish, read_json, read_policy_state, read_tensors, write_json
+from advantageflow.store.artifacts import publish, read_json, read_policy_state, read_tensors, rounds_before, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -49,7 +49,8 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
             copy = partial / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        write_json(partial / STATE_FILE, {**state, "round": 0, "provenance": {**provenance, "continued_from": earlier}})
+        now = {"round": 0, "rounds_before": rounds_before(state) + state["round"]}
+        write_json(partial / STATE_FILE, {**state, **now, "provenance": {**provenance, "continued_from": earlier}})
 
 
 def check_policy(folder: Path) -> dict[str, Any]:

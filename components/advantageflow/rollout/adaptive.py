@@ -4,14 +4,14 @@ A prompt whose group all scores the same has no advantages and teaches nothing. 
 generates until enough groups are mixed, and throws the others away; here what earlier rounds showed of a prompt decides
 whether it is generated for at all, as in curricula by the variance p (1 - p) of outcomes (arXiv 2502.12272).
 
-Every task has an equal share of a round's places, as in the balanced selection.
+Every task has an equal share of a round's places, as in the balanced selection; it keeps a part of it:
 
 - Every fifth place of a share (`BALANCED_EVERY`) goes to the task's prompt that has waited longest, whatever it is
   worth. So no prompt of a task with n prompts and a share of s waits longer than about 5 n / s rounds, and what is
   forgotten is noticed.
 - `task_share` of the share is the task's own too, for its prompts with the highest upper confidence bound on their gain
   (`Outcome.gain`).
-- The places that are left are dealt to tasks in proportion to their mean gains m, which takes them from tasks that have
+- What tasks do not keep is dealt to them in proportion to their mean gains m, which takes them from tasks that have
   nothing more to teach; within a task they go by the same bound.
 
 The bound is discounted UCB (Garivier and Moulines, arXiv 0805.3415), because the policy moves, with a prior, because
@@ -134,7 +134,7 @@ def _places(
 
     The others are dealt one by one, each to the task with the highest gain for each that it already got (D'Hondt).
     """
-    places = {task: max(turn.balanced, math.floor(task_share * turn.share)) for task, turn in turns.items()}
+    places = {task: max(turn.balanced, math.floor(task_share * turn.share + 1e-9)) for task, turn in turns.items()}
     known = {task: gain for task in turns if (gain := mean_gain(history[task], rounds)) is not None}
     usual = sum(known.values()) / max(1, len(known))
     weight = {task: max(0.0, known.get(task, usual)) for task in turns}

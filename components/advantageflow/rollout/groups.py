@@ -43,6 +43,7 @@ def generate_groups(
     *,
     seed: int,
     round_index: int,
+    rounds_before: int = 0,
 ) -> Groups:
     """A group of rollouts for each prompt, all in one forward batch.
 
@@ -54,6 +55,7 @@ def generate_groups(
         embeddings: text embeddings of all prompts.
         seed: the run's seed.
         round_index: the round.
+        rounds_before: of the runs that this one continues, whose noise is not drawn again.
 
     Raises:
         PolicyError: a latent is not finite: the policy has diverged.
@@ -61,7 +63,7 @@ def generate_groups(
     size = settings.group_size
     places = [(prompt, index) for prompt in prompts for index in range(size)]
     repeated = [row for row in rows for _ in range(size)]
-    seeds = [derive_seed(seed, round_index, prompt.prompt_id, index) for prompt, index in places]
+    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in places]
     latents, images, trajectories = _sample(
         generator, settings, embeddings.prompt_embeds[repeated], embeddings.pooled[repeated], seeds,
         (embeddings.empty_prompt_embeds, embeddings.empty_pooled),

@@ -16,6 +16,7 @@ from advantageflow.store.artifacts import (
     read_outcomes,
     read_policy_state,
     read_prompts,
+    rounds_before,
     write_rollouts,
 )
 from advantageflow.tracking.journal import current_journal
@@ -35,8 +36,9 @@ def run(
     """Generate a group of images for each of the shard's prompts.
 
     Which prompts, which noise and which images share a forward batch depend on the seed and the round alone (with
-    adaptive selection on the policy's outcomes too), so any number of shards gives the same images. A shard beyond the
-    number of chunks is empty.
+    adaptive selection on the policy's outcomes too), so any number of shards gives the same images. A run that
+    continues another counts rounds on from there, and so draws nothing again. A shard beyond the number of chunks is
+    empty.
 
     Args:
         settings: how many images, and how they are sampled.
@@ -60,13 +62,14 @@ def run(
     journal = current_journal()
     known = read_prompts(prompts)
     train = [prompt for prompt in known if prompt.split == "train"]
-    chosen = _select(settings, seed, round_index, shard, train, policy)
+    state = read_policy_state(policy)
+    chosen = _select(settings, seed, round_index, shard, train, policy, rounds_before(state))
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
-                "policy_sha256": read_policy_state(policy)["policy_sha256"]}  # fmt: skip
+                "policy_sha256": state["policy_sha256"]}  # fmt: skip
 
     if mine:
-        groups = _generate(settings, model, seed, round_index, mine, known, prompts, policy)
+        groups = _generate(settings, model, seed, round_index, mine, known, prompts, policy, rounds_before(state))
     else:
         groups = no_groups(settings, model)
         journal.useful()
@@ -74,13 +77,19 @@ def run(
 
 
 def _select(
-    settings: RolloutSettings, seed: int, round_index: int, shard: int, train: list[Prompt], policy: Path
+    settings: RolloutSettings,
+    seed: int,
+    round_index: int,
+    shard: int,
+    train: list[Prompt],
+    policy: Path,
+    before: int,
 ) -> list[Prompt]:
     """The prompts of the round, by the selection that the settings name; the same for every shard."""
     if settings.selection == "balanced":
-        return select_prompts(seed, round_index, train, settings.prompts_per_round)
+        return select_prompts(seed, before + round_index, train, settings.prompts_per_round)
     selection = select_adaptively(
-        seed, round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
+        seed, before + round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
     )
     if shard == 0:  # of the whole round, so once
         places = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.places.items()}
@@ -97,6 +106,7 @@ def _generate(
     known: list[Prompt],
     prompts: Path,
     policy: Path,
+    before: int,
 ) -> Groups:
     """Load the policy and generate chunk after chunk."""
     from advantageflow.policy.generate import Generator
@@ -111,7 +121,10 @@ def _generate(
     done, total = 0, sum(map(len, mine)) * settings.group_size
     for chunk in mine:
         rows = [row[prompt.prompt_id] for prompt in chunk]
-        parts.append(generate_groups(generator, settings, chunk, rows, embeddings, seed=seed, round_index=round_index))
+        made = generate_groups(
+            generator, settings, chunk, rows, embeddings, seed=seed, round_index=round_index, rounds_before=before
+        )
+        parts.append(made)
         done += len(parts[-1].rollouts)
         journal.progress(done, total, "images")
     rate = total / (time.monotonic() - started)

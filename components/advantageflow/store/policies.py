@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,3 +29,14 @@ def read_policy_state(folder: Path) -> dict[str, Any]:
     if state["adapter"] not in (None, "policy"):
         raise PolicyError(f"unknown adapter '{state['adapter']}'", where=str(path), remedy=remedy)
     return state
+
+
+def rounds_before(state: Mapping[str, Any]) -> int:
+    """Rounds of the runs that the policy's run continues; what is drawn in a round goes on from there.
+
+    So a chain of runs with one seed repeats neither prompts nor noise: it is what one long run would have been.
+
+    Args:
+        state: as `read_policy_state` gives it.
+    """
+    return int(state.get("rounds_before", 0))

@@ -31,6 +31,7 @@ def train_round(
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
     steps_before: int = 0,
+    rounds_before: int = 0,
     group: Group = ALONE,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> list[Metrics]:
@@ -38,7 +39,7 @@ def train_round(
 
     Every rollout is visited `settings.passes` times: at a fresh time t and noise each time, or, for `flow_grpo`, at one
     step of its trajectory. An optimiser step takes an equal share of the visits. All randomness comes from `seed` and
-    `round_index`. Rollouts with A = 0 are visited too: the regulariser keeps the policy where it is on them.
+    the number of the round. Rollouts with A = 0 are visited too: the regulariser keeps the policy where it is on them.
 
     Args:
         policy: changed in place.
@@ -48,6 +49,7 @@ def train_round(
         round_index: of the round.
         progress: told the visits done and in all.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
+        rounds_before: of the runs that this one continues, whose draws are not made again.
         group: the processes that share each step's visits; all are given the same, and end with the same policy.
         checkpoints: what an earlier attempt at this round got to, and where this one keeps what it gets to.
 
@@ -62,7 +64,7 @@ def train_round(
         Preempted: the process was asked to end, and has kept a checkpoint.
         StoreError: a checkpoint cannot be read or written.
     """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "training", round_index))
+    generator = torch.Generator().manual_seed(derive_seed(seed, "training", rounds_before + round_index))
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
     shares = _shares(len(advantages), settings, generator)
     steps = checkpoints.resume(policy, generator)

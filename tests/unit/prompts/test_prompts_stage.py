@@ -28,6 +28,7 @@ from advantageflow.store.artifacts import (
     read_policy_state,
     read_prompts,
     read_tensors,
+    rounds_before,
     write_json,
     write_tensors,
 )
@@ -193,6 +194,15 @@ def test_a_run_continues_from_an_earlier_policy(arguments: dict[str, Any], earli
     assert state["policy_sha256"] == old["policy_sha256"]
     origin = state["provenance"]["continued_from"]
     assert (origin["round"], origin["path"]) == (7, str(earlier))
+    assert (rounds_before(old), rounds_before(state)) == (0, 7)
+
+
+def test_a_chain_of_runs_counts_all_its_rounds(earlier: Path, tmp_path: Path) -> None:
+    copy_policy(earlier, tmp_path / "second", {})
+    state = read_policy_state(tmp_path / "second")
+    write_json(tmp_path / "second" / "state.json", {**state, "round": 5})
+    copy_policy(tmp_path / "second", tmp_path / "third", {})
+    assert rounds_before(read_policy_state(tmp_path / "third")) == 12
 
 
 def test_a_copy_knows_the_address_that_the_policy_came_from(earlier: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,24 @@ def images_of(folder: Path, shards: int, **arguments: Any) -> Images:
             for rollout, latent in zip(rollouts, latents, strict=True)
         }
     return images
+
+
+def test_a_run_that_continues_another_draws_what_one_long_run_would_have_drawn(
+    tmp_path: Path, arguments: dict[str, Any]
+) -> None:
+    """The same prompts and noise as in round 3, not those of round 1 again; only the rollouts' names say round 1."""
+    continued = tmp_path / "continued"
+    shutil.copytree(arguments["policy"], continued)
+    write_json(continued / "state.json", {**read_policy_state(continued), "rounds_before": 2})
+
+    def unnumbered(images: Images) -> Images:
+        return {rollout_id.partition("-")[2]: image for rollout_id, image in images.items()}
+
+    second_run = images_of(tmp_path / "a", 1, **{**arguments, "policy": continued})
+    assert {rollout_id.partition("-")[0] for rollout_id in second_run} == {"1"}
+    long_run = images_of(tmp_path / "b", 1, **{**arguments, "round_index": 3})
+    assert unnumbered(second_run) == unnumbered(long_run)
+    assert unnumbered(second_run) != unnumbered(images_of(tmp_path / "c", 1, **arguments))
 
 
 def test_any_number_of_shards_makes_the_same_images_bit_for_bit(tmp_path: Path, arguments: dict[str, Any]) -> None:
