@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
+from advantageflow.errors import SettingsError
+
 LAM_MARGIN = 0.2  # of training.lam = auto, in standard deviations: curvature that each sample keeps at least
 
 
@@ -186,6 +188,11 @@ class TrainingSettings(Settings):
         False, description="recompute activations in the backward pass: less memory, about a third more time"
     )
     learning_rate: float = Field(6e-3, gt=0)
+    decay_rounds: int | Literal["all"] = Field(
+        0,
+        description="the learning rate falls linearly, round by round, on the way to 0 after so many rounds; 'all': "
+        "after the run's; 0: it is constant",
+    )
     adam_betas: tuple[float, float] = Field((0.9, 0.99), strict=False)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -198,6 +205,31 @@ class TrainingSettings(Settings):
     processes: int = Field(1, ge=1, description="processes on each node that train together, one for each GPU")
     nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
     checkpoint_every: int = Field(0, ge=0, description="gradient steps between two checkpoints in store.url; 0: none")
+
+    def of_a_run(self, rounds: int) -> TrainingSettings:
+        """The settings as the stages of a run of so many rounds get them: with a number for 'all' rounds of decay."""
+        return self.model_copy(update={"decay_rounds": rounds}) if self.decay_rounds == "all" else self
+
+    def learning_rate_in(self, round_index: int) -> float:
+        """`learning_rate (1 - (round_index - 1) / decay_rounds)`: all of it in round 1, 1 / decay_rounds in the last.
+
+        Raises:
+            SettingsError: the rounds of decay are 'all', or over before this round.
+        """
+        if self.decay_rounds == 0:
+            return self.learning_rate
+        if self.decay_rounds == "all" or round_index > self.decay_rounds:
+            message = f"round {round_index} has no learning rate with decay_rounds {self.decay_rounds}"
+            remedy = "give the number of rounds of the run, or 0 for a constant learning rate"
+            raise SettingsError(message, where="training.decay_rounds", remedy=remedy)
+        return self.learning_rate * (1 - (round_index - 1) / self.decay_rounds)
+
+    @field_validator("decay_rounds")
+    @classmethod
+    def _decay_rounds_in_range(cls, rounds: int | str) -> int | str:
+        if not isinstance(rounds, str) and rounds < 0:
+            raise ValueError("must be at least 0, or 'all'")
+        return rounds
 
     @field_validator("lam")
     @classmethod
@@ -306,6 +338,16 @@ class RunSettings(Settings):
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+
+    @model_validator(mode="after")
+    def _learning_rate_in_all_rounds(self) -> RunSettings:
+        decay = self.training.decay_rounds
+        if decay != "all" and 0 < decay < self.rounds:
+            raise ValueError(
+                f"training.decay_rounds: the learning rate is 0 after round {decay} of {self.rounds}: set it to all, "
+                "or to 0 for a constant one"
+            )
+        return self
 
     @model_validator(mode="after")
     def _store_for_checkpoints(self) -> RunSettings:

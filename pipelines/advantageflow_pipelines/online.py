@@ -57,7 +57,7 @@ def online_pipeline(
         model_settings: str = _json(settings.model),
         rollout_settings: str = _json(settings.rollout),
         reward_settings: str = _json(settings.reward),
-        training_settings: str = _json(settings.training),
+        training_settings: str = _json(settings.training.of_a_run(settings.rounds)),
         evaluation_settings: str = _json(settings.evaluation),
         store_settings: str = _json(settings.store),
         seed: int = settings.seed,

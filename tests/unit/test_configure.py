@@ -8,7 +8,7 @@ import pytest
 
 from advantageflow.configure import load_settings, preset_names
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RewardTerm, RunSettings
+from advantageflow.settings import RewardTerm, RunSettings, TrainingSettings
 
 
 @pytest.fixture
@@ -268,3 +268,18 @@ def test_further_rewards_that_are_wrong_say_where_and_how(value: str, where: str
 def test_an_item_of_a_list_cannot_be_set_alone() -> None:
     error = override_error("reward.others=[{name: jpeg, column: compressibility}]", "reward.others.0.weight=2")
     assert "--set 'reward.others=[...]'" in error.remedy
+
+
+def test_rounds_of_decay_are_those_of_the_run_or_at_least_as_many() -> None:
+    settings = load_settings("shapes", None, ["rounds=5", "training.decay_rounds=all"])
+    assert settings.training.of_a_run(settings.rounds).decay_rounds == 5
+    assert load_settings("shapes", None, ["rounds=5", "training.decay_rounds=9"]).training.decay_rounds == 9
+    error = override_error("rounds=5", "training.decay_rounds=4")
+    assert "the learning rate is 0 after round 4 of 5: set it to all" in str(error)
+    assert "at least 0, or 'all'" in str(override_error("training.decay_rounds=-1"))
+
+
+def test_the_learning_rate_falls_linearly_and_is_constant_without_decay() -> None:
+    training = TrainingSettings(learning_rate=0.4, decay_rounds=4)
+    assert [training.learning_rate_in(number) for number in (1, 2, 3, 4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
+    assert TrainingSettings(learning_rate=0.4).learning_rate_in(999) == 0.4

@@ -132,11 +132,11 @@ def constrained(combined: Grouped, terms: Sequence[Term]) -> Grouped:
     least = violation.masked_fill(~wrong, torch.inf).amin(1, keepdim=True)
     worst = violation.masked_fill(~wrong, -torch.inf).amax(1, keepdim=True)
     span = worst - least
-    x = torch.where(span > _rounding(violation), (violation - least) / span, 0.0)
+    x = torch.where(span > rounding(violation), (violation - least) / span, 0.0)
     lowest = combined.masked_fill(wrong, torch.inf).amin(1, keepdim=True)
     lowest = torch.where(wrong.all(1, keepdim=True), combined.mean(1, keepdim=True), lowest)
     deviation = combined.std(correction=0)
-    unit = torch.where(deviation > _rounding(combined).amax(), deviation, 1.0)  # any will do where C is all the same
+    unit = torch.where(deviation > rounding(combined).amax(), deviation, 1.0)  # any will do where C is all the same
     return torch.where(wrong, lowest - unit * (1 + x), combined)
 
 
@@ -148,7 +148,7 @@ def violates(terms: Sequence[Term]) -> GroupedMask:
 def _standardised(rewards: Grouped, scale: AdvantageScale) -> tuple[Grouped, GroupMask]:
     """`(r - mean_group r) / s`, 0 in groups whose rewards are equal up to rounding; and which groups these are."""
     spread = rewards.amax(1) - rewards.amin(1)
-    equal = spread <= _rounding(rewards)[:, 0]
+    equal = spread <= rounding(rewards)[:, 0]
     centred = (rewards - rewards.mean(1, keepdim=True)).masked_fill(equal[:, None], 0.0)
     deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
     # A zero deviation only meets zero numerators; the mask keeps 0 / 0 out.
@@ -162,8 +162,8 @@ def _weighted_sum(values: Sequence[Grouped], terms: Sequence[Term]) -> Grouped:
     """
     parts = torch.stack([term.weight * value for term, value in zip(terms, values, strict=True)])
     total = parts.sum(0)
-    rounding = _rounding(parts.abs().sum(0))
-    equal = total.amax(1, keepdim=True) - total.amin(1, keepdim=True) <= rounding
+    tolerance = rounding(parts.abs().sum(0))
+    equal = total.amax(1, keepdim=True) - total.amin(1, keepdim=True) <= tolerance
     return torch.where(equal, total[:, :1], total)
 
 
@@ -172,16 +172,16 @@ def _shortfall(term: Term) -> Grouped:
     if term.minimum is None:
         return torch.zeros_like(term.rewards)
     shortfall = term.minimum - term.rewards
-    rounding = EQUAL_TOLERANCE * torch.finfo(shortfall.dtype).eps * abs(term.minimum)
-    return torch.where(shortfall > rounding, shortfall, 0.0)
+    tolerance = EQUAL_TOLERANCE * torch.finfo(shortfall.dtype).eps * abs(term.minimum)
+    return torch.where(shortfall > tolerance, shortfall, 0.0)
 
 
 def _violation(term: Term) -> Grouped:
     """How far below its minimum, in standard deviations of the batch; 0 where all of the batch are alike."""
     deviation = term.rewards.std(correction=0)
-    return torch.where(deviation > _rounding(term.rewards).amax(), _shortfall(term) / deviation, 0.0)
+    return torch.where(deviation > rounding(term.rewards).amax(), _shortfall(term) / deviation, 0.0)
 
 
-def _rounding(values: Grouped) -> Float[Tensor, "groups 1"]:
+def rounding(values: Grouped) -> Float[Tensor, "groups 1"]:
     """How far apart values of a group may be and still count as equal."""
     return EQUAL_TOLERANCE * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)

@@ -65,6 +65,8 @@ def forward_objective(settings: TrainingSettings, before: Metrics | None = None)
 
 def steadier(settings: TrainingSettings) -> str:
     """What to do when training diverges."""
+    if settings.algorithm == "advantage_flow" and settings.lam == "auto":
+        return f"set training.lam to 1, which is safe for every advantage, or {LESS_STEEP}"
     return _STEADIER[settings.algorithm]
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from advantageflow.flow.advantages import Advantages, Grouped, constrained
+from advantageflow.flow.advantages import Advantages, Grouped, constrained, rounding
 from advantageflow.store.artifacts import Outcome, Outcomes, read_outcomes
 from advantageflow.training.data import RoundData
 
@@ -66,6 +66,6 @@ def _maximised(data: RoundData) -> Grouped:
 
 
 def _in_deviations(values: Tensor, rewards: Grouped) -> Tensor:
-    """Values in standard deviations of all rewards; 0 where these are all the same."""
+    """Values in standard deviations of all rewards; 0 where these are all the same, up to rounding."""
     deviation = rewards.std(correction=0)
-    return torch.where(deviation > 0, values / deviation, 0.0)
+    return torch.where(deviation > rounding(rewards).amax(), values / deviation, 0.0)

@@ -51,6 +51,11 @@ class Policy:
         rollout = self.adapters.named_parameters(ROLLOUT_ADAPTER_FOLDER)
         return all(torch.equal(value, rollout[name]) for name, value in self.adapters.named_parameters().items())
 
+    def set_learning_rate(self, rate: float) -> None:
+        """Of the optimiser steps from now on."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+
     def largest_weight(self) -> Tensor:
         """Largest absolute value in the trained adapter."""
         return torch.stack([weight.detach().abs().amax() for weight in self.adapters.parameters()]).amax()

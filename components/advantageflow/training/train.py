@@ -14,7 +14,14 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import Outcomes, publish, read_policy_state, write_json, write_outcomes
+from advantageflow.store.artifacts import (
+    Outcomes,
+    publish,
+    read_policy_state,
+    rounds_before,
+    write_json,
+    write_outcomes,
+)
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
@@ -77,13 +84,14 @@ def train(
     )  # fmt: skip
     outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
     trained = load_policy(settings, model, seed, policy)
+    trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
             trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
             progress=lambda done, total: journal.progress(done, total, "samples"),
-            steps_before=state["step"], group=group, checkpoints=checkpoints,
+            steps_before=state["step"], rounds_before=rounds_before(state), group=group, checkpoints=checkpoints,
         )  # fmt: skip
         sections = {"training": settings, "reward": reward, "model": model}
         new_state = {
@@ -103,6 +111,7 @@ def train(
     for number, values in enumerate(steps):
         journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
     told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
+    told["training/learning_rate"] = settings.learning_rate_in(round_index)
     journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
 
 

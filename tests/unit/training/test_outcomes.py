@@ -68,6 +68,11 @@ def test_several_terms_count_in_deviations_and_a_minimum_teaches() -> None:
     terms = (Term(good), Term(size))
     assert torch.allclose(*gains(good, terms=terms)), "each group is mixed in one term, and both terms count alike"
     assert gains(coins(10, 0))[0] == 0
+    constant = torch.full_like(good, 0.3)
+    noisy = constant.clone()
+    noisy[0, ::3] = torch.nextafter(constant[0, 0], torch.tensor(1.0).double())
+    of_both = [gains(good, terms=(Term(good), Term(values))) for values in (constant, noisy)]
+    assert torch.equal(*of_both), "rounding is no reward"
     below = torch.arange(10).repeat(2, 1).double()
     assert (gains(coins(10, 10), terms=(Term(coins(10, 10)), Term(below, minimum=5.0))) > 0).all()
 

@@ -273,6 +273,18 @@ def test_the_margin_of_automatic_lam_is_in_deviations_whatever_they_are_divided_
     assert margins == pytest.approx([LAM_MARGIN] * 3)
 
 
+def test_a_continued_run_draws_times_and_noise_as_one_long_run_does(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    data, ends = sampled(make_policy()), []
+    for before, number in ((0, 3), (2, 1), (0, 1)):
+        policy = make_policy()
+        train_round(policy, data, settings, seed=0, round_index=number, rounds_before=before)
+        ends.append(torch.cat([weight.flatten() for weight in weights(policy)]))
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[1], ends[2])
+
+
 def without_seconds(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if name != "seconds"}
 
@@ -308,6 +320,15 @@ def test_divergence_names_a_remedy_of_the_algorithm(
     with pytest.raises(TrainingError, match="diverged") as caught:
         train(policy, data, settings, algorithm=algorithm)
     assert remedy in caught.value.remedy
+
+
+def test_the_remedy_for_automatic_lam_is_a_number(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy(learning_rate=1e30)
+    with pytest.raises(TrainingError, match="diverged") as caught:
+        train(policy, sampled(policy), settings.model_copy(update={"lam": "auto"}), algorithm="advantage_flow")
+    assert "set training.lam to 1" in caught.value.remedy
 
 
 @pytest.mark.parametrize("algorithm", ["diffusion_nft", "awm", "flow_grpo"])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from advantageflow.errors import DataError, PolicyError, TrainingError
+from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
@@ -85,6 +85,23 @@ def test_next_round_continues_with_the_optimiser(train: Any, maker: Any) -> None
     assert kept != lost
 
 
+def test_the_learning_rate_falls_from_round_to_round(
+    train: Any, maker: Any, hash_of: HashOf, settings: TrainingSettings
+) -> None:
+    """Round 2 of 4 is trained with three quarters of it: as with that learning rate and no decay."""
+    world = maker.make(round_index=2)
+    decayed = train(world, "decayed", round_index=2, decay_rounds=4)
+    lower = train(world, "lower", round_index=2, learning_rate=0.75 * settings.learning_rate)
+    whole = train(world, "whole", round_index=2)
+    assert hash_of(decayed / "policy") == hash_of(lower / "policy") != hash_of(whole / "policy")
+
+
+@pytest.mark.parametrize("decay", ["all", 1])
+def test_a_round_without_a_learning_rate_is_refused(train: Any, maker: Any, decay: Any) -> None:
+    with pytest.raises(SettingsError, match=r"training.decay_rounds: round 2 has no learning rate"):
+        train(maker.make(round_index=2), round_index=2, decay_rounds=decay)
+
+
 def test_rollout_decay_one_keeps_the_rollout_policy(train: Any, maker: Any) -> None:
     folder = train(maker.make(), rollout_decay=1.0)
     policy, rollout = (read_tensors(folder / n / "adapter_model.safetensors") for n in ("policy", "rollout_policy"))
@@ -117,7 +134,12 @@ def test_journal_tells_progress_steps_and_the_round(
     (of_round,) = [event for event in metrics if event["parent"]]
     assert of_round["step"] == 1
     expected = {"reward/soft_mean", "reward/strict_std", "reward/equal_groups", "training/gradient_norm"}
-    expected |= {"training/samples_per_second", "training/advantage_abs", "training/last_deviation"}
+    expected |= {
+        "training/learning_rate",
+        "training/samples_per_second",
+        "training/advantage_abs",
+        "training/last_deviation",
+    }
     assert expected <= of_round["values"].keys()
 
 
