@@ -55,4 +55,4 @@ def make_ladder(work: Workload, low_precision: Workload | None = None) -> list[R
 
 
 def _train_round(work: Workload) -> list[Metrics]:
-    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=ROUND)
+    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=ROUND, shares=work.shares())

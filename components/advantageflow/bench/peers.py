@@ -11,6 +11,7 @@ The released code of Flow-GRPO, DiffusionNFT and AWM (arXiv 2505.05470, 2509.161
 
 Here the loss, the draws (which rollouts at which times with which noise) and what an optimiser step sums up are those
 of `train_round`, so that losses and gradients are equal, and only the order of work and the superfluous work differ.
+Both are told the visits of each step (`Workload.shares`): as in the peers' loop, all timesteps of the step's rollouts.
 A batch holds as many rollouts as make one of our microbatches when their timesteps are folded into it.
 """
 
@@ -64,9 +65,8 @@ def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
     """
     policy, settings = work.policy, work.settings
     generator = torch.Generator().manual_seed(derive_seed(work.seed, "training", ROUND))
-    order = torch.cat([torch.randperm(work.rollouts, generator=generator) for _ in range(settings.passes)])
     steps = []
-    for number, visits in enumerate(order.tensor_split(settings.gradient_steps)):
+    for number, visits in enumerate(work.shares()):
         moved = number > 0 or not savings.reuse_first
         loss = _accumulate_gradient(work, savings, visits, moved, generator)
         norm = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)

@@ -15,6 +15,7 @@ from advantageflow.policy.adapters import ADAPTERS
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Policy
+from advantageflow.training.step import Visits
 
 Groups = Int[Tensor, " rollouts"]
 PromptEmbeds = Float[Tensor, "rollouts tokens width"]
@@ -62,6 +63,11 @@ class Workload:
     def visits(self) -> int:
         """Training samples of a round: each a rollout at one time, with forward and backward."""
         return self.rollouts * self.settings.passes
+
+    def shares(self) -> list[Visits]:
+        """Which rollouts each optimiser step visits: a share of them at all their times, as in the peers' loop."""
+        order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
+        return [rollouts.repeat(self.settings.passes) for rollouts in order.tensor_split(self.settings.gradient_steps)]
 
     def restart(self) -> None:
         """Puts adapters and optimiser back to where they were."""

@@ -32,6 +32,7 @@ def train_round(
     progress: Callable[[int, int], None] = lambda done, total: None,
     steps_before: int = 0,
     rounds_before: int = 0,
+    shares: Sequence[Visits] | None = None,
     group: Group = ALONE,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> list[Metrics]:
@@ -50,6 +51,7 @@ def train_round(
         progress: told the visits done and in all.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
         rounds_before: of the runs that this one continues, whose draws are not made again.
+        shares: which rollouts each optimiser step visits; drawn if not given.
         group: the processes that share each step's visits; all are given the same, and end with the same policy.
         checkpoints: what an earlier attempt at this round got to, and where this one keeps what it gets to.
 
@@ -66,7 +68,7 @@ def train_round(
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", rounds_before + round_index))
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
-    shares = _shares(len(advantages), settings, generator)
+    shares = _shares(len(advantages), settings, generator) if shares is None else shares
     steps = checkpoints.resume(policy, generator)
     done, all_visits = sum(len(visits) for visits in shares[: len(steps)]), sum(len(visits) for visits in shares)
     for number, visits in enumerate(shares[len(steps) :], start=len(steps)):

@@ -108,8 +108,8 @@ def _terms(comparison: Comparison) -> list[str]:
 
 
 def _has_courses(comparison: Comparison) -> bool:
-    """Whether runs are drawn as curves, so that their means say something."""
-    return comparison.view == "lines"
+    """Whether means over runs say something: runs are curves, over equally many images."""
+    return comparison.view == "lines" and len({variant.images for variant in comparison.variants}) == 1
 
 
 def _overall_row(comparison: Comparison, variant: VariantResult) -> list[str]:

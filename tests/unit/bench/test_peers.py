@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from advantageflow.bench.ladder import make_ladder
-from advantageflow.bench.peers import Savings, peer_batches, peer_round
+from advantageflow.bench.peers import Savings, peer_batch, peer_batches, peer_round
 from advantageflow.bench.workload import Workload
-from advantageflow.training.round import train_round
 
 ALL = [Savings(), Savings(True), Savings(True, True), Savings(True, True, True)]
 
@@ -25,7 +24,7 @@ def weights(work: Workload) -> dict[str, Tensor]:
 
 
 def train_ours(work: Workload) -> list[dict[str, float]]:
-    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=1)
+    return make_ladder(work)[-1].train()
 
 
 @pytest.mark.parametrize(("gradient_steps", "passes"), [(1, 3), (2, 4), (4, 2)])
@@ -62,9 +61,9 @@ def test_each_saving_leaves_out_its_own_work(make_work: Any, savings: Savings, e
     peer_round(work, savings)
     assert sum(sizes) == evaluations * work.visits
     assert max(sizes) == 2, "a batch of rollouts at one timestep"
-    # Two visits of each of 8 rollouts in a step, in batches of 2 rollouts.
-    assert len(encoded) == (0 if savings.text_once else 2 * 8 / 2)
-    assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 8, 1: 8})
+    # Two steps of four rollouts each, in batches of 2 rollouts: each rollout's text is encoded once.
+    assert len(encoded) == (0 if savings.text_once else 2 * 4 / 2)
+    assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 4, 1: 4})
 
 
 def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
@@ -74,6 +73,14 @@ def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
     make_ladder(work)[-1].train()
     assert sum(sizes) == 1.5 * work.visits
     assert set(sizes) == {8}
+
+
+def test_a_batch_is_one_of_our_microbatches_when_its_timesteps_are_folded_in(make_work: Any) -> None:
+    work = make_work(gradient_steps=2, passes=4, microbatch=8)
+    for visits in work.shares():
+        batches = list(peer_batches(visits, peer_batch(work.settings)))
+        assert [[len(places) for places in timesteps] for timesteps in batches] == [[2] * 4, [2] * 4]
+        assert all(sum(map(len, timesteps)) == work.settings.microbatch for timesteps in batches)
 
 
 @settings(deadline=None)

@@ -128,6 +128,19 @@ def test_the_tables_have_intervals_differences_and_divergence(lines: Comparison,
         assert words in text
 
 
+def test_means_over_runs_of_different_lengths_are_not_compared(make: Callable[..., Comparison]) -> None:
+    text = "title: x\npreset: tiny\nseeds: [0]\nunequal_images: true\nvariants: {a: {}, b: {assignments: {rounds: 1}}}"
+
+    def run(cell: Cell) -> CellResult:
+        points = tuple(
+            Point(round=k, generated=100 * k, training_seconds=1.0, images=9, strict=0.5, strict_ci95=(0, 1),
+                  soft=0.5, tasks={"colors": 0.5}) for k in (0, 1)
+        )  # fmt: skip
+        return CellResult(variant=cell.variant, seed=cell.seed, status="complete", points=points, seconds=9)
+
+    assert "mean over the run" not in overall_table(make(text, run))
+
+
 def test_one_seed_has_no_intervals_and_the_table_says_how_sure_it_is(grid: Comparison, tmp_path: Path) -> None:
     write_tables(tmp_path / "table.md", grid)
     text = (tmp_path / "table.md").read_text()
