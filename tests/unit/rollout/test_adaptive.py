@@ -1,4 +1,4 @@
-"""Adaptive selection: mixed outcomes first, equal shares of tasks, no prompt starved, a pure function of its inputs."""
+"""Adaptive selection: mixed outcomes first, no task and no prompt starved, a pure function of its inputs."""
 
 from __future__ import annotations
 

@@ -117,7 +117,9 @@ def trusted_margin(least: float, deviation: float, error: float) -> float:
 
     A trust region: as long as the policy's deviation from the rollout policy is small beside the noise floor, the
     margin is the least one. A policy that runs ahead within a round meets a margin that grows with the square of how
-    far it is beyond TRUSTED, of which flow matching brings it back to what its rollouts show.
+    far it is beyond TRUSTED, of which flow matching brings it back to what its rollouts show. A round's first step has
+    none before it and takes the least margin: right where the policy starts as the rollout policy, but not watched
+    where `rollout_decay` above 0 leaves it elsewhere.
 
     Args:
         least: m > 0.
