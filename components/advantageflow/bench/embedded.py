@@ -20,8 +20,8 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.rewards.registry import get_reward
-from advantageflow.rollout.groups import generate_groups
-from advantageflow.rollout.selection import select_prompts
+from advantageflow.rollout.groups import generate_groups, join
+from advantageflow.rollout.selection import chunks, select_prompts
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.store.artifacts import Embeddings
 from advantageflow.training.data import RoundData
@@ -69,15 +69,14 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         write_base_policy(policy, {}, {})
         trained = load_policy(training, model, seed, policy)
         generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
-    rows = range(len(prompts))
-    batches = [rows[start : start + rollout.batch_groups] for start in rows[:: rollout.batch_groups]]
+    row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
 
     def generate() -> torch.Tensor:
-        made = [
-            generate_groups(generator, rollout, prompts[of.start : of.stop], of, embeddings, seed=seed, round_index=1)
-            for of in batches
-        ]
-        return torch.cat([groups.latents for groups in made])
+        made = []
+        for chunk in chunks(prompts, rollout.batch_groups):
+            rows = [row[prompt.prompt_id] for prompt in chunk]
+            made.append(generate_groups(generator, rollout, chunk, rows, embeddings, seed=seed, round_index=1))
+        return join(made).latents
 
     rewards = random_rewards(len(prompts), rollout.group_size, seed)
     data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, rewards, {})

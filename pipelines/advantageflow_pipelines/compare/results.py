@@ -113,6 +113,16 @@ def _variant(
     settings = next(cell.settings for cell in cells if cell.variant == name)
     images = images_of_a_run(settings)
     by_images = [_by_images(result) for result in mine]
+
+    def course(result: CellResult) -> float:
+        return curve_mean(_by_images(result), images)
+
+    def against_reference(read: Callable[[CellResult], float]) -> Estimate | None:
+        if reference is None:
+            return None
+        theirs = [result for result in results if result.variant == reference]
+        return paired(*({result.seed: read(result) for result in runs} for runs in (mine, theirs)))
+
     return VariantResult(
         name=name,
         label=variant.label or name,
@@ -123,11 +133,9 @@ def _variant(
         soft=_over(mine, lambda point: point.soft),
         tasks={task: _over(mine, lambda point, task=task: point.tasks[task]) for task in mine[0].last.tasks},  # type: ignore[misc]
         terms={term: _over(mine, lambda point, term=term: point.terms[term].mean) for term in mine[0].last.terms},  # type: ignore[misc]
-        difference=None if reference is None else paired(_finals(results, name), _finals(results, reference)),
-        course=estimate([*_courses(results, name, images).values()]),
-        course_difference=None
-        if reference is None
-        else paired(_courses(results, name, images), _courses(results, reference, images)),
+        difference=against_reference(lambda result: result.last.strict),
+        course=estimate([course(result) for result in mine]),
+        course_difference=against_reference(course),
         training_seconds=_mean([result.last.training_seconds for result in complete]),
         seconds=_mean([result.seconds for result in complete]),
         diverged={str(one.seed): one.diverged_round or 0 for one in mine if one.status == "diverged"},
@@ -146,17 +154,8 @@ def _mean(values: Sequence[float]) -> Estimate | None:
     return estimate(values) if values else None
 
 
-def _finals(results: Sequence[CellResult], variant: str) -> dict[int, float]:
-    return {result.seed: result.last.strict for result in results if result.variant == variant}
-
-
 def _by_images(result: CellResult) -> list[tuple[float, float]]:
     return [(float(point.generated), point.strict) for point in result.points]
-
-
-def _courses(results: Sequence[CellResult], variant: str, images: int) -> dict[int, float]:
-    mine = [result for result in results if result.variant == variant]
-    return {result.seed: curve_mean(_by_images(result), images) for result in mine}
 
 
 def _curve(results: Sequence[CellResult], curves: Sequence[list[tuple[float, float]]]) -> tuple[CurvePoint, ...]:

@@ -52,12 +52,8 @@ def overall_table(comparison: Comparison) -> str:
     """Accuracy, difference to the first variant, cost and divergence of every variant, in Markdown."""
     targets = [variant.target for variant in comparison.variants if variant.target]
     against = f"against {comparison.variants[0].label}"
-    head = [
-        "variant",
-        comparison.measure,
-        against,
-        *(["mean over the run", against] if _has_courses(comparison) else []),
-    ]
+    head = ["variant", comparison.measure, against]
+    head += ["mean over the run", against] if _has_courses(comparison) else []
     head += [*_soft_name(comparison), "images"]
     head += [f"images to {targets[0].accuracy:g}"] if targets else []
     head += ["useful seconds", "all seconds", "diverged"]

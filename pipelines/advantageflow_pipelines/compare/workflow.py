@@ -43,10 +43,10 @@ class Prepared:
 
 def prepare(
     name: str,
-    assignments: Sequence[str] = (),
-    seeds: Sequence[int] | None = None,
-    variants: Sequence[str] | None = None,
-    out: Path | None = None,
+    assignments: Sequence[str],
+    seeds: Sequence[int] | None,
+    variants: Sequence[str] | None,
+    out: Path | None,
 ) -> Prepared:
     """Check a plan and all its runs, then make the comparison's folder.
 
