@@ -104,12 +104,11 @@ def bench_groups(settings: RunSettings) -> int:
 
 
 def comparable(training: TrainingSettings) -> TrainingSettings:
-    """The settings as all rows can be measured with: AdvantageFlow with a fixed lam and no reference weight.
+    """The settings as all rows can be measured with: AdvantageFlow, with the preset's lam and no reference weight.
 
     The rollout policy takes over the trained one, so that a round starts from it.
     """
-    lam = 1.0 if training.lam == "auto" else training.lam
-    changes = {"algorithm": "advantage_flow", "lam": lam, "reference_weight": 0.0, "rollout_decay": 0.0}
+    changes = {"algorithm": "advantage_flow", "reference_weight": 0.0, "rollout_decay": 0.0}
     return training.model_copy(update=changes)
 
 

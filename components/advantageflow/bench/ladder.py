@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from advantageflow.bench.peers import ROUND, Savings, peer_round
 from advantageflow.bench.workload import Workload
@@ -45,10 +45,11 @@ def make_ladder(work: Workload, low_precision: Workload | None = None) -> list[R
         return Rung(name, work, lambda: _train_round(work))
 
     rungs = [
-        peers(YARDSTICK, Savings()),
-        peers("text encoded once", Savings(text_once=True)),
-        peers("no reference forward", Savings(text_once=True, no_reference=True)),
-        peers("v_roll reused on the first step", Savings(text_once=True, no_reference=True, reuse_first=True)),
+        peers(YARDSTICK, savings := Savings()),
+        peers("text encoded once", savings := replace(savings, text_once=True)),
+        peers("no reference forward", savings := replace(savings, no_reference=True)),
+        peers("v_roll reused on the first step", savings := replace(savings, reuse_first=True)),
+        peers("v_roll only where it has a weight", replace(savings, needed_only=True)),
         ours(FOLDED, work),
     ]
     return rungs if low_precision is None else [*rungs, ours(BFLOAT16, low_precision)]

@@ -30,6 +30,12 @@ from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.times import sample_times
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
+from advantageflow.training.forward import (
+    ForwardObjective,
+    rollout_visits,
+    some_rollout_velocities,
+    some_samples,
+)
 from advantageflow.training.objectives import forward_objective
 from advantageflow.training.policy import Inputs
 from advantageflow.training.round import round_advantages
@@ -46,11 +52,13 @@ class Savings:
         text_once: text embeddings come from the data.
         no_reference: the reference model, which has no weight in the loss, is not evaluated.
         reuse_first: on the first step, where the policy is the rollout policy, v_roll is v_theta.
+        needed_only: v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others.
     """
 
     text_once: bool = False
     no_reference: bool = False
     reuse_first: bool = False
+    needed_only: bool = False
 
 
 def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
@@ -61,31 +69,37 @@ def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
         savings: what is left out.
 
     Returns:
-        'loss', 'gradient_norm' and 'samples' of each optimiser step.
+        Of each optimiser step, the objective's metrics, 'gradient_norm' and 'samples'.
     """
     policy, settings = work.policy, work.settings
     generator = torch.Generator().manual_seed(derive_seed(work.seed, "training", ROUND))
-    steps = []
+    steps: list[Metrics] = []
     for number, visits in enumerate(work.shares()):
         moved = number > 0 or not savings.reuse_first
-        loss = _accumulate_gradient(work, savings, visits, moved, generator)
+        objective = forward_objective(settings, steps[-1] if steps else None)
+        metrics = _accumulate_gradient(work, savings, objective, visits, moved, generator)
         norm = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
         policy.optimiser.step()
         policy.optimiser.zero_grad()
-        steps.append({"loss": loss.item(), "gradient_norm": norm.item(), "samples": float(len(visits))})
+        steps.append({**metrics, "gradient_norm": norm.item(), "samples": float(len(visits))})
     return steps
 
 
 def _accumulate_gradient(
-    work: Workload, savings: Savings, visits: Visits, moved: bool, generator: torch.Generator
-) -> Tensor:
-    """Add the gradient of the mean loss over the visits; returns that loss."""
+    work: Workload,
+    savings: Savings,
+    objective: ForwardObjective,
+    visits: Visits,
+    moved: bool,
+    generator: torch.Generator,
+) -> Metrics:
+    """Add the gradient of the mean loss over the visits; returns means of the objective's metrics."""
     policy, data, settings, device = work.policy, work.data, work.settings, work.device
-    objective = forward_objective(settings)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
+    stand_for = rollout_visits(objective, advantages, visits)
     times = sample_times(len(visits), settings.timestep_sampling, generator).to(device)
     noise = torch.randn(len(visits), *data.latents.shape[1:], generator=generator).to(device)
-    total = torch.zeros((), device=device)
+    metrics: dict[str, Tensor] = {}
     for timesteps in peer_batches(visits, peer_batch(settings)):
         groups = (visits[timesteps[0]] // data.group_size).to(device)
         text = (data.prompt_embeds[groups], data.pooled[groups]) if savings.text_once else work.encode(groups)
@@ -93,7 +107,13 @@ def _accumulate_gradient(
             rollouts, rows = visits[places].to(device), slice(len(places))
             x_t = interpolate(data.latents[rollouts], noise[places], times[places])
             inputs: Inputs = (x_t, times[places], text[0][rows], text[1][rows])
-            v_roll = policy.rollout_velocity(inputs) if moved else None
+            some = some_samples(stand_for[places], device) if moved else None
+            v_roll = None
+            if moved and savings.needed_only:
+                v_roll = some_rollout_velocities(policy, inputs, some)
+            elif moved:
+                v_roll = policy.rollout_velocity(inputs)
+                v_roll = v_roll if some is None else v_roll[some.rows]
             if not savings.no_reference:
                 policy.reference_velocity(inputs)
             velocity = policy.velocity(inputs)
@@ -103,12 +123,14 @@ def _accumulate_gradient(
                 rollout=velocity.detach() if v_roll is None else v_roll,
                 advantages=advantages[rollouts],
                 times=times[places],
+                rollout_samples=some,
             )
+            loss, values = objective.loss(batch)
             share = len(places) / len(visits)
-            loss = share * objective.loss(batch)[0]
-            loss.backward()
-            total += loss.detach()
-    return total
+            (share * loss).backward()
+            for name, value in values.items():
+                metrics[name] = metrics.get(name, 0) + share * value
+    return {name: value.item() for name, value in metrics.items()}
 
 
 def peer_batch(settings: TrainingSettings) -> int:

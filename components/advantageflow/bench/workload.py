@@ -32,7 +32,7 @@ class Workload:
     Attributes:
         policy: changed by training; `restart` undoes it.
         data: on the policy's device.
-        settings: of training, with a number for lam.
+        settings: of training.
         encode: the text encoders.
         seed: of all draws.
         autocast: whether float32 weights are computed with in bfloat16, as mixed-precision trainers do.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+
+import torch
 
 from advantageflow.flow.objectives import (
     VelocityBatch,
@@ -13,7 +14,7 @@ from advantageflow.flow.objectives import (
     diffusion_nft_loss,
     trusted_margin,
 )
-from advantageflow.flow.objectives.common import LossAndMetrics
+from advantageflow.flow.objectives.common import LossAndMetrics, Mask, PerSample
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.forward import ForwardObjective, forward_loss
 from advantageflow.training.reverse import reverse_loss
@@ -50,17 +51,12 @@ def forward_objective(settings: TrainingSettings, before: Metrics | None = None)
     """
     reference = settings.reference_weight
     if settings.algorithm in ("advantage_flow", "advantage_weighted"):
-        lam = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
-        margin = _margin(settings, before) if lam == "auto" else 0.0
-        data_weight = margin if settings.data_weight is None else settings.data_weight
-        loss = partial(_advantage_flow, lam=lam, margin=margin, data_weight=data_weight, settings=settings)
-        regularised = lam == "auto" or lam > data_weight
-        return ForwardObjective(loss, needs_rollout=regularised, needs_reference=reference > 0)
+        return _advantage_flow(settings, before)
     if settings.algorithm == "diffusion_nft":
         nft = partial(diffusion_nft_loss, **settings.diffusion_nft.model_dump(), reference_weight=reference)
-        return ForwardObjective(nft, needs_rollout=True, needs_reference=reference > 0)
+        return ForwardObjective(nft, needs_rollout=_all, needs_reference=reference > 0)
     awm = partial(awm_loss, **settings.awm.model_dump(), reference_weight=reference)
-    return ForwardObjective(awm, needs_rollout=True, needs_reference=reference > 0)
+    return ForwardObjective(awm, needs_rollout=_all, needs_reference=reference > 0)
 
 
 def steadier(settings: TrainingSettings) -> str:
@@ -70,6 +66,29 @@ def steadier(settings: TrainingSettings) -> str:
     return _STEADIER[settings.algorithm]
 
 
+def _advantage_flow(settings: TrainingSettings, before: Metrics | None) -> ForwardObjective:
+    fixed = 0.0 if settings.algorithm == "advantage_weighted" else settings.lam
+    margin = _margin(settings, before) if fixed == "auto" else 0.0
+    data_weight = margin if settings.data_weight is None else settings.data_weight
+
+    def lam(advantages: PerSample) -> float | PerSample:
+        return convex_lam(advantages, margin) if fixed == "auto" else fixed
+
+    def loss(batch: VelocityBatch) -> LossAndMetrics:
+        return advantage_flow_loss(
+            batch,
+            lam=lam(batch.advantages),
+            data_weight=data_weight,
+            normalise_error=settings.normalise_error,
+            reference_weight=settings.reference_weight,
+        )
+
+    def held(advantages: PerSample) -> Mask:
+        return torch.zeros_like(advantages) + lam(advantages) > data_weight
+
+    return ForwardObjective(loss, needs_rollout=held, needs_reference=settings.reference_weight > 0)
+
+
 def _margin(settings: TrainingSettings, before: Metrics | None) -> float:
     """Of `lam: auto`."""
     if before is None:
@@ -77,18 +96,5 @@ def _margin(settings: TrainingSettings, before: Metrics | None) -> float:
     return trusted_margin(settings.least_margin, before["deviation"], before["error"])
 
 
-def _advantage_flow(
-    batch: VelocityBatch,
-    *,
-    lam: float | Literal["auto"],
-    margin: float,
-    data_weight: float,
-    settings: TrainingSettings,
-) -> LossAndMetrics:
-    return advantage_flow_loss(
-        batch,
-        lam=convex_lam(batch.advantages, margin) if lam == "auto" else lam,
-        data_weight=data_weight,
-        normalise_error=settings.normalise_error,
-        reference_weight=settings.reference_weight,
-    )
+def _all(advantages: PerSample) -> Mask:
+    return torch.ones_like(advantages, dtype=torch.bool)

@@ -16,6 +16,7 @@ from advantageflow.training.policy import Policy
 PerRollout = Float[Tensor, " rollouts"]
 Visits = Int[Tensor, " visits"]
 Places = Int[Tensor, " places"]
+PerVisit = Float[Tensor, " visits"]
 
 Metrics = dict[str, float]
 """Of an optimiser step, or of a round."""

@@ -73,8 +73,8 @@ def _extra_forwards(settings: RunSettings) -> int:
     """Velocities without gradient in training: v_roll where a term holds it, v_ref where it has weight.
 
     v_roll costs nothing on a step where the policy still is the rollout policy: the first of round 1, and of every
-    round if the rollout policy takes over the trained one (decay 0). Where no term holds v_roll it is evaluated on one
-    microbatch a step, to measure the deviation.
+    round if the rollout policy takes over the trained one (decay 0). Where no term holds it, as on good rollouts with
+    `lam: auto`, one visit in WATCHED is evaluated to measure the deviation.
     """
     training = settings.training
     visits = images_of_a_round(settings) * training.passes
@@ -85,11 +85,15 @@ def _extra_forwards(settings: RunSettings) -> int:
     still = settings.rounds if takes_over else 1
     moved = settings.rounds * training.gradient_steps - still
     of_a_step = visits // training.gradient_steps
-    return reference + moved * (of_a_step if _holds_rollout(training) else min(training.microbatch, of_a_step))
+    return reference + moved * _with_rollout(training, of_a_step)
 
 
-def _holds_rollout(training: TrainingSettings) -> bool:
+def _with_rollout(training: TrainingSettings, visits: int) -> int:
+    """On how many visits of an optimiser step v_roll is evaluated, if as many rollouts are good as bad."""
+    import torch
 
+    from advantageflow.training.forward import rollout_visits
     from advantageflow.training.objectives import forward_objective
 
-    return forward_objective(training).needs_rollout
+    good_and_bad = torch.tensor([-0.5, 0.5])
+    return int(rollout_visits(forward_objective(training), good_and_bad, torch.arange(visits) % 2).count_nonzero())

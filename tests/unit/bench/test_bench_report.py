@@ -71,7 +71,7 @@ def test_recomputed_activations_are_for_the_gpu(
 def test_any_preset_is_made_comparable() -> None:
     settings = TrainingSettings(algorithm="awm", lam="auto", reference_weight=0.1, rollout_decay=0.5, passes=8)
     training = comparable(settings)
-    assert (training.algorithm, training.lam, training.reference_weight) == ("advantage_flow", 1.0, 0.0)
+    assert (training.algorithm, training.lam, training.reference_weight) == ("advantage_flow", "auto", 0.0)
     assert (training.rollout_decay, training.passes) == (0.0, 8)
     assert comparable(TrainingSettings(lam=0.3)).lam == 0.3
 

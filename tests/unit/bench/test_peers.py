@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from itertools import chain
 from typing import Any
@@ -15,8 +16,10 @@ from torch import Tensor
 from advantageflow.bench.ladder import make_ladder
 from advantageflow.bench.peers import Savings, peer_batch, peer_batches, peer_round
 from advantageflow.bench.workload import Workload
+from advantageflow.training.forward import WATCHED
+from advantageflow.training.round import round_advantages
 
-ALL = [Savings(), Savings(True), Savings(True, True), Savings(True, True, True)]
+ALL = [Savings(*[True] * count) for count in range(5)]
 
 
 def weights(work: Workload) -> dict[str, Tensor]:
@@ -27,9 +30,12 @@ def train_ours(work: Workload) -> list[dict[str, float]]:
     return make_ladder(work)[-1].train()
 
 
+@pytest.mark.parametrize("lam", [1.0, "auto"])
 @pytest.mark.parametrize(("gradient_steps", "passes"), [(1, 3), (2, 4), (4, 2)])
-def test_every_order_gives_our_losses_gradients_and_weights(make_work: Any, gradient_steps: int, passes: int) -> None:
-    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7)
+def test_every_order_gives_our_losses_gradients_and_weights(
+    make_work: Any, gradient_steps: int, passes: int, lam: float | str
+) -> None:
+    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7, lam=lam)
     ours = train_ours(work)
     trained = weights(work)
     for savings in ALL:
@@ -50,20 +56,32 @@ def test_restart_puts_everything_back(make_work: Any) -> None:
     assert [step["loss"] for step in again] == [step["loss"] for step in first], "the optimiser starts anew too"
 
 
-@pytest.mark.parametrize(("savings", "evaluations"), list(zip(ALL, (3, 3, 2, 1.5), strict=True)))
-def test_each_saving_leaves_out_its_own_work(make_work: Any, savings: Savings, evaluations: float) -> None:
+@pytest.mark.parametrize("lam", [1.0, "auto"])
+@pytest.mark.parametrize(("savings", "evaluations"), list(zip(ALL, (3, 3, 2, 1.5, 1.5), strict=True)))
+def test_each_saving_leaves_out_its_own_work(
+    make_work: Any, savings: Savings, evaluations: float, lam: float | str
+) -> None:
     """Two gradient steps: reuse saves the old policy's forward on half of the visits."""
-    work = make_work(gradient_steps=2, passes=4, microbatch=8)
+    work = make_work(gradient_steps=2, passes=4, microbatch=8, lam=lam)
+    if savings.needed_only and lam == "auto":
+        bad = bad_visits(work, step=1)
+        evaluations = 1 + (bad + math.ceil((work.visits / 2 - bad) / WATCHED)) / work.visits
+        assert 1 < evaluations < 1.5
     sizes, encoded = [], []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
     encode = work.encode
     object.__setattr__(work, "encode", lambda groups: encoded.append(groups.tolist()) or encode(groups))
     peer_round(work, savings)
-    assert sum(sizes) == evaluations * work.visits
+    assert sum(sizes) == pytest.approx(evaluations * work.visits)
     assert max(sizes) == 2, "a batch of rollouts at one timestep"
     # Two steps of four rollouts each, in batches of 2 rollouts: each rollout's text is encoded once.
     assert len(encoded) == (0 if savings.text_once else 2 * 4 / 2)
     assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 4, 1: 4})
+
+
+def bad_visits(work: Workload, step: int) -> int:
+    advantages = round_advantages(work.data, work.settings).values.flatten()
+    return int((advantages[work.shares()[step]] < 0).sum())
 
 
 def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:

@@ -16,6 +16,7 @@ from advantageflow.flow.objectives import (
     trusted_margin,
 )
 from advantageflow.flow.objectives.advantage_flow import TRUSTED
+from advantageflow.flow.objectives.common import SomeSamples
 
 MARGINS = st.floats(0.01, 2)
 ADVANTAGES = st.floats(-1, 1)
@@ -138,6 +139,23 @@ def test_a_lam_for_each_sample_is_the_mean_of_each_alone() -> None:
     ]  # fmt: skip
     assert whole.item() == pytest.approx(sum(part.item() for part in parts) / 5)
     assert metrics["loss"] == whole
+
+
+@given(seed=st.integers(0, 2**32), normalise=st.booleans())
+def test_rollout_velocities_of_bad_samples_are_enough_where_the_margin_is_data(seed: int, normalise: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    policy, v, v_roll = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
+    policy.requires_grad_()
+    advantages = tensor(-1, 0.5, -0.5, 0, 1)
+    some = SomeSamples(torch.tensor([0, 2, 3]), tensor(1, 1, 3))  # the fourth counts for all that are not bad
+    options = {"lam": convex_lam(advantages, 0.2), "data_weight": 0.2, "normalise_error": normalise}
+    whole, of_all = advantage_flow_loss(VelocityBatch(policy, v, v_roll, advantages), **options)
+    batch = VelocityBatch(policy, v, v_roll[some.rows], advantages, rollout_samples=some)
+    loss, metrics = advantage_flow_loss(batch, **options)
+    torch.testing.assert_close(*(torch.autograd.grad(one, policy)[0] for one in (loss, whole)), atol=1e-15, rtol=1e-12)
+    torch.testing.assert_close(metrics["regulariser"], of_all["regulariser"])
+    deviations = (policy - v_roll).detach().square().mean(1)
+    torch.testing.assert_close(metrics["deviation"], (deviations * tensor(1, 0, 1, 3, 0)).sum() / 5)
 
 
 def test_where_it_is_needed_the_rollout_velocity_may_not_be_missing() -> None:

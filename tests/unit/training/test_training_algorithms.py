@@ -21,6 +21,7 @@ from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import LAM_MARGIN, DiffusionNftSettings, FlowGrpoSettings, ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
+from advantageflow.training.forward import WATCHED
 from advantageflow.training.objectives import step_loss
 from advantageflow.training.policy import Policy
 from advantageflow.training.reverse import reverse_loss, usable_steps
@@ -119,9 +120,9 @@ def test_advantage_weighted_is_advantage_flow_with_lam_zero(
     ("options", "of_second_step"),
     [
         ({"algorithm": "advantage_flow"}, [False, True, False, True]),
-        # v_roll has no weight: its deviation is measured on the step's first microbatch alone.
-        ({"algorithm": "advantage_weighted"}, [False, True, True]),
-        ({"algorithm": "advantage_flow", "data_weight": 1.0}, [False, True, True]),
+        # v_roll has no weight: the deviation is measured on one visit in eight.
+        ({"algorithm": "advantage_weighted"}, [False, True, False, True]),
+        ({"algorithm": "advantage_flow", "data_weight": 1.0}, [False, True, False, True]),
         ({"algorithm": "diffusion_nft"}, [False, True, False, True]),
         ({"algorithm": "awm", "reference_weight": 0.1}, [False, False, True, False, False, True]),
         ({"algorithm": "flow_grpo"}, [True, True]),
@@ -139,6 +140,51 @@ def test_model_is_evaluated_only_for_terms_with_weight(
     first = len(seen) - len(of_second_step)
     assert first == 2 * (1 + (options.get("reference_weight", 0) > 0))  # v_roll is v_theta on the first step
     assert options["algorithm"] == "flow_grpo" or steps[1]["deviation"] > 0 == steps[0]["deviation"]
+
+
+@pytest.mark.parametrize("lam", ["auto", 0.0])
+def test_rollout_policy_is_evaluated_where_it_has_a_weight_and_on_an_eighth_of_the_rest(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, lam: str | float
+) -> None:
+    """Whatever the microbatches, and it makes no difference to the policy."""
+    data, steps, passes = sampled(make_policy()), 3, 4
+    bad = int((round_advantages(data, settings).values < 0).sum()) if lam == "auto" else 0
+    results, ends = [], []
+    for microbatch in (1, 5, 1000):
+        policy, seen = make_policy(), []
+        policy.transformer.register_forward_hook(
+            lambda _, args, out, seen=seen: seen.append((torch.is_grad_enabled(), len(out[0])))
+        )
+        options = {"lam": lam, "gradient_steps": steps, "passes": passes, "microbatch": microbatch}
+        results.append(train(policy, data, settings, **options))
+        ends.append(torch.cat([weight.flatten() for weight in weights(policy)]))
+        visits = GROUPS * SIZE * passes
+        assert sum(count for gradient, count in seen if gradient) == visits
+        without = sum(count for gradient, count in seen if not gradient)
+        of_all_steps = passes * bad + (visits - passes * bad) / WATCHED  # the first of three steps costs nothing
+        assert 0.4 * of_all_steps < without < 0.9 * of_all_steps + steps
+    for result, end in zip(results[1:], ends[1:], strict=True):
+        torch.testing.assert_close(end, ends[0], atol=1e-4, rtol=0)
+        for one, other in zip(results[0], result, strict=True):
+            assert without_seconds(one) == pytest.approx(without_seconds(other), rel=1e-3, abs=1e-7)
+
+
+def test_the_deviation_of_all_is_estimated_from_some(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy, data = make_policy(), sampled(make_policy())
+    train(policy, data, settings.model_copy(update={"rollout_decay": 1.0}), gradient_steps=4, passes=4)
+    advantages = round_advantages(data, settings).values.flatten().to(data.latents)
+    generator = torch.Generator().manual_seed(0)
+    visits = torch.arange(len(advantages)).repeat(400)[torch.randperm(400 * len(advantages), generator=generator)]
+
+    def deviation(**changes: object) -> float:
+        changed = settings.model_copy(update=changes)
+        step = Step(policy, data, advantages, visits, changed, True, None, torch.Generator().manual_seed(0))
+        return step_loss(step)(torch.arange(len(visits)))[1]["deviation"].item()
+
+    assert deviation(lam="auto") == pytest.approx(deviation(lam=1.0), rel=0.05)
+    assert deviation(lam=0.0) == pytest.approx(deviation(lam=1.0), rel=0.05)
 
 
 def test_reference_is_the_base_model_with_adapters_off(

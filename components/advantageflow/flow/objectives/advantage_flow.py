@@ -42,7 +42,8 @@ def advantage_flow_loss(
     v at x_t, as after rounds of learning, c > 0 pulls v_theta back to that mean, at the price of the noise of v.
 
     Args:
-        batch: velocities and advantages; `rollout` is only needed for lam > c.
+        batch: velocities and advantages; `rollout` is only needed of samples with lam > c. Where it is of some samples
+            alone, 'deviation' is estimated from these.
         lam: weight of the rollout policy regularisation, at least 0; 1 is safe for every A in [-1, 1]. 0 is the
             unstabilised objective (`advantage_weighted`), unbounded below wherever A < 0. A tensor has one for each
             sample, such as `convex_lam`, none below c (which is not checked: it would wait for the device).
@@ -70,9 +71,14 @@ def advantage_flow_loss(
     terms = {"advantage_loss": weight * ((batch.advantages + data_weight) * error)}
     measures = {"error": error}
     if batch.rollout is not None or each or lam > data_weight:
-        deviation = mean_square(batch.policy - required(batch.rollout, "rollout"))
-        terms["regulariser"] = weight * ((lam - data_weight) * deviation)
+        some, rollout = batch.rollout_samples, required(batch.rollout, "rollout")
+        deviation = mean_square((batch.policy if some is None else batch.policy[some.rows]) - rollout)
         measures["deviation"] = deviation
+        if some is not None:
+            none = torch.zeros_like(error)
+            measures["deviation"] = none.index_add(0, some.rows, some.stand_for * deviation)
+            deviation = none.index_add(0, some.rows, deviation)
+        terms["regulariser"] = weight * ((lam - data_weight) * deviation)
     return loss_and_metrics(terms | reference_penalty(batch, reference_weight), measures)
 
 
@@ -88,7 +94,7 @@ def convex_lam(advantages: PerSample, margin: float) -> PerSample:
 
     `training.lam: auto` makes the margin flow matching, data_weight c = m, which leaves
 
-        A > 0:  (A + m) |v_theta - v|^2: flow matching with a weight, without v_roll
+        A > 0:  (A + m) |v_theta - v|^2: flow matching with a weight, without v_roll, which need not be evaluated
         A < 0:  m |v_theta - v|^2 + 2 |A| (v_theta - v_roll) . (v - v_roll) + what is without v_theta
 
     (the dot product as a mean over elements). A good sample pulls as a spring; a bad one pushes with a force that stays

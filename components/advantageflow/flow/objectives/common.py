@@ -5,17 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 Velocities = Float[Tensor, "batch *element"]
 Velocity = Float[Tensor, "*element"]
 PerSample = Float[Tensor, " batch"]
+Rows = Int[Tensor, " rows"]
+PerRow = Float[Tensor, " rows"]
 Mask = Bool[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 LossAndMetrics = tuple[Scalar, dict[str, Scalar]]
 
 ERROR_FLOOR = 1e-5  # smallest mean absolute error that a sample is divided by, as in the peers' adaptive weighting
+
+
+@dataclass(frozen=True)
+class SomeSamples:
+    """Samples of a batch that something was evaluated on.
+
+    Attributes:
+        rows: which they are.
+        stand_for: how many samples of the batch each counts as in a mean over all.
+    """
+
+    rows: Rows
+    stand_for: PerRow
 
 
 @dataclass(frozen=True)
@@ -30,6 +45,7 @@ class VelocityBatch:
         advantages: A of each sample, in [-1, 1].
         times: t of each sample, in [0, 1]; for the objectives that weight by it.
         reference: v_ref, the velocity of the base model; without gradient. For a reference weight above 0.
+        rollout_samples: the samples that `rollout` is of; None: all. The objective must give it no weight on others.
     """
 
     policy: Velocities
@@ -38,6 +54,7 @@ class VelocityBatch:
     advantages: PerSample
     times: PerSample | None = None
     reference: Velocities | None = None
+    rollout_samples: SomeSamples | None = None
 
 
 def required(value: Tensor | None, name: str) -> Tensor:

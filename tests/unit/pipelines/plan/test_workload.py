@@ -55,6 +55,7 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
         ("training.reference_weight=0.1",),
         ("training.algorithm=advantage_weighted", "training.microbatch=1"),
         ("training.algorithm=diffusion_nft", "training.microbatch=3"),
+        ("training.lam=auto", "training.gradient_steps=1"),  # of each group of two one is bad: half
     ],
 )
 def test_training_evaluates_the_model_as_often_as_planned(assignments: tuple[str, ...], tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ CASES: dict[str, dict[str, Any]] = {
     "advantage_flow": {},
     "again": {},
     "v_roll for the deviation alone": {"lam": 1.0, "data_weight": 1.0, "microbatch": 12},
+    "v_roll of bad rollouts and a few others": {"lam": "auto", "microbatch": 5},
     "weight decay and a reference": {"weight_decay": 0.1, "reference_weight": 0.1},
     "diffusion_nft": {"algorithm": "diffusion_nft"},
     "awm": {"algorithm": "awm", "reference_weight": 0.1},
