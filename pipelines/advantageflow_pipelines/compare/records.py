@@ -105,12 +105,15 @@ class Target(Settings):
     Attributes:
         reached: number of seeds that reached it, of `count`.
         images: over the seeds that reached it; None if none did.
+        difference: images minus those of the first variant, over the seeds that reached it in both; None for the first
+            variant, and if there is no such seed.
     """
 
     accuracy: float
     reached: int
     count: int
     images: Estimate | None
+    difference: Estimate | None
 
 
 class VariantResult(Settings):

@@ -112,6 +112,7 @@ def _variant(
     complete = [result for result in mine if result.status == "complete"]
     settings = next(cell.settings for cell in cells if cell.variant == name)
     images = images_of_a_run(settings)
+    theirs = [result for result in results if result.variant == reference]
     by_images = [_by_images(result) for result in mine]
 
     def course(result: CellResult) -> float:
@@ -120,7 +121,6 @@ def _variant(
     def against_reference(read: Callable[[CellResult], float]) -> Estimate | None:
         if reference is None:
             return None
-        theirs = [result for result in results if result.variant == reference]
         return paired(*({result.seed: read(result) for result in runs} for runs in (mine, theirs)))
 
     return VariantResult(
@@ -141,7 +141,7 @@ def _variant(
         diverged={str(one.seed): one.diverged_round or 0 for one in mine if one.status == "diverged"},
         by_images=_curve(mine, by_images),
         by_seconds=_curve(mine, [[(point.training_seconds, point.strict) for point in one.points] for one in mine]),
-        target=None if plan.target is None else _target(by_images, plan.target),
+        target=None if plan.target is None else _target(mine, theirs, plan.target),
     )
 
 
@@ -162,6 +162,16 @@ def _curve(results: Sequence[CellResult], curves: Sequence[list[tuple[float, flo
     return tuple(mean_curve(curves, [result.status == "complete" for result in results]))
 
 
-def _target(curves: Sequence[list[tuple[float, float]]], accuracy: float) -> Target:
-    places = [place for place in (first_reached(curve, accuracy) for curve in curves) if place is not None]
-    return Target(accuracy=accuracy, reached=len(places), count=len(curves), images=_mean(places))
+def _target(mine: Sequence[CellResult], theirs: Sequence[CellResult], accuracy: float) -> Target:
+    places, references = (
+        {run.seed: place for run in runs if (place := first_reached(_by_images(run), accuracy)) is not None}
+        for runs in (mine, theirs)
+    )
+    both = places.keys() & references.keys()
+    return Target(
+        accuracy=accuracy,
+        reached=len(places),
+        count=len(mine),
+        images=_mean([*places.values()]),
+        difference=paired({seed: places[seed] for seed in both}, references) if both else None,
+    )

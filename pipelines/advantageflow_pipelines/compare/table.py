@@ -55,7 +55,7 @@ def overall_table(comparison: Comparison) -> str:
     head = ["variant", comparison.measure, against]
     head += ["mean over the run", against] if _has_courses(comparison) else []
     head += [*_soft_name(comparison), "images"]
-    head += [f"images to {targets[0].accuracy:g}"] if targets else []
+    head += [f"images to {targets[0].accuracy:g}", against] if targets else []
     head += ["useful seconds", "all seconds", "diverged"]
     return _markdown(head, [_overall_row(comparison, variant) for variant in comparison.variants])
 
@@ -113,7 +113,7 @@ def _overall_row(comparison: Comparison, variant: VariantResult) -> list[str]:
     row += [_figure(variant.course), _signed(variant.course_difference)] if _has_courses(comparison) else []
     row += [*([_figure(variant.soft)] if _soft_name(comparison) else []), f"{variant.images:,}"]
     if variant.target is not None:
-        row.append(_target(variant.target))
+        row += [_target(variant.target), _signed(variant.target.difference, ",.0f")]
     return [*row, _seconds(variant.training_seconds), _seconds(variant.seconds), _diverged(variant)]
 
 
@@ -174,8 +174,8 @@ def _reach(value: Estimate, form: str) -> str:
     return "" if value.ci95 is None else f" ± {format(value.ci95[1] - value.mean, form)}"
 
 
-def _signed(value: Estimate | None) -> str:
-    return _NONE if value is None else f"{value.mean:+.3f}{_reach(value, '.3f')}"
+def _signed(value: Estimate | None, form: str = ".3f") -> str:
+    return _NONE if value is None else f"{format(value.mean, '+' + form)}{_reach(value, form)}"
 
 
 def _seconds(value: Estimate | None) -> str:

@@ -57,7 +57,7 @@ def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison
         points = tuple(
             Point(round=k, generated=100 * k, training_seconds=1.0 * k, images=9, strict=strict, strict_ci95=(0, 1),
                   soft=0.5, tasks={"colors": strict})
-            for k, strict in enumerate([0.4, 0.5 if cell.variant == "a" or cell.seed else 0.44])
+            for k, strict in enumerate([0.4, 0.5 if cell.variant == "a" else 0.44 + cell.seed * 0.05])
         )  # fmt: skip
         return CellResult(variant=cell.variant, seed=cell.seed, status="complete", points=points, seconds=1.0)
 
@@ -68,9 +68,12 @@ def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison
     assert (found[0].reached, found[1].reached) == (2, 1)
     assert found[0].images is not None
     assert found[0].images.mean == pytest.approx(50)
+    assert found[0].difference is None, "it is the reference"
+    assert found[1].difference is not None
+    assert found[1].difference.mean == pytest.approx(50 / 9), "of the seed that reaches it in both"
     table = overall_table(comparison)
     assert "images to 0.45" in table.splitlines()[0]
-    assert "50, 1 of 2 never" in table
+    assert "56, 1 of 2 never | +6" in table
 
 
 def test_a_metric_is_found_by_name_or_told_which_there_are(pareto: Comparison) -> None:
