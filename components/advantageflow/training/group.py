@@ -48,17 +48,14 @@ class Group:
         """The part of a step's `count` visits that this process takes; of equal size, or one less, or none."""
         return torch.arange(count).tensor_split(self.size)[self.rank]
 
-    def add_up(
-        self, parameters: Sequence[Parameter], totals: dict[str, Tensor], shares: dict[str, float]
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        """Add up the gradients of all processes, in place, and the totals and shares of their metrics.
+    def add_up(self, parameters: Sequence[Parameter], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Add up the gradients of all processes, in place, and the totals of their metrics.
 
         Args:
             parameters: with the gradient of this process's visits; None where it has none.
-            totals: sum of each metric over the visits of this process, weighted; what it lacks counts as 0.
-            shares: sum of the weights.
+            totals: sum of each metric over the visits of this process, weighted; none if it has no visits.
         """
-        return totals, shares
+        return totals
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up in any process."""
@@ -91,24 +88,21 @@ class Processes(Group):
         self.size = distributed.get_world_size()
         self._device = device
 
-    def add_up(
-        self, parameters: Sequence[Parameter], totals: dict[str, Tensor], shares: dict[str, float]
-    ) -> tuple[dict[str, Tensor], dict[str, float]]:
-        names = self.broadcast(list(totals))  # it has all: it takes the first visits, of which objectives tell the most
+    def add_up(self, parameters: Sequence[Parameter], totals: dict[str, Tensor]) -> dict[str, Tensor]:
+        names = self.broadcast(list(totals))  # the first process always has visits
         zero = torch.zeros((), device=self._device)
         parts = [
             *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters),
             torch.tensor([p.grad is not None for p in parameters], device=self._device).float(),
             torch.stack([totals.get(name, zero).float() for name in names]),
-            torch.tensor([shares.get(name, 0.0) for name in names], device=self._device),
         ]
         flat = torch.cat(parts)
         distributed.all_reduce(flat)
-        *gradients, found, summed, weights = flat.split([len(part) for part in parts])
+        *gradients, found, summed = flat.split([len(part) for part in parts])
         for parameter, gradient, processes in zip(parameters, gradients, found.tolist(), strict=True):
             # One that no process has a gradient of must stay without: AdamW would decay it.
             parameter.grad = gradient.view_as(parameter) if processes else None
-        return dict(zip(names, summed, strict=True)), dict(zip(names, weights.tolist(), strict=True))
+        return dict(zip(names, summed, strict=True))
 
     def any(self, flag: bool) -> bool:
         flags = torch.tensor([float(flag)], device=self._device)

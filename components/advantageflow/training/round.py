@@ -133,11 +133,10 @@ def _accumulate_gradient(
     other, then once over all processes.
 
     Returns:
-        Metrics, each a mean over the visits of the microbatches that have it; they stay on the device.
+        Metrics, each a mean over the visits; they stay on the device.
     """
     count = len(step.visits)
     totals: dict[str, Tensor] = {}
-    shares: dict[str, float] = {}
     for places in group.places(count).split(step.settings.microbatch):
         if not len(places):
             break  # more processes than visits
@@ -146,10 +145,8 @@ def _accumulate_gradient(
         (share * loss).backward()
         for name, value in metrics.items():
             totals[name] = totals.get(name, 0) + share * value
-            shares[name] = shares.get(name, 0.0) + share
         advance(len(places))
-    totals, shares = group.add_up(step.policy.adapters.parameters(), totals, shares)
-    return {name: total / shares[name] for name, total in totals.items()}
+    return group.add_up(step.policy.adapters.parameters(), totals)
 
 
 def _read(metrics: dict[str, Tensor]) -> Metrics:
