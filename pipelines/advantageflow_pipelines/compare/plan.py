@@ -128,6 +128,13 @@ class Plan(Settings):
             for (row, down), (column, across) in itertools.product(rows.choices().items(), columns.choices().items())
         }
 
+    def references(self) -> dict[str, str | None]:
+        """What each variant is compared with: the first, in a grid the first of its row; None for those themselves."""
+        names = list(self.named_variants())
+        in_row = len(self.grid.columns.choices()) if self.grid else len(names)
+        firsts = [names[place - place % in_row] for place in range(len(names))]
+        return {name: None if name == first else first for name, first in zip(names, firsts, strict=True)}
+
 
 def grid_name(grid: Grid, column: str, row: str) -> str:
     """Name of a grid's variant, such as 'lam-0.5_gradient_steps-16'."""

@@ -105,8 +105,8 @@ class Target(Settings):
     Attributes:
         reached: number of seeds that reached it, of `count`.
         images: over the seeds that reached it; None if none did.
-        difference: images minus those of the first variant, over the seeds that reached it in both; None for the first
-            variant, and if there is no such seed.
+        difference: images minus those of the reference, over the seeds that reached it in both; None for a reference,
+            and if there is no such seed.
     """
 
     accuracy: float
@@ -123,9 +123,10 @@ class VariantResult(Settings):
         assignments: what the variant changes.
         settings: all its settings, but for the seed.
         images: rollouts that each of its runs was to generate.
-        difference: final accuracy minus that of the first variant, seed by seed; None for the first variant.
+        difference: final accuracy minus that of the reference (see `Plan.references`), seed by seed; None for a
+            reference itself.
         course: mean accuracy along the whole run, over images generated (see `statistics.curve_mean`).
-        course_difference: that minus the first variant's, seed by seed; None for the first variant.
+        course_difference: that minus the reference's, seed by seed; None for a reference.
         training_seconds: useful work of a run; of complete runs only, None if there is none.
         seconds: wall-clock time of a run, likewise.
         diverged: rounds in which runs diverged, by seed.

@@ -38,8 +38,7 @@ def make_comparison(plan: Plan, cells: Sequence[Cell], results: Sequence[CellRes
     Raises:
         DataError: a metric of the plan is not among what the runs measured.
     """
-    variants = plan.named_variants()
-    first = next(iter(variants))
+    variants, references = plan.named_variants(), plan.references()
     for metric in (plan.pareto.x, plan.pareto.y) if plan.pareto else ():
         for result in results:
             metric_of(result.last, metric)
@@ -54,7 +53,7 @@ def make_comparison(plan: Plan, cells: Sequence[Cell], results: Sequence[CellRes
         common=plan.common,
         versions=provenance(),
         variants=tuple(
-            _variant(plan, name, variant, cells, results, reference=None if name == first else first)
+            _variant(plan, name, variant, cells, results, reference=references[name])
             for name, variant in variants.items()
         ),
         cells=tuple(results),

@@ -49,9 +49,9 @@ def write_tables(path: Path, comparison: Comparison) -> None:
 
 
 def overall_table(comparison: Comparison) -> str:
-    """Accuracy, difference to the first variant, cost and divergence of every variant, in Markdown."""
+    """Accuracy, difference (see `Plan.references`), cost and divergence of every variant, in Markdown."""
     targets = [variant.target for variant in comparison.variants if variant.target]
-    against = f"against {comparison.variants[0].label}"
+    against = f"against {_reference(comparison)}"
     head = ["variant", comparison.measure, against]
     head += ["mean over the run", against] if _has_courses(comparison) else []
     head += [*_soft_name(comparison), "images"]
@@ -85,7 +85,8 @@ def show_table(console: Console, comparison: Comparison) -> None:
     title = f"{comparison.measure} on held-out images, {'one seed' if seeds == 1 else f'{seeds} seeds, 95% intervals'}"
     table = Table(title=title, title_justify="left")
     table.add_column("variant")
-    for name in ("accuracy", "against the first", "useful s", "diverged"):
+    first = "against the first" if comparison.grid is None else "against the row's first"
+    for name in ("accuracy", first, "useful s", "diverged"):
         table.add_column(name, justify="right", no_wrap=True)
     for variant in comparison.variants:
         table.add_row(
@@ -96,6 +97,14 @@ def show_table(console: Console, comparison: Comparison) -> None:
             f"{len(variant.diverged)} of {seeds}" if variant.diverged else _NONE,
         )
     console.print(table)
+
+
+def _reference(comparison: Comparison) -> str:
+    """What the differences are to: the first variant, in a grid that of the same row."""
+    if comparison.grid is None:
+        return comparison.variants[0].label
+    columns = comparison.grid.columns
+    return f"{columns.label_of(next(iter(columns.choices())))} of the row"
 
 
 def _terms(comparison: Comparison) -> list[str]:

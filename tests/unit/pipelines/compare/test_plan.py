@@ -66,7 +66,7 @@ def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     variants = load_plan("lam-auto")[1].named_variants()
     assert len(variants) == 12
     assert variants["lam-1_groups-of-24"].assignments == {
-        "training.lam": 1, "rollout.group_size": 24, "rollout.prompts_per_round": 16
+        "training.lam": 1, "rollout.group_size": 24, "rollout.prompts_per_round": 8
     }  # fmt: skip
 
 

@@ -27,6 +27,17 @@ def test_the_difference_is_to_the_first_variant_and_paired(lines: Comparison) ->
     assert slow.images == fast.images == 48
 
 
+def test_the_differences_of_a_grid_are_to_the_first_of_the_row(grid: Comparison) -> None:
+    differences = {one.name: one.difference and one.difference.mean for one in grid.variants}
+    assert differences == {
+        "lam-0.5_one-pass": None,
+        "lam-1_one-pass": pytest.approx(0.0),
+        "lam-0.5_two-passes": None,
+        "lam-1_two-passes": pytest.approx(0.1),
+    }
+    assert "| against lam 0.5 of the row |" in overall_table(grid)
+
+
 def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_out(lines: Comparison) -> None:
     fast = lines.variants[1]
     assert fast.diverged == {"1": 2}
