@@ -40,8 +40,8 @@ class PromptSettings(Settings):
 
     source: str = Field(
         "shapes",
-        description="'shapes' (embedded), 'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of "
-        "prompts, local or s3://",
+        description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
+        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of prompts, local or s3://",
     )
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")

@@ -13,7 +13,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.suggestions import did_you_mean
 
-WITHOUT_FILE = ("shapes", "geneval", "ocr")  # sources that need no file: embedded or generated
+WITHOUT_FILE = ("shapes", "shapes-hard", "geneval", "ocr")  # sources that need no file: embedded or generated
 HELD_OUT_SHARE = 10  # one prompt in this many is held out where the file does not say
 _FIELDS = ("text", "prompt", "split", "task", "tag", "spec")
 _GENEVAL_FIELDS = ("include", "exclude")

@@ -14,7 +14,7 @@ from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
 from advantageflow.settings import PromptSettings
 
-EMBEDDED, GENEVAL, OCR = WITHOUT_FILE
+EMBEDDED, EMBEDDED_HARD, GENEVAL, OCR = WITHOUT_FILE
 _DEFAULTS = PromptSettings()
 _S3 = "s3://"
 
@@ -30,7 +30,7 @@ def load_prompts(
     """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
 
     Args:
-        source: 'shapes', 'geneval' or 'ocr', or a .txt, .jsonl or .parquet file, local or s3://.
+        source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl or .parquet file, local or s3://.
         rewards: what will read their specs.
         count: training prompts of 'geneval' and 'ocr'.
         seed: of these.
@@ -85,9 +85,9 @@ def _generate(source: str, count: int, seed: int) -> list[Prompt]:
         from advantageflow.prompts.ocr import ocr_prompts
 
         return ocr_prompts(count, seed)
-    from advantageflow.shapes.prompts import all_prompts
+    from advantageflow.shapes.prompts import all_prompts, hard_prompts
 
-    return all_prompts()
+    return all_prompts() + (hard_prompts() if source == EMBEDDED_HARD else [])
 
 
 def _read_from_s3(source: str) -> list[LocatedPrompt]:

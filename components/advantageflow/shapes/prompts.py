@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from typing import Any, Literal
 
 from advantageflow.records import Prompt, derive_seed
@@ -15,6 +16,10 @@ _CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "be
 # Held-out combinations of each task; single_object has too few to split, so its prompts serve both.
 _HELD_OUT = {"two_object": 10, "counting": 12, "colors": 20, "position": 30, "color_attr": 40}
 _COLOR_ATTR_COMBINATIONS = 400
+HARD_TASKS = (
+    "counting_colors", "counting_two", "counting_attr", "counting_position", "attr_position", "counting_attr_position",
+)  # fmt: skip
+_HARD_PROMPTS = 60  # of each
 
 
 def all_prompts(seed: int = 0) -> list[Prompt]:
@@ -36,6 +41,40 @@ def all_prompts(seed: int = 0) -> list[Prompt]:
         for rank, combination in enumerate(combinations):
             prompts.extend(_phrase("eval" if rank < _HELD_OUT[task] else "train", task, combination))
     return sorted(prompts, key=lambda p: _SPLITS.index(p.split))
+
+
+def hard_prompts(seed: int = 0) -> list[Prompt]:
+    """Training prompts that combine the tasks, such as 'three red crosses and four blue hearts': as many tasks again.
+
+    The embedded model practically never gets them right, so that their groups are all 0 and teach nothing: like those
+    prompts of users that ask for too much.
+
+    Args:
+        seed: decides what is combined.
+    """
+    prompts: list[Prompt] = []
+    for task in HARD_TASKS:
+        draw = random.Random(derive_seed(seed, task))
+        of_task: dict[str, Prompt] = {}
+        while len(of_task) < _HARD_PROMPTS:
+            prompt = _hard_prompt(task, draw)
+            of_task[prompt.text] = prompt
+        prompts += of_task.values()
+    return prompts
+
+
+def _hard_prompt(task: str, draw: random.Random) -> Prompt:
+    """Three or four of a shape, but for 'attr_position'; two shapes, but for 'counting_colors'."""
+    shapes = draw.sample(SHAPES, 2)
+    counts = [1, 1] if task == "attr_position" else [draw.choice((3, 4)) for _ in shapes]
+    colors = ["", ""] if task in ("counting_two", "counting_position") else draw.sample(list(COLORS), 2)
+    things = list(zip(shapes, counts, colors, strict=True))[: 1 if task == "counting_colors" else 2]
+    word = draw.choice(RELATIONS) if task.endswith("position") else "and"
+    text = f" {word} ".join(_article(s, c) if n == 1 else _many(s, n, c) for s, n, c in things)
+    include = [_object(s, count=n, **({"color": c} if c else {})) for s, n, c in things]
+    if word != "and":
+        include = [include[1], include[0] | {"position": [word, 0]}]
+    return _prompt("train", task, text, include)
 
 
 _SPLITS: tuple[Literal["train", "eval"], ...] = ("train", "eval")
@@ -64,8 +103,7 @@ def _phrase(split: Literal["train", "eval"], task: str, combination: tuple[Any, 
         ]
     if task == "counting":
         shape, count = combination
-        text = f"{_NUMBERS[count]} {_PLURALS.get(shape, shape + 's')}"
-        return [_prompt(split, task, text, [_object(shape, count=count)])]
+        return [_prompt(split, task, _many(shape, count), [_object(shape, count=count)])]
     if task == "colors":
         shape, color = combination
         return [_prompt(split, task, _article(shape, color), [_object(shape, color=color)])]
@@ -90,6 +128,10 @@ def _prompt(split: Literal["train", "eval"], task: str, text: str, include: list
 
 def _object(shape: str, count: int = 1, **more: Any) -> dict[str, Any]:
     return {"class": shape, "count": count, **more}
+
+
+def _many(shape: str, count: int, color: str = "") -> str:
+    return " ".join(filter(None, (_NUMBERS[count], color, _PLURALS.get(shape, f"{shape}s"))))
 
 
 def _article(shape: str, color: str = "") -> str:

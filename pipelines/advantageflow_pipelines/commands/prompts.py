@@ -23,7 +23,8 @@ prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to jud
 _DEFAULTS = PromptSettings()
 
 Source = Annotated[
-    str, typer.Argument(help="shapes, geneval, ocr, or a .txt, .jsonl or .parquet file, local or on s3://.")
+    str,
+    typer.Argument(help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl or .parquet file, local or on s3://."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
 

@@ -27,6 +27,13 @@ def test_the_embedded_prompts_pass_their_own_reward() -> None:
     assert load_prompts("shapes", get_reward("shapes")) == all_prompts()
 
 
+def test_the_hard_source_only_adds_training_prompts_that_the_reward_can_read() -> None:
+    prompts = load_prompts("shapes-hard", get_reward("shapes"))
+    known = all_prompts()
+    assert prompts[: len(known)] == known
+    assert {prompt.split for prompt in prompts[len(known) :]} == {"train"}
+
+
 @pytest.mark.parametrize(("source", "reward"), [("geneval", "geneval"), ("ocr", "jpeg")])
 def test_generated_prompts_can_be_counted_seeded_and_read(source: str, reward: str) -> None:
     first = load_prompts(source, get_reward(reward), count=40, seed=1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from advantageflow.records import Prompt
-from advantageflow.shapes.prompts import TASKS, all_prompts
+from advantageflow.shapes.architecture import TEXT_TOKENS, vocabulary
+from advantageflow.shapes.prompts import HARD_TASKS, TASKS, all_prompts, hard_prompts
+from advantageflow.shapes.scenes import GRID, RELATIONS
 
 
 def combination(prompt: Prompt) -> tuple[object, ...]:
@@ -46,3 +48,35 @@ def test_seed_decides_what_is_held_out() -> None:
 
     assert held_out(0) == held_out(0)
     assert held_out(0) != held_out(1)
+
+
+def test_hard_prompts_are_of_other_tasks_distinct_and_seeded() -> None:
+    prompts = hard_prompts()
+    assert Counter(prompt.task for prompt in prompts) == dict.fromkeys(HARD_TASKS, 60)
+    assert len(HARD_TASKS) == len(TASKS)
+    assert not set(HARD_TASKS) & set(TASKS)
+    assert len({prompt.text for prompt in [*prompts, *all_prompts()]}) >= len(prompts) + 624
+    assert prompts == hard_prompts(0)
+    assert prompts != hard_prompts(1)
+
+
+def test_hard_prompts_could_be_drawn_and_are_in_words_that_the_model_knows() -> None:
+    for prompt in hard_prompts():
+        words = prompt.text.split()
+        assert set(words) <= set(vocabulary())
+        assert len(words) <= TEXT_TOKENS - 2, "the frame takes two"
+        assert sum(item["count"] for item in prompt.spec["include"]) <= GRID**2
+
+
+def test_specs_of_hard_prompts_say_what_their_texts_say() -> None:
+    prompts = {prompt.task: prompt for prompt in hard_prompts()}
+    position = prompts["counting_attr_position"]
+    second, first = position.spec["include"]
+    numbers = {3: "three", 4: "four"}
+    said = [f"{numbers[item['count']]} {item['color']} {item['class']}" for item in (first, second)]
+    relation, target = first["position"]
+    assert relation in RELATIONS
+    assert target == 0
+    assert position.text.replace("crosses", "crosss") == f"{said[0]}s {relation} {said[1]}s"
+    assert [item["count"] for item in prompts["attr_position"].spec["include"]] == [1, 1]
+    assert len(prompts["counting_colors"].spec["include"]) == 1
