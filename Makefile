@@ -37,4 +37,4 @@ format: setup
 	@$(BIN)/ruff format
 
 golden: setup
-	@$(BIN)/python -m pytest tests/unit/pipelines/test_online.py --update-golden
+	@$(BIN)/python -m pytest tests/unit/pipelines/online/test_online.py --update-golden

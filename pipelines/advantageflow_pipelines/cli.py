@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
@@ -14,7 +15,6 @@ from advantageflow import __version__
 from advantageflow.errors import UserError
 from advantageflow_pipelines.commands import (
     bench,
-    compare,
     compile,
     evaluate,
     look,
@@ -29,7 +29,7 @@ from advantageflow_pipelines.commands import (
     schedule,
     submit,
 )
-from advantageflow_pipelines.failures import RunFailed
+from advantageflow_pipelines.local.failures import RunFailed
 
 _USER_ERROR_STATUS = 2
 _FAILURE_STATUS = 1
@@ -45,7 +45,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
-app.command("compare")(compare.compare)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
@@ -61,6 +60,8 @@ app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
 app.command("bench")(bench.bench)
 app.command("pretrain-shapes")(models.pretrain_shapes)
+for _offered in entry_points(group="advantageflow.commands"):
+    app.command(_offered.name)(_offered.load())
 
 
 def _version(asked: bool) -> None:

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.cluster import cluster_run
-from advantageflow_pipelines.images import StageImages
-from advantageflow_pipelines.resources.files import load_resources
-from advantageflow_pipelines.resources.records import CONFIG_MAP, GPU, HF_SECRET, S3_SECRET, SERVICE_ACCOUNT
+from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.placing.resources.files import load_resources
+from advantageflow_pipelines.placing.resources.records import CONFIG_MAP, GPU, HF_SECRET, S3_SECRET, SERVICE_ACCOUNT
 
 if TYPE_CHECKING:
     from conftest import Overlay

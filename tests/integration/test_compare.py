@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from commands import processes_of, start
 
-from advantageflow_pipelines.compare.folder import Folder
-from advantageflow_pipelines.compare.pictures import draw
-from advantageflow_pipelines.compare.records import read_comparison
+from advantageflow_experiments.compare.folder import Folder
+from advantageflow_experiments.compare.pictures import draw
+from advantageflow_experiments.compare.records import read_comparison
 
 pytestmark = pytest.mark.slow
 

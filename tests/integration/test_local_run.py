@@ -17,9 +17,9 @@ from commands import processes_of, start
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from advantageflow_pipelines.results import policy_folders, report_folders
-from advantageflow_pipelines.summary import comparable
-from advantageflow_pipelines.workdir import WorkDir
+from advantageflow_pipelines.local.results import policy_folders, report_folders
+from advantageflow_pipelines.local.summary import comparable
+from advantageflow_pipelines.local.workdir import WorkDir
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from advantageflow_pipelines.workdir import WorkDir
+from advantageflow_pipelines.local.workdir import WorkDir
 
 pytestmark = pytest.mark.slow
 

@@ -19,7 +19,7 @@ from advantageflow.policy.text import load_encoder, load_tokenizer, present_enco
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.rollout.groups import generate_groups, join
 from advantageflow.rollout.selection import chunks, select_prompts
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings

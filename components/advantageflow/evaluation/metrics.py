@@ -9,7 +9,7 @@ from advantageflow.evaluation.labels import SOFT, STRICT
 from advantageflow.evaluation.statistics import Outcome, bounded_ci95, image_mean, mean_of_task_means, task_estimates
 from advantageflow.evaluation.terms import term_metrics
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.headline import headline_column
+from advantageflow.rewards.plumbing.headline import headline_column
 from advantageflow.settings import RewardSettings
 
 

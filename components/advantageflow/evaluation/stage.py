@@ -8,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.evaluation import signs
+from advantageflow.evaluation import reward_hacking as signs
 from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import write_final_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
 from advantageflow.evaluation.report import Sample, sample_path, write_report
-from advantageflow.evaluation.signs import ImageStatistics, hacking_metrics
+from advantageflow.evaluation.reward_hacking import ImageStatistics, hacking_metrics
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.evaluation.summary import write_summary
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.checks import score_images
-from advantageflow.rewards.headline import ACCURACIES, headline_column
-from advantageflow.rewards.terms import term_name, term_rewards, watched_rewards
+from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
+from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
 from advantageflow.tracking.journal import Journal, current_journal

@@ -8,7 +8,7 @@ from typing import Any
 
 from advantageflow.evaluation.statistics import Outcome, bounded_ci95, mean_of_task_means
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.terms import term_name
+from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RewardSettings, RewardTerm
 
 

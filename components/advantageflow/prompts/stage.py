@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advantageflow.canaries.check import check_canaries
+from advantageflow.golden_checks.check import check_canaries
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward, planned_version
-from advantageflow.rewards.terms import term_rewards, watched_rewards
+from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, write_prompts
 from advantageflow.store.published import local_folder

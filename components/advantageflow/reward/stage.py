@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import DataError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.checks import identical_columns, score_images
-from advantageflow.rewards.headline import ACCURACIES
-from advantageflow.rewards.terms import score_column, score_columns, term_rewards
+from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.rewards.plumbing.headline import ACCURACIES
+from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata, read_prompts, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal

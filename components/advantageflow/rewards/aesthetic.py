@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Device, Dtype
+from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype
-from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ class AestheticReward(LearnedReward):
         """
         import torch
 
-        from advantageflow.rewards.learned.clip import image_embeddings
+        from advantageflow.rewards.backbones.clip import image_embeddings
 
         if not images:
             return []
@@ -83,10 +83,10 @@ class AestheticReward(LearnedReward):
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any, str]:
         """CLIP, its image processor, the head, and the hash of the weights of both."""
-        from advantageflow.rewards.learned.clip import load_clip, load_clip_pixels
-        from advantageflow.rewards.learned.linear_head import LinearHead
-        from advantageflow.rewards.learned.pretrained import find_file, read_tensors
-        from advantageflow.rewards.weights import weights_hash
+        from advantageflow.rewards.backbones.clip import load_clip, load_clip_pixels
+        from advantageflow.rewards.backbones.linear_head import LinearHead
+        from advantageflow.rewards.backbones.pretrained import find_file, read_tensors
+        from advantageflow.rewards.plumbing.weights import weights_hash
 
         model = load_clip(self._model, self._execution, revision=self._revision)
         pixels = load_clip_pixels(self._model, self._execution, revision=self._revision)

@@ -8,14 +8,14 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Device, Dtype
+from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype
-from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from advantageflow.rewards.learned.clip import ClipPairs
+    from advantageflow.rewards.backbones.clip import ClipPairs
 
 FILES = ("HPS_v2.1_compressed.safetensors", "HPS_v2.1_compressed.pt")
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
@@ -80,10 +80,10 @@ class HpsReward(LearnedReward):
 
     @cached_property
     def _clip(self) -> ClipPairs:
-        from advantageflow.rewards.learned.clip import ClipPairs, load_clip_tokenizer
-        from advantageflow.rewards.learned.open_clip import load_open_clip
-        from advantageflow.rewards.learned.pixels import padded_square
-        from advantageflow.rewards.learned.pretrained import find_file, read_tensors
+        from advantageflow.rewards.backbones.clip import ClipPairs, load_clip_tokenizer
+        from advantageflow.rewards.backbones.open_clip import load_open_clip
+        from advantageflow.rewards.backbones.pixels import padded_square
+        from advantageflow.rewards.backbones.pretrained import find_file, read_tensors
 
         where = self._execution.where("model")
         tokenizer = load_clip_tokenizer(self._tokenizer, self._execution, option="tokenizer")

@@ -7,9 +7,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Device, Dtype
+from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype
-from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,7 +61,7 @@ class ImageRewardReward(LearnedReward):
         Raises:
             RewardError: the model cannot be loaded, or the GPU asked for is not there.
         """
-        from advantageflow.rewards.learned.clip import tokens_cut
+        from advantageflow.rewards.backbones.clip import tokens_cut
 
         if not images:
             return []
@@ -75,8 +75,8 @@ class ImageRewardReward(LearnedReward):
     def _scores(self, pairs: Sequence[tuple[str, np.ndarray]]) -> list[float]:
         import torch
 
-        from advantageflow.rewards.learned.clip import tokenize
-        from advantageflow.rewards.learned.pixels import centre_square
+        from advantageflow.rewards.backbones.clip import tokenize
+        from advantageflow.rewards.backbones.pixels import centre_square
 
         model, tokenizer, _ = self._parts
         texts, images = zip(*pairs, strict=True)
@@ -98,10 +98,10 @@ class ImageRewardReward(LearnedReward):
         """The network, the tokenizer, and the hash of the weights."""
         from transformers import BertTokenizer
 
-        from advantageflow.rewards.learned.clip import check_vocabulary
-        from advantageflow.rewards.learned.image_reward import load_image_reward
-        from advantageflow.rewards.learned.pretrained import find_file, load_processor, read_tensors
-        from advantageflow.rewards.weights import weights_hash
+        from advantageflow.rewards.backbones.clip import check_vocabulary
+        from advantageflow.rewards.backbones.image_reward import load_image_reward
+        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
+        from advantageflow.rewards.plumbing.weights import weights_hash
 
         where = self._execution.where("model")
         tokenizer = load_processor(BertTokenizer, self._tokenizer, where=self._execution.where("tokenizer"))

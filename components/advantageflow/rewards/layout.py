@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.inputs import check_rgb
+from advantageflow.rewards.plumbing.inputs import check_rgb
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,14 +7,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Device, Dtype
+from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.learned.execution import Device, Dtype
-from advantageflow.rewards.learned.reward import LearnedReward
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from advantageflow.rewards.learned.clip import ClipPairs
+    from advantageflow.rewards.backbones.clip import ClipPairs
 
 DIVISOR = 26.0
 
@@ -68,7 +68,7 @@ class PickScoreReward(LearnedReward):
 
     @cached_property
     def _clip(self) -> ClipPairs:
-        from advantageflow.rewards.learned.clip import ClipPairs, load_clip, load_clip_pixels, load_clip_tokenizer
+        from advantageflow.rewards.backbones.clip import ClipPairs, load_clip, load_clip_pixels, load_clip_tokenizer
 
         model = load_clip(self._model, self._execution, revision=self._revision)
         tokenizer = load_clip_tokenizer(self._processor, self._execution, option="processor")

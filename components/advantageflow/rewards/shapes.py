@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.inputs import check_prompt
+from advantageflow.rewards.plumbing.inputs import check_prompt
 
 if TYPE_CHECKING:
     import numpy as np

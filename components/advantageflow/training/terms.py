@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Grouped, Term
-from advantageflow.rewards.terms import score_column
+from advantageflow.rewards.plumbing.terms import score_column
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import read_metadata
 

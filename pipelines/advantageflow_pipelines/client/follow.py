@@ -11,7 +11,7 @@ from rich.console import Console
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.refusals import ServerAway
 from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, TaskStatus, get_run
-from advantageflow_pipelines.failures import RunFailed
+from advantageflow_pipelines.local.failures import RunFailed
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 600.0  # with a server that is away, as when it is updated; the run goes on without it

@@ -13,7 +13,7 @@ import yaml
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.schedule import evaluations
+from advantageflow_pipelines.pipelines.online.schedule import evaluations
 
 OBJECT_LIMIT = 1_572_864  # bytes: what etcd, and so Kubernetes, takes of one object, such as Argo's workflow of a run
 MANY_TASKS = 200  # a run's workflow grows by each task that has run; ten rounds of eight shards have 175

@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from advantageflow_pipelines.choices import choose_settings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.configuration.choices import choose_settings
 
 
 class Device(StrEnum):

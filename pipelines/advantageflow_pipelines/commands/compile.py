@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from advantageflow_pipelines.cluster import cluster_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.sending import tell_what_is_in_images
+from advantageflow_pipelines.placing.cluster import cluster_run
 
 
 def compile_command(

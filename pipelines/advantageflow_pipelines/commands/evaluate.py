@@ -20,7 +20,7 @@ from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
 
 if TYPE_CHECKING:
-    from advantageflow_pipelines.evaluate import Variant
+    from advantageflow_pipelines.local.evaluate import Variant
 
 
 def evaluate(
@@ -57,7 +57,7 @@ def evaluate(
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
-    from advantageflow_pipelines import evaluate as work
+    from advantageflow_pipelines.local import evaluate as work
 
     judged = work.find_judged(path)
     if device is not None:

@@ -22,7 +22,7 @@ def ui(
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
     from advantageflow.tracking.ui import ui_command
-    from advantageflow_pipelines.tracking import STORE_FILE
+    from advantageflow_pipelines.local.tracking import STORE_FILE
 
     command = ui_command(runs / STORE_FILE, host, port)
     Console().print(f"MLflow: http://{host}:{port}  (stop with Ctrl-C)")
@@ -49,7 +49,7 @@ def presets_show(
         return
     import yaml
 
-    from advantageflow_pipelines.choices import choose_settings
+    from advantageflow_pipelines.configuration.choices import choose_settings
 
     settings = choose_settings(preset=name).model_dump(mode="json")
     print(yaml.safe_dump(settings, sort_keys=False), end="")

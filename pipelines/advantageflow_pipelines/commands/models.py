@@ -16,8 +16,8 @@ from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import local_folder
-from advantageflow_pipelines.results import policy_folders
-from advantageflow_pipelines.workdir import open_workdir
+from advantageflow_pipelines.local.results import policy_folders
+from advantageflow_pipelines.local.workdir import open_workdir
 
 BASE = "base"
 

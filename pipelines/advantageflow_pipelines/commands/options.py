@@ -9,9 +9,9 @@ import typer
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.choices import DEFAULT_PRESET, choose_settings
-from advantageflow_pipelines.images import StageImages, check_reference, read_images
-from advantageflow_pipelines.workdir import DEFAULT_RUNS
+from advantageflow_pipelines.configuration.choices import DEFAULT_PRESET, choose_settings
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
+from advantageflow_pipelines.placing.images import StageImages, check_reference, read_images
 
 Preset = Annotated[
     str | None,

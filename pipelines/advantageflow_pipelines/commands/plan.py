@@ -10,8 +10,8 @@ from rich.console import Console
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.choices import choose_settings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
 from advantageflow_pipelines.plan.timing import UTILISATION, Speed
 

@@ -20,7 +20,7 @@ def publish(
     """
     from advantageflow.prompts.initial_policy import check_policy
     from advantageflow.store.published import publish_folder
-    from advantageflow_pipelines.evaluate import find_judged
+    from advantageflow_pipelines.local.evaluate import find_judged
 
     found = find_judged(policy)
     check_policy(found.policy)

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from advantageflow_pipelines.resources.files import list_resources, load_resources, resources_text
+from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
 
 resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cluster: GPUs, memory, nodes, retries.")
 

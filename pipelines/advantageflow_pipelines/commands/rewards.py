@@ -16,8 +16,8 @@ from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
 
 if TYPE_CHECKING:
-    from advantageflow.canaries.pictures import Picture
-    from advantageflow.canaries.trial import Trial
+    from advantageflow.golden_checks.pictures import Picture
+    from advantageflow.golden_checks.trial import Trial
     from advantageflow.rewards.base import Reward
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
@@ -40,7 +40,7 @@ _Share = Annotated[float, typer.Option("--tolerance", min=0, help="As a share of
 @rewards.command("list")
 def rewards_list() -> None:
     """List the rewards: built in, and those that installed plug-ins bring."""
-    from advantageflow.rewards.registry import list_rewards
+    from advantageflow.rewards.plumbing.registry import list_rewards
 
     table = Table("reward", "version", "columns", "what it scores", "from")
     for info in list_rewards():
@@ -64,8 +64,8 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.canaries.trial import check_declaration, try_reward
-    from advantageflow.rewards.registry import get_reward
+    from advantageflow.golden_checks.trial import check_declaration, try_reward
+    from advantageflow.rewards.plumbing.registry import get_reward
 
     console = Console()
     made = get_reward(reward, parse_options(option or []))
@@ -92,10 +92,10 @@ def rewards_record(
     With --images the file holds the pictures too. Each run then scores them first, and stops if a score has changed by
     more than the tolerance.
     """
-    from advantageflow.canaries.check import readable, score_pictures
-    from advantageflow.canaries.pictures import folder_pictures, golden_pictures
-    from advantageflow.canaries.recorded import record
-    from advantageflow.rewards.registry import get_reward
+    from advantageflow.golden_checks.check import readable, score_pictures
+    from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
+    from advantageflow.golden_checks.recorded import record
+    from advantageflow.rewards.plumbing.registry import get_reward
 
     options = parse_options(option or [])
     made = get_reward(reward, options)
@@ -151,8 +151,8 @@ def _pictures(reward: Reward, folder: Path | None, prompts: Sequence[Prompt]) ->
     """
     from dataclasses import replace
 
-    from advantageflow.canaries.check import readable
-    from advantageflow.canaries.pictures import folder_pictures, golden_pictures
+    from advantageflow.golden_checks.check import readable
+    from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
 
     if folder is not None:
         pictures = folder_pictures(folder, prompts)

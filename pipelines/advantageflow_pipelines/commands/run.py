@@ -13,13 +13,13 @@ from rich.console import Console
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.checks import check_disk, check_run
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.named_files import with_absolute_paths
-from advantageflow_pipelines.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
-from advantageflow_pipelines.summary import read_summary, show_summary
-from advantageflow_pipelines.tracking import tracking_uri
-from advantageflow_pipelines.workdir import WorkDir, create_workdir, open_workdir
+from advantageflow_pipelines.configuration.checks import check_disk, check_run
+from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
+from advantageflow_pipelines.local.summary import read_summary, show_summary
+from advantageflow_pipelines.local.tracking import tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -84,7 +84,7 @@ def run(
 
 
 def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, warm: bool) -> None:
-    from advantageflow_pipelines.local import run_locally
+    from advantageflow_pipelines.local.run import run_locally
 
     rollout, complete_before = settings.rollout, len(list(place.cache.glob("*.json")))
     console.print(

@@ -99,8 +99,8 @@ def _run_folders(runs: Path) -> list[Path]:
 
 def _add_run(table: Table, folder: Path) -> None:
     from advantageflow.evaluation.labels import strict_label
-    from advantageflow_pipelines.summary import read_summary
-    from advantageflow_pipelines.workdir import open_workdir
+    from advantageflow_pipelines.local.summary import read_summary
+    from advantageflow_pipelines.local.workdir import open_workdir
 
     workdir, settings = open_workdir(folder)
     summary = read_summary(workdir)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from advantageflow_pipelines.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.client.package import Package

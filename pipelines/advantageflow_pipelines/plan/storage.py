@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.costs import images_of_a_run
+from advantageflow_pipelines.local.costs import images_of_a_run
 
 PNG_SHARE = 0.6  # of the raw pixels: photographs in PNG; drawings take less
 _FLOAT32 = 4

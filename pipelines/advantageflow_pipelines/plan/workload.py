@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings, TrainingSettings
-from advantageflow_pipelines.costs import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.schedule import evaluations
+from advantageflow_pipelines.local.costs import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.pipelines.online.schedule import evaluations
 
 STAGES = ("prompts", "rollout", "reward", "training", "evaluation")
 

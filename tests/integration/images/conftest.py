@@ -9,8 +9,8 @@ import pytest
 from build_images import build
 from docker.client import DockerClient
 
-from advantageflow_pipelines.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.images import StageImages, read_images
+from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
+from advantageflow_pipelines.placing.images import StageImages, read_images
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import pytest
 from docker.client import DockerClient
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.containers.arguments import container_arguments
-from advantageflow_pipelines.containers.execution import run_container
-from advantageflow_pipelines.images import StageImages
-from advantageflow_pipelines.workdir import create_workdir
+from advantageflow_pipelines.local.containers.arguments import container_arguments
+from advantageflow_pipelines.local.containers.execution import run_container
+from advantageflow_pipelines.local.workdir import create_workdir
+from advantageflow_pipelines.placing.images import StageImages
 
 pytestmark = pytest.mark.slow
 

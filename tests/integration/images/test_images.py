@@ -19,7 +19,7 @@ from docker.types import Mount
 from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
-from advantageflow_pipelines.images import STAGES, StageImages
+from advantageflow_pipelines.placing.images import STAGES, StageImages
 
 pytestmark = pytest.mark.slow
 

@@ -14,12 +14,12 @@ import pytest
 from commands import start
 from docker.client import DockerClient
 
-from advantageflow.canaries.pictures import golden_folder
-from advantageflow.canaries.recorded import SCORES
-from advantageflow_pipelines.containers.engine import WORKDIR_LABEL
-from advantageflow_pipelines.images import STAGES, StageImages
-from advantageflow_pipelines.summary import comparable
-from advantageflow_pipelines.workdir import WorkDir
+from advantageflow.golden_checks.pictures import golden_folder
+from advantageflow.golden_checks.recorded import SCORES
+from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.local.summary import comparable
+from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.placing.images import STAGES, StageImages
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
-from advantageflow_pipelines.containers.arguments import IMAGE_USER
-from advantageflow_pipelines.containers.probe import SCORING
-from advantageflow_pipelines.images import STAGES
+from advantageflow_pipelines.local.containers.arguments import IMAGE_USER
+from advantageflow_pipelines.local.containers.probe import SCORING
+from advantageflow_pipelines.placing.images import STAGES
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "docker"

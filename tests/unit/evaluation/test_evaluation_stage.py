@@ -123,7 +123,7 @@ def test_the_policy_adapter_is_what_is_judged(
 def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_so(
     evaluate: Callable[..., Path],
 ) -> None:
-    from advantageflow.rewards.registry import get_reward
+    from advantageflow.rewards.plumbing.registry import get_reward
 
     column = next(iter(get_reward("jpeg").columns))
     report = evaluate("report", reward=RewardSettings(name="jpeg", column=column))

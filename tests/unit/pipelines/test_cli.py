@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from advantageflow_pipelines import cli
-from advantageflow_pipelines.choices import choose_settings
-from advantageflow_pipelines.workdir import create_workdir
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.workdir import create_workdir
 
 Command = Callable[..., tuple[int, str, str]]
 

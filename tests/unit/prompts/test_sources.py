@@ -14,7 +14,7 @@ import pytest
 from advantageflow.errors import DataError
 from advantageflow.prompts.sources import is_local_file, load_prompts, select_held_out
 from advantageflow.records import Prompt
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.shapes.prompts import TASKS, all_prompts
 
 

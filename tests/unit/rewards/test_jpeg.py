@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.checks import check_scores
 from advantageflow.rewards.jpeg import JpegReward
+from advantageflow.rewards.plumbing.checks import check_scores
 
 PROMPT = Prompt("anything", "train", "all")
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.checks import check_scores
 from advantageflow.rewards.layout import LayoutReward
+from advantageflow.rewards.plumbing.checks import check_scores
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import BACKGROUND, Scene, SceneObject
 

@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
-from advantageflow.rewards.checks import score_images
 from advantageflow.rewards.ocr import OcrReward, accuracy, target
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.registry import get_reward
 
 FONTS = Path(mpl.get_data_path()) / "fonts" / "ttf"
 

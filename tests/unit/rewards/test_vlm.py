@@ -20,8 +20,8 @@ from PIL import Image
 from advantageflow.errors import RewardError, SettingsError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.checks import score_images
-from advantageflow.rewards.registry import get_reward
+from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.registry import get_reward
 
 KEY = "sk-very-secret"
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
-from advantageflow.rewards.terms import term_rewards, watched_rewards
+from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import RewardSettings, RewardTerm
 
 BEAUTY = {"name": "layout", "column": "beauty"}

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.rewards.backbones.execution import Device, Dtype, Execution
+from advantageflow.rewards.backbones.pixels import centre_square
+from advantageflow.rewards.backbones.pretrained import load_model, load_processor
 from advantageflow.rewards.geneval.classes import COLORS
 from advantageflow.rewards.geneval.scoring import Detection
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
-from advantageflow.rewards.learned.pixels import centre_square
-from advantageflow.rewards.learned.pretrained import load_model, load_processor
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,7 @@ class ColorClassifier:
         """
         import numpy as np
 
-        from advantageflow.rewards.learned.clip import image_embeddings
+        from advantageflow.rewards.backbones.clip import image_embeddings
 
         if not cutouts:
             return []
@@ -79,7 +79,7 @@ class ColorClassifier:
         """(10, D): of each colour the mean of its templates' unit embeddings, at length 1."""
         from torch.nn.functional import normalize
 
-        from advantageflow.rewards.learned.clip import text_embeddings
+        from advantageflow.rewards.backbones.clip import text_embeddings
 
         if name not in self._texts:
             texts = [template.format(color=color, name=name) for color in COLORS for template in TEMPLATES]

@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import RewardError
+from advantageflow.rewards.backbones.execution import Device, Dtype, Execution
+from advantageflow.rewards.backbones.pretrained import load_model
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.postprocess import Sizes, detections
 from advantageflow.rewards.geneval.scoring import Detection
-from advantageflow.rewards.learned.execution import Device, Dtype, Execution
-from advantageflow.rewards.learned.pretrained import load_model
 
 if TYPE_CHECKING:
     import numpy as np

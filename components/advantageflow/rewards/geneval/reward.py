@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Device, Dtype
+from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import colors, detector
 from advantageflow.rewards.geneval.classes import CLASSES
@@ -20,9 +22,7 @@ from advantageflow.rewards.geneval.scoring import (
     score,
     select,
 )
-from advantageflow.rewards.inputs import check_prompt, check_rgb
-from advantageflow.rewards.learned.execution import Device, Dtype
-from advantageflow.rewards.learned.reward import LearnedReward
+from advantageflow.rewards.plumbing.inputs import check_prompt, check_rgb
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ class GenEvalReward(LearnedReward):
 
     @cached_property
     def _weights(self) -> str:
-        from advantageflow.rewards.weights import weights_hash
+        from advantageflow.rewards.plumbing.weights import weights_hash
 
         return weights_hash(self._detector.module, self._colors.module)
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.choices import choose_settings
 from advantageflow_pipelines.client.package import MANY_TASKS, Package, check_size, count_tasks, read_package
-from advantageflow_pipelines.cluster import cluster_run
-from advantageflow_pipelines.images import StageImages
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.placing.images import StageImages
 from advantageflow_pipelines.presets import list_presets
 
 

@@ -11,7 +11,7 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.policy.configs import PARTS, known_configs
 from advantageflow.settings import ModelSettings, RewardSettings
-from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory

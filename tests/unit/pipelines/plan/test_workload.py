@@ -15,7 +15,7 @@ from advantageflow.store.artifacts import Outcomes
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import train_round
 from advantageflow.training.train import load_policy, save_policy
-from advantageflow_pipelines.choices import choose_settings
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
 from advantageflow_pipelines.plan.workload import run_work
 

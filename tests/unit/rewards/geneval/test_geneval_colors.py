@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advantageflow.errors import RewardError
+from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.geneval.classes import COLORS
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
 from advantageflow.rewards.geneval.scoring import Detection
-from advantageflow.rewards.learned.pixels import centre_square
 
 RED, GREY = (255, 0, 0), (0x99, 0x99, 0x99)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from advantageflow.errors import RewardError
 from advantageflow.rewards.geneval.detector import Detector, prepare, target_size
 from advantageflow.rewards.geneval.scoring import Detection
-from advantageflow.rewards.weights import weights_hash
+from advantageflow.rewards.plumbing.weights import weights_hash
 
 SIDES = (64, 107)  # pixels, for speed; as 800 and 1333 are to each other
 

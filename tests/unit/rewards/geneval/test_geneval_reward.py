@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import planned_version
-from advantageflow.rewards.checks import score_images
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
 from advantageflow.rewards.geneval.detector import Detector
 from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import select
-from advantageflow.rewards.registry import get_reward, list_rewards
+from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.registry import get_reward, list_rewards
 
 SIDES = (64, 107)
 

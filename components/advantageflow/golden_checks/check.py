@@ -1,0 +1,145 @@
+"""Before a run: every reward scores golden pictures, and the run stops if it does not score them as it should."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from advantageflow.errors import DataError, RewardError
+from advantageflow.golden_checks.pictures import Picture
+from advantageflow.golden_checks.recorded import Golden, check_golden_file, find_golden
+from advantageflow.rewards.base import Result, Reward
+from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.settings import RewardSettings
+
+_RECORD = "advantageflow rewards record --reward NAME --images DIR -o FILE, then --set reward.golden=FILE"
+
+logger = logging.getLogger(__name__)
+
+
+def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> dict[str, float]:
+    """Hold every reward of a run to its golden pictures.
+
+    Args:
+        settings: terms and watched rewards, whose columns must tell the pictures apart; where recorded scores are.
+        rewards: the rewards by the name that settings call them.
+
+    Returns:
+        Metrics: by reward, pictures scored and seconds; an alarm for a reward that can read none of their prompts.
+
+    Raises:
+        RewardError: a reward raised, gave what it did not declare or is not finite, gave all pictures the same, or left
+            the tolerance of its recorded scores; names the reward and the picture.
+        SettingsError: the file of recorded scores has none of these rewards.
+        DataError: it is wrong.
+        StoreError: it cannot be read.
+    """
+    file = None if settings.golden is None else Path(settings.golden)
+    if file is not None:
+        check_golden_file(file, rewards)
+    metrics: dict[str, float] = {}
+    for name, reward in rewards.items():
+        started = time.monotonic()
+        columns = [term.column for term in (*settings.terms, *settings.watched) if term.name == name]
+        count = check_canary(reward, find_golden(name, file), columns)
+        metrics |= {f"canary/{name}/pictures": count, f"canary/{name}/seconds": time.monotonic() - started}
+        metrics[f"alarm/{name}_no_canary"] = float(count == 0)
+        if count == 0:
+            logger.warning(
+                "alarm: reward '%s' is unchecked: it can read the prompt of no golden picture; record your own: %s",
+                name, _RECORD,
+            )  # fmt: skip
+    return metrics
+
+
+def check_canary(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
+    """Hold one reward to golden pictures.
+
+    Args:
+        reward: the reward.
+        golden: the pictures, of which those count whose prompts it can read, and what it should give.
+        columns: those that are trained on or watched: each must tell the pictures apart.
+
+    Returns:
+        How many pictures counted.
+
+    Raises:
+        RewardError: as check_canaries.
+    """
+    pictures = readable(reward, golden.pictures)
+    if not pictures:
+        _check_recorded_are_read(reward, golden, pictures)
+        return 0
+    results = score_pictures(reward, pictures)
+    identical = identical_columns([values for values, _ in results])
+    for column in columns:
+        if identical[column]:
+            message = f"gave {column} = {results[0][0][column]:g} for all {len(results)} golden pictures"
+            remedy = f"mend the reward; if these are no pictures for it, record scores of your own: {_RECORD}"
+            raise RewardError(message, where=_place(reward), remedy=remedy)
+    _check_recorded_are_read(reward, golden, pictures)
+    for picture, (values, _) in zip(pictures, results, strict=True):
+        _check_tolerance(reward, golden, picture, values)
+    return len(pictures)
+
+
+def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
+    """The pictures whose prompts the reward can read.
+
+    Raises:
+        RewardError: its check() failed otherwise than by refusing a prompt.
+    """
+    return [picture for picture in pictures if _reads(reward, picture)]
+
+
+def score_pictures(reward: Reward, pictures: Sequence[Picture]) -> list[Result]:
+    """Score pictures under the failure rules; errors name the picture."""
+    names = [f"picture '{picture.name}'" for picture in pictures]
+    return score_images(reward, [one.prompt for one in pictures], [one.image for one in pictures], names)
+
+
+def _reads(reward: Reward, picture: Picture) -> bool:
+    try:
+        reward.check(picture.prompt)
+    except DataError:
+        return False
+    except Exception as error:
+        message = f"check() failed: {type(error).__name__}: {error}"
+        remedy = "mend the reward: check() raises DataError for a prompt that it cannot read, and nothing else"
+        raise RewardError(message, where=f"{_place(reward)}, prompt '{picture.prompt.text}'", remedy=remedy) from error
+    return True
+
+
+def _check_recorded_are_read(reward: Reward, golden: Golden, pictures: Sequence[Picture]) -> None:
+    unread = sorted(golden.scores.keys() - {picture.name for picture in pictures})
+    if unread:
+        message = (
+            f"its score of golden picture '{unread[0]}' is recorded, but it can no longer read the picture's prompt"
+        )
+        raise RewardError(
+            message, where=_place(reward), remedy=f"mend the reward's check(), or record again: {_RECORD}"
+        )
+
+
+def _check_tolerance(reward: Reward, golden: Golden, picture: Picture, values: Mapping[str, float]) -> None:
+    recorded = golden.scores.get(picture.name)
+    if recorded is None:
+        return
+    for column, value in values.items():
+        if column not in recorded or column not in golden.tolerance:
+            message = f"no score of column '{column}' is recorded for golden picture '{picture.name}'"
+            raise RewardError(message, where=_place(reward), remedy=f"record its scores again: {_RECORD}")
+        tolerance = golden.tolerance[column]
+        if abs(value - recorded[column]) > tolerance:
+            message = (
+                f"gave {column} = {value:g} for golden picture '{picture.name}', outside {recorded[column]:g} +- "
+                f"{tolerance:g}, as recorded with {golden.made_by}"
+            )
+            remedy = f"find out why its scores have changed; if they are right now, record them: {_RECORD}"
+            raise RewardError(message, where=_place(reward), remedy=remedy)
+
+
+def _place(reward: Reward) -> str:
+    return f"canary of reward '{reward.name}' {reward.version}"

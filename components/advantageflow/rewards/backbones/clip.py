@@ -1,0 +1,149 @@
+"""CLIP's view of images and prompts: unit embeddings in batches, and the cosines of pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import normalize
+
+from advantageflow.errors import RewardError
+from advantageflow.rewards.backbones.execution import Execution
+from advantageflow.rewards.backbones.pixels import processed
+from advantageflow.rewards.backbones.pretrained import load_model, load_processor
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.plumbing.weights import weights_hash
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ClipPairs:
+    """A CLIP model that compares each image with its own prompt.
+
+    Attributes:
+        model: a CLIPModel of transformers, placed by `execution`.
+        tokenizer: its tokenizer.
+        pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
+        execution: where and how it computes.
+        scale: what CLIP multiplies cosines by, exp(logit_scale), in full precision.
+        weights: hash of the weights in full precision.
+    """
+
+    model: Any
+    tokenizer: Any
+    pixels: Pixels
+    execution: Execution
+    scale: float
+    weights: str
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, pixels: Pixels, execution: Execution) -> ClipPairs:
+        """Place a CLIPModel, given in float32.
+
+        Raises:
+            RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
+        """
+        check_vocabulary(tokenizer, model.config.text_config, execution)
+        scale, weights = model.logit_scale.detach().exp().item(), weights_hash(model)
+        return cls(execution.place(model), tokenizer, pixels, execution, scale, weights)
+
+    def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]], factor: float = 1.0) -> list[Result]:
+        """For each pair its cosine times a factor, as 'score'; details hold the number of tokens cut off the prompt."""
+        pairs = self.cosines(texts, images)
+        return [({"score": factor * cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
+
+    def cosines(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[tuple[float, int]]:
+        """For each pair its cosine, and how many tokens of the prompt were beyond the encoder's limit and cut off."""
+        if not images:
+            return []
+        distinct = list(dict.fromkeys(texts))
+        row = {text: number for number, text in enumerate(distinct)}
+        embedded = text_embeddings(self.model, self.tokenizer, distinct, self.execution)
+        cut = tokens_cut(self.tokenizer, distinct, text_limit(self.model))
+        rows = [row[text] for text in texts]
+        seen = image_embeddings(self.model, self.pixels, images, self.execution)
+        products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
+        return [(cosine, cut[number]) for cosine, number in zip(products.tolist(), rows, strict=True)]
+
+
+def load_clip(name: str, execution: Execution, *, revision: str | None = None) -> Any:
+    """A CLIPModel in float32 on the CPU, from a folder or hub id in the option `model`; raises RewardError."""
+    from transformers import CLIPModel
+
+    return load_model(CLIPModel, name, where=execution.where("model"), revision=revision)
+
+
+def load_clip_tokenizer(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Any:
+    """CLIP's tokenizer, from a folder or hub id in an option; raises RewardError."""
+    from transformers import CLIPTokenizer
+
+    return load_processor(CLIPTokenizer, name, where=execution.where(option), revision=revision)
+
+
+def load_clip_pixels(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Pixels:
+    """CLIP's image processor on Pillow, from a folder or hub id in an option; raises RewardError."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = load_processor(CLIPImageProcessorPil, name, where=execution.where(option), revision=revision)
+    return partial(processed, processor)
+
+
+@torch.inference_mode()
+def image_embeddings(
+    model: Any, pixels: Pixels, images: Sequence[NDArray[np.uint8]], execution: Execution
+) -> torch.Tensor:
+    """Unit embeddings (N, D) of images by a CLIPModel, float32."""
+    rows = []
+    for batch in execution.batches(images):
+        inputs = pixels(batch).to(execution.device, getattr(torch, execution.dtype))
+        rows.append(_unit(model.get_image_features(pixel_values=inputs)))
+    return torch.cat(rows)
+
+
+@torch.inference_mode()
+def text_embeddings(model: Any, tokenizer: Any, texts: Sequence[str], execution: Execution) -> torch.Tensor:
+    """Unit embeddings (N, D) of texts by a CLIPModel, float32.
+
+    Padded to full length, so that no text depends on its neighbours'.
+    """
+    rows = []
+    for batch in execution.batches(texts):
+        tokens = tokenize(tokenizer, batch, text_limit(model)).to(execution.device)
+        rows.append(_unit(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])))
+    return torch.cat(rows)
+
+
+def text_limit(model: Any) -> int:
+    """How many tokens a CLIPModel reads of a text."""
+    return int(model.config.text_config.max_position_embeddings)
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str], limit: int) -> Any:
+    """Input ids and attention mask (N, limit); what is longer is cut, its last token the end of text."""
+    return tokenizer(list(texts), padding="max_length", truncation=True, max_length=limit, return_tensors="pt")
+
+
+def tokens_cut(tokenizer: Any, texts: Sequence[str], limit: int) -> list[int]:
+    """How many tokens of each text are beyond the limit."""
+    return [max(0, len(ids) - limit) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
+
+
+def check_vocabulary(tokenizer: Any, config: Any, execution: Execution) -> None:
+    """Raises RewardError if the tokenizer has tokens that the text encoder does not know: it is another model's."""
+    if len(tokenizer) > config.vocab_size:
+        message = f"the tokenizer has {len(tokenizer)} tokens, the text encoder only {config.vocab_size}"
+        remedy = "give the tokenizer that the model was trained with"
+        raise RewardError(message, where=f"reward '{execution.reward}'", remedy=remedy)
+
+
+def _unit(features: Any) -> torch.Tensor:
+    """From transformers 5 on, features come as an output object whose pooler_output is the projected embedding."""
+    return normalize(getattr(features, "pooler_output", features).float(), dim=-1)

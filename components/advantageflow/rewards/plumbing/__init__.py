@@ -1,0 +1,1 @@
+"""What all rewards share: registry, options, inputs, weights, checks."""

@@ -1,0 +1,148 @@
+"""Rewards by name: built in, plug-ins of the entry point group 'advantageflow.rewards', and classes by their path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from inspect import getattr_static
+from typing import Any
+
+from advantageflow.errors import RewardError, SettingsError, UserError
+from advantageflow.rewards.base import Reward, planned_version
+from advantageflow.rewards.plumbing.class_paths import find_class
+from advantageflow.rewards.plumbing.options import check_options
+from advantageflow.suggestions import suggest
+
+GROUP = "advantageflow.rewards"
+BUILT_IN = {
+    "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
+    "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
+    "geneval": "advantageflow.rewards.geneval.reward:GenEvalReward",
+    "hpsv2": "advantageflow.rewards.hpsv2:HpsReward",
+    "imagereward": "advantageflow.rewards.imagereward:ImageRewardReward",
+    "jpeg": "advantageflow.rewards.jpeg:JpegReward",
+    "layout": "advantageflow.rewards.layout:LayoutReward",
+    "ocr": "advantageflow.rewards.ocr:OcrReward",
+    "pickscore": "advantageflow.rewards.pickscore:PickScoreReward",
+    "shapes": "advantageflow.rewards.shapes:ShapesReward",
+    "vlm": "advantageflow.rewards.vlm:VlmReward",
+}
+
+
+@dataclass(frozen=True)
+class RewardInfo:
+    """What a person wants to know of a registered reward.
+
+    Attributes:
+        name: what settings call it.
+        origin: 'built in', or the plug-in that brings it.
+        summary: first line of its documentation.
+        version: its version, of a learned reward without the hash of its weights; empty if it cannot be made.
+        columns: lowest and highest value by column.
+        higher_is_better: whether training raises the columns.
+        error: why it cannot be made without options, or not at all; empty if it can.
+    """
+
+    name: str
+    origin: str
+    summary: str
+    version: str
+    columns: dict[str, tuple[float, float]]
+    higher_is_better: bool
+    error: str
+
+
+def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str = "reward") -> Reward:
+    """Make the reward of this name; only its own module is imported.
+
+    Args:
+        name: what settings call it: a registered name, or the path of a class, 'package.module:Class'.
+        options: keyword arguments of its class; JSON-able values.
+        term: which term of the settings names it, for errors.
+
+    Raises:
+        SettingsError: no such reward, or no such option, or a value that does not fit one; says which is nearest.
+        RewardError: its module cannot be imported, or what it brings is no reward.
+    """
+    origin, target = _source(name, f"{term}.name")
+    source = f"reward '{name}' ({origin})"
+    try:
+        make = _load(target, f"{term}.name")
+        reward = make(**check_options(make, options or {}, reward=name, where=f"{term}.options"))
+    except UserError:
+        raise
+    except Exception as error:
+        remedy = "install what it needs, or choose another reward"
+        message = f"cannot be loaded: {type(error).__name__}: {error}"
+        raise RewardError(message, where=source, remedy=remedy) from error
+    # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
+    missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
+    if missing:
+        remedy = "a plug-in names a class (or function) that needs no arguments and makes an advantageflow Reward"
+        raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
+    return reward
+
+
+def list_rewards() -> list[RewardInfo]:
+    """Every registered reward, sorted by name; one that cannot be loaded says why."""
+    return [_info(name, origin) for name, (origin, _) in sorted(_sources().items())]
+
+
+_PARTS = ("name", "version", "columns", "higher_is_better", "check", "score")
+
+
+def _sources() -> dict[str, tuple[str, EntryPoint | str]]:
+    """Origin and target by name.
+
+    Raises:
+        SettingsError: two sources claim one name.
+    """
+    sources: dict[str, tuple[str, EntryPoint | str]] = {name: ("built in", path) for name, path in BUILT_IN.items()}
+    for point in entry_points(group=GROUP):
+        origin = f"plug-in {point.dist.name if point.dist else ''} {point.value}".replace("  ", " ")
+        if point.name in sources and sources[point.name] != (origin, point):
+            remedy = "rename the plug-in's entry point, or uninstall one of the two"
+            message = f"two rewards are called '{point.name}': {sources[point.name][0]} and {origin}"
+            raise SettingsError(message, where=f"entry points '{GROUP}'", remedy=remedy)
+        sources[point.name] = (origin, point)
+    return sources
+
+
+def _source(name: str, where: str) -> tuple[str, EntryPoint | str]:
+    """Origin and target of a reward.
+
+    Raises:
+        SettingsError: there is none of this name.
+    """
+    if ":" in name:
+        return "by its path", name
+    sources = _sources()
+    if name not in sources:
+        remedy = suggest(name, sources, what="registered rewards") + "; see `advantageflow rewards list`"
+        raise SettingsError(f"unknown reward '{name}'", where=where, remedy=remedy)
+    return sources[name]
+
+
+def _load(target: EntryPoint | str, where: str) -> Callable[..., Reward]:
+    if not isinstance(target, str):  # no test for EntryPoint: the importlib_metadata backport has a class of its own
+        return target.load()
+    return find_class(target, where=where)
+
+
+def _info(name: str, origin: str) -> RewardInfo:
+    try:
+        reward = get_reward(name)
+    except SettingsError as error:  # it needs options: its class still says what it is for
+        return _described(name, origin, _load(_source(name, "")[1], ""), error=error.message)
+    except RewardError as error:
+        return RewardInfo(name, origin, "", "", {}, True, error.message)
+    return _described(name, origin, reward, version=planned_version(reward))
+
+
+def _described(name: str, origin: str, reward: Any, *, version: str = "", error: str = "") -> RewardInfo:
+    """What a reward, or its class, says of itself."""
+    documentation = (reward if isinstance(reward, type) else type(reward)).__doc__
+    summary = (documentation or "").strip().partition("\n")[0]
+    columns, rises = getattr(reward, "columns", {}), getattr(reward, "higher_is_better", True)
+    return RewardInfo(name, origin, summary, version, dict(columns), rises, error)

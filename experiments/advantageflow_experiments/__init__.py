@@ -1,0 +1,1 @@
+"""Comparing algorithms: beside the product, not in its images."""

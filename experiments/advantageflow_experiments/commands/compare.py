@@ -1,0 +1,93 @@
+"""`advantageflow compare`: variants of a run side by side, over seeds, as a table and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from advantageflow.errors import SettingsError
+from advantageflow_experiments.compare.plan_files import DEFAULT_PLAN, list_plans, plan_text
+
+
+def compare(
+    plan: Annotated[
+        str | None,
+        typer.Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
+    variants: Annotated[
+        str | None, typer.Option("--variants", help="Only these of the plan's, as in --variants advantage_flow,awm.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once; as many as the cores allow if not given.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting of all variants: --set rounds=2."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder; one under runs/ if not given.")] = None,
+    resume: Annotated[
+        Path | None, typer.Option("--resume", help="Continue the comparison in this folder: complete runs are kept.")
+    ] = None,
+    redraw: Annotated[
+        Path | None, typer.Option("--redraw", help="Draw table and pictures in this folder again; runs nothing.")
+    ] = None,
+    show_list: Annotated[bool, typer.Option("--list", help="List the plans that come with the package.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print PLAN, to be saved and changed as your own.")] = False,
+) -> None:
+    """Compare algorithms, or any settings, fairly and over several seeds.
+
+    A plan names the variants. Each is run with every seed, as a whole pipeline run: on the same model, prompts and
+    held-out images, with the same number of generated images; all of this is checked before anything starts. At the
+    end there are a table with 95 % intervals and paired differences, pictures, and all runs in one MLflow experiment.
+
+    With no PLAN: AdvantageFlow against DiffusionNFT, AWM and Flow-GRPO. For a question of your own, save a plan
+    (`advantageflow compare regularisation --show > mine.yaml`), change it, and run `advantageflow compare mine.yaml`.
+    """
+    console = Console()
+    if show_list:
+        _show_plans(console)
+        return
+    if show:
+        print(plan_text(plan or DEFAULT_PLAN), end="")
+        return
+    from advantageflow_experiments.compare import workflow
+
+    new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
+    if redraw is not None:
+        _refuse("--redraw", {**new, "--jobs": jobs, "--resume": resume})
+        workflow.redraw(console, redraw)
+    elif resume is not None:
+        _refuse("--resume", new)
+        workflow.run(console, workflow.reopen(resume), jobs)
+    else:
+        numbers = None if seeds is None else _numbers(seeds)
+        names = None if variants is None else [name.strip() for name in variants.split(",")]
+        workflow.run(console, workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out), jobs)
+
+
+def _show_plans(console: Console) -> None:
+    table = Table("plan", "what it asks")
+    for name, purpose in list_plans().items():
+        table.add_row(name, purpose)
+    console.print(table)
+
+
+def _refuse(option: str, others: Mapping[str, object]) -> None:
+    given = [name for name, value in others.items() if value is not None]
+    if given:
+        remedy = f"leave {', '.join(given)} away, or start a new comparison without {option}"
+        raise SettingsError("a comparison is continued and drawn as it was planned", where=option, remedy=remedy)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        remedy = "give whole numbers with commas between them, such as --seeds 0,1,2"
+        raise SettingsError("these are no seeds", where=f"--seeds {text}", remedy=remedy) from error

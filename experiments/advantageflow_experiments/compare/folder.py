@@ -1,0 +1,126 @@
+"""The folder of a comparison: plan, settings and run of every cell, results; made new or opened again."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from advantageflow.errors import SettingsError, StoreError
+from advantageflow.store.files import writing
+from advantageflow_experiments.compare.cells import Cell, cell_name
+from advantageflow_experiments.compare.plan import Plan
+from advantageflow_experiments.compare.plan_files import read_plan, write_plan
+from advantageflow_pipelines.configuration.checks import disk_needed
+from advantageflow_pipelines.configuration.choices import read_settings, write_settings
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Paths of a comparison, all under `root`."""
+
+    root: Path
+
+    @property
+    def plan_file(self) -> Path:
+        """The plan with what the command line changed."""
+        return self.root / "plan.yaml"
+
+    @property
+    def runs(self) -> Path:
+        """Working folders of the cells, and their MLflow store."""
+        return self.root / "runs"
+
+    @property
+    def results_file(self) -> Path:
+        return self.root / "comparison.json"
+
+    @property
+    def table_file(self) -> Path:
+        return self.root / "table.md"
+
+    def settings_file(self, cell: str) -> Path:
+        """The settings that a cell is started with."""
+        return self.root / "settings" / f"{cell}.yaml"
+
+    def log_file(self, cell: str) -> Path:
+        """What a cell's command printed, attempt after attempt."""
+        return self.root / "logs" / f"{cell}.log"
+
+    def workdir(self, cell: Cell) -> WorkDir:
+        """The cell's working folder."""
+        return WorkDir(self.runs / cell.name)
+
+
+def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell]) -> Folder:
+    """Make the folder of a new comparison and write its plan and the settings of all cells there.
+
+    Args:
+        path: a new or empty folder; None makes one under the runs, named after plan and time.
+        name: the plan's short name.
+
+    Raises:
+        StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
+    """
+    root = (path or _free_name(name)).absolute()
+    folder = Folder(root)
+    with writing(root):
+        if root.is_file() or (root.is_dir() and any(root.iterdir())):
+            there = f"continue it with: advantageflow compare --resume {root}; or " if folder.plan_file.exists() else ""
+            raise StoreError("is not an empty folder", where=str(root), remedy=f"{there}give a new folder to --out")
+        _check_room(root, cells)
+        for part in (folder.runs, folder.settings_file("").parent, folder.log_file("").parent):
+            part.mkdir(parents=True, exist_ok=True)
+        for cell in cells:
+            write_settings(folder.settings_file(cell.name), cell.settings)
+        write_plan(folder.plan_file, plan)  # last: its presence says that the folder is whole
+    return folder
+
+
+def open_folder(path: Path) -> tuple[Folder, Plan, list[Cell]]:
+    """A comparison's folder, plan and cells, as they were written when it was started.
+
+    Raises:
+        SettingsError: there is no comparison in this folder.
+        StoreError: it cannot be read or written.
+    """
+    folder = Folder(path.absolute())
+    if not folder.plan_file.is_file():
+        remedy = "give the folder of an earlier comparison (it holds plan.yaml)"
+        raise SettingsError("holds no comparison", where=str(path), remedy=remedy)
+    if not os.access(folder.root, os.R_OK | os.W_OK | os.X_OK):
+        remedy = "give this user write permission there"
+        raise StoreError("the comparison's folder cannot be written", where=str(folder.root), remedy=remedy)
+    plan = read_plan(folder.plan_file)
+    pairs = [(variant, seed) for seed in plan.seeds for variant in plan.named_variants()]
+    cells = [Cell(variant, read_settings(folder.settings_file(cell_name(variant, seed)))) for variant, seed in pairs]
+    return folder, plan, cells
+
+
+def clear_unstarted(workdir: WorkDir) -> None:
+    """Remove the working folder of a run that was stopped before its settings were written: nothing is in it."""
+    if workdir.root.is_dir() and not workdir.settings_file.exists():
+        shutil.rmtree(workdir.root)
+
+
+def _free_name(name: str) -> Path:
+    stem = f"compare-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    path, number = DEFAULT_RUNS / stem, 2
+    while path.exists():
+        path, number = DEFAULT_RUNS / f"{stem}-{number}", number + 1
+    return path
+
+
+def _check_room(root: Path, cells: Sequence[Cell]) -> None:
+    place = root
+    while not place.exists():
+        place = place.parent
+    free, needed = shutil.disk_usage(place).free, sum(disk_needed(cell.settings) for cell in cells)
+    if free < needed:
+        message = f"the disk has {free / 1e6:,.0f} MB free, the {len(cells)} runs need about {needed / 1e6:,.0f} MB"
+        remedy = "free some space, choose another disk with --out, or compare fewer seeds"
+        raise StoreError(message, where=os.fspath(root), remedy=remedy)

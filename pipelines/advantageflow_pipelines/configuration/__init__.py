@@ -1,0 +1,1 @@
+"""What a person chose for a run, as checked settings."""

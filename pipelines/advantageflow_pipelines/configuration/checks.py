@@ -1,0 +1,99 @@
+"""What can be known to be wrong before a run starts: checked in a second, rather than found after minutes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from advantageflow.errors import SettingsError, StoreError
+from advantageflow.golden_checks.recorded import check_golden_file
+from advantageflow.policy.loading import check_device, model_location
+from advantageflow.policy.location import INDEX, read_file
+from advantageflow.prompts.initial_policy import check_policy
+from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.records import Prompt
+from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
+from advantageflow.rollout.selection import select_prompts
+from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.store.published import is_published, join, local_folder
+from advantageflow.store.s3 import is_s3
+
+_BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
+_BYTES_PER_LARGE_ROLLOUT = 2_000_000
+_BYTES_PER_POLICY = {"shapes": 12_000_000}  # two adapters and the optimiser
+_BYTES_PER_LARGE_POLICY = 500_000_000
+_ROOM_TO_SPARE = 100_000_000
+
+
+def check_run(settings: RunSettings) -> None:
+    """Check what a run reads: rewards, prompts and their specs, the policy it continues from, the model, the device,
+    the store.
+
+    Raises:
+        UserError: something cannot be used; names it and the remedy.
+    """
+    rewards = term_rewards(settings.reward)
+    rewards |= watched_rewards(settings.reward, rewards)
+    if settings.reward.golden is not None:
+        check_golden_file(Path(settings.reward.golden), rewards)
+    source = settings.prompts
+    prompts = load_prompts(source.source, *rewards.values(), count=source.count, seed=source.seed)
+    train = [prompt for prompt in prompts if prompt.split == "train"]
+    select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
+    _check_samples(settings, prompts)
+    if settings.init_policy is not None:
+        check_policy(local_folder(settings.init_policy))
+    _check_model(settings.model)
+    if settings.store.url is not None:
+        is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses
+
+
+def check_disk(settings: RunSettings, folder: Path) -> None:
+    """Check that the disk has room for what the run will write.
+
+    Args:
+        folder: the working folder; the nearest folder above it that exists counts.
+
+    Raises:
+        StoreError: it has not, or the folder cannot be reached.
+    """
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        free, needed = shutil.disk_usage(folder).free, disk_needed(settings)
+    except OSError as error:
+        message = f"the working folder cannot be made: {error.strerror}"
+        raise StoreError(message, where=str(folder), remedy="choose another folder with --workdir") from error
+    if free < needed:
+        message = f"the disk has {free / 1e6:,.0f} MB free, the run needs about {needed / 1e6:,.0f} MB"
+        remedy = "free some space, choose another disk with --workdir, or run fewer rounds"
+        raise StoreError(message, where=str(folder), remedy=remedy)
+
+
+def disk_needed(settings: RunSettings) -> int:
+    """A generous estimate of the bytes that a run writes."""
+    rollouts = settings.rounds * settings.rollout.prompts_per_round * settings.rollout.group_size
+    model = settings.model.name
+    per_round = settings.rounds * _BYTES_PER_POLICY.get(model, _BYTES_PER_LARGE_POLICY)
+    return rollouts * _BYTES_PER_ROLLOUT.get(model, _BYTES_PER_LARGE_ROLLOUT) + per_round + _ROOM_TO_SPARE
+
+
+def _check_samples(settings: RunSettings, prompts: Sequence[Prompt]) -> None:
+    """A number of pictures that was asked for can be tracked; the default is as many as there are."""
+    wanted = settings.evaluation.sample_prompts
+    if "sample_prompts" not in settings.evaluation.model_fields_set:
+        return
+    held_out = sum(prompt.split == "eval" for prompt in select_held_out(prompts, settings.prompts.eval_prompts))
+    if wanted > held_out:
+        message = f"pictures of {wanted} held-out prompts are to be tracked; {settings.prompts.source} has {held_out}"
+        remedy = f"set it to {held_out} or less, or hold out more prompts"
+        raise SettingsError(message, where="evaluation.sample_prompts", remedy=remedy)
+
+
+def _check_model(model: ModelSettings) -> None:
+    model_location(model)
+    if is_s3(model.name):
+        read_file(model, INDEX)  # small; finds wrong credentials and addresses
+    if model.device == "cuda":
+        check_device(model)  # imports torch, so only where there is something to find out

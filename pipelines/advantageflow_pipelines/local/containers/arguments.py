@@ -1,0 +1,148 @@
+"""What the container of a task is given: the run's folders and files, environment, user, GPUs, and little else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.settings import RunSettings
+from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.journal import JOURNAL_ENV
+from advantageflow_pipelines.configuration.named_files import STORE, named_files
+from advantageflow_pipelines.local.containers.aws import aws_environment, aws_files
+from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.local.workdir import WorkDir
+
+if TYPE_CHECKING:
+    from docker.client import DockerClient
+
+IMAGE_USER = 10001  # as docker/Dockerfile has it
+CACHE = "/cache"
+
+_PASSED_ON = (
+    "CUDA_VISIBLE_DEVICES",
+    "HF_ENDPOINT",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+)
+_UNLABELLED = ["label=disable"]  # SELinux keeps containers from folders that are not labelled for them
+_NVIDIA_DRIVER = Path("/dev/nvidiactl")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom the processes in a container run as, so that what they write into the run's folders is its owner's.
+
+    Attributes:
+        user: number of user and group in the container.
+        owner: whom the folders must be given, where that is not who starts the run.
+    """
+
+    user: str
+    owner: int | None = None
+
+
+def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSettings) -> dict[str, Any]:
+    """Keyword arguments with which the Docker SDK runs a task's container; the folders that it writes are made ready.
+
+    The container sees the machine's network, so that addresses mean what they mean outside. Its own file system is
+    read-only, as it is on a cluster.
+    """
+    from docker.types import DeviceRequest, Mount
+
+    information = client.info()
+    security = information.get("SecurityOptions") or []
+    rootless = bool(information.get("Rootless")) or any("rootless" in option for option in security)
+    identity = identify(os.getuid(), os.getgid(), rootless=rootless)
+    written = _folders_written(workdir, settings)
+    _make(workdir.artifacts, *written.values(), owner=identity.owner)
+    environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
+    aws = aws_environment(os.environ)
+    read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
+    read |= aws_files(aws, workdir.aws, identity.owner)
+    return {
+        "network_mode": "host",
+        "environment": environment | aws | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
+        "labels": {WORKDIR_LABEL: str(workdir.root)},
+        "mounts": [Mount(target, str(source), type="bind") for target, source in written.items()]
+        + [Mount(target, str(source), type="bind", read_only=True) for target, source in read.items()],
+        "user": identity.user,
+        "read_only": True,
+        "tmpfs": {"/tmp": "mode=1777"},
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges", *(_UNLABELLED if any("selinux" in name for name in security) else ())],
+        "shm_size": "1g",  # for processes that train together
+        "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if _wants_gpus(settings) else [],
+    }
+
+
+def identify(uid: int, gid: int, *, rootless: bool) -> Identity:
+    """Whom containers run as, by who starts the run and how the engine numbers users.
+
+    Args:
+        uid: user that starts the run.
+        gid: its group.
+        rootless: whether the engine itself has no more rights than that user; what is root inside is that user outside.
+    """
+    if rootless:
+        return Identity("0:0")
+    if uid == 0:
+        return Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
+    return Identity(f"{uid}:{gid}")
+
+
+def files_read(settings: RunSettings) -> set[Path]:
+    """The files and folders of this machine that the settings name; absolute, as `with_absolute_paths` makes them."""
+    named = named_files(settings).items()
+    return {path for setting, path in named if setting != STORE and path.is_absolute() and os.path.exists(path)}
+
+
+def cache_folder() -> Path:
+    """Where containers of all runs keep what they fetched: models and prompts of the hub and of S3."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "advantageflow" / "containers"
+
+
+def _folders_written(workdir: WorkDir, settings: RunSettings) -> dict[str, Path]:
+    """Folders of this machine that stages write to, by where they find them; Kubeflow mounts that of the artifacts."""
+    folders = {str(workdir.journal): workdir.journal, CACHE: cache_folder()}
+    url = settings.store.url
+    return folders if url is None or is_s3(url) else folders | {url: Path(url)}
+
+
+def _make(*folders: Path, owner: int | None) -> None:
+    for folder in folders:
+        folder.mkdir(parents=True, exist_ok=True)
+        if owner is not None:
+            os.chown(folder, owner, owner)
+
+
+def _names_passed_on(settings: RunSettings) -> Iterator[str]:
+    """Names of environment variables that the stages read, among them those that rewards take their keys from."""
+    yield from _PASSED_ON
+    for term in (*settings.reward.terms, *settings.reward.watched):
+        yield from (str(value) for name, value in term.options.items() if name.endswith("_env"))
+
+
+def _files_in(environment: Mapping[str, str]) -> set[Path]:
+    """Files that variables name, such as a bundle of certificates."""
+    return {Path(value) for value in environment.values() if value.startswith("/") and Path(value).exists()}
+
+
+def _wants_gpus(settings: RunSettings) -> bool:
+    device = settings.model.device
+    return device == "cuda" or (device == "auto" and _NVIDIA_DRIVER.exists())

@@ -1,0 +1,259 @@
+"""Judging a trained policy thoroughly: base and tuned, with and without guidance, on equal prompts and noise."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.records import STATE_FILE
+from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RewardSettings
+from advantageflow.store.files import write_json, writing
+from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import local_folder
+from advantageflow.tracking.journal import Journal, journal_in_use
+from advantageflow_pipelines.local.results import policy_folders, prompts_folder
+from advantageflow_pipelines.local.workdir import open_workdir
+
+RESULTS_FILE = "results.json"
+SHEET_FILE = "samples.png"
+VARIANTS_FOLDER = "variants"
+
+Progress = Callable[[str, int, int], None]
+"""Told the variant, how many of its images are judged, and of how many."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A policy, and how it is judged unless a person says otherwise.
+
+    Attributes:
+        name: what a person calls it.
+        policy: the policy artifact.
+        round: how many rounds it was trained for.
+        model: its base model.
+        reward: what images are judged by.
+        sampling: how images are made.
+        seed: of the noise.
+        prompts: its run's prompts artifact; None has `prompt_settings` prepared anew.
+        prompt_settings: which prompts those are.
+    """
+
+    name: str
+    policy: Path
+    round: int
+    model: ModelSettings
+    reward: RewardSettings
+    sampling: EvaluationSettings
+    seed: int
+    prompts: Path | None
+    prompt_settings: PromptSettings
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One column of the tables.
+
+    Attributes:
+        name: such as 'tuned at guidance 4.5'.
+        tuned: whether the policy makes the images, or the base model.
+        guidance_scale: of classifier-free guidance; 1 is none.
+    """
+
+    name: str
+    tuned: bool
+    guidance_scale: float
+
+    @property
+    def folder(self) -> str:
+        return self.name.replace(" ", "-")
+
+
+def find_judged(name: str) -> Judged:
+    """The policy that a working folder (its last), a policy folder or the address of a published policy means.
+
+    Raises:
+        PolicyError: there is no policy, or it is the base model.
+        SettingsError: the working folder's settings are damaged.
+        StoreError: nothing is published at the address, or it cannot be fetched.
+    """
+    path = local_folder(name)
+    if (path / "settings.yaml").is_file():
+        workdir, settings = open_workdir(path)
+        policies = policy_folders(workdir)
+        prompts = prompts_folder(workdir)
+        if max(policies, default=0) == 0 or prompts is None:
+            remedy = f"continue the run with: advantageflow run --resume {path}"
+            raise PolicyError("the run has trained no policy yet", where=str(path), remedy=remedy)
+        last = max(policies)
+        return Judged(
+            f"{workdir.root.name}, round {last}", policies[last], last, settings.model, settings.reward,
+            settings.evaluation, settings.seed, prompts, settings.prompts,
+        )  # fmt: skip
+    if not (path / STATE_FILE).is_file():
+        remedy = (
+            "give the working folder of a run, a policy folder (it holds state.json), or where a policy is published"
+        )
+        raise PolicyError("no policy is there", where=name, remedy=remedy)
+    state = read_policy_state(path)
+    if state["adapter"] is None:
+        raise PolicyError("this is the base model itself", where=name, remedy="give a policy that was trained")
+    told = state.get("settings", {})
+    return Judged(
+        f"policy {PurePath(name).name}, round {state['round']}", path, state["round"],
+        ModelSettings.model_validate(told.get("model", {})), RewardSettings.model_validate(told.get("reward", {})),
+        EvaluationSettings(), 0, None, PromptSettings.model_validate(told.get("prompts", {})),
+    )  # fmt: skip
+
+
+def make_variants(scales: Sequence[float]) -> list[Variant]:
+    """Base and tuned at each guidance scale, all of the base first."""
+    several = len(scales) > 1
+
+    def name(who: str, scale: float) -> str:
+        return f"{who} at guidance {scale:g}" if several and scale != 1 else who
+
+    return [Variant(name(who, scale), who == "tuned", scale) for who in ("base", "tuned") for scale in scales]
+
+
+def parse_scales(text: str) -> list[float]:
+    """Guidance scales such as '1,4.5', each once, in order.
+
+    Raises:
+        SettingsError: one is no number, below 1, or there twice.
+    """
+    remedy = "give numbers from 1 on, such as --guidance 1,4.5"
+    try:
+        scales = [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError("is no list of numbers", where=f"--guidance {text}", remedy=remedy) from error
+    if not all(1 <= scale < float("inf") for scale in scales) or len(set(scales)) < len(scales):
+        raise SettingsError("a scale is below 1, or there twice", where=f"--guidance {text}", remedy=remedy)
+    return scales
+
+
+def make_output(out: Path) -> None:
+    """Make the folder of an evaluation.
+
+    Raises:
+        StoreError: it is not empty, or cannot be made.
+    """
+    with writing(out):
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise StoreError("is not an empty folder", where=f"--output {out}", remedy="name a new folder")
+        out.mkdir(parents=True, exist_ok=True)
+
+
+def evaluate(
+    judged: Judged, sampling: EvaluationSettings, variants: Sequence[Variant], seed: int, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Generate and judge the images of all variants; write the reports, the results, a contact sheet and the page.
+
+    Args:
+        judged: the policy.
+        sampling: how images are made, guidance aside, and how many: `images`.
+        variants: as of make_variants.
+        seed: of the noise, and of the bootstrap.
+        out: an empty folder.
+        progress: told how far it is.
+
+    Returns:
+        The comparison, as in results.json.
+
+    Raises:
+        UserError: as the evaluation and prompts stages.
+    """
+    from advantageflow.evaluation import stage
+    from advantageflow.evaluation.comparison import compare_reports
+    from advantageflow.evaluation.pictures import variants_sheet
+
+    reports = {variant.name: out / VARIANTS_FOLDER / variant.folder for variant in variants}
+    base_of = {variant.guidance_scale: reports[variant.name] for variant in variants if not variant.tuned}
+    with tempfile.TemporaryDirectory(prefix="advantageflow-evaluate-") as scratch:
+        prompts, base_policy = _prepare(judged, seed, Path(scratch))
+        for variant in variants:
+            with journal_in_use(_Told(variant.name, progress)):
+                stage.run(
+                    sampling.model_copy(update={"guidance_scale": variant.guidance_scale}),
+                    judged.model, judged.reward, seed, judged.round if variant.tuned else 0, sampling.images,
+                    prompts=prompts,
+                    policy=judged.policy if variant.tuned else base_policy,
+                    report_out=reports[variant.name],
+                    base=base_of[variant.guidance_scale] if variant.tuned else None,
+                )  # fmt: skip
+    comparison = compare_reports(reports, seed=seed)
+    write_json(out / RESULTS_FILE, comparison)
+    variants_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
+    _write_page(judged, sampling, seed, comparison, reports, out)
+    return comparison
+
+
+def _prepare(judged: Judged, seed: int, scratch: Path) -> tuple[Path, Path]:
+    """The prompts artifact, and a policy that is the base model."""
+    from advantageflow.prompts import stage
+    from advantageflow.prompts.initial_policy import write_base_policy
+
+    prompts, policy = judged.prompts, scratch / "base"
+    if prompts is None:
+        prompts = scratch / "prompts"
+        stage.run(
+            judged.prompt_settings, judged.model, judged.reward, seed,
+            init_policy=None, prompts_out=prompts, policy_out=policy,
+        )  # fmt: skip
+    else:
+        write_base_policy(policy, {}, {})
+    return prompts, policy
+
+
+def _write_page(
+    judged: Judged,
+    sampling: EvaluationSettings,
+    seed: int,
+    comparison: dict[str, Any],
+    reports: dict[str, Path],
+    out: Path,
+) -> None:
+    from advantageflow.evaluation.page import PAGE_FILE, write_page
+
+    variants = comparison["variants"]
+    state = read_policy_state(judged.policy)
+    write_page(
+        out / PAGE_FILE,
+        title=f"{judged.name}, against its base model",
+        facts={
+            "model": judged.model.name,
+            "policy": str(state["policy_sha256"])[:12],
+            "trained on": ", ".join(f"{term.name}.{term.column}" for term in judged.reward.terms),
+            "sampler": f"{sampling.sampler}, {sampling.steps} steps",
+            "seed": str(seed),
+        },
+        comparison=comparison,
+        reports=reports,
+        alarms=[(name, alarm["message"]) for name, one in variants.items() for alarm in one["alarms"]],
+    )
+
+
+class _Told(Journal):
+    """A journal that keeps nothing and passes progress on."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        super().__init__()
+        self._name, self._tell = name, progress
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self._tell(self._name, done, total)
+
+    def alarm(self, name: str, message: str, step: int) -> None:
+        """The results have it too."""
+
+
+def default_output(path: Path, runs: Path) -> Path:
+    """`evaluation` in the working folder, or under `runs` for a policy folder; numbered where that is taken."""
+    home = path if (path / "settings.yaml").is_file() else runs
+    out, number = home / "evaluation", 2
+    while out.exists() and any(out.iterdir()):
+        out, number = home / f"evaluation-{number}", number + 1
+    return out

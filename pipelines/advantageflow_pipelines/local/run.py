@@ -1,0 +1,183 @@
+"""Running a pipeline on this machine: Kubeflow's local runner in a process beside, progress and MLflow in this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from advantageflow.settings import RunSettings
+from advantageflow.tracking.journal import JOURNAL_ENV, Event
+from advantageflow.tracking.reading import read_events, tail
+from advantageflow.warm import WarmTemplate
+from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.process_group import end_group
+from advantageflow_pipelines.local.progress import RunProgress
+from advantageflow_pipelines.local.report import write_report
+from advantageflow_pipelines.local.results import read_report, report_folders
+from advantageflow_pipelines.local.runners import read_runner
+from advantageflow_pipelines.local.summary import make_summary, measure_overhead, write_summary
+from advantageflow_pipelines.local.tracking import RunTracking
+from advantageflow_pipelines.local.workdir import (
+    WorkDir,
+    attempt,
+    locked,
+    remove_unfinished,
+    seconds_of_earlier_attempts,
+)
+
+_SECONDS_TO_END = 5.0
+_SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without them the checkpoint before counts
+
+
+def run_locally(
+    workdir: WorkDir, settings: RunSettings, *, console: Console, tracking_uri: str, warm: bool = True
+) -> dict[str, Any]:
+    """Run, or continue, the pipeline of a working folder.
+
+    Args:
+        workdir: the run; what is complete in it is not done again.
+        settings: its settings.
+        console: where progress is shown.
+        tracking_uri: MLflow's store.
+        warm: fork stage workers from one process that has imported the heavy packages; not where they are containers.
+
+    Returns:
+        The summary, as written to summary.json.
+
+    Raises:
+        RunFailed: a stage failed; says why.
+        StoreError: another process runs in the working folder.
+        KeyboardInterrupt: all that was started has been ended.
+    """
+    in_containers = read_runner(workdir).in_containers
+    with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir, in_containers):
+        remove_unfinished(workdir)
+
+        def warn(message: str) -> None:
+            console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False)
+
+        with RunTracking(tracking_uri, workdir, settings, started, warn) as tracking:
+            with (
+                _stage_workers(workdir, warm and not in_containers) as environment,
+                _pipeline(workdir, settings, environment, console) as process,
+            ):
+                _follow(workdir, settings, process, console, started)
+            tracking.catch_up()
+            events = read_events(workdir.journal)
+            write_report(workdir, settings, events)
+            summary = _summarise(workdir, settings, events, started)
+            write_summary(workdir, summary, tracking.run_id)
+    return {**summary, "mlflow_run_id": tracking.run_id}
+
+
+@contextlib.contextmanager
+def _no_containers_left(workdir: WorkDir, in_containers: bool) -> Iterator[None]:
+    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own.
+
+    What was copied for them goes with them.
+    """
+    if not in_containers:
+        yield
+        return
+    from advantageflow_pipelines.local.containers.aws import forget_copies
+    from advantageflow_pipelines.local.containers.engine import container_engine, end_containers
+
+    with container_engine() as client:
+        end_containers(client, workdir.root)
+        forget_copies(workdir.aws)
+        try:
+            yield
+        finally:
+            end_containers(client, workdir.root)
+            forget_copies(workdir.aws)
+
+
+@contextlib.contextmanager
+def _stage_workers(workdir: WorkDir, warm: bool) -> Iterator[dict[str, str]]:
+    """Environment of the tasks; with the warm template running where that is wanted and possible."""
+    journal = {JOURNAL_ENV: str(workdir.journal)}
+    if not (warm and WarmTemplate.supported()):
+        yield journal
+        return
+    with WarmTemplate(log=workdir.warm_log_file) as template:
+        yield journal | template.environment
+
+
+@contextlib.contextmanager
+def _pipeline(
+    workdir: WorkDir, settings: RunSettings, environment: dict[str, str], console: Console
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
+    command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
+    with workdir.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            start_new_session=True,  # so that it can be ended as a group, and Ctrl-C reaches only this process
+        )
+    try:
+        yield process
+    finally:
+        _end(process, settings, console)
+
+
+def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Console) -> None:
+    """End the pipeline's process and its tasks; a training that keeps checkpoints is given the time to write one."""
+    keeps = settings.training.checkpoint_every > 0
+    patience = _SECONDS_TO_KEEP_A_CHECKPOINT if keeps else _SECONDS_TO_END
+
+    def tell() -> None:
+        what = "the training to keep a checkpoint" if keeps else "the tasks to end"
+        text = f"waiting up to {patience:g} s for {what}; Ctrl-C again ends all at once"
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    end_group(process, patience, tell)
+
+
+def _follow(
+    workdir: WorkDir, settings: RunSettings, process: subprocess.Popen[bytes], console: Console, started: float
+) -> None:
+    """Show the run until the pipeline's process ends.
+
+    Raises:
+        RunFailed: it ended with an error.
+    """
+    stop = threading.Event()
+
+    def wait() -> None:
+        process.wait()
+        stop.set()
+
+    threading.Thread(target=wait, name="pipeline", daemon=True).start()
+
+    def report_of(number: int) -> dict[str, Any]:
+        return read_report(report_folders(workdir)[number])
+
+    with RunProgress(console, settings, report_of, started) as progress:
+        for event in tail(workdir.journal, stop):
+            if event["time"] >= started:
+                progress.show(event)
+    if process.returncode != 0:
+        raise explain_failure(workdir, progress.tasks)
+
+
+def _summarise(workdir: WorkDir, settings: RunSettings, events: list[Event], started: float) -> dict[str, Any]:
+    ended = time.time()
+    return make_summary(
+        workdir,
+        settings,
+        seconds=seconds_of_earlier_attempts(workdir) + ended - started,
+        overhead=measure_overhead(events, started, ended),
+    )

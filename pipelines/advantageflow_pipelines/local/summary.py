@@ -1,0 +1,206 @@
+"""What a run came to: summary.json, and the table that a person sees at the end."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_column, strict_label
+from advantageflow.evaluation.page import PAGE_FILE
+from advantageflow.evaluation.report import read_outcomes
+from advantageflow.evaluation.statistics import difference
+from advantageflow.records import STATE_FILE
+from advantageflow.settings import RunSettings
+from advantageflow.store.files import read_json, write_json
+from advantageflow.tracking.journal import Event
+from advantageflow.tracking.overhead import overhead
+from advantageflow.tracking.reading import read_events
+from advantageflow.training.publication import policy_url
+from advantageflow_pipelines.local.costs import images_of_a_round, useful_seconds
+from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
+from advantageflow_pipelines.local.workdir import WorkDir
+
+VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id")
+"""Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
+
+_REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
+
+
+def make_summary(
+    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any]
+) -> dict[str, Any]:
+    """Summarise a complete run from its artifacts.
+
+    Args:
+        workdir: the run.
+        settings: its settings.
+        seconds: how long it took, attempts added up.
+        overhead: see measure_overhead.
+    """
+    reports = report_folders(workdir)
+    metrics = {number: read_report(folder) for number, folder in reports.items()}
+    last = max(metrics)
+    policy = read_json(policy_folders(workdir)[last] / STATE_FILE)
+    store = settings.store.url
+    return {
+        "preset": settings.preset,
+        "algorithm": settings.training.algorithm,
+        "seed": settings.seed,
+        "seconds": round(seconds, 1),
+        "policy_sha256": policy["policy_sha256"],
+        **({} if store is None else {"policy_url": policy_url(store, policy)}),
+        "base": reported(metrics[0]),
+        "final": reported(metrics[last]),
+        "difference": paired_difference(reports[0], reports[last]),
+        "rounds": round_entries(workdir, settings),
+        "overhead": overhead,
+    }
+
+
+def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any]]:
+    """What each evaluated round came to, and cost up to there; of a run that stopped early, the rounds it reached.
+
+    `generated`: rollouts so far. `training_seconds`: useful work so far, see useful_seconds.
+    """
+    per_round, seconds = images_of_a_round(settings), useful_seconds(read_events(workdir.journal))
+    return [
+        {
+            "round": number,
+            "generated": number * per_round,
+            "training_seconds": round(sum(spent for index, spent in seconds.items() if index <= number), 2),
+            **reported(read_report(folder)),
+        }
+        for number, folder in report_folders(workdir).items()
+        if number > 0
+    ]
+
+
+def base_entry(workdir: WorkDir) -> dict[str, Any] | None:
+    """What the base model came to; None if it was not evaluated yet."""
+    folder = report_folders(workdir).get(0)
+    return None if folder is None else reported(read_report(folder))
+
+
+def write_summary(workdir: WorkDir, summary: dict[str, Any], mlflow_run_id: str | None) -> None:
+    """Write summary.json, its presence says that the run is complete."""
+    write_json(workdir.summary_file, {**summary, "mlflow_run_id": mlflow_run_id})
+
+
+def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
+    """The summary of a complete run; None if it is not complete."""
+    return read_json(workdir.summary_file) if workdir.summary_file.exists() else None
+
+
+def comparable(summary: Any) -> Any:
+    """A summary without what differs between two equal runs (timings and ids)."""
+    if isinstance(summary, dict):
+        return {key: comparable(value) for key, value in summary.items() if key not in VARYING}
+    return [comparable(item) for item in summary] if isinstance(summary, list) else summary
+
+
+def measure_overhead(events: list[Event], started: float, ended: float) -> dict[str, Any]:
+    """How much of an attempt's time was no useful work.
+
+    Args:
+        events: the journal's events.
+        started: epoch seconds at which the attempt started; earlier tasks are left out.
+        ended: epoch seconds at which it ended.
+
+    Returns:
+        `seconds`: from process start to first useful work, summed over the tasks of the critical path, `stages` of it
+        by stage; `between_tasks`: what no task of that path covers (start, scheduling, MLflow at the end); `share`: of
+        both together in `of_seconds`, the attempt's duration.
+    """
+    recent = {event["task"] for event in events if event["event"] == "start" and event["time"] >= started}
+    measured = overhead(event for event in events if event["task"] in recent)
+    duration = ended - started
+    between = duration - sum(task.ended - task.started for task in measured.critical)
+    return {
+        "seconds": round(measured.seconds, 2),
+        "between_tasks": round(between, 2),
+        "of_seconds": round(duration, 2),
+        "share": round((measured.seconds + between) / duration, 4),
+        "stages": {stage: round(value, 2) for stage, value in measured.by_stage().items()},
+    }
+
+
+def paired_difference(base: Path, final: Path) -> dict[str, Any]:
+    """The change of strict accuracy between two reports on equal prompts and seeds, with its 95 % interval.
+
+    Raises:
+        DataError: the reports are not of the same images.
+    """
+    change = difference(read_outcomes(base), read_outcomes(final), "strict")
+    return {"strict": change.mean, "strict_ci95": list(change.ci95)}
+
+
+def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
+    """Print the table base -> final by task, what the run took, and where to look."""
+    base, final, difference = summary["base"], summary["final"], summary["difference"]
+    table = Table(title=f"{strict_label(final)} on {final['images']} held-out images", title_justify="left")
+    for name, justify in (("task", "left"), ("base", "right"), ("final", "right"), ("change", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for task, accuracy in final["tasks"].items():
+        before = base["tasks"].get(task, math.nan)
+        table.add_row(task.replace("_", " "), f"{before:.3f}", f"{accuracy:.3f}", f"{accuracy - before:+.3f}")
+    table.add_section()
+    table.add_row(
+        "mean of tasks", f"{base['strict']:.3f}", f"{final['strict']:.3f}", f"{difference['strict']:+.3f}", style="bold"
+    )
+    table.add_row("95% interval", *(_interval(part["strict_ci95"]) for part in (base, final, difference)), style="dim")
+    if final.get("terms") or final.get("watched"):
+        table.add_section()
+    for name, term in final.get("terms", {}).items():
+        before, after = base["terms"][name]["mean"], term["mean"]
+        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+    for name, term in final.get("watched", {}).items():
+        before, after = base["watched"][name]["mean"], term["mean"]
+        table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+    console.print(table)
+    for entry in summary.get("rounds", ()):
+        for alarm in entry.get("alarms", ()):
+            message = f"alarm, round {entry['round']}: {alarm['message']}"
+            console.print(message, style="bold red", highlight=False, markup=False, soft_wrap=True)
+    if "held_out_prompts" in final:
+        judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
+        console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
+    console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
+    if "policy_url" in summary:
+        console.print(f"policy:   {summary['policy_url']}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report:   {workdir.report / PAGE_FILE}", highlight=False, markup=False, soft_wrap=True)
+
+
+def reported(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The part of a report that a summary repeats; what is not usual only where it is so."""
+    part = {key: metrics[key] for key in _REPORTED if key in metrics}
+    if metrics.get("held_out_prompts", 0) > metrics.get("prompts", 0):  # too few images for each to have one
+        part |= {key: metrics[key] for key in ("prompts", "held_out_prompts")}
+    if (strict_column(metrics), soft_column(metrics)) != (STRICT, SOFT):
+        part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
+    if len(metrics.get("terms", {})) > 1:
+        part["terms"] = metrics["terms"]
+    if metrics.get("watched"):
+        part["watched"] = metrics["watched"]
+    if metrics.get("alarms"):
+        part["alarms"] = metrics["alarms"]
+    return part
+
+
+def _time_taken(seconds: float, cost: dict[str, Any]) -> str:
+    """One line; a run that was continued has its overhead measured in the last attempt."""
+    whole = f"{seconds:.0f} s"
+    if seconds - cost["of_seconds"] > 1:
+        whole += f", the last attempt {cost['of_seconds']:.0f} s"
+    return (
+        f"{whole}, {cost['share']:.0%} of it overhead: {cost['seconds']:.1f} s from process starts to useful work, "
+        f"{cost['between_tasks']:.1f} s between tasks"
+    )
+
+
+def _interval(bounds: list[float]) -> str:
+    return f"{bounds[0]:.3f} .. {bounds[1]:.3f}"

@@ -1,0 +1,203 @@
+"""The working folder of a run: where everything lies, made new or opened again, used by one process at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from advantageflow.errors import SettingsError, StoreError
+from advantageflow.settings import RunSettings
+from advantageflow.store.files import reading, writing
+from advantageflow_pipelines.configuration.choices import read_settings, write_settings
+
+DEFAULT_RUNS = Path("runs")
+_TASK_DONE = "executor_output.json"  # Kubeflow writes it last, and only when the task succeeded
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """Paths of a run, all under `root`."""
+
+    root: Path
+
+    @property
+    def settings_file(self) -> Path:
+        return self.root / "settings.yaml"
+
+    @property
+    def runner_file(self) -> Path:
+        """What runs the tasks, see runners.py; not there when that is processes of this machine."""
+        return self.root / "runner.json"
+
+    @property
+    def pipeline_file(self) -> Path:
+        return self.root / "pipeline.yaml"
+
+    @property
+    def summary_file(self) -> Path:
+        return self.root / "summary.json"
+
+    @property
+    def attempts_file(self) -> Path:
+        """One JSON line for each time that the run was started or continued."""
+        return self.root / "attempts.jsonl"
+
+    @property
+    def journal(self) -> Path:
+        return self.root / "journal"
+
+    @property
+    def log_file(self) -> Path:
+        return self.root / "logs" / "pipeline.log"
+
+    @property
+    def warm_log_file(self) -> Path:
+        return self.root / "logs" / "warm.log"
+
+    @property
+    def artifacts(self) -> Path:
+        """Kubeflow's pipeline root: <pipeline>-<time>/<task>/<output>."""
+        return self.root / "artifacts"
+
+    @property
+    def cache(self) -> Path:
+        """Kubeflow's records of complete tasks: what --resume skips."""
+        return self.root / "cache"
+
+    @property
+    def aws(self) -> Path:
+        """Copies of root's credentials for its containers, which run as another user; there only while they run."""
+        return self.root / ".aws"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report"
+
+
+def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAULT_RUNS) -> WorkDir:
+    """Make the working folder of a new run and write its settings there.
+
+    Args:
+        path: a new or empty folder; None makes one under `runs`, named after preset and time.
+
+    Raises:
+        StoreError: the folder is not empty, or cannot be written.
+    """
+    try:
+        with writing(path or runs):
+            workdir = WorkDir((path or _free_name(runs, settings.preset)).absolute())
+            _check_new(workdir.root)
+            for folder in (workdir.journal, workdir.log_file.parent, workdir.artifacts, workdir.cache, workdir.report):
+                folder.mkdir(parents=True, exist_ok=True)
+            write_settings(workdir.settings_file, settings)
+    except OSError as error:
+        remedy = "choose another folder with --workdir"
+        message = f"the working folder cannot be made: {error.strerror}"
+        raise StoreError(message, where=str(path or runs), remedy=remedy) from error
+    return workdir
+
+
+def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
+    """A run's working folder and settings, to continue it or to look at it.
+
+    Raises:
+        SettingsError: there is no run in this folder, or its settings are damaged.
+        StoreError: it cannot be read or written.
+    """
+    workdir = WorkDir(path.absolute())
+    with reading(workdir.settings_file):
+        found = workdir.settings_file.is_file()
+    if not found:
+        remedy = "give the working folder of an earlier run (see `advantageflow runs`)"
+        raise SettingsError("holds no run to continue", where=str(path), remedy=remedy)
+    if _is_denied(workdir.root):
+        raise _denied(workdir.root)
+    return workdir, read_settings(workdir.settings_file)
+
+
+def remove_unfinished(workdir: WorkDir) -> None:
+    """Delete what tasks left that did not come to their end, so that nothing half-written can be taken for a result."""
+    for folder, inner, files in os.walk(workdir.artifacts, topdown=True):
+        if _TASK_DONE in files:
+            inner.clear()  # a complete task: nothing to look for below
+        elif folder != str(workdir.artifacts) and not _holds_tasks(Path(folder)):
+            shutil.rmtree(folder)
+            inner.clear()
+
+
+@contextlib.contextmanager
+def locked(workdir: WorkDir) -> Iterator[None]:
+    """Keep other processes from using the working folder at the same time.
+
+    Raises:
+        StoreError: another process uses it.
+    """
+    with (workdir.root / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            remedy = "wait for it to end, or stop it"
+            raise StoreError("another process runs here", where=str(workdir.root), remedy=remedy) from error
+        yield
+
+
+@contextlib.contextmanager
+def attempt(workdir: WorkDir) -> Iterator[float]:
+    """Note down when an attempt at the run started and ended; yields the start (epoch seconds)."""
+    started = time.time()
+    try:
+        yield started
+    finally:
+        # A full disk must not hide why the attempt ended.
+        with contextlib.suppress(OSError), workdir.attempts_file.open("a") as file:
+            file.write(json.dumps({"started": started, "ended": time.time()}) + "\n")
+
+
+def seconds_of_earlier_attempts(workdir: WorkDir) -> float:
+    """Seconds that the run's earlier attempts took together; one that was killed outright does not count."""
+    if not workdir.attempts_file.exists():
+        return 0.0
+    lines = [json.loads(line) for line in workdir.attempts_file.read_text().splitlines()]
+    return sum(line["ended"] - line["started"] for line in lines)
+
+
+def _free_name(runs: Path, preset: str) -> Path:
+    name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    path, number = runs / name, 2
+    while path.exists():
+        path, number = runs / f"{name}-{number}", number + 1
+    return path
+
+
+def _check_new(root: Path) -> None:
+    if root.is_file():
+        raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
+    if root.is_dir() and _is_denied(root):
+        raise _denied(root)
+    if root.is_dir() and any(root.iterdir()):
+        started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
+        remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
+        raise StoreError(
+            "the working folder is not empty", where=str(root), remedy=f"{remedy}; or give a new folder to --workdir"
+        )
+
+
+def _holds_tasks(folder: Path) -> bool:
+    return next(folder.rglob(_TASK_DONE), None) is not None
+
+
+def _is_denied(root: Path) -> bool:
+    return not os.access(root, os.R_OK | os.W_OK | os.X_OK)
+
+
+def _denied(root: Path) -> StoreError:
+    remedy = "give this user write permission there, or choose another folder with --workdir"
+    return StoreError("the working folder cannot be written", where=str(root), remedy=remedy)

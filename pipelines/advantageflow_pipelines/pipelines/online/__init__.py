@@ -1,0 +1,1 @@
+"""The online pipeline: rounds of separate stages."""

@@ -1,0 +1,1 @@
+"""Placing a pipeline's stages on a cluster: images, resources, secrets."""

@@ -1,0 +1,111 @@
+"""Resources of a stage, put on a task of a pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advantageflow_pipelines.placing.resources.records import Retries, StageResources
+
+if TYPE_CHECKING:
+    from kfp import dsl
+
+SHARED_MEMORY = "/dev/shm"
+SCRATCH = "/scratch"
+_WEEK = 7 * 86_400  # of attempts that have no timeout: longer than any run should take
+
+
+def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
+    """Have the task run with these resources.
+
+    Kubeflow has no place for a priority class or for ephemeral storage as a resource: tasks have the cluster's default
+    class, and the second is a size limit on a scratch folder.
+
+    Args:
+        task: the task; it runs in pods of the 'restricted' security standard (Kubeflow's own default adds the rest:
+            no privilege escalation, seccomp's default profile).
+        stage: its stage, as a label.
+        resources: with a number of GPUs, as `fit` gives.
+    """
+    _compute(task, resources)
+    _nodes(task, resources)
+    _environment(task, resources)
+    _volumes(task, resources)
+    _attempts(task, resources)
+    _pod(task, stage, resources)
+
+
+def _compute(task: dsl.PipelineTask, resources: StageResources) -> None:
+    task.set_cpu_request(resources.cpu)
+    if resources.cpu_limit is not None:
+        task.set_cpu_limit(resources.cpu_limit)
+    task.set_memory_request(resources.memory)
+    task.set_memory_limit(resources.memory_limit or resources.memory)
+    if resources.gpus:
+        task.set_accelerator_type(resources.gpu_type)
+        task.set_accelerator_limit(resources.gpus)
+
+
+def _nodes(task: dsl.PipelineTask, resources: StageResources) -> None:
+    from kfp import kubernetes
+
+    for label, value in resources.node_selector.items():
+        kubernetes.add_node_selector(task, label, value)
+    for toleration in resources.tolerations:
+        kubernetes.add_toleration(task, **toleration.model_dump())
+
+
+def _environment(task: dsl.PipelineTask, resources: StageResources) -> None:
+    from kfp import kubernetes
+
+    for secret in resources.secrets:
+        kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
+    for config_map in resources.config_maps:
+        kubernetes.use_config_map_as_env(task, config_map.name, config_map.keys, optional=config_map.optional)
+
+
+def _volumes(task: dsl.PipelineTask, resources: StageResources) -> None:
+    """Empty folders, which a pod that is not root may write, as it may not a claimed volume."""
+    from kfp import kubernetes
+
+    if resources.shared_memory is not None:
+        kubernetes.empty_dir_mount(task, "shared-memory", SHARED_MEMORY, "Memory", resources.shared_memory)
+    if resources.scratch is not None:
+        kubernetes.empty_dir_mount(task, "scratch", SCRATCH, size_limit=resources.scratch)
+        task.set_env_variable("XDG_CACHE_HOME", f"{SCRATCH}/cache")
+        task.set_env_variable("HF_HOME", f"{SCRATCH}/huggingface")
+
+
+def _attempts(task: dsl.PipelineTask, resources: StageResources) -> None:
+    from kfp import kubernetes
+
+    retries = resources.retries
+    if resources.timeout_seconds is not None:
+        kubernetes.set_timeout(task, resources.timeout_seconds)
+    if retries.count:
+        task.set_retry(
+            retries.count,
+            backoff_duration=f"{retries.backoff_seconds}s",
+            backoff_factor=float(retries.factor),
+            backoff_max_duration=f"{retries.deadline_seconds or deadline(retries, resources.timeout_seconds)}s",
+        )
+
+
+def deadline(retries: Retries, timeout_seconds: int | None) -> int:
+    """Seconds that all attempts and the waits between them may take together.
+
+    Argo counts its maximum duration from the first attempt's start and ends a later attempt at it; Kubeflow sets it to
+    an hour if it is not told, in which no training that was interrupted would come to its end.
+    """
+    waits = sum(retries.backoff_seconds * retries.factor**number for number in range(retries.count))
+    return waits + (retries.count + 1) * (timeout_seconds or _WEEK)
+
+
+def _pod(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
+    from kfp import kubernetes
+
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    if resources.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(resources.image_pull_secrets))
+    labels = {"name": "advantageflow", "component": stage, "part-of": "advantageflow", "managed-by": "kubeflow"}
+    for label, value in labels.items():
+        kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)

@@ -1,0 +1,108 @@
+"""What a working folder says of its run: complete, diverged, or not at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advantageflow.errors import DataError, PolicyError, StoreError, TrainingError, UserError
+from advantageflow.policy.divergence import REMEDY
+from advantageflow.store.files import write_json
+from advantageflow.tracking.journal import JOURNAL_ENV, stage_journal
+from advantageflow_experiments.compare.cells import Cell
+from advantageflow_experiments.compare.outcome import divergence, is_settled, read_result
+from advantageflow_pipelines.local.workdir import WorkDir, attempt, create_workdir
+
+DIVERGED = TrainingError("training diverged: loss not finite", where="round 2, optimiser step 1 of 1", remedy="less")
+NOT_FINITE = PolicyError("its latent is not finite", where="'a red circle', image 0", remedy=REMEDY)
+
+
+@pytest.fixture
+def workdir(cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WorkDir:
+    """Of a run whose base and first round have been evaluated."""
+    workdir = create_workdir(tmp_path / "run", cells[0].settings)
+    monkeypatch.setenv(JOURNAL_ENV, str(workdir.journal))
+    with attempt(workdir):
+        for number, strict in ((0, 0.25), (1, 0.5)):
+            evaluated(workdir, number, strict)
+        with stage_journal("training", 1) as journal:
+            journal.useful()
+    return workdir
+
+
+def evaluated(workdir: WorkDir, number: int, strict: float) -> None:
+    folder = workdir.artifacts / "online-1" / f"evaluation-{number}" / "report"
+    folder.mkdir(parents=True)
+    metrics: dict[str, Any] = {"round": number, "images": 12, "strict": strict, "strict_ci95": [0.0, 1.0],
+                               "soft": 0.6, "tasks": {"colors": strict}, "prompts": 6}  # fmt: skip
+    write_json(folder / "metrics.json", metrics)
+
+
+def fail(error: UserError, stage: str = "training", number: int = 2) -> None:
+    with pytest.raises(type(error)), stage_journal(stage, number):
+        raise error
+
+
+def test_a_run_that_has_not_ended_is_not_settled(workdir: WorkDir, cells: list[Cell]) -> None:
+    assert not is_settled(workdir)
+    with pytest.raises(DataError, match="slow-seed0 has not ended"):
+        read_result(workdir, cells[0])
+
+
+@pytest.mark.parametrize(("error", "stage"), [(DIVERGED, "training"), (NOT_FINITE, "rollout")])
+def test_a_diverged_run_is_a_result_with_what_it_reached(
+    workdir: WorkDir, cells: list[Cell], error: UserError, stage: str
+) -> None:
+    fail(error, stage)
+    assert is_settled(workdir)
+    found = read_result(workdir, cells[0])
+    assert (found.status, found.diverged_round) == ("diverged", 2)
+    assert [(point.round, point.generated, point.strict) for point in found.points] == [(0, 0, 0.25), (1, 24, 0.5)]
+    assert error.message in found.reason
+    assert found.seconds > 0
+
+
+def test_the_evaluation_of_a_policy_that_is_not_finite_is_no_result(workdir: WorkDir, cells: list[Cell]) -> None:
+    fail(NOT_FINITE, "evaluation", 1)
+    assert [point.round for point in read_result(workdir, cells[0]).points] == [0]
+
+
+@pytest.mark.parametrize("error", [StoreError("the disk is full"), PolicyError("no such folder", remedy="give one")])
+def test_any_other_failure_is_not_taken_for_divergence(workdir: WorkDir, error: UserError) -> None:
+    fail(error)
+    assert divergence(workdir) is None
+    assert not is_settled(workdir)
+
+
+def test_a_run_that_was_continued_since_is_judged_anew(workdir: WorkDir) -> None:
+    fail(DIVERGED)
+    with stage_journal("training", 2):
+        pass
+    assert not is_settled(workdir)
+
+
+def test_a_complete_run_has_the_points_of_its_summary(workdir: WorkDir, cells: list[Cell]) -> None:
+    part = {"images": 12, "strict": 0.25, "strict_ci95": [0.1, 0.4], "soft": 0.5, "tasks": {"colors": 0.25}}
+    terms = {"jpeg.size": {"mean": 2.0, "ci95": [1.0, 3.0], "reward": "jpeg", "column": "size",
+                           "higher_is_better": False}}  # fmt: skip
+    entry = {**part, "round": 2, "generated": 48, "training_seconds": 3.5, "strict": 0.75, "terms": terms}
+    write_json(workdir.summary_file, {"base": part, "rounds": [entry], "final": part, "seconds": 60.0,
+                                      "policy_sha256": "ab", "mlflow_run_id": None})  # fmt: skip
+    found = read_result(workdir, cells[0])
+    assert (found.status, found.seconds, found.policy_sha256) == ("complete", 60.0, "ab")
+    assert [(point.round, point.strict, point.training_seconds) for point in found.points] == [
+        (0, 0.25, 0.0),
+        (2, 0.75, 3.5),
+    ]
+    assert not found.last.terms["jpeg.size"].higher_is_better
+
+
+def test_a_base_that_cannot_even_be_evaluated_is_an_error(cells: list[Cell], tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    workdir = create_workdir(tmp_path / "run", cells[0].settings)
+    monkeypatch.setenv(JOURNAL_ENV, str(workdir.journal))
+    fail(NOT_FINITE, "evaluation", 0)
+    with pytest.raises(DataError, match="slow-seed0 cannot even be evaluated"):
+        read_result(workdir, cells[0])

@@ -1,0 +1,172 @@
+"""Figures of variants from results of runs, comparison.json, and the tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from advantageflow.errors import DataError, StoreError
+from advantageflow_experiments.compare.cells import Cell
+from advantageflow_experiments.compare.records import CellResult, Comparison, Point, read_comparison, write_comparison
+from advantageflow_experiments.compare.results import metric_of, uneven_starts
+from advantageflow_experiments.compare.table import overall_table, show_table, tasks_table, write_tables
+
+TARGET = "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\nvariants: {a: {}, b: {assignments: {training.lam: 2}}}"
+
+
+def test_the_difference_is_to_the_first_variant_and_paired(lines: Comparison) -> None:
+    slow, fast = lines.variants
+    assert slow.difference is None
+    assert slow.final.mean == pytest.approx(0.32 + 0.2)
+    assert fast.difference is not None
+    assert fast.difference.mean == pytest.approx((0.2 + 0.1 + 0.2) / 3)
+    assert slow.images == fast.images == 48
+
+
+def test_the_differences_of_a_grid_are_to_the_first_of_the_row(grid: Comparison) -> None:
+    differences = {one.name: one.difference and one.difference.mean for one in grid.variants}
+    assert differences == {
+        "lam-0.5_one-pass": None,
+        "lam-1_one-pass": pytest.approx(0.0),
+        "lam-0.5_two-passes": None,
+        "lam-1_two-passes": pytest.approx(0.1),
+    }
+    assert "| against lam 0.5 of the row |" in overall_table(grid)
+
+
+def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_out(lines: Comparison) -> None:
+    fast = lines.variants[1]
+    assert fast.diverged == {"1": 2}
+    assert fast.final.count == 3
+    assert fast.final.mean == pytest.approx((0.7 + 0.62 + 0.74) / 3)
+    assert fast.training_seconds is not None
+    assert (fast.training_seconds.mean, fast.training_seconds.count) == (10.0, 2)
+    assert [point.x for point in fast.by_images] == [0, 24, 48]
+
+
+def test_the_mean_over_a_run_is_the_area_under_its_curve_to_the_end_of_complete_ones(lines: Comparison) -> None:
+    slow, fast = lines.variants
+    assert slow.course.mean == pytest.approx(0.32 + 0.1)
+    assert slow.course_difference is None
+    assert fast.course_difference is not None
+    assert fast.course_difference.mean == pytest.approx((0.15 + 0.125 + 0.15) / 3)
+
+
+def test_a_variant_of_which_all_runs_diverged_has_no_times(grid: Comparison) -> None:
+    wild = next(variant for variant in grid.variants if variant.diverged)
+    assert wild.name == "lam-0.5_two-passes"
+    assert wild.seconds is None
+    assert wild.final.mean == 0.4
+
+
+def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison]) -> None:
+    def run(cell: Cell) -> CellResult:
+        points = tuple(
+            Point(round=k, generated=100 * k, training_seconds=1.0 * k, images=9, strict=strict, strict_ci95=(0, 1),
+                  soft=0.5, tasks={"colors": strict})
+            for k, strict in enumerate([0.4, 0.5 if cell.variant == "a" else 0.44 + cell.seed * 0.05])
+        )  # fmt: skip
+        return CellResult(variant=cell.variant, seed=cell.seed, status="complete", points=points, seconds=1.0)
+
+    comparison = make(TARGET, run)
+    found = [variant.target for variant in comparison.variants]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert (found[0].reached, found[1].reached) == (2, 1)
+    assert found[0].images is not None
+    assert found[0].images.mean == pytest.approx(50)
+    assert found[0].difference is None, "it is the reference"
+    assert found[1].difference is not None
+    assert found[1].difference.mean == pytest.approx(50 / 9), "of the seed that reaches it in both"
+    table = overall_table(comparison)
+    assert "images to 0.45" in table.splitlines()[0]
+    assert "56, 1 of 2 never | +6" in table
+
+
+def test_a_metric_is_found_by_name_or_told_which_there_are(pareto: Comparison) -> None:
+    last = pareto.cells[0].last
+    assert metric_of(last, "jpeg.compressibility") == -1.0
+    assert metric_of(last, "strict") == last.strict
+    with pytest.raises(DataError, match=r"'jpeg.compressible' was not measured[\s\S]*did you mean"):
+        metric_of(last, "jpeg.compressible")
+
+
+def test_runs_that_did_not_start_from_the_same_base_are_told(lines: Comparison, tmp_path: Path) -> None:
+    assert uneven_starts(lines) is None
+    cell = lines.cells[3]
+    base = cell.points[0].model_copy(update={"strict": 0.33})
+    moved = cell.model_copy(update={"points": (base, *cell.points[1:])})
+    other = lines.model_copy(update={"cells": (*lines.cells[:3], moved, *lines.cells[4:])})
+    told = uneven_starts(other)
+    assert told is not None
+    assert "seed 1: 0.3200 in slow, 0.3300 in fast" in told
+    assert "seed 0" not in told
+    write_tables(tmp_path / "table.md", other)
+    assert told in (tmp_path / "table.md").read_text()
+
+
+def test_a_comparison_is_read_back_as_it_was_written(
+    lines: Comparison, grid: Comparison, pareto: Comparison, tmp_path: Path
+) -> None:
+    for comparison in (lines, grid, pareto):
+        write_comparison(tmp_path / "comparison.json", comparison)
+        assert read_comparison(tmp_path / "comparison.json") == comparison
+
+
+def test_a_damaged_comparison_is_told_with_what_to_do(lines: Comparison, tmp_path: Path) -> None:
+    path = tmp_path / "comparison.json"
+    with pytest.raises(StoreError, match=r"comparison\.json: file not found"):
+        read_comparison(path)
+    write_comparison(path, lines)
+    path.write_text(path.read_text().replace('"mean": 0.5', '"meam": 0.5', 1))
+    with pytest.raises(DataError, match=r"comparison\.json: is no comparison[\s\S]*compare --resume"):
+        read_comparison(path)
+
+
+def test_the_tables_have_intervals_differences_and_divergence(lines: Comparison, tmp_path: Path) -> None:
+    rows = {row.split("|")[1].strip(): row for row in overall_table(lines).splitlines()}
+    assert "0.520 ± 0.050" in rows["the slow way"]
+    assert "+0.167 ± 0.143" in rows["the fast way"]
+    assert "seed 1 in round 2" in rows["the fast way"]
+    assert "0.420 ± 0.050" in rows["the slow way"]
+    assert "+0.142 ± 0.036" in rows["the fast way"]
+    assert "base model | 0.320" in tasks_table(lines)
+    write_tables(tmp_path / "table.md", lines)
+    text = (tmp_path / "table.md").read_text()
+    for words in ("# Two ways", "counts with its last evaluation", "- all: `rounds=2`", "`training.lam=1`", "torch ",
+                  "Mean over the run"):  # fmt: skip
+        assert words in text
+
+
+def test_means_over_runs_of_different_lengths_are_not_compared(make: Callable[..., Comparison]) -> None:
+    text = "title: x\npreset: tiny\nseeds: [0]\nunequal_images: true\nvariants: {a: {}, b: {assignments: {rounds: 1}}}"
+
+    def run(cell: Cell) -> CellResult:
+        points = tuple(
+            Point(round=k, generated=100 * k, training_seconds=1.0, images=9, strict=0.5, strict_ci95=(0, 1),
+                  soft=0.5, tasks={"colors": 0.5}) for k in (0, 1)
+        )  # fmt: skip
+        return CellResult(variant=cell.variant, seed=cell.seed, status="complete", points=points, seconds=9)
+
+    assert "mean over the run" not in overall_table(make(text, run))
+
+
+def test_one_seed_has_no_intervals_and_the_table_says_how_sure_it_is(grid: Comparison, tmp_path: Path) -> None:
+    write_tables(tmp_path / "table.md", grid)
+    text = (tmp_path / "table.md").read_text()
+    assert "One seed: the accuracy of a run is known to about ± 0.100" in text
+    assert "0.500 ±" not in text
+    assert "ean over the run" not in text, "points of a grid are no curves"
+
+
+def test_the_terminal_shows_the_figures(lines: Comparison) -> None:
+    out = io.StringIO()
+    show_table(Console(file=out, width=80), lines)
+    text = out.getvalue()
+    for words in ("3 seeds, 95% intervals", "0.520 ± 0.050", "+0.167 ± 0.143", "1 of 3"):
+        assert words in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,0 +1,159 @@
+"""Folders, processes and progress of a comparison, without the runs themselves."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from advantageflow.errors import SettingsError, StoreError
+from advantageflow_experiments.compare import folder as folders
+from advantageflow_experiments.compare.cells import Cell, make_cells
+from advantageflow_experiments.compare.children import Child, end_children
+from advantageflow_experiments.compare.folder import clear_unstarted, create_folder, open_folder
+from advantageflow_experiments.compare.plan import Plan
+from advantageflow_experiments.compare.plan_files import parse_plan
+from advantageflow_experiments.compare.progress import CompareProgress, describe, duration
+from advantageflow_experiments.compare.records import CellResult, Comparison
+from advantageflow_experiments.compare.runner import default_jobs, run_cells, threads_of
+from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked
+
+
+def test_a_comparison_is_opened_again_with_the_settings_it_was_started_with(
+    plan: Plan, cells: list[Cell], tmp_path: Path
+) -> None:
+    create_folder(tmp_path / "out", "two-ways", plan, cells)
+    folder, again, same = open_folder(tmp_path / "out")
+    assert again == plan
+    assert same == cells
+    assert folder.workdir(cells[1]).root == tmp_path / "out" / "runs" / "fast-seed0"
+
+
+def test_a_folder_that_is_in_use_is_left_alone(plan: Plan, cells: list[Cell], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(StoreError, match="is not an empty folder"):
+        create_folder(tmp_path / "out", "two-ways", plan, cells)
+    create_folder(tmp_path / "new", "two-ways", plan, cells)
+    with pytest.raises(StoreError, match=r"compare --resume .*new"):
+        create_folder(tmp_path / "new", "two-ways", plan, cells)
+
+
+def test_a_disk_without_room_for_all_runs_is_told_before_anything_is_written(
+    plan: Plan, cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda path: usage(1, 0, 500_000_000))
+    with pytest.raises(StoreError, match="has 500 MB free, the 6 runs need about"):
+        create_folder(tmp_path / "out", "two-ways", plan, cells)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_a_comparison_is_not_continued(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="holds no comparison"):
+        open_folder(tmp_path)
+
+
+def test_what_a_run_left_that_never_began_is_cleared(cells: list[Cell], tmp_path: Path) -> None:
+    begun = create_workdir(tmp_path / "begun", cells[0].settings)
+    clear_unstarted(begun)
+    assert begun.settings_file.exists()
+    (tmp_path / "never" / "journal").mkdir(parents=True)
+    clear_unstarted(WorkDir(tmp_path / "never"))
+    assert not (tmp_path / "never").exists()
+
+
+def test_as_many_runs_at_once_as_the_cores_allow() -> None:
+    cells = make_cells(parse_plan("title: x\npreset: shapes\nvariants: {a: {}}", "p"), "x")
+    assert threads_of(cells[0].settings) == 2
+    assert [default_jobs(cells, available) for available in (1, 2, 4, 5, 64)] == [1, 1, 2, 2, 3]
+
+
+def child(cell: Cell, log: Path, code: str) -> Child:
+    with log.open("ab") as file:
+        start = file.tell()
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    return Child(cell, process, log, start, time.monotonic())
+
+
+def test_a_failed_run_speaks_for_itself_and_not_for_an_earlier_attempt(cells: list[Cell], tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("error: of an earlier attempt\n")
+    words = "print('working'); print('error: the disk is full'); print('  what to do: free some'); exit(2)"
+    failed = child(cells[0], log, words)
+    failed.process.wait()
+    assert failed.error() == "the disk is full\n  what to do: free some"
+    silent = child(cells[0], log, "import os; print('working', flush=True); os.kill(os.getpid(), 9)")
+    silent.process.wait()
+    assert silent.error().startswith("killed by signal 9; the end of ")
+    assert silent.error().endswith("  working")
+
+
+def test_ending_a_run_ends_what_it_started(cells: list[Cell], tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time\n"
+        f"p = subprocess.Popen(['sleep', '60']); open({str(pid_file)!r}, 'w').write(str(p.pid)); time.sleep(60)"
+    )
+    running = child(cells[0], tmp_path / "log", code)
+    while not pid_file.exists() or not pid_file.read_text():
+        time.sleep(0.02)
+    end_children([running])
+    assert running.process.returncode is not None
+    state = Path(f"/proc/{pid_file.read_text()}/stat")
+    deadline = time.monotonic() + 10
+    while state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_progress_is_a_line_for_each_run_with_the_time_that_is_left(
+    plan: Plan, cells: list[Cell], lines: Comparison, tmp_path: Path
+) -> None:
+    out = io.StringIO()
+    folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
+    with CompareProgress(Console(file=out, width=120), folder, total=6, jobs=2) as progress:
+        progress.kept(lines.cells[:2])
+        progress.finished(lines.cells[2])
+        progress.finished(lines.cells[3])
+    told = [line.strip().partition("  ")[2] for line in out.getvalue().splitlines()]
+    assert told == [
+        "2 of 6 runs are there from before",
+        "3/6 slow, seed 1: accuracy 0.320 -> 0.520, 99 s; about 2 min left",
+        "4/6 fast, seed 1: diverged in round 2; accuracy 0.320 -> 0.620 after round 1; about 99 s left",
+    ]
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (600, "10 min"), (9000, "2.5 h")])
+def test_times_are_told_in_units_to_plan_with(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+def test_a_result_is_told_in_a_line(lines: Comparison) -> None:
+    result: CellResult = lines.cells[0]
+    assert describe(result) == "slow, seed 0: accuracy 0.300 -> 0.500, 99 s"
+
+
+def test_a_run_that_fails_for_another_reason_stops_the_comparison_with_its_own_error(
+    plan: Plan, cells: list[Cell], tmp_path: Path
+) -> None:
+    folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
+    busy = create_workdir(folder.workdir(cells[0]).root, cells[0].settings)
+    out = io.StringIO()
+    progress = CompareProgress(Console(file=out, width=120), folder, 6, 1)
+    with locked(busy), progress, pytest.raises(RunFailed) as failure:
+        run_cells(folder, cells, 1, progress)
+    assert failure.value.by_user
+    text = str(failure.value)
+    assert text.startswith("slow-seed0: ")
+    assert "another process runs here" in text
+    assert f"advantageflow compare --resume {folder.root}" in text

@@ -1,0 +1,69 @@
+"""Publishing a policy from the command line, and naming a published policy where a policy folder is wanted."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from advantageflow.errors import PolicyError
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.loading import load_transformer
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.store.artifacts import publish, read_policy_state, write_json
+from advantageflow.store.published import is_published
+from advantageflow_pipelines import cli
+from advantageflow_pipelines.commands.models import find_model
+from advantageflow_pipelines.configuration.checks import check_run
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.evaluate import find_judged
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("policies")
+    write_base_policy(folder / "base", {}, {})
+    adapters = attach_adapters(load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0)
+    state = {**read_policy_state(folder / "base"), "adapter": "policy", "round": 3, "policy_sha256": adapters.sha256()}
+    with publish(folder / "trained") as partial:
+        adapters.save(partial)
+        write_json(partial / "state.json", state)
+    return folder / "trained"
+
+
+def advantageflow(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    return int(left.value.code or 0)
+
+
+def test_a_published_policy_is_taken_wherever_a_policy_is(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = str(tmp_path / "shared" / "policy")
+    assert advantageflow(monkeypatch, "publish", str(policy), address) == 0
+    assert "policy trained, round 3" in capsys.readouterr().out
+    judged, tuned = find_judged(address), find_model(address)
+    assert (judged.name, judged.round, tuned.name) == ("policy policy, round 3", 3, f"policy {address}")
+    assert read_policy_state(judged.policy) == read_policy_state(policy)
+    check_run(choose_settings(preset="tiny", init_policy=address))
+
+
+def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "broken"
+    with publish(broken) as partial:
+        for file in policy.rglob("*"):
+            if file.is_file():
+                (partial / file.relative_to(policy)).parent.mkdir(exist_ok=True)
+                (partial / file.relative_to(policy)).write_bytes(file.read_bytes())
+        (partial / "policy" / "adapter_model.safetensors").write_bytes(b"short")
+    assert advantageflow(monkeypatch, "publish", str(broken), str(tmp_path / "shared")) == 2
+    assert not is_published(str(tmp_path / "shared"))
+
+
+def test_the_base_model_is_nothing_to_publish(policy: Path) -> None:
+    with pytest.raises(PolicyError, match="the base model itself"):
+        find_judged(str(policy.parent / "base"))

@@ -1,0 +1,151 @@
+"""`advantageflow evaluate`: variants on equal prompts and noise, with the embedded architecture untrained."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.loading import load_transformer
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.settings import (
+    EvaluationSettings,
+    LoraSettings,
+    ModelSettings,
+    PromptSettings,
+    RewardSettings,
+    RewardTerm,
+)
+from advantageflow.shapes.architecture import build_transformer, build_vae
+from advantageflow.shapes.prompts import all_prompts
+from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
+from advantageflow_pipelines.cli import main
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.evaluate import (
+    Judged,
+    default_output,
+    evaluate,
+    find_judged,
+    make_output,
+    make_variants,
+    parse_scales,
+)
+from advantageflow_pipelines.local.workdir import create_workdir
+
+SAMPLING = EvaluationSettings(images=6, steps=2, batch=6, sample_prompts=3, threads=1)
+WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
+
+
+def write_policy(folder: Path, model: ModelSettings, settings: dict[str, Any], size: float = 0.3) -> None:
+    transformer = load_transformer(model)
+    with publish(folder) as partial:
+        write_json(partial / "state.json", {"round": 0, "step": 0, "adapter": None, "policy_sha256": None})
+    adapters = attach_adapters(transformer, folder, LoraSettings(rank=2), seed=0)
+    with torch.no_grad():
+        for parameter in adapters.parameters():
+            parameter.normal_(std=size, generator=torch.Generator().manual_seed(0))
+    with publish(folder) as partial:
+        adapters.save(partial)
+        state = {"round": 3, "step": 12, "adapter": "policy", "policy_sha256": adapters.sha256()}
+        write_json(partial / "state.json", {**state, "settings": settings})
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Judged:
+    torch.manual_seed(0)
+    build_transformer(width=32, layers=1).save_pretrained(tmp_path / "model" / "transformer")
+    build_vae().save_pretrained(tmp_path / "model" / "vae")
+    (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
+    prompts = [prompt for prompt in all_prompts() if prompt.split == "eval"][::30][:6]
+    embeds = torch.randn(len(prompts), 20, 128, generator=torch.Generator().manual_seed(1))
+    embeddings = Embeddings(embeds, embeds[:, 0], torch.zeros(1, 20, 128), torch.zeros(1, 128))
+    write_prompts(tmp_path / "prompts", prompts, embeddings, {})
+    model = ModelSettings(name=str(tmp_path / "model"))
+    write_policy(tmp_path / "policy", model, {})
+    return Judged(
+        "a policy", tmp_path / "policy", 3, model, WATCHING, SAMPLING, 0, tmp_path / "prompts", PromptSettings()
+    )
+
+
+def test_all_variants_are_judged_on_equal_images_and_written_as_page_results_and_sheet(
+    judged: Judged, tmp_path: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    out = tmp_path / "out"
+    comparison = evaluate(judged, SAMPLING, make_variants([1.0, 4.5]), 5, out, lambda *progress: told.append(progress))
+    names = ["base", "base at guidance 4.5", "tuned", "tuned at guidance 4.5"]
+    assert list(comparison["variants"]) == names
+    assert [progress for progress in told if progress[1] == 6] == [(name, 6, 6) for name in names]
+    assert read_json(out / "results.json") == comparison
+    assert len(comparison["pairs"]) == 6
+    assert list(comparison["measures"]) == ["strict", "soft", "layout.beauty"]
+    assert comparison["measures"]["layout.beauty"]["watched"]
+    statistics = [variant["statistics"]["velocity_norm"] for variant in comparison["variants"].values()]
+    assert len({one["mean"] for one in statistics}) == 4
+    assert [one.get("base") for one in statistics] == [None, None, statistics[0]["mean"], statistics[1]["mean"]]
+    text = (out / "report.html").read_text()
+    assert text.count("data:image/png") == 3 * 4
+    for name in ("samples.png", "variants/tuned-at-guidance-4.5/evaluation.parquet"):
+        assert (out / name).exists()
+
+
+def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Judged) -> None:
+    told = {"model": {"name": "elsewhere"}, "reward": {"name": "jpeg", "column": "compressibility"},
+            "prompts": {"source": "mine.jsonl"}}  # fmt: skip
+    write_policy(tmp_path / "other", judged.model, told)
+    found = find_judged(str(tmp_path / "other"))
+    assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
+    assert (found.round, found.prompts) == (3, None)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
+def test_a_choice_that_there_is_not_is_refused(
+    judged: Judged, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["advantageflow", "evaluate", str(judged.policy), option, value])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert f"{option}: there is no" in capsys.readouterr().err
+
+
+def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="no policy is there"):
+        find_judged(str(tmp_path))
+    write_base_policy(tmp_path / "base", {}, {})
+    with pytest.raises(PolicyError, match="the base model itself"):
+        find_judged(str(tmp_path / "base"))
+    create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
+    with pytest.raises(PolicyError, match="trained no policy yet"):
+        find_judged(str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("text", ["", "1,x", "0.5", "2,2", "inf"])
+def test_guidance_that_cannot_be_is_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="--guidance"):
+        parse_scales(text)
+
+
+def test_one_scale_needs_no_name_and_several_do() -> None:
+    assert parse_scales("1,4.5") == [1.0, 4.5]
+    assert [variant.name for variant in make_variants([4.5])] == ["base", "tuned"]
+    assert [(v.name, v.tuned, v.guidance_scale) for v in make_variants([1.0, 2.0])][3] == (
+        "tuned at guidance 2", True, 2.0,
+    )  # fmt: skip
+
+
+def test_a_folder_with_something_in_it_is_never_written_to(tmp_path: Path) -> None:
+    create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
+    with pytest.raises(StoreError, match="not an empty folder"):
+        make_output(tmp_path / "run")
+    first = default_output(tmp_path / "run", tmp_path)
+    assert first == tmp_path / "run" / "evaluation"
+    make_output(first)
+    (first / "report.html").touch()
+    assert default_output(tmp_path / "run", tmp_path) == tmp_path / "run" / "evaluation-2"
+    assert default_output(tmp_path / "policy", tmp_path / "runs") == tmp_path / "runs" / "evaluation"

@@ -1,0 +1,146 @@
+"""The working folder: new or empty, used once at a time, rid of what is half-written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from advantageflow.errors import SettingsError, StoreError
+from advantageflow_pipelines.configuration.checks import check_disk
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.workdir import (
+    WorkDir,
+    attempt,
+    create_workdir,
+    locked,
+    open_workdir,
+    remove_unfinished,
+    seconds_of_earlier_attempts,
+)
+
+SETTINGS = choose_settings(preset="tiny", assignments=["training.learning_rate=0.001"], seed=3)
+
+
+def test_an_opened_run_has_the_settings_it_was_made_with(tmp_path: Path) -> None:
+    made = create_workdir(tmp_path / "run", SETTINGS)
+    assert open_workdir(tmp_path / "run") == (made, SETTINGS)
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    assert create_workdir(tmp_path, SETTINGS).root == tmp_path
+
+
+def test_runs_made_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    roots = {create_workdir(None, SETTINGS, tmp_path / "runs").root for _ in range(3)}
+    assert len(roots) == 3
+    assert all(root.name.startswith("tiny-2") for root in roots)
+
+
+def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(StoreError, match="not empty"):
+        create_workdir(tmp_path, SETTINGS)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_folder_of_a_run_is_refused_with_how_to_continue_it(tmp_path: Path) -> None:
+    create_workdir(tmp_path, SETTINGS)
+    with pytest.raises(StoreError, match=f"advantageflow run --resume {tmp_path}"):
+        create_workdir(tmp_path, SETTINGS)
+
+
+def test_a_file_is_no_working_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="is a file"):
+        create_workdir(tmp_path / "file", SETTINGS)
+    with pytest.raises(StoreError, match="not a folder"):
+        create_workdir(tmp_path / "file" / "run", SETTINGS)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(StoreError, match="cannot be written"):
+        create_workdir(tmp_path, SETTINGS)
+    with pytest.raises(StoreError, match="no permission to write"):
+        create_workdir(tmp_path / "run", SETTINGS)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ENAMETOOLONG])
+def test_a_folder_that_cannot_be_reached_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def fails(path: Path, **options: object) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(Path, "stat", fails)
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        create_workdir(tmp_path / "run", SETTINGS)
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        check_disk(SETTINGS, tmp_path / "run")
+    with pytest.raises(StoreError, match=str(tmp_path)):
+        open_workdir(tmp_path / "run")
+
+
+def test_a_read_only_file_system_is_refused_even_for_root() -> None:
+    with pytest.raises(StoreError) as caught:
+        create_workdir(Path("/proc/advantageflow"), SETTINGS)
+    assert "/proc" in caught.value.where
+
+
+def test_a_folder_without_a_run_cannot_be_continued(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no run to continue"):
+        open_workdir(tmp_path)
+
+
+def test_only_tasks_that_came_to_their_end_stay(tmp_path: Path) -> None:
+    workdir = create_workdir(tmp_path / "run", SETTINGS)
+    pipeline = workdir.artifacts / "online-1"
+    for task in ("prompts", "for-loop-2-iteration-0/rollout"):
+        (pipeline / task / "output").mkdir(parents=True)
+        (pipeline / task / "output" / "data").touch()
+        (pipeline / task / "executor_output.json").touch()
+    for task in ("training", "for-loop-2-iteration-0/reward", "for-loop-2-iteration-1/rollout"):
+        (pipeline / task / "output").mkdir(parents=True)
+        (pipeline / task / "output" / "half").touch()
+    (workdir.artifacts / "online-2" / "prompts").mkdir(parents=True)
+    remove_unfinished(workdir)
+    left = {str(path.relative_to(workdir.artifacts)) for path in workdir.artifacts.rglob("*") if path.is_file()}
+    assert left == {
+        "online-1/prompts/output/data",
+        "online-1/prompts/executor_output.json",
+        "online-1/for-loop-2-iteration-0/rollout/output/data",
+        "online-1/for-loop-2-iteration-0/rollout/executor_output.json",
+    }
+    assert not (workdir.artifacts / "online-2").exists()
+
+
+def test_a_second_process_is_kept_out_until_the_first_is_gone(tmp_path: Path) -> None:
+    workdir = create_workdir(tmp_path / "run", SETTINGS)
+    code = (
+        "import sys; from pathlib import Path; from advantageflow_pipelines.local.workdir import WorkDir, locked\n"
+        "with locked(WorkDir(Path(sys.argv[1]))): print('in', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(workdir.root)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"in\n"
+        with pytest.raises(StoreError, match="another process runs here"), locked(workdir):
+            pass
+        other.kill()
+    with locked(workdir):
+        pass
+
+
+def test_the_seconds_of_attempts_add_up_also_of_one_that_failed(tmp_path: Path) -> None:
+    workdir = WorkDir(tmp_path)
+    assert seconds_of_earlier_attempts(workdir) == 0
+    with attempt(workdir):
+        pass
+    with pytest.raises(ValueError, match="on purpose"), attempt(workdir):
+        raise ValueError("on purpose")
+    assert len(workdir.attempts_file.read_text().splitlines()) == 2
+    assert 0 < seconds_of_earlier_attempts(workdir) < 5

@@ -1,0 +1,166 @@
+"""The online pipeline as Kubeflow IR: valid, wired as designed, guarded by a golden file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
+from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
+from advantageflow_pipelines.pipelines.online.schedule import Evaluation, evaluations
+from advantageflow_pipelines.placing.images import StageImages
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "online-2-rounds-2-shards.yaml"
+SETTINGS = RunSettings(
+    preset="golden",
+    seed=7,
+    rounds=2,
+    rollout=RolloutSettings(shards=2),
+    evaluation=EvaluationSettings(every=1, images=120, round_images=60),
+)
+
+
+def compiled(tmp_path: Path, settings: RunSettings = SETTINGS, **options: Any) -> dict[str, Any]:
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(settings, path, **options)
+    return dict(yaml.load(path.read_text(), yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return compiled(tmp_path_factory.mktemp("ir"), images=StageImages.all_the_same("registry.example/stage:1"))
+
+
+def tasks(spec: dict[str, Any], component: str | None = None) -> dict[str, Any]:
+    dag = spec["root"] if component is None else spec["components"][component]
+    return dict(dag["dag"]["tasks"])
+
+
+def producer(task: dict[str, Any], artifact: str) -> str:
+    """The task that makes an input artifact, or 'input' for the enclosing pipeline's own."""
+    source = task["inputs"]["artifacts"][artifact]
+    return str(source.get("taskOutputArtifact", {}).get("producerTask", "input"))
+
+
+def constants(task: dict[str, Any]) -> dict[str, Any]:
+    """The parameters of a task that are fixed in the pipeline."""
+    parameters = task["inputs"]["parameters"].items()
+    return {name: value["runtimeValue"]["constant"] for name, value in parameters if "runtimeValue" in value}
+
+
+def test_ir_equals_the_golden_file(tmp_path: Path, update_golden: bool) -> None:
+    """What changes without the pipeline changing is left out: Kubeflow's version, default settings, the package's."""
+    spec = compiled(tmp_path, images=StageImages.all_the_same("stage:1"))
+    spec["sdkVersion"] = "kfp"
+    for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
+        if name.endswith("_settings"):
+            parameter["defaultValue"] = "settings"
+    text = yaml.safe_dump(spec, sort_keys=True, width=200)
+    if update_golden:
+        GOLDEN.write_text(text)
+    assert yaml.safe_load(GOLDEN.read_text()) == spec, "the pipeline changed: if that is meant, run `make golden`"
+
+
+def test_ir_is_what_kubeflow_s_protobuf_describes_without_unknown_fields(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    compile_pipeline(SETTINGS, path)
+    pipeline, *platforms = yaml.load_all(path.read_text(), yaml.CSafeLoader)
+    parsed = json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
+    assert parsed.pipeline_info.name == "advantageflow-online"
+    for platform in platforms:
+        json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
+
+
+def test_rounds_form_a_chain_from_the_prepared_policy(spec: dict[str, Any]) -> None:
+    root = tasks(spec)
+    assert producer(root["round-01"], "policy") == "prompts"
+    assert producer(root["round-02"], "policy") == "round-01"
+    assert constants(root["round-01"])["round_index"] == 1
+    assert constants(root["round-02"])["round_index"] == 2
+
+
+def test_base_every_round_and_final_are_evaluated_on_their_own_policies(spec: dict[str, Any]) -> None:
+    root = tasks(spec)
+    judged = {name: producer(task, "policy") for name, task in root.items() if name.startswith("evaluation")}
+    assert judged == {"evaluation": "prompts", "evaluation-2": "round-01", "evaluation-3": "round-02"}
+    wanted = {name: constants(root[name]) for name in judged}
+    assert wanted == {
+        "evaluation": {"round_index": 0, "images": 120},
+        "evaluation-2": {"round_index": 1, "images": 60},
+        "evaluation-3": {"round_index": 2, "images": 120},
+    }
+
+
+def test_every_evaluation_but_the_base_s_is_given_the_base_s_report(spec: dict[str, Any]) -> None:
+    root = tasks(spec)
+    assert "base" not in root["evaluation"]["inputs"]["artifacts"]
+    for name in ("evaluation-2", "evaluation-3"):
+        assert root[name]["inputs"]["artifacts"]["base"]["taskOutputArtifact"] == {
+            "outputArtifactKey": "report", "producerTask": "evaluation",
+        }  # fmt: skip
+
+
+def test_a_round_trains_on_the_rollouts_and_scores_of_all_its_shards(spec: dict[str, Any]) -> None:
+    for component in ("comp-round-01", "comp-round-02"):
+        inner = tasks(spec, component)
+        (loop,) = (name for name in inner if name.startswith("for-loop"))
+        assert inner[loop]["parameterIterator"]["items"]["raw"] == "[0, 1]"
+        assert producer(inner["training"], "rollouts") == loop
+        assert producer(inner["training"], "scores") == loop
+        assert producer(inner["training"], "policy") == "input"
+        body = tasks(spec, inner[loop]["componentRef"]["name"])
+        assert set(body) == {"rollout", "reward"}
+        assert producer(body["reward"], "rollouts") == "rollout"
+
+
+def test_no_two_tasks_share_a_component_as_the_local_runner_names_output_folders_by_component(
+    spec: dict[str, Any],
+) -> None:
+    used = [task["componentRef"]["name"] for task in tasks(spec).values()]
+    for component in list(spec["components"].values()):
+        used += [task["componentRef"]["name"] for task in component.get("dag", {}).get("tasks", {}).values()]
+    assert len(used) == len(set(used))
+
+
+def test_every_stage_runs_in_the_given_image_and_installs_nothing(spec: dict[str, Any]) -> None:
+    containers = [executor["container"] for executor in spec["deploymentSpec"]["executors"].values()]
+    assert {container["image"] for container in containers} == {"registry.example/stage:1"}
+    assert not [container for container in containers if "pip install" in str(container)]
+
+
+def test_settings_travel_as_pipeline_parameters_with_the_run_s_values_as_defaults(spec: dict[str, Any]) -> None:
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert parameters["seed"]["defaultValue"] == 7
+    assert RolloutSettings.model_validate_json(parameters["rollout_settings"]["defaultValue"]) == SETTINGS.rollout
+    evaluation = parameters["evaluation_settings"]["defaultValue"]
+    assert EvaluationSettings.model_validate_json(evaluation) == SETTINGS.evaluation
+
+
+def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
+    ordered = tasks(compiled(tmp_path, in_order=True))
+    assert "evaluation" in ordered["round-01"]["dependentTasks"]
+    assert "evaluation-2" in ordered["round-02"]["dependentTasks"]
+    assert not any("evaluation" in name for name in tasks(spec)["round-02"]["dependentTasks"])
+
+
+def test_evaluations_between_rounds_are_every_k_and_never_the_final_one_twice() -> None:
+    settings = RunSettings(rounds=6, evaluation=EvaluationSettings(every=3, images=100, round_images=10))
+    assert evaluations(settings) == [Evaluation(0, 100), Evaluation(3, 10), Evaluation(6, 100)]
+    seldom = RunSettings(rounds=2, evaluation=EvaluationSettings(every=5, images=100, round_images=10))
+    assert evaluations(seldom) == [Evaluation(0, 100), Evaluation(2, 100)]
+
+
+def test_what_lies_at_an_address_is_read_anew_by_every_run(tmp_path: Path) -> None:
+    def cached(**changes: Any) -> bool:
+        options = tasks(compiled(tmp_path, SETTINGS.model_copy(update=changes)))["prompts"]["cachingOptions"]
+        return bool(options.get("enableCache"))
+
+    assert cached()
+    assert not cached(init_policy="s3://bucket/policies/mine")
+    assert not cached(prompts=PromptSettings(source="s3://bucket/prompts.jsonl"))
+    assert not cached(model=ModelSettings(name="s3://bucket/model"))

@@ -1,0 +1,254 @@
+"""Resources in the compiled pipeline: every value, on every task of its stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from advantageflow.settings import (
+    EvaluationSettings,
+    ModelSettings,
+    RewardSettings,
+    RolloutSettings,
+    RunSettings,
+    StoreSettings,
+    TrackingSettings,
+    TrainingSettings,
+)  # fmt: skip
+from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.placing.images import STAGES, StageImages
+from advantageflow_pipelines.placing.resources.apply import deadline
+from advantageflow_pipelines.placing.resources.files import load_resources, resources_names
+from advantageflow_pipelines.placing.resources.fit import fit
+from advantageflow_pipelines.placing.resources.records import (
+    Environment,
+    Resources,
+    Retries,
+    StageResources,
+    Toleration,
+    TrainingResources,
+)
+
+Tasks = dict[str, Any]
+SMALL = {
+    "preset": "small",
+    "rounds": 2,
+    "rollout": RolloutSettings(shards=2),
+    "evaluation": EvaluationSettings(images=120, round_images=60),
+    "store": StoreSettings(url="s3://bucket/runs"),
+    "tracking": TrackingSettings(experiment="flow"),
+}
+ON_CPU = RunSettings(**SMALL)
+ON_GPU = RunSettings(model=ModelSettings(device="cuda"), reward=RewardSettings(options={"device": "cuda"}), **SMALL)
+EVERYTHING = Resources(
+    service_account="trainer",
+    **{
+        stage: (TrainingResources if stage == "training" else StageResources)(
+            gpus=number,
+            gpu_type="amd.com/gpu",
+            cpu=f"{number}500m",
+            cpu_limit=f"{number + 1}",
+            memory=f"{number}0Gi",
+            memory_limit=f"{number}1Gi",
+            shared_memory=f"{number}Gi",
+            scratch=f"{number}00Gi",
+            node_selector={"pool": stage, "zone": "a"},
+            tolerations=(
+                Toleration(key=stage, operator="Equal", value="x", effect="NoExecute"),
+                Toleration(key="spot", effect="NoSchedule"),
+            ),
+            secrets=(Environment(name=f"{stage}-secret", keys={"token": "TOKEN"}),),
+            config_maps=(Environment(name=f"{stage}-map", keys={"a": "A", "b": "B"}, optional=True),),
+            image_pull_secrets=("registry", stage),
+            timeout_seconds=1000 + number,
+            retries=Retries(count=number, backoff_seconds=30 + number, factor=3, deadline_seconds=9000 + number),
+        )
+        for number, stage in enumerate(STAGES, start=1)
+    },
+)
+
+
+def stage_of(task: str) -> str:
+    return task.partition("-")[0]
+
+
+@pytest.fixture(scope="module")
+def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
+    return compiled_tasks(*fit(ON_GPU, EVERYTHING))
+
+
+@pytest.fixture(scope="module", params=resources_names())
+def preset(request: pytest.FixtureRequest, compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Any:
+    """Resources of a preset, and the tasks compiled with them."""
+    settings, resources = fit(ON_CPU if request.param == "cpu" else ON_GPU, load_resources(request.param))
+    return resources, compiled_tasks(settings, resources)
+
+
+def check(task: Any, given: StageResources, *, volumes: bool = True) -> None:
+    """Compare all of a task with what its stage is given."""
+    resources = task.container.resources
+    assert resources.resource_cpu_request == given.cpu
+    assert resources.resource_cpu_limit == (given.cpu_limit or "")
+    assert resources.resource_memory_request == given.memory
+    assert resources.resource_memory_limit == (given.memory_limit or given.memory)
+    wanted = (given.gpu_type, str(given.gpus)) if given.gpus else ("", "")
+    assert (resources.accelerator.resource_type, resources.accelerator.resource_count) == wanted
+
+    pod = task.kubernetes
+    assert dict(pod.node_selector.labels) == given.node_selector
+    tolerations = [(one.key, one.operator, one.value, one.effect) for one in pod.tolerations]
+    assert tolerations == [(t.key or "", t.operator, t.value or "", t.effect or "") for t in given.tolerations]
+    mounts = {one.mount_path: (one.medium, one.size_limit) for one in pod.empty_dir_mounts}
+    shared = {"/dev/shm": ("Memory", given.shared_memory)} if volumes and given.shared_memory else {}
+    scratch = {"/scratch": ("", given.scratch)} if volumes and given.scratch else {}
+    assert mounts == shared | scratch
+    secrets = [
+        (one.secret_name, {pair.secret_key: pair.env_var for pair in one.key_to_env}, one.optional)
+        for one in pod.secret_as_env
+    ]
+    assert secrets == [(one.name, one.keys, one.optional) for one in given.secrets]
+    maps = [
+        (one.config_map_name, {pair.config_map_key: pair.env_var for pair in one.key_to_env}, one.optional)
+        for one in pod.config_map_as_env
+    ]
+    assert maps == [(one.name, one.keys, one.optional) for one in given.config_maps]
+    assert [one.secret_name for one in pod.image_pull_secret] == list(given.image_pull_secrets)
+    assert pod.active_deadline_seconds == (given.timeout_seconds or 0)
+
+    retry, policy = given.retries, task.spec.retry_policy
+    assert policy.max_retry_count == retry.count
+    if retry.count:
+        assert policy.backoff_duration.seconds == retry.backoff_seconds
+        assert policy.backoff_factor == retry.factor
+        longest = retry.deadline_seconds or deadline(retry, given.timeout_seconds)
+        assert policy.backoff_max_duration.seconds == longest
+
+
+def test_every_value_lands_on_every_task_of_its_stage(everything: Tasks) -> None:
+    assert set(everything) == {
+        "prompts", "rollout", "reward", "training", "evaluation", "rollout-2", "reward-2", "training-2", "evaluation-2",
+        "evaluation-3", "closing",
+    }  # fmt: skip
+    for name, task in everything.items():
+        if name != "closing":
+            check(task, EVERYTHING.of(stage_of(name)))
+
+
+def test_every_value_of_every_preset_lands_on_every_task_of_its_stage(preset: tuple[Resources, Tasks]) -> None:
+    resources, tasks = preset
+    for name, task in tasks.items():
+        if name != "closing":
+            on_nodes = stage_of(name) == "training" and resources.training.nodes > 1
+            check(task, resources.of(stage_of(name)), volumes=not on_nodes)
+
+
+def test_all_pods_meet_the_restricted_standard_and_say_whose_they_are(everything: Tasks) -> None:
+    for name, task in everything.items():
+        assert task.kubernetes.security_context.run_as_non_root
+        assert dict(task.kubernetes.pod_metadata.labels) == {
+            "app.kubernetes.io/name": "advantageflow",
+            "app.kubernetes.io/component": stage_of(name),
+            "app.kubernetes.io/part-of": "advantageflow",
+            "app.kubernetes.io/managed-by": "kubeflow",
+        }
+
+
+def test_every_task_knows_its_run_by_its_pod_s_label_which_is_no_part_of_the_cache_s_key(everything: Tasks) -> None:
+    for task in everything.values():
+        [field] = task.kubernetes.field_path_as_env
+        assert (field.name, field.field_path) == ("ADVANTAGEFLOW_PIPELINE_RUN_ID", "metadata.labels['pipeline/runid']")
+        environment = {variable.name: variable.value for variable in task.container.env}
+        assert (environment["MLFLOW_EXPERIMENT_NAME"], environment["ADVANTAGEFLOW_PRESET"]) == ("flow", "small")
+
+
+def test_downloads_go_to_the_scratch_folder(everything: Tasks) -> None:
+    environment = {variable.name: variable.value for variable in everything["rollout"].container.env}
+    assert environment["XDG_CACHE_HOME"].startswith("/scratch/")
+    assert environment["HF_HOME"].startswith("/scratch/")
+
+
+def test_nothing_limits_all_attempts_to_less_than_each_of_them_may_take() -> None:
+    retries = Retries(count=2, backoff_seconds=60, factor=2)
+    assert deadline(retries, 1000) == 3 * 1000 + 60 + 120
+    assert deadline(retries, None) > 3 * 7 * 86_400
+
+
+def test_the_last_task_comes_after_all_others_whatever_happened_and_is_never_cached(everything: Tasks) -> None:
+    closing = everything["closing"]
+    assert closing.spec.trigger_policy.strategy == closing.spec.TriggerPolicy.ALL_UPSTREAM_TASKS_COMPLETED
+    assert closing.spec.dependent_tasks == ["exit-handler-1"]
+    assert not closing.spec.caching_options.enable_cache
+    assert not closing.container.resources.accelerator.resource_count
+    assert not closing.kubernetes.empty_dir_mounts
+    assert [one.config_map_name for one in closing.kubernetes.config_map_as_env] == ["prompts-map"]
+
+
+@pytest.fixture(scope="module")
+def on_nodes(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
+    return compiled_tasks(*fit(ON_GPU, load_resources("multi-node")))
+
+
+def test_what_the_training_on_nodes_is_given_goes_to_the_nodes_and_only_its_environment_to_its_own_pod(
+    on_nodes: Tasks, everything: Tasks
+) -> None:
+    for name in ("training", "training-2"):
+        passed = on_nodes[name].component.task_config_passthroughs
+        kinds = pipeline_spec_pb2.TaskConfigPassthroughType.TaskConfigPassthroughTypeEnum
+        assert {kinds.Name(one.field): one.apply_to_task for one in passed} == {
+            "RESOURCES": False,
+            "KUBERNETES_NODE_SELECTOR": False,
+            "KUBERNETES_TOLERATIONS": False,
+            "ENV": True,
+        }
+        assert not everything[name].component.task_config_passthroughs
+    assert not on_nodes["rollout"].component.task_config_passthroughs
+
+
+def test_the_training_on_nodes_is_told_what_its_job_is_made_of(on_nodes: Tasks, everything: Tasks) -> None:
+    def told(task: Any) -> dict[str, str]:
+        given = {one.name: one.value for one in task.container.env}
+        given |= {one.name: one.field_path for one in task.kubernetes.field_path_as_env}
+        return {name: given[name] for name in given if name.startswith(("ADVANTAGEFLOW_TRAINING", "ADVANTAGEFLOW_NAM"))}
+
+    assert told(on_nodes["training"]) == {
+        "ADVANTAGEFLOW_TRAINING_IMAGE": on_nodes["training"].container.image,
+        "ADVANTAGEFLOW_TRAINING_TIMEOUT": str(load_resources("multi-node").training.timeout_seconds),
+        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
+    }
+    assert told(on_nodes["rollout"]) == told(everything["training"]) == {}
+
+
+def test_the_nodes_are_told_the_secrets_of_the_registry(
+    compiled_tasks: Callable[[RunSettings, Resources], Tasks],
+) -> None:
+    given = load_resources("multi-node")
+    training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
+    tasks = compiled_tasks(*fit(ON_GPU, given.model_copy(update={"training": training})))
+    environment = {one.name: one.value for one in tasks["training"].container.env}
+    assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
+
+
+def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nodes: Tasks, everything: Tasks) -> None:
+    closing, other = on_nodes["closing"], everything["closing"]
+    assert closing.container.image == on_nodes["training"].container.image
+    assert other.container.image == everything["evaluation"].container.image
+    given = {one.name: one.field_path for one in closing.kubernetes.field_path_as_env}
+    assert given == {
+        "ADVANTAGEFLOW_PIPELINE_RUN_ID": "metadata.labels['pipeline/runid']",
+        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
+    }
+    nodes = [task.spec.inputs.parameters["nodes"].runtime_value.constant.number_value for task in (closing, other)]
+    assert nodes == [2, 1]
+
+
+def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources(tmp_path: Path) -> None:
+    cluster_run(ON_GPU, StageImages(), "multi-node").compile(tmp_path / "p.yaml")
+    spec, _ = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
+    text = spec["root"]["inputDefinitions"]["parameters"]["training_settings"]["defaultValue"]
+    training = TrainingSettings.model_validate_json(text)
+    assert (training.processes, training.nodes) == (8, 2)
