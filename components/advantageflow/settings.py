@@ -325,6 +325,7 @@ class RunSettings(Settings):
     """One pipeline run: the whole of what a preset file may say."""
 
     preset: str = "custom"
+    pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
     rounds: int = Field(10, ge=1, le=1000)
     init_policy: str | None = Field(

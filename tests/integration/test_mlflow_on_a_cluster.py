@@ -222,9 +222,9 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_MLFLOW_URL", "https://mlflow.example")
-    page = tmp_path / "summary"
+    page = tmp_path / "page"
     with stage_journal("evaluation", 2) as journal:
-        page.write_text("# Round 2\n")
+        page.write_text("<main>\n<h1>Round 2</h1>\n</main>")
         journal.page(page)
     parent = parent_of(client, pipeline)
     [task] = [run for run in runs_of(client, pipeline) if run.info.run_id != parent.info.run_id]
@@ -232,9 +232,10 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
         f"https://mlflow.example/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         for run in (task, parent)
     ]
-    assert page.read_text() == f"# Round 2\n\nIn MLflow: [this task]({links[0]}), [the whole run]({links[1]})\n"
-    said = capfd.readouterr().err
-    assert all(link in said for link in links)
+    said = f'<a href="{links[0]}">this task</a>, <a href="{links[1]}">the whole run</a>'
+    assert page.read_text() == f"<main>\n<h1>Round 2</h1>\n<p>In MLflow: {said}</p>\n</main>"
+    log = capfd.readouterr().err
+    assert all(link in log for link in links)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/broken.db"])

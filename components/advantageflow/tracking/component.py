@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from advantageflow.image import default_image
+from advantageflow.component import stage_component
 
 
-@dsl.component(base_image=default_image("evaluation"), install_kfp_package=False)
+@stage_component("evaluation")
 def closing(status: dsl.PipelineTaskFinalStatus, nodes: int) -> None:
     """End what the run left on nodes, and the run in MLflow with the status that it has in Kubeflow."""
     from advantageflow.tracking.pipeline_run import close_pipeline_run

@@ -11,7 +11,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | image    | key, path, step                                                                        |
 | dataset  | name, path, context                                                                    |
 | artifact | path, folder                                                                           |
-| page     | path: a Markdown page on which links to MLflow find a place                            |
+| page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
@@ -114,7 +114,7 @@ class Journal:
         self.record("artifact", path=str(Path(path).absolute()), folder=folder)
 
     def page(self, path: Path) -> None:
-        """Record a Markdown page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
+        """Record an HTML page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
         adds where it is found there.
         """
         self.record("page", path=str(Path(path).absolute()))

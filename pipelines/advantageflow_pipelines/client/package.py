@@ -13,7 +13,7 @@ import yaml
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines import pipeline_of
 
 OBJECT_LIMIT = 1_572_864  # bytes: what etcd, and so Kubernetes, takes of one object, such as Argo's workflow of a run
 MANY_TASKS = 200  # a run's workflow grows by each task that has run; ten rounds of eight shards have 175
@@ -95,8 +95,8 @@ def check_size(package: Package, settings: RunSettings) -> str | None:
 
 
 def count_tasks(settings: RunSettings) -> int:
-    """Tasks with a container of their own in a run: its first and its closing one, evaluations and rounds."""
-    return 2 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
+    """Tasks with a container of their own in a run: those of its stages, and the closing one."""
+    return 1 + sum(pipeline_of(settings).tasks(settings).values())
 
 
 def _without_cache(component: dict[str, Any]) -> dict[str, Any]:

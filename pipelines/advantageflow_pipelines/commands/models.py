@@ -95,7 +95,7 @@ def find_model(name: str, base_model: str | None = None) -> Tuned:
     if (folder / "settings.yaml").is_file():
         _refuse_base_model(base_model)
         workdir, settings = open_workdir(folder)
-        policies = policy_folders(workdir)
+        policies = policy_folders(workdir, settings)
         if not policies:
             remedy = f"continue the run with: advantageflow run --resume {folder}"
             raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 
 if TYPE_CHECKING:
@@ -72,8 +73,8 @@ class Sending:
     def description(self) -> str:
         """One line for the server's pages."""
         settings, resources = self.run.settings, self.run.resources
-        trained = f"{settings.rounds} rounds, seed {settings.seed}, {settings.training.algorithm}"
-        return f"preset {settings.preset}, {trained}, resources {resources.preset}"
+        what = f"{pipeline_of(settings).describe(settings)}, seed {settings.seed}"
+        return f"preset {settings.preset}, {what}, resources {resources.preset}"
 
 
 def tell_what_is_in_images(console: Console, paths: list[str]) -> None:
@@ -83,6 +84,7 @@ def tell_what_is_in_images(console: Console, paths: list[str]) -> None:
 
 
 def choose_sending(
+    pipeline: options.Pipeline = None,
     preset: options.Preset = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
@@ -94,10 +96,5 @@ def choose_sending(
     resources: options.Resources = None,
 ) -> Sending:
     """What these options choose."""
-    return Sending(
-        cluster_run(
-            options.choose(preset, config, assignments, rounds, seed, init_policy),
-            options.require_images(images, image),
-            resources,
-        )
-    )
+    settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
+    return Sending(cluster_run(settings, options.require_images(images, image, settings), resources))

@@ -83,8 +83,8 @@ def find_judged(name: str) -> Judged:
     path = local_folder(name)
     if (path / "settings.yaml").is_file():
         workdir, settings = open_workdir(path)
-        policies = policy_folders(workdir)
-        prompts = prompts_folder(workdir)
+        policies = policy_folders(workdir, settings)
+        prompts = prompts_folder(workdir, settings)
         if max(policies, default=0) == 0 or prompts is None:
             remedy = f"continue the run with: advantageflow run --resume {path}"
             raise PolicyError("the run has trained no policy yet", where=str(path), remedy=remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
 from advantageflow_pipelines.placing.resources.records import Resources
@@ -26,7 +27,7 @@ class ClusterRun:
     """
 
     settings: RunSettings
-    images: StageImages
+    images: Mapping[str, str]
     resources: Resources
 
     def compile(self, path: Path) -> list[str]:
@@ -40,7 +41,7 @@ class ClusterRun:
                 file of this machine.
             StoreError: the file cannot be written.
         """
-        from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
+        from advantageflow_pipelines.pipelines.building import compile_pipeline
 
         if path.suffix not in (".yaml", ".yml"):
             remedy = "give a name that ends in .yaml"
@@ -52,7 +53,7 @@ class ClusterRun:
         return in_images
 
 
-def cluster_run(settings: RunSettings, images: StageImages, resources: str | None) -> ClusterRun:
+def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str | None) -> ClusterRun:
     """The run that a person's options choose.
 
     Args:
@@ -63,5 +64,6 @@ def cluster_run(settings: RunSettings, images: StageImages, resources: str | Non
     Raises:
         SettingsError: there are no such resources, or they do not fit the settings.
     """
-    fitted, given = fit(settings, load_resources(resources or default_resources(settings)))
+    chosen = load_resources(resources or default_resources(settings), pipeline_of(settings))
+    fitted, given = fit(settings, chosen)
     return ClusterRun(fitted, images, given)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advantageflow_pipelines.pipelines.definition import Work
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.weights import Weights
-from advantageflow_pipelines.plan.workload import Work
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""What each stage of a run does: how often it evaluates the model, and what it keeps; from the settings alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from advantageflow.settings import EvaluationSettings, RunSettings, TrainingSettings
+from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.pipelines.definition import Work
+from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
+
+
+def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
+    """The work of a run by stage.
+
+    Args:
+        settings: of the run.
+        texts: distinct prompts, the empty one included; 0 where they are not known.
+    """
+    rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
+    lower = "lower training.microbatch"
+    if not settings.training.gradient_checkpointing:
+        lower = f"set training.gradient_checkpointing=true, or {lower}"
+    return {
+        "prompts": encoding_work(tasks["prompts"], texts),
+        "rollout": Work(
+            tasks["rollout"],
+            images=images,
+            forwards=images * rollout.steps * _evaluations_of_a_step(rollout.guidance_scale),
+            decodes=images,
+            batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
+            kept=images,
+            remedy="lower rollout.batch_groups, or rollout.group_size",
+        ),
+        "reward": Work(tasks["reward"], scored=images),
+        "training": Work(
+            tasks["training"],
+            forwards=_extra_forwards(settings),
+            backwards=images * settings.training.passes,
+            policies=settings.rounds,
+            remedy=lower,
+        ),
+        "evaluation": evaluation_work(settings.evaluation, [one.images for one in evaluations(settings)]),
+    }
+
+
+def encoding_work(tasks: int, texts: int) -> Work:
+    """The work of a prompts stage."""
+    return Work(tasks, encodes=True, texts=texts, remedy="encode on a larger GPU, or on the CPU")
+
+
+def evaluation_work(settings: EvaluationSettings, images: Sequence[int]) -> Work:
+    """The work of an evaluation stage, whose tasks judge so many images each."""
+    held_out = sum(images)
+    return Work(
+        len(images),
+        images=held_out,
+        forwards=held_out * settings.steps * _evaluations_of_a_step(settings.guidance_scale),
+        decodes=held_out,
+        scored=held_out,
+        batch=(settings.batch, settings.guidance_scale != 1.0),
+        remedy="lower evaluation.batch",
+    )
+
+
+def _evaluations_of_a_step(guidance_scale: float) -> int:
+    return 1 if guidance_scale == 1.0 else 2
+
+
+def _extra_forwards(settings: RunSettings) -> int:
+    """Velocities without gradient in training: v_roll where a term holds it, v_ref where it has weight.
+
+    v_roll costs nothing on a step where the policy still is the rollout policy: the first of round 1, and of every
+    round if the rollout policy takes over the trained one (decay 0). Where no term holds it, as on good rollouts with
+    `lam: auto`, one visit in WATCHED is evaluated to measure the deviation.
+    """
+    training = settings.training
+    visits = images_of_a_round(settings) * training.passes
+    reference = settings.rounds * visits if training.reference_weight > 0 else 0
+    if training.algorithm == "flow_grpo":
+        return reference
+    takes_over = training.rollout_decay in (0.0, "nft_0")
+    still = settings.rounds if takes_over else 1
+    moved = settings.rounds * training.gradient_steps - still
+    of_a_step = visits // training.gradient_steps
+    return reference + moved * _with_rollout(training, of_a_step)
+
+
+def _with_rollout(training: TrainingSettings, visits: int) -> int:
+    """On how many visits of an optimiser step v_roll is evaluated, if as many rollouts are good as bad."""
+    import torch
+
+    from advantageflow.training.forward import rollout_visits
+    from advantageflow.training.objectives import forward_objective
+
+    good_and_bad = torch.tensor([-0.5, 0.5])
+    return int(rollout_visits(forward_objective(training), good_and_bad, torch.arange(visits) % 2).count_nonzero())
