@@ -268,12 +268,12 @@ def test_the_pipeline_for_a_cluster_runs_in_kubeflow_s_local_runner_and_its_fail
         "from kfp import local\n"
         "from advantageflow_pipelines.configuration.choices import choose_settings\n"
         "from advantageflow_pipelines.placing.cluster import cluster_run\n"
-        "from advantageflow_pipelines.placing.images import StageImages\n"
-        "from advantageflow_pipelines.pipelines.online.pipeline import online_pipeline\n"
+        "from advantageflow_pipelines.commands.options import choose_images\n"
+        "from advantageflow_pipelines.pipelines.building import build_pipeline\n"
         "settings = choose_settings(preset='tiny', rounds=1, assignments=sys.argv[3:])\n"
-        "run = cluster_run(settings, StageImages(), sys.argv[1])\n"
+        "run = cluster_run(settings, choose_images(None, None, settings), sys.argv[1])\n"
         "local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2], raise_on_error=True)\n"
-        "online_pipeline(run.settings, run.images, run.resources)()\n"
+        "build_pipeline(run.settings, run.images, run.resources)()\n"
     )
     resources = tmp_path / "once.yaml"
     resources.write_text("all: {cpu: 1}")

@@ -40,8 +40,8 @@ def evaluation(
         base: report of the base policy.
         guidance_scale: instead of evaluation_settings' own.
     """
-    from advantageflow.evaluation.report import compared_metrics
     from advantageflow.runtime import run_stage_task
+    from advantageflow.store.files import read_json
 
     run_stage_task(
         "evaluation",
@@ -56,7 +56,7 @@ def evaluation(
         policy=policy.path,
         report_out=report.path,
         page_out=page.path,
+        metrics_out=metrics.path,
         base=base.path if base else "",
     )
-    for name, value in compared_metrics(report.path).items():
-        metrics.log_metric(name, value)
+    metrics.metadata.update(read_json(metrics.path))

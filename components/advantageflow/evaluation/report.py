@@ -94,13 +94,8 @@ def write_report(
             finish(partial)
 
 
-def compared_metrics(folder: str | Path) -> dict[str, float]:
-    """The numbers of a report by which Kubeflow's page compares runs: strict and soft, and strict of each task.
-
-    Raises:
-        StoreError: the report's file is missing or corrupt.
-    """
-    metrics = read_json(Path(folder) / METRICS_FILE)
+def compared_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report by which Kubeflow's page compares runs: strict and soft, and strict of each task."""
     tasks = {f"strict {task}": value for task, value in metrics["tasks"].items()}
     return {"strict": metrics["strict"], "soft": metrics["soft"], **tasks}
 

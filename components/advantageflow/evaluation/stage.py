@@ -14,7 +14,7 @@ from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import Sample, sample_path, write_report
+from advantageflow.evaluation.report import Sample, compared_metrics, sample_path, write_report
 from advantageflow.evaluation.reward_hacking import ImageStatistics, hacking_metrics
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.evaluation.terms import term_values
@@ -26,7 +26,7 @@ from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
-from advantageflow.store.files import writing
+from advantageflow.store.files import write_json, writing
 from advantageflow.tracking.journal import Journal, current_journal
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def run(
     report_out: Path,
     base: Path | None = None,
     page_out: Path | None = None,
+    metrics_out: Path | None = None,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
 
@@ -66,6 +67,7 @@ def run(
         report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
         page_out: HTML file for people who look at the task in Kubeflow: the report's page.
+        metrics_out: JSON file of the numbers by which Kubeflow compares runs.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -114,6 +116,9 @@ def run(
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
+    if metrics_out is not None:
+        metrics_out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(metrics_out, compared_metrics(metrics))
     if page_out is not None:
         with writing(page_out):
             page_out.parent.mkdir(parents=True, exist_ok=True)

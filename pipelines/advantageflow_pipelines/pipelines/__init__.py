@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from advantageflow.errors import SettingsError
+from advantageflow.errors import SettingsError, UserError
 from advantageflow.rewards.plumbing.class_paths import find_object
 from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
@@ -33,7 +33,13 @@ def find_pipeline(name: str) -> Pipeline:
     if ":" not in name and name not in installed:
         remedy = suggest(name, [*PIPELINES, *installed], what="pipelines")
         raise SettingsError(f"unknown pipeline '{name}'", where="pipeline", remedy=remedy)
-    found = find_object(installed.get(name, name), where="pipeline")
+    try:
+        found = find_object(installed.get(name, name), where="pipeline")
+    except UserError:
+        raise
+    except Exception as error:
+        message = f"'{name}' cannot be imported: {type(error).__name__}: {error}"
+        raise SettingsError(message, where="pipeline", remedy="install what it needs, or mend it") from error
     if not isinstance(found, Pipeline):
         remedy = "name an advantageflow_pipelines.pipelines.definition.Pipeline, as package.module:NAME"
         raise SettingsError(f"'{name}' is a {type(found).__name__}, not a pipeline", where="pipeline", remedy=remedy)

@@ -8,6 +8,7 @@ from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.work import Work
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
@@ -52,39 +53,6 @@ class Evaluation(NamedTuple):
 
     round_index: int
     images: int
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage does in a whole run, all rounds and shards together.
-
-    Attributes:
-        tasks: how many tasks of the pipeline it is.
-        images: generated.
-        forwards: velocities without gradient; guidance costs two a step.
-        backwards: training samples, forward and backward.
-        decodes: latents decoded to images.
-        scored: images scored by each reward.
-        encodes: whether prompts are encoded.
-        texts: how many; 0 where they are not known.
-        batch: images in one forward pass, and whether it is guided; None where it generates none.
-        kept: images that are kept with their latents.
-        policies: that are kept.
-        remedy: which settings to change where it does not fit a GPU.
-    """
-
-    tasks: int
-    images: int = 0
-    forwards: int = 0
-    backwards: int = 0
-    decodes: int = 0
-    scored: int = 0
-    encodes: bool = False
-    texts: int = 0
-    batch: tuple[int, bool] | None = None
-    kept: int = 0
-    policies: int = 0
-    remedy: str = "use a larger GPU"
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,12 @@ class Placement:
         return task
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed: in the image of a stage, with little of everything."""
+        """The task that closes a run on a cluster, placed: in a stage's image, with little of what the first gets."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
-        apply_resources(task, "closing", self.resources.of(stage).model_copy(update=small))
+        first = next(iter(self.resources.stages.values()))
+        apply_resources(task, "closing", first.model_copy(update=small))
         self._tell(task)
         task.set_caching_options(False)  # what it does lies outside the pipeline
         if self.on_nodes:

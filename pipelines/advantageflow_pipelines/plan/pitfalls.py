@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from advantageflow_pipelines.pipelines.definition import Work
+from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.timing import Speed
 
 CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces

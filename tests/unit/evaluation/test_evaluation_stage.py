@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
-from advantageflow.evaluation.report import compared_metrics, read_outcomes, read_samples
+from advantageflow.evaluation.report import read_outcomes, read_samples
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import difference, mean_of_task_means
 from advantageflow.records import Prompt
@@ -263,9 +263,11 @@ def test_the_page_is_the_report_s_own_with_every_measure_and_the_alarms(
     assert metrics["alarms"][0]["message"] in html.unescape(text)
 
 
-def test_kubeflow_compares_runs_by_accuracy_reward_and_accuracy_by_task(evaluate: Callable[..., Path]) -> None:
-    report = evaluate("base")
-    metrics, compared = read_json(report / "metrics.json"), compared_metrics(report)
+def test_kubeflow_compares_runs_by_accuracy_reward_and_accuracy_by_task(
+    evaluate: Callable[..., Path], tmp_path: Path
+) -> None:
+    report = evaluate("base", metrics_out=tmp_path / "metrics")
+    metrics, compared = read_json(report / "metrics.json"), read_json(tmp_path / "metrics")
     assert (compared["strict"], compared["soft"]) == (metrics["strict"], metrics["soft"])
     assert {f"strict {task}": value for task, value in metrics["tasks"].items()}.items() <= compared.items()
     assert len(compared) == 2 + len(metrics["tasks"]) > 3

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from advantageflow.settings import EvaluationSettings, RunSettings, TrainingSettings
+from advantageflow.settings import RunSettings, TrainingSettings
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.pipelines.definition import Work
 from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
+from advantageflow_pipelines.pipelines.work import Work, encoding_work, evaluation_work, evaluations_of_a_step
 
 
 def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
@@ -26,7 +24,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         "rollout": Work(
             tasks["rollout"],
             images=images,
-            forwards=images * rollout.steps * _evaluations_of_a_step(rollout.guidance_scale),
+            forwards=images * rollout.steps * evaluations_of_a_step(rollout.guidance_scale),
             decodes=images,
             batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
             kept=images,
@@ -42,29 +40,6 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         ),
         "evaluation": evaluation_work(settings.evaluation, [one.images for one in evaluations(settings)]),
     }
-
-
-def encoding_work(tasks: int, texts: int) -> Work:
-    """The work of a prompts stage."""
-    return Work(tasks, encodes=True, texts=texts, remedy="encode on a larger GPU, or on the CPU")
-
-
-def evaluation_work(settings: EvaluationSettings, images: Sequence[int]) -> Work:
-    """The work of an evaluation stage, whose tasks judge so many images each."""
-    held_out = sum(images)
-    return Work(
-        len(images),
-        images=held_out,
-        forwards=held_out * settings.steps * _evaluations_of_a_step(settings.guidance_scale),
-        decodes=held_out,
-        scored=held_out,
-        batch=(settings.batch, settings.guidance_scale != 1.0),
-        remedy="lower evaluation.batch",
-    )
-
-
-def _evaluations_of_a_step(guidance_scale: float) -> int:
-    return 1 if guidance_scale == 1.0 else 2
 
 
 def _extra_forwards(settings: RunSettings) -> int:

@@ -11,14 +11,15 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.package import MANY_TASKS, Package, check_size, count_tasks, read_package
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.presets import list_presets
 
 
 def package_of(folder: Path, *assignments: str) -> Package:
     file = folder / "pipeline.yaml"
-    run = cluster_run(choose_settings(preset="tiny", assignments=assignments), StageImages(), None)
+    run = cluster_run(choose_settings(preset="tiny", assignments=assignments), default_images(ONLINE), None)
     with ThreadPoolExecutor(1) as thread:  # whose stack is short, which Kubeflow's compiler looks through many times
         thread.submit(run.compile, file).result()
     return read_package(file)

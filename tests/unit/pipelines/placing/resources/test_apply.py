@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from advantageflow.settings import (
     TrackingSettings,
     TrainingSettings,
 )  # fmt: skip
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
-from advantageflow_pipelines.placing.images import STAGES, StageImages
+from advantageflow_pipelines.placing.images import default_images
+from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.apply import deadline
-from advantageflow_pipelines.placing.resources.files import load_resources, resources_names
+from advantageflow_pipelines.placing.resources.files import resources_names
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.records import (
     Environment,
@@ -47,7 +50,7 @@ ON_CPU = RunSettings(**SMALL)
 ON_GPU = RunSettings(model=ModelSettings(device="cuda"), reward=RewardSettings(options={"device": "cuda"}), **SMALL)
 EVERYTHING = Resources(
     service_account="trainer",
-    **{
+    stages={
         stage: (TrainingResources if stage == "training" else StageResources)(
             gpus=number,
             gpu_type="amd.com/gpu",
@@ -68,9 +71,13 @@ EVERYTHING = Resources(
             timeout_seconds=1000 + number,
             retries=Retries(count=number, backoff_seconds=30 + number, factor=3, deadline_seconds=9000 + number),
         )
-        for number, stage in enumerate(STAGES, start=1)
+        for number, stage in enumerate(ONLINE.stage_names, start=1)
     },
 )
+
+
+def load_resources(preset: str) -> Resources:
+    return files.load_resources(preset, ONLINE)
 
 
 def stage_of(task: str) -> str:
@@ -82,7 +89,7 @@ def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tas
     return compiled_tasks(*fit(ON_GPU, EVERYTHING))
 
 
-@pytest.fixture(scope="module", params=resources_names())
+@pytest.fixture(scope="module", params=resources_names(ONLINE))
 def preset(request: pytest.FixtureRequest, compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Any:
     """Resources of a preset, and the tasks compiled with them."""
     settings, resources = fit(ON_CPU if request.param == "cpu" else ON_GPU, load_resources(request.param))
@@ -228,7 +235,7 @@ def test_the_nodes_are_told_the_secrets_of_the_registry(
 ) -> None:
     given = load_resources("multi-node")
     training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
-    tasks = compiled_tasks(*fit(ON_GPU, given.model_copy(update={"training": training})))
+    tasks = compiled_tasks(*fit(ON_GPU, replace(given, stages={**given.stages, "training": training})))
     environment = {one.name: one.value for one in tasks["training"].container.env}
     assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
 
@@ -247,7 +254,7 @@ def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nod
 
 
 def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources(tmp_path: Path) -> None:
-    cluster_run(ON_GPU, StageImages(), "multi-node").compile(tmp_path / "p.yaml")
+    cluster_run(ON_GPU, default_images(ONLINE), "multi-node").compile(tmp_path / "p.yaml")
     spec, _ = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
     text = spec["root"]["inputDefinitions"]["parameters"]["training_settings"]["defaultValue"]
     training = TrainingSettings.model_validate_json(text)
