@@ -72,7 +72,7 @@ class Sending:
     def description(self) -> str:
         """One line for the server's pages."""
         settings, resources = self.run.settings, self.run.resources
-        trained = f"{settings.rounds} rounds, seed {settings.seed}, {settings.training.algorithm}"
+        trained = f"{settings.rounds} rounds, seed {settings.seed}, {settings.training.objective.name}"
         return f"preset {settings.preset}, {trained}, resources {resources.preset}"
 
 

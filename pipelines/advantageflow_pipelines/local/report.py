@@ -35,7 +35,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event
     compared = {"base": reports[0], "final": reports[last]}
     write_page(
         workdir.report / PAGE_FILE,
-        title=f"{workdir.root.name}: {settings.rounds} rounds of {settings.training.algorithm}",
+        title=f"{workdir.root.name}: {settings.rounds} rounds of {settings.training.objective.name}",
         facts=_facts(settings),
         comparison=compare_reports(compared),
         reports=compared,

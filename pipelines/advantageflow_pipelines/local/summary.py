@@ -48,7 +48,7 @@ def make_summary(
     store = settings.store.url
     return {
         "preset": settings.preset,
-        "algorithm": settings.training.algorithm,
+        "algorithm": settings.training.objective.name,
         "seed": settings.seed,
         "seconds": round(seconds, 1),
         "policy_sha256": policy["policy_sha256"],
