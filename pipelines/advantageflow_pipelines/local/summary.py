@@ -50,7 +50,7 @@ def make_summary(
     return {
         "preset": settings.preset,
         "pipeline": settings.pipeline,
-        "algorithm": settings.training.algorithm,
+        "algorithm": settings.training.objective.name,
         "seed": settings.seed,
         "seconds": round(seconds, 1),
         "policy_sha256": policy["policy_sha256"],

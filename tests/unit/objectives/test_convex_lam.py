@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from objective_losses import advantage_flow_loss, of_margin, velocity_batch
 from torch import Tensor
 
-from advantageflow.flow.objectives import (
-    VelocityBatch,
-    advantage_flow_loss,
-    convex_lam,
-    diffusion_nft_loss,
-    trusted_margin,
-)
-from advantageflow.flow.objectives.advantage_flow import TRUSTED
-from advantageflow.flow.objectives.common import SomeSamples
+from advantageflow.flow.regularisation import TRUSTED, convex_lam, trusted_margin
+from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.diffusion_nft import DiffusionNft
 
 MARGINS = st.floats(0.01, 2)
 ADVANTAGES = st.floats(-1, 1)
@@ -29,8 +26,8 @@ def tensor(*values: float) -> Tensor:
 def loss_of(policy: Tensor, advantage: float, margin: float, *, v: Tensor, v_roll: Tensor) -> Tensor:
     """AdvantageFlow's loss of one sample with its own lam."""
     advantages = tensor(advantage)
-    batch = VelocityBatch(policy[None], v[None], v_roll[None], advantages)
-    return advantage_flow_loss(batch, lam=convex_lam(advantages, margin))[0]
+    batch = velocity_batch(policy[None], v[None], v_roll[None], advantages, **of_margin(margin))
+    return advantage_flow_loss(batch, lam="auto")[0]
 
 
 @given(advantage=ADVANTAGES, margin=MARGINS)
@@ -52,9 +49,9 @@ def test_the_minimum_is_towards_a_good_sample_and_away_from_a_bad_one(advantage:
 
 
 def test_one_lam_below_the_largest_advantage_leaves_a_bad_sample_without_a_minimum() -> None:
-    batch = VelocityBatch(tensor(1000.0)[None], tensor(1.0)[None], tensor(0.0)[None], tensor(-1.0))
+    batch = velocity_batch(tensor(1000.0)[None], tensor(1.0)[None], tensor(0.0)[None], tensor(-1.0), **of_margin(0.5))
     assert advantage_flow_loss(batch, lam=0.5)[0] < -1e5
-    assert advantage_flow_loss(batch, lam=convex_lam(batch.advantages, 0.5))[0] > 1e5
+    assert advantage_flow_loss(batch, lam="auto")[0] > 1e5
 
 
 @given(margin=MARGINS)
@@ -65,12 +62,13 @@ def test_on_bad_samples_it_is_diffusion_nft_and_on_good_ones_a_fixed_lam(margin:
     bad, good = tensor(-1, -0.8, -0.5, -0.3, -0.1, 0), tensor(0, 0.1, 0.3, 0.5, 0.8, 1)
 
     def gradient(loss: Tensor) -> Tensor:
-        return torch.autograd.grad(loss, policy)[0]
+        return torch.autograd.grad(loss, policy, retain_graph=True)[0]
 
-    of_bad, of_good = (VelocityBatch(policy, v, v_roll, advantages) for advantages in (bad, good))
-    ours = gradient(advantage_flow_loss(of_bad, lam=convex_lam(bad, margin))[0])
-    torch.testing.assert_close(margin * ours, gradient(diffusion_nft_loss(of_bad, beta=margin)[0]))
-    ours = gradient(advantage_flow_loss(of_good, lam=convex_lam(good, margin))[0])
+    of_bad, of_good = (velocity_batch(policy, v, v_roll, a, **of_margin(margin)) for a in (bad, good))
+    nft = DiffusionNft(beta=margin, adaptive_weighting=False)
+    ours = gradient(advantage_flow_loss(of_bad, lam="auto")[0])
+    torch.testing.assert_close(margin * ours, gradient(nft.loss(of_bad)[0]))
+    ours = gradient(advantage_flow_loss(of_good, lam="auto")[0])
     torch.testing.assert_close(ours, gradient(advantage_flow_loss(of_good, lam=margin)[0]))
 
 
@@ -80,8 +78,8 @@ def test_with_the_margin_as_flow_matching_a_good_sample_needs_no_rollout_velocit
     advantages = tensor(0.4)
     losses = [
         advantage_flow_loss(
-            VelocityBatch(tensor(0.2, 0.1)[None], v[None], rollout[None], advantages),
-            lam=convex_lam(advantages, margin), data_weight=margin,
+            velocity_batch(tensor(0.2, 0.1)[None], v[None], rollout[None], advantages, **of_margin(margin)),
+            lam="auto", data_share=None,
         )[0]
         for rollout in (v_roll, elsewhere)
     ]  # fmt: skip
@@ -97,8 +95,8 @@ def test_with_the_margin_as_flow_matching_a_bad_sample_pushes_equally_hard_where
     def push(place: Tensor) -> Tensor:
         """The gradient without that of flow matching."""
         policy = place[None].requires_grad_()
-        batch = VelocityBatch(policy, v[None], v_roll[None], advantages)
-        loss = advantage_flow_loss(batch, lam=convex_lam(advantages, margin), data_weight=margin)[0]
+        batch = velocity_batch(policy, v[None], v_roll[None], advantages, **of_margin(margin))
+        loss = advantage_flow_loss(batch, lam="auto", data_share=None)[0]
         return torch.autograd.grad(loss - margin * (policy - v).square().mean(), policy)[0]
 
     near, far = push(v_roll.clone()), push(tensor(-30.0, 70.0))
@@ -112,31 +110,28 @@ def test_with_the_margin_as_flow_matching_equal_groups_restore_the_mean_of_the_r
     targets = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     zero, v_roll = torch.zeros(6, dtype=torch.float64), targets.mean(0) + 0.3
 
-    def gradient(place: Tensor, data_weight: float) -> Tensor:
+    def gradient(place: Tensor, data_share: float) -> Tensor:
         policy = place.clone().requires_grad_()
-        batch = VelocityBatch(policy.expand(6, 4), targets, v_roll.expand(6, 4), zero)
-        return torch.autograd.grad(
-            advantage_flow_loss(batch, lam=convex_lam(zero, margin), data_weight=data_weight)[0], policy
-        )[0]
+        batch = velocity_batch(policy.expand(6, 4), targets, v_roll.expand(6, 4), zero, **of_margin(margin))
+        return torch.autograd.grad(advantage_flow_loss(batch, lam="auto", data_share=data_share)[0], policy)[0]
 
-    torch.testing.assert_close(gradient(targets.mean(0), margin), torch.zeros_like(v_roll))
+    torch.testing.assert_close(gradient(targets.mean(0), 1.0), torch.zeros_like(v_roll))
     torch.testing.assert_close(gradient(v_roll, 0.0), torch.zeros_like(v_roll))
-    assert gradient(v_roll, margin).abs().amin() > 0
+    assert gradient(v_roll, 1.0).abs().amin() > 0
 
 
 def test_a_lam_for_each_sample_is_the_mean_of_each_alone() -> None:
     generator = torch.Generator().manual_seed(1)
     policy, v, v_roll = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
     advantages = tensor(-1, -0.5, 0, 0.5, 1)
-    lams = convex_lam(advantages, 0.3)
-    whole, metrics = advantage_flow_loss(VelocityBatch(policy, v, v_roll, advantages), lam=lams, data_weight=0.1)
-    parts = [
-        advantage_flow_loss(
-            VelocityBatch(policy[k : k + 1], v[k : k + 1], v_roll[k : k + 1], advantages[k : k + 1]),
-            lam=lams[k].item(), data_weight=0.1,
-        )[0]
-        for k in range(5)
-    ]  # fmt: skip
+    options, auto = of_margin(0.3), {"lam": "auto", "data_share": 0.3}
+    whole, metrics = advantage_flow_loss(velocity_batch(policy, v, v_roll, advantages, **options), **auto)
+    parts = []
+    for k in range(5):
+        one = slice(k, k + 1)
+        lam = max(0.0, -advantages[k].item()) + 0.3
+        batch = velocity_batch(policy[one], v[one], v_roll[one], advantages[one], **options)
+        parts.append(advantage_flow_loss(batch, lam=lam, data_share=0.09 / lam)[0])
     assert whole.item() == pytest.approx(sum(part.item() for part in parts) / 5)
     assert metrics["loss"] == whole
 
@@ -147,21 +142,18 @@ def test_rollout_velocities_of_bad_samples_are_enough_where_the_margin_is_data(s
     policy, v, v_roll = torch.randn(3, 5, 4, generator=generator, dtype=torch.float64)
     policy.requires_grad_()
     advantages = tensor(-1, 0.5, -0.5, 0, 1)
-    some = SomeSamples(torch.tensor([0, 2, 3]), tensor(1, 1, 3))  # the fourth counts for all that are not bad
-    options = {"lam": convex_lam(advantages, 0.2), "data_weight": 0.2, "normalise_error": normalise}
-    whole, of_all = advantage_flow_loss(VelocityBatch(policy, v, v_roll, advantages), **options)
-    batch = VelocityBatch(policy, v, v_roll[some.rows], advantages, rollout_samples=some)
-    loss, metrics = advantage_flow_loss(batch, **options)
+    everywhere = velocity_batch(policy, v, v_roll, advantages)
+    some = torch.tensor([0, 2, 3])  # the fourth counts for all that are not bad
+    rollout = policy.detach().index_copy(0, some, v_roll[some])
+    sparse = replace(everywhere, rollout=rollout, stand_for=tensor(1, 0, 1, 3, 0))
+    options = {"lam": "auto", "data_share": None, "normalise_error": normalise}
+    (whole, of_all), (loss, metrics) = (advantage_flow_loss(batch, **options) for batch in (everywhere, sparse))
     torch.testing.assert_close(*(torch.autograd.grad(one, policy)[0] for one in (loss, whole)), atol=1e-15, rtol=1e-12)
     torch.testing.assert_close(metrics["regulariser"], of_all["regulariser"])
     deviations = (policy - v_roll).detach().square().mean(1)
     torch.testing.assert_close(metrics["deviation"], (deviations * tensor(1, 0, 1, 3, 0)).sum() / 5)
-
-
-def test_where_it_is_needed_the_rollout_velocity_may_not_be_missing() -> None:
-    batch = VelocityBatch(tensor(1.0)[None], tensor(1.0)[None], None, tensor(0.5))
-    with pytest.raises(ValueError, match=r"VelocityBatch\.rollout"):
-        advantage_flow_loss(batch, lam=convex_lam(batch.advantages, 0.5))
+    assert AdvantageFlow(lam="auto").needs.rollout == "bad"
+    assert AdvantageFlow(lam="auto", data_share=0.9).needs.rollout == "all"
 
 
 @given(least=MARGINS, deviation=st.floats(0, 1), error=st.floats(0.01, 1))

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from objective_losses import normal, uniform, velocity_batch
 from torch import Tensor
 
-from advantageflow.flow.objectives import VelocityBatch, diffusion_nft_loss
 from advantageflow.flow.path import interpolate, velocity_target
+from advantageflow.objectives.diffusion_nft import DiffusionNft
 
 SEEDS = st.integers(0, 2**32 - 1)
 BETAS = st.floats(0.05, 4)
 
 
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def uniform(seed: int, *shape: int) -> Tensor:
-    return 2 * torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+def plain(beta: float) -> DiffusionNft:
+    return DiffusionNft(beta=beta, adaptive_weighting=False)
 
 
 def square(difference: Tensor) -> Tensor:
@@ -34,11 +30,12 @@ def test_each_sample_is_advantage_flow_with_lam_beta_minus_advantage(seed: int, 
     identity = beta * (a * square(policy - target) + (beta - a) * square(policy - rollout))
     identity += (1 - beta * a) * square(rollout - target)
     for k in range(6):
-        one = VelocityBatch(policy[k : k + 1], target[k : k + 1], rollout[k : k + 1], a[k : k + 1])
-        torch.testing.assert_close(diffusion_nft_loss(one, beta=beta)[0], identity[k])
-    loss, metrics = diffusion_nft_loss(VelocityBatch(policy, target, rollout, a), beta=beta)
+        one = velocity_batch(policy[k : k + 1], target[k : k + 1], rollout[k : k + 1], a[k : k + 1])
+        torch.testing.assert_close(plain(beta).loss(one)[0], identity[k])
+    batch = velocity_batch(policy, target, rollout, a)
+    loss, _ = plain(beta).loss(batch)
     torch.testing.assert_close(loss, identity.mean())
-    torch.testing.assert_close(metrics["deviation"], square(policy - rollout).mean())
+    torch.testing.assert_close(batch.measures()["deviation"], square(policy - rollout).mean())
 
 
 @given(seed=SEEDS, beta=BETAS, samples=st.integers(1, 8))
@@ -46,8 +43,8 @@ def test_minimiser_steps_from_the_rollout_velocity_by_the_mean_over_beta(seed: i
     targets, rollout, advantages = normal(seed, samples, 6), normal(seed + 1, 6), uniform(seed, samples)
 
     def loss(velocity: Tensor) -> Tensor:
-        batch = VelocityBatch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
-        return diffusion_nft_loss(batch, beta=beta)[0]
+        batch = velocity_batch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
+        return plain(beta).loss(batch)[0]
 
     best = rollout + (advantages[:, None] * (targets - rollout)).mean(0) / beta
     best.requires_grad_()
@@ -67,8 +64,8 @@ def test_adaptive_weighting_divides_errors_of_x_0_by_their_own_constant_size(see
         predicted = x_t - t[:, None] * (rollout + sign * beta * (policy - rollout))
         size = (predicted - x_0).abs().mean(1).detach()
         expected = expected + share * square(predicted - x_0) / size / beta
-    batch = VelocityBatch(policy, velocity_target(x_0, noise), rollout, a, t)
-    loss, metrics = diffusion_nft_loss(batch, beta=beta, adaptive_weighting=True)
+    batch = velocity_batch(policy, velocity_target(x_0, noise), rollout, a, t)
+    loss, metrics = DiffusionNft(beta=beta).loss(batch)
     torch.testing.assert_close(loss, expected.mean())
     gradient, by_hand = (torch.autograd.grad(value, policy)[0] for value in (loss, expected.mean()))
     torch.testing.assert_close(gradient, by_hand)
@@ -78,28 +75,8 @@ def test_adaptive_weighting_divides_errors_of_x_0_by_their_own_constant_size(see
 def test_exact_prediction_meets_the_error_floor() -> None:
     target = torch.zeros(1, 4, dtype=torch.float64)
     one = torch.ones(1, dtype=torch.float64)
-    batch = VelocityBatch(target.clone().requires_grad_(), target, target, one, one)
-    loss, _ = diffusion_nft_loss(batch, beta=1.0, adaptive_weighting=True)
+    batch = velocity_batch(target.clone().requires_grad_(), target, target, one, one)
+    loss, _ = DiffusionNft().loss(batch)
     (gradient,) = torch.autograd.grad(loss, batch.policy)
     assert loss == 0
     assert gradient.isfinite().all()
-
-
-def test_reference_term_is_added_whatever_the_weighting() -> None:
-    policy, target, rollout, reference = normal(0, 4, 3, 5)
-    batch = VelocityBatch(policy, target, rollout, uniform(0, 3), torch.full((3,), 0.5).double(), reference)
-    for adaptive in (False, True):
-        plain, held = (
-            diffusion_nft_loss(batch, beta=0.5, adaptive_weighting=adaptive, reference_weight=weight)[0]
-            for weight in (0.0, 0.3)
-        )
-        torch.testing.assert_close(held - plain, 0.3 * square(policy - reference).mean())
-
-
-def test_missing_tensors_are_named() -> None:
-    policy, target = normal(0, 2, 3, 5)
-    batch = VelocityBatch(policy, target, None, uniform(0, 3))
-    with pytest.raises(ValueError, match=r"needs VelocityBatch\.rollout"):
-        diffusion_nft_loss(batch, beta=1.0)
-    with pytest.raises(ValueError, match=r"needs VelocityBatch\.reference"):
-        diffusion_nft_loss(VelocityBatch(policy, target, target, uniform(0, 3)), beta=1.0, reference_weight=0.1)

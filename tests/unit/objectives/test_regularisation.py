@@ -6,11 +6,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objective_losses import advantage_flow_loss, velocity_batch
 from torch import Tensor
 
 from advantageflow.flow.advantages import group_advantages
-from advantageflow.flow.objectives import VelocityBatch, advantage_flow_loss, minimiser
 from advantageflow.flow.path import interpolate, velocity_target
+from advantageflow.flow.regularisation import minimiser
 
 MEAN, SPREAD = 1.5, 0.7  # Gaussian data, so that v_roll = E[v | x_t] is known in closed form
 
@@ -29,7 +30,7 @@ def gaussian_rollouts(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor, Te
 def gradients_per_sample(v_roll: Tensor, target: Tensor, regressed: Tensor, advantages: Tensor, lam: float) -> Tensor:
     """Gradient of each sample's loss in the policy v_theta = v_roll + delta, at delta = 0.1."""
     policy = (v_roll + 0.1).requires_grad_()
-    loss, _ = advantage_flow_loss(VelocityBatch(policy, target, regressed, advantages), lam=lam)
+    loss, _ = advantage_flow_loss(velocity_batch(policy, target, regressed, advantages), lam=lam)
     (gradient,) = torch.autograd.grad(loss * len(policy), policy)
     return gradient[:, 0]
 
@@ -82,7 +83,7 @@ class BinnedFlow:
         """Gradient descent from v_roll: the table of velocities, and the last loss."""
         table = self.v_roll.clone().requires_grad_()
         for _ in range(steps):
-            batch = VelocityBatch(table[self.bin], self.target, self.v_roll[self.bin], self.advantages)
+            batch = velocity_batch(table[self.bin], self.target, self.v_roll[self.bin], self.advantages)
             loss, _ = advantage_flow_loss(batch, lam=lam)
             (gradient,) = torch.autograd.grad(loss, table)
             table = (table - 2.0 * gradient).detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""A reward's class by its path, 'package.module:Class', installed or in the folder that the command is run in."""
+"""A class by its path, 'package.module:Class', installed or in the folder that the command is run in."""
 
 from __future__ import annotations
 

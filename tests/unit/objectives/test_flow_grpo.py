@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from objective_losses import normal
 from torch.distributions import Normal, kl_divergence
 
-from advantageflow.flow.objectives import TransitionBatch, flow_grpo_loss
 from advantageflow.flow.sde import Transition
+from advantageflow.objectives.batches import TransitionBatch
+from advantageflow.objectives.flow_grpo import FlowGrpo
 
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-def normal(seed: int, *shape: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def make_batch(seed: int, shift: float, reference: Tensor | None = None) -> TransitionBatch:
+def make_batch(seed: int, shift: float) -> TransitionBatch:
     """Three transitions whose means the policy has moved by `shift` toward what was drawn."""
     mean, noise = normal(seed, 2, 3, 6)
     std = 0.1 + normal(seed + 1, 3).abs()
@@ -27,13 +26,13 @@ def make_batch(seed: int, shift: float, reference: Tensor | None = None) -> Tran
     following = old.sample(noise)
     moved = (mean + shift * (following - mean)).requires_grad_()
     advantages = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
-    return TransitionBatch(Transition(moved, std), following, old.log_probability(following), advantages, reference)
+    return TransitionBatch(Transition(moved, std), following, old.log_probability(following), advantages)
 
 
 @given(seed=SEEDS)
 def test_unmoved_policy_has_ratio_one_and_the_policy_gradient(seed: int) -> None:
     batch = make_batch(seed, 0.0)
-    loss, metrics = flow_grpo_loss(batch, clip_range=1e-4)
+    loss, metrics = FlowGrpo(clip_range=1e-4).loss(batch)
     torch.testing.assert_close(loss, -batch.advantages.mean())
     assert metrics["ratio_clipped"] == metrics["approximate_kl"] == 0
     weighted = -(batch.advantages * batch.policy.log_probability(batch.following)).mean()
@@ -46,7 +45,7 @@ def test_ratio_is_that_of_the_geometric_mean_densities(seed: int, shift: float) 
     batch = make_batch(seed, shift)
     density = Normal(batch.policy.mean, batch.policy.std[:, None]).log_prob(batch.following).mean(1)
     ratio = torch.exp(density - batch.rollout_log_probability)
-    loss, metrics = flow_grpo_loss(batch, clip_range=100.0)
+    loss, metrics = FlowGrpo(clip_range=100.0).loss(batch)
     torch.testing.assert_close(loss, -(batch.advantages * ratio).mean())
     torch.testing.assert_close(metrics["approximate_kl"], ratio.log().square().mean() / 2)
 
@@ -56,22 +55,16 @@ def test_clip_stops_what_has_gone_far_enough_in_the_direction_of_its_advantage(
     shift: float, learning: list[bool]
 ) -> None:
     batch = make_batch(0, shift)
-    loss, metrics = flow_grpo_loss(batch, clip_range=1e-4)
+    loss, metrics = FlowGrpo(clip_range=1e-4).loss(batch)
     (gradient,) = torch.autograd.grad(loss, batch.policy.mean)
     assert metrics["ratio_clipped"] == 1
     assert gradient.abs().amax(1).gt(0).tolist() == learning
 
 
 @given(seed=SEEDS)
-def test_reference_term_is_the_kl_of_the_gaussians(seed: int) -> None:
-    reference = normal(seed + 2, 3, 6)
-    batch = make_batch(seed, 0.1, reference)
-    plain, held = (flow_grpo_loss(batch, clip_range=0.2, reference_weight=weight)[0] for weight in (0.0, 0.04))
+def test_divergence_from_the_base_model_is_the_kl_of_the_gaussians(seed: int) -> None:
+    plain, mean = make_batch(seed, 0.1), normal(seed + 2, 3, 6)
+    batch = replace(plain, reference=Transition(mean, plain.policy.std))
     std = batch.policy.std[:, None]
-    kl = kl_divergence(Normal(batch.policy.mean, std), Normal(reference, std)).mean()
-    torch.testing.assert_close(held - plain, 0.04 * kl)
-
-
-def test_reference_weight_without_a_reference_is_refused() -> None:
-    with pytest.raises(ValueError, match="reference"):
-        flow_grpo_loss(make_batch(0, 0.0), clip_range=0.2, reference_weight=0.1)
+    kl = kl_divergence(Normal(batch.policy.mean, std), Normal(mean, std)).mean(1)
+    torch.testing.assert_close(batch.divergence, kl)
