@@ -174,7 +174,7 @@ def test_the_run_form_shows_what_changes_from_run_to_run_with_type_description_a
         "group_size": ("NUMBER_INTEGER", SETTINGS.rollout.group_size),
         "rollout_guidance_scale": ("NUMBER_DOUBLE", SETTINGS.rollout.guidance_scale),
         "learning_rate": ("NUMBER_DOUBLE", SETTINGS.training.learning_rate),
-        "lam": ("STRING", str(SETTINGS.training.lam)),
+        "lam": ("STRING", str(SETTINGS.training.objective.lam)),
         "evaluation_images": ("NUMBER_INTEGER", 120),
         "round_images": ("NUMBER_INTEGER", 60),
         "evaluation_guidance_scale": ("NUMBER_DOUBLE", SETTINGS.evaluation.guidance_scale),
