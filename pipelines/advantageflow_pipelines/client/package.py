@@ -95,8 +95,8 @@ def check_size(package: Package, settings: RunSettings) -> str | None:
 
 
 def count_tasks(settings: RunSettings) -> int:
-    """Tasks with a container of their own in a run: its first and its closing one, evaluations and rounds."""
-    return 2 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
+    """Tasks with a container of their own in a run: opening, prompts and closing, evaluations and rounds."""
+    return 3 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
 
 
 def _without_cache(component: dict[str, Any]) -> dict[str, Any]:

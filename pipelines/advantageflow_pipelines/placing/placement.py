@@ -58,20 +58,28 @@ class Placement:
             self._tell(task)
         return task
 
+    def place_opening(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """The task that opens a run on a cluster, placed, in the image of the first stage."""
+        return self._place_own("opening", task).set_container_image(self.images.prompts)
+
     def place_closing(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed, with little of everything.
+        """The task that closes a run on a cluster, placed.
 
         In the evaluation's image; where nodes train in the training's, whose Kubernetes client it needs.
         """
-        assert self.resources is not None
-        small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
-        small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
-        apply_resources(task, "closing", self.resources.prompts.model_copy(update=small))
-        self._tell(task)
-        task.set_caching_options(False)  # what it does lies outside the pipeline
+        self._place_own("closing", task)
         if self.on_nodes:
             self._tell_namespace(task)
         return task.set_container_image(self.images.training if self.on_nodes else self.images.evaluation)
+
+    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A task that is no stage, with little of everything."""
+        assert self.resources is not None
+        small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
+        small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
+        apply_resources(task, name, self.resources.prompts.model_copy(update=small))
+        self._tell(task)
+        return task.set_caching_options(False)  # what it does lies outside the pipeline
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""

@@ -15,7 +15,7 @@ from advantageflow.prompts.component import prompts
 from advantageflow.reward.component import reward
 from advantageflow.rollout.component import rollout
 from advantageflow.settings import RunSettings, Settings
-from advantageflow.tracking.component import closing
+from advantageflow.tracking.component import closing, opening
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.placing.images import StageImages
@@ -74,6 +74,20 @@ def online_pipeline(
                     init_policy=init_policy,
                 ),
             )
+
+            if placement.resources is not None:
+                opened = opening(
+                    prompt_settings=prompt_settings,
+                    model_settings=model_settings,
+                    rollout_settings=rollout_settings,
+                    reward_settings=reward_settings,
+                    training_settings=training_settings,
+                    evaluation_settings=evaluation_settings,
+                    store_settings=store_settings,
+                    seed=seed,
+                    last_task=f"round {settings.rounds} / evaluation",
+                )
+                prepared.after(placement.place_opening(opened))  # which is no part of the cache's key
 
             def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
                 judged = evaluation(
