@@ -95,8 +95,8 @@ def check_size(package: Package, settings: RunSettings) -> str | None:
 
 
 def count_tasks(settings: RunSettings) -> int:
-    """Tasks with a container of their own in a run: those of its stages, and the closing one."""
-    return 1 + sum(pipeline_of(settings).tasks(settings).values())
+    """Tasks with a container of their own in a run: those of its stages, and the opening and closing one."""
+    return 2 + sum(pipeline_of(settings).tasks(settings).values())
 
 
 def _without_cache(component: dict[str, Any]) -> dict[str, Any]:

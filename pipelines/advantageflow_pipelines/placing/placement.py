@@ -65,18 +65,26 @@ class Placement:
             self._tell(task)
         return task
 
+    def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that opens a run on a cluster, placed, in a stage's image."""
+        return self._place_own("opening", task).set_container_image(self.images[stage])
+
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed: in a stage's image, with little of what the first gets."""
+        """The task that closes a run on a cluster, placed, in a stage's image."""
+        self._place_own("closing", task)
+        if self.on_nodes:
+            self._tell_namespace(task)
+        return task.set_container_image(self.images[stage])
+
+    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A task that is no stage, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         first = next(iter(self.resources.stages.values()))
-        apply_resources(task, "closing", first.model_copy(update=small))
+        apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        task.set_caching_options(False)  # what it does lies outside the pipeline
-        if self.on_nodes:
-            self._tell_namespace(task)
-        return task.set_container_image(self.images[stage])
+        return task.set_caching_options(False)  # what it does lies outside the pipeline
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""

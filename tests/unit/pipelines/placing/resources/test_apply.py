@@ -38,6 +38,7 @@ from advantageflow_pipelines.placing.resources.records import (
 )
 
 Tasks = dict[str, Any]
+OWN = ("opening", "closing")  # tasks that are no stages
 SMALL = {
     "preset": "small",
     "rounds": 2,
@@ -139,17 +140,17 @@ def check(task: Any, given: StageResources, *, volumes: bool = True) -> None:
 def test_every_value_lands_on_every_task_of_its_stage(everything: Tasks) -> None:
     assert set(everything) == {
         "prompts", "rollout", "reward", "training", "evaluation", "rollout-2", "reward-2", "training-2", "evaluation-2",
-        "evaluation-3", "closing",
+        "evaluation-3", "opening", "closing",
     }  # fmt: skip
     for name, task in everything.items():
-        if name != "closing":
+        if name not in OWN:
             check(task, EVERYTHING.of(stage_of(name)))
 
 
 def test_every_value_of_every_preset_lands_on_every_task_of_its_stage(preset: tuple[Resources, Tasks]) -> None:
     resources, tasks = preset
     for name, task in tasks.items():
-        if name != "closing":
+        if name not in OWN:
             on_nodes = stage_of(name) == "training" and resources.training.nodes > 1
             check(task, resources.of(stage_of(name)), volumes=not on_nodes)
 
@@ -183,6 +184,21 @@ def test_nothing_limits_all_attempts_to_less_than_each_of_them_may_take() -> Non
     retries = Retries(count=2, backoff_seconds=60, factor=2)
     assert deadline(retries, 1000) == 3 * 1000 + 60 + 120
     assert deadline(retries, None) > 3 * 7 * 86_400
+
+
+def test_the_first_task_comes_before_all_others_and_is_never_cached_nor_part_of_another_s_cache_key(
+    everything: Tasks,
+) -> None:
+    opening, first = everything["opening"], everything["prompts"].spec
+    assert list(first.dependent_tasks) == ["opening"]
+    assert not any(one.HasField("task_output_parameter") for one in first.inputs.parameters.values())
+    assert not first.inputs.artifacts
+    assert first.caching_options.enable_cache
+    assert not opening.spec.caching_options.enable_cache
+    assert not opening.container.resources.accelerator.resource_count
+    assert opening.container.image == everything["prompts"].container.image
+    last = opening.spec.inputs.parameters["last_task"].runtime_value.constant.string_value
+    assert last == "round 2 / evaluation"
 
 
 def test_the_last_task_comes_after_all_others_whatever_happened_and_is_never_cached(everything: Tasks) -> None:
