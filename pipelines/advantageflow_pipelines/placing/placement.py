@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.placing.images import StageImages
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -54,8 +55,10 @@ class Placement:
                 # Such folders do not go to the nodes: those of the TrainJob's runtime do.
                 given = given.model_copy(update={"shared_memory": None, "scratch": None})
                 self._tell_nodes(task, given)
-            apply_resources(task, stage, given)
+            hands_on = stage == "training" and self.on_nodes  # its environment, which is then that of the nodes
+            apply_resources(task, stage, given, from_image=not hands_on)
             self._tell(task)
+            _run_from_image(task, f"advantageflow.{stage}.component")
         return task
 
     def place_closing(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
@@ -66,8 +69,10 @@ class Placement:
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
-        apply_resources(task, "closing", self.resources.prompts.model_copy(update=small))
+        small["secrets"] = tuple(one for one in self.resources.prompts.secrets if one != HF_SECRET)
+        apply_resources(task, "closing", self.resources.prompts.model_copy(update=small), from_image=True)
         self._tell(task)
+        _run_from_image(task, "advantageflow.tracking.component")
         task.set_caching_options(False)  # what it does lies outside the pipeline
         if self.on_nodes:
             self._tell_namespace(task)
@@ -78,7 +83,8 @@ class Placement:
         from kfp import kubernetes
 
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
-        task.set_env_variable("MLFLOW_EXPERIMENT_NAME", self.settings.tracking.experiment)
+        if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
+            task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
         task.set_env_variable(PRESET_ENV, self.settings.preset)
 
     def _tell_nodes(self, task: dsl.PipelineTask, given: StageResources) -> None:
@@ -95,3 +101,9 @@ class Placement:
         from kfp import kubernetes
 
         kubernetes.use_field_path_as_env(task, "ADVANTAGEFLOW_NAMESPACE", "metadata.namespace")
+
+
+def _run_from_image(task: dsl.PipelineTask, module: str) -> None:
+    """Have the task run the component that lies in its image, instead of bringing its source along."""
+    assert task.container_spec is not None
+    task.container_spec.command = ["python3", "-m", "advantageflow.task", module]

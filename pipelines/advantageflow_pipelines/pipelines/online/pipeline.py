@@ -191,4 +191,5 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
 
 
 def _json(settings: Settings) -> str:
-    return settings.model_dump_json()
+    """What differs from the defaults: every node of a run on a cluster holds it several times."""
+    return settings.model_dump_json(exclude_defaults=True)
