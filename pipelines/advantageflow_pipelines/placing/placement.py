@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -61,7 +62,8 @@ class Placement:
                 # Such folders do not go to the nodes: those of the TrainJob's runtime do.
                 given = given.model_copy(update={"shared_memory": None, "scratch": None})
                 self._tell_nodes(task, stage, given)
-            apply_resources(task, stage, given)
+            hands_on = self.on_nodes and stage == self.resources.trainer  # its environment is then that of the nodes
+            apply_resources(task, stage, given, as_folders=not hands_on)
             self._tell(task)
         return task
 
@@ -82,6 +84,7 @@ class Placement:
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         first = next(iter(self.resources.stages.values()))
+        small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
         return task.set_caching_options(False)  # what it does lies outside the pipeline
@@ -91,7 +94,8 @@ class Placement:
         from kfp import kubernetes
 
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
-        task.set_env_variable("MLFLOW_EXPERIMENT_NAME", self.settings.tracking.experiment)
+        if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
+            task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
         task.set_env_variable(PRESET_ENV, self.settings.preset)
 
     def _tell_nodes(self, task: dsl.PipelineTask, stage: str, given: StageResources) -> None:

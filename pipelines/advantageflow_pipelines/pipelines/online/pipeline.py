@@ -95,7 +95,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     seed=seed,
                     last_task=f"round {settings.rounds} / evaluation",
                 )
-                prepared.after(placement.place_opening(opened))  # which is no part of the cache's key
+                prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 
             def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
                 in_full = round_index in (0, settings.rounds)
@@ -214,4 +214,5 @@ def _of_a_round(shown: Sequence[Shown]) -> list[Shown]:
 
 
 def _json(settings: Settings) -> str:
-    return settings.model_dump_json()
+    """What differs from the defaults: every node of a run on a cluster holds it several times."""
+    return settings.model_dump_json(exclude_defaults=True)
