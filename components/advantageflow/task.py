@@ -1,6 +1,6 @@
 """What a stage's task starts: a component of its image, or of this machine, run by Kubeflow's executor.
 
-    python3 -m advantageflow.task kfp.dsl.executor_main advantageflow.rollout.component --function_to_execute rollout ...
+    python3 -m advantageflow.task kfp.dsl.executor_main advantageflow.rollout.component --function_to_execute ...
 
 Kubeflow's own way is to send the component's source with each task, and each variable of the environment as an entry of
 its own; Argo keeps a dozen copies of both for each task, and has no room for them in a long run.
