@@ -7,18 +7,22 @@ from typing import Any
 
 from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.store.files import read_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow_pipelines.local.workdir import WorkDir
 
 
 def report_folders(workdir: WorkDir) -> dict[int, Path]:
-    """The report of each evaluated round (0: the base)."""
-    return _by_round(workdir, f"evaluation*/report/{METRICS_FILE}")
+    """The report of each evaluated round (0: the base); of two of one round the later, as attempts sort by time."""
+    paths = sorted(workdir.artifacts.glob(f"*/evaluation*/report/{METRICS_FILE}"))
+    return dict(sorted({int(read_json(path)["round"]): path.parent for path in paths}.items()))
 
 
 def policy_folders(workdir: WorkDir) -> dict[int, Path]:
     """The policy after each round (0: the one that the run started from)."""
-    start = _by_round(workdir, f"prompts*/policy/{STATE_FILE}")
-    return start | _by_round(workdir, f"training*/new_policy/{STATE_FILE}")
+    files = [
+        sorted(workdir.artifacts.glob(f"*/{made}/{STATE_FILE}")) for made in ("prompts*/policy", "training*/new_policy")
+    ]
+    return dict(sorted({read_policy_state(file.parent).round: file.parent for one in files for file in one}.items()))
 
 
 def prompts_folder(workdir: WorkDir) -> Path | None:
@@ -29,10 +33,3 @@ def prompts_folder(workdir: WorkDir) -> Path | None:
 def read_report(folder: Path) -> dict[str, Any]:
     """The metrics of a report."""
     return read_json(folder / METRICS_FILE)
-
-
-def _by_round(workdir: WorkDir, pattern: str) -> dict[int, Path]:
-    """Artifacts by the round in their JSON; of two of one round the later one, as attempts sort by time."""
-    paths = sorted(workdir.artifacts.glob(f"*/{pattern}"))
-    found = {int(read_json(path)["round"]): path.parent for path in paths}
-    return dict(sorted(found.items()))
