@@ -218,7 +218,8 @@ def _uniform(changes: Mapping[str, Layer]) -> tuple[LoraSettings, dict[str, Tens
             missing = rank - down.shape[0]
             up = torch.cat([up * (own / down.shape[0]), up.new_zeros(up.shape[0], missing)], dim=1)
             down = torch.cat([down, torch.randn(missing, down.shape[1], generator=generator) / rank])
-        tensors |= {f"{name}.lora_A.weight": down.contiguous(), f"{name}.lora_B.weight": up.contiguous()}
+        # Copies: layers that were fused share a matrix, and safetensors keeps no shared memory.
+        tensors |= {f"{name}.lora_A.weight": down.clone(), f"{name}.lora_B.weight": up.clone()}
     return LoraSettings(rank=rank, alpha=int(alpha or 0) if as_it_is else rank), dict(sorted(tensors.items()))
 
 

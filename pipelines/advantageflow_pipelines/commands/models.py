@@ -95,9 +95,10 @@ def find_model(name: str, base_model: str | None = None) -> Tuned:
     if name == BASE:
         base_model = base_model or EMBEDDED
         return Tuned(f"base model {base_model}", ModelSettings(name=base_model), None, EvaluationSettings())
+    if (Path(name) / "settings.yaml").is_file():
+        _refuse_base_model(base_model)
     found = find_policy(name)
     if found.run is not None:
-        _refuse_base_model(base_model)
         settings = found.run[1]
         return Tuned(found.name, settings.model, found.path, settings.evaluation)
     model = read_policy_state(found.path).model if found.is_artifact else None

@@ -43,6 +43,6 @@ def artifact_bytes(settings: RunSettings, sizes: Sizes, texts: int) -> dict[str,
         "rollout latents (float32)": images * _FLOAT32 * sizes.latent,
         "rollout trajectories (float32)": images * trajectory,
         "text embeddings": texts * sizes.text,
-        # Trained and rollout adapter and AdamW's two moments: each round is a checkpoint that a run continues from.
-        "policies and optimiser states (float32)": settings.rounds * 4 * _FLOAT32 * sizes.adapter,
+        # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
+        "policies and optimiser states (float32)": settings.rounds * 5 * _FLOAT32 * sizes.adapter,
     }
