@@ -25,8 +25,9 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
+from advantageflow.store.artifacts import Embeddings, read_embeddings, read_prompts
 from advantageflow.store.files import write_json, writing
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, current_journal
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def run(
         journal.progress(len(outcomes), images, "images")
 
     held_out = sum(prompt.split == "eval" for prompt in known)
-    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
+    metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
     metrics |= evaluation_metrics(outcomes, judges, reward)
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
