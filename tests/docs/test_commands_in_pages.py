@@ -26,7 +26,7 @@ def parse(words: list[str]) -> None:
     command: Any = typer.main.get_command(app)
     while hasattr(command, "commands") and words and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
-    command.make_context("advantageflow", [word for word in words if word != "--help"])
+    command.make_context("advantageflow", list(words))
 
 
 def exists(name: str, model: Any = RunSettings) -> bool:
@@ -44,7 +44,8 @@ def exists(name: str, model: Any = RunSettings) -> bool:
 def test_the_commands_of_a_page_are_read_without_complaint(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(pages.ROOT / "docs" / "examples")
     for words in pages.commands(page):
-        parse(words)
+        if words != ["--help"]:
+            parse(words)
 
 
 def test_pages_show_commands_to_be_read() -> None:
