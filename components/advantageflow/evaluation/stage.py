@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.evaluation import reward_hacking as signs
+from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
@@ -210,7 +210,7 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
     evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
-    journal.metrics(evaluated | signs.curves(metrics), step=step, parent=True)
+    journal.metrics(evaluated | reward_hacking.curves(metrics), step=step, parent=True)
     for number, sample in enumerate(samples):
         journal.image(f"samples/{number:02d} {sample.text}", sample_path(report, number), step=step)
     journal.artifact(report, "report")
