@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,14 @@ def test_settings_travel_as_pipeline_parameters_with_the_run_s_values_as_default
     assert RolloutSettings.model_validate_json(parameters["rollout_settings"]["defaultValue"]) == SETTINGS.rollout
     evaluation = parameters["evaluation_settings"]["defaultValue"]
     assert EvaluationSettings.model_validate_json(evaluation) == SETTINGS.evaluation
+
+
+def test_settings_that_are_the_defaults_are_left_out_whether_said_or_not(tmp_path: Path) -> None:
+    said = RolloutSettings(**RolloutSettings().model_dump())
+    found = compiled(tmp_path, RunSettings(rollout=said))["root"]["inputDefinitions"]["parameters"]
+    left = {name: one["defaultValue"] for name, one in found.items() if name.endswith("_settings")}
+    assert json.loads(left.pop("training_settings")).keys() <= {"decay_rounds"}  # which the rounds say
+    assert set(left.values()) == {"{}"}
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
