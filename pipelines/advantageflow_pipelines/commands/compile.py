@@ -11,7 +11,7 @@ from rich.console import Console
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.sending import compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.placing.cluster import cluster_run, write_package
+from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
 
 
 def compile_command(
@@ -34,6 +34,7 @@ def compile_command(
     resources and which rounds are evaluated are fixed in the file.
     """
     console = Console()
+    check_file_name(output)
     settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
     run = cluster_run(settings, options.choose_images(images, image, settings), resources)
     write_package(compile_run(run, console), output)

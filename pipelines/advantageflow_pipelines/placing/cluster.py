@@ -47,15 +47,22 @@ class ClusterRun:
         return replace(self, settings=self.settings.model_copy(update={"rounds": rounds, "rollout": rollout}))
 
 
+def check_file_name(path: Path) -> None:
+    """Check that Kubeflow takes a file of this name.
+
+    Raises:
+        SettingsError: it does not end in .yaml or .yml.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy="give a name that ends in .yaml")
+
+
 def write_package(package: Package, path: Path) -> None:
     """Write a pipeline as Kubeflow's YAML.
 
     Raises:
-        SettingsError: the file's name does not end in .yaml or .yml, as Kubeflow wants it.
         StoreError: the file cannot be written.
     """
-    if path.suffix not in (".yaml", ".yml"):
-        raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy="give a name that ends in .yaml")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(package.as_yaml(), encoding="utf-8")

@@ -25,7 +25,6 @@ from advantageflow_pipelines.client.workflow.parts import (
 from advantageflow_pipelines.client.workflow.pod import pod_patch
 
 _NAME = "advantageflow-online-lfqsn"  # as long as any workflow's
-_UNKNOWN_ITEMS = 1  # of a loop over what a task gives, which nobody knows before it has run
 _DRIVEN = [parameter("iteration-count", 0, default="0"), parameter("condition", "true", default="true")]
 _DECIDED = [parameter("cached-decision", "false", default="false"), parameter("condition", "true", default="true")]
 
@@ -81,7 +80,7 @@ class _Scope:
         if "componentInputArtifact" in source:
             return self.artifacts.get(source["componentInputArtifact"], 1)
         producer = beside.get(source.get("taskOutputArtifact", {}).get("producerTask", ""), {})
-        return len(_items(producer)) if "parameterIterator" in producer else 1
+        return len(_items(producer, self.of(producer, {}).parameters)) if "parameterIterator" in producer else 1
 
 
 class _Run:
@@ -122,10 +121,10 @@ class _Run:
             self._container(path, name, task, used, scope)
 
     def _loop(self, path: str, task: Json, used: str, scope: _Scope) -> None:
-        loop = self.dag(path, f"{used}-iterator")
+        loop, items = self.dag(path, f"{used}-iterator"), _items(task, scope.parameters)
         self._drive_task(f"{loop}.iteration-driver", task, used)
-        self._node(f"{loop}.iteration-iterations", "TaskGroup", f"{used}-iteration", children=len(_items(task)))
-        for number, item in enumerate(_items(task)):
+        self._node(f"{loop}.iteration-iterations", "TaskGroup", f"{used}-iteration", children=len(items))
+        for number, item in enumerate(items):
             index = parameter("iteration-index", number)
             one = self.dag(f"{loop}.iteration-iterations({number}:{number})", f"{used}-iteration", index)
             parameters = {**scope.parameters, task["parameterIterator"].get("itemInput", "item"): item}
@@ -186,7 +185,7 @@ class _Run:
         outputs: list[Json] | None = None,
         children: int = 1,
     ) -> None:
-        node: Json = {"id": self._id(), "name": path, "displayName": path.rpartition(".")[2], "type": kind,
+        node: Json = {"id": self._id(), "name": path, "displayName": _shown(path), "type": kind,
                       "templateName": template, "templateScope": f"local/{_NAME}", "phase": "Succeeded",
                       "boundaryID": self._id(), "startedAt": self._time(), "finishedAt": self._time(),
                       "progress": "9/9", "resourcesDuration": {"cpu": self._number(), "memory": self._number()},
@@ -208,6 +207,20 @@ class _Run:
         return f"2026-11-28T{hour:02}:{minute:02}:{second:02}Z"
 
 
-def _items(task: Json) -> list[Any]:
-    raw = task["parameterIterator"].get("items", {}).get("raw")
-    return [""] * _UNKNOWN_ITEMS if raw is None else list(json.loads(raw))
+def _shown(path: str) -> str:
+    """The last part of a node's path; a hook is named with the task that it follows."""
+    *_, before, name = ["", *path.split(".")]
+    return f"{before}.{name}" if name.startswith("onExit") else name
+
+
+def _items(task: Json, parameters: Mapping[str, Any]) -> list[Any]:
+    """What a loop goes over.
+
+    Raises:
+        ValueError: nobody knows it before the run.
+    """
+    items = task["parameterIterator"]["items"]
+    found = json.loads(items["raw"]) if "raw" in items else parameters.get(items["inputParameter"])
+    if not isinstance(found, list):
+        raise ValueError(f"{task['componentRef']['name']}: a loop over what is not known before the run")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,14 @@ def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[s
     tasks_only = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
     assert "description" not in str(tasks_only)
     assert "Args:" not in str(spec["deploymentSpec"])
+
+
+def test_settings_that_are_the_defaults_are_left_out_whether_said_or_not(tmp_path: Path) -> None:
+    said = RolloutSettings(**RolloutSettings().model_dump())
+    found = compiled(tmp_path, RunSettings(rollout=said))["root"]["inputDefinitions"]["parameters"]
+    left = {name: one["defaultValue"] for name, one in found.items() if name.endswith("_settings")}
+    assert json.loads(left.pop("training_settings")).keys() <= {"decay_rounds"}  # which the rounds say
+    assert set(left.values()) == {"{}"}
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
