@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-import yaml
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
@@ -23,12 +21,10 @@ PRESETS = {"kind": "cpu", "single-gpu": "single-gpu", "multi-node": "multi-node"
 
 
 @pytest.fixture(scope="session")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def tasks() -> list[dict[str, Any]]:
     """What the smallest pipeline asks of Kubernetes for each of its tasks."""
     settings = RunSettings.model_validate({"rounds": 1, "rollout": {"shards": 1}})
-    file: Path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    cluster_run(settings, default_images(ONLINE), "cpu").compile(file)
-    [_, platforms] = yaml.safe_load_all(file.read_text())
+    platforms = cluster_run(settings, default_images(ONLINE), "cpu").package().platform
     executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return list(executors.values())
 

@@ -204,7 +204,9 @@ def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_m
     done = advantageflow(*TINY, *own, "--workdir", "run", cwd=tmp_path)
     assert done.status == 2
     assert "prompts failed" in done.output
-    assert "canary of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(done.output.split())
+    assert "golden check of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(
+        done.output.split()
+    )
     assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
 
 

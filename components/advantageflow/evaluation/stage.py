@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.evaluation import reward_hacking as signs
+from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
@@ -25,8 +25,9 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import Embeddings, read_embeddings, read_policy_state, read_prompts
+from advantageflow.store.artifacts import Embeddings, read_embeddings, read_prompts
 from advantageflow.store.files import write_json, writing
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, current_journal
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def run(
         journal.progress(len(outcomes), images, "images")
 
     held_out = sum(prompt.split == "eval" for prompt in known)
-    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
+    metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
     metrics |= evaluation_metrics(outcomes, judges, reward)
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
@@ -209,7 +210,7 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
     evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
-    journal.metrics(evaluated | signs.curves(metrics), step=step, parent=True)
+    journal.metrics(evaluated | reward_hacking.curves(metrics), step=step, parent=True)
     for number, sample in enumerate(samples):
         journal.image(f"samples/{number:02d} {sample.text}", sample_path(report, number), step=step)
     journal.artifact(report, "report")

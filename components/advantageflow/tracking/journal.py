@@ -17,7 +17,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | error    | kind, message, where, remedy, traceback                                                |
 
 Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_URI, a temporary file that is published
-when the stage ends; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
+as it grows; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from io import FileIO
 from pathlib import Path
@@ -211,7 +211,11 @@ def stage_journal(
     if publish:
         path = Path(tempfile.mkdtemp(prefix="advantageflow-journal-")) / f"{task}.jsonl"
     journal = Journal(task, path)
-    token = _current.set(journal)
+    publishing: AbstractContextManager[None] = nullcontext()
+    if publish and path is not None:
+        from advantageflow.tracking.task_publisher import publishing_task
+
+        publishing = publishing_task(path.parent)
     journal.record(
         "start",
         stage=stage,
@@ -221,18 +225,13 @@ def stage_journal(
         process_started=started,
         settings=dict(settings or {}),
     )
-    try:
-        yield journal
-        journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
-    except BaseException as error:
-        journal.error(error)
-        raise
-    finally:
-        _current.reset(token)
-        if publish and path is not None:
-            from advantageflow.tracking.task_publisher import publish_at_end
-
-            publish_at_end(path.parent)
+    with publishing, journal_in_use(journal):
+        try:
+            yield journal
+            journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+        except BaseException as error:
+            journal.error(error)
+            raise
 
 
 def journal_file(task: str) -> Path | None:

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.sending import tell_what_is_in_images
+from advantageflow_pipelines.commands.sending import compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
 
 
 def compile_command(
@@ -34,9 +34,10 @@ def compile_command(
     resources and which rounds are evaluated are fixed in the file.
     """
     console = Console()
+    check_file_name(output)
     settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
     run = cluster_run(settings, options.choose_images(images, image, settings), resources)
-    tell_what_is_in_images(console, run.compile(output))
+    write_package(compile_run(run, console), output)
     if images is None and image is None:
         image_of_all = next(iter(run.images.values()))
         warning = (

@@ -36,7 +36,11 @@ Rounds = Annotated[int | None, typer.Option("--rounds", help="Rounds of rollout,
 Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-identical runs.")]
 InitPolicy = Annotated[
     str | None,
-    typer.Option("--init-policy", help="Continue from this policy, not the base model: a folder, or s3://bucket/key."),
+    typer.Option(
+        "--init-policy",
+        help="Continue from this policy, not the base model: a run's working folder, a policy, an adapter (PEFT, "
+        "diffusers, kohya), s3://bucket/key, or models:/NAME@alias.",
+    ),
 ]
 Resources = Annotated[
     str | None,
@@ -70,6 +74,12 @@ def choose(
         preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed,
         init_policy=init_policy, pipeline=pipeline,
     )  # fmt: skip
+
+
+def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:
+    """Whether a person asked for the adapter's shape, in a file or with --set; a preset's is only a proposal."""
+    in_file = config is not None and bool(settings.training.lora.model_fields_set)
+    return in_file or any(text.strip().startswith("training.lora") for text in assignments or [])
 
 
 def choose_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:

@@ -16,6 +16,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.local.summary import read_summary, show_summary
 from advantageflow_pipelines.local.tracking import tracking_uri
@@ -75,6 +76,10 @@ def run(
         check_runner(read_runner(place), settings)
     else:
         settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline))
+        if settings.init_policy is not None:
+            lora_asked = options.asks_for_lora(config, assignments, settings)
+            settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
         chosen_runner = _choose_runner(runner, image, images, settings)
         check_run(settings)
         chosen_runner = check_runner(chosen_runner, settings)

@@ -10,6 +10,7 @@ from typing import Any
 from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Output
@@ -22,8 +23,8 @@ def report_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
 
 def policy_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
     """The policy after each round (0: the one that the run started from)."""
-    outputs = pipeline_of(settings).policies
-    return _by_round([path for output in outputs for path in _files(workdir, output, STATE_FILE)])
+    files = [path for output in pipeline_of(settings).policies for path in _files(workdir, output, STATE_FILE)]
+    return dict(sorted({read_policy_state(path.parent).round: path.parent for path in files}.items()))
 
 
 def prompts_folder(workdir: WorkDir, settings: RunSettings) -> Path | None:

@@ -13,9 +13,9 @@ from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_co
 from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
-from advantageflow.records import STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Event
 from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
@@ -45,15 +45,15 @@ def make_summary(
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
-    policy = read_json(policy_folders(workdir, settings)[last] / STATE_FILE)
+    policy = read_policy_state(policy_folders(workdir, settings)[last])
     store = settings.store.url
     return {
         "preset": settings.preset,
         "pipeline": settings.pipeline,
-        "algorithm": settings.training.algorithm,
+        "algorithm": settings.training.objective.name,
         "seed": settings.seed,
         "seconds": round(seconds, 1),
-        "policy_sha256": policy["policy_sha256"],
+        "policy_sha256": policy.policy_sha256,
         **({} if store is None else {"policy_url": policy_url(store, policy)}),
         "base": reported(metrics[0]),
         "final": reported(metrics[last]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 
 from advantageflow.errors import SettingsError, UserError
-from advantageflow.rewards.plumbing.class_paths import find_object
+from advantageflow.plugins.class_paths import find_object
 from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.pipelines.definition import Pipeline

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -61,29 +62,40 @@ class Placement:
                 # Such folders do not go to the nodes: those of the TrainJob's runtime do.
                 given = given.model_copy(update={"shared_memory": None, "scratch": None})
                 self._tell_nodes(task, stage, given)
-            apply_resources(task, stage, given)
+            hands_on = self.on_nodes and stage == self.resources.trainer  # its environment is then that of the nodes
+            apply_resources(task, stage, given, as_folders=not hands_on)
             self._tell(task)
         return task
 
+    def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that opens a run on a cluster, placed, in a stage's image."""
+        return self._place_own("opening", task).set_container_image(self.images[stage])
+
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed: in a stage's image, with little of what the first gets."""
+        """The task that closes a run on a cluster, placed, in a stage's image."""
+        self._place_own("closing", task)
+        if self.on_nodes:
+            self._tell_namespace(task)
+        return task.set_container_image(self.images[stage])
+
+    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A task that is no stage, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         first = next(iter(self.resources.stages.values()))
-        apply_resources(task, "closing", first.model_copy(update=small))
+        small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
+        apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        task.set_caching_options(False)  # what it does lies outside the pipeline
-        if self.on_nodes:
-            self._tell_namespace(task)
-        return task.set_container_image(self.images[stage])
+        return task.set_caching_options(False)  # what it does lies outside the pipeline
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""
         from kfp import kubernetes
 
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
-        task.set_env_variable("MLFLOW_EXPERIMENT_NAME", self.settings.tracking.experiment)
+        if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
+            task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
         task.set_env_variable(PRESET_ENV, self.settings.preset)
 
     def _tell_nodes(self, task: dsl.PipelineTask, stage: str, given: StageResources) -> None:

@@ -10,6 +10,7 @@ from advantageflow.policy.configs import ModelConfigs, model_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.kubeflow import on_kubeflow
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
 from advantageflow_pipelines.plan.records import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
@@ -56,6 +57,8 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         for name, one in work.items()
     ]
     total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
+    progress("nodes on Kubeflow")
+    kubeflow, too_large = on_kubeflow(settings)
     artifacts = artifact_bytes(settings, _sizes(skeleton, parameters["adapter"]), prompts, work.values())
     return Plan(
         preset=settings.preset,
@@ -64,10 +67,11 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         stages=stages,
         gpu_hours=total,
         wall_hours=wall,
+        kubeflow=kubeflow,
         storage=artifacts,
         weights=needed_weights(settings.model, configs, settings.reward),
         chain=chain(settings, total, artifacts),
-        pitfalls=find_pitfalls(work, memory, speed, artifacts, unreadable, on_cpu),
+        pitfalls=[*find_pitfalls(work, memory, speed, artifacts, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
 

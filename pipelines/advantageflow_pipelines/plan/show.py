@@ -83,6 +83,8 @@ def _totals(plan: Plan) -> list[str]:
     lines = [f"{stage}: {note}" for note, stage in notes.items() if note]
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
+    if plan.kubeflow is not None:
+        lines.append(f"on Kubeflow: {plan.kubeflow}")
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]

@@ -45,6 +45,6 @@ def artifact_bytes(settings: RunSettings, sizes: Sizes, texts: int, work: Collec
         "rollout latents (float32)": images * _FLOAT32 * sizes.latent,
         "rollout trajectories (float32)": images * trajectory,
         "text embeddings": texts * sizes.text,
-        # Trained and rollout adapter and AdamW's two moments: each round is a checkpoint that a run continues from.
-        "policies and optimiser states (float32)": sum(one.policies for one in work) * 4 * _FLOAT32 * sizes.adapter,
+        # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
+        "policies and optimiser states (float32)": sum(one.policies for one in work) * 5 * _FLOAT32 * sizes.adapter,
     }

@@ -19,6 +19,7 @@ from advantageflow.records import Prompt
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
+from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
 
@@ -112,9 +113,7 @@ def test_the_policy_adapter_is_what_is_judged(
         for parameter in adapters.parameters():
             parameter.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
     with publish(tmp_path / "tuned") as partial:
-        adapters.save(partial)
-        state = {"round": 3, "step": 12, "adapter": "policy", "settings": {}, "provenance": {}}
-        write_json(partial / "state.json", {**state, "policy_sha256": adapters.sha256()})
+        adapters.save(partial, PolicyState(round=3, step=12, policy_sha256=None), model)
     base, tuned = evaluate("base"), evaluate("report", policy=tmp_path / "tuned", round_index=3)
     assert read_json(tuned / "metrics.json")["policy_sha256"] == adapters.sha256()
     assert (base / "samples/00.png").read_bytes() != (tuned / "samples/00.png").read_bytes()

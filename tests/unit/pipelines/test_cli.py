@@ -70,7 +70,7 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
         (("schedule", "create", "--name", "n", "--every", "6h"), "by names that never move"),
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),
-        (("generate", "a circle", "--model", "nowhere"), "no model is there"),
+        (("generate", "a circle", "--model", "nowhere"), "no policy is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
         (("evaluate", "nowhere"), "no policy is there"),
         (("publish", "nowhere", "shared"), "no policy is there"),

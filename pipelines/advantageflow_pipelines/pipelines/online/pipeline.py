@@ -15,7 +15,7 @@ from advantageflow.prompts.component import prompts
 from advantageflow.rollout.component import rollout
 from advantageflow.scoring.component import reward
 from advantageflow.settings import RunSettings, Settings
-from advantageflow.tracking.component import closing
+from advantageflow.tracking.component import closing, opening
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines.definition import ROUND
 from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
@@ -83,6 +83,20 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                 ),
                 cached=not placement.reads_addresses,
             )
+
+            if placement.resources is not None:
+                opened = opening(
+                    prompt_settings=prompt_settings,
+                    model_settings=model_settings,
+                    rollout_settings=rollout_settings,
+                    reward_settings=reward_settings,
+                    training_settings=training_settings,
+                    evaluation_settings=evaluation_settings,
+                    store_settings=store_settings,
+                    seed=seed,
+                    last_task=f"round {settings.rounds} / evaluation",
+                )
+                prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 
             def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
                 in_full = round_index in (0, settings.rounds)
@@ -201,4 +215,5 @@ def _of_a_round(shown: Sequence[Shown]) -> list[Shown]:
 
 
 def _json(settings: Settings) -> str:
-    return settings.model_dump_json()
+    """What differs from the defaults: every node of a run on a cluster holds it several times."""
+    return settings.model_dump_json(exclude_defaults=True)

@@ -30,4 +30,4 @@ def count_tasks(settings: RunSettings) -> dict[str, int]:
 
 def describe(settings: RunSettings) -> str:
     """A run in a few words."""
-    return f"{settings.rounds} round{'s' if settings.rounds > 1 else ''} of {settings.training.algorithm}"
+    return f"{settings.rounds} round{'s' if settings.rounds > 1 else ''} of {settings.training.objective.name}"

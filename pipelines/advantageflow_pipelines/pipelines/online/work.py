@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from advantageflow.settings import RunSettings, TrainingSettings
+import math
+
+from advantageflow.objectives.base import WATCHED, Needs
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
 from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
 from advantageflow_pipelines.pipelines.work import Work, encoding_work, evaluation_work, evaluations_of_a_step
@@ -47,26 +50,20 @@ def _extra_forwards(settings: RunSettings) -> int:
 
     v_roll costs nothing on a step where the policy still is the rollout policy: the first of round 1, and of every
     round if the rollout policy takes over the trained one (decay 0). Where no term holds it, as on good rollouts with
-    `lam: auto`, one visit in WATCHED is evaluated to measure the deviation.
+    `lam: auto`, one sample in WATCHED is evaluated to measure the deviation.
     """
-    training = settings.training
-    visits = images_of_a_round(settings) * training.passes
-    reference = settings.rounds * visits if training.reference_weight > 0 else 0
-    if training.algorithm == "flow_grpo":
+    training, needs = settings.training, settings.training.objective.needs
+    samples = images_of_a_round(settings) * training.passes
+    reference = settings.rounds * samples if training.reference_weight > 0 or needs.reference else 0
+    if needs.trajectories:
         return reference
     takes_over = training.rollout_decay in (0.0, "nft_0")
     still = settings.rounds if takes_over else 1
     moved = settings.rounds * training.gradient_steps - still
-    of_a_step = visits // training.gradient_steps
-    return reference + moved * _with_rollout(training, of_a_step)
+    return reference + moved * _with_rollout(needs, samples // training.gradient_steps)
 
 
-def _with_rollout(training: TrainingSettings, visits: int) -> int:
-    """On how many visits of an optimiser step v_roll is evaluated, if as many rollouts are good as bad."""
-    import torch
-
-    from advantageflow.training.forward import rollout_visits
-    from advantageflow.training.objectives import forward_objective
-
-    good_and_bad = torch.tensor([-0.5, 0.5])
-    return int(rollout_visits(forward_objective(training), good_and_bad, torch.arange(visits) % 2).count_nonzero())
+def _with_rollout(needs: Needs, samples: int) -> int:
+    """On how many samples of an optimiser step v_roll is evaluated, if as many rollouts are good as bad."""
+    held = {"all": samples, "bad": math.ceil(samples / 2), "none": 0}[needs.rollout]
+    return held + math.ceil((samples - held) / WATCHED)

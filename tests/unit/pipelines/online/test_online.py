@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_the_run_form_shows_what_changes_from_run_to_run_with_type_description_a
         "group_size": ("NUMBER_INTEGER", SETTINGS.rollout.group_size),
         "rollout_guidance_scale": ("NUMBER_DOUBLE", SETTINGS.rollout.guidance_scale),
         "learning_rate": ("NUMBER_DOUBLE", SETTINGS.training.learning_rate),
-        "lam": ("STRING", str(SETTINGS.training.lam)),
+        "lam": ("STRING", str(SETTINGS.training.objective.lam)),
         "evaluation_images": ("NUMBER_INTEGER", 120),
         "round_images": ("NUMBER_INTEGER", 60),
         "evaluation_guidance_scale": ("NUMBER_DOUBLE", SETTINGS.evaluation.guidance_scale),
@@ -227,6 +228,14 @@ def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[s
     tasks_only = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
     assert "description" not in str(tasks_only)
     assert "Args:" not in str(spec["deploymentSpec"])
+
+
+def test_settings_that_are_the_defaults_are_left_out_whether_said_or_not(tmp_path: Path) -> None:
+    said = RolloutSettings(**RolloutSettings().model_dump())
+    found = compiled(tmp_path, RunSettings(rollout=said))["root"]["inputDefinitions"]["parameters"]
+    left = {name: one["defaultValue"] for name, one in found.items() if name.endswith("_settings")}
+    assert json.loads(left.pop("training_settings")).keys() <= {"decay_rounds"}  # which the rounds say
+    assert set(left.values()) == {"{}"}
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
