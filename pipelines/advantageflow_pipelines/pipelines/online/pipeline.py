@@ -95,6 +95,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     store_settings=store_settings,
                     seed=seed,
                     last_task=f"round {settings.rounds} / evaluation",
+                    **given,
                 )
                 prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 

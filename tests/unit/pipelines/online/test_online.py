@@ -18,6 +18,7 @@ from advantageflow.prompts.component import prompts
 from advantageflow.rollout.component import rollout
 from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
+from advantageflow.tracking.component import opening
 from advantageflow.training.component import training
 from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
@@ -217,6 +218,7 @@ def test_a_stage_takes_every_parameter_that_it_is_given() -> None:
         assert locate(section, one.setting), one
         if one.stage:
             assert one.setting in components[one.stage].component_spec.inputs, one
+        assert one.name in opening.component_spec.inputs, f"{one}: MLflow is told what holds"
 
 
 def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[str, Any]) -> None:
