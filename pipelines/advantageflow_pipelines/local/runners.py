@@ -42,16 +42,16 @@ def check_runner(runner: TaskRunner, settings: RunSettings) -> TaskRunner:
     """The runner, its images by the names that the engine knows them by, after a look at all that it needs.
 
     Raises:
-        ContainerError: no engine answers, or images or rewards in them are missing.
+        ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
     if not runner.in_containers:
         return runner
     from advantageflow_pipelines.local.containers.engine import container_engine, find_images
-    from advantageflow_pipelines.local.containers.probe import check_rewards
+    from advantageflow_pipelines.local.containers.probe import check_own_classes
 
     with container_engine() as client:
         images = find_images(client, runner.images)
-        check_rewards(client, images, settings.reward)
+        check_own_classes(client, images, settings)
     return TaskRunner(kind=runner.kind, images=images)
 
 

@@ -51,7 +51,7 @@ def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker:
     whole = load(maker.make(shards=1))
     for name in ("latents", "prompt_embeds", "pooled"):
         assert torch.equal(getattr(data, name), getattr(whole, name))
-    assert torch.equal(rewards, whole.terms[0].rewards)
+    assert torch.equal(data.terms[0].rewards, whole.terms[0].rewards)
     assert len({tuple(row.flatten().tolist()) for row in data.prompt_embeds}) == 4
 
 
