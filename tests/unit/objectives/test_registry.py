@@ -40,6 +40,14 @@ class Steps(TransitionObjective):
     def loss(self, batch):
         return loss_and_metrics({"advantage_loss": -batch.advantages * batch.policy.log_probability(batch.following)})
 
+class Forgetful(TransitionObjective):
+    @property
+    def needs(self):
+        return Needs(reference=True)
+
+    def loss(self, batch):
+        return loss_and_metrics({"advantage_loss": -batch.advantages})
+
 class Other:
     pass
 """
@@ -163,6 +171,7 @@ def test_an_objective_of_ones_own_is_found_by_its_path() -> None:
     assert "no option 'strenght'" in error_of(f"training.objective={{name: {path}, strenght: 2}}").message
     assert "above 0" in error_of(f"training.objective={{name: {path}, strength: 0}}").remedy
     assert "learns from noisy trajectories" in str(error_of("training.objective=own_objectives:Steps"))
+    assert "TransitionObjective say trajectories=True" in str(error_of("training.objective=own_objectives:Forgetful"))
 
 
 def test_an_objective_of_ones_own_is_found_by_entry_point(own: Install) -> None:
