@@ -74,7 +74,7 @@ def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tu
         example: a setting that such a file may hold, shown to someone whose file holds none.
 
     Raises:
-        SettingsError: the file cannot be read, is no YAML, or holds no settings.
+        SettingsError: the file cannot be read, is not YAML, or holds no settings.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
             remedy = "name a setting of a section, such as rollout.group_size"
             if isinstance(section, list):
                 remedy = f"give the whole list: --set '{'.'.join(path[:depth])}=[...]'"
-            raise SettingsError(f"'{'.'.join(path[:depth])}' is no section", where=where, remedy=remedy)
+            raise SettingsError(f"'{'.'.join(path[:depth])}' is not a section", where=where, remedy=remedy)
     section[path[-1]] = value
     for depth in range(1, len(path)):
         places.setdefault(".".join(path[:depth]), where)

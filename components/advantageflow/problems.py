@@ -143,7 +143,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _limit(bound: Any) -> str:
-    """A bound of a range in words; empty for what is no bound."""
+    """A bound of a range in words; empty for what is not a bound."""
     match bound:
         case annotated_types.Ge(ge):
             return f"at least {ge}"

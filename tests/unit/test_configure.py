@@ -193,7 +193,7 @@ def test_an_override_of_another_form_shows_the_form(override: str) -> None:
 
 
 def test_an_override_below_a_value_is_refused() -> None:
-    assert "'training.adam_betas' is no section" in override_error("training.adam_betas=[0.9, 0.9]",
+    assert "'training.adam_betas' is not a section" in override_error("training.adam_betas=[0.9, 0.9]",
                                                                    "training.adam_betas.0=0.5").message  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     embeddings = Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:])
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
-        write_base_policy(policy, {}, {})
+        write_base_policy(policy)
         trained = load_policy(training, model, seed, policy)
         generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}

@@ -133,7 +133,7 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
 
 def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
     with TemporaryDirectory() as folder:
-        write_base_policy(Path(folder) / "policy", {}, {})
+        write_base_policy(Path(folder) / "policy")
         adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed)
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))
 

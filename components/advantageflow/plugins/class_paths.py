@@ -17,6 +17,14 @@ _FORM = "write it as package.module:Class"
 
 
 def find_class(path: str, *, where: str) -> Callable[..., Any]:
+    """Import a class; takes and raises what `find_object` does, and refuses what is not callable."""
+    found = find_object(path, where=where)
+    if not callable(found):
+        raise SettingsError(f"'{path}' is of type {type(found).__name__}, no class", where=where, remedy=_FORM)
+    return found
+
+
+def find_object(path: str, *, where: str) -> Any:
     """Import what a path names. The current folder is looked in last, so that it hides no installed package.
 
     Args:
@@ -36,8 +44,6 @@ def find_class(path: str, *, where: str) -> Callable[..., Any]:
             message = f"there is no '{attribute}' in {name} ({_file(name)})"
             raise SettingsError(message, where=where, remedy=suggest(part, _classes(found), what=f"classes of {name}"))
         found = getattr(found, part)
-    if not callable(found):
-        raise SettingsError(f"'{path}' is of type {type(found).__name__}, no class", where=where, remedy=_FORM)
     return found
 
 

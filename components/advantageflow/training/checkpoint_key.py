@@ -20,7 +20,7 @@ from torch import Tensor
 import advantageflow
 from advantageflow.policy.fingerprint import transformer_fingerprint
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_policy_state
+from advantageflow.store.policies import read_policy_state
 from advantageflow.training.data import RoundData
 
 _PACKAGES = ("torch", "diffusers", "peft")
@@ -61,7 +61,7 @@ def checkpoint_key(
         "weights": transformer_fingerprint(model),
         "seed": seed,
         "round": round_index,
-        "steps": read_policy_state(policy)["step"],
+        "steps": read_policy_state(policy).step,
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for file in sorted(policy.rglob("*.safetensors")):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import BUILT_IN as OBJECTIVES
 from advantageflow.rewards.plumbing.registry import BUILT_IN as REWARDS
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RewardSettings
 from advantageflow_pipelines.local.containers.engine import ContainerError
-from advantageflow_pipelines.placing.images import StageImages
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
 
-SCORING = ("prompts", "reward", "evaluation")  # the stages that make rewards
-
-_PROBE_REWARDS = """
+_MAKE_REWARDS = """
 import json, sys
 from advantageflow.errors import UserError
 from advantageflow.rewards.plumbing.registry import get_reward
@@ -27,7 +25,7 @@ try:
 except UserError as error:
     sys.exit(f"{error.where}: {error.message}")
 """
-_PROBE_OBJECTIVE = """
+_MAKE_OBJECTIVE = """
 import json, sys
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import SectionError
@@ -38,30 +36,44 @@ except SectionError as error:
 """
 
 
-def check_own_classes(client: DockerClient, images: StageImages, settings: RunSettings) -> None:
-    """Check that the images have the rewards and the objective of the settings that are not built in.
+def check_rewards(client: DockerClient, images: Mapping[str, str], settings: RewardSettings) -> None:
+    """Check that the images that score have the rewards that are not built in.
 
-    The folder in which the run is started is not in the images: what is one's own must be installed in them.
+    The folder in which the run is started is not in the images: a reward of one's own must be installed in them.
+
+    Args:
+        client: of the engine.
+        images: of the stages that make rewards.
+        settings: which rewards.
 
     Raises:
         ContainerError: an image lacks one.
     """
-    terms = (*settings.reward.terms, *settings.reward.watched)
-    rewards = {term.name: term.options for term in terms if term.name not in REWARDS}
-    if rewards:
-        _probe(client, images, SCORING, _PROBE_REWARDS, rewards, f"reward {', '.join(rewards)}")
-    objective = settings.training.objective
+    terms = (*settings.terms, *settings.watched)
+    own = {term.name: term.options for term in terms if term.name not in REWARDS}
+    if own:
+        _make(client, images, _MAKE_REWARDS, own, f"reward {', '.join(own)}")
+
+
+def check_objective(client: DockerClient, images: Mapping[str, str], objective: Objective) -> None:
+    """Check that the images that train have the objective, if it is not built in.
+
+    Args:
+        client: of the engine.
+        images: of the stages that train.
+        objective: of the settings.
+
+    Raises:
+        ContainerError: an image lacks it.
+    """
     if objective.name not in OBJECTIVES:
-        told = objective.model_dump(mode="json")
-        _probe(client, images, ("training",), _PROBE_OBJECTIVE, told, f"objective {objective.name}")
+        _make(client, images, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")
 
 
-def _probe(
-    client: DockerClient, images: StageImages, stages: Sequence[str], code: str, told: dict[str, Any], what: str
-) -> None:
+def _make(client: DockerClient, images: Mapping[str, str], code: str, told: dict[str, Any], what: str) -> None:
     from docker.errors import ContainerError as Failed
 
-    for image in dict.fromkeys(images.of(stage) for stage in stages):
+    for image in dict.fromkeys(images.values()):
         try:
             client.containers.run(image, ["python3", "-c", code, json.dumps(told)], remove=True, network_mode="none")
         except Failed as failure:
@@ -69,6 +81,6 @@ def _probe(
             message = f"{what} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
             remedy = (
                 "containers do not see your own modules: install their package in images that are made FROM "
-                f"those of {', '.join(stages)}, and name these with --images FILE; or use --runner subprocess"
+                f"those of {', '.join(images)}, and name these with --images FILE; or use --runner subprocess"
             )
             raise ContainerError(message, where=image, remedy=remedy) from failure

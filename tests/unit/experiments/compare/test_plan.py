@@ -19,7 +19,7 @@ from advantageflow_experiments.compare.plan_files import (
     write_plan,
 )
 from advantageflow_experiments.compare.runner import threads_of
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 SEARCHES = [name for name in plan_names() if name.startswith("search-")]
 

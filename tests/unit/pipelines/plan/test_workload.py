@@ -13,12 +13,13 @@ from advantageflow.policy.loading import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
 from advantageflow.store.artifacts import Outcomes
+from advantageflow.store.policies import PolicyState
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.online.work import run_work
 from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
-from advantageflow_pipelines.plan.workload import run_work
 
 GROUPS, SIZE = 2, 2
 
@@ -92,12 +93,12 @@ def test_flow_grpo_trains_on_its_trajectories_alone() -> None:
 def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     settings = chosen()
     _, policy = train(settings, tmp_path)
-    save_policy(policy, {"round": 1}, Outcomes(), tmp_path / "policy")
+    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), Outcomes(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
-    planned = artifact_bytes(settings, Sizes(48, 288, 100, adapter), texts=3)
+    planned = artifact_bytes(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
     assert planned["policies and optimiser states (float32)"] == pytest.approx(written, rel=0.35)
-    assert planned["policies and optimiser states (float32)"] == 16 * adapter
+    assert planned["policies and optimiser states (float32)"] == 20 * adapter
     assert planned["rollout latents (float32)"] == GROUPS * SIZE * 288 * 4
     assert planned["text embeddings"] == 300
     assert planned["rollout trajectories (float32)"] == 0

@@ -19,8 +19,8 @@ from PIL import Image
 import advantageflow
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt, Rollout
-from advantageflow.reward.stage import run
 from advantageflow.rewards.jpeg import JpegReward
+from advantageflow.scoring.stage import run
 from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
@@ -107,7 +107,7 @@ def test_the_artifact_says_whose_scores_they_are(shard: Shard) -> None:
 def test_scores_do_not_depend_on_the_batch_they_are_in(shard: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = shard.write()
     for size in (1, 4, 64):
-        monkeypatch.setattr("advantageflow.reward.stage.BATCH", size)
+        monkeypatch.setattr("advantageflow.scoring.stage.BATCH", size)
         run(SHAPES, **inputs, scores_out=shard.root / f"scores-{size}")
     assert read_scores(shard.root / "scores-1") == read_scores(shard.root / "scores-4")
     assert read_scores(shard.root / "scores-1") == read_scores(shard.root / "scores-64")
@@ -248,7 +248,7 @@ LIGHT = """
 import json, sys
 from pathlib import Path
 sys.path.insert(0, {components!r})
-from advantageflow.reward.stage import run
+from advantageflow.scoring.stage import run
 from advantageflow.settings import RewardSettings, RewardTerm
 run(RewardSettings(), prompts=Path("prompts"), rollouts=Path("rollouts"), scores_out=Path("scores"))
 heavy = ("torch", "diffusers", "transformers", "peft", "mlflow", "kfp", "matplotlib")

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from advantageflow.image import default_image
+from advantageflow.component import stage_component
 
 
-@dsl.component(base_image=default_image("reward"), install_kfp_package=False)
+@stage_component("reward")
 def reward(
     reward_settings: str,
     round_index: int,
@@ -14,11 +14,21 @@ def reward(
     rollouts: dsl.Input[dsl.Dataset],
     scores: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Score one shard of rollouts."""
+    """Score one shard of rollouts.
+
+    Args:
+        reward_settings: RewardSettings as JSON.
+        round_index: the round, from 1.
+        shard: which of the round's shards, from 0.
+        prompts: of the run.
+        rollouts: the shard's.
+        scores: of each rollout by each reward.
+    """
     from advantageflow.runtime import run_stage_task
 
     run_stage_task(
         "reward",
+        module="advantageflow.scoring.stage",
         settings=reward_settings,
         round_index=round_index,
         shard=shard,

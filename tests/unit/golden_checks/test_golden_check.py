@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import DataError, RewardError, SettingsError, StoreError
-from advantageflow.golden_checks.check import check_canaries, check_canary
+from advantageflow.golden_checks.check import check_reward, check_rewards
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.golden_checks.recorded import Golden, check_golden_file, find_golden, record
 from advantageflow.rewards.base import Reward
@@ -30,8 +30,8 @@ def golden(pictures: list[Picture]) -> Golden:
 
 
 def test_a_sound_reward_passes_and_unreadable_prompts_do_not_count(brightness: Make, golden: Golden) -> None:
-    assert check_canary(brightness(), golden, ["mean"]) == 2
-    assert check_canary(brightness(lambda mean, batch: mean + 0.009), golden, ["mean"]) == 2  # within the tolerance
+    assert check_reward(brightness(), golden, ["mean"]) == 2
+    assert check_reward(brightness(lambda mean, batch: mean + 0.009), golden, ["mean"]) == 2  # within the tolerance
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_broken_reward_is_stopped_by_name(
     brightness: Make, golden: Golden, value: Callable[[float, int], float], words: str
 ) -> None:
     with pytest.raises(RewardError, match=words) as caught:
-        check_canary(brightness(value), golden, ["mean"])
+        check_reward(brightness(value), golden, ["mean"])
     assert "reward 'brightness' 3" in caught.value.where
     assert caught.value.remedy
 
@@ -58,13 +58,13 @@ def test_a_constant_that_nothing_trains_on_is_no_fault_and_one_that_it_trains_on
     brightness: Make, golden: Golden
 ) -> None:
     with pytest.raises(RewardError, match=r"gave fixed = 0\.5 for all"):
-        check_canary(brightness(), golden, ["mean", "fixed"])
+        check_reward(brightness(), golden, ["mean", "fixed"])
 
 
 def test_without_recorded_scores_the_rest_is_still_checked(brightness: Make, pictures: list[Picture]) -> None:
-    assert check_canary(brightness(lambda mean, batch: 1 - mean), Golden(pictures), ["mean"]) == 2
+    assert check_reward(brightness(lambda mean, batch: 1 - mean), Golden(pictures), ["mean"]) == 2
     with pytest.raises(RewardError, match="for all 2 golden pictures"):
-        check_canary(brightness(lambda mean, batch: 0.3), Golden(pictures), ["mean"])
+        check_reward(brightness(lambda mean, batch: 0.3), Golden(pictures), ["mean"])
 
 
 def test_a_check_that_fails_is_an_error_and_no_refusal(
@@ -73,25 +73,25 @@ def test_a_check_that_fails_is_an_error_and_no_refusal(
     reward = brightness()
     monkeypatch.setattr(reward, "check", lambda prompt: 1 / 0, raising=False)
     with pytest.raises(RewardError, match=r"check\(\) failed: ZeroDivisionError"):
-        check_canary(reward, golden, ["mean"])
+        check_reward(reward, golden, ["mean"])
 
 
 def test_a_recorded_picture_that_can_no_longer_be_read_is_an_error(brightness: Make, golden: Golden) -> None:
     recorded = {**SCORES, "other": {"mean": 0.0, "fixed": 0.5}}
     with pytest.raises(RewardError, match="golden picture 'other' is recorded, but it can no longer read"):
-        check_canary(brightness(), dataclasses.replace(golden, scores=recorded), ["mean"])
+        check_reward(brightness(), dataclasses.replace(golden, scores=recorded), ["mean"])
 
 
 def test_a_column_that_was_not_recorded_is_an_error(brightness: Make, golden: Golden) -> None:
     with pytest.raises(RewardError, match="no score of column 'fixed' is recorded"):
-        check_canary(brightness(), dataclasses.replace(golden, tolerance={"mean": 1.0}), ["mean"])
+        check_reward(brightness(), dataclasses.replace(golden, tolerance={"mean": 1.0}), ["mean"])
 
 
 def test_the_rewards_of_a_run_pass_with_their_shipped_scores() -> None:
     others = (RewardTerm(name="jpeg", column="compressibility"), RewardTerm(name="layout", column="beauty"))
     settings = RewardSettings(others=others)
-    metrics = check_canaries(settings, term_rewards(settings))
-    counts = {name: metrics[f"canary/{name}/pictures"] for name in ("shapes", "jpeg", "layout")}
+    metrics = check_rewards(settings, term_rewards(settings))
+    counts = {name: metrics[f"golden_check/{name}/pictures"] for name in ("shapes", "jpeg", "layout")}
     assert counts == {"shapes": 9, "jpeg": 13, "layout": 13}
     assert not any(value for name, value in metrics.items() if name.startswith("alarm/"))
 
@@ -100,8 +100,8 @@ def test_a_shipped_reward_whose_scores_drift_is_stopped(monkeypatch: pytest.Monk
     monkeypatch.setattr("advantageflow.rewards.jpeg.QUALITY", 90)
     settings = RewardSettings(name="jpeg", column="compressibility")
     with pytest.raises(RewardError, match="as recorded with version 1") as caught:
-        check_canaries(settings, term_rewards(settings))
-    assert "canary of reward 'jpeg'" in caught.value.where
+        check_rewards(settings, term_rewards(settings))
+    assert "golden check of reward 'jpeg'" in caught.value.where
 
 
 def test_a_reward_that_can_read_no_golden_prompt_raises_an_alarm(
@@ -113,8 +113,8 @@ def test_a_reward_that_can_read_no_golden_prompt_raises_an_alarm(
     reward = brightness()
     monkeypatch.setattr(reward, "check", refuse, raising=False)
     with caplog.at_level(logging.WARNING):
-        metrics = check_canaries(RewardSettings(name="mine", column="mean"), {"mine": reward})
-    assert (metrics["canary/mine/pictures"], metrics["alarm/mine_no_canary"]) == (0, 1)
+        metrics = check_rewards(RewardSettings(name="mine", column="mean"), {"mine": reward})
+    assert (metrics["golden_check/mine/pictures"], metrics["alarm/mine_no_golden_check"]) == (0, 1)
     assert "reward 'mine' is unchecked" in caplog.text
 
 
@@ -131,9 +131,9 @@ def test_recorded_scores_of_one_s_own_are_used_with_their_pictures(
     assert (found.pictures[0].image == pictures[0].image).all()
     assert found.tolerance == pytest.approx({"mean": 0.02 * 0.6, "fixed": 1e-6})
     settings = RewardSettings(name="mine", column="mean", golden=str(file))
-    assert check_canaries(settings, {"mine": reward})["canary/mine/pictures"] == 2
+    assert check_rewards(settings, {"mine": reward})["golden_check/mine/pictures"] == 2
     with pytest.raises(RewardError, match="golden picture 'dark', outside"):
-        check_canaries(settings, {"mine": brightness(lambda mean, batch: mean + 0.1)})
+        check_rewards(settings, {"mine": brightness(lambda mean, batch: mean + 0.1)})
 
 
 def entry(**changes: Any) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({"other": entry()}, SettingsError, r"none of the run's rewards \(mine\)"),
         ({"mine": entry(scores={})}, DataError, "scores: "),
         ({"mine": entry(tolerance={"mean": "wide"})}, DataError, "tolerance.mean: "),
-        ({"mine": entry(pictures={"a": {"image": "!", "text": "a"}})}, DataError, "no base64"),
+        ({"mine": entry(pictures={"a": {"image": "!", "text": "a"}})}, DataError, "not base64"),
         ({"mine": entry(pictures={"a": {"image": "aaaa", "text": "a"}})}, DataError, "cannot be decoded"),
         ([], StoreError, "a JSON object was expected"),
     ],

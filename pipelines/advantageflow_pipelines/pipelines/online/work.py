@@ -1,39 +1,14 @@
-"""How often each stage of a run evaluates the model: counts that follow from the settings alone."""
+"""What each stage of a run does: how often it evaluates the model, and what it keeps; from the settings alone."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from advantageflow.objectives.base import WATCHED, Needs
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.local.costs import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
-
-STAGES = ("prompts", "rollout", "reward", "training", "evaluation")
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a stage does in a whole run, all rounds and shards together.
-
-    Attributes:
-        tasks: how many tasks of the pipeline it is.
-        images: generated.
-        forwards: velocities without gradient; guidance costs two a step.
-        backwards: training samples, forward and backward.
-        decodes: latents decoded to images.
-        scored: images scored by each reward.
-        texts: prompts encoded.
-    """
-
-    tasks: int
-    images: int = 0
-    forwards: int = 0
-    backwards: int = 0
-    decodes: int = 0
-    scored: int = 0
-    texts: int = 0
+from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
+from advantageflow_pipelines.pipelines.work import Work, encoding_work, evaluation_work, evaluations_of_a_step
 
 
 def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
@@ -43,32 +18,31 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         settings: of the run.
         texts: distinct prompts, the empty one included; 0 where they are not known.
     """
-    rollout, judged = settings.rollout, evaluations(settings)
-    images, held_out = images_of_a_run(settings), sum(one.images for one in judged)
-    shards = settings.rounds * rollout.shards
+    rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
+    lower = "lower training.microbatch"
+    if not settings.training.gradient_checkpointing:
+        lower = f"set training.gradient_checkpointing=true, or {lower}"
     return {
-        "prompts": Work(tasks=1, texts=texts),
+        "prompts": encoding_work(tasks["prompts"], texts),
         "rollout": Work(
-            shards, images, images * rollout.steps * _evaluations_of_a_step(rollout.guidance_scale), decodes=images
+            tasks["rollout"],
+            images=images,
+            forwards=images * rollout.steps * evaluations_of_a_step(rollout.guidance_scale),
+            decodes=images,
+            batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
+            kept=images,
+            remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
-        "reward": Work(shards, scored=images),
+        "reward": Work(tasks["reward"], scored=images),
         "training": Work(
-            settings.rounds,
+            tasks["training"],
             forwards=_extra_forwards(settings),
             backwards=images * settings.training.passes,
+            policies=settings.rounds,
+            remedy=lower,
         ),
-        "evaluation": Work(
-            len(judged),
-            held_out,
-            held_out * settings.evaluation.steps * _evaluations_of_a_step(settings.evaluation.guidance_scale),
-            decodes=held_out,
-            scored=held_out,
-        ),
+        "evaluation": evaluation_work(settings.evaluation, [one.images for one in evaluations(settings)]),
     }
-
-
-def _evaluations_of_a_step(guidance_scale: float) -> int:
-    return 1 if guidance_scale == 1.0 else 2
 
 
 def _extra_forwards(settings: RunSettings) -> int:

@@ -5,66 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
-import uuid
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
+from tracked import children_of, open_run, parent_of, run_task, runs_of
 
+from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.mlflow_store import open_client
-from advantageflow.tracking.pipeline_run import close_pipeline_run, pipeline_run
-
-NAMES = (
-    "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_KFP_URL", "ADVANTAGEFLOW_MLFLOW_URL", "ADVANTAGEFLOW_PIPELINE_RUN_ID",
-    "ADVANTAGEFLOW_PRESET", "MLFLOW_EXPERIMENT_ID", "MLFLOW_RUN_ID",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def client(mlflow_server: str) -> MlflowClient:
-    return open_client(mlflow_server)
-
-
-@pytest.fixture(autouse=True)
-def pipeline(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The environment of tasks of one pipeline run, whose id this is; an experiment of its own is named the same."""
-    for name in NAMES:
-        monkeypatch.delenv(name, raising=False)
-    pipeline = f"kfp-{uuid.uuid4().hex[:8]}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
-    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", pipeline)
-    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", pipeline)
-    return pipeline
-
-
-def run_task(round_index: int, value: float = 0.5, shard: int | None = None) -> None:
-    settings = {"settings": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}
-    with stage_journal("training", round_index, shard, settings) as journal:
-        journal.useful()
-        journal.metrics({"train/loss": value}, parent=True)
-
-
-def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
-    found = client.get_experiment_by_name(experiment)
-    return list(client.search_runs([found.experiment_id])) if found else []
-
-
-def parent_of(client: MlflowClient, pipeline: str) -> Run:
-    [parent] = [run for run in runs_of(client, pipeline) if "kfp.pipeline_run_id" in run.data.tags]
-    return parent
-
-
-def children_of(client: MlflowClient, parent: Run) -> dict[str, str]:
-    """Status of each task's run by name."""
-    tagged = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
-    children = client.search_runs([parent.info.experiment_id], tagged)
-    return {child.info.run_name: child.info.status for child in children}
 
 
 def test_tasks_of_one_pipeline_run_share_a_parent(client: MlflowClient, pipeline: str) -> None:
+    open_run()
     run_task(1, 0.5)
     run_task(2, 0.25)
     parent = parent_of(client, pipeline)
@@ -79,7 +32,7 @@ def test_the_parent_says_what_it_is_and_where_it_is_in_kubeflow(
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_KFP_URL", "https://kubeflow.example/pipeline/")
     monkeypatch.setenv("ADVANTAGEFLOW_PRESET", "shapes")
-    run_task(1)
+    open_run()
     parent = parent_of(client, pipeline)
     assert parent.info.run_name == f"shapes {pipeline}"
     tags = {name: parent.data.tags[name] for name in ("preset", "seed", "kfp.pipeline_run_id", "kfp.pipeline_run_url")}
@@ -93,32 +46,10 @@ def test_the_parent_says_what_it_is_and_where_it_is_in_kubeflow(
     assert parent.data.params == {"training.steps": "6", "reward.column": "soft", "seed": "7"}
 
 
-def test_tasks_that_start_at_the_same_moment_agree_on_one_parent(client: MlflowClient) -> None:
-    """Threads behind a barrier meet where processes would only now and then: each opens a candidate."""
-    for _ in range(4):
-        pipeline = f"kfp-{uuid.uuid4().hex[:8]}"
-        experiment = client.create_experiment(pipeline)
-        barrier, found = threading.Barrier(6), []
-
-        def task() -> None:
-            barrier.wait()  # noqa: B023 (the threads end within the pass)
-            found.append(pipeline_run(client, experiment, pipeline, {}).info.run_id)  # noqa: B023
-
-        threads = [threading.Thread(target=task) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        [left] = client.search_runs([experiment])
-        assert found == [left.info.run_id] * 6
-        assert "advantageflow.candidate" not in left.data.tags
-        opened = client.search_runs([experiment], run_view_type=ViewType.ALL)
-        assert len(opened) >= 1  # the others' are deleted
-
-
 def test_tasks_in_processes_of_their_own_that_start_together_share_a_parent(
     client: MlflowClient, pipeline: str
 ) -> None:
+    open_run()
     program = (
         "import sys\nfrom advantageflow.tracking.journal import stage_journal\n"
         "with stage_journal('rollout', 1, int(sys.argv[1]), {'settings': {'steps': 6}}): pass"
@@ -130,15 +61,33 @@ def test_tasks_in_processes_of_their_own_that_start_together_share_a_parent(
     assert len(runs_of(client, pipeline)) == 4
 
 
-def test_a_candidate_whose_task_died_does_not_hold_the_others_up_for_ever(
-    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
+def test_opening_again_finds_the_run_that_is_there(client: MlflowClient, pipeline: str) -> None:
+    """As where the opening task's pod is lost and made again."""
+    open_run()
+    first = parent_of(client, pipeline).info.run_id
+    open_run()
+    assert parent_of(client, pipeline).info.run_id == first
+
+
+def test_a_task_is_seen_in_mlflow_while_it_works(client: MlflowClient, pipeline: str) -> None:
+    open_run()
+    with stage_journal("training", 1) as journal:
+        journal.metrics({"train/loss": 0.5}, parent=True)
+        parent = parent_of(client, pipeline).info.run_id
+        deadline = time.monotonic() + 60.0
+        while "train/loss" not in client.get_run(parent).data.metrics and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert client.get_run(parent).data.metrics["train/loss"] == 0.5
+        assert children_of(client, parent_of(client, pipeline)) == {"round 1 / training": "RUNNING"}
+
+
+def test_a_task_whose_pipeline_s_run_is_missing_says_so_and_is_recorded_alone(
+    client: MlflowClient, pipeline: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("advantageflow.tracking.pipeline_run._PATIENCE", 0.0)
-    experiment = client.create_experiment(pipeline)
-    client.create_run(experiment, tags={"kfp.pipeline_run_id": pipeline, "advantageflow.candidate": "true"})
-    found = pipeline_run(client, experiment, pipeline, {}).info.run_id
-    assert pipeline_run(client, experiment, pipeline, {}).info.run_id == found
-    assert "advantageflow.candidate" not in client.get_run(found).data.tags
+    run_task(1)
+    assert "the pipeline's run is not in MLflow" in capsys.readouterr().err
+    [alone] = runs_of(client, pipeline)
+    assert (alone.info.status, alone.data.metrics["train/loss"]) == ("FINISHED", 0.5)
 
 
 def test_a_run_that_the_platform_opened_for_the_task_is_used_and_left_open(
@@ -150,6 +99,7 @@ def test_a_run_that_the_platform_opened_for_the_task_is_used_and_left_open(
     task = client.create_run(home, tags={"mlflow.parentRunId": parent.info.run_id})
     monkeypatch.setenv("MLFLOW_RUN_ID", task.info.run_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", home)
+    open_run()
     run_task(3, 0.125)
     close_pipeline_run("SUCCEEDED", None)
     assert len(client.search_runs([home])) == 2
@@ -165,52 +115,9 @@ def test_a_parent_that_the_platform_opened_without_telling_the_tasks_is_found_in
 ) -> None:
     home = client.create_experiment(f"elsewhere {pipeline}")
     parent = client.create_run(home, tags={"kfp.pipeline_run_id": pipeline})
+    open_run()
     run_task(1)
     assert children_of(client, client.get_run(parent.info.run_id)) == {"round 1 / training": "FINISHED"}
-    assert not runs_of(client, pipeline)
-
-
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [("SUCCEEDED", "FINISHED"), ("FAILED", "FAILED"), ("CANCELLED", "KILLED"), ("RUNNING", "FINISHED")],
-)
-def test_the_parent_ends_with_the_pipeline_s_final_state(
-    client: MlflowClient, pipeline: str, state: str, status: str
-) -> None:
-    run_task(1)
-    close_pipeline_run(state, "pod evicted" if state == "FAILED" else None)
-    parent = parent_of(client, pipeline)
-    assert parent.info.status == status
-    assert parent.data.tags["kfp.final_state"] == state
-    assert parent.data.tags.get("error") == ("pod evicted" if state == "FAILED" else None)
-
-
-def test_where_kubeflow_does_not_say_how_it_ended_the_last_attempt_of_each_task_does(
-    client: MlflowClient, pipeline: str
-) -> None:
-    def fail() -> None:
-        with pytest.raises(ZeroDivisionError), stage_journal("training", 1):
-            raise ZeroDivisionError
-
-    fail()
-    close_pipeline_run(None, None)
-    assert parent_of(client, pipeline).info.status == "FAILED"
-    run_task(1)
-    close_pipeline_run(None, None)
-    assert parent_of(client, pipeline).info.status == "FINISHED"
-
-
-def test_a_pipeline_run_that_is_started_again_opens_its_closed_parent_again(
-    client: MlflowClient, pipeline: str
-) -> None:
-    run_task(1)
-    close_pipeline_run("FAILED", None)
-    run_task(2)
-    assert parent_of(client, pipeline).info.status == "RUNNING"
-
-
-def test_closing_a_run_of_which_nothing_was_recorded_opens_none(client: MlflowClient, pipeline: str) -> None:
-    close_pipeline_run("FAILED", None)
     assert not runs_of(client, pipeline)
 
 
@@ -222,9 +129,10 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_MLFLOW_URL", "https://mlflow.example")
-    page = tmp_path / "summary"
+    page = tmp_path / "page"
+    open_run()
     with stage_journal("evaluation", 2) as journal:
-        page.write_text("# Round 2\n")
+        page.write_text("<main>\n<h1>Round 2</h1>\n</main>")
         journal.page(page)
     parent = parent_of(client, pipeline)
     [task] = [run for run in runs_of(client, pipeline) if run.info.run_id != parent.info.run_id]
@@ -232,9 +140,10 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
         f"https://mlflow.example/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
         for run in (task, parent)
     ]
-    assert page.read_text() == f"# Round 2\n\nIn MLflow: [this task]({links[0]}), [the whole run]({links[1]})\n"
-    said = capfd.readouterr().err
-    assert all(link in said for link in links)
+    said = f'<a href="{links[0]}">this task</a>, <a href="{links[1]}">the whole run</a>'
+    assert page.read_text() == f"<main>\n<h1>Round 2</h1>\n<p>In MLflow: {said}</p>\n</main>"
+    log = capfd.readouterr().err
+    assert all(link in log for link in links)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/broken.db"])
@@ -244,6 +153,8 @@ def test_a_failing_store_costs_a_warning_not_the_task(
     (tmp_path / "broken.db").write_bytes(b"no database at all")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address.format(folder=tmp_path))
+    open_run()
+    assert "warning: this run is not in MLflow yet" in capsys.readouterr().err
     run_task(1)
     assert "warning: this task is not in MLflow" in capsys.readouterr().err
     close_pipeline_run("SUCCEEDED", None)
@@ -261,18 +172,18 @@ def test_a_stages_own_error_comes_through_and_fails_its_run(client: MlflowClient
 def test_the_pipeline_for_a_cluster_runs_in_kubeflow_s_local_runner_and_its_failure_closes_the_parent(
     client: MlflowClient, pipeline: str, tmp_path: Path
 ) -> None:
-    """The first task fails at once; the one that Kubeflow runs last whatever happened tells MLflow."""
+    """The first stage fails at once; the task that Kubeflow runs last whatever happened tells MLflow."""
     program = (
         "import sys\n"
         "from kfp import local\n"
         "from advantageflow_pipelines.configuration.choices import choose_settings\n"
         "from advantageflow_pipelines.placing.cluster import cluster_run\n"
-        "from advantageflow_pipelines.placing.images import StageImages\n"
-        "from advantageflow_pipelines.pipelines.online.pipeline import online_pipeline\n"
+        "from advantageflow_pipelines.commands.options import choose_images\n"
+        "from advantageflow_pipelines.pipelines.building import build_pipeline\n"
         "settings = choose_settings(preset='tiny', rounds=1, assignments=sys.argv[3:])\n"
-        "run = cluster_run(settings, StageImages(), sys.argv[1])\n"
+        "run = cluster_run(settings, choose_images(None, None, settings), sys.argv[1])\n"
         "local.init(local.SubprocessRunner(use_venv=False), pipeline_root=sys.argv[2], raise_on_error=True)\n"
-        "online_pipeline(run.settings, run.images, run.resources)()\n"
+        "build_pipeline(run.settings, run.images, run.resources)()\n"
     )
     resources = tmp_path / "once.yaml"
     resources.write_text("all: {cpu: 1}")
@@ -283,3 +194,5 @@ def test_the_pipeline_for_a_cluster_runs_in_kubeflow_s_local_runner_and_its_fail
     parent = parent_of(client, pipeline)
     assert (parent.info.status, parent.data.tags["kfp.final_state"]) == ("FAILED", "FAILED")
     assert children_of(client, parent) == {"prompts": "FAILED"}
+    assert parent.data.tags["error"].startswith("prompts: ")
+    assert (parent.data.params["rollout.shards"], parent.data.tags["seed"]) == ("2", "0")
