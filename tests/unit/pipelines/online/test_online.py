@@ -12,9 +12,11 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
 from advantageflow_pipelines.pipelines.online.schedule import Evaluation, evaluations
 from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.presets import list_presets
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "online-2-rounds-2-shards.yaml"
 SETTINGS = RunSettings(
@@ -148,6 +150,14 @@ def test_settings_that_are_the_defaults_are_left_out_whether_said_or_not(tmp_pat
     left = {name: one["defaultValue"] for name, one in found.items() if name.endswith("_settings")}
     assert json.loads(left.pop("training_settings")).keys() <= {"decay_rounds"}  # which the rounds say
     assert set(left.values()) == {"{}"}
+
+
+@pytest.mark.parametrize("preset", list_presets())
+def test_every_preset_s_settings_are_read_back_as_they_were(preset: str) -> None:
+    run = choose_settings(preset=preset)
+    training = run.training.of_a_run(run.rounds)
+    for settings in (run.prompts, run.model, run.rollout, run.reward, training, run.evaluation, run.store):
+        assert type(settings).model_validate_json(settings.model_dump_json(exclude_defaults=True)) == settings
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
