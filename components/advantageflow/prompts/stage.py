@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advantageflow.golden_checks.check import check_canaries
+from advantageflow.golden_checks.check import check_rewards
 from advantageflow.prompts.initial_policy import (
     artifact_of,
     copy_policy,
@@ -67,7 +67,7 @@ def run(
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
-    journal.metrics(check_canaries(reward, readers))
+    journal.metrics(check_rewards(reward, readers))
     provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 

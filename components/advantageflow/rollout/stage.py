@@ -91,8 +91,8 @@ def _select(
         seed, before + round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
     )
     if shard == 0:  # of the whole round, so once
-        places = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.places.items()}
-        current_journal().metrics(places, step=round_index, parent=True)
+        counts = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.counts.items()}
+        current_journal().metrics(counts, step=round_index, parent=True)
     return selection.prompts
 
 

@@ -73,16 +73,17 @@ def train(
     data = load_round(
         prompts, rollouts, scores,
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
-        trajectories=settings.algorithm == "flow_grpo",
+        trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip
-    outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
+    advantages = round_advantages(data, settings)
+    outcomes = updated_outcomes(policy, data, advantages)
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
-            trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
+            trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
             progress=lambda done, total: journal.progress(done, total, "samples"),
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
@@ -101,7 +102,7 @@ def train(
 
     for number, values in enumerate(steps):
         journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state.step + number + 1)
-    told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
+    told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
     journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
 

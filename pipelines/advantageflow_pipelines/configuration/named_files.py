@@ -130,7 +130,7 @@ def _remedy(setting: str) -> str:
     if setting == STORE:
         return "set it to s3://bucket/prefix"
     if setting.startswith("reward."):
-        return "put it into the images that score (prompts, reward, evaluation), and give its absolute path there"
+        return "put it into the images of the stages that make rewards, and give its absolute path there"
     return (
         "upload it and give its address (s3://bucket/key), or put it into the images and give its absolute path there"
     )

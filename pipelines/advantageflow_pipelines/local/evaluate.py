@@ -89,7 +89,7 @@ def find_judged(name: str) -> Judged:
         workdir, settings = found.run
         return Judged(
             found.name, found.path, state.round, settings.model, settings.reward,
-            settings.evaluation, settings.seed, prompts_folder(workdir), settings.prompts,
+            settings.evaluation, settings.seed, prompts_folder(workdir, settings), settings.prompts,
         )  # fmt: skip
     return Judged(
         f"policy {PurePath(name).name}, round {state.round}", found.path, state.round,
@@ -111,15 +111,15 @@ def parse_scales(text: str) -> list[float]:
     """Guidance scales such as '1,4.5', each once, in order.
 
     Raises:
-        SettingsError: one is no number, below 1, or there twice.
+        SettingsError: one is not a number, below 1, or a duplicate.
     """
     remedy = "give numbers from 1 on, such as --guidance 1,4.5"
     try:
         scales = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise SettingsError("is no list of numbers", where=f"--guidance {text}", remedy=remedy) from error
+        raise SettingsError("is not a list of numbers", where=f"--guidance {text}", remedy=remedy) from error
     if not all(1 <= scale < float("inf") for scale in scales) or len(set(scales)) < len(scales):
-        raise SettingsError("a scale is below 1, or there twice", where=f"--guidance {text}", remedy=remedy)
+        raise SettingsError("a scale is below 1, or a duplicate", where=f"--guidance {text}", remedy=remedy)
     return scales
 
 

@@ -68,7 +68,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
             _write_adapter(saved, model, folder)
         for file in licence.files:
             shutil.copyfile(file, folder / file.name)
-        samples = [] if run is None else _copy_samples(run[0], folder)
+        samples = [] if run is None else _copy_samples(run, folder)
         write_json(folder / PROVENANCE_FILE, _provenance(saved.state, run))
         sampling = EvaluationSettings() if run is None else run[1].evaluation
         card = model_card(
@@ -84,7 +84,7 @@ def _run_of(policy: Path) -> tuple[WorkDir, RunSettings] | None:
     for folder in policy.absolute().parents:
         if (folder / "settings.yaml").is_file():
             workdir, settings = open_workdir(folder)
-            policies = policy_folders(workdir)
+            policies = policy_folders(workdir, settings)
             return (workdir, settings) if policies[max(policies)] == policy.absolute() else None
     return None
 
@@ -99,9 +99,9 @@ def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> No
         write_diffusers(folder, saved.tensors[ADAPTER_FOLDER], lora)
 
 
-def _copy_samples(workdir: WorkDir, folder: Path) -> list[tuple[str, str]]:
+def _copy_samples(run: tuple[WorkDir, RunSettings], folder: Path) -> list[tuple[str, str]]:
     """Copy the pictures of the run's last evaluation; their texts and files."""
-    reports = report_folders(workdir)
+    reports = report_folders(*run)
     if not reports:
         return []
     report = reports[max(reports)]

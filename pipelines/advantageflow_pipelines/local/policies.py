@@ -54,7 +54,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     path = local_policy(name, os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE))
     if (path / "settings.yaml").is_file():
         workdir, settings = open_workdir(path)
-        policies = policy_folders(workdir)
+        policies = policy_folders(workdir, settings)
         if not policies:
             remedy = f"continue the run with: advantageflow run --resume {path}"
             raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)

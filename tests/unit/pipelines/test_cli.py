@@ -167,7 +167,7 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     )
     status, out, _ = advantageflow(*command)
     assert status == 0
-    assert "1 round(s) of 2 shards" in out
+    assert "pipeline online, 1 round of advantage_flow, 8 tasks" in out
     assert "warning" not in out
     assert "resources cpu" in out
     spec, platform = yaml.safe_load_all((tmp_path / "sub" / "p.yaml").read_text())

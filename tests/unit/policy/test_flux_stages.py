@@ -13,8 +13,8 @@ from advantageflow.evaluation.report import read_outcomes
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.prompts import stage as prompts
-from advantageflow.reward import stage as reward
 from advantageflow.rollout import stage as rollout
+from advantageflow.scoring import stage as reward
 from advantageflow.settings import (
     EvaluationSettings,
     LoraSettings,

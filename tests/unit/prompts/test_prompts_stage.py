@@ -121,7 +121,7 @@ def test_a_reward_that_gives_all_golden_pictures_the_same_stops_the_stage_by_nam
     arguments["model"] = ModelSettings(name="there/is-no-such-model")
     with pytest.raises(RewardError, match="gave soft = 0 for all 9 golden pictures") as caught:
         run(**arguments)
-    assert "canary of reward 'shapes'" in caught.value.where
+    assert "golden check of reward 'shapes'" in caught.value.where
     assert not arguments["prompts_out"].exists()
     assert not arguments["policy_out"].exists()
 
@@ -145,8 +145,8 @@ def test_the_journal_gets_the_dataset_and_the_counts(
     with stage_journal("prompts"):
         run(**arguments)
     every = read_events(tmp_path / "journal")
-    canaries = next(event["values"] for event in every if event["event"] == "metrics")
-    assert (canaries["canary/shapes/pictures"], canaries["alarm/shapes_no_canary"]) == (9, 0)
+    golden_checks = next(event["values"] for event in every if event["event"] == "metrics")
+    assert (golden_checks["golden_check/shapes/pictures"], golden_checks["alarm/shapes_no_golden_check"]) == (9, 0)
     events = {event["event"]: event for event in every}
     assert events["dataset"]["path"] == str(tmp_path / "prompts" / "prompts.parquet")
     assert events["metrics"]["values"] == {"prompts/train": 3, "prompts/eval": 2}

@@ -168,7 +168,7 @@ def test_divergence_is_named_and_nothing_is_written(train: Any, maker: Any) -> N
     world = maker.make()
     with pytest.raises(TrainingError, match=r"round 1, optimiser step 2 of 3.*diverged") as caught:
         train(world, learning_rate=1e30)
-    assert "training.lam" in caught.value.remedy
+    assert "training.objective.lam" in caught.value.remedy
     assert not (world.root / "trained").exists()
     assert not list(world.root.glob(".trained*"))
 

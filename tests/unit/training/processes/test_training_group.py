@@ -62,6 +62,6 @@ def test_processes_divide_visits_evenly_and_leave_none_out() -> None:
         group.size = size
         parts = []
         for group.rank in range(size):
-            parts.append(group.places(count))
+            parts.append(group.indices(count))
         assert torch.cat(parts).tolist() == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
