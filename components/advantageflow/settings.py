@@ -271,7 +271,7 @@ class RunSettings(Settings):
     rounds: int = Field(10, ge=1, le=1000)
     init_policy: str | None = Field(
         None,
-        description="policy or adapter to start from: a folder, s3:// or models:/ address; none starts at the base model",
+        description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",
     )
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     prompts: PromptSettings = Field(default_factory=lambda: PromptSettings())

@@ -81,6 +81,14 @@ def test_a_run_takes_the_shape_of_the_policy_that_it_starts_from(policy: Path, t
         assert read_policy_state(Path(str(taken.init_policy))).round == 3
 
 
+def test_of_a_run_whose_settings_an_older_version_wrote_the_last_policy_is_named(policy: Path, tmp_path: Path) -> None:
+    root = working_folder(tmp_path / "run", policy)
+    (root / "settings.yaml").write_text("training: {algorithm: awm}")
+    with pytest.raises(SettingsError) as caught:
+        find_policy(str(root))
+    assert str(root / "artifacts" / "online" / "training" / "new_policy") in caught.value.remedy
+
+
 @pytest.mark.parametrize("change", ["rank=4", "alpha=2", "targets=[to_q]"])
 def test_another_shape_that_a_person_asked_for_is_refused(policy: Path, tmp_path: Path, change: str) -> None:
     own = ("training.lora.rank=2", "training.lora.alpha=6", "training.lora.targets=[to_k,to_q]")
