@@ -14,6 +14,7 @@ from advantageflow.prompts.initial_policy import artifact_of, find_initial, writ
 from advantageflow.records import STATE_FILE
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import is_address
 from advantageflow.tracking.journal import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.registry import local_policy
@@ -132,7 +133,8 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
 
     found = find_policy(str(settings.init_policy), runs)
     lora, words, _ = find_initial(found.path, settings.model)
-    settings = settings.model_copy(update={"init_policy": str(found.path.absolute())})
+    if not is_address(str(settings.init_policy)):  # which the task can fetch, and remember, itself
+        settings = settings.model_copy(update={"init_policy": str(found.path.absolute())})
     wanted = whole(settings.training.lora, load_family(settings.model))
     if lora is not None and wanted != lora:
         if lora_asked:
