@@ -45,6 +45,8 @@ class SourceTree:
         starts = {f"{PACKAGE}.{folder}.component", f"{PACKAGE}.{folder}.stage", f"{PACKAGE}.runtime"}
         if stage in REWARD_STAGES:
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.rewards.")}
+        if stage == "training":
+            starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.objectives.")}
         own: set[str] = set()
         foreign: set[str] = set()
         open_ends = list(starts)

@@ -1,5 +1,7 @@
 """The first and the last task of a run on a cluster as Kubeflow components: their inputs, no logic."""
 
+from typing import Optional
+
 from kfp import dsl
 
 from advantageflow.component import stage_component
@@ -16,11 +18,21 @@ def opening(
     store_settings: str,
     seed: int,
     last_task: str,
+    prompts_source: Optional[str] = None,
+    prompts_per_round: Optional[int] = None,
+    group_size: Optional[int] = None,
+    rollout_guidance_scale: Optional[float] = None,
+    learning_rate: Optional[float] = None,
+    lam: Optional[str] = None,
+    evaluation_images: Optional[int] = None,
+    round_images: Optional[int] = None,
+    evaluation_guidance_scale: Optional[float] = None,
 ) -> None:
-    """Open the run in MLflow with its settings, so that it is there whatever the stages take from the cache."""
-    import json
+    """Open the run in MLflow with its settings, so that it is there whatever the stages take from the cache.
 
-    from advantageflow.tracking.opening import open_pipeline_run
+    What the run form shows one by one holds instead of the settings' own, as in the stages.
+    """
+    from advantageflow.tracking.opening import open_pipeline_run, sections_of_a_run
 
     sections = {
         "prompts": prompt_settings,
@@ -31,7 +43,21 @@ def opening(
         "evaluation": evaluation_settings,
         "store": store_settings,
     }
-    open_pipeline_run({name: json.loads(section) for name, section in sections.items()}, seed, last_task)
+    parameters: dict = {
+        "prompts": {"source": prompts_source},
+        "rollout": {
+            "prompts_per_round": prompts_per_round,
+            "group_size": group_size,
+            "guidance_scale": rollout_guidance_scale,
+        },
+        "training": {"learning_rate": learning_rate, "lam": lam},
+        "evaluation": {
+            "images": evaluation_images,
+            "round_images": round_images,
+            "guidance_scale": evaluation_guidance_scale,
+        },
+    }
+    open_pipeline_run(sections_of_a_run(sections, parameters), seed, last_task)
 
 
 @stage_component("evaluation")

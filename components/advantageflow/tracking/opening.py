@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import TrackingError
+from pydantic import ValidationError
+
+from advantageflow.errors import SettingsError, TrackingError
+from advantageflow.parameters import with_parameters
+from advantageflow.settings import RunSettings
 from advantageflow.tracking.healing import heal
 from advantageflow.tracking.journal import TRACKING_ENV
 from advantageflow.tracking.kubeflow import ask_state
@@ -19,6 +24,24 @@ from advantageflow.tracking.recorder import log_params
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
+
+def sections_of_a_run(texts: Mapping[str, str], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of a run, all of them.
+
+    Args:
+        texts: each section as JSON, where what is at its default may be left out.
+        parameters: single settings that hold instead, by section and name; None is not given.
+    """
+    sections = {}
+    for name, text in texts.items():
+        given = {key: value for key, value in parameters.get(name, {}).items() if value is not None}
+        kind: Any = RunSettings.model_fields[name].annotation
+        try:
+            sections[name] = with_parameters(kind.model_validate_json(text), given).model_dump(mode="json")
+        except (SettingsError, ValidationError):  # the stage that reads it says what is wrong
+            sections[name] = json.loads(text)
+    return sections
 
 
 def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) -> None:

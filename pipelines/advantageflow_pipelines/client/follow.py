@@ -12,11 +12,11 @@ from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.refusals import ServerAway
 from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, TaskStatus, get_run
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.pipelines.definition import ROUND
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 600.0  # with a server that is away, as when it is updated; the run goes on without it
 _FAILED = "FAILED"
-_ROUND = "round-"
 _PLUMBING = re.compile(
     r"root|(?:.*-)?driver|(?:executor|iteration|for-loop|condition|exit-handler|exit-hook)\b.*", re.IGNORECASE
 )
@@ -64,7 +64,7 @@ def failed_task(run: RunStatus) -> TaskStatus | None:
     def rank(task: TaskStatus) -> tuple[int, float]:
         around = _is_plumbing(task, run) and not _DRIVER.fullmatch(task.name)
         return (
-            2 if around else 1 if task.name.startswith(_ROUND) else 0,
+            2 if around else 1 if task.name.startswith(ROUND) else 0,
             task.ended.timestamp() if task.ended else 0.0,
         )
 
@@ -124,6 +124,6 @@ def _report(api: Api, run: RunStatus) -> str:
     task = failed_task(run)
     if task is None:
         return f"run {run.run_id} failed: {run.error or 'the server gives no reason'}\n{look}"
-    inside = next((f" of {one.name}" for one in run.tasks if one.state == _FAILED and one.name.startswith(_ROUND)), "")
-    name = task.name if task.name.startswith(_ROUND) else f"{task.name}{inside}"
+    inside = next((f" of {one.name}" for one in run.tasks if one.state == _FAILED and one.name.startswith(ROUND)), "")
+    name = task.name if task.name.startswith(ROUND) else f"{task.name}{inside}"
     return f"{name} failed: {task.error or run.error or 'the server gives no reason'}\n{look}"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from advantageflow_pipelines.placing.placement import Placement
 
+ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
+
 
 @dataclass(frozen=True)
 class Stage:

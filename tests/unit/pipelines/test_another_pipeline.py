@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,8 +19,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
+from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines import cli
-from advantageflow_pipelines.client.package import count_tasks
 from advantageflow_pipelines.pipelines import PIPELINES, find_pipeline, pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
@@ -105,7 +106,6 @@ def test_a_plan_is_of_its_stages() -> None:
     assert works["evaluation"].images == SETTINGS.evaluation.images
     assert works["prompts"].texts > 0
     assert plan.storage["policies and optimiser states (float32)"] == plan.storage["rollout images (PNG)"] == 0
-    assert count_tasks(SETTINGS) == 1 + 2
 
 
 def test_what_a_registered_pipeline_says_of_itself_agrees() -> None:
@@ -136,3 +136,33 @@ def test_it_runs_here_shows_its_result_and_is_continued_from_what_is_complete(tm
     assert "continuing after 2 complete tasks" in again.output
     assert json.loads(summary_file.read_text())["base"] == summary["base"]
     assert len(list((tmp_path / "run" / "journal").iterdir())) == 2, "nothing was done again"
+
+
+PROGRAM = """
+import subprocess
+import sys
+from kfp import local
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.building import build_pipeline
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root="artifacts", raise_on_error=True)
+build_pipeline(choose_settings(preset="tiny", pipeline=sys.argv[1]))(images=6, guidance_scale=2.0)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_given_in_the_run_form_holds_in_the_stages_instead_of_the_settings(tmp_path: Path) -> None:
+    (tmp_path / MODULE.name).write_text(MODULE.read_text())
+    environment = {**commands.ENVIRONMENT, "ADVANTAGEFLOW_JOURNAL": str(tmp_path / "journal")}
+    command = [sys.executable, "-c", PROGRAM, JUDGING]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    [metrics] = [json.loads(path.read_text()) for path in tmp_path.glob("artifacts/*/evaluation/report/metrics.json")]
+    assert metrics["images"] == 6
+    starts = [event for event in read_events(tmp_path / "journal") if event["event"] == "start"]
+    told = {event["stage"]: event["settings"] for event in starts}
+    assert told["evaluation"]["settings"]["guidance_scale"] == 2.0
+    assert told["evaluation"]["settings"]["steps"] == 2, "what the JSON says holds for the rest"
+    [output] = tmp_path.glob("artifacts/*/evaluation/executor_output.json")
+    [compared] = json.loads(output.read_text())["artifacts"]["metrics"]["artifacts"]
+    assert compared["metadata"]["strict"] == metrics["strict"]
+    assert {name.removeprefix("strict ") for name in compared["metadata"]} >= set(metrics["tasks"])

@@ -17,6 +17,7 @@ from advantageflow.scoring.component import reward
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.component import closing, opening
 from advantageflow.training.component import training, training_on_nodes
+from advantageflow_pipelines.pipelines.definition import ROUND
 from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.pipelines.parameters import Shown, inputs_of, shown_for, taking
@@ -94,6 +95,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     store_settings=store_settings,
                     seed=seed,
                     last_task=f"round {settings.rounds} / evaluation",
+                    **given,
                 )
                 prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 
@@ -156,7 +158,7 @@ def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -
     """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them."""
     train = training_on_nodes if placement.on_nodes else training
 
-    @dsl.pipeline(name=f"round-{number:02d}")
+    @dsl.pipeline(name=f"{ROUND}{number:02d}")
     @taking(_of_a_round(shown))
     def one_round(
         round_index: int,

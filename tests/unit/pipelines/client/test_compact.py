@@ -15,8 +15,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from advantageflow_pipelines.client.compact import compact
 from advantageflow_pipelines.client.package import Package, read_package
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
