@@ -124,9 +124,12 @@ def local_folder(name: str) -> Path:
     Raises:
         StoreError: as `fetch_published`.
     """
-    if is_s3(name) or (Path(name) / MANIFEST_FILE).is_file():
-        return fetch_published(name, cache_folder())
-    return Path(name)
+    return fetch_published(name, cache_folder()) if is_address(name) else Path(name)
+
+
+def is_address(name: str) -> bool:
+    """Whether what a person names is published: at an s3:// address, or in a folder."""
+    return is_s3(name) or (Path(name) / MANIFEST_FILE).is_file()
 
 
 def remove_published(url: str, version: str | None = None) -> None:

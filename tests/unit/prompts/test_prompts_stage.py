@@ -202,6 +202,18 @@ def test_a_chain_of_runs_counts_all_its_rounds(earlier: Path, tmp_path: Path) ->
     assert read_policy_state(tmp_path / "third").rounds_before == 12
 
 
+def test_a_run_starts_from_another_programs_adapter(arguments: dict[str, Any], tmp_path: Path) -> None:
+    layer = "lora_transformer_transformer_blocks_0_attn_to_q"
+    weights = {"lora_down.weight": torch.ones(4, 128), "lora_up.weight": torch.ones(128, 4), "alpha": torch.tensor(8.0)}
+    write_tensors(tmp_path / "mine.safetensors", {f"{layer}.{name}": value for name, value in weights.items()})
+    run(**{**arguments, "init_policy": str(tmp_path / "mine.safetensors")})
+    state = check_all_files(arguments["policy_out"]).state
+    target = ("transformer_blocks.0.attn.to_q",)
+    assert (state.round, state.lora) == (0, LoraSettings(rank=4, alpha=8, targets=target))
+    assert state.provenance["adapter_from"]["layout"] == "kohya"
+    assert state.prompts.eval_prompts == 2
+
+
 def test_a_copy_knows_the_address_that_the_policy_came_from(earlier: Path, tmp_path: Path) -> None:
     copy_policy(earlier, tmp_path / "copy", {}, "s3://bucket/policy")
     assert read_policy_state(tmp_path / "copy").provenance["continued_from"]["path"] == "s3://bucket/policy"
