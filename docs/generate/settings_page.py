@@ -93,7 +93,7 @@ def _name(annotation: Any) -> str:
 def _bound(rule: Any) -> str:
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least this many:"}
     return ", ".join(
-        f"{sign} {getattr(rule, name):g}" for name, sign in signs.items() if getattr(rule, name, None) is not None
+        f"{sign} {getattr(rule, name):,}" for name, sign in signs.items() if getattr(rule, name, None) is not None
     )
 
 
