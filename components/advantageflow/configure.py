@@ -18,6 +18,7 @@ from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
 PRESETS_PACKAGE = "advantageflow_pipelines.presets"
+_NAMED = {"training.objective"}  # sections that may be given as a name alone, which replaces the whole section
 
 
 def load_settings(
@@ -28,7 +29,8 @@ def load_settings(
     Args:
         preset: name of a preset.
         config: a YAML file of settings, instead of a preset.
-        overrides: texts such as 'rollout.group_size=16'; the value is read as YAML.
+        overrides: texts such as 'rollout.group_size=16'; the value is read as YAML. A section is replaced as a whole:
+            'training.objective=awm' leaves behind the options of the objective that the preset has.
         presets: folder of presets; the installed ones when None.
 
     Raises:
@@ -126,6 +128,8 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
     values = copy.deepcopy(values)
     section = values
     for depth, part in enumerate(path[:-1], start=1):
+        if ".".join(path[:depth]) in _NAMED and isinstance(section.get(part), str):
+            section[part] = {"name": section[part]}
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             remedy = "name a setting of a section, such as rollout.group_size"

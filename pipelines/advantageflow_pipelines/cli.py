@@ -17,6 +17,7 @@ from advantageflow_pipelines.commands import (
     bench,
     compile,
     evaluate,
+    export,
     look,
     models,
     plan,
@@ -49,6 +50,7 @@ app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
+app.command("export")(export.export)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")

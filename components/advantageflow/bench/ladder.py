@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from advantageflow.bench.peers import ROUND, Savings, peer_round
 from advantageflow.bench.workload import Workload
-from advantageflow.training.round import train_round
-from advantageflow.training.step import Metrics
+from advantageflow.objectives.batches import Metrics
+from advantageflow.training.round import round_advantages, train_round
 
 YARDSTICK = "the peers' loop"
 FOLDED = "timesteps folded into the batch"
@@ -56,4 +56,7 @@ def make_ladder(work: Workload, low_precision: Workload | None = None) -> list[R
 
 
 def _train_round(work: Workload) -> list[Metrics]:
-    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=ROUND, shares=work.shares())
+    advantages, minibatches = round_advantages(work.data, work.settings), work.minibatches()
+    return train_round(
+        work.policy, work.data, advantages, work.settings, seed=work.seed, round_index=ROUND, minibatches=minibatches
+    )

@@ -13,7 +13,7 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import Tensor, nn
 
 from advantageflow.bench.true_shape import frozen_module
-from advantageflow.bench.workload import Workload, random_rewards
+from advantageflow.bench.workload import Workload, random_terms
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import ENCODERS, ModelConfigs
@@ -96,7 +96,7 @@ class Skeleton:
     def workload(self, training: TrainingSettings) -> Workload:
         """A round of one group of two, as the benchmark's counter of operations takes it."""
         x, _, embeds, pooled = self.inputs(2)
-        data = RoundData(x, embeds[:1], pooled[:1], random_rewards(1, 2, seed=0), {})
+        data = RoundData(x, embeds[:1], pooled[:1], random_terms(1, 2, seed=0), {})
         return Workload(self.policy(training), data, training, _no_text, seed=0)
 
     def _encoder_builder(self, part: str) -> Callable[[], nn.Module]:
@@ -142,7 +142,7 @@ def _clip_tokens(configs: ModelConfigs) -> int:
 
 def _attach(transformer: nn.Module, lora: LoraSettings) -> Any:
     with TemporaryDirectory() as folder, META:
-        write_base_policy(Path(folder) / "policy", {}, {})
+        write_base_policy(Path(folder) / "policy")
         return attach_adapters(transformer, Path(folder) / "policy", lora, seed=0)
 
 

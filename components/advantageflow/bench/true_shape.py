@@ -17,7 +17,7 @@ from torch import nn
 
 from advantageflow.bench.embedded import Bench
 from advantageflow.bench.random_text import RandomTextEncoders
-from advantageflow.bench.workload import Workload, base_parameters, random_rewards
+from advantageflow.bench.workload import Workload, base_parameters, random_terms
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import known_configs
@@ -106,7 +106,7 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
     channels, size = shape.transformer["in_channels"], shape.latent_size
     seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
     latents = initial_noise(seeds, (channels, size, size)).to(device)
-    data = RoundData(latents, embeds, pooled, random_rewards(shape.groups, shape.group_size, seed), {})
+    data = RoundData(latents, embeds, pooled, random_terms(shape.groups, shape.group_size, seed), {})
     work = Workload(_policy(base, shape, seed), data, shape.training, encoders, seed, autocast=True)
     half = Workload(_policy(low, shape, seed), data, shape.training, encoders, seed)
 
@@ -133,7 +133,7 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
 
 def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
     with TemporaryDirectory() as folder:
-        write_base_policy(Path(folder) / "policy", {}, {})
+        write_base_policy(Path(folder) / "policy")
         adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed)
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))
 

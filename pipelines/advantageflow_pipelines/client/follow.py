@@ -46,11 +46,11 @@ def follow(api: Api, run_id: str, console: Console) -> RunStatus:
             for task in _worth_showing(run):
                 if shown.get(task.task_id) != task.state:
                     shown[task.task_id] = task.state
-                    _print(console, task)
+                    _print(console, task, run)
             if run.over:
                 break
             going = sorted({task.name for task in _worth_showing(run) if task.state == "RUNNING"})
-            status.update(f"{run.state.lower()}: {', '.join(going)}" if going else run.state.lower())
+            status.update(f"{run.word}: {', '.join(going)}" if going else run.word)
             time.sleep(POLL_SECONDS)
     if run.state != SUCCEEDED:
         raise RunFailed(_report(api, run), by_user=False)
@@ -104,12 +104,13 @@ def _driver_failed(task: TaskStatus) -> bool:
     return task.state == _FAILED and _DRIVER.fullmatch(task.name) is not None
 
 
-def _print(console: Console, task: TaskStatus) -> None:
+def _print(console: Console, task: TaskStatus, run: RunStatus) -> None:
     at = task.ended or task.started
     clock = (at or datetime.now().astimezone()).astimezone().strftime("%H:%M:%S")
     took = f" after {(task.ended - task.started).total_seconds():.0f} s" if task.ended and task.started else ""
     style = _STYLES.get(task.state, "")
-    console.print(f"{clock} {task.name} {task.state.lower()}{took}", style=style, markup=False, highlight=False)
+    state = "cancelled" if run.cancelled and task.state == _FAILED else task.state.lower()
+    console.print(f"{clock} {task.name} {state}{took}", style=style, markup=False, highlight=False)
 
 
 def _report(api: Api, run: RunStatus) -> str:
@@ -119,7 +120,7 @@ def _report(api: Api, run: RunStatus) -> str:
     logs = f"kubectl logs{namespace} -l pipeline/runid={run.run_id} -c main --tail=50 --prefix"
     look = f"  its logs: {page}\n  or: {logs}"
     if run.state != _FAILED:
-        return f"run {run.run_id} was {run.state.lower()}.\n{look}"
+        return f"run {run.run_id} was {run.word}.\n{look}"
     task = failed_task(run)
     if task is None:
         return f"run {run.run_id} failed: {run.error or 'the server gives no reason'}\n{look}"

@@ -10,7 +10,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow_pipelines.local.workdir import WorkDir
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.pipelines import pipeline_of
 
 
 class RunnerKind(StrEnum):
@@ -25,13 +25,14 @@ class TaskRunner(BaseModel):
 
     Attributes:
         kind: which of Kubeflow's local runners.
-        images: the stages' images, which are part of what Kubeflow's cache knows a task by; processes use none.
+        images: the stages' images, which are part of what Kubeflow's cache knows a task by; empty where processes use
+            none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: RunnerKind = RunnerKind.SUBPROCESS
-    images: StageImages = StageImages()
+    images: dict[str, str] = {}
 
     @property
     def in_containers(self) -> bool:
@@ -51,7 +52,8 @@ def check_runner(runner: TaskRunner, settings: RunSettings) -> TaskRunner:
 
     with container_engine() as client:
         images = find_images(client, runner.images)
-        check_rewards(client, images, settings.reward)
+        scoring = {stage: images[stage] for stage in pipeline_of(settings).making_rewards}
+        check_rewards(client, scoring, settings.reward)
     return TaskRunner(kind=runner.kind, images=images)
 
 

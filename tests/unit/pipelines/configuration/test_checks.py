@@ -89,7 +89,7 @@ def test_a_corrupt_policy_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(PolicyError, match="corrupt"):
         check_run(chosen(f"init_policy={tmp_path}"))
-    with pytest.raises(PolicyError, match="not a policy"):
+    with pytest.raises(PolicyError, match="no policy is there"):
         check_run(chosen(f"init_policy={tmp_path / 'none'}"))
 
 
