@@ -11,6 +11,7 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from advantageflow.objectives.base import Objective
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.cli import app
 
@@ -32,6 +33,8 @@ def parse(words: list[str]) -> None:
 def exists(name: str, model: Any = RunSettings) -> bool:
     """Whether a setting of this name may be set in some run."""
     first, _, rest = name.partition(".")
+    if model is Objective:  # that of no name has the options of any
+        return True
     if isinstance(model, type) and issubclass(model, BaseModel):
         field = model.model_fields.get(first)
         return field is not None and (not rest or exists(rest, field.annotation))
