@@ -42,6 +42,7 @@ PRELOADED = (
     "advantageflow.policy.adapters",
     "advantageflow.policy.generate",
     "advantageflow.policy.loading",
+    "advantageflow.policy.text",
     "advantageflow.prompts.stage",
     "advantageflow.rollout.stage",
     "advantageflow.training.train",

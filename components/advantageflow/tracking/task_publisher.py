@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.journal import TRACKING_ENV, Event
+from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, pipeline_run

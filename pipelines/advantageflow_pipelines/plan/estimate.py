@@ -19,7 +19,7 @@ from advantageflow_pipelines.plan.weights import needed_weights
 from advantageflow_pipelines.plan.workload import run_work
 
 if TYPE_CHECKING:
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 
 def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[str], None] = lambda text: None) -> Plan:
@@ -33,8 +33,8 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     Raises:
         PolicyError: the model's configuration is not here, or is of a family that cannot be counted.
     """
-    from advantageflow.bench.model_costs import count_operations, count_parameters
-    from advantageflow.bench.skeleton import make_skeleton
+    from advantageflow_pipelines.plan.model_costs import count_operations, count_parameters
+    from advantageflow_pipelines.plan.skeleton import make_skeleton
 
     progress("prompts")
     prompts, texts, unreadable = _count_prompts(settings)

@@ -12,8 +12,8 @@ from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.workload import Work
 
 if TYPE_CHECKING:
-    from advantageflow.bench.model_costs import Operations
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.model_costs import Operations
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 _FLOAT32 = 4
 
@@ -54,7 +54,7 @@ def stage_memory(
     settings: RunSettings, skeleton: Skeleton, texts: int, rewards: Mapping[str, RewardCost]
 ) -> dict[str, dict[str, int]]:
     """Bytes on one GPU at the peak of each stage, by what they hold; of rewards the weights alone."""
-    from advantageflow.bench import model_costs as costs
+    from advantageflow_pipelines.plan import model_costs as costs
 
     rollout, training, evaluation = settings.rollout, settings.training, settings.evaluation
     scorers = sum(_FLOAT32 * (one.parameters or 0) for one in rewards.values() if one.device == "cuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.configure import load_settings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.costs import images_of_a_round, images_of_a_run, useful_seconds
 from advantageflow_pipelines.local.summary import comparable
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from advantageflow.policy.loading import encode_prompts
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
 from advantageflow.store.artifacts import Outcomes

@@ -24,7 +24,6 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from advantageflow.bench.workload import Workload
 from advantageflow.flow.objectives import VelocityBatch
 from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.times import sample_times
@@ -40,6 +39,7 @@ from advantageflow.training.objectives import forward_objective
 from advantageflow.training.policy import Inputs
 from advantageflow.training.round import round_advantages
 from advantageflow.training.step import Metrics, Places, Visits
+from advantageflow_experiments.bench.workload import Workload
 
 ROUND = 1
 
