@@ -16,6 +16,7 @@ from advantageflow.errors import UserError
 from advantageflow_pipelines.commands import (
     compile,
     evaluate,
+    export,
     look,
     models,
     plan,
@@ -48,6 +49,7 @@ app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
+app.command("export")(export.export)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")

@@ -73,7 +73,7 @@ def test_a_task_runs_its_stage_with_parsed_arguments_and_journals_it(stages: Pat
     assert [event["event"] for event in events] == ["start", "useful", "progress", "end"]
     start = events[0]
     assert (start["stage"], start["round"], start["shard"]) == ("trial", 3, 1)
-    assert start["settings"] == {"settings": {"column": "strict"}}
+    assert start["settings"] == {"settings": RewardSettings(column="strict").model_dump(mode="json")}
     assert start["process_started"] < start["time"]
     assert {event["task"] for event in events} == {start["task"]}
 
@@ -117,6 +117,26 @@ def test_arguments_are_parsed_by_the_type_hints_of_run() -> None:
     assert set(parsed) == {"settings", "reward", "seed", "start", "out"}
     with pytest.raises(SettingsError, match="group_size"):
         parse_arguments(run, {"settings": '{"group_size": 1}'})
+
+
+def test_a_parameter_holds_instead_of_the_setting_of_its_name_in_the_stage_and_in_the_journal(stages: Path) -> None:
+    run_stage_task("trial", parameters={"column": "soft", "weight": None}, **arguments(stages))
+    assert (stages / "out").read_text().startswith("soft ")
+    settings = read_events(stages / "journal")[0]["settings"]["settings"]
+    assert (settings["column"], settings["weight"]) == ("soft", 1.0)
+
+
+def test_a_parameter_that_is_not_allowed_is_a_users_error_naming_it(stages: Path) -> None:
+    with pytest.raises(SystemExit):
+        run_stage_task("trial", parameters={"weight": -1.0}, **arguments(stages))
+    start, error = read_events(stages / "journal")
+    assert start["settings"] == {"settings": {"column": "strict"}}, "what was given, as nothing else is known"
+    assert (error["kind"], error["where"]) == ("SettingsError", "weight (parameter weight)")
+
+
+def test_a_stage_may_lie_in_a_module_of_any_name(stages: Path) -> None:
+    run_stage_task("attempt", module="advantageflow.trial.stage", **arguments(stages))
+    assert read_events(stages / "journal")[0]["stage"] == "attempt"
 
 
 def test_an_artifact_that_a_task_was_not_given_is_none() -> None:

@@ -71,6 +71,12 @@ def write_report(
             finish(partial)
 
 
+def compared_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report by which Kubeflow's page compares runs: strict and soft, and strict of each task."""
+    tasks = {f"strict {task}": value for task, value in metrics["tasks"].items()}
+    return {"strict": metrics["strict"], "soft": metrics["soft"], **tasks}
+
+
 def read_outcomes(folder: Path) -> list[Outcome]:
     """The verdict on every image of a report.
 

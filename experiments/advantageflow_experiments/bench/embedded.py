@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import read_file
@@ -32,7 +33,14 @@ from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.store.artifacts import Embeddings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
-from advantageflow_experiments.bench.workload import Encode, Groups, Text, Workload, base_parameters, random_rewards
+from advantageflow_experiments.bench.workload import (
+    Encode,
+    Groups,
+    Text,
+    Workload,
+    base_parameters,
+    random_terms,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     embeddings = Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:])
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
-        write_base_policy(policy, {}, {})
+        write_base_policy(policy)
         trained = load_policy(training, model, seed, policy)
         generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
@@ -85,8 +93,8 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
             made.append(generate_groups(generator, rollout, chunk, rows, embeddings, seed=seed, round_index=1))
         return join(made).latents
 
-    rewards = random_rewards(len(prompts), rollout.group_size, seed)
-    data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, rewards, {})
+    terms = random_terms(len(prompts), rollout.group_size, seed)
+    data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, terms, {})
     shape = {
         "model": model.name,
         "parameters": base_parameters(trained.transformer),
@@ -105,18 +113,18 @@ def bench_groups(settings: RunSettings) -> int:
     More would take longer and show the same. At least one forward batch, so that rollouts are as fast as the preset's.
     """
     training, rollout = settings.training, settings.rollout
-    visits = training.gradient_steps * training.microbatch
-    groups = math.ceil(visits / (training.passes * rollout.group_size))
+    samples = training.gradient_steps * training.microbatch
+    groups = math.ceil(samples / (training.passes * rollout.group_size))
     return min(max(groups, rollout.batch_groups), rollout.prompts_per_round)
 
 
 def comparable(training: TrainingSettings) -> TrainingSettings:
-    """The settings as all rows can be measured with: AdvantageFlow, with the preset's lam and no reference weight.
+    """The settings as all rows can be measured with: AdvantageFlow, as the preset has it, and no reference weight.
 
     The rollout policy takes over the trained one, so that a round starts from it.
     """
-    changes = {"algorithm": "advantage_flow", "reference_weight": 0.0, "rollout_decay": 0.0}
-    return training.model_copy(update=changes)
+    objective = training.objective if isinstance(training.objective, AdvantageFlow) else AdvantageFlow()
+    return training.model_copy(update={"objective": objective, "reference_weight": 0.0, "rollout_decay": 0.0})
 
 
 def _encoder(model: ModelSettings, texts: list[str]) -> Encode:

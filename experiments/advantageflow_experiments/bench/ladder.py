@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from advantageflow.training.round import train_round
-from advantageflow.training.step import Metrics
+from advantageflow.objectives.batches import Metrics
+from advantageflow.training.round import round_advantages, train_round
 from advantageflow_experiments.bench.peers import ROUND, Savings, peer_round
 from advantageflow_experiments.bench.workload import Workload
 
@@ -56,4 +56,7 @@ def make_ladder(work: Workload, low_precision: Workload | None = None) -> list[R
 
 
 def _train_round(work: Workload) -> list[Metrics]:
-    return train_round(work.policy, work.data, work.settings, seed=work.seed, round_index=ROUND, shares=work.shares())
+    advantages, minibatches = round_advantages(work.data, work.settings), work.minibatches()
+    return train_round(
+        work.policy, work.data, advantages, work.settings, seed=work.seed, round_index=ROUND, minibatches=minibatches
+    )

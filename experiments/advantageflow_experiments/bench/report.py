@@ -60,7 +60,7 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
             "gradient_steps": training.gradient_steps,
             "microbatch": training.microbatch,
             "peer_batch": peer_batch(training),
-            "lam": training.lam,
+            "objective": training.objective.model_dump(mode="json"),
         },
         "rollouts_per_second": _spread(results.rollouts.rates),
         "rows": rows,

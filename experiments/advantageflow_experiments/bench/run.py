@@ -122,4 +122,4 @@ def _task(rung: Rung) -> Task:
         with rung.work.precision():
             return rung.train()
 
-    return Task(rung.name, rung.work.visits, rung.work.restart, run)
+    return Task(rung.name, rung.work.samples, rung.work.restart, run)

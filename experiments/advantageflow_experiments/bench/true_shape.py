@@ -26,7 +26,7 @@ from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.random_text import RandomTextEncoders
-from advantageflow_experiments.bench.workload import Workload, base_parameters, random_rewards
+from advantageflow_experiments.bench.workload import Workload, base_parameters, random_terms
 from advantageflow_pipelines.plan.skeleton import frozen_module
 
 ATTENTION_PROJECTIONS = (
@@ -105,7 +105,7 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
     channels, size = shape.transformer["in_channels"], shape.latent_size
     seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
     latents = initial_noise(seeds, (channels, size, size)).to(device)
-    data = RoundData(latents, embeds, pooled, random_rewards(shape.groups, shape.group_size, seed), {})
+    data = RoundData(latents, embeds, pooled, random_terms(shape.groups, shape.group_size, seed), {})
     work = Workload(_policy(base, shape, seed), data, shape.training, encoders, seed, autocast=True)
     half = Workload(_policy(low, shape, seed), data, shape.training, encoders, seed)
 
@@ -132,6 +132,6 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
 
 def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
     with TemporaryDirectory() as folder:
-        write_base_policy(Path(folder) / "policy", {}, {})
+        write_base_policy(Path(folder) / "policy")
         adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed)
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))

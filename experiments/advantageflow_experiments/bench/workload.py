@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from advantageflow.flow.advantages import Grouped
+from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow.training.step import Visits
+from advantageflow.training.step import Samples
 
 Groups = Int[Tensor, " rollouts"]
 PromptEmbeds = Float[Tensor, "rollouts tokens width"]
@@ -60,12 +60,12 @@ class Workload:
         return len(self.data.latents)
 
     @property
-    def visits(self) -> int:
+    def samples(self) -> int:
         """Training samples of a round: each a rollout at one time, with forward and backward."""
         return self.rollouts * self.settings.passes
 
-    def shares(self) -> list[Visits]:
-        """Which rollouts each optimiser step visits: a share of them at all their times, as in the peers' loop."""
+    def minibatches(self) -> list[Samples]:
+        """Which rollouts each optimiser step trains on: a share of them at all their times, as in the peers' loop."""
         order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
         return [rollouts.repeat(self.settings.passes) for rollouts in order.tensor_split(self.settings.gradient_steps)]
 
@@ -89,10 +89,10 @@ class Workload:
         return contextlib.nullcontext()
 
 
-def random_rewards(groups: int, group_size: int, seed: int) -> Grouped:
-    """Rewards in [0, 1): time does not depend on them, so the benchmark needs no scorer."""
+def random_terms(groups: int, group_size: int, seed: int) -> tuple[Term, ...]:
+    """One term with rewards in [0, 1): time does not depend on them, so the benchmark needs no scorer."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(groups, group_size, generator=generator, dtype=torch.float64)
+    return (Term(torch.rand(groups, group_size, generator=generator, dtype=torch.float64)),)
 
 
 def base_parameters(transformer: nn.Module) -> int:

@@ -163,7 +163,7 @@ def _follow(
     threading.Thread(target=wait, name="pipeline", daemon=True).start()
 
     def report_of(number: int) -> dict[str, Any]:
-        return read_report(report_folders(workdir)[number])
+        return read_report(report_folders(workdir, settings)[number])
 
     with RunProgress(console, settings, report_of, started) as progress:
         for event in tail(workdir.journal, stop):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import ModelConfigs, model_configs
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.kubeflow import on_kubeflow
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
 from advantageflow_pipelines.plan.records import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
@@ -16,7 +18,6 @@ from advantageflow_pipelines.plan.stages import stage_memory, stage_plan
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifact_bytes
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
-from advantageflow_pipelines.plan.workload import run_work
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.plan.skeleton import Skeleton
@@ -47,15 +48,18 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     progress("operations of the rewards")
     rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
     progress("memory")
-    memory = stage_memory(settings, skeleton, texts, rewards)
+    work = pipeline_of(settings).work(settings, texts)
+    memory = stage_memory(settings, skeleton, work, rewards)
     on_cpu = [name for name, one in rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [
-        stage_plan(name, work, operations, rewards, memory[name], speed, recomputed=recomputed)
-        for name, work in run_work(settings, texts).items()
+        stage_plan(name, one, operations, rewards, memory[name], speed, recomputed=recomputed)
+        for name, one in work.items()
     ]
     total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
-    artifacts = artifact_bytes(settings, _sizes(skeleton, parameters["adapter"]), prompts)
+    progress("nodes on Kubeflow")
+    kubeflow, too_large = on_kubeflow(settings)
+    artifacts = artifact_bytes(settings, _sizes(skeleton, parameters["adapter"]), prompts, work.values())
     return Plan(
         preset=settings.preset,
         model=_model(settings, configs, skeleton, parameters, texts),
@@ -63,10 +67,11 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         stages=stages,
         gpu_hours=total,
         wall_hours=wall,
+        kubeflow=kubeflow,
         storage=artifacts,
         weights=needed_weights(settings.model, configs, settings.reward),
         chain=chain(settings, total, artifacts),
-        pitfalls=find_pitfalls(settings, memory, speed, artifacts, unreadable, on_cpu),
+        pitfalls=[*find_pitfalls(work, memory, speed, artifacts, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advantageflow_pipelines.client.workflow.footprint import Footprint
+from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.weights import Weights
-from advantageflow_pipelines.plan.workload import Work
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Plan:
         stages: in order.
         gpu_hours: of all stages that are known; None on the CPU.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
+        kubeflow: nodes and bytes of the run there; None where its settings fit no preset of resources.
         storage: bytes of artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
@@ -55,6 +57,7 @@ class Plan:
     stages: list[StagePlan]
     gpu_hours: float | None
     wall_hours: float | None
+    kubeflow: Footprint | None
     storage: dict[str, int]
     weights: list[Weights]
     chain: dict[str, Any] | None

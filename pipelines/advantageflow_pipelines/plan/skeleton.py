@@ -146,5 +146,5 @@ def _clip_tokens(configs: ModelConfigs) -> int:
 
 def _attach(transformer: nn.Module, lora: LoraSettings) -> Any:
     with TemporaryDirectory() as folder, META:
-        write_base_policy(Path(folder) / "policy", {}, {})
+        write_base_policy(Path(folder) / "policy")
         return attach_adapters(transformer, Path(folder) / "policy", lora, seed=0)

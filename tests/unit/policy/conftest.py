@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -102,3 +103,9 @@ def schnell(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
     folder = tmp_path_factory.mktemp("flux-schnell")
     flux_pipeline(distilled=False).save_pretrained(folder)
     return flux_model(folder)
+
+
+@pytest.fixture(scope="session")
+def flux() -> Callable[[], FluxPipeline]:
+    """Makes a FLUX.1 without embedded guidance, every time the same."""
+    return lambda: flux_pipeline(distilled=False)

@@ -13,8 +13,8 @@ from advantageflow.evaluation.report import read_outcomes
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.prompts import stage as prompts
-from advantageflow.reward import stage as reward
 from advantageflow.rollout import stage as rollout
+from advantageflow.scoring import stage as reward
 from advantageflow.settings import (
     EvaluationSettings,
     LoraSettings,
@@ -24,7 +24,8 @@ from advantageflow.settings import (
     RolloutSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import read_json, read_latents, read_policy_state
+from advantageflow.store.artifacts import read_json, read_latents
+from advantageflow.store.policies import read_policy_state
 from advantageflow.training import stage as training
 
 REWARD = RewardSettings(name="jpeg", column="compressibility")
@@ -63,7 +64,7 @@ def test_a_round_trains_a_policy_that_loads_again(dev: ModelSettings, tmp_path: 
 
     assert read_latents(tmp_path / "rollouts").shape == (8, 4, 4, 4)
     adapters = attach_adapters(load_transformer(model), trained, TRAINING.lora, 0, load_family(model))
-    assert adapters.sha256() == read_policy_state(trained)["policy_sha256"]
+    assert adapters.sha256() == read_policy_state(trained).policy_sha256
     assert {value.dtype for value in adapters.parameters()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in adapters.named_parameters().items() if "lora_B" in name)
     assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_outcomes(tmp_path / "after")) == 4

@@ -15,7 +15,8 @@ from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import Embeddings, publish, read_policy_state, write_json, write_prompts
+from advantageflow.store.artifacts import Embeddings, publish, write_prompts
+from advantageflow.store.policies import read_policy_state
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +60,6 @@ def tuned_policy(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings,
     generator = torch.Generator().manual_seed(0)
     for parameter in adapters.named_parameters("rollout_policy").values():
         parameter.data = torch.randn(parameter.shape, generator=generator)
-    state = {**read_policy_state(base_policy), "adapter": "policy", "round": 1, "policy_sha256": adapters.sha256()}
     with publish(folder) as partial:
-        adapters.save(partial)
-        write_json(partial / "state.json", state)
+        adapters.save(partial, read_policy_state(base_policy).model_copy(update={"round": 1}), model)
     return folder

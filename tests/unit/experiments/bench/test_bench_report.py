@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.bench.embedded import bench_groups, comparable
@@ -69,11 +70,12 @@ def test_recomputed_activations_are_for_the_gpu(
 
 
 def test_any_preset_is_made_comparable() -> None:
-    settings = TrainingSettings(algorithm="awm", lam="auto", reference_weight=0.1, rollout_decay=0.5, passes=8)
+    settings = TrainingSettings(objective="awm", reference_weight=0.1, rollout_decay=0.5, passes=8)
     training = comparable(settings)
-    assert (training.algorithm, training.lam, training.reference_weight) == ("advantage_flow", "auto", 0.0)
+    assert (training.objective, training.reference_weight) == (AdvantageFlow(), 0.0)
     assert (training.rollout_decay, training.passes) == (0.0, 8)
-    assert comparable(TrainingSettings(lam=0.3)).lam == 0.3
+    kept = AdvantageFlow(lam=0.3)
+    assert comparable(TrainingSettings(objective=kept)).objective == kept
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advantageflow.training.forward import WATCHED
+from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.base import WATCHED
 from advantageflow.training.round import round_advantages
 from advantageflow_experiments.bench.ladder import make_ladder
 from advantageflow_experiments.bench.peers import Savings, peer_batch, peer_batches, peer_round
@@ -35,7 +36,7 @@ def train_ours(work: Workload) -> list[dict[str, float]]:
 def test_every_order_gives_our_losses_gradients_and_weights(
     make_work: Any, gradient_steps: int, passes: int, lam: float | str
 ) -> None:
-    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7, lam=lam)
+    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7, objective=AdvantageFlow(lam=lam))
     ours = train_ours(work)
     trained = weights(work)
     for savings in ALL:
@@ -62,26 +63,26 @@ def test_each_saving_leaves_out_its_own_work(
     make_work: Any, savings: Savings, evaluations: float, lam: float | str
 ) -> None:
     """Two gradient steps: reuse saves the old policy's forward on half of the visits."""
-    work = make_work(gradient_steps=2, passes=4, microbatch=8, lam=lam)
+    work = make_work(gradient_steps=2, passes=4, microbatch=8, objective=AdvantageFlow(lam=lam))
     if savings.needed_only and lam == "auto":
-        bad = bad_visits(work, step=1)
-        evaluations = 1 + (bad + math.ceil((work.visits / 2 - bad) / WATCHED)) / work.visits
+        bad = bad_samples(work, step=1)
+        evaluations = 1 + (bad + math.ceil((work.samples / 2 - bad) / WATCHED)) / work.samples
         assert 1 < evaluations < 1.5
     sizes, encoded = [], []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
     encode = work.encode
     object.__setattr__(work, "encode", lambda groups: encoded.append(groups.tolist()) or encode(groups))
     peer_round(work, savings)
-    assert sum(sizes) == pytest.approx(evaluations * work.visits)
+    assert sum(sizes) == pytest.approx(evaluations * work.samples)
     assert max(sizes) == 2, "a batch of rollouts at one timestep"
     # Two steps of four rollouts each, in batches of 2 rollouts: each rollout's text is encoded once.
     assert len(encoded) == (0 if savings.text_once else 2 * 4 / 2)
     assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 4, 1: 4})
 
 
-def bad_visits(work: Workload, step: int) -> int:
+def bad_samples(work: Workload, step: int) -> int:
     advantages = round_advantages(work.data, work.settings).values.flatten()
-    return int((advantages[work.shares()[step]] < 0).sum())
+    return int((advantages[work.minibatches()[step]] < 0).sum())
 
 
 def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
@@ -89,13 +90,13 @@ def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
     sizes: list[int] = []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
     make_ladder(work)[-1].train()
-    assert sum(sizes) == 1.5 * work.visits
+    assert sum(sizes) == 1.5 * work.samples
     assert set(sizes) == {8}
 
 
 def test_a_batch_is_one_of_our_microbatches_when_its_timesteps_are_folded_in(make_work: Any) -> None:
     work = make_work(gradient_steps=2, passes=4, microbatch=8)
-    for visits in work.shares():
+    for visits in work.minibatches():
         batches = list(peer_batches(visits, peer_batch(work.settings)))
         assert [[len(places) for places in timesteps] for timesteps in batches] == [[2] * 4, [2] * 4]
         assert all(sum(map(len, timesteps)) == work.settings.microbatch for timesteps in batches)

@@ -53,7 +53,7 @@ def test_a_plan_is_printed_to_be_changed(compare: Command) -> None:
         (("none.yaml",), "none.yaml: file not found"),
         (("lam", "--seeds", "a"), "these are no seeds"),
         (("--variants", "advantage_flow,nft"), "the plan has no variant 'nft'"),
-        (("lam-auto", "--set", "training.lam=1"), "the variants set training.lam themselves"),
+        (("lam-auto", "--set", "training.objective.lam=1"), "the variants set training.objective.lam themselves"),
         (("lam", "--set", "rollout.group_size=1"), "at least 2"),
         (("lam", "--set", "prompts.source=none.jsonl"), "none.jsonl"),
         (("--resume", "nowhere"), "holds no comparison"),

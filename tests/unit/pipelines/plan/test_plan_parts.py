@@ -12,6 +12,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.policy.configs import PARTS, known_configs
 from advantageflow.settings import ModelSettings, RewardSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
@@ -64,23 +65,22 @@ def test_what_does_not_fit_is_said_with_the_setting_that_helps() -> None:
     parts = {"weights": 60 * 10**9, "activations": 20 * 10**9}
     memory = {"rollout": {"weights": 10**9}, "training": parts, "reward": {}}
     assert needed_memory(parts) > 80 * 10**9 > needed_memory({"weights": 10**9})
-    (found,) = find_pitfalls(settings, memory, H100, {}, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(settings, 0), memory, H100, {}, unreadable="")
     assert found.startswith("training needs about 85.0 GB and NVIDIA H100 SXM has 80")
     assert "training.gradient_checkpointing=true" in found
     with_it = settings.model_copy(
         update={"training": settings.training.model_copy(update={"gradient_checkpointing": True})}
     )
-    (found,) = find_pitfalls(with_it, memory, H100, {}, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(with_it, 0), memory, H100, {}, unreadable="")
     assert found.endswith("lower training.microbatch")
-    assert find_pitfalls(settings, memory, None, {}, unreadable="") == []
+    assert find_pitfalls(ONLINE.work(settings, 0), memory, None, {}, unreadable="") == []
 
 
 def test_large_embeddings_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
-    settings = choose_settings(preset="sd35-geneval")
-    found = find_pitfalls(settings, {}, H100, {"text embeddings": 168 * 10**9}, unreadable="x.txt: not there")
+    found = find_pitfalls({}, {}, H100, {"text embeddings": 168 * 10**9}, unreadable="x.txt: not there")
     assert "x.txt: not there" in found[0]
     assert "168 GB" in found[1]
-    (slow,) = find_pitfalls(settings, {}, H100, {}, unreadable="", on_cpu=["geneval"])
+    (slow,) = find_pitfalls({}, {}, H100, {}, unreadable="", on_cpu=["geneval"])
     assert "geneval compute on the CPU" in slow
 
 
