@@ -12,10 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from advantageflow.objectives.base import Objective
-<<<<<<< HEAD
 from advantageflow.objectives.registry import BUILT_IN, make_objective
-=======
->>>>>>> docs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.cli import app
 
@@ -38,13 +35,8 @@ def parse(words: list[str]) -> None:
 def exists(name: str, model: Any = RunSettings) -> bool:
     """Whether a setting of this name may be set in some run."""
     first, _, rest = name.partition(".")
-<<<<<<< HEAD
     if model is Objective:
         return any(first in type(make_objective(one)).model_fields for one in OBJECTIVES)
-=======
-    if model is Objective:  # that of no name has the options of any
-        return True
->>>>>>> docs
     if isinstance(model, type) and issubclass(model, BaseModel):
         field = model.model_fields.get(first)
         return field is not None and (not rest or exists(rest, field.annotation))
