@@ -30,6 +30,7 @@ CACHED_TAG = "advantageflow.from_cache"
 _OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
 _LONGEST_TAG = 5000
 _NEWEST = 200
+_MOST = 10_000  # experiments, and attempts of a run
 _FROM_CACHE = (
     "Kubeflow took the results of all stages from its cache: nothing was computed in this run, and no stage is "
     "recorded under it. The curves are those of the earlier run with the same settings."
@@ -126,20 +127,13 @@ def _tagged(client: MlflowClient, experiments: list[str], pipeline: str) -> Run 
 
 
 def _experiments(client: MlflowClient) -> list[str]:
-    experiments: list[str] = []
-    page = None
-    while True:
-        found = client.search_experiments(page_token=page)
-        experiments += [experiment.experiment_id for experiment in found]
-        page = found.token
-        if not page:
-            return experiments
+    return [experiment.experiment_id for experiment in client.search_experiments(max_results=_MOST)]
 
 
 def _tasks(client: MlflowClient, run: Run) -> list[Run]:
     """The runs of all attempts at the pipeline's tasks, in the order that they began."""
     tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    children = client.search_runs([run.info.experiment_id], tagged, max_results=10_000)
+    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
     return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 

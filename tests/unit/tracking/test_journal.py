@@ -173,19 +173,3 @@ def test_tail_yields_events_as_they_are_written_and_never_half_a_line(tmp_path: 
     stop.set()
     reader.join()
     assert seen == [1, 2]
-
-
-def test_tail_can_leave_out_what_was_there_before(tmp_path: Path) -> None:
-    journal = tmp_path / "task.jsonl"
-    journal.write_text(json.dumps({"time": 1.0, "n": 1}) + "\n")
-    stop = threading.Event()
-    events = tail(tmp_path, stop, interval=0.01, skip_existing=True)
-    seen: list[int] = []
-    reader = threading.Thread(target=lambda: seen.extend(event["n"] for event in events))
-    reader.start()
-    time.sleep(0.1)
-    with journal.open("a") as file:
-        file.write(json.dumps({"time": 2.0, "n": 2}) + "\n")
-    stop.set()
-    reader.join()
-    assert seen == [2]
