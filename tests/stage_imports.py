@@ -62,6 +62,10 @@ class SourceTree:
                     foreign.add(imported)
         return own, foreign
 
+    def graph(self) -> dict[str, set[str]]:
+        """The own modules that each module imports, at start or in a function."""
+        return {name: self._imports(name) & set(self._files) for name in self._files}
+
     def _imports(self, name: str) -> set[str]:
         finder = _Imports(self._files)
         finder.visit(ast.parse(self._files[name].read_text(encoding="utf-8")))

@@ -20,7 +20,6 @@ from advantageflow.store.places import Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
-from advantageflow.store.s3_object import DamagedDownload
 
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way
 
@@ -153,7 +152,7 @@ def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:
     """The local copy of a version; None if files are missing or damaged, which then are no longer in the copy."""
     try:
         copy = place.local(manifest, cache)
-    except (MissingObject, DamagedDownload):
+    except MissingObject:
         return None
     damaged = differing(manifest, copy)
     for path in damaged:

@@ -13,7 +13,7 @@ from advantageflow.records import STATE_FILE
 from advantageflow.store.files import publish
 from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import open_client, tracking_errors
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from advantageflow.records import STATE_FILE
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import is_address
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.results import policy_folders

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from advantageflow.errors import DataError, PolicyError, RewardError, SettingsError
-from advantageflow.policy import loading
+from advantageflow.policy import loading, text
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
@@ -63,10 +63,10 @@ def test_the_artifact_has_an_embedding_of_each_prompt_in_its_row(arguments: dict
     assert [prompt.split for prompt in prompts] == ["train"] * 3 + ["eval"] * 2
     embeddings = read_embeddings(arguments["prompts_out"], rows=5)
     for row, prompt in enumerate(prompts):
-        alone, pooled = loading.encode_prompts(arguments["model"], [prompt.text])
+        alone, pooled = text.encode_prompts(arguments["model"], [prompt.text])
         assert torch.allclose(embeddings.prompt_embeds[row], alone[0], atol=1e-5)
         assert torch.allclose(embeddings.pooled[row], pooled[0], atol=1e-5)
-    empty, _ = loading.encode_prompts(arguments["model"], [""])
+    empty, _ = text.encode_prompts(arguments["model"], [""])
     assert torch.allclose(embeddings.empty_prompt_embeds, empty, atol=1e-5)
     assert not torch.allclose(embeddings.prompt_embeds[0], embeddings.prompt_embeds[1])
     metadata = read_metadata(arguments["prompts_out"])
@@ -77,13 +77,13 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
     model: ModelSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    encode = loading.encode_prompts
+    encode = text.encode_prompts
 
     def counted(model: ModelSettings, texts: Sequence[str], *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls.append(list(texts))
         return encode(model, texts, *rest)
 
-    monkeypatch.setattr(loading, "encode_prompts", counted)
+    monkeypatch.setattr(text, "encode_prompts", counted)
     prompts = [Prompt(text, "train", "t", {"n": n}) for n, text in enumerate(["a star", "a circle", "a star"])]
     embeddings = embed(model, prompts)
     assert len(calls) == 1

@@ -9,18 +9,19 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from advantageflow.bench.model_costs import (
+from advantageflow.errors import PolicyError
+from advantageflow.policy.configs import ModelConfigs, known_configs, model_configs
+from advantageflow.policy.loading import load_transformer, load_vae
+from advantageflow.policy.text import encode_prompts
+from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
+from advantageflow_pipelines.plan.model_costs import (
     count_operations,
     count_parameters,
     encoding_memory,
     generation_memory,
     training_memory,
 )
-from advantageflow.bench.skeleton import Skeleton, make_skeleton, parameters
-from advantageflow.errors import PolicyError
-from advantageflow.policy.configs import ModelConfigs, known_configs, model_configs
-from advantageflow.policy.loading import encode_prompts, load_transformer, load_vae
-from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
+from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters
 
 MODEL = ModelSettings()  # the embedded one: all of Stable Diffusion 3's parts, small
 TRAINING = TrainingSettings(microbatch=8, lora=LoraSettings(rank=4, alpha=4, targets=("attn.to_q", "attn.to_k")))

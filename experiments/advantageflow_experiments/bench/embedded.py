@@ -11,12 +11,18 @@ from typing import Any
 
 import torch
 
-from advantageflow.bench.workload import Encode, Groups, Text, Workload, base_parameters, random_terms
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, load_family
+from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import read_file
-from advantageflow.policy.text import load_encoder, load_tokenizer, present_encoders, token_lengths, tokenize
+from advantageflow.policy.text import (
+    encode_prompts,
+    load_encoder,
+    load_tokenizer,
+    present_encoders,
+    token_lengths,
+    tokenize,
+)
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
@@ -27,6 +33,14 @@ from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.store.artifacts import Embeddings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
+from advantageflow_experiments.bench.workload import (
+    Encode,
+    Groups,
+    Text,
+    Workload,
+    base_parameters,
+    random_terms,
+)
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
-from torch import Tensor, nn
+from torch import nn
 
-from advantageflow.bench.true_shape import frozen_module
-from advantageflow.bench.workload import Workload, random_terms
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import ENCODERS, ModelConfigs
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.training.data import RoundData
 from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Inputs, Policy
 
 META = torch.device("meta")
+_Module = TypeVar("_Module", bound=nn.Module)
 _CLIP_TOKENS = 77
 
 
@@ -93,12 +91,6 @@ class Skeleton:
                 torch.empty(batch, self.pooled_width),
             )
 
-    def workload(self, training: TrainingSettings) -> Workload:
-        """A round of one group of two, as the benchmark's counter of operations takes it."""
-        x, _, embeds, pooled = self.inputs(2)
-        data = RoundData(x, embeds[:1], pooled[:1], random_terms(1, 2, seed=0), {})
-        return Workload(self.policy(training), data, training, _no_text, seed=0)
-
     def _encoder_builder(self, part: str) -> Callable[[], nn.Module]:
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
@@ -126,6 +118,18 @@ def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
     )
 
 
+def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
+    """A frozen module with random weights, made where and as it is used: no float32 copy of a large encoder."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            module = build()
+    finally:
+        torch.set_default_dtype(usual)
+    return module.requires_grad_(False).eval().to(device, dtype)
+
+
 def pixels_per_latent(configs: ModelConfigs) -> int:
     """How many pixels high and wide a latent is: the autoencoder halves at each block but its last."""
     return int(2 ** (len(configs.parts["vae"]["block_out_channels"]) - 1))
@@ -144,7 +148,3 @@ def _attach(transformer: nn.Module, lora: LoraSettings) -> Any:
     with TemporaryDirectory() as folder, META:
         write_base_policy(Path(folder) / "policy")
         return attach_adapters(transformer, Path(folder) / "policy", lora, seed=0)
-
-
-def _no_text(groups: Tensor) -> tuple[Tensor, Tensor]:
-    raise AssertionError("nothing that is counted encodes texts here")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
 
-from advantageflow.bench.workload import Groups, Text
+from advantageflow_experiments.bench.workload import Groups, Text
 
 
 class RandomTextEncoders:

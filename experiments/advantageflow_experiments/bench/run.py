@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 import torch
 
-from advantageflow.bench.embedded import Bench, embedded_bench
-from advantageflow.bench.flops import count_flops
-from advantageflow.bench.ladder import Rung, make_ladder
-from advantageflow.bench.measure import Task, matmul_peak, measure
-from advantageflow.bench.report import Results, make_report, write_report
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
+from advantageflow_experiments.bench.embedded import Bench, embedded_bench
+from advantageflow_experiments.bench.ladder import Rung, make_ladder
+from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
+from advantageflow_experiments.bench.report import Results, make_report, write_report
+from advantageflow_pipelines.plan.flops import count_flops
 
 Device = Literal["cpu", "cuda"]
 _MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
@@ -95,7 +95,8 @@ def measure_bench(
         progress: told what is going on.
     """
     device = bench.work.device
-    flops = count_flops(bench.low_precision or bench.work)  # before activations are recomputed, which would count twice
+    counted = bench.low_precision or bench.work
+    flops = count_flops(counted.policy, counted.sample())  # before activations are recomputed, which would count twice
     if checkpointing:
         for work in filter(None, (bench.work, bench.low_precision)):
             work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
@@ -111,7 +112,7 @@ def measure_bench(
 def _set_up(settings: RunSettings, device: torch.device, threads: int, seed: int) -> Bench:
     if device.type == "cpu":
         return embedded_bench(settings, threads, seed)
-    from advantageflow.bench.true_shape import SD35_MEDIUM, true_shape_bench
+    from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
 
     return true_shape_bench(SD35_MEDIUM, device, seed)
 

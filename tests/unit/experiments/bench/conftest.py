@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from advantageflow.bench.embedded import Bench
-from advantageflow.bench.true_shape import SD35_MEDIUM, Shape, true_shape_bench
-from advantageflow.bench.workload import Workload
+from advantageflow_experiments.bench.embedded import Bench
+from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, Shape, true_shape_bench
+from advantageflow_experiments.bench.workload import Workload
 
 _TRANSFORMER = {
     **SD35_MEDIUM.transformer,

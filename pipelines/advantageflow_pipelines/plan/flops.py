@@ -8,8 +8,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from advantageflow.bench.workload import Workload
-from advantageflow.training.policy import Inputs
+from advantageflow.training.policy import Inputs, Policy
 
 
 @dataclass(frozen=True)
@@ -26,18 +25,15 @@ class Flops:
     training: float
 
 
-def count_flops(work: Workload) -> Flops:
+def count_flops(policy: Policy, sample: Inputs) -> Flops:
     """Count by running one sample through the model; activations must not be recomputed meanwhile.
 
     Attention is counted as the two products that it consists of, whichever kernel would compute it.
     """
-    data, policy = work.data, work.policy
-    time = torch.full((1,), 0.5, device=work.device)
-    inputs: Inputs = (data.latents[:1], time, data.prompt_embeds[:1], data.pooled[:1])
-    with sdpa_kernel(SDPBackend.MATH), work.precision():
+    with sdpa_kernel(SDPBackend.MATH):
         with FlopCounterMode(display=False) as forward, torch.no_grad():
-            policy.velocity(inputs)
+            policy.velocity(sample)
         with FlopCounterMode(display=False) as training:
-            policy.velocity(inputs).square().mean().backward()
+            policy.velocity(sample).square().mean().backward()
     policy.optimiser.zero_grad()
     return Flops(float(forward.get_total_flops()), float(training.get_total_flops()))

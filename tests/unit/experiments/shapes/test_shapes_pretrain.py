@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts
+from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import ModelSettings
-from advantageflow.shapes.pretrain import PretrainSettings, draw, pretrain
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise
 from advantageflow.shapes.scoring import score
+from advantageflow_experiments.shapes.pretrain import PretrainSettings, draw, pretrain
 
 SHORT = PretrainSettings(threads=1).scaled(0.0001)
 

@@ -5,19 +5,15 @@ Time does not depend on the values of weights, so random ones measure what real 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import nn
 
-from advantageflow.bench.embedded import Bench
-from advantageflow.bench.random_text import RandomTextEncoders
-from advantageflow.bench.workload import Workload, base_parameters, random_terms
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import known_configs
@@ -28,11 +24,14 @@ from advantageflow.settings import LoraSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Policy
+from advantageflow_experiments.bench.embedded import Bench
+from advantageflow_experiments.bench.random_text import RandomTextEncoders
+from advantageflow_experiments.bench.workload import Workload, base_parameters, random_terms
+from advantageflow_pipelines.plan.skeleton import frozen_module
 
 ATTENTION_PROJECTIONS = (
     "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
 )  # fmt: skip
-_Module = TypeVar("_Module", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -136,15 +135,3 @@ def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
         write_base_policy(Path(folder) / "policy")
         adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed)
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training))
-
-
-def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
-    """A frozen module with random weights, made where and as it is used: no float32 copy of a large encoder."""
-    usual = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        with device:
-            module = build()
-    finally:
-        torch.set_default_dtype(usual)
-    return module.requires_grad_(False).eval().to(device, dtype)

@@ -24,7 +24,6 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from advantageflow.bench.workload import Workload
 from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.times import sample_times
 from advantageflow.objectives.base import VelocityObjective
@@ -35,6 +34,7 @@ from advantageflow.training.policy import Inputs
 from advantageflow.training.rollout_velocity import RolloutVelocity, evaluated_samples, rollout_velocity
 from advantageflow.training.round import round_advantages
 from advantageflow.training.step import Indices, Samples
+from advantageflow_experiments.bench.workload import Workload
 
 ROUND = 1
 

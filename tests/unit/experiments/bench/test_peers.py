@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advantageflow.bench.ladder import make_ladder
-from advantageflow.bench.peers import Savings, peer_batch, peer_batches, peer_round
-from advantageflow.bench.workload import Workload
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.base import WATCHED
 from advantageflow.training.round import round_advantages
+from advantageflow_experiments.bench.ladder import make_ladder
+from advantageflow_experiments.bench.peers import Savings, peer_batch, peer_batches, peer_round
+from advantageflow_experiments.bench.workload import Workload
 
 ALL = [Savings(*[True] * count) for count in range(5)]
 

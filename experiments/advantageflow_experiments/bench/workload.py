@@ -14,7 +14,7 @@ from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.policy import Policy
+from advantageflow.training.policy import Inputs, Policy
 from advantageflow.training.step import Samples
 
 Groups = Int[Tensor, " rollouts"]
@@ -76,6 +76,11 @@ class Workload:
                 parameter.data.copy_(initial[name])
         self.policy.optimiser.state.clear()
         self.policy.optimiser.zero_grad()
+
+    def sample(self) -> Inputs:
+        """One training sample, halfway between image and noise."""
+        data, time = self.data, torch.full((1,), 0.5, device=self.device)
+        return data.latents[:1], time, data.prompt_embeds[:1], data.pooled[:1]
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """The context to compute in."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from advantageflow.bench.peers import ROUND, Savings, peer_round
-from advantageflow.bench.workload import Workload
 from advantageflow.objectives.batches import Metrics
 from advantageflow.training.round import round_advantages, train_round
+from advantageflow_experiments.bench.peers import ROUND, Savings, peer_round
+from advantageflow_experiments.bench.workload import Workload
 
 YARDSTICK = "the peers' loop"
 FOLDED = "timesteps folded into the batch"

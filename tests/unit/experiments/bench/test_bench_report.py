@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from advantageflow.bench.embedded import bench_groups, comparable
-from advantageflow.bench.ladder import FOLDED, YARDSTICK
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
-from advantageflow_pipelines import cli
+from advantageflow_experiments.__main__ import main
+from advantageflow_experiments.bench.embedded import bench_groups, comparable
+from advantageflow_experiments.bench.ladder import FOLDED, YARDSTICK
 
 
 def run_cli(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
     with pytest.raises(SystemExit) as left:
-        cli.main()
+        main()
     return int(left.value.code or 0)
 
 

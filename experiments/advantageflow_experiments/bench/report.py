@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from advantageflow.bench.chart import draw_chart
-from advantageflow.bench.embedded import Bench
-from advantageflow.bench.flops import Flops
-from advantageflow.bench.measure import Measurement, process_memory
-from advantageflow.bench.peers import peer_batch
 from advantageflow.store.files import write_json, writing
 from advantageflow.tracking.provenance import provenance
+from advantageflow_experiments.bench.chart import draw_chart
+from advantageflow_experiments.bench.embedded import Bench
+from advantageflow_experiments.bench.measure import Measurement, process_memory
+from advantageflow_experiments.bench.peers import peer_batch
+from advantageflow_pipelines.plan.flops import Flops
 
 JSON_FILE, CHART_FILE = "bench.json", "bench.png"
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.configuration.choices import choose_settings
 
 
@@ -42,7 +43,7 @@ def bench(
     Trains one round in the loop order of earlier trainers, then with one saving after another, up to this package's own
     training: same draws, same loss, same gradient. Rows are measured in turn, so that what disturbs one disturbs all.
     """
-    from advantageflow.bench.run import check_choice, run_bench
+    from advantageflow_experiments.bench.run import check_choice, run_bench
 
     console = Console()
     settings = choose_settings(preset=preset)
@@ -102,18 +103,3 @@ def _table(report: Mapping[str, Any]) -> Table:
         ]
         table.add_row(*cells, *([f"{row['peak_memory'] / 1e9:.1f} GB"] if on_gpu else []))
     return table
-
-
-def quiet() -> None:
-    """No progress bars and hints of libraries between the lines of a table."""
-    import warnings
-
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()  # before diffusers is imported, which makes it talk
-    transformers_logging.disable_progress_bar()
-    from diffusers.utils import logging as diffusers_logging
-
-    diffusers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
-    warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted

@@ -10,18 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advantageflow.bench.footprint import Footprint, footprint, fused_attention, tensor_bytes
-from advantageflow.bench.skeleton import META
-from advantageflow.bench.true_shape import ATTENTION_PROJECTIONS, SD35_MEDIUM, frozen_module
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.configs import known_configs
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings
+from advantageflow_pipelines.plan.footprint import Footprint, footprint, fused_attention, tensor_bytes
+from advantageflow_pipelines.plan.skeleton import META, frozen_module
 
 CPU = torch.device("cpu")
 WIDTH, LAYERS, DUAL, SIZE, TEXT, RANK, BATCH = 64, 3, 1, 16, 20, 2, 2
+ATTENTION = tuple(f"attn.{side}" for side in (
+    "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
+))  # fmt: skip
 CONFIG: dict[str, Any] = {
-    **SD35_MEDIUM.transformer,
+    **known_configs("stable-diffusion-3.5-medium").arguments("transformer"),
     "sample_size": SIZE, "in_channels": 4, "out_channels": 4, "num_layers": LAYERS, "num_attention_heads": 2,
     "attention_head_dim": WIDTH // 2, "joint_attention_dim": 48, "caption_projection_dim": WIDTH,
     "pooled_projection_dim": 24, "pos_embed_max_size": 8, "dual_attention_layers": tuple(range(DUAL)),
@@ -36,7 +39,7 @@ class Model:
 
         self.transformer = frozen_module(lambda: SD3Transformer2DModel(**CONFIG), device, torch.bfloat16)
         write_base_policy(folder, {}, {})
-        lora = LoraSettings(rank=RANK, alpha=RANK, targets=tuple(f"attn.{name}" for name in ATTENTION_PROJECTIONS))
+        lora = LoraSettings(rank=RANK, alpha=RANK, targets=ATTENTION)
         with device:
             self.adapters = attach_adapters(self.transformer, folder, lora, seed=0)
             self.inputs = (torch.zeros(BATCH, 4, size, size), torch.zeros(BATCH), torch.zeros(BATCH, TEXT, 48),

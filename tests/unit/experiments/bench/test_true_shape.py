@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from diffusers import SD3Transformer2DModel
 
-from advantageflow.bench.embedded import Bench
-from advantageflow.bench.ladder import BFLOAT16, FOLDED
-from advantageflow.bench.random_text import RandomTextEncoders
-from advantageflow.bench.report import make_report
-from advantageflow.bench.run import measure_bench
-from advantageflow.bench.true_shape import SD35_MEDIUM
-from advantageflow.bench.workload import base_parameters
+from advantageflow_experiments.bench.embedded import Bench
+from advantageflow_experiments.bench.ladder import BFLOAT16, FOLDED
+from advantageflow_experiments.bench.random_text import RandomTextEncoders
+from advantageflow_experiments.bench.report import make_report
+from advantageflow_experiments.bench.run import measure_bench
+from advantageflow_experiments.bench.true_shape import SD35_MEDIUM
+from advantageflow_experiments.bench.workload import base_parameters
 
 
 def test_sd35_medium_has_its_published_sizes() -> None:

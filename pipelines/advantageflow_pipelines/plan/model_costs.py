@@ -11,12 +11,12 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from advantageflow.bench.flops import Flops, count_flops
-from advantageflow.bench.footprint import footprint, tensor_bytes
-from advantageflow.bench.skeleton import META, Skeleton, parameters
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import TrainingSettings
+from advantageflow_pipelines.plan.flops import Flops, count_flops
+from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
+from advantageflow_pipelines.plan.skeleton import META, Skeleton, parameters
 
 MOST_TEXTS, MOST_TOKENS = 256, 4096  # that the prompts stage encodes at once
 _FLOAT32 = 4
@@ -63,7 +63,7 @@ def count_operations(skeleton: Skeleton, training: TrainingSettings) -> Operatio
     vae = skeleton.vae()
     latents = torch.empty(1, *skeleton.latents, dtype=skeleton.dtype, device=META)
     return Operations(
-        velocity=count_flops(skeleton.workload(training)),
+        velocity=count_flops(skeleton.policy(training), skeleton.inputs(1)),
         decode=operations(lambda: vae.decode(latents)),  # type: ignore[operator]
         encode={part: _encode_operations(skeleton, part, build) for part, build in skeleton.encoders().items()},
     )

@@ -9,9 +9,9 @@ import torch
 from diffusers.models.attention_processor import Attention
 from torch import nn
 
-from advantageflow.bench.embedded import Bench
-from advantageflow.bench.flops import count_flops
-from advantageflow.bench.measure import Measurement, Task, matmul_peak, measure, process_memory
+from advantageflow_experiments.bench.embedded import Bench
+from advantageflow_experiments.bench.measure import Measurement, Task, matmul_peak, measure, process_memory
+from advantageflow_pipelines.plan.flops import count_flops
 
 CPU = torch.device("cpu")
 
@@ -63,12 +63,11 @@ def test_flops_are_those_of_the_layers(bench: Bench) -> None:
         module.register_forward_hook(attention, with_kwargs=True)
         for module in transformer.modules() if isinstance(module, Attention)
     ]  # fmt: skip
-    data = bench.work.data
     with torch.no_grad():
-        bench.work.policy.velocity((data.latents[:1], torch.full((1,), 0.5), data.prompt_embeds[:1], data.pooled[:1]))
+        bench.work.policy.velocity(bench.work.sample())
     for hook in hooks:
         hook.remove()
-    flops = count_flops(bench.work)
+    flops = count_flops(bench.work.policy, bench.work.sample())
     assert flops.forward == pytest.approx(total, rel=1e-6)
     assert 1.8 < flops.training / flops.forward < 2.6, "frozen weights need no gradient of their own"
     assert all(value.grad is None for value in bench.work.policy.adapters.parameters())
