@@ -289,7 +289,7 @@ def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resourc
 def test_every_task_runs_the_component_that_lies_in_its_image(everything: Tasks, on_nodes: Tasks) -> None:
     for task in (*everything.values(), *on_nodes.values()):
         [*start, module] = task.container.command
-        assert start == ["python3", "-m", "advantageflow.task"]
+        assert start == ["python3", "-m", "advantageflow.task", "kfp.dsl.executor_main"]
         arguments = list(task.container.args)
         function = arguments[arguments.index("--function_to_execute") + 1]
         assert getattr(import_module(module), function).python_func.__name__ == function
