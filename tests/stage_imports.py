@@ -45,6 +45,8 @@ class SourceTree:
         starts = {f"{PACKAGE}.{folder}.component", f"{PACKAGE}.{folder}.stage", f"{PACKAGE}.runtime"}
         if stage in REWARD_STAGES:
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.rewards.")}
+        if stage == "training":
+            starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.objectives.")}
         own: set[str] = set()
         foreign: set[str] = set()
         open_ends = list(starts)
@@ -59,6 +61,10 @@ class SourceTree:
                 elif imported.partition(".")[0] not in sys.stdlib_module_names:
                     foreign.add(imported)
         return own, foreign
+
+    def graph(self) -> dict[str, set[str]]:
+        """The own modules that each module imports, at start or in a function."""
+        return {name: self._imports(name) & set(self._files) for name in self._files}
 
     def _imports(self, name: str) -> set[str]:
         finder = _Imports(self._files)

@@ -27,6 +27,7 @@ from advantageflow.warm import WARM_ENV, WarmError, run_in_worker
 
 COLD_STAGES = frozenset({"reward"})  # a reward brings its own imports, often light ones: a warm worker saves nothing
 USER_ERROR_STATUS = 2
+UNFIT_STATUS = 69  # of a warm worker that cannot use a GPU; what sysexits.h calls EX_UNAVAILABLE
 RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
 
 
@@ -57,7 +58,8 @@ def run_stage_task(
 ) -> None:
     """Run a stage as a pipeline task; what each KFP component calls.
 
-    With ADVANTAGEFLOW_WARM set, a worker forked from the warm template does the work, otherwise this process.
+    With ADVANTAGEFLOW_WARM set, a worker forked from the warm template does the work, unless it could not use a GPU;
+    otherwise this process.
 
     Args:
         name: the stage, such as 'rollout'.
@@ -76,11 +78,21 @@ def run_stage_task(
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
     call = StageCall(name, module or f"advantageflow.{name}.stage", arguments, given, task, started)
     socket = os.environ.get(WARM_ENV)
-    if socket and name not in COLD_STAGES:
-        with _shown():
-            _run_warm(call, Path(socket))
-    else:
+    if not socket or name in COLD_STAGES or not _run_warm(call, Path(socket)):
         execute(**asdict(call))
+
+
+def execute_in_worker(**call: Any) -> None:
+    """Execute a StageCall in a worker forked from the warm template; raises as run_stage_task.
+
+    Raises:
+        SystemExit: with status 69, and nothing done, where CUDA's driver was initialised before the fork: no GPU can be
+            used in this process.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda._is_in_bad_fork():
+        raise SystemExit(UNFIT_STATUS)
+    execute(**call)
 
 
 def execute(**call: Any) -> None:
@@ -167,22 +179,38 @@ def exit_status(error: UserError) -> int:
     return RETRY_STATUS if isinstance(error, Preempted) else USER_ERROR_STATUS
 
 
-def _run_warm(call: StageCall, socket: Path) -> None:
-    try:
-        outcome = run_in_worker(socket, f"{__name__}:execute", asdict(call))
-    except WarmError as error:
-        with _journal(call, call.arguments):
-            raise error
-    if outcome.signal is not None:
-        death = WarmError(
-            f"the worker process was killed by signal {outcome.signal}",
-            where=f"stage {call.stage}",
-            remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
+def _run_warm(call: StageCall, socket: Path) -> bool:
+    """Run a stage in a warm worker; False, with nothing done, where the worker could not use a GPU."""
+    with _shown():
+        try:
+            outcome = run_in_worker(socket, f"{__name__}:execute_in_worker", asdict(call))
+        except WarmError as error:
+            with _journal(call, call.arguments):
+                raise error
+        if outcome.signal is not None:
+            raise _killed(call, outcome.signal)
+    if outcome.status == UNFIT_STATUS:
+        print(
+            f"warning: stage {call.stage} runs in a process of its own and takes longer to start: a preloaded package "
+            "initialised CUDA's driver, so that processes forked from it could use no GPU",
+            file=sys.stderr,
+            flush=True,
         )
-        Journal(call.task, journal_file(call.task)).error(death)  # the worker died before it could say so
-        raise death
+        return False
     if outcome.status:
         raise SystemExit(outcome.status)  # the worker has shown and recorded its error
+    return True
+
+
+def _killed(call: StageCall, sign: int) -> WarmError:
+    """The error of a worker that was killed, recorded: the worker died before it could say so."""
+    death = WarmError(
+        f"the worker process was killed by signal {sign}",
+        where=f"stage {call.stage}",
+        remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
+    )
+    Journal(call.task, journal_file(call.task)).error(death)
+    return death
 
 
 @contextmanager

@@ -24,10 +24,11 @@ def page() -> str:
 
 def _group(command: Any, name: str) -> Iterator[str]:
     for each, member in command.commands.items():
-        if not member.hidden:
-            yield from (
-                _group(member, f"{name} {each}") if hasattr(member, "commands") else _command(member, f"{name} {each}")
-            )
+        alone = getattr(member, "invoke_without_command", True)  # a group that does something itself, or a command
+        if alone and not member.hidden:
+            yield from _command(member, f"{name} {each}")
+        if hasattr(member, "commands"):
+            yield from _group(member, f"{name} {each}")
 
 
 def _command(command: Any, name: str) -> Iterator[str]:
@@ -37,7 +38,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
     yield f"## {name}\n\n    {usage}\n\n{inspect.cleandoc(command.help or '')}\n"
     shown = [_row(parameter, *record) for parameter, record in rows if record and "--help" not in record[0]]
     if shown:
-        yield "| | |\n|---|---|\n" + "\n".join(shown) + "\n"
+        yield "| argument or option | meaning |\n|---|---|\n" + "\n".join(shown) + "\n"
 
 
 def _row(parameter: Any, written: str, meaning: str) -> str:

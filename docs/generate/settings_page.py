@@ -11,6 +11,8 @@ from typing import Any, Literal, Union
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from advantageflow.objectives.base import Objective
+from advantageflow.objectives.registry import BUILT_IN, OBJECTIVES
 from advantageflow.settings import RunSettings
 
 INTRODUCTION = """# Settings
@@ -39,10 +41,8 @@ def _section(prefix: str, model: type[BaseModel]) -> Iterator[str]:
 
 
 def _chosen_by(variant: type[BaseModel]) -> str:
-    """What tells a variant of a section from the others: its `name`, where that has one value."""
-    name = variant.model_fields.get("name")
-    values = typing.get_args(name.annotation) if name and typing.get_origin(name.annotation) is Literal else ()
-    return f" ({values[0]})" if len(values) == 1 else ""
+    """What tells a variant of a section from the others: an objective's name."""
+    return f" ({variant.model_fields['name'].default})" if issubclass(variant, Objective) else ""
 
 
 def _table(prefix: str, model: type[BaseModel]) -> Iterator[str]:
@@ -61,8 +61,10 @@ def _documentation(model: type[BaseModel]) -> str:
     return (model.__doc__ or "").strip()
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def _models(annotation: Any) -> list[Any]:
     """The kinds of settings that a value may be, alone or in a union; none for a plain value."""
+    if annotation is Objective:
+        return [OBJECTIVES.source(name, "").load("") for name in BUILT_IN]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if typing.get_origin(annotation) in (Union, types.UnionType, typing.Annotated):
@@ -93,7 +95,7 @@ def _name(annotation: Any) -> str:
 def _bound(rule: Any) -> str:
     signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least this many:"}
     return ", ".join(
-        f"{sign} {getattr(rule, name):g}" for name, sign in signs.items() if getattr(rule, name, None) is not None
+        f"{sign} {getattr(rule, name):,}" for name, sign in signs.items() if getattr(rule, name, None) is not None
     )
 
 

@@ -14,7 +14,6 @@ from rich.markup import escape
 from advantageflow import __version__
 from advantageflow.errors import UserError
 from advantageflow_pipelines.commands import (
-    bench,
     compile,
     evaluate,
     export,
@@ -60,8 +59,6 @@ app.add_typer(look.presets, name="presets")
 app.add_typer(resources.resources, name="resources")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
-app.command("bench")(bench.bench)
-app.command("pretrain-shapes")(models.pretrain_shapes)
 for _offered in entry_points(group="advantageflow.commands"):
     app.command(_offered.name)(_offered.load())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -55,8 +56,13 @@ def test_every_setting_reward_and_command_is_described(site: Path) -> None:
         name: (site / "reference" / f"{name}.html").read_text() for name in ("settings", "rewards", "commands")
     }
     assert [name for name in settings(RunSettings) if f"<code>{name}</code>" not in reference["settings"]] == []
+    assert {"training.objective.lam", "training.objective.beta"} <= set(
+        re.findall(r"<code>([^<]*)</code>", reference["settings"])
+    )
     assert [name for name in BUILT_IN if f'id="{name}"' not in reference["rewards"]] == []
-    assert "advantageflow schedule create" in reference["commands"]
+    assert {"advantageflow-run", "advantageflow-runs", "advantageflow-schedule-create"} <= set(
+        re.findall(r'<h2 id="([^"]*)"', reference["commands"])
+    )
 
 
 def test_nothing_is_fetched_when_a_page_is_read(site: Path) -> None:

@@ -151,7 +151,8 @@ class TestWarm:
     """The same tasks with a template: in a worker, with the same journal and exit statuses."""
 
     def run_task(self, stages: Path, note: str, template: WarmTemplate | None) -> subprocess.CompletedProcess[str]:
-        code = "import json, sys; from advantageflow.runtime import run_stage_task; "
+        code = "import extend_path; " if template else ""
+        code += "import json, sys; from advantageflow.runtime import run_stage_task; "
         code += "run_stage_task('trial', **json.loads(sys.argv[1]))"
         environment = {**os.environ, "ADVANTAGEFLOW_WARM": str(stages / "no.sock")}
         environment.update(template.environment if template else {})
@@ -184,6 +185,20 @@ class TestWarm:
         task = self.run_task(stages, "bug", template)
         assert task.returncode == 1
         assert "ZeroDivisionError: a bug" in task.stderr
+
+    def test_a_worker_that_cannot_use_a_gpu_leaves_the_stage_to_the_tasks_own_process(
+        self, stages: Path, template: WarmTemplate
+    ) -> None:
+        marks = "import os, torch\nos.register_at_fork(after_in_child=lambda: setattr(torch.cuda, '_is_in_bad_fork', "
+        (stages / "driver_initialised.py").write_text(f"{marks}lambda: True))")  # what a torch for CUDA does itself
+        with WarmTemplate(stages / "unfit.log", preload=["extend_path", "driver_initialised"]) as unfit:
+            task = self.run_task(stages, "", unfit)
+        assert task.returncode == 0, task.stderr
+        assert task.stderr.startswith("warning: stage trial runs in a process of its own")
+        start, *_, end = read_events(stages / "journal")
+        assert (stages / "out").read_text().split()[-1] == str(start["pid"])
+        assert (start["event"], end["event"]) == ("start", "end")
+        assert [event["event"] for event in read_events(stages / "journal")].count("start") == 1
 
     def test_a_killed_worker_is_told_and_recorded(self, stages: Path, template: WarmTemplate) -> None:
         task = self.run_task(stages, "killed", template)

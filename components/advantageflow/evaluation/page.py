@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, paired_samples
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, writing
 

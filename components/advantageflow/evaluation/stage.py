@@ -14,8 +14,9 @@ from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import Sample, compared_metrics, sample_path, write_report
+from advantageflow.evaluation.report import compared_metrics, write_report
 from advantageflow.evaluation.reward_hacking import ImageStatistics, hacking_metrics
+from advantageflow.evaluation.samples import Sample, sample_path
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite

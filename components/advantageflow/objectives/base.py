@@ -52,6 +52,12 @@ class Objective(Settings, ABC):
             return {**values, "name": f"{cls.__module__}:{cls.__qualname__}"}
         return values
 
+    @model_validator(mode="after")
+    def _needs_what_it_judges(self) -> Objective:
+        if self.needs.trajectories != isinstance(self, TransitionObjective):
+            raise ValueError("the needs of a TransitionObjective say trajectories=True, those of no other objective do")
+        return self
+
     @property
     def needs(self) -> Needs:
         """What has to be there for the loss, with these options."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Metrics = dict[str, float]
 """Of an optimiser step, or of a round."""
 
+_UNDECLARED = "the loss reads the base model, which the objective's needs do not say: give Needs(reference=True)"
+
 ERROR_FLOOR = 1e-5  # smallest mean absolute error that a sample is divided by, as in the peers' adaptive weighting
 
 
@@ -68,7 +70,8 @@ class VelocityBatch:
     @cached_property
     def divergence(self) -> PerSample:
         """`|v_theta - v_ref|^2`, a mean over elements, which stands for the KL to the base model."""
-        assert self.reference is not None
+        if self.reference is None:
+            raise ValueError(_UNDECLARED)
         return mean_square(self.policy - self.reference)
 
     def measures(self) -> dict[str, Scalar]:
@@ -98,7 +101,8 @@ class TransitionBatch:
     @cached_property
     def divergence(self) -> PerSample:
         """KL to the base model: of two Gaussians of one deviation, `|mean - mean_ref|^2 / (2 std^2)`, over elements."""
-        assert self.reference is not None
+        if self.reference is None:
+            raise ValueError(_UNDECLARED)
         return self.policy.divergence(self.reference)
 
     def measures(self) -> dict[str, Scalar]:

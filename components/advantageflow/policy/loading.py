@@ -9,15 +9,12 @@ from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, model_location,
 from advantageflow.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from diffusers import AutoencoderKL
-    from torch import Tensor
 
     from advantageflow.policy.families import Family
 
 __all__ = [
-    "EMBEDDED_MODEL", "check_device", "encode_prompts", "latent_shape", "load_family",
+    "EMBEDDED_MODEL", "check_device", "latent_shape", "load_family",
     "load_transformer", "load_vae", "model_location",
 ]  # fmt: skip
 
@@ -109,12 +106,3 @@ def latent_shape(model: ModelSettings) -> tuple[int, int, int]:
                 f"the model makes no images of {model.image_size} pixels", where="model.image_size", remedy=remedy
             )
     return family.latent_channels(config), size, size
-
-
-def encode_prompts(
-    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[Tensor, Tensor]:
-    """Text embeddings (N, L, D) and pooled ones (N, P); see `advantageflow.policy.text`."""
-    from advantageflow.policy.text import encode_texts
-
-    return encode_texts(model, load_family(model), texts, progress)

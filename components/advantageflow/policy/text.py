@@ -17,7 +17,7 @@ from torch import Tensor
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.families import Encoded, Family
-from advantageflow.policy.loading import check_device
+from advantageflow.policy.loading import check_device, load_family
 from advantageflow.policy.location import INDEX, part_location, read_file, unloadable
 from advantageflow.settings import ModelSettings
 
@@ -28,24 +28,21 @@ _TOKENS_AT_ONCE = 4096  # bounds activations: 16 texts of 256 tokens
 logger = logging.getLogger(__name__)
 
 
-def encode_texts(
-    model: ModelSettings,
-    family: Family,
-    texts: Sequence[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+def encode_prompts(
+    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Tensor, Tensor]:
     """Text embeddings (N, L, D) and pooled ones (N, P), in model.dtype on the CPU.
 
     Args:
         model: whose encoders run.
-        family: of the model.
         texts: at least one.
         progress: told how many texts are done, and how many there are, counting each text once for each encoder.
 
     Raises:
-        PolicyError: an encoder is missing or cannot be loaded.
+        PolicyError: the model's family is not supported; an encoder is missing or cannot be loaded.
     """
     check_device(model)
+    family = load_family(model)
     parts = present_encoders(model, family)
     lengths = token_lengths(model, family, parts)
     encoded = {}

@@ -103,7 +103,7 @@ def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
     """Encode each distinct text once, and the empty one for guidance; rows as in `prompts`."""
     from transformers import CLIPTextModel, T5EncoderModel  # noqa: F401 (imported here so that it counts as overhead)
 
-    from advantageflow.policy.loading import encode_prompts
+    from advantageflow.policy.text import encode_prompts
 
     journal = current_journal()
     texts = ["", *dict.fromkeys(prompt.text for prompt in prompts)]

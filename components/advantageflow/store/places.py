@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
@@ -16,10 +15,8 @@ from advantageflow.store.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifes
 from advantageflow.store.s3 import fetch_folder, is_s3, list_objects
 from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
 from advantageflow.store.s3_errors import REMOVING, explaining
+from advantageflow.store.s3_transfer import read_object
 from advantageflow.store.s3_upload import delete_object, put_object, upload_files
-
-_TRIES = 4  # of a manifest whose transfer breaks
-PAUSE = 0.5  # seconds before the second try, doubled for each further one
 
 
 class Place(Protocol):
@@ -70,7 +67,7 @@ class _S3:
 
     def manifest(self) -> Manifest | None:
         url = f"{self._url}/{MANIFEST_FILE}"
-        content = _read(self._client, url)
+        content = read_object(self._client, url)
         return None if content is None else parse_manifest(content, url)
 
     def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
@@ -91,26 +88,6 @@ class _S3:
         for path, one in found.items():
             if re.match(f"{version or VERSION_PATTERN}/", path):
                 delete_object(self._client, one.url)
-
-
-def _read(client: Any, url: str) -> bytes | None:
-    """The content of a small object; None where there is none."""
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-    bucket, key = parse_url(url)
-    tries = 1
-    while True:
-        with explaining(client, url):
-            try:
-                content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-                return content
-            except client.exceptions.NoSuchKey:
-                return None
-            except (HTTPClientError, IncompleteReadError):  # boto3 sends a request again, but reads a body only once
-                if tries == _TRIES:
-                    raise
-        time.sleep(PAUSE * 2 ** (tries - 1))
-        tries += 1
 
 
 class _Folder:

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.healing import heal
-from advantageflow.tracking.journal import TRACKING_ENV
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ask_state, mlflow_status
 from advantageflow.tracking.mlflow_store import RUN_ENV, open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import (

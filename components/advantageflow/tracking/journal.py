@@ -38,13 +38,10 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
+from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
 from advantageflow.tracking.process import process_started
 
-JOURNAL_ENV = "ADVANTAGEFLOW_JOURNAL"
-TRACKING_ENV = "MLFLOW_TRACKING_URI"
 PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
-
-Event = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError, TrackingError
 from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.healing import heal
-from advantageflow.tracking.journal import TRACKING_ENV
 from advantageflow.tracking.kubeflow import ask_state
 from advantageflow.tracking.links import mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, open_client, patiently, tracking_errors

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -13,7 +13,7 @@ from advantageflow.records import STATE_FILE
 from advantageflow.store.files import publish
 from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import open_client, tracking_errors
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
+_LOGGED_MODEL = "models:/m-"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
 
@@ -75,10 +76,10 @@ def _download(client: MlflowClient, version: ModelVersion, tracking_uri: str) ->
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with publish(folder) as partial, tracking_errors(tracking_uri):
-            mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{REGISTRY}{version.name}/{version.version}",
-                dst_path=str(partial), tracking_uri=tracking_uri, registry_uri=tracking_uri,
-            )  # fmt: skip
+            source = client.get_model_version_download_uri(version.name, version.version)
+            if source.startswith(_LOGGED_MODEL):  # what MLflow's own log_model registers
+                source = client.get_logged_model(source.removeprefix(REGISTRY)).artifact_location
+            mlflow.artifacts.download_artifacts(source, dst_path=str(partial), tracking_uri=tracking_uri)
     return folder
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.closing import settle_again
-from advantageflow.tracking.journal import TRACKING_ENV, Event
+from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
 from advantageflow.tracking.pipeline_run import FINAL_STATE_TAG, PIPELINE_RUN_ENV, find_pipeline_run

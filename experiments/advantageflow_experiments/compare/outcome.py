@@ -9,7 +9,7 @@ from typing import Any
 from advantageflow.errors import DataError
 from advantageflow.evaluation.labels import soft_label, strict_label
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.reading import read_events
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.records import CellResult, Measured, Point

@@ -58,6 +58,8 @@ class RunStatus:
     @property
     def word(self) -> str:
         """Its state, for people."""
+        if self.from_cache:
+            return "succeeded (from the cache)"
         return {CANCELED: "cancelled", CANCELING: "being cancelled"}.get(self.state, self.state.lower())
 
     @property

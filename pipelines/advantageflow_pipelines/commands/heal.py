@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.console import Console
 
 from advantageflow.errors import ClusterError, TrackingError
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.runs import RunStatus, get_run
 

@@ -1,4 +1,4 @@
-"""`advantageflow generate` and `pretrain-shapes`: a picture from a model, and the embedded model from nothing."""
+"""`advantageflow generate`: a picture from a model."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
 
     from advantageflow.policy.divergence import check_finite
     from advantageflow.policy.generate import Generator
-    from advantageflow.policy.loading import encode_prompts
+    from advantageflow.policy.text import encode_prompts
 
     embeds, pooled = encode_prompts(tuned.model, [prompt, ""])
     with policy_artifact(tuned.policy, tuned.model) as policy:
@@ -137,23 +137,6 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[0]).save(output, format="PNG")
-
-
-def pretrain_shapes(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the diffusers pipeline to.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of scenes, weights and batches.")] = 0,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 2,
-    effort: Annotated[
-        float, typer.Option("--effort", min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
-    ] = 1.0,
-) -> None:
-    """Pretrain the embedded model from nothing, as the one that is shipped was (under an hour on two cores)."""
-    from advantageflow.shapes.pretrain import PretrainSettings, pretrain
-
-    console = Console()
-    settings = PretrainSettings(seed=seed, threads=threads).scaled(effort)
-    pretrain(output, settings, report=lambda line: console.print(line, highlight=False))
-    console.print(f"written to {output}; use it with --set model.name={output}", markup=False, soft_wrap=True)
 
 
 def _check_output(output: Path) -> None:

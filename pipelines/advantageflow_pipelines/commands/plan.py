@@ -34,7 +34,7 @@ def plan(
 
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     """
-    from advantageflow_pipelines.commands.bench import quiet
+    from advantageflow_pipelines.commands.quiet import quiet
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 

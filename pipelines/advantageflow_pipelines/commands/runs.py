@@ -36,7 +36,10 @@ def list_command(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
 ) -> None:
-    """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster."""
+    """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
+
+    With --host and MLFLOW_TRACKING_URI set, runs of which MLflow says otherwise are set right there, and named.
+    """
     if context.invoked_subcommand is not None:
         return
     if connection is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rich.console import Console
 
 from advantageflow.errors import ClusterError
@@ -30,7 +32,8 @@ def watch(api: Api, run_id: str, console: Console) -> int:
     try:
         run = follow(api, run_id, console)
     except RunFailed:
-        heal_mlflow(api, [get_run(api, run_id)], console, explain=True)
+        with suppress(ClusterError):
+            heal_mlflow(api, [get_run(api, run_id)], console, explain=True)
         raise
     except KeyboardInterrupt:
         console.print(f"\n{again}", highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.overhead import TaskTimes, overhead
 from advantageflow_pipelines.pipelines import pipeline_of
 

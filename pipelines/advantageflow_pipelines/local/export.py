@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError, StoreError
-from advantageflow.evaluation.report import read_samples
+from advantageflow.evaluation.samples import read_samples
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.files import write_json, writing

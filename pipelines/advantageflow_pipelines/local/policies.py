@@ -9,10 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
+from advantageflow.records import STATE_FILE
 from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import is_address
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.results import policy_folders
@@ -53,7 +56,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     """
     path = local_policy(name, os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE))
     if (path / "settings.yaml").is_file():
-        workdir, settings = open_workdir(path)
+        workdir, settings = _open(path)
         policies = policy_folders(workdir, settings)
         if not policies:
             remedy = f"continue the run with: advantageflow run --resume {path}"
@@ -68,6 +71,19 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     if not path.exists() or find_adapter(path) is None:
         raise PolicyError("no policy is there", where=name, remedy=_REMEDY)
     return FoundPolicy(f"adapter {name}", path, False)
+
+
+def _open(path: Path) -> tuple[WorkDir, RunSettings]:
+    """A working folder; where an older version wrote its settings, the error names its last policy, which will do."""
+    try:
+        return open_workdir(path)
+    except SettingsError as error:
+        files = path.rglob(f"artifacts/**/{STATE_FILE}")
+        states = {read_policy_state(file.parent).rounds: file.parent for file in files}
+        if not states:
+            raise
+        remedy = f"{error.remedy}; or name the run's last policy itself: {states[max(states)]}"
+        raise SettingsError(error.message, where=error.where, remedy=remedy) from error
 
 
 _REMEDY = (
@@ -117,7 +133,8 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
 
     found = find_policy(str(settings.init_policy), runs)
     lora, words, _ = find_initial(found.path, settings.model)
-    settings = settings.model_copy(update={"init_policy": str(found.path.absolute())})
+    if not is_address(str(settings.init_policy)):  # which the task can fetch, and remember, itself
+        settings = settings.model_copy(update={"init_policy": str(found.path.absolute())})
     wanted = whole(settings.training.lora, load_family(settings.model))
     if lora is not None and wanted != lora:
         if lora_asked:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.tasks import Task, Tasks
 from advantageflow_pipelines.pipelines import pipeline_of
 

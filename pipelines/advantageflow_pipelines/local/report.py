@@ -10,7 +10,7 @@ from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.page import PAGE_FILE, write_page
 from advantageflow.evaluation.pictures import contact_sheet, curves
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import JOURNAL_ENV, Event
+from advantageflow.tracking.events import JOURNAL_ENV, Event
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.warm import WarmTemplate
 from advantageflow_pipelines.local.failures import explain_failure

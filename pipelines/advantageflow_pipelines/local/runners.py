@@ -43,17 +43,19 @@ def check_runner(runner: TaskRunner, settings: RunSettings) -> TaskRunner:
     """The runner, its images by the names that the engine knows them by, after a look at all that it needs.
 
     Raises:
-        ContainerError: no engine answers, or images or rewards in them are missing.
+        ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
     if not runner.in_containers:
         return runner
     from advantageflow_pipelines.local.containers.engine import container_engine, find_images
-    from advantageflow_pipelines.local.containers.probe import check_rewards
+    from advantageflow_pipelines.local.containers.probe import check_objective, check_rewards
 
     with container_engine() as client:
         images = find_images(client, runner.images)
-        scoring = {stage: images[stage] for stage in pipeline_of(settings).making_rewards}
-        check_rewards(client, scoring, settings.reward)
+        pipeline = pipeline_of(settings)
+        check_rewards(client, {stage: images[stage] for stage in pipeline.making_rewards}, settings.reward)
+        if pipeline.trainer is not None:
+            check_objective(client, {pipeline.trainer: images[pipeline.trainer]}, settings.training.objective)
     return TaskRunner(kind=runner.kind, images=images)
 
 

@@ -16,7 +16,7 @@ from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url

@@ -20,7 +20,7 @@ from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 
 if TYPE_CHECKING:
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 
 def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[str], None] = lambda text: None) -> Plan:
@@ -34,8 +34,8 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     Raises:
         PolicyError: the model's configuration is not here, or is of a family that cannot be counted.
     """
-    from advantageflow.bench.model_costs import count_operations, count_parameters
-    from advantageflow.bench.skeleton import make_skeleton
+    from advantageflow_pipelines.plan.model_costs import count_operations, count_parameters
+    from advantageflow_pipelines.plan.skeleton import make_skeleton
 
     progress("prompts")
     prompts, texts, unreadable = _count_prompts(settings)

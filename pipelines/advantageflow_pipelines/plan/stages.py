@@ -12,8 +12,8 @@ from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
 
 if TYPE_CHECKING:
-    from advantageflow.bench.model_costs import Operations
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.model_costs import Operations
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 _FLOAT32 = 4
 
@@ -72,20 +72,20 @@ def stage_memory(
 
 def _encoding(skeleton: Skeleton, texts: int) -> dict[str, int]:
     """Of the largest encoder, as they run one after the other."""
-    from advantageflow.bench.model_costs import MOST_TEXTS, encoding_memory
+    from advantageflow_pipelines.plan.model_costs import MOST_TEXTS, encoding_memory
 
     encoders = encoding_memory(skeleton, texts or MOST_TEXTS)
     return dict(max(encoders.values(), key=lambda one: one.total).parts) if encoders else {}
 
 
 def _generating(settings: RunSettings, skeleton: Skeleton, batch: int, guided: bool) -> dict[str, int]:
-    from advantageflow.bench.model_costs import generation_memory
+    from advantageflow_pipelines.plan.model_costs import generation_memory
 
     return dict(generation_memory(skeleton, settings.training, batch, guided).parts)
 
 
 def _training(settings: RunSettings, skeleton: Skeleton) -> dict[str, int]:
-    from advantageflow.bench.model_costs import training_memory
+    from advantageflow_pipelines.plan.model_costs import training_memory
 
     rollout = settings.rollout
     return dict(training_memory(skeleton, settings.training, rollout.prompts_per_round, rollout.group_size).parts)

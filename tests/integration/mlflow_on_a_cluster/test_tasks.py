@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tracked import children_of, open_run, parent_of, run_task, runs_of
+from tracked import children_of, open_run, parent_of, run_task, runs_of, server_that_comes_later
 
 from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.journal import stage_journal
@@ -79,6 +79,25 @@ def test_a_task_is_seen_in_mlflow_while_it_works(client: MlflowClient, pipeline:
             time.sleep(0.1)
         assert client.get_run(parent).data.metrics["train/loss"] == 0.5
         assert children_of(client, parent_of(client, pipeline)) == {"round 1 / training": "RUNNING"}
+
+
+def test_a_store_that_is_away_is_waited_for_while_the_task_works(
+    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_run()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr("advantageflow.tracking.task_publisher._WAITS", (0.1,))
+    with server_that_comes_later(client.tracking_uri) as (address, appear):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        with stage_journal("training", 1) as journal:
+            journal.metrics({"train/loss": 0.5}, parent=True)
+            time.sleep(1.0)
+            appear()
+            time.sleep(2.0)
+        parent = parent_of(client, pipeline)
+    assert children_of(client, parent) == {"round 1 / training": "FINISHED"}
+    assert parent.data.metrics["train/loss"] == 0.5
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_task_whose_pipeline_s_run_is_missing_says_so_and_is_recorded_alone(

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
-from advantageflow.evaluation.report import read_outcomes, read_samples
+from advantageflow.evaluation.report import read_outcomes
+from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import difference, mean_of_task_means
 from advantageflow.records import Prompt

@@ -14,7 +14,8 @@ from PIL import Image
 from advantageflow.errors import DataError
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.page import PAGE_FILE, write_page, write_report_page
-from advantageflow.evaluation.report import Sample, write_report
+from advantageflow.evaluation.report import write_report
+from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
 WORDS = 'a <b>bold</b> & "quoted" circle'

@@ -231,3 +231,5 @@ def test_divergence_from_the_base_model_is_the_mean_square() -> None:
     policy, target, rollout, reference = normal(0, 4, 3, 5)
     batch = velocity_batch(policy, target, rollout, uniform(0, 3), reference=reference)
     torch.testing.assert_close(batch.divergence, (policy - reference).square().mean(1))
+    with pytest.raises(ValueError, match=r"Needs\(reference=True\)"):
+        _ = velocity_batch(policy, target, rollout, uniform(0, 3)).divergence

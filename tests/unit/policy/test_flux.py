@@ -17,8 +17,9 @@ from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families.flux import Flux, pack, unpack
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, latent_shape, load_family, load_transformer
+from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
+from advantageflow.policy.text import encode_prompts
 from advantageflow.policy.velocity import predict_velocity
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings

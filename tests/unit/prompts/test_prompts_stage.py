@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from advantageflow.errors import DataError, PolicyError, RewardError, SettingsError
-from advantageflow.policy import loading
+from advantageflow.policy import loading, text
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
@@ -63,10 +63,10 @@ def test_the_artifact_has_an_embedding_of_each_prompt_in_its_row(arguments: dict
     assert [prompt.split for prompt in prompts] == ["train"] * 3 + ["eval"] * 2
     embeddings = read_embeddings(arguments["prompts_out"], rows=5)
     for row, prompt in enumerate(prompts):
-        alone, pooled = loading.encode_prompts(arguments["model"], [prompt.text])
+        alone, pooled = text.encode_prompts(arguments["model"], [prompt.text])
         assert torch.allclose(embeddings.prompt_embeds[row], alone[0], atol=1e-5)
         assert torch.allclose(embeddings.pooled[row], pooled[0], atol=1e-5)
-    empty, _ = loading.encode_prompts(arguments["model"], [""])
+    empty, _ = text.encode_prompts(arguments["model"], [""])
     assert torch.allclose(embeddings.empty_prompt_embeds, empty, atol=1e-5)
     assert not torch.allclose(embeddings.prompt_embeds[0], embeddings.prompt_embeds[1])
     metadata = read_metadata(arguments["prompts_out"])
@@ -77,13 +77,13 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
     model: ModelSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    encode = loading.encode_prompts
+    encode = text.encode_prompts
 
     def counted(model: ModelSettings, texts: Sequence[str], *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
         calls.append(list(texts))
         return encode(model, texts, *rest)
 
-    monkeypatch.setattr(loading, "encode_prompts", counted)
+    monkeypatch.setattr(text, "encode_prompts", counted)
     prompts = [Prompt(text, "train", "t", {"n": n}) for n, text in enumerate(["a star", "a circle", "a star"])]
     embeddings = embed(model, prompts)
     assert len(calls) == 1
@@ -200,6 +200,18 @@ def test_a_chain_of_runs_counts_all_its_rounds(earlier: Path, tmp_path: Path) ->
     state.model_copy(update={"round": 5}).write(tmp_path / "second")
     copy_policy(tmp_path / "second", tmp_path / "third", {})
     assert read_policy_state(tmp_path / "third").rounds_before == 12
+
+
+def test_a_run_starts_from_another_programs_adapter(arguments: dict[str, Any], tmp_path: Path) -> None:
+    layer = "lora_transformer_transformer_blocks_0_attn_to_q"
+    weights = {"lora_down.weight": torch.ones(4, 128), "lora_up.weight": torch.ones(128, 4), "alpha": torch.tensor(8.0)}
+    write_tensors(tmp_path / "mine.safetensors", {f"{layer}.{name}": value for name, value in weights.items()})
+    run(**{**arguments, "init_policy": str(tmp_path / "mine.safetensors")})
+    state = check_all_files(arguments["policy_out"]).state
+    target = ("transformer_blocks.0.attn.to_q",)
+    assert (state.round, state.lora) == (0, LoraSettings(rank=4, alpha=8, targets=target))
+    assert state.provenance["adapter_from"]["layout"] == "kohya"
+    assert state.prompts.eval_prompts == 2
 
 
 def test_a_copy_knows_the_address_that_the_policy_came_from(earlier: Path, tmp_path: Path) -> None:

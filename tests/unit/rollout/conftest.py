@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.loading import encode_prompts, load_transformer
+from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings

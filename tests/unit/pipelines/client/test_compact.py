@@ -15,8 +15,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from advantageflow_pipelines.client.compact import compact
 from advantageflow_pipelines.client.package import Package, read_package
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
@@ -124,7 +124,7 @@ def test_what_is_sent_is_what_kubeflow_s_protobufs_describe_without_unknown_fiel
     assert json_format.MessageToDict(parsed) == json.loads(json.dumps(sent.pipeline))
     deployment = json_format.ParseDict(sent.pipeline["deploymentSpec"], pipeline_spec_pb2.PipelineDeploymentConfig())
     assert set(deployment.executors) == {f"exec-{stage}" for stage in (
-        "closing", "evaluation", "prompts", "reward", "rollout", "training")}  # fmt: skip
+        "closing", "evaluation", "opening", "prompts", "reward", "rollout", "training")}  # fmt: skip
     platform = json_format.ParseDict(sent.platform, pipeline_spec_pb2.PlatformSpec())
     assert set(platform.platforms["kubernetes"].deployment_spec.executors) == set(deployment.executors)
 

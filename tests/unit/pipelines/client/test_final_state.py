@@ -47,6 +47,8 @@ def test_a_run_wholly_taken_from_the_cache_says_so(
     status, out, _ = advantageflow("runs", "follow", replay(server, recording), "--host", server.url)
     assert status == 0
     assert ("taken from the cache" in out) == cached
+    listed = advantageflow("runs", "--host", server.url)[1]
+    assert ("succeeded (from the cache)" in listed) == cached
 
 
 def test_listing_and_following_set_mlflow_right_and_say_so(

@@ -6,7 +6,7 @@ import pytest
 
 from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
 from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.summary import comparable

@@ -20,12 +20,14 @@ from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
 from advantageflow.tracking.component import opening
 from advantageflow.training.component import training
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.pipelines.parameters import Parameter, shown_for
+from advantageflow_pipelines.presets import list_presets
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "online-2-rounds-2-shards.yaml"
 SETTINGS = RunSettings(
@@ -238,6 +240,14 @@ def test_settings_that_are_the_defaults_are_left_out_whether_said_or_not(tmp_pat
     left = {name: one["defaultValue"] for name, one in found.items() if name.endswith("_settings")}
     assert json.loads(left.pop("training_settings")).keys() <= {"decay_rounds"}  # which the rounds say
     assert set(left.values()) == {"{}"}
+
+
+@pytest.mark.parametrize("preset", list_presets())
+def test_every_preset_s_settings_are_read_back_as_they_were(preset: str) -> None:
+    run = choose_settings(preset=preset)
+    training = run.training.of_a_run(run.rounds)
+    for settings in (run.prompts, run.model, run.rollout, run.reward, training, run.evaluation, run.store):
+        assert type(settings).model_validate_json(settings.model_dump_json(exclude_defaults=True)) == settings
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:

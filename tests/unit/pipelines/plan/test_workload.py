@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from advantageflow.flow.advantages import Term
-from advantageflow.policy.loading import encode_prompts
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
 from advantageflow.store.artifacts import Outcomes
