@@ -1,6 +1,6 @@
 """What a person changes from run to run, as the run form shows it: a line for each, in the form's order.
 
-None is of rollouts: in ten rounds of eight shards each input of theirs takes 10 to 15 KB of the object that holds a run.
+None is of rollouts: in ten rounds of eight shards each input of theirs takes 10 to 15 KB of what holds a run.
 """
 
 from __future__ import annotations
