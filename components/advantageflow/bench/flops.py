@@ -33,7 +33,7 @@ def count_flops(work: Workload) -> Flops:
     """
     data, policy = work.data, work.policy
     time = torch.full((1,), 0.5, device=work.device)
-    inputs: Inputs = (data.latents[:1], time, data.prompt_embeds[:1], data.pooled[:1])
+    inputs: Inputs = (data.latents[:1], time, data.conditioning.rows(slice(1)))
     with sdpa_kernel(SDPBackend.MATH), work.precision():
         with FlopCounterMode(display=False) as forward, torch.no_grad():
             policy.velocity(inputs)

@@ -102,11 +102,11 @@ def _accumulate_gradient(
     metrics: dict[str, Tensor] = {}
     for timesteps in peer_batches(visits, peer_batch(settings)):
         groups = (visits[timesteps[0]] // data.group_size).to(device)
-        text = (data.prompt_embeds[groups], data.pooled[groups]) if savings.text_once else work.encode(groups)
+        text = data.conditioning.rows(groups) if savings.text_once else work.encode(groups)
         for places in timesteps:
             rollouts, rows = visits[places].to(device), slice(len(places))
             x_t = interpolate(data.latents[rollouts], noise[places], times[places])
-            inputs: Inputs = (x_t, times[places], text[0][rows], text[1][rows])
+            inputs: Inputs = (x_t, times[places], text.rows(rows))
             some = some_samples(stand_for[places], device) if moved else None
             v_roll = None
             if moved and savings.needed_only:

@@ -7,21 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from advantageflow.flow.advantages import Grouped
 from advantageflow.policy.adapters import ADAPTERS
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Policy
 from advantageflow.training.step import Visits
 
 Groups = Int[Tensor, " rollouts"]
-PromptEmbeds = Float[Tensor, "rollouts tokens width"]
-Pooled = Float[Tensor, "rollouts pooled_width"]
-Text = tuple[PromptEmbeds, Pooled]
-Encode = Callable[[Groups], Text]
+Encode = Callable[[Groups], Conditioning]
 """Runs the text encoders on the prompt of each rollout, group duplicates included; results on the data's device."""
 
 

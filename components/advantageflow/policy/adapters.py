@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
-from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
+from advantageflow.policy.families import Family
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings
 from advantageflow.store.artifacts import read_policy_state, write_tensors
@@ -91,7 +91,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
 
 
 def attach_adapters(
-    transformer: nn.Module, policy_dir: Path, lora: LoraSettings, seed: int, family: Family = STABLE_DIFFUSION_3
+    transformer: nn.Module, policy_dir: Path, lora: LoraSettings, seed: int, family: Family
 ) -> Adapters:
     """Puts both adapters on the transformer: those of the policy folder, or fresh ones that change nothing yet.
 

@@ -13,6 +13,7 @@ def rollout(
     round_index: int,
     shard: int,
     prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     rollouts: dsl.Output[dsl.Dataset],
 ) -> None:
@@ -27,6 +28,7 @@ def rollout(
         round_index=round_index,
         shard=shard,
         prompts=prompts.path,
+        conditioning=conditioning.path,
         policy=policy.path,
         rollouts_out=rollouts.path,
     )

@@ -70,7 +70,7 @@ class _S3:
 
     def manifest(self) -> Manifest | None:
         url = f"{self._url}/{MANIFEST_FILE}"
-        content = _read(self._client, url)
+        content = read_object(self._client, url)
         return None if content is None else parse_manifest(content, url)
 
     def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
@@ -93,16 +93,21 @@ class _S3:
                 delete_object(self._client, one.url)
 
 
-def _read(client: Any, url: str) -> bytes | None:
-    """The content of a small object; None where there is none."""
+def read_object(client: Any, url: str, span: tuple[int, int] | None = None) -> bytes | None:
+    """The content of a small object, or bytes [start, end) of one; None where there is none.
+
+    Raises:
+        StoreError: S3 refuses, or cannot be reached.
+    """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 
     bucket, key = parse_url(url)
+    wanted = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
     tries = 1
     while True:
         with explaining(client, url):
             try:
-                content: bytes = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+                content: bytes = client.get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
                 return content
             except client.exceptions.NoSuchKey:
                 return None

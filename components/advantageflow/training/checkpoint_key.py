@@ -82,8 +82,7 @@ def _code() -> str:
 def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:
     """What training reads of a round."""
     yield "latents", data.latents
-    yield "prompt_embeds", data.prompt_embeds
-    yield "pooled", data.pooled
+    yield from data.conditioning.tensors.items()
     yield "rewards", data.rewards
     for number, term in enumerate(data.terms):
         yield f"term {number}", term.rewards

@@ -50,7 +50,7 @@ def forward_loss(step: Step, objective: ForwardObjective) -> MicrobatchLoss:
         rollouts = step.visits[places].to(device)
         groups = rollouts // data.group_size
         x_t = interpolate(data.latents[rollouts], noise[places], times[places])
-        inputs: Inputs = (x_t, times[places], data.prompt_embeds[groups], data.pooled[groups])
+        inputs: Inputs = (x_t, times[places], data.conditioning.rows(groups))
         some, v_roll = None, None
         if step.moved:
             some = some_samples(stand_for[places], device)
@@ -97,5 +97,6 @@ def some_rollout_velocities(policy: Policy, inputs: Inputs, some: SomeSamples | 
     """v_roll of some samples of a batch; None: of all."""
     if some is None:
         return policy.rollout_velocity(inputs)
-    x_t, times, embeds, pooled = (part[some.rows] for part in inputs)
-    return policy.rollout_velocity((x_t, times, embeds, pooled)) if len(some.rows) else x_t
+    x_t, times, conditioning = inputs
+    x_t = x_t[some.rows]
+    return policy.rollout_velocity((x_t, times[some.rows], conditioning.rows(some.rows))) if len(some.rows) else x_t

@@ -122,19 +122,18 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
     from PIL import Image
 
     from advantageflow.policy.generate import Generator
-    from advantageflow.policy.loading import encode_prompts
+    from advantageflow.policy.loading import encode_prompts, load_family
 
-    embeds, pooled = encode_prompts(tuned.model, [prompt, ""])
+    told = encode_prompts(tuned.model, [prompt, load_family(tuned.model).unconditional])
     generator = Generator(tuned.model, tuned.policy, "policy", sampling.threads)
     _, images = generator.images(
-        embeds[:1],
-        pooled[:1],
+        told.rows([0]),
         [seed],
         steps=sampling.steps,
         sampler=sampling.sampler,
         shift=sampling.shift,
         guidance_scale=sampling.guidance_scale,
-        empty=(embeds[1:], pooled[1:]),
+        unconditional=told.rows([1]),
     )
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,11 @@ def prompts_folder(workdir: WorkDir) -> Path | None:
     return max((path.parent for path in workdir.artifacts.glob(f"*/prompts*/prompts/{PROMPTS_FILE}")), default=None)
 
 
+def conditioning_folder(prompts: Path) -> Path:
+    """What conditions the model for the prompts of this folder: an output of the same task."""
+    return prompts.parent / "conditioning"
+
+
 def read_report(folder: Path) -> dict[str, Any]:
     """The metrics of a report."""
     return read_json(folder / METRICS_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         progress: told what is being counted.
 
     Raises:
-        PolicyError: the model's configuration is not here, or is of a family that cannot be counted.
+        PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     from advantageflow.bench.model_costs import count_operations, count_parameters
     from advantageflow.bench.skeleton import make_skeleton
@@ -92,15 +93,14 @@ def _model(
         "sizes_from": configs.origin,
         "parameters": parameters,
         "image_size": skeleton.image_size,
-        "text_tokens": sum(skeleton.text_tokens),
+        "text_tokens": skeleton.conditioning.length,
         "dtype": settings.model.dtype,
         "texts": texts or None,
     }
 
 
 def _sizes(skeleton: Skeleton, adapter: int) -> Sizes:
-    channels, height, width = skeleton.latents
-    return Sizes(skeleton.image_size, channels * height * width, skeleton.text_bytes, adapter)
+    return Sizes(skeleton.image_size, math.prod(skeleton.latents), skeleton.conditioning.nbytes, adapter)
 
 
 def _assumptions(speed: Speed | None) -> list[str]:

@@ -55,11 +55,12 @@ def stage_memory(
 ) -> dict[str, dict[str, int]]:
     """Bytes on one GPU at the peak of each stage, by what they hold; of rewards the weights alone."""
     from advantageflow.bench import model_costs as costs
+    from advantageflow.policy.text import MOST_TEXTS
 
     rollout, training, evaluation = settings.rollout, settings.training, settings.evaluation
     scorers = sum(_FLOAT32 * (one.parameters or 0) for one in rewards.values() if one.device == "cuda")
     weights = {"rewards' weights": scorers} if scorers else {}
-    encoders = costs.encoding_memory(skeleton, texts or costs.MOST_TEXTS)
+    encoders = costs.encoding_memory(skeleton, texts or MOST_TEXTS)
     largest = max(encoders.values(), key=lambda one: one.total).parts if encoders else {}
     trained = costs.training_memory(skeleton, training, rollout.prompts_per_round, rollout.group_size)
     batches = [

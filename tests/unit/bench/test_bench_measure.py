@@ -65,7 +65,7 @@ def test_flops_are_those_of_the_layers(bench: Bench) -> None:
     ]  # fmt: skip
     data = bench.work.data
     with torch.no_grad():
-        bench.work.policy.velocity((data.latents[:1], torch.full((1,), 0.5), data.prompt_embeds[:1], data.pooled[:1]))
+        bench.work.policy.velocity((data.latents[:1], torch.full((1,), 0.5), data.conditioning.rows([0])))
     for hook in hooks:
         hook.remove()
     flops = count_flops(bench.work)

@@ -14,14 +14,15 @@ from advantageflow.bench.footprint import Footprint, footprint, fused_attention,
 from advantageflow.bench.skeleton import META
 from advantageflow.bench.true_shape import ATTENTION_PROJECTIONS, SD35_MEDIUM, frozen_module
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.velocity import predict_velocity
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings
 
 CPU = torch.device("cpu")
 WIDTH, LAYERS, DUAL, SIZE, TEXT, RANK, BATCH = 64, 3, 1, 16, 20, 2, 2
 CONFIG: dict[str, Any] = {
-    **SD35_MEDIUM.transformer,
+    **SD35_MEDIUM.configs.arguments("transformer"),
     "sample_size": SIZE, "in_channels": 4, "out_channels": 4, "num_layers": LAYERS, "num_attention_heads": 2,
     "attention_head_dim": WIDTH // 2, "joint_attention_dim": 48, "caption_projection_dim": WIDTH,
     "pooled_projection_dim": 24, "pos_embed_max_size": 8, "dual_attention_layers": tuple(range(DUAL)),
@@ -38,13 +39,14 @@ class Model:
         write_base_policy(folder, {}, {})
         lora = LoraSettings(rank=RANK, alpha=RANK, targets=tuple(f"attn.{name}" for name in ATTENTION_PROJECTIONS))
         with device:
-            self.adapters = attach_adapters(self.transformer, folder, lora, seed=0)
-            self.inputs = (torch.zeros(BATCH, 4, size, size), torch.zeros(BATCH), torch.zeros(BATCH, TEXT, 48),
-                           torch.zeros(BATCH, 24))  # fmt: skip
-        self.resident = [*self.transformer.parameters(), *self.transformer.buffers(), *self.inputs]
+            self.adapters = attach_adapters(self.transformer, folder, lora, 0, StableDiffusion3())
+            told = {"prompt_embeds": torch.zeros(BATCH, TEXT, 48), "pooled": torch.zeros(BATCH, 24)}
+            self.inputs = (torch.zeros(BATCH, 4, size, size), torch.zeros(BATCH), Conditioning(told))
+        given = [*self.inputs[:2], *told.values()]
+        self.resident = [*self.transformer.parameters(), *self.transformer.buffers(), *given]
 
     def forward(self) -> Tensor:
-        return predict_velocity(self.transformer, *self.inputs)
+        return StableDiffusion3().velocity(self.transformer, *self.inputs)
 
     def step(self) -> None:
         torch.autograd.backward(functional.mse_loss(self.forward(), self.inputs[0]))

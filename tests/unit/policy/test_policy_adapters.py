@@ -11,10 +11,12 @@ from torch import nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import Adapters, attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings
 from advantageflow.shapes.architecture import build_transformer
 
+FAMILY = StableDiffusion3()
 LORA = LoraSettings(rank=2, alpha=4)
 
 
@@ -51,7 +53,7 @@ def base_policy(tmp_path: Path) -> Path:
 
 
 def trained(model: nn.Module, base_policy: Path) -> Adapters:
-    adapters = attach_adapters(model, base_policy, LORA, seed=3)
+    adapters = attach_adapters(model, base_policy, LORA, 3, FAMILY)
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.add_(0.1)
@@ -67,7 +69,7 @@ def saved(adapters: Adapters, folder: Path) -> Path:
 def test_fresh_adapters_change_nothing_and_only_the_policy_trains(base_policy: Path) -> None:
     model = transformer()
     before = velocity(model)
-    adapters = attach_adapters(model, base_policy, LORA, seed=3)
+    adapters = attach_adapters(model, base_policy, LORA, 3, FAMILY)
     for name in (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, None):
         adapters.use(name)
         torch.testing.assert_close(velocity(model), before)
@@ -95,13 +97,15 @@ def test_saved_adapters_come_back_bit_for_bit(base_policy: Path, tmp_path: Path,
     adapters = trained(model, base_policy)
     folder = saved(adapters, tmp_path / "policy")
     again = transformer().to(dtype)
-    loaded = attach_adapters(again, folder, LoraSettings(rank=7), seed=99)
+    loaded = attach_adapters(again, folder, LoraSettings(rank=7), 99, FAMILY)
     assert loaded.sha256() == adapters.sha256()
     torch.testing.assert_close(velocity(again), velocity(model))
 
 
 def test_seed_decides_fresh_adapters(base_policy: Path) -> None:
-    first, same, other = (attach_adapters(transformer(), base_policy, LORA, seed).sha256() for seed in (1, 1, 2))
+    first, same, other = (
+        attach_adapters(transformer(), base_policy, LORA, seed, FAMILY).sha256() for seed in (1, 1, 2)
+    )
     assert first == same != other
 
 
@@ -115,7 +119,7 @@ def test_damaged_policy_is_refused_by_name(base_policy: Path, tmp_path: Path, fi
     else:
         path.unlink()
     with pytest.raises(PolicyError) as caught:
-        attach_adapters(transformer(), folder, LORA, seed=0)
+        attach_adapters(transformer(), folder, LORA, 0, FAMILY)
     assert str(folder / ADAPTER_FOLDER) in str(caught.value)
 
 
@@ -123,12 +127,12 @@ def test_policy_of_another_model_is_refused(base_policy: Path, tmp_path: Path) -
     folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
     deeper = build_transformer(width=32, layers=3)
     with pytest.raises(PolicyError, match="does not fit"):
-        attach_adapters(deeper, folder, LORA, seed=0)
+        attach_adapters(deeper, folder, LORA, 0, FAMILY)
     wider = build_transformer(width=64, layers=2)
     with pytest.raises(PolicyError, match="does not fit"):
-        attach_adapters(wider, folder, LORA, seed=0)
+        attach_adapters(wider, folder, LORA, 0, FAMILY)
 
 
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
     with pytest.raises(PolicyError, match="target"):
-        attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), seed=0)
+        attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)

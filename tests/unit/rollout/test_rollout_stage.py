@@ -21,8 +21,8 @@ from advantageflow.rollout.selection import select_prompts
 from advantageflow.rollout.stage import run
 from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
+    open_conditioning,
     publish,
-    read_embeddings,
     read_latents,
     read_metadata,
     read_policy_state,
@@ -40,13 +40,14 @@ Images = dict[str, tuple[bytes, bytes]]
 
 
 @pytest.fixture
-def arguments(model: ModelSettings, prompts: Path, base_policy: Path) -> dict[str, Any]:
+def arguments(model: ModelSettings, prompts: Path, conditioning: Path, base_policy: Path) -> dict[str, Any]:
     return {
         "settings": SETTINGS,
         "model": model,
         "seed": 3,
         "round_index": 1,
         "prompts": prompts,
+        "conditioning": conditioning,
         "policy": base_policy,
     }
 
@@ -119,10 +120,11 @@ def test_the_images_are_those_that_the_latents_decode_to(
     rollouts = read_rollouts(tmp_path / "out")
     picture = np.asarray(Image.open(io.BytesIO(rollouts[0].image)))
     assert (picture.shape, picture.dtype) == ((48, 48, 3), np.uint8)
-    embeddings = read_embeddings(prompts)
-    row = [prompt.prompt_id for prompt in read_prompts(prompts)].index(rollouts[0].prompt_id)
+    known = read_prompts(prompts)
+    row = [prompt.prompt_id for prompt in known].index(rollouts[0].prompt_id)
+    told = open_conditioning(arguments["conditioning"], known).rows([row])
     latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
-        embeddings.prompt_embeds[[row]], embeddings.pooled[[row]], [rollouts[0].seed], steps=2, sampler="ab2"
+        told, [rollouts[0].seed], steps=2, sampler="ab2"
     )
     assert torch.allclose(latents[0], read_latents(tmp_path / "out")[0], atol=1e-4)
     assert np.abs(images[0].astype(int) - picture).max() <= 1

@@ -12,6 +12,7 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Term, group_advantages
 from advantageflow.flow.objectives import expected_reward_gain
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, TrainingSettings
@@ -27,7 +28,7 @@ SETTINGS = TrainingSettings(gradient_steps=1, passes=1, threads=1, lora=LoraSett
 
 def make_data(rewards: torch.Tensor, **more: Any) -> RoundData:
     nothing = torch.empty(0)
-    return RoundData(nothing, nothing, nothing, rewards, {"soft": rewards}, **more)
+    return RoundData(nothing, Conditioning({}), rewards, {"soft": rewards}, **more)
 
 
 def gains(rewards: torch.Tensor, scale: str = "group", clip: float = 2.0, **more: Any) -> torch.Tensor:

@@ -16,9 +16,9 @@ from advantageflow.flow.moving_average import decay_after
 from advantageflow.flow.objectives.advantage_flow import TRUSTED
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
-from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import LAM_MARGIN, DiffusionNftSettings, FlowGrpoSettings, ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.forward import WATCHED
@@ -52,9 +52,9 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
     """A round that the policy has rolled out stochastically; the reward is the mean of the latent."""
     generator = torch.Generator().manual_seed(0)
     embeds, pooled = torch.randn(GROUPS, 3, 32, generator=generator), torch.randn(GROUPS, 16, generator=generator)
-    velocity = velocity_function(
-        policy.transformer, embeds.repeat_interleave(size, 0), pooled.repeat_interleave(size, 0)
-    )
+    told = Conditioning({"prompt_embeds": embeds, "pooled": pooled})
+    repeated = told.rows(torch.arange(GROUPS).repeat_interleave(size))
+    velocity = velocity_function(policy.family, policy.transformer, repeated)
     noise = torch.randn(GROUPS * size, *SHAPE, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         latents, trajectories = integrate_sde(
@@ -66,7 +66,7 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
             keep=True,
         )
     rewards = latents.flatten(1).mean(1).double().reshape(GROUPS, size)
-    return RoundData(latents, embeds, pooled, rewards, {"soft": rewards}, trajectories=trajectories)
+    return RoundData(latents, told, rewards, {"soft": rewards}, trajectories=trajectories)
 
 
 def weights(policy: Policy, adapter: str = "policy") -> list[Tensor]:
@@ -193,10 +193,10 @@ def test_reference_is_the_base_model_with_adapters_off(
     policy = make_policy()
     data = sampled(policy)
     train(policy, data, settings)
-    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
     reference = policy.reference_velocity(inputs)
     with torch.no_grad():
-        assert torch.equal(reference, predict_velocity(load_transformer(model), *inputs))
+        assert torch.equal(reference, policy.family.velocity(load_transformer(model), *inputs))
     velocity = policy.velocity(inputs)
     assert not reference.requires_grad
     assert velocity.requires_grad  # the trained adapter is the active one again
@@ -211,7 +211,7 @@ def test_reference_weight_holds_the_policy_to_the_base(
         policy = make_policy()
         data = sampled(policy)
         train(policy, data, settings, reference_weight=weight, gradient_steps=12, passes=12)
-        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
         distances.append((policy.velocity(inputs) - policy.reference_velocity(inputs)).square().mean().item())
     assert distances[1] < 0.3 * distances[0]
 

@@ -70,6 +70,7 @@ def online_pipeline(
                     prompt_settings=prompt_settings,
                     model_settings=model_settings,
                     reward_settings=reward_settings,
+                    store_settings=store_settings,
                     seed=seed,
                     init_policy=init_policy,
                 ),
@@ -84,6 +85,7 @@ def online_pipeline(
                     round_index=round_index,
                     images=judged_on[round_index],
                     prompts=prepared.outputs["prompts"],
+                    conditioning=prepared.outputs["conditioning"],
                     policy=policy,
                     **base,
                 )
@@ -102,6 +104,7 @@ def online_pipeline(
                     store_settings=store_settings,
                     seed=seed,
                     prompts=prepared.outputs["prompts"],
+                    conditioning=prepared.outputs["conditioning"],
                     policy=policy,
                 )
                 if in_order:
@@ -152,6 +155,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
         store_settings: str,
         seed: int,
         prompts: dsl.Input[dsl.Dataset],
+        conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
     ) -> dsl.Model:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
@@ -162,6 +166,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
                 round_index=round_index,
                 shard=shard,
                 prompts=prompts,
+                conditioning=conditioning,
                 policy=policy,
             )
             scored = reward(
@@ -179,6 +184,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
             seed=seed,
             round_index=round_index,
             prompts=prompts,
+            conditioning=conditioning,
             policy=policy,
             rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
             scores=dsl.Collected(scored.outputs["scores"]),

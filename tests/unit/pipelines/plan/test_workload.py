@@ -31,10 +31,10 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     """Samples that the transformer evaluates in real rounds, without and with gradient, and the policy."""
     write_base_policy(folder / "base", {}, {})
     policy = load_policy(settings.training, settings.model, 0, folder / "base")
-    embeds, pooled = encode_prompts(settings.model, ["a red circle", "a blue star"])
+    conditioning = encode_prompts(settings.model, ["a red circle", "a blue star"])
     latents = torch.randn(GROUPS * SIZE, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     rewards = torch.tensor([[0.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
-    data = RoundData(latents, embeds, pooled, rewards, {})
+    data = RoundData(latents, conditioning, rewards, {})
     counts = {"forwards": 0, "backwards": 0}
 
     def count(module: Any, args: Any, kwargs: Any) -> None:
