@@ -112,7 +112,22 @@ def batch_size(length: int) -> int:
     return max(1, min(MOST_TEXTS, MOST_TOKENS // length))
 
 
+def import_encoders(model: ModelSettings, family: Family) -> None:
+    """Import the classes of the model's text encoders, which takes seconds, before the work is timed."""
+    for part in present_encoders(model, family):
+        _class_of(model, part)
+
+
 def _load(model: ModelSettings, part: str, options: Mapping[str, Any]) -> Any:
+    kind = _class_of(model, part)
+    place, where = part_location(model, part)
+    try:
+        return kind.from_pretrained(place, **where, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise unloadable(model, f"the {part}", error) from error
+
+
+def _class_of(model: ModelSettings, part: str) -> Any:
     import transformers
 
     name = encoder_class(read_file(model, INDEX), part)
@@ -120,11 +135,7 @@ def _load(model: ModelSettings, part: str, options: Mapping[str, Any]) -> Any:
     if not hasattr(kind, "from_pretrained"):
         remedy = "install the version of transformers that the model is made for, or get the model again"
         raise PolicyError(f"{part}: transformers has no class {name}", where=f"{model.name}: {INDEX}", remedy=remedy)
-    place, where = part_location(model, part)
-    try:
-        return kind.from_pretrained(place, **where, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise unloadable(model, f"the {part}", error) from error
+    return kind
 
 
 def _encode_all(

@@ -91,12 +91,11 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     Returns:
         What gives the conditioning of the prompts with these numbers; number len(prompts) is that of guidance.
     """
-    from transformers import CLIPTextModel, T5EncoderModel  # noqa: F401 (imported here so that it counts as overhead)
-
     from advantageflow.policy.loading import load_family
-    from advantageflow.policy.text import encode_texts
+    from advantageflow.policy.text import encode_texts, import_encoders
 
     journal, family = current_journal(), load_family(model)
+    import_encoders(model, family)
     every = [*(prompt.text for prompt in prompts), family.unconditional]
     texts = list(dict.fromkeys([family.unconditional, *every]))
     journal.useful()

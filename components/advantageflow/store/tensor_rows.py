@@ -118,6 +118,8 @@ class TensorRows:
         import torch
 
         distinct = sorted(set(rows))
+        if list(rows) == distinct:
+            return {name: self._rows(one, distinct) for name, one in self.tensors.items()}
         number = {row: place for place, row in enumerate(distinct)}
         order = torch.tensor([number[row] for row in rows], dtype=torch.long)
         return {name: self._rows(one, distinct)[order] for name, one in self.tensors.items()}

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import ModelConfigs, model_configs
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RunSettings, StoreSettings
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
 from advantageflow_pipelines.plan.records import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.stages import stage_memory, stage_plan
-from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifact_bytes
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Prompts, Sizes, artifacts, conditioning_moved
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 from advantageflow_pipelines.plan.workload import run_work
@@ -38,7 +38,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     from advantageflow.bench.skeleton import make_skeleton
 
     progress("prompts")
-    prompts, texts, unreadable = _count_prompts(settings)
+    prompts, unreadable = _count_prompts(settings)
     configs = model_configs(settings.model)
     skeleton = make_skeleton(settings.model, configs)
     progress("parameters")
@@ -48,32 +48,36 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     progress("operations of the rewards")
     rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
     progress("memory")
-    memory = stage_memory(settings, skeleton, texts, rewards)
+    memory = stage_memory(settings, skeleton, prompts.texts, rewards)
     on_cpu = [name for name, one in rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [
         stage_plan(name, work, operations, rewards, memory[name], speed, recomputed=recomputed)
-        for name, work in run_work(settings, texts).items()
+        for name, work in run_work(settings, prompts.texts).items()
     ]
     total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
-    artifacts = artifact_bytes(settings, _sizes(skeleton, parameters["adapter"]), prompts)
+    sizes = _sizes(skeleton, parameters["adapter"])
+    stored = artifacts(settings, sizes, prompts)
+    with_store = conditioning_moved(
+        settings.model_copy(update={"store": StoreSettings(url="s3://any")}), sizes, prompts
+    )
     return Plan(
         preset=settings.preset,
-        model=_model(settings, configs, skeleton, parameters, texts),
+        model=_model(settings, configs, skeleton, parameters, prompts.texts),
         speed=speed,
         stages=stages,
         gpu_hours=total,
         wall_hours=wall,
-        storage=artifacts,
+        storage=stored,
         weights=needed_weights(settings.model, configs, settings.reward),
-        chain=chain(settings, total, artifacts),
-        pitfalls=find_pitfalls(settings, memory, speed, artifacts, unreadable, on_cpu),
+        chain=chain(settings, total, sum(one.kept for one in stored.values())),
+        pitfalls=find_pitfalls(settings, memory, speed, stored["conditioning"], with_store, unreadable, on_cpu),
         assumptions=_assumptions(speed),
     )
 
 
-def _count_prompts(settings: RunSettings) -> tuple[int, int, str]:
-    """Prompts, distinct texts (the empty one included), and why they cannot be read; both 0 then."""
+def _count_prompts(settings: RunSettings) -> tuple[Prompts, str]:
+    """How many prompts there are, and why they cannot be read; none then."""
     from advantageflow.prompts.sources import load_prompts, select_held_out
 
     generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
@@ -81,8 +85,9 @@ def _count_prompts(settings: RunSettings) -> tuple[int, int, str]:
         known = load_prompts(settings.prompts.source, **generated)
         prompts = select_held_out(known, settings.prompts.eval_prompts)
     except UserError as error:
-        return 0, 0, str(error).partition("\n")[0]
-    return len(prompts), len({prompt.text for prompt in prompts} | {""}), ""
+        return Prompts(0, 0, 0), str(error).partition("\n")[0]
+    held_out = sum(prompt.split == "eval" for prompt in prompts)
+    return Prompts(len(prompts), len({prompt.text for prompt in prompts} | {""}), held_out), ""
 
 
 def _model(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.weights import Weights
 from advantageflow_pipelines.plan.workload import Work
@@ -42,7 +43,7 @@ class Plan:
         stages: in order.
         gpu_hours: of all stages that are known; None on the CPU.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
-        storage: bytes of artifacts by kind.
+        storage: artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
         pitfalls: what will go wrong, each with a remedy.
@@ -55,7 +56,7 @@ class Plan:
     stages: list[StagePlan]
     gpu_hours: float | None
     wall_hours: float | None
-    storage: dict[str, int]
+    storage: dict[str, Artifact]
     weights: list[Weights]
     chain: dict[str, Any] | None
     pitfalls: list[str]

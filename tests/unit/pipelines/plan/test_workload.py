@@ -16,7 +16,7 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.round import train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
+from advantageflow_pipelines.plan.storage import Prompts, Sizes, artifacts
 from advantageflow_pipelines.plan.workload import run_work
 
 GROUPS, SIZE = 2, 2
@@ -93,9 +93,10 @@ def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     save_policy(policy, {"round": 1}, Outcomes(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
-    planned = artifact_bytes(settings, Sizes(48, 288, 100, adapter), texts=3)
+    stored = artifacts(settings, Sizes(48, 288, 100, adapter), Prompts(3, 4, 1))
+    planned = {kind: one.kept for kind, one in stored.items()}
     assert planned["policies and optimiser states (float32)"] == pytest.approx(written, rel=0.35)
     assert planned["policies and optimiser states (float32)"] == 16 * adapter
     assert planned["rollout latents (float32)"] == GROUPS * SIZE * 288 * 4
-    assert planned["text embeddings"] == 300
+    assert planned["conditioning"] == 300
     assert planned["rollout trajectories (float32)"] == 0
