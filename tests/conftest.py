@@ -19,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure() -> None:
     """Let processes that tests start find the packages too, whether they are installed or not."""
-    roots = [str(_ROOT / "components"), str(_ROOT / "pipelines")]
+    roots = [str(_ROOT / "components"), str(_ROOT / "pipelines"), str(_ROOT / "experiments")]
     paths = [*roots, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background shell; child processes would inherit it

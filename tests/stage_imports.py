@@ -24,6 +24,8 @@ FOREIGN = {
     "evaluation": _NOWHERE,
 }
 """Packages that have no place in a stage's image."""
+FOLDERS = {"reward": "scoring"}
+"""Packages of stages that have another name."""
 REWARD_STAGES = ("prompts", "reward", "evaluation")  # those that make rewards, which are imported by their names
 
 
@@ -39,9 +41,12 @@ class SourceTree:
 
     def of_stage(self, stage: str) -> tuple[set[str], set[str]]:
         """Own modules that a stage's task may import, at start or in a function, and the foreign packages of these."""
-        starts = {f"{PACKAGE}.{stage}.component", f"{PACKAGE}.{stage}.stage", f"{PACKAGE}.runtime"}
+        folder = FOLDERS.get(stage, stage)
+        starts = {f"{PACKAGE}.{folder}.component", f"{PACKAGE}.{folder}.stage", f"{PACKAGE}.runtime"}
         if stage in REWARD_STAGES:
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.rewards.")}
+        if stage == "training":
+            starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.objectives.")}
         own: set[str] = set()
         foreign: set[str] = set()
         open_ends = list(starts)
@@ -56,6 +61,10 @@ class SourceTree:
                 elif imported.partition(".")[0] not in sys.stdlib_module_names:
                     foreign.add(imported)
         return own, foreign
+
+    def graph(self) -> dict[str, set[str]]:
+        """The own modules that each module imports, at start or in a function."""
+        return {name: self._imports(name) & set(self._files) for name in self._files}
 
     def _imports(self, name: str) -> set[str]:
         finder = _Imports(self._files)

@@ -1,14 +1,14 @@
-"""Equal shares: how many items each task gives when a total is dealt evenly among tasks of different sizes."""
+"""Even splits: how many items each task gives when a total is dealt evenly among tasks of different sizes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 
-def equal_shares(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[str, int]:
+def balanced_counts(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[str, int]:
     """Deal `total` one at a time round the tasks, passing over those that have no more to give.
 
-    Shares of tasks that are not exhausted differ by at most one.
+    Counts of tasks that are not exhausted differ by at most one.
 
     Args:
         sizes: how many items each task has.
@@ -17,7 +17,7 @@ def equal_shares(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[s
             callers can rotate who gets the odd ones.
 
     Returns:
-        Share by task, in sorted order.
+        Count by task, in sorted order.
 
     Raises:
         ValueError: `total` exceeds what there is.
@@ -25,11 +25,11 @@ def equal_shares(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[s
     if total > sum(sizes.values()):
         raise ValueError(f"cannot deal {total} of {sum(sizes.values())}")
     names = sorted(sizes)
-    shares = dict.fromkeys(names, 0)
+    counts = dict.fromkeys(names, 0)
     turn = start
-    while sum(shares.values()) < total:
+    while sum(counts.values()) < total:
         name = names[turn % len(names)]
-        if shares[name] < sizes[name]:
-            shares[name] += 1
+        if counts[name] < sizes[name]:
+            counts[name] += 1
         turn += 1
-    return shares
+    return counts

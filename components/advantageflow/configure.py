@@ -18,6 +18,7 @@ from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
 PRESETS_PACKAGE = "advantageflow_pipelines.presets"
+_NAMED = {"training.objective"}  # sections that may be given as a name alone, which replaces the whole section
 
 
 def load_settings(
@@ -28,7 +29,8 @@ def load_settings(
     Args:
         preset: name of a preset.
         config: a YAML file of settings, instead of a preset.
-        overrides: texts such as 'rollout.group_size=16'; the value is read as YAML.
+        overrides: texts such as 'rollout.group_size=16'; the value is read as YAML. A section is replaced as a whole:
+            'training.objective=awm' leaves behind the options of the objective that the preset has.
         presets: folder of presets; the installed ones when None.
 
     Raises:
@@ -72,7 +74,7 @@ def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tu
         example: a setting that such a file may hold, shown to someone whose file holds none.
 
     Raises:
-        SettingsError: the file cannot be read, is no YAML, or holds no settings.
+        SettingsError: the file cannot be read, is not YAML, or holds no settings.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -126,12 +128,14 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
     values = copy.deepcopy(values)
     section = values
     for depth, part in enumerate(path[:-1], start=1):
+        if ".".join(path[:depth]) in _NAMED and isinstance(section.get(part), str):
+            section[part] = {"name": section[part]}
         section = section.setdefault(part, {})
         if not isinstance(section, dict):
             remedy = "name a setting of a section, such as rollout.group_size"
             if isinstance(section, list):
                 remedy = f"give the whole list: --set '{'.'.join(path[:depth])}=[...]'"
-            raise SettingsError(f"'{'.'.join(path[:depth])}' is no section", where=where, remedy=remedy)
+            raise SettingsError(f"'{'.'.join(path[:depth])}' is not a section", where=where, remedy=remedy)
     section[path[-1]] = value
     for depth in range(1, len(path)):
         places.setdefault(".".join(path[:depth]), where)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from advantageflow.errors import SettingsError
+from advantageflow.moved_settings import moved_to
 from advantageflow.suggestions import did_you_mean
 
 _WHY = {
@@ -39,9 +40,21 @@ class Problem:
         return cls(f"{path} ({places[known]})" if known else path, message, remedy)
 
 
+class SectionError(ValueError):
+    """Raised by a validator that reads a whole section: what is wrong in it.
+
+    Args:
+        problems: `where` of each is a dotted path within the section, empty for the section itself.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(f"{p.where}: {p.message}" for p in problems))
+        self.problems = problems
+
+
 def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
-    """A problem for each line of a pydantic error; a key of `places` is a dotted path, its value where that stands."""
-    return [_problem(line, model, places) for line in error.errors()]
+    """What a pydantic error says; a key of `places` is a dotted path, its value where that stands."""
+    return [problem for line in error.errors() for problem in _problems(line, model, places)]
 
 
 def to_error(problems: Sequence[Problem]) -> SettingsError:
@@ -60,10 +73,23 @@ def accepts_text(model: type[BaseModel], path: Sequence[str]) -> bool:
     return str in (field.annotation, *get_args(field.annotation))
 
 
+def _problems(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
+    section = line.get("ctx", {}).get("error")
+    if not isinstance(section, SectionError):
+        return [_problem(line, model, places)]
+    above = [str(part) for part in line["loc"]]
+    return [
+        Problem.at(".".join([*above, *filter(None, [p.where])]), p.message, p.remedy, places) for p in section.problems
+    ]
+
+
 def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Problem:
     path = [str(part) for part in line["loc"]]
     dotted = ".".join(path)
     if line["type"] == "extra_forbidden":
+        moved = moved_to(model, path)
+        if moved:
+            return Problem.at(dotted, "this setting has moved", moved, places)
         return Problem.at(dotted, "there is no such setting", _remedy_for_unknown(path, model), places)
     field = _field(model, path)
     if line["type"] == "value_error":  # raised by a validator of ours, whose text already says all
@@ -117,7 +143,7 @@ def _kind(annotation: Any) -> str:
 
 
 def _limit(bound: Any) -> str:
-    """A bound of a range in words; empty for what is no bound."""
+    """A bound of a range in words; empty for what is not a bound."""
     match bound:
         case annotated_types.Ge(ge):
             return f"at least {ge}"

@@ -47,7 +47,7 @@ class Rollout:
     """One image that the rollout policy generated.
 
     Attributes:
-        index: place within its group, 0 .. group_size - 1.
+        index: index within its group, 0 .. group_size - 1.
         seed: seed of its initial noise, derived from the run's seed, round, prompt and index.
         image: PNG bytes.
     """

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +18,7 @@ from typing import Any, get_type_hints
 from pydantic import ValidationError
 
 from advantageflow.errors import Preempted, UserError
+from advantageflow.parameters import with_parameters
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
 from advantageflow.tracking.journal import Journal, journal_file, new_task_id, stage_journal
@@ -25,6 +27,7 @@ from advantageflow.warm import WARM_ENV, WarmError, run_in_worker
 
 COLD_STAGES = frozenset({"reward"})  # a reward brings its own imports, often light ones: a warm worker saves nothing
 USER_ERROR_STATUS = 2
+UNFIT_STATUS = 69  # of a warm worker that cannot use a GPU; what sysexits.h calls EX_UNAVAILABLE
 RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
 
 
@@ -33,26 +36,36 @@ class StageCall:
     """One call of a stage, as JSON-able values.
 
     Attributes:
-        stage: name of the stage's package, such as 'rollout'.
-        arguments: the stage's run() arguments; settings as JSON strings, paths as strings. `round_index` and `shard`
-            may be given to any stage: those that do not take them only show them in the journal.
+        stage: name of the stage in its pipeline, such as 'rollout'.
+        module: that has the stage's run().
+        arguments: of run(); settings as JSON strings, paths as strings. `round_index` and `shard` may be given to any
+            stage: those that do not take them only show them in the journal.
+        parameters: single settings of the stage, by name; see parameters.py.
         task: id of the task in the journal.
         started: epoch seconds when the task's own process started.
     """
 
     stage: str
+    module: str
     arguments: dict[str, Any]
+    parameters: dict[str, Any]
     task: str
     started: float
 
 
-def run_stage_task(name: str, **arguments: Any) -> None:
+def run_stage_task(
+    name: str, *, module: str | None = None, parameters: Mapping[str, Any] | None = None, **arguments: Any
+) -> None:
     """Run a stage as a pipeline task; what each KFP component calls.
 
-    With ADVANTAGEFLOW_WARM set, a worker forked from the warm template does the work, otherwise this process.
+    With ADVANTAGEFLOW_WARM set, a worker forked from the warm template does the work, unless it could not use a GPU;
+    otherwise this process.
 
     Args:
         name: the stage, such as 'rollout'.
+        module: that has its run(); advantageflow.NAME.stage if None.
+        parameters: single settings that a pipeline's parameters give, by name, instead of those in `settings`; those
+            that are None are not given.
         **arguments: the arguments of its run(): settings as JSON strings, paths as strings.
 
     Raises:
@@ -62,36 +75,65 @@ def run_stage_task(name: str, **arguments: Any) -> None:
     """
     started = process_started()
     task = new_task_id(name, _index(arguments, "round_index"), _index(arguments, "shard"))
-    call = StageCall(name, arguments, task, started)
+    given = {key: value for key, value in (parameters or {}).items() if value is not None}
+    call = StageCall(name, module or f"advantageflow.{name}.stage", arguments, given, task, started)
     socket = os.environ.get(WARM_ENV)
-    if socket and name not in COLD_STAGES:
-        with _shown():
-            _run_warm(call, Path(socket))
-    else:
+    if not socket or name in COLD_STAGES or not _run_warm(call, Path(socket)):
         execute(**asdict(call))
 
 
-def execute(stage: str, arguments: dict[str, Any], task: str, started: float) -> None:
+def execute_in_worker(**call: Any) -> None:
+    """Execute a StageCall in a worker forked from the warm template; raises as run_stage_task.
+
+    Raises:
+        SystemExit: with status 69, and nothing done, where CUDA's driver was initialised before the fork: no GPU can be
+            used in this process.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda._is_in_bad_fork():
+        raise SystemExit(UNFIT_STATUS)
+    execute(**call)
+
+
+def execute(**call: Any) -> None:
     """Run a StageCall, given by its fields, in this process; raises as run_stage_task."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    with _shown(), _journal(StageCall(stage, arguments, task, started)):
-        run = import_module(f"advantageflow.{stage}.stage").run
-        run(**parse_arguments(run, arguments))
+    _execute(StageCall(**call))
 
 
-def parse_arguments(run: Callable[..., None], arguments: dict[str, Any]) -> dict[str, Any]:
+def _execute(call: StageCall) -> None:
+    """Run a stage with its journal open, which starts with the settings that hold: all of them, parameters included."""
+    work, failure = None, None
+    try:
+        run = import_module(call.module).run
+        arguments = parse_arguments(run, call.arguments, call.parameters)
+        work = partial(run, **arguments)
+    except Exception as error:  # for the journal to record
+        arguments, failure = call.arguments, error
+    with _shown(), _journal(call, arguments):
+        if work is None:
+            assert failure is not None
+            raise failure
+        work()
+
+
+def parse_arguments(
+    run: Callable[..., None], arguments: dict[str, Any], parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Turn what a pipeline can carry into what `run` takes, by its type hints.
 
     Settings come from JSON strings, paths from strings, whole numbers also from floats, None also from "".
-    `round_index` and `shard` are dropped where `run` does not take them.
+    `round_index` and `shard` are dropped where `run` does not take them. `parameters` replace single values of
+    `settings`.
 
     Raises:
-        SettingsError: a settings string is not valid.
+        SettingsError: a settings string or a parameter is not valid.
     """
     hints = get_type_hints(run)
     accepted = inspect.signature(run).parameters
     for_journal_only = {"round_index", "shard"} - set(accepted)
-    return {name: _parse(hints.get(name), value) for name, value in arguments.items() if name not in for_journal_only}
+    parsed = {name: _parse(hints.get(name), value) for name, value in arguments.items() if name not in for_journal_only}
+    return parsed | ({"settings": with_parameters(parsed["settings"], parameters)} if parameters else {})
 
 
 def carried(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,22 +179,38 @@ def exit_status(error: UserError) -> int:
     return RETRY_STATUS if isinstance(error, Preempted) else USER_ERROR_STATUS
 
 
-def _run_warm(call: StageCall, socket: Path) -> None:
-    try:
-        outcome = run_in_worker(socket, f"{__name__}:execute", asdict(call))
-    except WarmError as error:
-        with _journal(call):
-            raise error
-    if outcome.signal is not None:
-        death = WarmError(
-            f"the worker process was killed by signal {outcome.signal}",
-            where=f"stage {call.stage}",
-            remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
+def _run_warm(call: StageCall, socket: Path) -> bool:
+    """Run a stage in a warm worker; False, with nothing done, where the worker could not use a GPU."""
+    with _shown():
+        try:
+            outcome = run_in_worker(socket, f"{__name__}:execute_in_worker", asdict(call))
+        except WarmError as error:
+            with _journal(call, call.arguments):
+                raise error
+        if outcome.signal is not None:
+            raise _killed(call, outcome.signal)
+    if outcome.status == UNFIT_STATUS:
+        print(
+            f"warning: stage {call.stage} runs in a process of its own and takes longer to start: a preloaded package "
+            "initialised CUDA's driver, so that processes forked from it could use no GPU",
+            file=sys.stderr,
+            flush=True,
         )
-        Journal(call.task, journal_file(call.task)).error(death)  # the worker died before it could say so
-        raise death
+        return False
     if outcome.status:
         raise SystemExit(outcome.status)  # the worker has shown and recorded its error
+    return True
+
+
+def _killed(call: StageCall, sign: int) -> WarmError:
+    """The error of a worker that was killed, recorded: the worker died before it could say so."""
+    death = WarmError(
+        f"the worker process was killed by signal {sign}",
+        where=f"stage {call.stage}",
+        remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
+    )
+    Journal(call.task, journal_file(call.task)).error(death)
+    return death
 
 
 @contextmanager
@@ -165,21 +223,24 @@ def _shown() -> Iterator[None]:
         raise SystemExit(exit_status(error)) from error
 
 
-def _journal(call: StageCall) -> AbstractContextManager[Journal]:
+def _journal(call: StageCall, arguments: Mapping[str, Any]) -> AbstractContextManager[Journal]:
     return stage_journal(
         call.stage,
         _index(call.arguments, "round_index"),
         _index(call.arguments, "shard"),
-        _settings_sections(call.arguments) | _seed(call.arguments),
+        _settings_sections(arguments) | _seed(call.arguments),
         task=call.task,
         started=call.started,
     )
 
 
-def _settings_sections(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that are JSON objects (not yet checked: a bad one is reported with the journal open)."""
+def _settings_sections(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that are settings, as JSON objects; also those that could not be parsed, where they are objects."""
     sections = {}
     for name, value in arguments.items():
+        if isinstance(value, Settings):
+            sections[name] = value.model_dump(mode="json")
+            continue
         try:
             parsed = json.loads(value) if isinstance(value, str) else None
         except ValueError:

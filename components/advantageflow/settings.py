@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
-
-LAM_MARGIN = 0.2  # of training.lam = auto, in standard deviations: curvature that each sample keeps at least
-
-
-class Settings(BaseModel):
-    """Base of all settings: immutable, strict about types, unknown keys rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+from advantageflow.objectives.base import Objective
+from advantageflow.objectives.registry import make_objective
+from advantageflow.settings_base import Settings
 
 
 class ModelSettings(Settings):
@@ -68,7 +63,7 @@ class RolloutSettings(Settings):
     steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")
     sampler: Literal["euler", "heun", "ab2", "sde"] = Field("ab2", description="ODE solver, or Flow-GRPO's SDE")
     noise_level: float = Field(0.7, ge=0, description="of sampler 'sde' (Flow-GRPO's a); 0 makes it the Euler ODE")
-    trajectories: bool = Field(False, description="keep each step's latent and log-probability (for flow_grpo)")
+    trajectories: bool = Field(False, description="keep each step's latent and log-probability (which flow_grpo needs)")
     shift: float = Field(1.0, gt=0, description="timestep shift: sigma' = s sigma / (1 + (s - 1) sigma)")
     guidance_scale: float = Field(1.0, ge=1.0, description="classifier-free guidance; 1 is none")
     batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
@@ -132,59 +127,21 @@ class LoraSettings(Settings):
     )  # fmt: skip
 
 
-class DiffusionNftSettings(Settings):
-    """Options of `diffusion_nft` (arXiv 2509.16117)."""
-
-    beta: float = Field(1.0, gt=0, description="how far the implicit policies reach from the rollout policy")
-    adaptive_weighting: bool = Field(
-        True, description="divide each squared x_0 error by its detached mean absolute one"
-    )
-
-
-class AwmSettings(Settings):
-    """Options of `awm` (arXiv 2509.25050)."""
-
-    rollout_weight: float = Field(1.0, ge=0, description="beta_ema: of |v_theta - v_roll|^2")
-    clip_range: float = Field(0.2, gt=0, description="the ratio is clipped to 1 -+ this")
-    huber_power: float | None = Field(None, gt=0, le=1, description="generalised Huber's power (.25 in AWM's code)")
-    time_weighting: bool = Field(False, description="weight log-likelihoods by t")
-
-
-class FlowGrpoSettings(Settings):
-    """Options of `flow_grpo` (arXiv 2505.05470)."""
-
-    clip_range: float = Field(1e-4, gt=0, description="PPO: the ratio is clipped to 1 -+ this")
-    step_fraction: float = Field(0.99, gt=0, le=1, description="share of a trajectory's steps, from the first, used")
-
-
 class TrainingSettings(Settings):
     """The objective and its optimiser."""
 
-    algorithm: Literal["advantage_flow", "advantage_weighted", "diffusion_nft", "awm", "flow_grpo"] = Field(
-        "advantage_flow",
-        description="'advantage_weighted' is advantage_flow with lam = 0; the last three are baselines",
+    objective: SerializeAsAny[Objective] = Field(
+        default_factory=lambda: make_objective({}),
+        description="name of what is minimised (advantage_flow, diffusion_nft, awm, flow_grpo, or a class of your own "
+        "as 'package.module:Class'), and its options",
     )
-    lam: float | Literal["auto"] = Field(
-        1.0,
-        description="rollout policy regularisation, at least 0; convex for every sample when >= 1; 'auto' is for each "
-        "sample what convexity needs, max(-A, 0), and a margin that grows when the policy runs ahead",
+    reference_weight: float = Field(
+        0.0, ge=0, description="of the KL term that holds the policy to the base model, added to any objective"
     )
-    data_weight: float | None = Field(
-        None,
-        ge=0,
-        description="share c of lam that is plain flow matching to the rollouts: (A + c)|v_theta - v|^2 + "
-        "(lam - c)|v_theta - v_roll|^2; null: 0, and the whole margin where lam is 'auto'",
-    )
-    diffusion_nft: DiffusionNftSettings = Field(default_factory=lambda: DiffusionNftSettings())
-    awm: AwmSettings = Field(default_factory=lambda: AwmSettings())
-    flow_grpo: FlowGrpoSettings = Field(default_factory=lambda: FlowGrpoSettings())
-    reference_weight: float = Field(0.0, ge=0, description="of the KL term that holds the policy to the base model")
     advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
     advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
-    normalise_error: bool = Field(True, description="divide each squared error by its detached mean absolute error")
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, each over one share of the data")
     passes: int = Field(4, ge=1, description="how often each rollout is used in a round")
-    timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = "stratified"
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -233,25 +190,10 @@ class TrainingSettings(Settings):
             raise ValueError("must be at least 0, or 'all'")
         return rounds
 
-    @field_validator("lam")
+    @field_validator("objective", mode="before")
     @classmethod
-    def _lam_in_range(cls, lam: float | str) -> float | str:
-        if not isinstance(lam, str) and not lam >= 0:
-            raise ValueError("must be at least 0, or 'auto'")
-        return lam
-
-    @model_validator(mode="after")
-    def _data_weight_within_lam(self) -> TrainingSettings:
-        lam = self.least_margin if self.lam == "auto" else self.lam
-        lam = 0.0 if self.algorithm == "advantage_weighted" else lam
-        if self.data_weight is not None and self.data_weight > lam:
-            raise ValueError(f"data_weight is a share of lam: {self.data_weight} is more than {lam}")
-        return self
-
-    @property
-    def least_margin(self) -> float:
-        """The least margin of `lam: auto`, in units of A: advantages are in clips of so many standard deviations."""
-        return LAM_MARGIN / self.advantage_clip
+    def _objective_by_its_name(cls, value: Any) -> Objective:
+        return make_objective(value)
 
     @field_validator("rollout_decay")
     @classmethod
@@ -272,8 +214,7 @@ class AlarmSettings(Settings):
     """How far the held-out images may move from the base policy's own, on equal prompts and noise, without an alarm.
 
     Fractions may rise by so many pixels in one; the others may rise or fall by so large a part of the base's value.
-    None never raises an alarm. Training that works moves all of them a little: the embedded model's, which takes
-    accuracy from 0.48 to 0.83, by at most an eighth of the base's value, and the fractions by less than 0.01.
+    None never raises an alarm. Training that works moves all of them a little (docs/results, "What a run gains").
     """
 
     dark_fraction_rise: float | None = Field(0.2, gt=0, le=1, description="of the share of dark pixels")
@@ -327,10 +268,12 @@ class RunSettings(Settings):
     """One pipeline run: the whole of what a preset file may say."""
 
     preset: str = "custom"
+    pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
     rounds: int = Field(10, ge=1, le=1000)
     init_policy: str | None = Field(
-        None, description="policy to continue from, a folder or published at s3://; none starts at the base model"
+        None,
+        description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",
     )
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     prompts: PromptSettings = Field(default_factory=lambda: PromptSettings())
@@ -358,12 +301,12 @@ class RunSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _trajectories_for_flow_grpo(self) -> RunSettings:
-        if self.training.algorithm == "flow_grpo" and not (
-            self.rollout.sampler == "sde" and self.rollout.trajectories and self.rollout.noise_level > 0
-        ):
+    def _trajectories_where_they_are_learned_from(self) -> RunSettings:
+        objective, rollout = self.training.objective, self.rollout
+        noisy = rollout.sampler == "sde" and rollout.trajectories and rollout.noise_level > 0
+        if objective.needs.trajectories and not noisy:
             raise ValueError(
-                "training.algorithm flow_grpo learns from noisy trajectories: set rollout.sampler to sde, "
+                f"training.objective {objective.name} learns from noisy trajectories: set rollout.sampler to sde, "
                 "rollout.trajectories to true and rollout.noise_level above 0"
             )
         if self.rollout.trajectories and self.rollout.sampler != "sde":

@@ -1,7 +1,8 @@
 """Warm workers, seen from outside: starting the template process, and running a function in a worker forked from it.
 
 Importing torch, diffusers and peft costs seconds of CPU in every fresh process. The template has them imported, runs
-nothing and starts no threads, so that a fork of it is a process as good as new: it computes what a cold one would.
+nothing, starts no threads and leaves CUDA's driver alone, so that a fork of it is a process as good as new: it computes
+what a cold one would. Where the driver was initialised all the same, the task's own process does the work.
 
 A task sends the template its standard output and error, working directory and environment over a unix socket, and gets
 the worker's exit status back. A worker dies with its task; the template, with the process that started it.
@@ -41,6 +42,7 @@ PRELOADED = (
     "advantageflow.policy.adapters",
     "advantageflow.policy.generate",
     "advantageflow.policy.loading",
+    "advantageflow.policy.text",
     "advantageflow.prompts.stage",
     "advantageflow.rollout.stage",
     "advantageflow.training.train",
@@ -48,6 +50,9 @@ PRELOADED = (
 )
 # numpy's BLAS and Arrow's allocator each start a thread at import; a process with threads does not fork cleanly.
 NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+# diffusers asks for GPUs at import. By default torch answers through CUDA's driver, after which no fork can use a GPU;
+# with this it asks NVML, which initialises no driver (torch.cuda.is_available and device_count).
+NO_DRIVER = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 HEADER = struct.Struct("!I")  # length of the JSON request that follows; the two descriptors travel with it
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
@@ -139,7 +144,7 @@ class WarmTemplate:
                 stdout=log,
                 stderr=log,
                 pass_fds=[listener.fileno()],
-                env={**os.environ, **NO_THREADS},
+                env={**os.environ, **NO_THREADS, **NO_DRIVER},
                 start_new_session=True,  # Ctrl-C is for the tasks; the template ends with its lifeline
             )
         if log:

@@ -1,1 +1,1 @@
-"""Comparing algorithms: beside the product, not in its images."""
+"""Comparing algorithms, the benchmark, and how the embedded model was made: beside the product, not in its images."""

@@ -14,9 +14,9 @@ from rich.markup import escape
 from advantageflow import __version__
 from advantageflow.errors import UserError
 from advantageflow_pipelines.commands import (
-    bench,
     compile,
     evaluate,
+    export,
     look,
     models,
     plan,
@@ -49,6 +49,7 @@ app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
+app.command("export")(export.export)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
@@ -58,8 +59,6 @@ app.add_typer(look.presets, name="presets")
 app.add_typer(resources.resources, name="resources")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
-app.command("bench")(bench.bench)
-app.command("pretrain-shapes")(models.pretrain_shapes)
 for _offered in entry_points(group="advantageflow.commands"):
     app.command(_offered.name)(_offered.load())
 

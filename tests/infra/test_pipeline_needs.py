@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-import yaml
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.records import CONFIG_MAP, GPU, HF_SECRET, S3_SECRET, SERVICE_ACCOUNT
 
@@ -22,12 +21,10 @@ PRESETS = {"kind": "cpu", "single-gpu": "single-gpu", "multi-node": "multi-node"
 
 
 @pytest.fixture(scope="session")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def tasks() -> list[dict[str, Any]]:
     """What the smallest pipeline asks of Kubernetes for each of its tasks."""
     settings = RunSettings.model_validate({"rounds": 1, "rollout": {"shards": 1}})
-    file: Path = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
-    cluster_run(settings, StageImages(), "cpu").compile(file)
-    [_, platforms] = yaml.safe_load_all(file.read_text())
+    platforms = cluster_run(settings, default_images(ONLINE), "cpu").package().platform
     executors = platforms["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     return list(executors.values())
 
@@ -73,14 +70,16 @@ def test_runs_find_their_account(overlay: Overlay) -> None:
 
 
 def test_the_quota_lets_the_preset_of_the_same_name_train(overlay: Overlay) -> None:
-    training = load_resources(PRESETS[overlay.name]).training
+    training = load_resources(PRESETS[overlay.name], ONLINE).training
+    assert training is not None
     quota = overlay.one("ResourceQuota", "advantageflow-gpus", "kubeflow")["spec"]["hard"]
     beside = 2 if training.nodes > 1 else 0  # an evaluation and a rollout, which else keep a node of the TrainJob out
     assert quota == {f"requests.{GPU}": str(int(training.gpus) * training.nodes + beside)}
 
 
 def test_a_node_of_the_runtime_is_one_of_the_preset(overlays: dict[str, Overlay]) -> None:
-    training = load_resources("multi-node").training
+    training = load_resources("multi-node", ONLINE).training
+    assert training is not None
     [node] = [pod for pod in overlays["multi-node"].pods() if not pod.serves]
     [container] = node.containers
     asked = {"cpu": training.cpu, "memory": training.memory, GPU: str(training.gpus)}

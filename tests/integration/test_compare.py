@@ -25,7 +25,7 @@ preset: tiny
 seeds: [0]
 common: {rounds: 1, rollout.shards: 1, training.threads: 1, evaluation.threads: 1}
 variants:
-  calm: {assignments: {training.lam: 1}}
+  calm: {assignments: {training.objective.lam: 1}}
   wild: {label: much too fast, assignments: {training.learning_rate: 1.0e+30}}
 """
 

@@ -17,9 +17,10 @@ from commands import processes_of, start
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import comparable
-from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,10 @@ class Run:
     @property
     def summary(self) -> dict[str, Any]:
         return dict(json.loads(self.workdir.summary_file.read_text()))
+
+
+def opened(run: Run) -> tuple[WorkDir, RunSettings]:
+    return open_workdir(run.workdir.root)
 
 
 advantageflow = partial(commands.advantageflow, longest=LONGEST_RUN)
@@ -101,7 +106,7 @@ def test_the_summary_has_what_is_promised(run: Run) -> None:
 
 def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
     policies = {number: json.loads((folder / "state.json").read_text()) for number, folder in
-                policy_folders(run.workdir).items()}  # fmt: skip
+                policy_folders(*opened(run)).items()}  # fmt: skip
     assert [(state["round"], state["adapter"]) for state in policies.values()] == [
         (0, None),
         (1, "policy"),
@@ -110,7 +115,7 @@ def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
     assert policies[2]["step"] == 2 * policies[1]["step"] > 0
     assert policies[2]["policy_sha256"] == run.summary["policy_sha256"] != policies[1]["policy_sha256"]
     judged = {number: json.loads((folder / "metrics.json").read_text())["policy_sha256"] for number, folder in
-              report_folders(run.workdir).items()}  # fmt: skip
+              report_folders(*opened(run)).items()}  # fmt: skip
     assert judged == {number: state["policy_sha256"] for number, state in policies.items()}
 
 
@@ -149,7 +154,7 @@ def test_shards_and_warm_workers_change_no_bit_of_a_round(run: Run, tmp_path: Pa
     arguments = ("--rounds", "1", "--set", "rollout.shards=1", "--no-warm")
     other = complete(*TINY, "--workdir", "run", *arguments, cwd=tmp_path)
     assert other.summary["base"] == run.summary["base"]
-    after_one_round = json.loads((policy_folders(run.workdir)[1] / "state.json").read_text())
+    after_one_round = json.loads((policy_folders(*opened(run))[1] / "state.json").read_text())
     assert other.summary["policy_sha256"] == after_one_round["policy_sha256"]
 
 
@@ -199,7 +204,9 @@ def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_m
     done = advantageflow(*TINY, *own, "--workdir", "run", cwd=tmp_path)
     assert done.status == 2
     assert "prompts failed" in done.output
-    assert "canary of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(done.output.split())
+    assert "golden check of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(
+        done.output.split()
+    )
     assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
 
 
@@ -238,9 +245,9 @@ def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_p
 
 
 def test_a_finished_run_can_be_continued_as_a_new_one(run: Run, tmp_path: Path) -> None:
-    last = policy_folders(run.workdir)[2]
+    last = policy_folders(*opened(run))[2]
     longer = complete(*TINY, "--rounds", "1", "--init-policy", str(last), "--workdir", "run", cwd=tmp_path)
     base = longer.summary["base"]
     assert base == run.summary["final"]
-    state = json.loads((policy_folders(longer.workdir)[0] / "state.json").read_text())
+    state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]

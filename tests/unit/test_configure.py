@@ -66,7 +66,7 @@ def test_overrides_are_applied_in_order_on_top_of_the_preset(presets: Path) -> N
     [
         ("training.learning_rate=1", 1.0),
         ("training.learning_rate=5e-4", 5e-4),
-        ("training.normalise_error=false", False),
+        ("rollout.trajectories=false", False),
         ("model.revision=0012", "0012"),
         ("model.revision=null", None),
         ("model.name=stabilityai/stable-diffusion-3.5-medium", "stabilityai/stable-diffusion-3.5-medium"),
@@ -148,7 +148,7 @@ def test_an_unknown_key_names_its_path_and_line_and_the_nearest_key(
         ("seed=-1", "-1", "at least 0"),
         ("rollout.shift=0", "0", "a number, above 0"),
         ("rollout.sampler=eular", "'eular'", "one of euler, heun, ab2"),
-        ("training.normalise_error=yes", "'yes'", "true or false"),
+        ("training.objective.normalise_error=yes", "'yes'", "true or false"),
         ("training.lora=5", "5", "a section with rank, alpha, targets"),
         ("training.lora.targets=[]", "[]", "a list, each item text, at least 1 of them"),
         ("training.adam_betas=[0.9, x]", "'x'", "a list of 2, each item a number"),
@@ -193,7 +193,7 @@ def test_an_override_of_another_form_shows_the_form(override: str) -> None:
 
 
 def test_an_override_below_a_value_is_refused() -> None:
-    assert "'training.adam_betas' is no section" in override_error("training.adam_betas=[0.9, 0.9]",
+    assert "'training.adam_betas' is not a section" in override_error("training.adam_betas=[0.9, 0.9]",
                                                                    "training.adam_betas.0=0.5").message  # fmt: skip
 
 

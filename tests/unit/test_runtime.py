@@ -73,7 +73,7 @@ def test_a_task_runs_its_stage_with_parsed_arguments_and_journals_it(stages: Pat
     assert [event["event"] for event in events] == ["start", "useful", "progress", "end"]
     start = events[0]
     assert (start["stage"], start["round"], start["shard"]) == ("trial", 3, 1)
-    assert start["settings"] == {"settings": {"column": "strict"}}
+    assert start["settings"] == {"settings": RewardSettings(column="strict").model_dump(mode="json")}
     assert start["process_started"] < start["time"]
     assert {event["task"] for event in events} == {start["task"]}
 
@@ -119,6 +119,26 @@ def test_arguments_are_parsed_by_the_type_hints_of_run() -> None:
         parse_arguments(run, {"settings": '{"group_size": 1}'})
 
 
+def test_a_parameter_holds_instead_of_the_setting_of_its_name_in_the_stage_and_in_the_journal(stages: Path) -> None:
+    run_stage_task("trial", parameters={"column": "soft", "weight": None}, **arguments(stages))
+    assert (stages / "out").read_text().startswith("soft ")
+    settings = read_events(stages / "journal")[0]["settings"]["settings"]
+    assert (settings["column"], settings["weight"]) == ("soft", 1.0)
+
+
+def test_a_parameter_that_is_not_allowed_is_a_users_error_naming_it(stages: Path) -> None:
+    with pytest.raises(SystemExit):
+        run_stage_task("trial", parameters={"weight": -1.0}, **arguments(stages))
+    start, error = read_events(stages / "journal")
+    assert start["settings"] == {"settings": {"column": "strict"}}, "what was given, as nothing else is known"
+    assert (error["kind"], error["where"]) == ("SettingsError", "weight (parameter weight)")
+
+
+def test_a_stage_may_lie_in_a_module_of_any_name(stages: Path) -> None:
+    run_stage_task("attempt", module="advantageflow.trial.stage", **arguments(stages))
+    assert read_events(stages / "journal")[0]["stage"] == "attempt"
+
+
 def test_an_artifact_that_a_task_was_not_given_is_none() -> None:
     def run(base: Path | None) -> None: ...
 
@@ -131,7 +151,8 @@ class TestWarm:
     """The same tasks with a template: in a worker, with the same journal and exit statuses."""
 
     def run_task(self, stages: Path, note: str, template: WarmTemplate | None) -> subprocess.CompletedProcess[str]:
-        code = "import json, sys; from advantageflow.runtime import run_stage_task; "
+        code = "import extend_path; " if template else ""
+        code += "import json, sys; from advantageflow.runtime import run_stage_task; "
         code += "run_stage_task('trial', **json.loads(sys.argv[1]))"
         environment = {**os.environ, "ADVANTAGEFLOW_WARM": str(stages / "no.sock")}
         environment.update(template.environment if template else {})
@@ -164,6 +185,20 @@ class TestWarm:
         task = self.run_task(stages, "bug", template)
         assert task.returncode == 1
         assert "ZeroDivisionError: a bug" in task.stderr
+
+    def test_a_worker_that_cannot_use_a_gpu_leaves_the_stage_to_the_tasks_own_process(
+        self, stages: Path, template: WarmTemplate
+    ) -> None:
+        marks = "import os, torch\nos.register_at_fork(after_in_child=lambda: setattr(torch.cuda, '_is_in_bad_fork', "
+        (stages / "driver_initialised.py").write_text(f"{marks}lambda: True))")  # what a torch for CUDA does itself
+        with WarmTemplate(stages / "unfit.log", preload=["extend_path", "driver_initialised"]) as unfit:
+            task = self.run_task(stages, "", unfit)
+        assert task.returncode == 0, task.stderr
+        assert task.stderr.startswith("warning: stage trial runs in a process of its own")
+        start, *_, end = read_events(stages / "journal")
+        assert (stages / "out").read_text().split()[-1] == str(start["pid"])
+        assert (start["event"], end["event"]) == ("start", "end")
+        assert [event["event"] for event in read_events(stages / "journal")].count("start") == 1
 
     def test_a_killed_worker_is_told_and_recorded(self, stages: Path, template: WarmTemplate) -> None:
         task = self.run_task(stages, "killed", template)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.warm import Outcome, WarmError, WarmTemplate, run_in_worker
+from advantageflow.warm import PRELOADED, Outcome, WarmError, WarmTemplate, run_in_worker
 
 pytestmark = pytest.mark.skipif(not WarmTemplate.supported(), reason="warm workers need Linux")
 
@@ -132,6 +132,40 @@ def test_all_that_stages_need_can_be_imported_without_starting_a_thread(tmp_path
         run_in_worker(template.socket, "time:time", {})
         assert os.listdir(f"/proc/{template.process_id}/task") == [str(template.process_id)]
     assert "warning" not in (tmp_path / "warm.log").read_text()
+
+
+GPU_MACHINE = """
+import os
+import torch
+
+def answering(name):
+    def answer(*_):
+        with open(os.environ["ASKED"], "a") as file:
+            print(name, file=file)
+        return 1
+    return answer
+
+torch._C._accelerator_getAccelerator = lambda: torch.device("cuda")
+torch._C._cuda_getDeviceCount = answering("driver")
+torch._C._cuda_init = torch._C._cuda_getCurrentRawStream = answering("more than a count")
+torch.cuda._raw_device_count_nvml = answering("nvml")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("through_nvml", "asked"), [(True, {"nvml"}), (False, {"driver"})])
+def test_nothing_preloaded_reaches_the_driver_of_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through_nvml: bool, asked: set[str]
+) -> None:
+    """The template as it is, on a torch that says it was built for CUDA; without the variable the driver is asked."""
+    (tmp_path / "gpu_machine.py").write_text(GPU_MACHINE)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *filter(None, sys.path)]))
+    monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    if not through_nvml:
+        monkeypatch.setattr("advantageflow.warm.NO_DRIVER", {})
+    with WarmTemplate(tmp_path / "warm.log", preload=["gpu_machine", *PRELOADED]) as template:
+        assert run_in_worker(template.socket, "time:time", {}) == Outcome(0, None), (tmp_path / "warm.log").read_text()
+    assert set((tmp_path / "asked").read_text().split()) == asked
 
 
 def test_a_worker_has_the_tasks_folder_environment_and_output(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, paired_samples
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, writing
 
@@ -80,25 +80,26 @@ def write_page(
         out.write_text(text, encoding="utf-8")
 
 
-def write_final_page(folder: Path, base: Path, facts: Mapping[str, str]) -> None:
-    """Write the page of one report against the base's, where both are of the same images, as base and final are.
+def write_report_page(folder: Path, base: Path | None, facts: Mapping[str, str]) -> None:
+    """Write the page of one report, against the base's where both are of the same images, as base and final are.
 
     Args:
         folder: the report, to which the page is added.
-        base: the base's report.
+        base: the base's report; None for the base itself.
         facts: what a reader must know first, by name.
 
     Raises:
         StoreError: a report cannot be read, or the page not written.
     """
     metrics = read_json(folder / METRICS_FILE)
-    if metrics["images"] != read_json(base / METRICS_FILE)["images"]:
-        return
-    name = f"round {metrics['round']}"
-    reports = {"base": base, name: folder}
+    name = f"round {metrics['round']}" if metrics["round"] else "base"
+    reports = {name: folder}
+    if base is not None and metrics["images"] == read_json(base / METRICS_FILE)["images"]:
+        reports = {"base": base, **reports}
+    title = " and ".join(reports)
     write_page(
         folder / PAGE_FILE,
-        title=f"Base and {name}",
+        title=title[:1].upper() + title[1:],
         facts=facts,
         comparison=compare_reports(reports),
         reports=reports,

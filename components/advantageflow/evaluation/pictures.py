@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.evaluation.curves import draw_curves as curves
-from advantageflow.evaluation.report import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
+from advantageflow.evaluation.pictures import sample_sheet
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import METRICS_FILE
-from advantageflow.store.files import publish, read_json, write_json, writing
+from advantageflow.store.files import publish, write_json, writing
 from advantageflow.store.tables import read_table, write_table
 from advantageflow.watch.images import STATISTICS
 
@@ -19,10 +20,7 @@ if TYPE_CHECKING:
 
 OUTCOMES_FILE = "evaluation.parquet"
 STATISTICS_FILE = "statistics.parquet"
-SAMPLES_FOLDER = "samples"
-SAMPLES_INDEX = "samples.json"
 SHEET_FILE = "samples.png"
-SAMPLE_PIXELS = 192  # smaller pictures are enlarged to about this width, so that a person can see them
 
 _COLUMNS = {
     "prompt_id": "string",
@@ -33,25 +31,6 @@ _COLUMNS = {
     "soft": "float64",
 }
 _STATISTICS = {"prompt_id": "string", "seed": "int64", **dict.fromkeys(STATISTICS, "float64")}
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A picture to look at.
-
-    Attributes:
-        prompt_id, text, task: its prompt.
-        seed: of its initial noise.
-        reward: value of the column that training maximises.
-        correct: whether it is what the prompt asks for; None where the reward has no strict column.
-    """
-
-    prompt_id: str
-    text: str
-    task: str
-    seed: int
-    reward: float
-    correct: bool | None
 
 
 def write_report(
@@ -75,8 +54,6 @@ def write_report(
     Raises:
         StoreError: it cannot be written.
     """
-    from advantageflow.evaluation.pictures import sample_sheet
-
     with publish(folder) as partial:
         terms = sorted({name for outcome in outcomes for name in outcome.terms})
         columns = _COLUMNS | dict.fromkeys(terms if len(terms) > 1 else [], "float64")
@@ -92,6 +69,12 @@ def write_report(
         write_json(partial / METRICS_FILE, metrics)
         if finish is not None:
             finish(partial)
+
+
+def compared_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers of a report by which Kubeflow's page compares runs: strict and soft, and strict of each task."""
+    tasks = {f"strict {task}": value for task, value in metrics["tasks"].items()}
+    return {"strict": metrics["strict"], "soft": metrics["soft"], **tasks}
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
@@ -116,53 +99,3 @@ def read_statistics(folder: Path) -> list[dict[str, Any]]:
         DataError: a column is missing or of the wrong type.
     """
     return read_table(folder / STATISTICS_FILE, _STATISTICS)
-
-
-def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
-    """The pictures to look at of a report.
-
-    Raises:
-        StoreError: a file is missing or corrupt.
-    """
-    from PIL import Image
-
-    samples = [Sample(**sample) for sample in read_json(folder / SAMPLES_INDEX)["samples"]]
-    pictures = []
-    for number in range(len(samples)):
-        with Image.open(sample_path(folder, number)) as picture:
-            pictures.append(picture.convert("RGB"))
-    return list(zip(samples, pictures, strict=True))
-
-
-def paired_samples(reports: Mapping[str, Path]) -> dict[str, list[tuple[Sample, Image]]]:
-    """The pictures to look at of several reports, which show the same prompts and noise in the same order.
-
-    Args:
-        reports: the reports' folders, by what to call each.
-
-    Raises:
-        StoreError: a file is missing or corrupt.
-        DataError: they do not.
-    """
-    samples = {name: read_samples(folder) for name, folder in reports.items()}
-    shown = {name: [(sample.prompt_id, sample.seed) for sample, _ in of_one] for name, of_one in samples.items()}
-    first = next(iter(shown))
-    for name in shown:
-        if shown[name] != shown[first]:
-            where = f"{reports[first]} and {reports[name]}"
-            remedy = "compare two evaluations of one run"
-            raise DataError("the two reports show different prompts", where=where, remedy=remedy)
-    return samples
-
-
-def sample_path(folder: Path, number: int) -> Path:
-    """Where the picture of a sample stands."""
-    return folder / SAMPLES_FOLDER / f"{number:02d}.png"
-
-
-def enlarge(picture: Image, pixels: int) -> Image:
-    """Enlarge a small picture by a whole factor to at most `pixels` wide, each pixel a crisp square."""
-    from PIL import Image
-
-    factor = max(1, pixels // picture.width)
-    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)

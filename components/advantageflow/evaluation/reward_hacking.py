@@ -1,4 +1,4 @@
-"""Signs of reward hacking in an evaluation: statistics of its images and watched rewards, held against the base's."""
+"""Reward-hacking metrics of an evaluation: statistics of its images and watched rewards, held against the base's."""
 
 from __future__ import annotations
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.evaluation import reward_hacking as signs
+from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
-from advantageflow.evaluation.page import write_final_page
+from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import Sample, sample_path, write_report
+from advantageflow.evaluation.report import compared_metrics, write_report
 from advantageflow.evaluation.reward_hacking import ImageStatistics, hacking_metrics
+from advantageflow.evaluation.samples import Sample, sample_path
 from advantageflow.evaluation.statistics import Outcome
-from advantageflow.evaluation.summary import write_summary
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
@@ -25,7 +26,9 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_policy_state, read_prompts
+from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_prompts
+from advantageflow.store.files import write_json, writing
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, current_journal
 
 if TYPE_CHECKING:
@@ -47,7 +50,8 @@ def run(
     policy: Path,
     report_out: Path,
     base: Path | None = None,
-    summary_out: Path | None = None,
+    page_out: Path | None = None,
+    metrics_out: Path | None = None,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
 
@@ -66,7 +70,8 @@ def run(
         policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
-        summary_out: Markdown file for people who look at the task in Kubeflow.
+        page_out: HTML file for people who look at the task in Kubeflow: the report's page.
+        metrics_out: JSON file of the numbers by which Kubeflow compares runs.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -105,19 +110,24 @@ def run(
         journal.progress(len(outcomes), images, "images")
 
     held_out = sum(prompt.split == "eval" for prompt in known)
-    metrics = {"round": round_index, "policy_sha256": state["policy_sha256"], "held_out_prompts": held_out}
+    metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
     metrics |= evaluation_metrics(outcomes, judges, reward)
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
-    page = partial(write_final_page, base=base, facts=_facts(settings, model, reward, seed)) if base else None
+    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
-    if summary_out is not None:
-        write_summary(summary_out, metrics, [alarm.message for alarm in alarms])
-        journal.page(summary_out)
+    if metrics_out is not None:
+        metrics_out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(metrics_out, compared_metrics(metrics))
+    if page_out is not None:
+        with writing(page_out):
+            page_out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(report_out / PAGE_FILE, page_out)
+        journal.page(page_out)
 
 
 def _generate(
@@ -204,7 +214,7 @@ def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample],
     curves |= {"strict_image_mean": metrics["strict_image_mean"]}
     step = metrics["round"]
     evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
-    journal.metrics(evaluated | signs.curves(metrics), step=step, parent=True)
+    journal.metrics(evaluated | reward_hacking.curves(metrics), step=step, parent=True)
     for number, sample in enumerate(samples):
         journal.image(f"samples/{number:02d} {sample.text}", sample_path(report, number), step=step)
     journal.artifact(report, "report")

@@ -79,7 +79,7 @@ def combined_advantages(
     """Advantages in [-1, 1] of several rewards r_k with weights w_k.
 
     'sum': group_advantages of `C = sum_k w_k r_k`. A reward counts by its weight times its spread, so its units matter:
-    kilobytes of some thousands drown what lies in [0, 1]. One term alone is a sum of one.
+    kilobytes of some thousands drown what lies in [0, 1]. One term alone is a sum of one, whatever its weight.
 
     'normalised_sum' (GDPO, Liu et al., arXiv 2601.05242): `C = sum_k w_k (r_k - mean_group r_k) / s_k`, s_k as `scale`
     says; then, within the whole batch, divided by the standard deviation, which otherwise would grow with the number of
@@ -95,6 +95,8 @@ def combined_advantages(
         scale: as in group_advantages; of 'normalised_sum', for the terms' own normalisation.
         clip: k > 0, in standard deviations.
     """
+    if len(terms) == 1 and terms[0].minimum is None:
+        return group_advantages(terms[0].rewards, scale=scale, clip=clip)
     if combine == "sum" or len(terms) == 1:
         total = _weighted_sum([term.rewards for term in terms], terms)
         return group_advantages(constrained(total, terms), scale=scale, clip=clip)

@@ -19,7 +19,7 @@ _RECORD = "advantageflow rewards record --reward NAME --images DIR -o FILE, then
 logger = logging.getLogger(__name__)
 
 
-def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> dict[str, float]:
+def check_rewards(settings: RewardSettings, rewards: Mapping[str, Reward]) -> dict[str, float]:
     """Hold every reward of a run to its golden pictures.
 
     Args:
@@ -43,9 +43,9 @@ def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> d
     for name, reward in rewards.items():
         started = time.monotonic()
         columns = [term.column for term in (*settings.terms, *settings.watched) if term.name == name]
-        count = check_canary(reward, find_golden(name, file), columns)
-        metrics |= {f"canary/{name}/pictures": count, f"canary/{name}/seconds": time.monotonic() - started}
-        metrics[f"alarm/{name}_no_canary"] = float(count == 0)
+        count = check_reward(reward, find_golden(name, file), columns)
+        metrics |= {f"golden_check/{name}/pictures": count, f"golden_check/{name}/seconds": time.monotonic() - started}
+        metrics[f"alarm/{name}_no_golden_check"] = float(count == 0)
         if count == 0:
             logger.warning(
                 "alarm: reward '%s' is unchecked: it can read the prompt of no golden picture; record your own: %s",
@@ -54,7 +54,7 @@ def check_canaries(settings: RewardSettings, rewards: Mapping[str, Reward]) -> d
     return metrics
 
 
-def check_canary(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
+def check_reward(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
     """Hold one reward to golden pictures.
 
     Args:
@@ -66,7 +66,7 @@ def check_canary(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
         How many pictures counted.
 
     Raises:
-        RewardError: as check_canaries.
+        RewardError: as check_rewards.
     """
     pictures = readable(reward, golden.pictures)
     if not pictures:
@@ -77,7 +77,7 @@ def check_canary(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
     for column in columns:
         if identical[column]:
             message = f"gave {column} = {results[0][0][column]:g} for all {len(results)} golden pictures"
-            remedy = f"mend the reward; if these are no pictures for it, record scores of your own: {_RECORD}"
+            remedy = f"mend the reward; if it cannot judge such pictures, record scores of your own: {_RECORD}"
             raise RewardError(message, where=_place(reward), remedy=remedy)
     _check_recorded_are_read(reward, golden, pictures)
     for picture, (values, _) in zip(pictures, results, strict=True):
@@ -142,4 +142,4 @@ def _check_tolerance(reward: Reward, golden: Golden, picture: Picture, values: M
 
 
 def _place(reward: Reward) -> str:
-    return f"canary of reward '{reward.name}' {reward.version}"
+    return f"golden check of reward '{reward.name}' {reward.version}"

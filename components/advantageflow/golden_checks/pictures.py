@@ -90,7 +90,7 @@ def folder_pictures(folder: Path, prompts: Sequence[Prompt] = ()) -> list[Pictur
         ]
     twice = sorted({one.name for one in pictures if sum(other.name == one.name for other in pictures) > 1})
     if twice or not pictures:
-        message = f"two pictures are called '{twice[0]}'" if twice else "holds no pictures"
+        message = f"duplicate picture '{twice[0]}'" if twice else "holds no pictures"
         remedy = "name each picture differently" if twice else f"put in files that end in {', '.join(_SUFFIXES)}"
         raise DataError(message, where=str(folder), remedy=remedy)
     return pictures
@@ -116,7 +116,7 @@ def from_record(name: str, record: PictureRecord, where: str) -> Picture:
     try:
         png = base64.b64decode(record.image, validate=True)
     except ValueError as error:
-        raise DataError(f"'image' is no base64: {error}", where=where, remedy="record the scores again") from error
+        raise DataError(f"'image' is not base64: {error}", where=where, remedy="record the scores again") from error
     return Picture(name, record.prompt, _decode(png, where))
 
 

@@ -21,7 +21,7 @@ class ColumnTrial:
     Attributes:
         lowest: over the pictures.
         highest: over the pictures.
-        repeated: largest difference between two passes over the same batch.
+        repeated: largest difference between two scorings of the same batch.
         alone: largest difference between the batch and the pictures one by one.
     """
 
@@ -65,7 +65,7 @@ def try_reward(reward: Reward, pictures: Sequence[Picture], *, tolerance: float,
     Args:
         reward: what to try.
         pictures: at least one, with prompts that it can read.
-        tolerance: differences between passes that are no problem, as a share of the column's spread.
+        tolerance: differences between two scorings that do not matter, as a share of the column's spread.
         distinct: whether the pictures fit their prompts well enough that giving all the same is a problem.
 
     Raises:

@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
+from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
+from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
-from advantageflow.settings import LoraSettings
-from advantageflow.store.artifacts import read_policy_state, write_tensors
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-_WEIGHTS_FILE = "adapter_model.safetensors"
-ADAPTERS = (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
+from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.store.policies import PolicyState
 
 
 class Adapters:
-    """Two adapters of a transformer: 'policy', which trains, and 'rollout_policy', which is frozen."""
+    """Two adapters of a transformer: 'policy', which trains, and 'rollout_policy', which is frozen.
 
-    def __init__(self, transformer: nn.Module, config: LoraConfig) -> None:
+    Attributes:
+        lora: their rank, alpha and targets.
+    """
+
+    def __init__(self, transformer: nn.Module, lora: LoraSettings) -> None:
+        self.lora = lora
         self._transformer = transformer
-        self._config = config
         self._layers = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
         self._parameters = {name: _parameters_of(transformer, name) for name in ADAPTERS}
 
@@ -59,19 +57,29 @@ class Adapters:
         rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
         move_toward([rollout[name].data for name in policy], [p.data for p in policy.values()], decay)
 
-    def save(self, folder: Path) -> None:
-        """Writes policy/ and rollout_policy/ in PEFT's own format."""
+    def save(self, folder: Path, state: PolicyState, model: ModelSettings | None) -> None:
+        """Write policy/ and rollout_policy/, the first for diffusers too, and the state with their shape and hashes.
+
+        Args:
+            folder: of the policy artifact, being published.
+            state: of the policy; what it says of adapters is replaced.
+            model: the base model, which the files name.
+
+        Raises:
+            StoreError: a file cannot be written.
+        """
+        tensors = {name: self._tensors(name) for name in ADAPTERS}
         for name in ADAPTERS:
-            target = folder / name
-            target.mkdir(parents=True, exist_ok=True)
-            write_tensors(target / _WEIGHTS_FILE, self._state(name))
-            self._config.save_pretrained(str(target))
+            write_peft(folder / name, tensors[name], self.lora, model)
+        write_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], self.lora)
+        hashes = {f"{name}_sha256": tensors_sha256(tensors[name]) for name in ADAPTERS}
+        state.model_copy(update={"lora": self.lora, **hashes}).write(folder)
 
     def sha256(self) -> str:
-        """Hash over names, shapes and bytes of the 'policy' tensors."""
-        return tensors_sha256(self._state(ADAPTER_FOLDER))
+        """Hash of the 'policy' tensors, see `tensors_sha256`."""
+        return tensors_sha256(self._tensors(ADAPTER_FOLDER))
 
-    def _state(self, adapter: str) -> dict[str, Tensor]:
+    def _tensors(self, adapter: str) -> dict[str, Tensor]:
         state = get_peft_model_state_dict(self._transformer, adapter_name=adapter)
         return {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
 
@@ -81,45 +89,39 @@ def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Paramet
     return {n.replace(mark, "."): p for n, p in transformer.named_parameters() if mark in n}
 
 
-def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Hash over names, shapes and bytes, independent of the file format."""
-    digest = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
-
-
 def attach_adapters(
-    transformer: nn.Module, policy_dir: Path, lora: LoraSettings, seed: int, family: Family
+    transformer: nn.Module,
+    policy_dir: Path,
+    lora: LoraSettings,
+    seed: int,
+    family: Family,
+    model: ModelSettings | None = None,
 ) -> Adapters:
     """Puts both adapters on the transformer: those of the policy folder, or fresh ones that change nothing yet.
 
     Args:
         transformer: the frozen base model.
-        policy_dir: a policy artifact (state.json says whether it has an adapter).
-        lora: shape of a fresh adapter; an existing one keeps its own.
+        policy_dir: a policy artifact.
+        lora: shape of the adapters.
         seed: of a fresh adapter's A matrices (B is zero).
         family: of the transformer; says which layers get an adapter where `lora` does not.
+        model: what the transformer is of; None where nothing was trained before.
 
     Raises:
-        PolicyError: the folder is corrupt or does not fit the model.
+        PolicyError: the folder is corrupt, its weights are not finite or not those of their hash, or it was trained on
+            another base model.
+        SettingsError: its adapters have another shape than `lora`.
     """
-    state = read_policy_state(policy_dir)
-    if state.get("adapter") is None:
-        targets = list(lora.targets or family.lora_targets)
-        config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, init_lora_weights="gaussian")
-        config.target_modules = sorted(config.target_modules or [])  # PEFT makes it a set, whose order varies
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(seed, "adapter"))
-            _inject(transformer, config, ADAPTER_FOLDER, policy_dir)
-        _inject(transformer, config, ROLLOUT_ADAPTER_FOLDER, policy_dir)
-        adapters = Adapters(transformer, config)
-        adapters.move_rollout_policy(0.0)
-    else:
+    saved = read_policy(policy_dir)
+    if saved.state.trained:
+        saved.check_lora(lora, family)
+        if model is not None:
+            saved.check_base(transformer, model)
         for name in ADAPTERS:
-            config = load_adapter(transformer, policy_dir / name, name, torch.float32)
-        adapters = Adapters(transformer, config)
+            add_adapter(transformer, saved, name, torch.float32)
+        adapters = Adapters(transformer, whole(lora, family))
+    else:
+        adapters = _fresh(transformer, whole(lora, family), seed, policy_dir)
     for name in ADAPTERS:
         for parameter in adapters.named_parameters(name).values():
             parameter.data = parameter.data.float()
@@ -127,39 +129,41 @@ def attach_adapters(
     return adapters
 
 
-def load_adapter(transformer: nn.Module, folder: Path, name: str, dtype: torch.dtype | None = None) -> LoraConfig:
-    """Adds one saved PEFT adapter to the transformer under `name`.
+def add_adapter(transformer: nn.Module, saved: SavedPolicy, name: str, dtype: torch.dtype | None = None) -> None:
+    """Adds one adapter of a saved policy to the transformer, under its own name.
 
     Args:
         transformer: the base model.
-        folder: of the adapter.
-        name: what it is called from now on.
+        saved: the policy; not the base model's.
+        name: 'policy' or 'rollout_policy'.
         dtype: of its tensors; None rounds them to the precision of the layers that they are added to.
 
     Raises:
-        PolicyError: a file is missing, unreadable, or of another model.
+        PolicyError: it is of another model.
     """
-    try:
-        config = LoraConfig.from_pretrained(str(folder))
-        weights = load_file(folder / _WEIGHTS_FILE)
-    except Exception as error:
-        raise PolicyError(
-            f"the adapter cannot be read: {str(error).splitlines()[0]}",
-            where=str(folder),
-            remedy="the folder is incomplete or corrupt: name another policy, or run the round again",
-        ) from error
-    config.target_modules = sorted(config.target_modules or [])
-    _inject(transformer, config, name, folder)
+    if saved.state.lora is None:
+        raise AssertionError("the base model has no adapter")
+    folder = saved.folder / name
+    _inject(transformer, saved.state.lora, name, folder)
     for parameter in _parameters_of(transformer, name).values() if dtype is not None else ():
         parameter.data = parameter.data.to(dtype)  # before the weights come, which it would else have rounded
     try:
-        result: Any = set_peft_model_state_dict(transformer, weights, adapter_name=name)
+        result: Any = set_peft_model_state_dict(transformer, dict(saved.tensors[name]), adapter_name=name)
     except RuntimeError as error:  # torch's list of tensors of another shape, a line each
         raise _misfit(folder, str(error).splitlines()[-1].strip()) from error
     strange = [key for key in result.missing_keys if f".{name}." in key] + list(result.unexpected_keys)
     if strange:
         raise _misfit(folder, strange[0])
-    return config
+
+
+def _fresh(transformer: nn.Module, lora: LoraSettings, seed: int, folder: Path) -> Adapters:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "adapter"))
+        _inject(transformer, lora, ADAPTER_FOLDER, folder)
+    _inject(transformer, lora, ROLLOUT_ADAPTER_FOLDER, folder)
+    adapters = Adapters(transformer, lora)
+    adapters.move_rollout_policy(0.0)
+    return adapters
 
 
 def _misfit(folder: Path, mismatch: str) -> PolicyError:
@@ -170,9 +174,9 @@ def _misfit(folder: Path, mismatch: str) -> PolicyError:
     )
 
 
-def _inject(transformer: nn.Module, config: LoraConfig, name: str, folder: Path) -> None:
+def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
     try:
-        inject_adapter_in_model(config, transformer, adapter_name=name)
+        inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
     except ValueError as error:
         raise PolicyError(
             str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"

@@ -10,7 +10,7 @@ from advantageflow.errors import PolicyError, UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-REMEDY = "the policy has diverged: regularise it more (training.lam) or lower training.learning_rate"
+REMEDY = "the policy has diverged: regularise it more (options of training.objective) or lower training.learning_rate"
 
 
 def check_finite(

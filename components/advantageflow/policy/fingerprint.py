@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.location import model_location
@@ -11,6 +15,26 @@ from advantageflow.store.s3 import is_s3, list_objects
 from advantageflow.store.s3_client import make_client
 
 _PART = "transformer"
+_SAMPLES = 64  # values of each parameter that count
+
+
+def weights_sha256(transformer: nn.Module) -> str:
+    """Hash over names, shapes and evenly spaced values, as bfloat16, of the base's parameters; adapters do not count.
+
+    The same wherever the model lies, in whichever precision it is loaded, and with adapters attached (not merged). It
+    tells base models apart; of a single changed weight it may know nothing.
+    """
+    digest, values = hashlib.sha256(), []
+    for name, parameter in sorted(transformer.named_parameters()):
+        if ".lora_" not in name:
+            digest.update(f"{name.replace('.base_layer', '')}{tuple(parameter.shape)}".encode())
+            values.append(_spread(parameter.detach().flatten()))
+    digest.update(torch.cat(values).bfloat16().cpu().view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _spread(values: torch.Tensor) -> torch.Tensor:
+    return values[:: max(1, len(values) // _SAMPLES)][:_SAMPLES].float()
 
 
 def transformer_fingerprint(model: ModelSettings) -> str | dict[str, list[int | str]]:

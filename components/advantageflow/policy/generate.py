@@ -13,13 +13,13 @@ from torch import Tensor
 
 from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
 from advantageflow.flow.sde import Trajectory, integrate_sde
-from advantageflow.policy.adapters import load_adapter
+from advantageflow.policy.adapters import add_adapter
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
 from advantageflow.policy.norm import VelocityNorm
 from advantageflow.policy.sampling import initial_noise, step_noise, velocity_function
+from advantageflow.policy.saved import read_policy
 from advantageflow.settings import ModelSettings
-from advantageflow.store.artifacts import read_policy_state
 
 
 class Generator:
@@ -32,18 +32,21 @@ class Generator:
         threads: CPU threads; results repeat bit for bit at equal thread counts and batches.
 
     Raises:
-        PolicyError: the model or the policy cannot be loaded.
+        PolicyError: the model or the policy cannot be loaded; the policy's weights are not finite or not those of their
+            hash, or it was trained on another base model.
     """
 
     def __init__(self, model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> None:
         torch.set_num_threads(threads)
+        saved = None if policy_dir is None else read_policy(policy_dir)
         self._device = model.device
         self._family = load_family(model)
         self._shape = latent_shape(model)
         self.transformer = load_transformer(model)
         self.vae = load_vae(model)
-        if policy_dir is not None and read_policy_state(policy_dir).get("adapter") is not None:
-            load_adapter(self.transformer, policy_dir / adapter, adapter)
+        if saved is not None and saved.state.trained:
+            saved.check_base(self.transformer, model)
+            add_adapter(self.transformer, saved, adapter)
             if model.dtype == "float32":
                 for layer in self.transformer.modules():
                     if isinstance(layer, BaseTunerLayer):

@@ -9,13 +9,12 @@ from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, model_location,
 from advantageflow.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from advantageflow.policy.conditioning import Conditioning
     from advantageflow.policy.families import Family, LatentSizes
 
 __all__ = [
-    "EMBEDDED_MODEL", "check_device", "encode_prompts", "latent_shape", "load_family",
+    "EMBEDDED_MODEL", "check_device", "latent_shape", "load_family",
     "load_transformer", "load_vae", "model_location", "read_configs", "shape_of",
 ]  # fmt: skip
 
@@ -114,12 +113,3 @@ def shape_of(sizes: LatentSizes, image_size: int | None) -> tuple[int, ...]:
             f"the model makes no images of {image_size} pixels", where="model.image_size", remedy=remedy
         )
     return *sizes.leading, height, height
-
-
-def encode_prompts(
-    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
-) -> Conditioning:
-    """What conditions the model for each text; see `advantageflow.policy.text`."""
-    from advantageflow.policy.text import encode_texts
-
-    return encode_texts(model, load_family(model), texts, progress).rows(slice(None))

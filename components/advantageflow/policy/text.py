@@ -18,7 +18,7 @@ from torch import Tensor
 from advantageflow.errors import PolicyError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import Configs, Family
-from advantageflow.policy.loading import check_device, read_configs
+from advantageflow.policy.loading import check_device, load_family, read_configs
 from advantageflow.policy.location import INDEX, encoder_class, part_location, read_file, unloadable
 from advantageflow.policy.tokens import Tokens
 from advantageflow.settings import ModelSettings
@@ -49,6 +49,13 @@ class EncodedTexts:
         return self.family.condition(chosen, self.configs, self.limit)
 
 
+def encode_prompts(
+    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
+) -> Conditioning:
+    """What conditions the model for each text, in model.dtype on the CPU; as `encode_texts`."""
+    return encode_texts(model, load_family(model), texts, progress).rows(slice(None))
+
+
 def encode_texts(
     model: ModelSettings,
     family: Family,
@@ -59,14 +66,14 @@ def encode_texts(
 
     Args:
         model: whose encoders run.
-        family: of the model.
         texts: at least one.
         progress: told how many texts are done, and how many there are, counting each text once for each encoder.
 
     Raises:
-        PolicyError: an encoder is missing or cannot be loaded.
+        PolicyError: the model's family is not supported; an encoder is missing or cannot be loaded.
     """
     check_device(model)
+    family = load_family(model)
     parts = present_encoders(model, family)
     configs = read_configs(model, ["transformer", *parts])
     encoded = {}

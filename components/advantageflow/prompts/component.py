@@ -1,11 +1,13 @@
 """The prompts stage as a Kubeflow component: its inputs and outputs, no logic."""
 
+from typing import Optional
+
 from kfp import dsl
 
-from advantageflow.image import default_image
+from advantageflow.component import stage_component
 
 
-@dsl.component(base_image=default_image("prompts"), install_kfp_package=False)
+@stage_component("prompts")
 def prompts(
     prompt_settings: str,
     model_settings: str,
@@ -16,13 +18,28 @@ def prompts(
     prompts: dsl.Output[dsl.Dataset],
     conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
+    source: Optional[str] = None,
 ) -> None:
-    """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1."""
+    """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
+
+    Args:
+        prompt_settings: PromptSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        store_settings: StoreSettings as JSON.
+        seed: of the run.
+        init_policy: policy to begin with; empty for the base model.
+        prompts: texts and specs.
+        conditioning: of the prompts.
+        policy: before round 1.
+        source: instead of prompt_settings' own.
+    """
     from advantageflow.runtime import run_stage_task
 
     run_stage_task(
         "prompts",
         settings=prompt_settings,
+        parameters={"source": source},
         model=model_settings,
         reward=reward_settings,
         store=store_settings,

@@ -41,13 +41,13 @@ def read_file(path: Path, shown: str | None = None) -> list[LocatedPrompt]:
         shown: what to call it in errors, where the path is that of a copy.
 
     Raises:
-        DataError: the file cannot be read or is empty, a record is wrong, a text is there twice; names file and line.
+        DataError: the file cannot be read or is empty, a record is invalid, a text is a duplicate; names the line.
     """
     readers = {".txt": _read_txt, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     shown = shown or str(path)
     if path.suffix not in readers:
         remedy = f"give {', '.join(map(repr, WITHOUT_FILE))}, or a file that ends in .txt, .jsonl or .parquet"
-        raise DataError("is no source of prompts", where=f"prompts.source {shown}", remedy=remedy)
+        raise DataError("is not a source of prompts", where=f"prompts.source {shown}", remedy=remedy)
     located: list[LocatedPrompt] = []
     first: dict[str, str] = {}
     without_split = 0
@@ -89,7 +89,7 @@ def _read_jsonl(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
 
 
 def _lines(path: Path, shown: str) -> Iterator[tuple[str, str]]:
-    """Text and place of each line that is not blank."""
+    """Text and location of each line that is not blank."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             where = f"{shown}:{number}"
@@ -102,7 +102,7 @@ def _lines(path: Path, shown: str) -> Iterator[tuple[str, str]]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _read_parquet(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
@@ -112,7 +112,7 @@ def _read_parquet(path: Path, shown: str) -> Iterator[tuple[Any, str]]:
         with pq.ParquetFile(str(path)) as file:
             rows = file.read(use_threads=False).to_pylist()
     except ValueError as error:  # pyarrow's ArrowInvalid
-        raise DataError(f"is no Parquet file: {error}", where=shown, remedy="write the file again") from error
+        raise DataError(f"is not a Parquet file: {error}", where=shown, remedy="write the file again") from error
     for number, row in enumerate(rows):
         record = _without_nulls(row)
         where = f"{shown}: row {number}"

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from advantageflow.balance import equal_shares
+from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.geneval.classes import CLASSES, COLORS, RELATIONS
@@ -84,15 +84,15 @@ def training_prompts(count: int, seed: int) -> list[Prompt]:
         message = f"{count} training prompts are wanted, there are {sum(sizes.values())}"
         raise DataError(message, where="prompts.count", remedy="lower prompts.count")
     prompts: list[Prompt] = []
-    for task, share in equal_shares(sizes, count).items():
+    for task, wanted in balanced_counts(sizes, count).items():
         rng = np.random.default_rng(derive_seed("geneval", seed, task))
         taken = set(official)
-        while share:
+        while wanted:
             spec = _DRAWS[task](rng)
             if combination(spec) not in taken:
                 taken.add(combination(spec))
                 prompts.append(_prompt(spec, "train"))
-                share -= 1
+                wanted -= 1
     return prompts
 
 

@@ -1,4 +1,4 @@
-"""The policy that a run starts from: the base model as it is, or a copy of an earlier run's policy."""
+"""The policy that a run starts from: the base model as it is, a copy of an earlier run's policy, or an adapter."""
 
 from __future__ import annotations
 
@@ -6,26 +6,23 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import PolicyError, StoreError
-from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, STATE_FILE
-from advantageflow.store.artifacts import publish, read_json, read_policy_state, read_tensors, rounds_before, write_json
+from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.store.artifacts import publish
+from advantageflow.store.policies import PolicyState
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-_CONFIG_FILE = "adapter_config.json"
-_WEIGHTS_FILE = "adapter_model.safetensors"
-_FILES = [f"{folder}/{name}" for folder in (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
-          for name in (_CONFIG_FILE, _WEIGHTS_FILE)]  # fmt: skip
-_REMEDY = "give the folder of a complete policy; one that was interrupted has to be trained again"
+    from advantageflow.policy.foreign import Foreign
+    from advantageflow.settings import LoraSettings, ModelSettings
 
 
-def write_base_policy(folder: Path, settings: dict[str, Any], provenance: dict[str, Any]) -> None:
+def write_base_policy(
+    folder: Path, settings: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None
+) -> None:
     """Publish the policy that is the base model: round 0, no adapter."""
-    state = {"round": 0, "step": 0, "adapter": None, "settings": settings, "provenance": provenance,
-             "policy_sha256": None}  # fmt: skip
     with publish(folder) as partial:
-        write_json(partial / STATE_FILE, state)
+        PolicyState(round=0, step=0, policy_sha256=None, settings=settings or {}, provenance=provenance or {}).write(
+            partial
+        )
 
 
 def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: str | None = None) -> None:
@@ -38,60 +35,96 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
         origin: the address that `source` was fetched from, if it was.
 
     Raises:
-        PolicyError: the source is no policy, or is incomplete or corrupt.
+        PolicyError: the source is not a policy, is incomplete or corrupt, or holds weights that are not finite or not
+            those of their hash.
     """
-    state = check_policy(source)
-    earlier = {key: state[key] for key in ("round", "step", "policy_sha256")} | {
-        "path": origin or str(source.absolute())
-    }
+    from advantageflow.policy.saved import check_all_files
+
+    state = check_all_files(source).state
+    earlier = {
+        "round": state.round, "step": state.step, "policy_sha256": state.policy_sha256,
+        "path": origin or str(source.absolute()),
+    }  # fmt: skip
     with publish(folder) as partial:
         for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name != STATE_FILE):
             copy = partial / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        now = {"round": 0, "rounds_before": rounds_before(state) + state["round"]}
-        write_json(partial / STATE_FILE, {**state, **now, "provenance": {**provenance, "continued_from": earlier}})
+        now = {"round": 0, "rounds_before": state.rounds, "provenance": {**provenance, "continued_from": earlier}}
+        state.model_copy(update=now).write(partial)
 
 
-def check_policy(folder: Path) -> dict[str, Any]:
-    """Read every file of a policy folder.
+def write_foreign(
+    adapter: Foreign,
+    model: ModelSettings,
+    folder: Path,
+    settings: dict[str, Any],
+    provenance: dict[str, Any],
+    origin: str,
+) -> None:
+    """Publish an adapter that another program made as round 0 of this run, trained and rollout policy alike.
+
+    Args:
+        adapter: what was read.
+        model: the base model.
+        folder: of the policy artifact to write.
+        settings: sections of this run's settings by name.
+        provenance: of this run.
+        origin: what a person called it.
+    """
+    from advantageflow.policy.adapter_files import tensors_sha256, write_diffusers, write_peft
+    from advantageflow.policy.saved import ADAPTERS
+
+    sha256 = tensors_sha256(adapter.tensors)
+    taken = {"path": origin, "layout": adapter.layout, "file": adapter.file.name, "base": adapter.base}
+    with publish(folder) as partial:
+        for name in ADAPTERS:
+            write_peft(partial / name, adapter.tensors, adapter.lora, model)
+        write_diffusers(partial / ADAPTER_FOLDER, adapter.tensors, adapter.lora)
+        PolicyState(
+            round=0, step=0, lora=adapter.lora, policy_sha256=sha256, rollout_policy_sha256=sha256, settings=settings,
+            provenance={**provenance, "adapter_from": taken},
+        ).write(partial)  # fmt: skip
+
+
+def artifact_of(path: Path) -> Path | None:
+    """The policy artifact that a folder is, or whose adapter it is; None if it is neither."""
+    for folder in (path, path.parent) if path.name == ADAPTER_FOLDER else (path,):
+        if (folder / STATE_FILE).is_file():
+            return folder
+    return None
+
+
+def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None, str, Foreign | None]:
+    """What a run would start from, every file of it read and checked.
+
+    Args:
+        path: a policy artifact, or an adapter that another program made: its folder or file.
+        model: the run's base model.
 
     Returns:
-        Its state.
+        Shape of its adapter, what it is in words, and the adapter where it is not a policy artifact.
 
     Raises:
-        PolicyError: the folder is no policy, is incomplete or corrupt, or holds other weights than its state says;
-            names the file.
+        PolicyError: it is neither, cannot be used, or was trained on another base model.
     """
-    state = read_policy_state(folder)
-    for name in _FILES if state["adapter"] else []:
-        if not (folder / name).is_file():
-            raise _unusable("the policy is incomplete: file not found", folder / name)
-    try:
-        for file in sorted(folder.rglob(_CONFIG_FILE)):
-            read_json(file)
-        for file in sorted(folder.rglob("*.safetensors")):
-            tensors = read_tensors(file)
-            _check_finite(tensors, file)
-            if state["adapter"] and state["policy_sha256"] and file == folder / ADAPTER_FOLDER / _WEIGHTS_FILE:
-                _check_sha256(tensors, state["policy_sha256"], file)
-    except StoreError as error:
-        raise _unusable(error.message, file) from error
-    return state
+    from advantageflow.policy.foreign import find_adapter, read_foreign
+    from advantageflow.policy.loading import load_transformer
+    from advantageflow.policy.saved import check_all_files
 
-
-def _check_finite(tensors: dict[str, Tensor], file: Path) -> None:
-    for name, tensor in tensors.items():
-        if not tensor.isfinite().all():
-            raise _unusable(f"'{name}' holds values that are not finite", file)
-
-
-def _check_sha256(tensors: dict[str, Tensor], sha256: str, file: Path) -> None:
-    from advantageflow.policy.adapters import tensors_sha256
-
-    if tensors_sha256({name: tensor.float() for name, tensor in tensors.items()}) != sha256:  # policies are float32
-        raise _unusable("the weights are not those that state.json names (policy_sha256)", file)
-
-
-def _unusable(message: str, file: Path) -> PolicyError:
-    return PolicyError(message, where=str(file), remedy=_REMEDY)
+    artifact = artifact_of(path)
+    file = None if artifact is not None else find_adapter(path)
+    if file is None:
+        saved = check_all_files(artifact or path)
+        state = saved.state
+        if state.model is not None and (state.model.name, state.model.revision) != (model.name, model.revision):
+            saved.check_base(load_transformer(model.model_copy(update={"device": "cpu"})), model)
+        lora = state.lora
+        shape = (
+            "the base model"
+            if lora is None
+            else f"rank {lora.rank}, alpha {lora.alpha}, {', '.join(lora.targets or ())}"
+        )
+        return lora, f"policy of {state.rounds} rounds: {shape}", None
+    adapter = read_foreign(file, model)
+    return adapter.lora, str(adapter), adapter

@@ -58,7 +58,7 @@ WORDS = tuple(_WORDS.split())
 
 
 def ocr_prompts(count: int, seed: int) -> list[Prompt]:
-    """Training prompts, then 500 held-out ones. No text is in both, and no prompt is there twice.
+    """Training prompts, then 500 held-out ones. No text is in both, and there are no duplicates.
 
     Texts are words, numbers, and letters with digits, in capitals, in small letters or with a capital; their spec is
     {"text": ...}.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from advantageflow.balance import equal_shares
+from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
 from advantageflow.records import Prompt, derive_seed
@@ -36,7 +36,7 @@ def load_prompts(
         seed: of these.
 
     Raises:
-        DataError: a prompt is wrong or there twice, a reward cannot read its spec, or a split has no prompts; names
+        DataError: a prompt is invalid or a duplicate, a reward cannot read its spec, or a split has no prompts; names
             file and line.
         StoreError: a file on S3 cannot be fetched.
     """
@@ -58,13 +58,13 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """
     held_out = [prompt for prompt in prompts if prompt.split == "eval"]
     sizes = Counter(prompt.task for prompt in held_out)
-    shares = equal_shares(sizes, min(count, len(held_out)))
+    counts = balanced_counts(sizes, min(count, len(held_out)))
     chosen: set[str] = set()
-    for task, share in shares.items():
+    for task, wanted in counts.items():
         ranked = sorted(
             (prompt for prompt in held_out if prompt.task == task), key=lambda p: derive_seed("held out", p.prompt_id)
         )
-        chosen.update(prompt.prompt_id for prompt in ranked[:share])
+        chosen.update(prompt.prompt_id for prompt in ranked[:wanted])
     return [prompt for prompt in prompts if prompt.split == "train" or prompt.prompt_id in chosen]
 
 

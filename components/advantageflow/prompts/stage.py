@@ -8,17 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.golden_checks.check import check_canaries
-from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
+from advantageflow.golden_checks.check import check_rewards
+from advantageflow.prompts.initial_policy import (
+    artifact_of,
+    copy_policy,
+    find_initial,
+    write_base_policy,
+    write_foreign,
+)
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
 from advantageflow.store.artifacts import write_conditioning, write_prompts
-from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
+from advantageflow.tracking.registry import is_registered, local_policy
 
 if TYPE_CHECKING:
     from advantageflow.policy.conditioning import Conditioning
@@ -47,8 +53,8 @@ def run(
         model: whose text encoders encode them.
         reward: what must be able to read their specs, and must score golden pictures as it should.
         seed: the run's seed, kept as provenance.
-        init_policy: an earlier run's policy to continue from, a folder or published at s3://; None starts from the
-            base model.
+        init_policy: what to start from: an earlier run's policy or another program's adapter, in a folder, published
+            at s3:// or registered in MLflow; None starts from the base model.
         prompts_out: folder of the prompts artifact to write.
         conditioning_out: folder of the conditioning artifact to write.
         policy_out: folder of the policy artifact to write.
@@ -60,6 +66,7 @@ def run(
         RewardError: a reward does not score the golden pictures as it should; names both.
         PolicyError: the model or the initial policy cannot be loaded.
         StoreError: an output cannot be written; the initial policy cannot be fetched.
+        TrackingError: MLflow's registry cannot be read.
     """
     journal = current_journal()
     scorers = term_rewards(reward)
@@ -69,7 +76,7 @@ def run(
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
-    journal.metrics(check_canaries(reward, readers))
+    journal.metrics(check_rewards(reward, readers))
     provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
@@ -78,11 +85,27 @@ def run(
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
+    sections = _settings_by_name(settings, model, reward)
     if init_policy is None:
-        write_base_policy(policy_out, _settings_by_name(settings, model, reward), provenance)
+        write_base_policy(policy_out, sections, provenance)
     else:
-        origin = init_policy if is_s3(init_policy) else None
-        copy_policy(local_folder(init_policy), policy_out, provenance, origin)
+        _start_from(init_policy, model, policy_out, sections, provenance)
+
+
+def _start_from(
+    name: str, model: ModelSettings, policy_out: Path, sections: dict[str, Any], provenance: dict[str, Any]
+) -> None:
+    path = local_policy(name)
+    _, words, adapter = find_initial(path, model)
+    logger.info("starts from %s: %s", name, words)
+    if adapter is not None:
+        write_foreign(adapter, model, policy_out, sections, provenance, name)
+    else:
+        copy_policy(artifact_of(path) or path, policy_out, provenance, name if _is_address(name) else None)
+
+
+def _is_address(name: str) -> bool:
+    return is_s3(name) or is_registered(name)
 
 
 def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:

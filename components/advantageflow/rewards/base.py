@@ -19,7 +19,7 @@ class SampleError(RewardError):
     """A failure of which the reward knows the image: nothing has to be scored again to name the sample.
 
     Args:
-        sample: the image's place in the batch; None if it is not known after all.
+        sample: the image's index in the batch; None if it is not known after all.
     """
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "", sample: int | None = None) -> None:

@@ -111,7 +111,7 @@ class ChatEndpoint:
             return text
         said = answer.get("refusal") or _excerpt(body)
         remedy = "check that base_url is that of an OpenAI-compatible chat API"
-        raise RewardError(f"the server's reply is no chat completion: {said}", where=self._url, remedy=remedy)
+        raise RewardError(f"the server's reply is not a chat completion: {said}", where=self._url, remedy=remedy)
 
 
 def _hide(text: str, key: str | None) -> str:

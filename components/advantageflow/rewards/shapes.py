@@ -22,7 +22,7 @@ class ShapesReward:
     higher_is_better = True
 
     def check(self, prompt: Prompt) -> None:
-        """Raises DataError, naming prompt and field, if the spec is no GenEval spec of shapes."""
+        """Raises DataError, naming prompt and field, if the spec is not a GenEval spec of shapes."""
         from advantageflow.shapes.scoring import check_spec
 
         check_prompt(prompt, check_spec)

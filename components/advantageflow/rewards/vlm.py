@@ -79,7 +79,7 @@ class VlmReward:
             raise SettingsError(message, where="option template", remedy=f"write {PLACEHOLDER} where it belongs")
         if not base_url.startswith(("http://", "https://")):
             remedy = "give an address such as http://localhost:8000/v1"
-            raise SettingsError(f"'{base_url}' is no address of an API", where="option base_url", remedy=remedy)
+            raise SettingsError(f"'{base_url}' is not the address of an API", where="option base_url", remedy=remedy)
         if concurrency < 1 or retries < 0 or timeout <= 0 or backoff < 0:
             remedy = "give concurrency of at least 1, timeout above 0, retries and backoff of at least 0"
             raise SettingsError("the limits of the judge's endpoint are out of range", where="options", remedy=remedy)

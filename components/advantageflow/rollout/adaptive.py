@@ -4,15 +4,15 @@ A prompt whose group all scores the same has no advantages and teaches nothing. 
 generates until enough groups are mixed, and throws the others away; here what earlier rounds showed of a prompt decides
 whether it is generated for at all, as in curricula by the variance p (1 - p) of outcomes (arXiv 2502.12272).
 
-Every task has an equal share of a round's places, as in the balanced selection; it keeps a part of it:
+Every task has an equal number of a round's groups, as in the balanced selection; it keeps a part of them:
 
-- Every fifth place of a share (`BALANCED_EVERY`) goes to the task's prompt that has waited longest, whatever it is
-  worth. So no prompt of a task with n prompts and a share of s waits longer than about 5 n / s rounds, and what is
-  forgotten is noticed.
-- `task_share` of the share is the task's own too, for its prompts with the highest upper confidence bound on their gain
+- Every fifth group of a task (`BALANCED_EVERY`) goes to the prompt that has waited longest, whatever it is worth. So no
+  prompt of a task with n prompts and s groups a round waits longer than about 5 n / s rounds, and what is forgotten is
+  noticed.
+- The fraction `task_share` is the task's own too, for its prompts with the highest upper confidence bound on their gain
   (`Outcome.gain`).
-- What tasks do not keep is dealt to them in proportion to their mean gains m, which takes them from tasks that have
-  nothing more to teach; within a task they go by the same bound.
+- What tasks do not keep is dealt to them in proportion to their mean gains m, which takes it from tasks that have
+  nothing more to teach; within a task it goes by the same bound.
 
 The bound is discounted UCB (Garivier and Moulines, arXiv 0805.3415), because the policy moves, with a prior, because
 one group says little: an outcome that is a rounds old counts `w = DISCOUNT^a`; with m and s the mean and standard
@@ -21,18 +21,12 @@ deviation of all gains of the task, so weighted,
     bound = (PRIOR m + sum w gain) / (PRIOR + sum w)  +  s / sqrt(PRIOR + sum w)
 
 A prompt that was never rolled out has no outcomes and the widest interval, m + s / sqrt(PRIOR): it goes before all that
-are not clearly better than the average. Interval and prior come back as outcomes age, so that prompts are tried again.
-PRIOR = 4 is (1 - c) / c at a correlation c = 0.2 between the gains of a prompt's groups in different rounds, which is
-what the embedded model's have within a task (.06 to .26, 20 rounds of 96 prompts).
+are not clearly better than the average. Interval and prior come back as outcomes age, so that every prompt comes again.
+PRIOR = 4 is (1 - c) / c at a correlation c = 0.2 between the gains of a prompt's groups in different rounds.
 
-The default `task_share` of 0 leaves most to the gains of tasks, for those are what can be foreseen: of the embedded
-model's groups with a 0/1 reward, the half that was best by the task's mean gain had 1.3 times the mean gain of all, and
-a ridge regression on the prompts' words added nothing to that (8 runs, 6 to 16 rounds of 32 groups).
-Within a task there is little to foresee: over the prompts of one, p (1 - p) scatters by only 0.16 to 0.29 of its mean
-(24 images of each of 240 prompts by the policies of five rounds; scatter of the estimates taken off). Nor would it help
-to generate a part of a group and to finish it only if the part is mixed: given p the images are independent, and a
-group of n teaches p (1 - p) (1 - 1 / n) an image whatever its first images were. So the selection saves images where
-whole tasks, or prompts that come back, have nothing to teach, and hardly any where all do.
+Given a prompt's p the images are independent, and a group of n teaches p (1 - p) (1 - 1 / n) an image whatever its
+first images were: generating a part of a group first would save nothing. The selection saves images where whole tasks,
+or prompts that come back, have nothing to teach, and hardly any where all do (docs/results, "Prompts that teach").
 
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
@@ -45,10 +39,10 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from advantageflow.records import Prompt, derive_seed
-from advantageflow.rollout.selection import alternate, prompts_by_task, select_prompts, task_shares
+from advantageflow.rollout.selection import alternate, prompts_by_task, select_prompts, task_counts
 from advantageflow.store.artifacts import Outcome, Outcomes
 
-BALANCED_EVERY = 5  # one place in so many goes to the prompt that has waited longest
+BALANCED_EVERY = 5  # one group in so many goes to the prompt that has waited longest
 DISCOUNT = 0.8  # weight of an outcome, a round later
 PRIOR = 4.0  # the task's mean counts as much as so many fresh outcomes
 
@@ -63,12 +57,12 @@ class Selection:
 
     Attributes:
         prompts: distinct, with tasks alternating so that chunks are alike.
-        places: how many were chosen for what they showed ('adaptive'), as promising because they were never rolled out
+        counts: how many were chosen for what they showed ('adaptive'), as promising because they were never rolled out
             ('unseen'), and because it was their turn ('balanced').
     """
 
     prompts: list[Prompt]
-    places: dict[Reason, int]
+    counts: dict[Reason, int]
 
 
 def select_adaptively(
@@ -87,7 +81,7 @@ def select_adaptively(
         prompts: training prompts; their order does not matter.
         count: how many the round takes.
         outcomes: what earlier rounds showed; outcomes of other prompts are ignored.
-        task_share: how much of its equal share a task keeps whatever its prompts are worth, in [0, 1].
+        task_share: what fraction of an even split a task keeps whatever its prompts are worth, in [0, 1].
 
     Raises:
         DataError: there are fewer prompts than `count`.
@@ -102,55 +96,53 @@ def select_adaptively(
         chosen = select_prompts(seed, round_index, prompts, count)
         return _selection(by_id, {"all": dict.fromkeys([prompt.prompt_id for prompt in chosen], "balanced")})
     turns = _turns({task: len(members) for task, members in history.items()}, count, round_index)
-    places = _places(turns, history, outcomes.rounds, task_share)
+    counts = _counts(turns, history, outcomes.rounds, task_share)
     return _selection(
         by_id,
         {
-            task: _choose(seed, members, outcomes.rounds, places[task], turns[task].balanced)
+            task: _choose(seed, members, outcomes.rounds, counts[task], turns[task].balanced)
             for task, members in history.items()
         },
     )
 
 
 class _Turns(NamedTuple):
-    share: int  # a task's equal share of the round's places
+    equal: int  # how many of the round's prompts an even split gives a task
     balanced: int  # how many of these go to prompts whose turn it is
 
 
 def _turns(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, _Turns]:
-    """Balanced places are the first, the sixth, and so on, of all equal shares that a task had in all rounds."""
+    """The first, the sixth, and so on, of all prompts that even splits give a task in all rounds are balanced."""
     before = dict.fromkeys(sizes, 0)
     for past in range(1, round_index):
-        before = {task: before[task] + share for task, share in task_shares(sizes, count, past).items()}
+        before = {task: before[task] + equal for task, equal in task_counts(sizes, count, past).items()}
 
-    def balanced(places: int) -> int:
-        return -(-places // BALANCED_EVERY)
+    def balanced(prompts: int) -> int:
+        return -(-prompts // BALANCED_EVERY)
 
-    shares = task_shares(sizes, count, round_index)
-    return {
-        task: _Turns(share, balanced(before[task] + share) - balanced(before[task])) for task, share in shares.items()
-    }
+    now = task_counts(sizes, count, round_index)
+    return {task: _Turns(equal, balanced(before[task] + equal) - balanced(before[task])) for task, equal in now.items()}
 
 
-def _places(
+def _counts(
     turns: Mapping[str, _Turns], history: Mapping[str, History], rounds: int, task_share: float
 ) -> dict[str, int]:
-    """How many places each task gets: what it is sure of, and its part of the others, in proportion to mean gains.
+    """How many prompts each task gets: what it is sure of, and its part of the others, in proportion to mean gains.
 
     The others are dealt one by one, each to the task with the highest gain for each that it already got (D'Hondt).
     """
-    places = {task: max(turn.balanced, math.floor(task_share * turn.share + 1e-9)) for task, turn in turns.items()}
+    counts = {task: max(turn.balanced, math.floor(task_share * turn.equal + 1e-9)) for task, turn in turns.items()}
     known = {task: gain for task in turns if (gain := mean_gain(history[task], rounds)) is not None}
     usual = sum(known.values()) / max(1, len(known))
     weight = {task: max(0.0, known.get(task, usual)) for task in turns}
     dealt = dict.fromkeys(turns, 0)
-    for _ in range(sum(turn.share for turn in turns.values()) - sum(places.values())):
-        unfilled = [task for task in turns if places[task] + dealt[task] < len(history[task])]
+    for _ in range(sum(turn.equal for turn in turns.values()) - sum(counts.values())):
+        unfilled = [task for task in turns if counts[task] + dealt[task] < len(history[task])]
         dealt[max(unfilled, key=lambda task: (weight[task] / (dealt[task] + 1), -dealt[task]))] += 1
-    return {task: places[task] + dealt[task] for task in turns}
+    return {task: counts[task] + dealt[task] for task in turns}
 
 
-def _choose(seed: int, history: History, rounds: int, places: int, balanced: int) -> dict[str, Reason]:
+def _choose(seed: int, history: History, rounds: int, count: int, balanced: int) -> dict[str, Reason]:
     """The prompts of one task and why: `balanced` of those that waited longest, then the most promising others."""
     bounds = upper_bounds(history, rounds)
     # Ties are common: prompts never seen, and tasks whose groups all score the same.
@@ -159,7 +151,7 @@ def _choose(seed: int, history: History, rounds: int, places: int, balanced: int
     waiting = sorted(history, key=lambda one: (last[one], lot[one]))
     chosen: dict[str, Reason] = dict.fromkeys(waiting[:balanced], "balanced")
     others = sorted(waiting[balanced:], key=lambda one: -bounds[one])  # equals stay in the order of waiting
-    return chosen | {one: "adaptive" if history[one] else "unseen" for one in others[: places - balanced]}
+    return chosen | {one: "adaptive" if history[one] else "unseen" for one in others[: count - balanced]}
 
 
 def upper_bounds(history: History, rounds: int) -> dict[str, float]:

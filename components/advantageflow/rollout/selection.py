@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from advantageflow.balance import equal_shares
+from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
 
 
 def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count: int) -> list[Prompt]:
-    """The prompts of a round: equal shares of the tasks, none twice, and none again before its task is used up.
+    """The prompts of a round: as many of each task, none twice, and none again before its task is used up.
 
     Each task's prompts form a stream: a permutation for each epoch, one after another. A round takes the next ones of
     each task. Every call walks the rounds from the first, which costs nothing beside a model and keeps no state.
@@ -32,8 +32,8 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
     streams = {task: _Stream(seed, task, sorted(members)) for task, members in sorted(by_task.items())}
     taken: dict[str, list[str]] = {}
     for number in range(1, round_index + 1):
-        shares = task_shares(sizes, count, number)
-        taken = {task: stream.take(shares[task]) for task, stream in streams.items()}
+        counts = task_counts(sizes, count, number)
+        taken = {task: stream.take(counts[task]) for task, stream in streams.items()}
     return [by_task[task][prompt_id] for task, prompt_id in alternate(taken)]
 
 
@@ -54,15 +54,15 @@ def prompts_by_task(prompts: Sequence[Prompt], count: int) -> dict[str, dict[str
     return by_task
 
 
-def task_shares(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, int]:
-    """How many prompts of each task a round takes: equal shares, the odd ones going round from round to round."""
-    return equal_shares(sizes, count, start=(round_index - 1) * count)
+def task_counts(sizes: Mapping[str, int], count: int, round_index: int) -> dict[str, int]:
+    """How many prompts of each task a round takes: an even split, the odd ones going round from round to round."""
+    return balanced_counts(sizes, count, start=(round_index - 1) * count)
 
 
 def alternate(taken: Mapping[str, Sequence[str]]) -> list[tuple[str, str]]:
     """(task, id) pairs: the first of each task, then the second of each, and so on."""
     longest = max(map(len, taken.values()), default=0)
-    return [(task, ids[place]) for place in range(longest) for task, ids in taken.items() if place < len(ids)]
+    return [(task, ids[index]) for index in range(longest) for task, ids in taken.items() if index < len(ids)]
 
 
 def chunks(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:

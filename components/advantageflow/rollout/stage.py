@@ -14,11 +14,10 @@ from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
     open_conditioning,
     read_outcomes,
-    read_policy_state,
     read_prompts,
-    rounds_before,
     write_rollouts,
 )
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import current_journal
 
 
@@ -65,13 +64,13 @@ def run(
     known = read_prompts(prompts)
     train = [prompt for prompt in known if prompt.split == "train"]
     state = read_policy_state(policy)
-    chosen = _select(settings, seed, round_index, shard, train, policy, rounds_before(state))
+    chosen = _select(settings, seed, round_index, shard, train, policy, state.rounds_before)
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
-                "policy_sha256": state["policy_sha256"]}  # fmt: skip
+                "policy_sha256": state.policy_sha256}  # fmt: skip
 
     if mine:
-        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, policy, rounds_before(state))
+        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, policy, state.rounds_before)
     else:
         groups = no_groups(settings, model)
         journal.useful()
@@ -94,8 +93,8 @@ def _select(
         seed, before + round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
     )
     if shard == 0:  # of the whole round, so once
-        places = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.places.items()}
-        current_journal().metrics(places, step=round_index, parent=True)
+        counts = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.counts.items()}
+        current_journal().metrics(counts, step=round_index, parent=True)
     return selection.prompts
 
 

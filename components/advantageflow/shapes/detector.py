@@ -17,7 +17,7 @@ _MIN_PIXELS = 12  # smaller specks are noise
 _MIN_EXTENT, _MAX_EXTENT = 7, 22  # pixels: an object's box
 _PATCH = 12  # pixels: side of the normalised patch that shapes are compared on
 _BORDER = 0.12  # share of the box shown around it, without which a square would be a constant patch
-_MIN_SIMILARITY = 0.86  # correlation below which a blob is no shape that we know
+_MIN_SIMILARITY = 0.86  # correlation below which a blob is not a known shape
 _MAX_STRETCH = 1.35  # ratio of width to height, relative to the shape's own, beyond which a blob is only a part of it
 _MAX_COLOR_DISTANCE = 75.0  # RGB units from the nearest palette colour
 

@@ -3,14 +3,13 @@
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning, write_conditioning
 from advantageflow.store.files import publish, read_json, read_metadata, read_tensors, write_json, write_tensors
 from advantageflow.store.outcomes import Outcome, Outcomes, read_outcomes, write_outcomes
-from advantageflow.store.policies import read_policy_state, rounds_before
 from advantageflow.store.prompts import read_prompts, write_prompts
 from advantageflow.store.rollouts import read_latents, read_rollouts, read_trajectories, write_rollouts
 from advantageflow.store.scores import IMAGE_STATISTICS_KEY, REWARD_PREFIX, read_scores, write_scores
 
 __all__ = [
     "IMAGE_STATISTICS_KEY", "REWARD_PREFIX", "Outcome", "Outcomes", "StoredConditioning", "open_conditioning",
-    "publish", "read_json", "read_latents", "read_metadata", "read_outcomes", "read_policy_state", "read_prompts",
-    "read_rollouts", "read_scores", "read_tensors", "read_trajectories", "rounds_before", "write_conditioning",
+    "publish", "read_json", "read_latents", "read_metadata", "read_outcomes", "read_prompts",
+    "read_rollouts", "read_scores", "read_tensors", "read_trajectories", "write_conditioning",
     "write_json", "write_outcomes", "write_prompts", "write_rollouts", "write_scores", "write_tensors",
 ]  # fmt: skip

@@ -41,7 +41,7 @@ def publish(folder: Path) -> Iterator[Path]:
     `folder`. An empty `folder` and an earlier artifact (a retried task) are replaced; anything else is left alone.
 
     Raises:
-        StoreError: `folder` holds something that is no artifact; the disk is full; no permission.
+        StoreError: `folder` holds something that is not an artifact; the disk is full; no permission.
     """
     folder = Path(folder)
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        StoreError: the file is missing, is no JSON, or holds something other than an object.
+        StoreError: the file is missing, is not JSON, or holds something other than an object.
     """
     with reading(path):
         value = json.loads(Path(path).read_text(encoding="utf-8"))

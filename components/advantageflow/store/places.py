@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
@@ -16,10 +15,8 @@ from advantageflow.store.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifes
 from advantageflow.store.s3 import fetch_folder, is_s3, list_objects
 from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
 from advantageflow.store.s3_errors import REMOVING, explaining
+from advantageflow.store.s3_transfer import read_object
 from advantageflow.store.s3_upload import delete_object, put_object, upload_files
-
-_TRIES = 4  # of a manifest whose transfer breaks
-PAUSE = 0.5  # seconds before the second try, doubled for each further one
 
 
 class Place(Protocol):
@@ -91,31 +88,6 @@ class _S3:
         for path, one in found.items():
             if re.match(f"{version or VERSION_PATTERN}/", path):
                 delete_object(self._client, one.url)
-
-
-def read_object(client: Any, url: str, span: tuple[int, int] | None = None) -> bytes | None:
-    """The content of a small object, or bytes [start, end) of one; None where there is none.
-
-    Raises:
-        StoreError: S3 refuses, or cannot be reached.
-    """
-    from botocore.exceptions import HTTPClientError, IncompleteReadError
-
-    bucket, key = parse_url(url)
-    wanted = {} if span is None else {"Range": f"bytes={span[0]}-{span[1] - 1}"}
-    tries = 1
-    while True:
-        with explaining(client, url):
-            try:
-                content: bytes = client.get_object(Bucket=bucket, Key=key, **wanted)["Body"].read()
-                return content
-            except client.exceptions.NoSuchKey:
-                return None
-            except (HTTPClientError, IncompleteReadError):  # boto3 sends a request again, but reads a body only once
-                if tries == _TRIES:
-                    raise
-        time.sleep(PAUSE * 2 ** (tries - 1))
-        tries += 1
 
 
 class _Folder:

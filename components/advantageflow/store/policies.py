@@ -1,4 +1,4 @@
-"""The policy artifact's state: which round and step, with an adapter or without."""
+"""The policy artifact's state: which round and step, the adapter's shape, the hashes of its weights and of its base."""
 
 from __future__ import annotations
 
@@ -6,37 +6,120 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field, ValidationError, model_validator
+
 from advantageflow.errors import PolicyError, StoreError
-from advantageflow.records import STATE_FILE
-from advantageflow.store.files import read_json
+from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, Settings
+from advantageflow.store.files import read_json, write_json
+
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+REMEDY = "give the folder of a complete policy; one that was interrupted has to be trained again"
 
 
-def read_policy_state(folder: Path) -> dict[str, Any]:
-    """The state.json of a policy folder.
+class PolicyState(Settings):
+    """What state.json says of the policy beside it.
+
+    Attributes:
+        round: rounds of its run that it was trained for; 0 for what a run starts from.
+        step: optimiser steps since the base model, those of earlier runs included.
+        rounds_before: rounds of the runs that its run continues; what is drawn in a round goes on from there, so a
+            chain of runs with one seed repeats neither prompts nor noise.
+        lora: rank, alpha and targets of its adapter, nothing left open; None for the base model itself.
+        policy_sha256: of the tensors of 'policy', see `advantageflow.policy.adapter_files.tensors_sha256`.
+        rollout_policy_sha256: of the tensors of 'rollout_policy'; None where an older version wrote the state.
+        base_sha256: of the base model's weights, see `advantageflow.policy.fingerprint.weights_sha256`; None as above,
+            and until something is trained.
+        settings: sections of the run's settings by name, as JSON.
+        provenance: where it comes from, for a person.
+    """
+
+    round: int = Field(ge=0)
+    step: int = Field(ge=0)
+    rounds_before: int = Field(0, ge=0)
+    lora: LoraSettings | None = None
+    policy_sha256: str | None
+    rollout_policy_sha256: str | None = None
+    base_sha256: str | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _hash_of_an_adapter(self) -> PolicyState:
+        if (self.lora is None) != (self.policy_sha256 is None):
+            raise ValueError("policy_sha256: an adapter has one, and the base model has none")
+        return self
+
+    @property
+    def trained(self) -> bool:
+        """Whether it has an adapter: it is not the base model."""
+        return self.lora is not None
+
+    @property
+    def rounds(self) -> int:
+        """Rounds since the base model."""
+        return self.rounds_before + self.round
+
+    @property
+    def model(self) -> ModelSettings | None:
+        """The base model that it was trained on, if known."""
+        return None if "model" not in self.settings else ModelSettings.model_validate(self.settings["model"])
+
+    @property
+    def reward(self) -> RewardSettings:
+        """What it was trained on; the default if not known."""
+        return RewardSettings.model_validate(self.settings.get("reward", {}))
+
+    @property
+    def prompts(self) -> PromptSettings:
+        """The prompts of its run; the default if not known."""
+        return PromptSettings.model_validate(self.settings.get("prompts", {}))
+
+    def write(self, folder: Path) -> None:
+        """Write it into a policy folder that is being published.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        write_json(folder / STATE_FILE, self.model_dump(mode="json"))
+
+
+def read_policy_state(folder: Path) -> PolicyState:
+    """The state.json of a policy folder, also one that an older version wrote.
 
     Raises:
-        PolicyError: the folder is no policy, or its state is corrupt.
+        PolicyError: the folder is not a policy, or its state is corrupt; names the field.
     """
     path = Path(folder) / STATE_FILE
-    remedy = "give the folder of a complete policy; one that was interrupted has to be trained again"
     try:
-        state = read_json(path)
+        return PolicyState.model_validate(_of_today(read_json(path), Path(folder)))
     except StoreError as error:
-        raise PolicyError(f"not a policy: {error.message}", where=str(path), remedy=remedy) from error
-    for key, kind in {"round": int, "step": int, "adapter": str | None, "policy_sha256": str | None}.items():
-        if key not in state or not isinstance(state[key], kind):
-            raise PolicyError(f"not a policy: '{key}' is missing or of the wrong type", where=str(path), remedy=remedy)
-    if state["adapter"] not in (None, "policy"):
-        raise PolicyError(f"unknown adapter '{state['adapter']}'", where=str(path), remedy=remedy)
-    return state
+        raise PolicyError(f"not a policy: {error.message}", where=error.where, remedy=REMEDY) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        message = f"not a policy: '{field}': {first['msg']}" if field else f"not a policy: {first['msg']}"
+        raise PolicyError(message, where=str(path), remedy=REMEDY) from error
 
 
-def rounds_before(state: Mapping[str, Any]) -> int:
-    """Rounds of the runs that the policy's run continues; what is drawn in a round goes on from there.
+def _of_today(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Older states say 'adapter' (null, or 'policy') instead of 'lora', which PEFT's file beside them has."""
+    if "adapter" not in state:
+        return dict(state)
+    rest = {name: value for name, value in state.items() if name != "adapter"}
+    return rest if state["adapter"] is None else rest | {"lora": lora_of(read_json(_config(folder))).model_dump()}
 
-    So a chain of runs with one seed repeats neither prompts nor noise: it is what one long run would have been.
 
-    Args:
-        state: as `read_policy_state` gives it.
+def _config(folder: Path) -> Path:
+    return folder / ADAPTER_FOLDER / ADAPTER_CONFIG_FILE
+
+
+def lora_of(config: Mapping[str, Any]) -> LoraSettings:
+    """Rank, alpha and targets that PEFT's adapter_config.json says.
+
+    Raises:
+        ValidationError: it says something else.
     """
-    return int(state.get("rounds_before", 0))
+    targets = config.get("target_modules")
+    names = [targets] if isinstance(targets, str) else sorted(targets or [])
+    return LoraSettings.model_validate({"rank": config.get("r"), "alpha": config.get("lora_alpha"), "targets": names})

@@ -20,7 +20,6 @@ from advantageflow.store.places import Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
-from advantageflow.store.s3_object import DamagedDownload
 
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way
 
@@ -145,9 +144,12 @@ def local_folder(name: str) -> Path:
     Raises:
         StoreError: as `fetch_published`.
     """
-    if is_s3(name) or (Path(name) / MANIFEST_FILE).is_file():
-        return fetch_published(name, cache_folder())
-    return Path(name)
+    return fetch_published(name, cache_folder()) if is_address(name) else Path(name)
+
+
+def is_address(name: str) -> bool:
+    """Whether what a person names is published: at an s3:// address, or in a folder."""
+    return is_s3(name) or (Path(name) / MANIFEST_FILE).is_file()
 
 
 def remove_published(url: str, version: str | None = None) -> None:
@@ -171,7 +173,7 @@ def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:
     """The local copy of a version; None if files are missing or damaged, which then are no longer in the copy."""
     try:
         copy = place.local(manifest, cache)
-    except (MissingObject, DamagedDownload):
+    except MissingObject:
         return None
     damaged = differing(manifest, copy)
     for path in damaged:

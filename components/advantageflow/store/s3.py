@@ -1,4 +1,4 @@
-"""Objects and prefixes of S3 as local files: fetched once, resumed after a cut, checked, and whole or absent."""
+"""Objects and prefixes of S3 as local files: fetched once, each whole or absent, those that were whole kept."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json, writing
-from advantageflow.store.s3_client import CONNECTIONS, make_client, parse_url
+from advantageflow.store.s3_client import make_client, parse_url
 from advantageflow.store.s3_errors import explaining, missing
-from advantageflow.store.s3_object import S3Object, download
-from advantageflow.store.s3_progress import Progress
+from advantageflow.store.s3_transfer import S3Object, download_files
 
 SCHEME = "s3://"
 _CONTENT = "content"
@@ -44,7 +42,7 @@ def fetch_file(url: str, folder: Path) -> Path:
         A file named as the object, below `folder`.
 
     Raises:
-        StoreError: no credentials, no such bucket or object, endpoint not reached, corrupt download, disk full.
+        StoreError: no credentials, no such bucket or object, endpoint not reached, transfer that breaks, disk full.
     """
     bucket, key = parse_url(url)
     client = make_client(url)
@@ -113,7 +111,7 @@ def _check_paths(found: Mapping[str, S3Object]) -> None:
 def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path) -> Path:
     """The folder that holds these objects by relative path, complete.
 
-    Each is fetched under a name made of its key and version, so that a cut leaves nothing that could be mistaken.
+    Each is fetched under a name made of its key and version: after a cut, what was whole is used and nothing mistaken.
     """
     entry = folder / f"s3-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     wanted = {path: {"size": one.size, "etag": one.etag} for path, one in sorted(objects.items())}
@@ -128,7 +126,8 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
         for path, file in fetched.items():
             if path in present and present[path] == wanted[path] and not file.exists():
                 _link(entry / _CONTENT / path, file)
-        _download_all(client, url, [(objects[path], file) for path, file in fetched.items() if not file.exists()])
+        missing_files = {file: objects[path] for path, file in fetched.items() if not file.exists()}
+        download_files(client, url, missing_files)
         with publish(entry) as whole:
             for path, file in fetched.items():
                 target = whole / _CONTENT / path
@@ -146,30 +145,6 @@ def _present(entry: Path) -> dict[str, Any]:
     listed: dict[str, Any] = read_json(entry / METADATA_FILE)["objects"]
     files = {path: entry / _CONTENT / path for path in listed}
     return {p: v for p, v in listed.items() if files[p].is_file() and files[p].stat().st_size == v["size"]}
-
-
-def _download_all(client: Any, url: str, downloads: list[tuple[S3Object, Path]]) -> None:
-    """Fetch several at once; the first failure stops the others and is raised."""
-    if not downloads:
-        return
-    total = sum(source.size for source, _ in downloads)
-    progress = Progress(url, "fetched", len(downloads), total)
-
-    def one(source: S3Object, file: Path) -> None:
-        unfinished = file.with_suffix(".part")
-        download(client, source, unfinished, progress.advance)
-        unfinished.replace(file)
-
-    with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="s3") as pool:
-        futures = [pool.submit(one, source, file) for source, file in downloads]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            errors = [error for future in done if (error := future.exception()) is not None]
-        finally:  # also when the wait is interrupted
-            progress.stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-    for error in errors:
-        raise error
 
 
 def _version_name(source: S3Object) -> str:

@@ -63,12 +63,11 @@ def _config(attempts: int) -> Any:
     if "AWS_MAX_ATTEMPTS" not in os.environ:
         retries["total_max_attempts"] = attempts
     # Many stores do not know the newer checksum headers. Every one knows the SHA-256 of the body that is part of the
-    # signature, and refuses a body that has another. Of what is read, the checksums are of whole objects and the reads
-    # of ranges, so that botocore's own check of each reply is of no use.
+    # signature, and refuses a body that has another. Of what is read, botocore checks those that the store gives.
     s3: Any = {"addressing_style": _addressing(), "payload_signing_enabled": True}
     return Config(
         retries=retries, s3=s3, connect_timeout=10, read_timeout=READ_TIMEOUT, max_pool_connections=4 * CONNECTIONS,
-        request_checksum_calculation="when_required", response_checksum_validation="when_required",
+        request_checksum_calculation="when_required",
     )  # fmt: skip
 
 

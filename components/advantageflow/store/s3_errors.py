@@ -53,12 +53,18 @@ def explaining(client: Any, url: str, doing: Doing = READING) -> Iterator[None]:
 
     Raises:
         StoreError: no credentials, no such bucket or key, access refused, endpoint not reached, object changed,
-            no room left.
+            transfer that breaks, no room left.
     """
     from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
     try:
         yield
+    except RetriesExceededError as error:
+        kind = type(error.last_exception).__name__
+        raise StoreError(f"the transfer breaks again and again ({kind})", where=url, remedy=doing.again) from error
+    except S3DownloadFailedError as error:  # of another version than was asked for
+        raise StoreError("the object changed while it was fetched", where=url, remedy=_CHANGED) from error
     except ClientError as error:
         raise _refusal(error, client, url, doing) from error
     except BotoCoreError as error:
@@ -71,6 +77,7 @@ def unusable(error: Exception, url: str, endpoint: str = "", doing: Doing = READ
         ConfigParseError,
         ConnectionError,
         CredentialRetrievalError,
+        FlexibleChecksumError,
         HTTPClientError,
         NoCredentialsError,
         PartialCredentialsError,
@@ -83,6 +90,9 @@ def unusable(error: Exception, url: str, endpoint: str = "", doing: Doing = READ
         return StoreError(
             "the AWS configuration cannot be used", where=url, remedy=f"see AWS_PROFILE, or {_CREDENTIALS}"
         )
+    if isinstance(error, FlexibleChecksumError):
+        remedy = "run again; if it stays so, the object was uploaded corrupt, or something on the way alters it"
+        return StoreError("the download arrives damaged: its checksum is another", where=url, remedy=remedy)
     if isinstance(error, HTTPClientError | ConnectionError):  # connection refused, unknown host, time-out, TLS, proxy
         kind = type(error).__name__
         return StoreError(f"{_host(endpoint)} cannot be reached ({kind})", where=url, remedy=f"{_REACH}; {doing.again}")
@@ -99,8 +109,6 @@ def _refusal(error: Any, client: Any, url: str, doing: Doing) -> StoreError:
         return StoreError(f"there is no bucket '{bucket}'", where=url, remedy=remedy)
     if status == 404:
         return missing(url)
-    if status == 412:
-        return StoreError("the object changed while it was fetched", where=url, remedy=_CHANGED)
     if status == 507 or "Quota" in code or "StorageFull" in code:  # each store has a name of its own for it
         return StoreError(f"the store has no room left ({code or status})", where=url, remedy=_FULL)
     if status in (401, 403):

@@ -75,7 +75,7 @@ def from_json(text: str, path: Path, row: int, column: str) -> dict[str, Any]:
     """The object in a JSON column.
 
     Raises:
-        DataError: the text is no JSON object; names file, row and column.
+        DataError: the text is not a JSON object; names file, row and column.
     """
     try:
         value = json.loads(text)

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import reading, writing
-from advantageflow.store.places import read_object
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import CONNECTIONS, make_client
+from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_transfer import read_range
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "BOOL": "bool"}
 _LENGTH = struct.Struct("<Q")  # of the header, at the beginning of the file
 _LONGEST_HEADER = 1 << 20
+_AGAIN = "run the task that makes it again, without Kubeflow's cache"
 _FIRST_READ = 1 << 14  # bytes, which hold the header of a few tensors
 
 ReadRange = Callable[[int, int], bytes]
@@ -152,7 +154,10 @@ class TensorRows:
 
     def _read(self, start: int, end: int) -> bytes:
         if self._remote:
-            return read_object(self._client, self._place, (start, end)) or b""
+            try:
+                return read_range(self._client, self._place, start, end)
+            except MissingObject as error:
+                raise StoreError("is no longer in the store", where=self._place, remedy=_AGAIN) from error
         with reading(Path(self._place)), Path(self._place).open("rb") as file:
             file.seek(start)
             return file.read(end - start)
@@ -192,5 +197,4 @@ def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _corrupt(place: str, reason: str) -> StoreError:
-    remedy = "the file was cut short or altered: run the task that makes it again, without Kubeflow's cache"
-    return StoreError(f"cannot be read, it is corrupt ({reason})", where=place, remedy=remedy)
+    return StoreError(f"cannot be read, it is corrupt ({reason})", where=place, remedy=_AGAIN)

@@ -11,13 +11,13 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | image    | key, path, step                                                                        |
 | dataset  | name, path, context                                                                    |
 | artifact | path, folder                                                                           |
-| page     | path: a Markdown page on which links to MLflow find a place                            |
+| page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
 Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_URI, a temporary file that is published
-when the stage ends; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
+as it grows; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
 """
 
 from __future__ import annotations
@@ -31,20 +31,17 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
+from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
 from advantageflow.tracking.process import process_started
 
-JOURNAL_ENV = "ADVANTAGEFLOW_JOURNAL"
-TRACKING_ENV = "MLFLOW_TRACKING_URI"
 PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
-
-Event = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +111,7 @@ class Journal:
         self.record("artifact", path=str(Path(path).absolute()), folder=folder)
 
     def page(self, path: Path) -> None:
-        """Record a Markdown page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
+        """Record an HTML page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
         adds where it is found there.
         """
         self.record("page", path=str(Path(path).absolute()))
@@ -211,7 +208,11 @@ def stage_journal(
     if publish:
         path = Path(tempfile.mkdtemp(prefix="advantageflow-journal-")) / f"{task}.jsonl"
     journal = Journal(task, path)
-    token = _current.set(journal)
+    publishing: AbstractContextManager[None] = nullcontext()
+    if publish and path is not None:
+        from advantageflow.tracking.task_publisher import publishing_task
+
+        publishing = publishing_task(path.parent)
     journal.record(
         "start",
         stage=stage,
@@ -221,18 +222,13 @@ def stage_journal(
         process_started=started,
         settings=dict(settings or {}),
     )
-    try:
-        yield journal
-        journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
-    except BaseException as error:
-        journal.error(error)
-        raise
-    finally:
-        _current.reset(token)
-        if publish and path is not None:
-            from advantageflow.tracking.task_publisher import publish_at_end
-
-            publish_at_end(path.parent)
+    with publishing, journal_in_use(journal):
+        try:
+            yield journal
+            journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+        except BaseException as error:
+            journal.error(error)
+            raise
 
 
 def journal_file(task: str) -> Path | None:

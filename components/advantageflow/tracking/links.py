@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from html import escape
 from pathlib import Path
 
 MLFLOW_URL_ENV = "ADVANTAGEFLOW_MLFLOW_URL"  # where a browser finds MLflow, if not where the tasks do
@@ -24,6 +25,7 @@ def mlflow_address(tracking_uri: str, experiment: str, run: str) -> str | None:
 
 
 def add_links(page: Path, links: dict[str, str]) -> None:
-    """Put links, by what they lead to, at the end of a Markdown page."""
-    with page.open("a", encoding="utf-8") as file:
-        file.write("\nIn MLflow: " + ", ".join(f"[{name}]({address})" for name, address in links.items()) + "\n")
+    """Put links, by what they lead to, at the end of an HTML page."""
+    named = ", ".join(f'<a href="{escape(address)}">{escape(name)}</a>' for name, address in links.items())
+    head, end, tail = page.read_text(encoding="utf-8").rpartition("</main>")
+    page.write_text(f"{head}<p>In MLflow: {named}</p>\n{end}{tail}", encoding="utf-8")

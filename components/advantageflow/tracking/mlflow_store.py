@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +20,11 @@ RUN_ENV = "MLFLOW_RUN_ID"  # these are MLflow's own; Kubeflow's plug-in for MLfl
 EXPERIMENT_ENV = "MLFLOW_EXPERIMENT_NAME"
 EXPERIMENT_ID_ENV = "MLFLOW_EXPERIMENT_ID"
 DEFAULT_EXPERIMENT = "advantageflow"
+WAITS = (5.0, 15.0, 30.0)  # seconds between tries at a store that is away, as when it is updated
 _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # nor are addresses of a server that only tasks can reach
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default waits minutes for a server that is not there
 }
 
@@ -89,6 +92,20 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
             where=tracking_uri,
             remedy="check that the tracking server runs, or that the sqlite file is whole and its folder writable",
         ) from error
+
+
+def patiently(work: Callable[[], None]) -> None:
+    """Do `work`, again for about a minute while MLflow fails.
+
+    Raises:
+        TrackingError: the last try's.
+    """
+    for wait in WAITS:
+        try:
+            return work()
+        except TrackingError:
+            time.sleep(wait)
+    return work()
 
 
 def first_line(error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,18 @@
-"""The MLflow run of a whole pipeline run on a cluster: tasks that know nothing of each other find it by its tag."""
+"""The MLflow run of a whole pipeline run on a cluster: tasks that know nothing of each other find it by its tag.
+
+The pipeline's first task opens it (`opening`), its last one closes it (`closing`), and what neither could do others do
+later (`healing`).
+"""
 
 from __future__ import annotations
 
 import math
 import os
-import sys
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import TrackingError
-from advantageflow.tracking.journal import TRACKING_ENV
 from advantageflow.tracking.links import pipeline_address
-from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
+from advantageflow.tracking.mlflow_store import home_experiment
 from advantageflow.tracking.provenance import provenance
 
 if TYPE_CHECKING:
@@ -23,76 +23,109 @@ PIPELINE_RUN_ENV = "ADVANTAGEFLOW_PIPELINE_RUN_ID"  # the Kubeflow run
 PRESET_ENV = "ADVANTAGEFLOW_PRESET"
 PIPELINE_RUN_TAG = "kfp.pipeline_run_id"  # these two are named as Kubeflow's own plug-in for MLflow names them
 PIPELINE_URL_TAG = "kfp.pipeline_run_url"
-FINAL_STATE_TAG = "kfp.final_state"
+FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
+LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
+CACHED_TAG = "advantageflow.from_cache"
 
-_CANDIDATE = "advantageflow.candidate"  # a run that becomes the pipeline's, unless another task's does
-_PATIENCE = 60.0  # seconds; a task decides within a few requests, unless it dies at it
-_STATUS = {
-    "SUCCEEDED": "FINISHED",
-    "COMPLETE": "FINISHED",
-    "CACHED": "FINISHED",
-    "FAILED": "FAILED",
-    "ERROR": "FAILED",
-    "CANCELLED": "KILLED",
-    "CANCELED": "KILLED",
-}
+_OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
+_LONGEST_TAG = 5000
+_NEWEST = 200
+_FROM_CACHE = (
+    "Kubeflow took the results of all stages from its cache: nothing was computed in this run, and no stage is "
+    "recorded under it. The curves are those of the earlier run with the same settings."
+)
+_KILLED = "its container was ended from outside: killed, out of memory, or lost with its node"
+_UNKNOWN = (
+    "a task failed of which nothing is recorded: its container never began, or Kubeflow's API server was away when it "
+    "ended"
+)
 
 
-def pipeline_run(client: MlflowClient, experiment: str, pipeline: str, tags: Mapping[str, str]) -> Run:
-    """The MLflow run of a pipeline run: found by its tag, else opened.
-
-    MLflow makes no run only if there is none, so tasks that start at the same time each open a candidate, and all but
-    one take theirs back. A candidate becomes the run when its task sees no other: of two tasks, the one that looks
-    later sees the other's, so at most one is sure. Where each sees the other's, the one with the larger id gives way.
+def find_pipeline_run(client: MlflowClient, experiment: str, pipeline: str) -> Run | None:
+    """The MLflow run of a pipeline run; None where nobody opened one.
 
     Args:
         client: of the store.
-        experiment: where to look first, and to open it.
+        experiment: where to look first; Kubeflow's plug-in opens runs in an experiment of its own.
         pipeline: id of the pipeline run.
-        tags: of a run that is opened, beside its origin.
     """
-    found = _decided(_tagged(client, [experiment], pipeline)) or _elsewhere(client, pipeline)
+    return _tagged(client, [experiment], pipeline) or _tagged(client, _experiments(client), pipeline)
+
+
+def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
+    """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
+
+    Args:
+        client: of the store.
+        tracking_uri: its address.
+        pipeline: id of the pipeline run.
+        tags: of the run, beside its origin.
+    """
+    experiment = home_experiment(client, tracking_uri)
+    found = find_pipeline_run(client, experiment, pipeline)
+    preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
+    tags = {**tags, **({"preset": preset} if preset else {}), **({PIPELINE_URL_TAG: address} if address else {})}
     if found is None:
-        found = _open(client, experiment, pipeline, tags)
-    elif found.info.status != "RUNNING" and found.data.tags.get(FINAL_STATE_TAG):
-        client.update_run(found.info.run_id, status="RUNNING")  # closed by an earlier attempt at the pipeline run
+        tags = {**provenance(), **tags, PIPELINE_RUN_TAG: pipeline}
+        return client.create_run(experiment, tags=tags, run_name=f"{preset or 'pipeline'} {pipeline}")
+    for name, value in tags.items():
+        client.set_tag(found.info.run_id, name, value)
     return found
 
 
-def close_pipeline_run(state: str | None, message: str | None) -> None:
-    """End a pipeline's run with its final status, from the task that Kubeflow runs last whatever happened before.
+def last_attempts(client: MlflowClient, run: Run) -> dict[str, Run]:
+    """The runs of the pipeline's tasks by name, of each task the last attempt."""
+    return {task.info.run_name: task for task in _tasks(client, run)}
 
-    Where Kubeflow's plug-in opened the run, it also closes it. A failure is told, never raised.
+
+def failed_tasks(attempts: Mapping[str, Run]) -> list[str]:
+    """The tasks whose last attempt says that it failed."""
+    return [name for name, task in attempts.items() if task.info.status == "FAILED"]
+
+
+def close(client: MlflowClient, run: Run, status: str, state: str, message: str | None = None) -> None:
+    """End a pipeline's run, and those of its tasks that never ended.
 
     Args:
-        state: of the pipeline, in Kubeflow's words.
-        message: what failed, where Kubeflow says it.
+        client: of the store.
+        run: of the pipeline.
+        status: 'FINISHED', 'FAILED' or 'KILLED'.
+        state: by which that is known, in Kubeflow's words.
+        message: what Kubeflow says of a failure, for want of a task that says more.
     """
-    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
-    if not tracking_uri or not pipeline or os.environ.get(RUN_ENV):
-        return
-    try:
-        client = open_client(tracking_uri)
-        with tracking_errors(tracking_uri):
-            found = _decided(_tagged(client, [home_experiment(client, tracking_uri)], pipeline))
-            if found is not None:
-                _close(client, found, state, message)
-    except TrackingError as error:
-        print(f"warning: the run stays open in MLflow. {error}", file=sys.stderr, flush=True)
+    run_id, attempts = run.info.run_id, last_attempts(client, run)
+    reason = (_reason(attempts) or message or _UNKNOWN)[:_LONGEST_TAG] if status == "FAILED" else None
+    if reason:
+        client.set_tag(run_id, "error", reason)
+    elif "error" in run.data.tags:
+        client.delete_tag(run_id, "error")  # of an earlier end
+    last = {task.info.run_id for task in attempts.values()}
+    for task in _tasks(client, run):
+        if task.info.status == "RUNNING":
+            whole = (
+                status == "FINISHED" and task.info.run_id in last
+            )  # Kubeflow saw it succeed; its end was not recorded
+            client.set_terminated(task.info.run_id, "FINISHED" if whole else "KILLED")
+    if status == "FINISHED" and not attempts:
+        client.set_tag(run_id, CACHED_TAG, "all")
+        client.set_tag(run_id, "mlflow.note.content", _FROM_CACHE)
+    client.set_tag(run_id, FINAL_STATE_TAG, state)
+    client.set_terminated(run_id, status)
 
 
-def _tagged(client: MlflowClient, experiments: list[str], pipeline: str) -> list[Run]:
-    """The runs and candidates of a pipeline run, by id."""
+def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
+    """The newest runs of pipelines that this package opened, in all experiments."""
+    ours = f"tags.`{PIPELINE_RUN_TAG}` != '' AND tags.`{_OURS}` != ''"
+    newest = ["attributes.start_time DESC"]
+    return list(client.search_runs(_experiments(client), ours, max_results=_NEWEST, order_by=newest))
+
+
+def _tagged(client: MlflowClient, experiments: list[str], pipeline: str) -> Run | None:
     runs = client.search_runs(experiments, f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'")
-    return sorted(runs, key=lambda run: str(run.info.run_id))
+    return min(runs, key=lambda run: (run.info.start_time, str(run.info.run_id)), default=None)
 
 
-def _decided(runs: list[Run]) -> Run | None:
-    return next((run for run in runs if _CANDIDATE not in run.data.tags), None)
-
-
-def _elsewhere(client: MlflowClient, pipeline: str) -> Run | None:
-    """The run in another experiment: Kubeflow's plug-in opens it in one of its own, and need not tell the tasks."""
+def _experiments(client: MlflowClient) -> list[str]:
     experiments: list[str] = []
     page = None
     while True:
@@ -100,44 +133,18 @@ def _elsewhere(client: MlflowClient, pipeline: str) -> Run | None:
         experiments += [experiment.experiment_id for experiment in found]
         page = found.token
         if not page:
-            return _decided(_tagged(client, experiments, pipeline))
+            return experiments
 
 
-def _open(client: MlflowClient, experiment: str, pipeline: str, tags: Mapping[str, str]) -> Run:
-    preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
-    origin = {PIPELINE_RUN_TAG: pipeline, _CANDIDATE: "true"}
-    origin |= {"preset": preset} if preset else {}
-    origin |= {PIPELINE_URL_TAG: address} if address else {}
-    name = f"{preset or 'pipeline'} {pipeline}"
-    mine = client.create_run(experiment, tags={**provenance(), **tags, **origin}, run_name=name)
-    deadline = time.monotonic() + _PATIENCE
-    while True:
-        runs = _tagged(client, [experiment], pipeline)
-        ids = [run.info.run_id for run in runs]
-        chosen = _decided(runs)
-        if chosen is None and (ids == [mine.info.run_id] or time.monotonic() > deadline):
-            chosen = runs[0]  # after the deadline: that of a task which died, or does not answer
-            client.delete_tag(chosen.info.run_id, _CANDIDATE)
-        if mine.info.run_id in ids and (chosen or runs[0]).info.run_id != mine.info.run_id:
-            client.delete_run(mine.info.run_id)
-        if chosen is not None:
-            return chosen
-        time.sleep(0.1)
-
-
-def _close(client: MlflowClient, run: Run, state: str | None, message: str | None) -> None:
-    """An unknown state (Kubeflow has told 'RUNNING' of pipelines that had ended) is read off the tasks' own runs."""
-    status = _STATUS.get(state or "") or _status_of_tasks(client, run)
-    client.set_tag(run.info.run_id, FINAL_STATE_TAG, state or "unknown")
-    if message:
-        client.set_tag(run.info.run_id, "error", message[:5000])
-    client.set_terminated(run.info.run_id, status)
-
-
-def _status_of_tasks(client: MlflowClient, run: Run) -> str:
-    """FAILED if a task's last attempt did not finish."""
+def _tasks(client: MlflowClient, run: Run) -> list[Run]:
+    """The runs of all attempts at the pipeline's tasks, in the order that they began."""
     tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
     children = client.search_runs([run.info.experiment_id], tagged, max_results=10_000)
-    in_order = sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
-    last = {child.info.run_name: child.info.status for child in in_order}
-    return "FINISHED" if set(last.values()) <= {"FINISHED"} else "FAILED"
+    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
+
+
+def _reason(attempts: Mapping[str, Run]) -> str:
+    """What the tasks tell of a failure; nothing where all that is recorded went well."""
+    told = [f"{name}: {attempts[name].data.tags.get('error', 'failed')}" for name in failed_tasks(attempts)]
+    told += [f"{name}: {_KILLED}" for name, task in attempts.items() if task.info.status in ("RUNNING", "KILLED")]
+    return "; ".join(told)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
 from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.reading import tail

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 
 
 def read_events(folder: Path) -> list[Event]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,14 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _PARAMS_IN_A_BATCH = 100  # MLflow's limits
 _LONGEST_PARAM = 6000
-_TRIES = 5
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-./ ]+")
 
 
@@ -185,24 +183,7 @@ def run_name(start: Event) -> str:
 
 
 def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Log nested settings as flat params ('rollout.steps'); params that a run has already are left alone.
-
-    Several tasks may log to one run at the same time. MLflow then refuses the later ones, whose params have come to be
-    there between its own look and its write: what is still missing is logged again.
-    """
-    from mlflow.exceptions import MlflowException
-
-    for attempt in range(_TRIES):
-        try:
-            _log_missing_params(client, run_id, params)
-            return
-        except MlflowException:
-            if attempt == _TRIES - 1:
-                raise
-            time.sleep(random.uniform(0.05, 0.5))  # so that tasks which met do not meet again
-
-
-def _log_missing_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log nested settings as flat params ('rollout.steps'); params that a run has already are left alone."""
     from mlflow.entities import Param
 
     existing = client.get_run(run_id).data.params

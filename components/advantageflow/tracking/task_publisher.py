@@ -1,69 +1,151 @@
-"""A task on a cluster that publishes itself to MLflow at its end, as no process there sees all tasks."""
+"""A task on a cluster that publishes itself to MLflow as it goes, as no process there sees all tasks."""
 
 from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.journal import TRACKING_ENV, Event
+from advantageflow.tracking.closing import settle_again
+from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
-from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, pipeline_run
-from advantageflow.tracking.reading import read_events
-from advantageflow.tracking.recorder import Recorder, log_params, named_sections
+from advantageflow.tracking.pipeline_run import FINAL_STATE_TAG, PIPELINE_RUN_ENV, find_pipeline_run
+from advantageflow.tracking.reading import read_events, tail
+from advantageflow.tracking.recorder import Recorder, run_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
 
-def publish_at_end(folder: Path) -> None:
-    """Publish one task's journal to MLFLOW_TRACKING_URI, in the task itself, and say where it is found there.
+_WAITS = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds between tries while MLflow is away, the last one again and again
+_FAILURES_IN_A_ROW = 3  # at the task's end; then the rest is left unpublished
+
+
+@contextmanager
+def publishing_task(folder: Path) -> Iterator[None]:
+    """Publish one task's journal to MLFLOW_TRACKING_URI while it is written, and say where it is found there.
 
     With MLFLOW_RUN_ID, that run is the task's (Kubeflow's plug-in for MLflow opened it); else the task's run becomes a
-    child of the run tagged with the pipeline run of ADVANTAGEFLOW_PIPELINE_RUN_ID. A failure is told, never raised: the
-    task's outputs are worth more than its records.
+    child of the run tagged with the pipeline run of ADVANTAGEFLOW_PIPELINE_RUN_ID. It is there from the task's start,
+    so that a task which is killed has a run that never ended. A store that is away is waited for while the task works.
+    A failure is told, never raised: the task's outputs are worth more than its records.
+
+    Args:
+        folder: of the one journal.
     """
-    tracking_uri = os.environ[TRACKING_ENV]
+    import_module("mlflow")  # here, as an import in the thread would meet the stage's own
+    publisher = _TaskPublisher(folder)
+    publisher.thread.start()
     try:
-        client = open_client(tracking_uri)
-        with tracking_errors(tracking_uri):
-            events = read_events(folder)
-            recorder = _recorder(client, tracking_uri, events[0])
-            for event in filter(recorder.takes, events):
-                recorder.record(event)
-            recorder.finish()
-    except TrackingError as error:
-        print(f"warning: this task is not in MLflow. {error}", file=sys.stderr, flush=True)
-        return
-    _link(tracking_uri, recorder, events)
+        yield
+    finally:
+        publisher.stop.set()
+        publisher.thread.join()
+        publisher.tell()
 
 
-def _recorder(client: MlflowClient, tracking_uri: str, start: Event) -> Recorder:
-    """A recorder for the one task, which has made its settings those of the pipeline's run too."""
-    run_id = os.environ.get(RUN_ENV)
-    if run_id:
-        run = client.get_run(run_id)
-        experiment, parent = run.info.experiment_id, run.data.tags.get("mlflow.parentRunId")
-    else:
-        experiment, parent = home_experiment(client, tracking_uri), None
-        pipeline = os.environ.get(PIPELINE_RUN_ENV)
-        if pipeline:
-            found = pipeline_run(client, experiment, pipeline, _seed_tag(start))
-            experiment, parent = found.info.experiment_id, found.info.run_id
-    if parent:
-        log_params(client, parent, named_sections(start))
-    return Recorder(client, experiment, parent, task_run_id=run_id)
+class _TaskPublisher:
+    """The thread that publishes, and what it could not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._publish, name="mlflow", daemon=True)
+        self._folder = folder
+        self._tracking_uri = os.environ[TRACKING_ENV]
+        self._recorder: Recorder | None = None
+        self._failure: Exception | None = None  # the first
+        self._in_a_row = 0
+
+    def tell(self) -> None:
+        """Tell where the task and its pipeline's run are in MLflow, in the log and on the task's pages, or why not."""
+        if self._failure is not None:
+            try:
+                with tracking_errors(self._tracking_uri):
+                    raise self._failure
+            except TrackingError as error:
+                what = "not in MLflow" if self._recorder is None else "not wholly in MLflow"
+                print(f"warning: this task is {what}. {error}", file=sys.stderr, flush=True)
+        if self._recorder is not None:
+            _link(self._tracking_uri, self._recorder, read_events(self._folder))
+
+    def _publish(self) -> None:
+        try:
+            client = self._patiently(partial(open_client, self._tracking_uri))
+            self._recorder = recorder = self._patiently(partial(_recorder, client, self._tracking_uri))
+        except Exception as error:
+            self._failure = error
+            return
+        name = None
+        for event in tail(self._folder, self.stop):
+            name = run_name(event) if event["event"] == "start" else name
+            if recorder.takes(event):
+                self._try(partial(recorder.record, event))
+        self._try(recorder.finish)
+        if recorder.parent_id and name and not os.environ.get(RUN_ENV):
+            self._try(partial(settle_again, client, recorder.parent_id, name))
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """Do what may fail without cost to the task."""
+        if self.stop.is_set() and self._in_a_row >= _FAILURES_IN_A_ROW:
+            return
+        try:
+            self._patiently(work)
+            self._in_a_row = 0
+        except Exception as error:
+            self._failure = self._failure or error
+            self._in_a_row += 1
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """What `work` gives; again while MLflow is away and the task goes on."""
+        tries = 0
+        while True:
+            last = self.stop.is_set()
+            try:
+                return work()
+            except Exception as error:
+                if last or not _away(error):
+                    raise
+            self.stop.wait(_WAITS[min(tries, len(_WAITS) - 1)])
+            tries += 1
 
 
-def _seed_tag(start: Event) -> dict[str, str]:
-    return {"seed": str(start["settings"]["seed"])} if "seed" in start["settings"] else {}
+def _away(error: Exception) -> bool:
+    """Whether MLflow could not answer, rather than refuse."""
+    from mlflow.exceptions import MlflowException
+
+    cause = error.__cause__ if isinstance(error, TrackingError) else error
+    return isinstance(cause, MlflowException) and cause.get_http_status_code() >= 500
+
+
+def _recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
+    """A recorder for the one task."""
+    task, pipeline = os.environ.get(RUN_ENV), os.environ.get(PIPELINE_RUN_ENV)
+    with tracking_errors(tracking_uri):
+        if task:
+            run = client.get_run(task)
+            return Recorder(client, run.info.experiment_id, run.data.tags.get("mlflow.parentRunId"), task_run_id=task)
+        home = home_experiment(client, tracking_uri)
+        if not pipeline:
+            return Recorder(client, home, None)
+        whole = find_pipeline_run(client, home, pipeline)
+        if whole is None:
+            print("warning: the pipeline's run is not in MLflow; this task stands there alone", file=sys.stderr)
+            return Recorder(client, home, None)
+        if whole.info.status != "RUNNING" and FINAL_STATE_TAG in whole.data.tags:
+            client.update_run(whole.info.run_id, status="RUNNING")  # Kubeflow retries the pipeline run
+        return Recorder(client, whole.info.experiment_id, whole.info.run_id)
 
 
 def _link(tracking_uri: str, recorder: Recorder, events: list[Event]) -> None:
-    """Tell where the task and its pipeline's run are in MLflow: in the log, and on the pages that the task made."""
     runs = {"this task": recorder.last_run_id, "the whole run": recorder.parent_id}
     addresses = {name: mlflow_address(tracking_uri, recorder.experiment_id, run) for name, run in runs.items() if run}
     links = {name: address for name, address in addresses.items() if address}

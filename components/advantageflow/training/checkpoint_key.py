@@ -7,6 +7,7 @@ policy depends on, down to the last bit, does not.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from torch import Tensor
 import advantageflow
 from advantageflow.policy.fingerprint import transformer_fingerprint
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_policy_state
+from advantageflow.store.policies import read_policy_state
 from advantageflow.training.data import RoundData
 
 _PACKAGES = ("torch", "diffusers", "peft")
@@ -52,6 +53,7 @@ def checkpoint_key(
     """
     told: Mapping[str, Any] = {
         "code": _code(),
+        "objective": _source(type(settings.objective)),
         "versions": {name: version(name) for name in _PACKAGES},
         "training": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
         "reward": reward.model_dump(mode="json"),
@@ -59,7 +61,7 @@ def checkpoint_key(
         "weights": transformer_fingerprint(model),
         "seed": seed,
         "round": round_index,
-        "steps": read_policy_state(policy)["step"],
+        "steps": read_policy_state(policy).step,
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for file in sorted(policy.rglob("*.safetensors")):
@@ -79,11 +81,15 @@ def _code() -> str:
     return digest.hexdigest()
 
 
+def _source(kind: type) -> str:
+    """A hash of the file that a class is from: an objective of a person's own is not in the package."""
+    return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+
+
 def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:
     """What training reads of a round."""
     yield "latents", data.latents
     yield from data.conditioning.tensors.items()
-    yield "rewards", data.rewards
     for number, term in enumerate(data.terms):
         yield f"term {number}", term.rewards
     if data.trajectories is not None:

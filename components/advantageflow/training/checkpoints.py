@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from advantageflow.errors import Preempted, StoreError
+from advantageflow.objectives.batches import Metrics
 from advantageflow.settings import StoreSettings, TrainingSettings
 from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
@@ -33,7 +34,6 @@ from advantageflow.training.group import Group
 from advantageflow.training.optimiser import optimiser_tensors, restore_tensors
 from advantageflow.training.policy import Policy
 from advantageflow.training.preemption import StopRequest, stop_requests
-from advantageflow.training.step import Metrics
 
 _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"

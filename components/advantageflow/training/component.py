@@ -1,11 +1,13 @@
 """The training stage as a Kubeflow component: its inputs and outputs, no logic."""
 
+from typing import Optional
+
 from kfp import dsl
 
-from advantageflow.image import default_image
+from advantageflow.component import stage_component
 
 
-@dsl.component(base_image=default_image("training"), install_kfp_package=False)
+@stage_component("training")
 def training(
     training_settings: str,
     reward_settings: str,
@@ -20,8 +22,28 @@ def training(
     scores: dsl.Input[list[dsl.Dataset]],
     new_policy: dsl.Output[dsl.Model],
     task_config: dsl.TaskConfig,
+    learning_rate: Optional[float] = None,
+    lam: Optional[str] = None,
 ) -> None:
-    """Train the policy on a round's scored rollouts and move the rollout policy."""
+    """Train the policy on a round's scored rollouts and move the rollout policy.
+
+    Args:
+        training_settings: TrainingSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        store_settings: StoreSettings as JSON.
+        seed: of the run.
+        round_index: the round, from 1.
+        prompts: of the run.
+        conditioning: of the prompts.
+        policy: to train.
+        rollouts: of all shards.
+        scores: of all shards.
+        new_policy: after the round.
+        task_config: what the task is given, for a training over nodes.
+        learning_rate: instead of training_settings' own.
+        lam: instead of training_settings' own: a number, or auto.
+    """
     from dataclasses import asdict
 
     from advantageflow.runtime import run_stage_task
@@ -29,6 +51,7 @@ def training(
     run_stage_task(
         "training",
         settings=training_settings,
+        parameters={"learning_rate": learning_rate, "lam": lam},
         reward=reward_settings,
         model=model_settings,
         store=store_settings,
@@ -46,9 +69,8 @@ def training(
 
 # The task that starts a training on several nodes. What a person gives it in GPUs, memory and nodes is for the nodes:
 # Kubeflow hands that to the function, and the task's own pod, which only watches, does without.
-training_on_nodes = dsl.component(
-    base_image=default_image("training"),
-    install_kfp_package=False,
+training_on_nodes = stage_component(
+    "training",
     task_config_passthroughs=[
         dsl.TaskConfigField.RESOURCES,
         dsl.TaskConfigField.KUBERNETES_NODE_SELECTOR,

@@ -15,6 +15,7 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
+from advantageflow.records import Rollout
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import (
     open_conditioning,
@@ -40,26 +41,24 @@ class RoundData:
     Attributes:
         latents: clean latents x_0, float32.
         conditioning: of each group's prompt.
-        rewards: what training maximises (of several terms, the first), higher is better, float64.
+        terms: what training maximises, one or several, float64.
         columns: every column of the scores, as the reward gave it.
         prompt_ids: of each group; empty for data that no artifact stands behind.
-        terms: what training maximises, the first included, where that is more than `rewards`: several, or a minimum.
         combine: how terms become one advantage.
-        trajectories: how each rollout was sampled, for the algorithm that learns from it.
+        trajectories: how each rollout was sampled, for an objective that learns from it.
     """
 
     latents: Latents
     conditioning: Conditioning
-    rewards: Grouped
+    terms: tuple[Term, ...]
     columns: Mapping[str, Grouped]
     prompt_ids: tuple[str, ...] = ()
-    terms: tuple[Term, ...] = ()
     combine: Combination = "normalised_sum"
     trajectories: Trajectory | None = None
 
     @property
     def group_size(self) -> int:
-        return self.rewards.shape[1]
+        return self.terms[0].rewards.shape[1]
 
     def to(self, device: torch.device) -> RoundData:
         """The data with what the model reads on `device`."""
@@ -73,6 +72,7 @@ class RoundData:
 
 @dataclass(frozen=True)
 class _Sample:
+    rollout: Rollout
     latent: Tensor
     origin: Origin
 
@@ -115,22 +115,20 @@ def load_round(
         raise DataError("there are no rollouts", where=", ".join(map(str, rollouts)), remedy=_AGAIN)
     known = read_prompts(prompts)
     rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
-    groups = _group(samples, rows, round_index)
+    groups = _group(samples, rows)
     ordered = [name for group in groups.values() for name in group]
     columns = {
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    terms = make_terms(reward, scores, columns)
     told = open_conditioning(conditioning, known).rows(list(groups))
     latents = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
         latents=latents,
         conditioning=told,
-        rewards=terms[0].rewards,
+        terms=make_terms(reward, scores, columns),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
-        terms=terms if len(terms) > 1 or terms[0].minimum is not None else (),
         combine=reward.combine,
         trajectories=join_trajectories([samples[name].origin for name in ordered], latents) if trajectories else None,
     )
@@ -147,7 +145,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
         records = read_rollouts(shard)
         latents = read_latents(shard, rows=len(records))
         for row, (record, latent) in enumerate(zip(records, latents, strict=True)):
-            name, sample = record.rollout_id, _Sample(latent, Origin(shard, row, record.rollout_id))
+            name, sample = record.rollout_id, _Sample(record, latent, Origin(shard, row, record.rollout_id))
             if record.round != round_index:
                 raise DataError(
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
@@ -178,23 +176,24 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict
     return values
 
 
-def _group(samples: Mapping[str, _Sample], rows: Mapping[str, int], round_index: int) -> dict[int, list[str]]:
+def _group(samples: Mapping[str, _Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:
     """Rollout ids by row of their prompt, both in order; every group complete and of one size."""
-    places: dict[str, set[int]] = {}
+    names: dict[str, dict[int, str]] = {}
     for name, sample in samples.items():
-        _, prompt_id, index = name.split("-")
-        if prompt_id not in rows:
+        rollout = sample.rollout
+        if rollout.prompt_id not in rows:
             raise DataError("its prompt is not in the prompts artifact", where=sample.place, remedy=_AGAIN)
-        places.setdefault(prompt_id, set()).add(int(index))
-    size = 1 + max(max(indices) for indices in places.values())
-    for prompt_id, indices in places.items():
-        missing = set(range(size)) - indices
+        names.setdefault(rollout.prompt_id, {})[rollout.index] = name
+    size = 1 + max(max(group) for group in names.values())
+    for group in names.values():
+        missing = set(range(size)) - group.keys()
         if missing:
-            name = f"{round_index}-{prompt_id}-{min(missing)}"
+            known = samples[next(iter(group.values()))].rollout
+            name = replace(known, index=min(missing)).rollout_id
             raise DataError(f"is missing from its group of {size}", where=f"rollout {name}", remedy=_AGAIN)
     return {
-        rows[prompt_id]: [f"{round_index}-{prompt_id}-{index}" for index in range(size)]
-        for prompt_id in sorted(places, key=rows.__getitem__)
+        rows[prompt_id]: [names[prompt_id][index] for index in range(size)]
+        for prompt_id in sorted(names, key=rows.__getitem__)
     }
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from advantageflow import errors
 from advantageflow.errors import TrainingError, UserError
-from advantageflow.tracking.journal import Event, Journal
+from advantageflow.tracking.events import Event
+from advantageflow.tracking.journal import Journal
 
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 

@@ -1,4 +1,4 @@
-"""The processes that train together: which visits each takes, and the one sum over all of them in an optimiser step.
+"""The processes that train together: which samples each takes, and the one sum over all of them in an optimiser step.
 
 No `DistributedDataParallel`: it prepares its reduction in the model's forward, once for each backward, and a step here
 calls the model up to three times with other adapters switched on (v_theta, v_roll, v_ref), over many microbatches, in a
@@ -22,7 +22,7 @@ from torch.nn import Parameter
 from advantageflow.errors import SettingsError, TrainingError
 
 if TYPE_CHECKING:
-    from advantageflow.training.step import Places
+    from advantageflow.training.step import Indices
 
 _PATIENCE = datetime.timedelta(hours=1)  # for the slowest process; one that ends has the others ended at once
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -44,16 +44,16 @@ class Group:
         """Whether this process is the one that writes what there is to write."""
         return self.rank == 0
 
-    def places(self, count: int) -> Places:
-        """The part of a step's `count` visits that this process takes; of equal size, or one less, or none."""
+    def indices(self, count: int) -> Indices:
+        """The part of a step's `count` samples that this process takes; of equal size, or one less, or none."""
         return torch.arange(count).tensor_split(self.size)[self.rank]
 
     def add_up(self, parameters: Sequence[Parameter], totals: dict[str, Tensor]) -> dict[str, Tensor]:
         """Add up the gradients of all processes, in place, and the totals of their metrics.
 
         Args:
-            parameters: with the gradient of this process's visits; None where it has none.
-            totals: sum of each metric over the visits of this process, weighted; none if it has no visits.
+            parameters: with the gradient of this process's samples; None where it has none.
+            totals: sum of each metric over the samples of this process, weighted; none if it has no samples.
         """
         return totals
 
@@ -89,7 +89,7 @@ class Processes(Group):
         self._device = device
 
     def add_up(self, parameters: Sequence[Parameter], totals: dict[str, Tensor]) -> dict[str, Tensor]:
-        names = self.broadcast(list(totals))  # the first process always has visits
+        names = self.broadcast(list(totals))  # the first process always has samples
         zero = torch.zeros((), device=self._device)
         parts = [
             *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters),

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advantageflow.flow.advantages import Advantages, violates
+from advantageflow.objectives.batches import Metrics
 from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata
 from advantageflow.training.data import RoundData
-from advantageflow.training.step import Metrics
 from advantageflow.watch.rollouts import join_summaries
 
 

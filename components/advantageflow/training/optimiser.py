@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from advantageflow.errors import PolicyError
+from advantageflow.policy.adapter_files import read_finite
 from advantageflow.settings import TrainingSettings
-from advantageflow.store.artifacts import read_tensors, write_tensors
+from advantageflow.store.artifacts import write_tensors
 
 OPTIMISER_FILE = "optimizer.safetensors"
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
@@ -43,10 +44,9 @@ def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Par
     """Continue from a saved state.
 
     Raises:
-        StoreError: the file is missing or corrupt.
-        PolicyError: it belongs to another adapter; names the tensor.
+        PolicyError: the file is corrupt, belongs to another adapter, or holds values that are not finite.
     """
-    restore_tensors(optimiser, parameters, read_tensors(path), path)
+    restore_tensors(optimiser, parameters, read_finite(path), path)
 
 
 def restore_tensors(

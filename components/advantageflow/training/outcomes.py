@@ -30,7 +30,8 @@ def updated_outcomes(policy: Path, data: RoundData, advantages: Advantages) -> O
     known = read_outcomes(policy)
     number = known.rounds + 1
     prompts = dict(known.prompts)
-    means, stds = data.rewards.mean(1), data.rewards.std(1, correction=0)
+    first = data.terms[0].rewards
+    means, stds = first.mean(1), first.std(1, correction=0)
     columns = [values.tolist() for values in (means, stds, group_gains(data, advantages))]
     for prompt_id, mean, std, gain in zip(data.prompt_ids, *columns, strict=True):
         outcome = Outcome(round=number, mean=mean, std=std, gain=gain)
@@ -58,8 +59,8 @@ def group_gains(data: RoundData, advantages: Advantages) -> PerGroup:
 
 def _maximised(data: RoundData) -> Grouped:
     """What training maximises, as one number for each rollout."""
-    if not data.terms:
-        return data.rewards
+    if len(data.terms) == 1 and data.terms[0].minimum is None:
+        return data.terms[0].rewards
     normalised = data.combine == "normalised_sum"
     parts = [t.weight * (_in_deviations(t.rewards, t.rewards) if normalised else t.rewards) for t in data.terms]
     return constrained(torch.stack(parts).sum(0), data.terms)

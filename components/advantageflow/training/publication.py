@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from advantageflow.records import STATE_FILE
-from advantageflow.store.artifacts import read_json
+from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import join, publish_folder
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 _DIGITS = 12  # of the policy's hash: enough to tell policies apart, few enough to read
 
 
-def policy_url(store: str, state: Mapping[str, Any], run_id: str | None = None) -> str:
+def policy_url(store: str, state: PolicyState, run_id: str | None = None) -> str:
     """`<store>/policies/[<run>/]round-<number>-<hash>`: sorted by round, and a name never means two policies.
 
     Args:
         store: address of the store.
-        state: of the policy.
+        state: of the policy; not the base model's.
         run_id: of the pipeline run on a cluster.
     """
-    name = f"round-{state['round']:03d}-{state['policy_sha256'][:_DIGITS]}"
+    name = f"round-{state.round:03d}-{str(state.policy_sha256)[:_DIGITS]}"
     return join(store, "policies", *filter(None, [run_id]), name)
 
 
@@ -33,6 +30,6 @@ def publish_policy(policy: Path, store: str) -> str:
     Raises:
         StoreError: it cannot be published; the artifact is there all the same.
     """
-    url = policy_url(store, read_json(policy / STATE_FILE), os.environ.get(PIPELINE_RUN_ENV))
+    url = policy_url(store, read_policy_state(policy), os.environ.get(PIPELINE_RUN_ENV))
     publish_folder(policy, url)
     return url

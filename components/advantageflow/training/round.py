@@ -10,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError, TrainingError
-from advantageflow.flow.advantages import Advantages, combined_advantages, group_advantages
+from advantageflow.flow.advantages import Advantages, combined_advantages
 from advantageflow.flow.moving_average import decay_after
+from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from advantageflow.training.data import RoundData
+from advantageflow.training.forward import velocity_batches
 from advantageflow.training.group import ALONE, Group
-from advantageflow.training.objectives import steadier, step_loss
 from advantageflow.training.policy import Policy
-from advantageflow.training.step import Metrics, MicrobatchLoss, Step, Visits
+from advantageflow.training.reverse import transition_batches
+from advantageflow.training.step import Samples, Step
 
 
 def train_round(
     policy: Policy,
     data: RoundData,
+    advantages: Advantages,
     settings: TrainingSettings,
     *,
     seed: int,
@@ -32,77 +35,89 @@ def train_round(
     progress: Callable[[int, int], None] = lambda done, total: None,
     steps_before: int = 0,
     rounds_before: int = 0,
-    shares: Sequence[Visits] | None = None,
+    minibatches: Sequence[Samples] | None = None,
     group: Group = ALONE,
     checkpoints: Checkpoints = NO_CHECKPOINTS,
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
-    Every rollout is visited `settings.passes` times: at a fresh time t and noise each time, or, for `flow_grpo`, at one
-    step of its trajectory. An optimiser step takes an equal share of the visits. All randomness comes from `seed` and
-    the number of the round. Rollouts with A = 0 are visited too: the regulariser keeps the policy where it is on them.
+    Every rollout is `settings.passes` times a sample: at a fresh time t and noise each time, or at one step of its
+    trajectory where the objective learns from those. An optimiser step takes a minibatch, an equal share of the
+    samples. All randomness comes from `seed` and the number of the round. Rollouts with A = 0 are samples too: the
+    regulariser keeps the policy where it is on them.
 
     Args:
         policy: changed in place.
         data: on the policy's device.
+        advantages: of its rollouts: `round_advantages`.
         settings: of the training stage.
         seed: the run's.
         round_index: of the round.
-        progress: told the visits done and in all.
+        progress: told the samples done and in all.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
         rounds_before: of the runs that this one continues, whose draws are not made again.
-        shares: which rollouts each optimiser step visits; drawn if not given.
-        group: the processes that share each step's visits; all are given the same, and end with the same policy.
+        minibatches: which rollouts each optimiser step trains on; drawn if not given.
+        group: the processes that share each step's samples; all are given the same, and end with the same policy.
         checkpoints: what an earlier attempt at this round got to, and where this one keeps what it gets to.
 
     Returns:
-        Metrics of each optimiser step: those of the objective ('loss' and 'advantage_loss' of all; see its function),
+        Metrics of each optimiser step: those of the objective ('loss' and 'advantage_loss' of all; see its class),
         'gradient_norm' before clipping, 'seconds', 'samples'.
 
     Raises:
-        SettingsError: there are more gradient steps than visits.
+        SettingsError: there are more gradient steps than samples.
         DataError: the objective needs trajectories, and there are none.
         TrainingError: a loss, gradient or weight is not finite; the rollout policy is left as it was.
         Preempted: the process was asked to end, and has kept a checkpoint.
         StoreError: a checkpoint cannot be read or written.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", rounds_before + round_index))
-    advantages = round_advantages(data, settings).values.flatten().to(data.latents)
-    shares = _shares(len(advantages), settings, generator) if shares is None else shares
+    values, objective = advantages.values.flatten().to(data.latents), settings.objective
+    batches_of = transition_batches if objective.needs.trajectories else velocity_batches
+    if minibatches is None:
+        minibatches = _minibatches(len(values), settings, generator)
     steps = checkpoints.resume(policy, generator)
-    done, all_visits = sum(len(visits) for visits in shares[: len(steps)]), sum(len(visits) for visits in shares)
-    for number, visits in enumerate(shares[len(steps) :], start=len(steps)):
+    done, in_all = (sum(map(len, some)) for some in (minibatches[: len(steps)], minibatches))
+    for number, samples in enumerate(minibatches[len(steps) :], start=len(steps)):
         started = time.perf_counter()
-        advance = _within_step(progress, done, len(visits), all_visits, group.size)
-        done += len(visits)
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
-        step = Step(policy, data, advantages, visits, settings, moved, steps[-1] if steps else None, generator)
-        metrics = _accumulate_gradient(step_loss(step), step, group, advance)
-        metrics["gradient_norm"] = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
-        values = _read(metrics)
-        where = f"round {round_index}, optimiser step {number + 1} of {settings.gradient_steps}"
-        _check_finite(values, settings, where)
-        policy.optimiser.step()
-        policy.optimiser.zero_grad()
-        steps.append({**values, "seconds": time.perf_counter() - started, "samples": float(len(visits))})
+        before = steps[-1] if steps else {}
+        make_batch = batches_of(Step(policy, data, values, samples, settings, moved, before, generator))
+        totals: dict[str, Tensor] = {}
+        own = 0
+        for indices in group.indices(len(samples)).split(settings.microbatch):
+            if not len(indices):
+                break  # more processes than samples
+            batch = make_batch(indices)
+            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, settings.reference_weight)
+            weight = len(indices) / len(samples)
+            (weight * loss).backward()
+            for name, value in (metrics | batch.measures()).items():
+                totals[name] = totals.get(name, 0) + weight * value
+            own += len(indices)  # the other processes keep about its pace, so progress is that of all
+            progress(done + min(own * group.size, len(samples)), in_all)
+        totals = group.add_up(policy.adapters.parameters(), totals)
+        where = f"round {round_index}, optimiser step {number + 1} of {len(minibatches)}"
+        metrics_of_step = _move(policy, totals, settings, where)
+        steps.append({**metrics_of_step, "seconds": time.perf_counter() - started, "samples": float(len(samples))})
         checkpoints.keep(policy, generator, steps)
-    weight = _read({"largest_weight": policy.largest_weight()})
-    _check_finite(weight, settings, f"round {round_index}, last optimiser step")
+        done += len(samples)
+    largest = _read({"largest_weight": policy.largest_weight()})
+    _check_finite(largest, settings, f"round {round_index}, last optimiser step")
     policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
     return steps
 
 
 def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
     """The advantages that `train_round` trains on."""
-    scale, clip = settings.advantage_scale, settings.advantage_clip
-    if data.terms:
-        return combined_advantages(data.terms, combine=data.combine, scale=scale, clip=clip)
-    return group_advantages(data.rewards, scale=scale, clip=clip)
+    return combined_advantages(
+        data.terms, combine=data.combine, scale=settings.advantage_scale, clip=settings.advantage_clip
+    )
 
 
-def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) -> Sequence[Visits]:
-    """Which rollouts each optimiser step visits: permutations of them all, one a pass, cut into equal shares."""
+def _minibatches(count: int, settings: TrainingSettings, generator: torch.Generator) -> Sequence[Samples]:
+    """Which rollouts each optimiser step trains on: permutations of them all, one a pass, cut into equal shares."""
     if count * settings.passes < settings.gradient_steps:
         message = (
             f"{settings.gradient_steps} gradient steps for {count} rollouts x {settings.passes} passes: some are empty"
@@ -112,41 +127,29 @@ def _shares(count: int, settings: TrainingSettings, generator: torch.Generator) 
     return order.tensor_split(settings.gradient_steps)
 
 
-def _within_step(
-    progress: Callable[[int, int], None], before: int, visits: int, all_visits: int, processes: int
-) -> Callable[[int], None]:
-    """To be told of the visits that this process does: the others keep about its pace, so progress is that of all."""
-    own = 0
-
-    def advance(count: int) -> None:
-        nonlocal own
-        own += count
-        progress(before + min(own * processes, visits), all_visits)
-
-    return advance
+def _held_to_the_base(
+    loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss with `weight` times the divergence from the base model added to it, and its metrics with 'reference'."""
+    if weight == 0:
+        return loss, metrics
+    reference = weight * batch.divergence.mean()
+    loss = loss + reference
+    return loss, metrics | {"loss": loss.detach(), "reference": reference.detach()}
 
 
-def _accumulate_gradient(
-    loss_of: MicrobatchLoss, step: Step, group: Group, advance: Callable[[int], None]
-) -> dict[str, Tensor]:
-    """Add the gradient of the mean loss over the step's visits: each process those of its own, one microbatch after the
-    other, then once over all processes.
+def _move(policy: Policy, totals: dict[str, Tensor], settings: TrainingSettings, where: str) -> Metrics:
+    """Step the optimiser along the gradient, clipped; returns the step's metrics.
 
-    Returns:
-        Metrics, each a mean over the visits; they stay on the device.
+    Raises:
+        TrainingError: one of them is not finite, and the policy is left as it was.
     """
-    count = len(step.visits)
-    totals: dict[str, Tensor] = {}
-    for places in group.places(count).split(step.settings.microbatch):
-        if not len(places):
-            break  # more processes than visits
-        loss, metrics = loss_of(places)
-        share = len(places) / count
-        (share * loss).backward()
-        for name, value in metrics.items():
-            totals[name] = totals.get(name, 0) + share * value
-        advance(len(places))
-    return group.add_up(step.policy.adapters.parameters(), totals)
+    norm = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
+    values = _read({**totals, "gradient_norm": norm})
+    _check_finite(values, settings, where)
+    policy.optimiser.step()
+    policy.optimiser.zero_grad()
+    return values
 
 
 def _read(metrics: dict[str, Tensor]) -> Metrics:
@@ -158,4 +161,5 @@ def _check_finite(values: Metrics, settings: TrainingSettings, where: str) -> No
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         message = f"training diverged: {', '.join(wrong)} not finite"
-        raise TrainingError(message, where=where, remedy=steadier(settings))
+        remedy = " or ".join(filter(None, [settings.objective.steadier, "lower training.learning_rate"]))
+        raise TrainingError(message, where=where, remedy=remedy)

@@ -1,28 +1,27 @@
-"""What an optimiser step works on, and the form of its loss: a function of a microbatch."""
+"""What an optimiser step works on, and how it is laid before an objective: a batch for each microbatch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from advantageflow.objectives.batches import Metrics
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Policy
 
 PerRollout = Float[Tensor, " rollouts"]
-Visits = Int[Tensor, " visits"]
-Places = Int[Tensor, " places"]
-PerVisit = Float[Tensor, " visits"]
+Samples = Int[Tensor, " samples"]
+Indices = Int[Tensor, " indices"]
+PerSample = Float[Tensor, " samples"]
 
-Metrics = dict[str, float]
-"""Of an optimiser step, or of a round."""
-
-MicrobatchLoss = Callable[[Places], tuple[Tensor, dict[str, Tensor]]]
-"""Mean loss and metrics of the visits at these places of the step; metrics stay on the device, without gradient."""
+MakeBatch = Callable[[Indices], Any]
+"""The VelocityBatch or TransitionBatch of the samples of a step with these indices: it evaluates the model."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,23 @@ class Step:
         policy: in training.
         data: the round's, on the policy's device.
         advantages: of all rollouts of the round.
-        visits: the rollouts that the step visits, on the CPU; some may be there twice.
+        samples: the rollouts that the step trains on, on the CPU; some may be there twice.
         settings: of the training stage.
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
-        before: metrics of the round's step before this one, the same in every process; None on its first.
+        before: metrics of the round's step before this one, the same in every process; empty on its first.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
     """
 
     policy: Policy
     data: RoundData
     advantages: PerRollout
-    visits: Visits
+    samples: Samples
     settings: TrainingSettings
     moved: bool
-    before: Metrics | None
+    before: Metrics
     generator: torch.Generator
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the base model has to be evaluated."""
+        return self.settings.reference_weight > 0 or self.settings.objective.needs.reference

@@ -6,22 +6,15 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import (
-    Outcomes,
-    publish,
-    read_policy_state,
-    rounds_before,
-    write_json,
-    write_outcomes,
-)
+from advantageflow.store.artifacts import Outcomes, publish, write_outcomes
+from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
@@ -81,38 +74,37 @@ def train(
     state = read_policy_state(policy)
     data = load_round(
         prompts, conditioning, rollouts, scores,
-        reward=reward, round_index=round_index, policy_sha256=state["policy_sha256"],
-        trajectories=settings.algorithm == "flow_grpo",
+        reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
+        trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip
-    outcomes = updated_outcomes(policy, data, round_advantages(data, settings))
+    advantages = round_advantages(data, settings)
+    outcomes = updated_outcomes(policy, data, advantages)
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
-            trained, data.to(torch.device(model.device)), settings, seed=seed, round_index=round_index,
+            trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
             progress=lambda done, total: journal.progress(done, total, "samples"),
-            steps_before=state["step"], rounds_before=rounds_before(state), group=group, checkpoints=checkpoints,
+            steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
         sections = {"training": settings, "reward": reward, "model": model}
-        new_state = {
-            **state,
+        update = {
             "round": round_index,
-            "step": state["step"] + len(steps),
-            "adapter": ADAPTER_FOLDER,
-            "settings": {**state.get("settings", {}), **{k: v.model_dump(mode="json") for k, v in sections.items()}},
-            "policy_sha256": trained.adapters.sha256(),
+            "step": state.step + len(steps),
+            "base_sha256": weights_sha256(trained.transformer),
+            "settings": {**state.settings, **{k: v.model_dump(mode="json") for k, v in sections.items()}},
         }
-        group.check_equal(new_state["policy_sha256"], "the trained policy")
+        group.check_equal(trained.adapters.sha256(), "the trained policy")
         if not group.first:
             return
-        save_policy(trained, new_state, outcomes, policy_out)
+        save_policy(trained, state.model_copy(update=update), outcomes, policy_out)
         checkpoints.remove()
 
     for number, values in enumerate(steps):
-        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state["step"] + number + 1)
-    told = data_metrics(data, round_advantages(data, settings)) | image_metrics(scores) | round_metrics(steps)
+        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state.step + number + 1)
+    told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
     journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
 
@@ -127,27 +119,26 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     transformer = load_transformer(model)
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
-    adapters = attach_adapters(transformer, folder, settings.lora, seed, family)
+    adapters = attach_adapters(transformer, folder, settings.lora, seed, family, model)
     optimiser = make_optimiser(adapters.parameters(), settings)
     saved = folder / OPTIMISER_FILE
     if saved.exists():
         restore_optimiser(optimiser, adapters.named_parameters(), saved)
-    elif read_policy_state(folder)["adapter"]:
+    elif read_policy_state(folder).trained:
         logger.info("%s: no optimiser state, starting a fresh one", folder)
     return Policy(transformer, adapters, optimiser, family)
 
 
-def save_policy(policy: Policy, state: dict[str, Any], outcomes: Outcomes, folder: Path) -> None:
+def save_policy(policy: Policy, state: PolicyState, outcomes: Outcomes, folder: Path) -> None:
     """Publish a policy artifact.
 
     Raises:
         StoreError: it cannot be written.
     """
     with publish(folder) as unfinished:
-        policy.adapters.save(unfinished)
+        policy.adapters.save(unfinished, state, state.model)
         save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
         write_outcomes(unfinished, outcomes)
-        write_json(unfinished / STATE_FILE, state)
 
 
 def _make_repeatable(threads: int) -> None:

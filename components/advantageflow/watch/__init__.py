@@ -1,1 +1,1 @@
-"""Signs of reward hacking: cheap statistics of images, and alarms where they leave the base policy's own values."""
+"""Reward-hacking metrics: cheap statistics of images, and alarms where they leave the base policy's own values."""

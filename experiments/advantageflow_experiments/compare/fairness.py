@@ -12,7 +12,7 @@ from advantageflow.settings import RunSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 _SAME: tuple[tuple[str, Callable[[RunSettings], object]], ...] = (
     ("model", lambda settings: settings.model),

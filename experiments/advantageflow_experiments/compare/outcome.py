@@ -9,7 +9,7 @@ from typing import Any
 from advantageflow.errors import DataError
 from advantageflow.evaluation.labels import soft_label, strict_label
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.reading import read_events
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.records import CellResult, Measured, Point
@@ -64,7 +64,7 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult:
             strict_label=strict_label(summary["base"]), soft_label=soft_label(summary["base"]),
             policy_sha256=summary["policy_sha256"], mlflow_run_id=summary["mlflow_run_id"],
         )  # fmt: skip
-    base = base_entry(workdir)
+    base = base_entry(workdir, cell.settings)
     if diverged is None:
         remedy = "continue the comparison with --resume"
         raise DataError(f"the run of {cell.name} has not ended", where=str(workdir.root), remedy=remedy)

@@ -13,7 +13,7 @@ from advantageflow.settings import Settings
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 Assignments = dict[str, Any]
-"""Values by dotted key, such as {'training.lam': 0.5}: what `--set` changes."""
+"""Values by dotted key, such as {'training.objective.lam': 0.5}: what `--set` changes."""
 
 
 class Variant(Settings):
@@ -26,7 +26,7 @@ class Variant(Settings):
 class Axis(Settings):
     """One side of a grid: a setting and its values, or named options that each change several settings."""
 
-    key: str | None = Field(None, min_length=1, description="dotted key of a setting, such as training.lam")
+    key: str | None = Field(None, min_length=1, description="dotted key of a setting, such as training.objective.lam")
     values: tuple[Any, ...] = Field((), strict=False, description="its values, in the order of the picture")
     options: dict[str, Assignments] = Field(default_factory=dict, description="instead of key and values: by name")
     label: str | None = Field(None, description="what the picture calls it; the key if not given")

@@ -19,7 +19,7 @@ from advantageflow_experiments.compare.records import (
     VariantResult,
 )
 from advantageflow_experiments.compare.statistics import curve_mean, estimate, first_reached, mean_curve, paired
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 Read = Callable[[Point], float]
 

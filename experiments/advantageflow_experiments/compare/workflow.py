@@ -25,7 +25,7 @@ from advantageflow_experiments.compare.results import make_comparison, uneven_st
 from advantageflow_experiments.compare.runner import cores, default_jobs, run_cells, threads_of
 from advantageflow_experiments.compare.table import show_table
 from advantageflow_pipelines.configuration.checks import check_run
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.local.workdir import WorkDir, locked
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C

@@ -50,7 +50,11 @@ def check_cron(expression: str) -> str:
         raise SettingsError(f"has {len(fields)} fields, not six", where=where, remedy=f"write {_ORDER}")
     for text, field in zip(fields, _FIELDS, strict=True):
         for part in text.split(","):
-            _check_part(part, field, where)
+            if not _fits(part, field):
+                names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
+                allowed = f"{field.lowest} to {field.highest}{names}, *, a list or a rising range"
+                remedy = f"give {allowed}; the order is {_ORDER}"
+                raise SettingsError(f"'{part}' is not a valid {field.name}", where=where, remedy=remedy)
     return " ".join(fields)
 
 
@@ -73,28 +77,12 @@ def interval_text(seconds: int) -> str:
     return f"{seconds // _SECONDS[unit]}{unit}"
 
 
-def _check_part(part: str, field: _Field, where: str) -> None:
-    parsed = _PART.fullmatch(part)
-    if parsed is None:
-        raise _wrong(f"'{part}' is no {field.name}", field, where)
-    first, last = (_number(parsed[end], field, where) for end in ("first", "last"))
-    if first is not None and last is not None and first > last:
-        raise _wrong(f"the range {part} of the {field.name} goes backwards", field, where)
-    if parsed["step"] is not None and int(parsed["step"]) == 0:
-        raise _wrong(f"the step of the {field.name} is 0", field, where)
-
-
-def _number(text: str | None, field: _Field, where: str) -> int | None:
-    if text is None:
-        return None
-    if text.lower() in field.names:
-        return field.lowest + field.names.index(text.lower())
-    if not text.isdecimal() or not field.lowest <= int(text) <= field.highest:
-        raise _wrong(f"'{text}' is no {field.name}", field, where)
-    return int(text)
-
-
-def _wrong(message: str, field: _Field, where: str) -> SettingsError:
-    names = f" or {field.names[0]} to {field.names[-1]}" if field.names else ""
-    remedy = f"give {field.lowest} to {field.highest}{names}, *, a list or a range; the order is {_ORDER}"
-    return SettingsError(message, where=where, remedy=remedy)
+def _fits(part: str, field: _Field) -> bool:
+    """Whether a part of a list is *, ?, a number, a name or a range of them, perhaps with a step."""
+    parsed = _PART.fullmatch(part.lower())
+    if parsed is None or (parsed["step"] and int(parsed["step"]) == 0):
+        return False
+    numbers = {name: field.lowest + index for index, name in enumerate(field.names)}
+    numbers |= {str(number): number for number in range(field.lowest, field.highest + 1)}
+    ends = [text.lstrip("0") or "0" for text in (parsed["first"], parsed["last"]) if text is not None]
+    return all(end in numbers for end in ends) and sorted(ends, key=numbers.__getitem__) == ends

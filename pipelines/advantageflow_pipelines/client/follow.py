@@ -12,11 +12,11 @@ from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.refusals import ServerAway
 from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, TaskStatus, get_run
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.pipelines.definition import ROUND
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 600.0  # with a server that is away, as when it is updated; the run goes on without it
 _FAILED = "FAILED"
-_ROUND = "round-"
 _PLUMBING = re.compile(
     r"root|(?:.*-)?driver|(?:executor|iteration|for-loop|condition|exit-handler|exit-hook)\b.*", re.IGNORECASE
 )
@@ -46,11 +46,11 @@ def follow(api: Api, run_id: str, console: Console) -> RunStatus:
             for task in _worth_showing(run):
                 if shown.get(task.task_id) != task.state:
                     shown[task.task_id] = task.state
-                    _print(console, task)
+                    _print(console, task, run)
             if run.over:
                 break
             going = sorted({task.name for task in _worth_showing(run) if task.state == "RUNNING"})
-            status.update(f"{run.state.lower()}: {', '.join(going)}" if going else run.state.lower())
+            status.update(f"{run.word}: {', '.join(going)}" if going else run.word)
             time.sleep(POLL_SECONDS)
     if run.state != SUCCEEDED:
         raise RunFailed(_report(api, run), by_user=False)
@@ -64,7 +64,7 @@ def failed_task(run: RunStatus) -> TaskStatus | None:
     def rank(task: TaskStatus) -> tuple[int, float]:
         around = _is_plumbing(task, run) and not _DRIVER.fullmatch(task.name)
         return (
-            2 if around else 1 if task.name.startswith(_ROUND) else 0,
+            2 if around else 1 if task.name.startswith(ROUND) else 0,
             task.ended.timestamp() if task.ended else 0.0,
         )
 
@@ -104,12 +104,13 @@ def _driver_failed(task: TaskStatus) -> bool:
     return task.state == _FAILED and _DRIVER.fullmatch(task.name) is not None
 
 
-def _print(console: Console, task: TaskStatus) -> None:
+def _print(console: Console, task: TaskStatus, run: RunStatus) -> None:
     at = task.ended or task.started
     clock = (at or datetime.now().astimezone()).astimezone().strftime("%H:%M:%S")
     took = f" after {(task.ended - task.started).total_seconds():.0f} s" if task.ended and task.started else ""
     style = _STYLES.get(task.state, "")
-    console.print(f"{clock} {task.name} {task.state.lower()}{took}", style=style, markup=False, highlight=False)
+    state = "cancelled" if run.cancelled and task.state == _FAILED else task.state.lower()
+    console.print(f"{clock} {task.name} {state}{took}", style=style, markup=False, highlight=False)
 
 
 def _report(api: Api, run: RunStatus) -> str:
@@ -119,10 +120,10 @@ def _report(api: Api, run: RunStatus) -> str:
     logs = f"kubectl logs{namespace} -l pipeline/runid={run.run_id} -c main --tail=50 --prefix"
     look = f"  its logs: {page}\n  or: {logs}"
     if run.state != _FAILED:
-        return f"run {run.run_id} was {run.state.lower()}.\n{look}"
+        return f"run {run.run_id} was {run.word}.\n{look}"
     task = failed_task(run)
     if task is None:
         return f"run {run.run_id} failed: {run.error or 'the server gives no reason'}\n{look}"
-    inside = next((f" of {one.name}" for one in run.tasks if one.state == _FAILED and one.name.startswith(_ROUND)), "")
-    name = task.name if task.name.startswith(_ROUND) else f"{task.name}{inside}"
+    inside = next((f" of {one.name}" for one in run.tasks if one.state == _FAILED and one.name.startswith(ROUND)), "")
+    name = task.name if task.name.startswith(ROUND) else f"{task.name}{inside}"
     return f"{name} failed: {task.error or run.error or 'the server gives no reason'}\n{look}"

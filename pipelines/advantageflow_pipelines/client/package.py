@@ -1,22 +1,14 @@
-"""A compiled pipeline as it is sent: read from its file, within what a cluster can hold, with or without the cache."""
+"""A compiled pipeline as it is sent: read from its file, with or without the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-
-from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
-
-OBJECT_LIMIT = 1_572_864  # bytes: what etcd, and so Kubernetes, takes of one object, such as Argo's workflow of a run
-MANY_TASKS = 200  # a run's workflow grows by each task that has run; ten rounds of eight shards have 175
 
 
 @dataclass(frozen=True)
@@ -66,37 +58,6 @@ def read_package(path: Path) -> Package:
     with path.open(encoding="utf-8") as file:
         pipeline, *platform = yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     return Package(pipeline, platform[0] if platform else {})
-
-
-def check_size(package: Package, settings: RunSettings) -> str | None:
-    """Check that a cluster can hold the run.
-
-    Returns:
-        A warning, if it may become too large while it runs.
-
-    Raises:
-        SettingsError: it is too large to be started; says how many rounds fit.
-    """
-    size = len(json.dumps(package.as_json()).encode())
-    if size > OBJECT_LIMIT:
-        fit = max(1, math.floor(settings.rounds * OBJECT_LIMIT / size))
-        message = (
-            f"{settings.rounds} rounds are {size:,} bytes of pipeline; Kubernetes holds {OBJECT_LIMIT:,} in one object"
-        )
-        remedy = f"run at most {fit} rounds, and continue from the last policy with --init-policy in the next run"
-        raise SettingsError(message, where="rounds", remedy=remedy)
-    tasks = count_tasks(settings)
-    if tasks <= MANY_TASKS:
-        return None
-    return (
-        f"{tasks} tasks are many for one run: Kubernetes may not hold its state to the end. Fewer rounds or shards are "
-        "safer; continue from the last policy with --init-policy in the next run"
-    )
-
-
-def count_tasks(settings: RunSettings) -> int:
-    """Tasks with a container of their own in a run: its first and its closing one, evaluations and rounds."""
-    return 2 + len(evaluations(settings)) + settings.rounds * (2 * settings.rollout.shards + 1)
 
 
 def _without_cache(component: dict[str, Any]) -> dict[str, Any]:

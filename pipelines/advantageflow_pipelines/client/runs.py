@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.names import find_or_create, named
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
-_ENDED = (SUCCEEDED, "FAILED", "CANCELED", "SKIPPED")
+_ENDED = (SUCCEEDED, "FAILED", CANCELED, "SKIPPED")
+_OWN_TASKS = ("opening", "closing")  # which no cache gives, and which are no stages
 _NEWEST_FIRST = "created_at desc"
 _FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
 
@@ -33,7 +35,7 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run as the server knows it at one moment."""
+    """A run as the server knows it at one moment; a cancelled one is CANCELED, which the server calls FAILED."""
 
     run_id: str
     name: str
@@ -47,6 +49,30 @@ class RunStatus:
     def over(self) -> bool:
         """Whether nothing more will happen."""
         return self.state in _ENDED
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody cancelled it; it may not have ended yet."""
+        return self.state in (CANCELING, CANCELED)
+
+    @property
+    def word(self) -> str:
+        """Its state, for people."""
+        if self.from_cache:
+            return "succeeded (from the cache)"
+        return {CANCELED: "cancelled", CANCELING: "being cancelled"}.get(self.state, self.state.lower())
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the results of all stages were taken from the cache, as far as the list of tasks is whole.
+
+        Kubeflow skips the container (`executor`) of such a task.
+        """
+        names = [task.name for task in self.tasks]
+        containers = [task.state for task in self.tasks if task.name == "executor"]
+        ran = [state for state in containers if state != "SKIPPED"]
+        own = sum(names.count(name) for name in _OWN_TASKS)
+        return self.state == SUCCEEDED and len(ran) < len(containers) and ran == [SUCCEEDED] * own
 
     @property
     def seconds(self) -> float | None:
@@ -141,7 +167,7 @@ def _run(one: Any) -> RunStatus:
     return RunStatus(
         run_id=str(one.run_id),
         name=one.display_name or "",
-        state=one.state or "PENDING",
+        state=true_state(one.state or "PENDING", [entry.state for entry in one.state_history or []]),
         created=_time(one.created_at),
         ended=_time(one.finished_at),
         error=_error(one),

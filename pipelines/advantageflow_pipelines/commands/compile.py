@@ -9,12 +9,14 @@ import typer
 from rich.console import Console
 
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.sending import tell_what_is_in_images
-from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.commands.sending import compile_run
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
 
 
 def compile_command(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    pipeline: options.Pipeline = None,
     preset: options.Preset = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
@@ -27,20 +29,22 @@ def compile_command(
 ) -> None:
     """Write the pipeline as a file that a Kubeflow cluster takes.
 
-    The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Seed and settings are
-    parameters there; rounds, shards, images, resources and which rounds are evaluated are fixed in the file.
+    The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Its run form shows what
+    changes from run to run one by one, and the other settings as JSON, a section each; rounds, shards, images,
+    resources and which rounds are evaluated are fixed in the file.
     """
     console = Console()
-    settings = options.choose(preset, config, assignments, rounds, seed, init_policy)
-    run = cluster_run(settings, options.choose_images(images, image), resources)
-    tell_what_is_in_images(console, run.compile(output))
+    check_file_name(output)
+    settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
+    run = cluster_run(settings, options.choose_images(images, image, settings), resources)
+    write_package(compile_run(run, console), output)
     if images is None and image is None:
+        image_of_all = next(iter(run.images.values()))
         warning = (
-            f"the images are those of this version ({run.images.training}), a name that every build moves: before the "
+            f"the images are those of this version ({image_of_all}), a name that every build moves: before the "
             "file is sent to a cluster, compile it with --images, the file that docker/build.sh writes"
         )
         console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    text = (
-        f"{output}: {settings.rounds} round(s) of {settings.rollout.shards} shards, training in {run.images.training}"
-    )
+    found = pipeline_of(settings)
+    text = f"{output}: pipeline {found.name}, {found.describe(settings)}, {sum(found.tasks(settings).values())} tasks"
     console.print(f"{text}, resources {run.resources.preset}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`advantageflow generate` and `pretrain-shapes`: a picture from a model, and the embedded model from nothing."""
+"""`advantageflow generate`: a picture from a model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
-from advantageflow.records import STATE_FILE
+from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow.store.policies import read_policy_state
-from advantageflow.store.published import local_folder
-from advantageflow_pipelines.local.results import policy_folders
-from advantageflow_pipelines.local.workdir import open_workdir
+from advantageflow_pipelines.local.policies import find_policy, policy_artifact
 
 BASE = "base"
 
@@ -45,12 +43,18 @@ def generate(
     model: Annotated[
         str,
         typer.Option(
-            "--model", "-m", help="base, a run's working folder, or a policy: its folder, or where it is published."
+            "--model",
+            "-m",
+            help="base, a run's working folder, a policy, an adapter (PEFT, diffusers, kohya), or where one is "
+            "published (s3://...) or registered (models:/NAME@alias).",
         ),
     ] = BASE,
     base_model: Annotated[
         str | None,
-        typer.Option("--base-model", help="With --model base: shapes (if not given), a diffusers folder or a hub id."),
+        typer.Option(
+            "--base-model",
+            help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the initial noise.")] = 0,
     steps: Annotated[
@@ -77,56 +81,50 @@ def generate(
 
 
 def find_model(name: str, base_model: str | None = None) -> Tuned:
-    """The model that `base`, a working folder, a policy folder or a published policy means.
+    """The model that `base`, or a name of a policy (see `find_policy`), means.
 
     Args:
         name: what it is.
         base_model: the base model of `base`, or of a policy that does not know its own; the embedded one if None.
 
     Raises:
-        PolicyError: there is no policy in the folder.
+        PolicyError: there is no such policy.
         SettingsError: a base model is given for a policy that has its own.
-        StoreError: nothing is published at the address, or it cannot be fetched.
+        StoreError, TrackingError: nothing is published or registered at the address, or it cannot be fetched.
     """
     if name == BASE:
         base_model = base_model or EMBEDDED
         return Tuned(f"base model {base_model}", ModelSettings(name=base_model), None, EvaluationSettings())
-    folder = local_folder(name)
-    if (folder / "settings.yaml").is_file():
+    if (Path(name) / "settings.yaml").is_file():
         _refuse_base_model(base_model)
-        workdir, settings = open_workdir(folder)
-        policies = policy_folders(workdir)
-        if not policies:
-            remedy = f"continue the run with: advantageflow run --resume {folder}"
-            raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
-        last = max(policies)
-        return Tuned(f"{folder.name} after round {last}", settings.model, policies[last], settings.evaluation)
-    if not (folder / STATE_FILE).is_file():
-        remedy = "give 'base', the working folder of a run, or a policy folder (it holds state.json)"
-        raise PolicyError("no model is there", where=f"--model {name}", remedy=remedy)
-    model = read_policy_state(folder).get("settings", {}).get("model")
-    if model is None:
-        model = {"name": base_model or EMBEDDED}
-    else:
+    found = find_policy(name)
+    if found.run is not None:
+        settings = found.run[1]
+        return Tuned(found.name, settings.model, found.path, settings.evaluation)
+    model = read_policy_state(found.path).model if found.is_artifact else None
+    if model is not None:
         _refuse_base_model(base_model)
-    return Tuned(f"policy {name}", ModelSettings.model_validate(model), folder, EvaluationSettings())
+    return Tuned(found.name, model or ModelSettings(name=base_model or EMBEDDED), found.path, EvaluationSettings())
 
 
 def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, output: Path) -> None:
     """Generate one picture and write it as PNG.
 
     Raises:
-        PolicyError: the model or its policy cannot be loaded.
+        PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
         StoreError: the file cannot be written.
     """
     from PIL import Image
 
+    from advantageflow.policy.divergence import check_finite
     from advantageflow.policy.generate import Generator
-    from advantageflow.policy.loading import encode_prompts, load_family
+    from advantageflow.policy.loading import load_family
+    from advantageflow.policy.text import encode_prompts
 
     told = encode_prompts(tuned.model, [prompt, load_family(tuned.model).unconditional])
-    generator = Generator(tuned.model, tuned.policy, "policy", sampling.threads)
-    _, images = generator.images(
+    with policy_artifact(tuned.policy, tuned.model) as policy:
+        generator = Generator(tuned.model, policy, ADAPTER_FOLDER, sampling.threads)
+    latents, images = generator.images(
         told.rows([0]),
         [seed],
         steps=sampling.steps,
@@ -135,26 +133,10 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
         guidance_scale=sampling.guidance_scale,
         unconditional=told.rows([1]),
     )
+    check_finite(latents, [f"'{prompt}'"])
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images[0]).save(output, format="PNG")
-
-
-def pretrain_shapes(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the diffusers pipeline to.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of scenes, weights and batches.")] = 0,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 2,
-    effort: Annotated[
-        float, typer.Option("--effort", min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
-    ] = 1.0,
-) -> None:
-    """Pretrain the embedded model from nothing, as the one that is shipped was (under an hour on two cores)."""
-    from advantageflow.shapes.pretrain import PretrainSettings, pretrain
-
-    console = Console()
-    settings = PretrainSettings(seed=seed, threads=threads).scaled(effort)
-    pretrain(output, settings, report=lambda line: console.print(line, highlight=False))
-    console.print(f"written to {output}; use it with --set model.name={output}", markup=False, soft_wrap=True)
 
 
 def _check_output(output: Path) -> None:

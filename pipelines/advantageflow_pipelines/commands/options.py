@@ -11,7 +11,8 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
-from advantageflow_pipelines.placing.images import StageImages, check_reference, read_images
+from advantageflow_pipelines.pipelines import PIPELINES, pipeline_of
+from advantageflow_pipelines.placing.images import check_reference, default_images, read_images
 
 Preset = Annotated[
     str | None,
@@ -20,6 +21,13 @@ Preset = Annotated[
     ),
 ]
 Config = Annotated[Path | None, typer.Option("--config", "-c", help="Your own settings: a YAML file, like a preset's.")]
+Pipeline = Annotated[
+    str | None,
+    typer.Option(
+        "--pipeline",
+        help=f"{', '.join(PIPELINES)}, or yours: package.module:NAME; the settings' own if not given.",
+    ),
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting, as in --set rollout.group_size=8."),
@@ -28,7 +36,11 @@ Rounds = Annotated[int | None, typer.Option("--rounds", help="Rounds of rollout,
 Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-identical runs.")]
 InitPolicy = Annotated[
     str | None,
-    typer.Option("--init-policy", help="Continue from this policy, not the base model: a folder, or s3://bucket/key."),
+    typer.Option(
+        "--init-policy",
+        help="Continue from this policy, not the base model: a run's working folder, a policy, an adapter (PEFT, "
+        "diffusers, kohya), s3://bucket/key, or models:/NAME@alias.",
+    ),
 ]
 Resources = Annotated[
     str | None,
@@ -55,15 +67,23 @@ def choose(
     rounds: int | None,
     seed: int | None,
     init_policy: str | None,
+    pipeline: str | None = None,
 ) -> RunSettings:
     """The settings that these options choose, paths as they were given: a relative one means nothing on a cluster."""
     return choose_settings(
-        preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed, init_policy=init_policy
-    )
+        preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed,
+        init_policy=init_policy, pipeline=pipeline,
+    )  # fmt: skip
 
 
-def choose_images(images: Path | None, image: str | None) -> StageImages:
-    """The stages' container images that these options choose: those of the file, one for all, or the defaults.
+def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:
+    """Whether a person asked for the adapter's shape, in a file or with --set; a preset's is only a proposal."""
+    in_file = config is not None and bool(settings.training.lora.model_fields_set)
+    return in_file or any(text.strip().startswith("training.lora") for text in assignments or [])
+
+
+def choose_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
+    """The container image of each stage that these options choose: of the file, one for all, or the defaults.
 
     Raises:
         SettingsError: both are given, the file cannot be used, or an image is not pinned.
@@ -71,13 +91,13 @@ def choose_images(images: Path | None, image: str | None) -> StageImages:
     if images is not None and image is not None:
         raise SettingsError("both name the container images", where="--images, --image", remedy="give one of them")
     if images is not None:
-        return read_images(images)
+        return read_images(images, pipeline_of(settings))
     if image is not None:
-        return StageImages.all_the_same(check_reference(image, where="--image"))
-    return StageImages()
+        return dict.fromkeys(pipeline_of(settings).stage_names, check_reference(image, where="--image"))
+    return default_images(pipeline_of(settings))
 
 
-def require_images(images: Path | None, image: str | None) -> StageImages:
+def require_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
     """The container images that these options choose for what is sent to a cluster.
 
     The defaults will not do there: they are named by the package's version, which every build from changed code gives
@@ -90,4 +110,4 @@ def require_images(images: Path | None, image: str | None) -> StageImages:
         remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
         message = "a cluster needs images that it can fetch, by names that never move"
         raise SettingsError(message, where="--images", remedy=remedy)
-    return choose_images(images, image)
+    return choose_images(images, image, settings)

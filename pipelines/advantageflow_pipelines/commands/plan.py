@@ -11,12 +11,12 @@ from rich.console import Console
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
 from advantageflow_pipelines.plan.timing import UTILISATION, Speed
 
 
 def plan(
+    pipeline: options.Pipeline = None,
     preset: options.Preset = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
@@ -34,11 +34,11 @@ def plan(
 
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     """
-    from advantageflow_pipelines.commands.bench import quiet
+    from advantageflow_pipelines.commands.quiet import quiet
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
-    settings = choose_settings(preset=preset, config=config, assignments=assignments or [], rounds=rounds)
+    settings = options.choose(preset, config, assignments, rounds, None, None, pipeline)
     speed = _speed(settings, gpu, gpus, utilisation)
     with Console(stderr=True).status("importing") as status:
         quiet()

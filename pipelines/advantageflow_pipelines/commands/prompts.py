@@ -65,7 +65,7 @@ def write(
 
     if output.suffix != ".jsonl":
         remedy = "give a name that ends in .jsonl"
-        raise StoreError("is no .jsonl file", where=f"--output {output}", remedy=remedy)
+        raise StoreError("is not a .jsonl file", where=f"--output {output}", remedy=remedy)
     known = load_prompts(source, count=count, seed=seed)
     _check_distinct(known, source)
     lines = (

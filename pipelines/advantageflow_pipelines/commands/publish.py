@@ -18,12 +18,12 @@ def publish(
 
     Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
     """
-    from advantageflow.prompts.initial_policy import check_policy
+    from advantageflow.policy.saved import check_all_files
     from advantageflow.store.published import publish_folder
     from advantageflow_pipelines.local.evaluate import find_judged
 
     found = find_judged(policy)
-    check_policy(found.policy)
+    check_all_files(found.policy)
     publish_folder(found.policy, url)
     console = Console()
     console.print(f"{url}: {found.name}", highlight=False, markup=False, soft_wrap=True)

@@ -8,16 +8,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.pipelines import find_pipeline
+from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
 
 resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cluster: GPUs, memory, nodes, retries.")
 
 
 @resources.command("list")
-def resources_list() -> None:
+def resources_list(pipeline: options.Pipeline = None) -> None:
     """List the presets of resources and what each is for."""
     table = Table("resources", "what they are for")
-    for name, purpose in list_resources().items():
+    for name, purpose in list_resources(_pipeline(pipeline)).items():
         table.add_row(name, purpose)
     Console().print(table)
 
@@ -26,11 +30,16 @@ def resources_list() -> None:
 def resources_show(
     name: Annotated[str, typer.Argument(help="Name of a preset, or your own YAML file.")],
     everything: Annotated[bool, typer.Option("--all", help="What each stage gets in the end, defaults too.")] = False,
+    pipeline: options.Pipeline = None,
 ) -> None:
     """Print resources, to be saved and changed as your own file (`base: NAME` and what differs is enough)."""
     if not everything:
-        print(resources_text(name), end="")
+        print(resources_text(name, _pipeline(pipeline)), end="")
         return
     import yaml
 
-    print(yaml.safe_dump(load_resources(name).model_dump(mode="json"), sort_keys=False), end="")
+    print(yaml.safe_dump(load_resources(name, _pipeline(pipeline)).as_values(), sort_keys=False), end="")
+
+
+def _pipeline(name: str | None) -> Pipeline:
+    return find_pipeline(name or RunSettings().pipeline)

@@ -16,15 +16,18 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.local.summary import read_summary, show_summary
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
+from advantageflow_pipelines.pipelines import pipeline_of
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 def run(
+    pipeline: options.Pipeline = None,
     preset: options.Preset = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
@@ -62,7 +65,7 @@ def run(
     """
     console = Console()
     if resume is not None:
-        chosen = (preset, config, assignments, rounds, seed, init_policy, workdir, runner, image, images)
+        chosen = (pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, runner, image, images)
         _refuse_changes(any(choice is not None and choice != [] for choice in chosen))
         place, settings = open_workdir(resume)
         summary = read_summary(place)
@@ -72,8 +75,12 @@ def run(
             return
         check_runner(read_runner(place), settings)
     else:
-        settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy))
-        chosen_runner = _choose_runner(runner, image, images)
+        settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline))
+        if settings.init_policy is not None:
+            lora_asked = options.asks_for_lora(config, assignments, settings)
+            settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
+            console.print(words, highlight=False, markup=False, soft_wrap=True)
+        chosen_runner = _choose_runner(runner, image, images, settings)
         check_run(settings)
         chosen_runner = check_runner(chosen_runner, settings)
         check_disk(settings, workdir or runs)
@@ -86,10 +93,10 @@ def run(
 def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, warm: bool) -> None:
     from advantageflow_pipelines.local.run import run_locally
 
-    rollout, complete_before = settings.rollout, len(list(place.cache.glob("*.json")))
+    complete_before = len(list(place.cache.glob("*.json")))
     console.print(
-        f"preset {settings.preset}: {settings.rounds} round(s) of {rollout.prompts_per_round} prompts x "
-        f"{rollout.group_size} images, seed {settings.seed}\nlog: {place.log_file}",
+        f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}\n"
+        f"log: {place.log_file}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -108,8 +115,10 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, wa
     console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
 
 
-def _choose_runner(kind: RunnerKind | None, image: str | None, images: Path | None) -> TaskRunner:
-    named = options.choose_images(images, image)
+def _choose_runner(
+    kind: RunnerKind | None, image: str | None, images: Path | None, settings: RunSettings
+) -> TaskRunner:
+    named = options.choose_images(images, image, settings)
     if kind is RunnerKind.DOCKER:
         return TaskRunner(kind=kind, images=named)
     if image is not None or images is not None:

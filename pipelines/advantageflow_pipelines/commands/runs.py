@@ -19,6 +19,7 @@ from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.connect import connect, connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.commands.watch import watch
 
 runs = typer.Typer(help="List the runs and what they came to; follow one on a cluster.")
@@ -35,7 +36,10 @@ def list_command(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
 ) -> None:
-    """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster."""
+    """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
+
+    With --host and MLFLOW_TRACKING_URI set, runs of which MLflow says otherwise are set right there, and named.
+    """
     if context.invoked_subcommand is not None:
         return
     if connection is None:
@@ -61,15 +65,18 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
 
     console = Console()
     table = Table("run", Column("id", no_wrap=True), "state", "started", "seconds")
-    for run in itertools.islice(list_runs(Api(connection), experiment), limit):
+    api = Api(connection)
+    found = list(itertools.islice(list_runs(api, experiment), limit))
+    for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
-        table.add_row(escape(run.name), run.run_id, run.state.lower(), created, seconds)
+        table.add_row(escape(run.name), run.run_id, run.word, created, seconds)
     if not table.rows:
         console.print("no runs there; start one with: advantageflow submit", highlight=False)
         return
     console.print(table)
     console.print(f"pages: {connection.run_page('ID')}", highlight=False, markup=False, soft_wrap=True)
+    heal_mlflow(api, found, console)
 
 
 def _list_local(runs: Path) -> None:

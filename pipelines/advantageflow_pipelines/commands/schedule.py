@@ -51,8 +51,8 @@ def create(
     catch_up: Annotated[
         bool, typer.Option("--catch-up", help="Make up for runs that were missed, one after the other.")
     ] = False,
-    pipeline: Annotated[
-        str | None, typer.Option("--pipeline", help="Pipeline on the server that gets a new version.")
+    upload_as: Annotated[
+        str | None, typer.Option("--upload-as", help="Name of the pipeline on the server that gets a new version.")
     ] = None,
     version_name: Annotated[
         str | None, typer.Option("--version-name", help="Name of the version; made from the content if not given.")
@@ -73,7 +73,7 @@ def create(
     package = sending.compile(console, cache=False)
     api = Api(connection)
     check_name_is_free(api, name)  # before anything is uploaded
-    version = upload(api, package, pipeline=pipeline, version=version_name)
+    version = upload(api, package, pipeline=upload_as, version=version_name)
     schedule_id = create_schedule(
         api,
         version,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.configuration.named_files import check_no_local_files
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 
 if TYPE_CHECKING:
@@ -47,18 +47,9 @@ class Sending:
             cache: whether tasks may take their results from earlier runs.
 
         Raises:
-            SettingsError: it names files of this machine, or is too large.
+            SettingsError: it names files of this machine, or cannot finish on Kubeflow.
         """
-        from advantageflow_pipelines.client.package import check_size, read_package
-
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "pipeline.yaml"
-            in_images = self.run.compile(file)
-            package = read_package(file)
-        tell_what_is_in_images(console, in_images)
-        warning = check_size(package, self.run.settings)
-        if warning:
-            console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        package = compile_run(self.run, console)
         return package if cache else package.without_cache()
 
     def service_account(self, asked: str | None) -> str:
@@ -72,17 +63,33 @@ class Sending:
     def description(self) -> str:
         """One line for the server's pages."""
         settings, resources = self.run.settings, self.run.resources
-        trained = f"{settings.rounds} rounds, seed {settings.seed}, {settings.training.algorithm}"
-        return f"preset {settings.preset}, {trained}, resources {resources.preset}"
+        what = f"{pipeline_of(settings).describe(settings)}, seed {settings.seed}"
+        return f"preset {settings.preset}, {what}, resources {resources.preset}"
 
 
-def tell_what_is_in_images(console: Console, paths: list[str]) -> None:
-    """Say which paths are not looked for on this machine."""
-    for path in paths:
+def compile_run(run: ClusterRun, console: Console) -> Package:
+    """Compile a run, and say what it takes of Kubeflow and which paths are not looked for on this machine.
+
+    Raises:
+        SettingsError: it names files of this machine, or cannot finish on Kubeflow.
+    """
+    from advantageflow_pipelines.client.workflow.fit import check_fits
+    from advantageflow_pipelines.client.workflow.footprint import footprint
+
+    in_images = check_no_local_files(run.settings)
+    package = run.package()
+    taken = footprint(package)
+    warning = check_fits(run, taken)
+    for path in in_images:
         console.print(f"taken to be in the images: {path}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"on Kubeflow: {taken}", highlight=False, markup=False, soft_wrap=True)
+    if warning:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    return package
 
 
 def choose_sending(
+    pipeline: options.Pipeline = None,
     preset: options.Preset = None,
     config: options.Config = None,
     assignments: options.Assignments = None,
@@ -94,10 +101,5 @@ def choose_sending(
     resources: options.Resources = None,
 ) -> Sending:
     """What these options choose."""
-    return Sending(
-        cluster_run(
-            options.choose(preset, config, assignments, rounds, seed, init_policy),
-            options.require_images(images, image),
-            resources,
-        )
-    )
+    settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
+    return Sending(cluster_run(settings, options.require_images(images, image, settings), resources))

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from rich.console import Console
 
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.follow import follow
+from advantageflow_pipelines.client.runs import get_run
+from advantageflow_pipelines.commands.heal import heal_mlflow
+from advantageflow_pipelines.local.failures import RunFailed
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -26,6 +31,10 @@ def watch(api: Api, run_id: str, console: Console) -> int:
         again += f" --namespace {api.namespace}"
     try:
         run = follow(api, run_id, console)
+    except RunFailed:
+        with suppress(ClusterError):
+            heal_mlflow(api, [get_run(api, run_id)], console, explain=True)
+        raise
     except KeyboardInterrupt:
         console.print(f"\n{again}", highlight=False, markup=False, soft_wrap=True)
         return _INTERRUPTED
@@ -33,4 +42,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
         raise type(error)(error.message, where=error.where, remedy=f"{error.remedy}; {again}") from error
     took = f" after {run.seconds:.0f} s" if run.seconds is not None else ""
     console.print(f"run {run_id} succeeded{took}", style="green", highlight=False, markup=False, soft_wrap=True)
+    if run.from_cache:
+        console.print("the results of all stages were taken from the cache: nothing was computed in this run")
+    heal_mlflow(api, [run], console)
     return 0

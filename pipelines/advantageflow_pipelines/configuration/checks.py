@@ -10,14 +10,15 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.golden_checks.recorded import check_golden_file
 from advantageflow.policy.loading import check_device, model_location
 from advantageflow.policy.location import INDEX, read_file
-from advantageflow.prompts.initial_policy import check_policy
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import Prompt
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.store.published import is_published, join, local_folder
+from advantageflow.store.published import is_published, join
 from advantageflow.store.s3 import is_s3
+from advantageflow_pipelines.local.policies import with_initial_policy
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
 _BYTES_PER_LARGE_ROLLOUT = 2_000_000
@@ -27,7 +28,7 @@ _ROOM_TO_SPARE = 100_000_000
 
 
 def check_run(settings: RunSettings) -> None:
-    """Check what a run reads: rewards, prompts and their specs, the policy it continues from, the model, the device,
+    """Check what a run reads: rewards, prompts and their specs, the policy it starts from, the model, the device,
     the store.
 
     Raises:
@@ -43,7 +44,7 @@ def check_run(settings: RunSettings) -> None:
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)
     if settings.init_policy is not None:
-        check_policy(local_folder(settings.init_policy))
+        with_initial_policy(settings, DEFAULT_RUNS, lora_asked=True)
     _check_model(settings.model)
     if settings.store.url is not None:
         is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses

@@ -10,6 +10,7 @@ import yaml
 
 from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines import pipeline_of
 
 DEFAULT_PRESET = "shapes"
 
@@ -31,6 +32,7 @@ def choose_settings(
     rounds: int | None = None,
     seed: int | None = None,
     init_policy: str | None = None,
+    pipeline: str | None = None,
 ) -> RunSettings:
     """The settings of a run.
 
@@ -41,15 +43,17 @@ def choose_settings(
         rounds: number of rounds, instead of the preset's.
         seed: seed, instead of the preset's.
         init_policy: policy to continue from, a folder or an s3:// address, instead of the preset's; any name will do.
+        pipeline: which pipeline runs, instead of the preset's.
 
     Raises:
         SettingsError: says which settings are wrong, where they were given and what to do.
     """
     if preset is None and config is None:
         preset = DEFAULT_PRESET
-    numbers = {"rounds": rounds, "seed": seed}
-    shortcuts = [f"{name}={number}" for name, number in numbers.items() if number is not None]
+    chosen = {"rounds": rounds, "seed": seed, "pipeline": pipeline}
+    shortcuts = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     settings = load_settings(preset, config, [*assignments, *shortcuts])
+    pipeline_of(settings)
     return settings if init_policy is None else settings.model_copy(update={"init_policy": init_policy})
 
 

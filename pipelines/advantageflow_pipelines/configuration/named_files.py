@@ -13,6 +13,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.prompts.sources import EMBEDDED, is_local_file
 from advantageflow.settings import RewardSettings, RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.registry import is_registered
 
 STORE = "store.url"
 
@@ -67,10 +68,14 @@ def _named(settings: RunSettings) -> Iterator[tuple[_Keys, str]]:
     if model.startswith(_PATH_STARTS) or (Path(model).is_dir() and model != EMBEDDED):
         yield ("model", "name"), model
     yield from _named_by_rewards(settings.reward)
-    if settings.init_policy is not None and not is_s3(settings.init_policy):
+    if settings.init_policy is not None and not _is_address(settings.init_policy):
         yield ("init_policy",), settings.init_policy
     if settings.store.url is not None and "://" not in settings.store.url:
         yield tuple(STORE.split(".")), settings.store.url
+
+
+def _is_address(policy: str) -> bool:
+    return is_s3(policy) or is_registered(policy)
 
 
 def _named_by_rewards(reward: RewardSettings) -> Iterator[tuple[_Keys, str]]:
@@ -121,11 +126,11 @@ def _replaced(value: Any, keys: _Keys, text: str) -> Any:
 
 def _remedy(setting: str) -> str:
     if setting == "init_policy":
-        return "publish it (advantageflow publish FOLDER s3://bucket/prefix), and give that address"
+        return "publish it (advantageflow publish FOLDER s3://bucket/prefix) or register it, and give that address"
     if setting == STORE:
         return "set it to s3://bucket/prefix"
     if setting.startswith("reward."):
-        return "put it into the images that score (prompts, reward, evaluation), and give its absolute path there"
+        return "put it into the images of the stages that make rewards, and give its absolute path there"
     return (
         "upload it and give its address (s3://bucket/key), or put it into the images and give its absolute path there"
     )

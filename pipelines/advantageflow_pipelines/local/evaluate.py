@@ -9,14 +9,12 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from advantageflow.errors import PolicyError, SettingsError, StoreError
-from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RewardSettings
 from advantageflow.store.files import write_json, writing
 from advantageflow.store.policies import read_policy_state
-from advantageflow.store.published import local_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
-from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder
-from advantageflow_pipelines.local.workdir import open_workdir
+from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.results import conditioning_folder, prompts_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -80,32 +78,22 @@ def find_judged(name: str) -> Judged:
         SettingsError: the working folder's settings are damaged.
         StoreError: nothing is published at the address, or it cannot be fetched.
     """
-    path = local_folder(name)
-    if (path / "settings.yaml").is_file():
-        workdir, settings = open_workdir(path)
-        policies = policy_folders(workdir)
-        prompts = prompts_folder(workdir)
-        if max(policies, default=0) == 0 or prompts is None:
-            remedy = f"continue the run with: advantageflow run --resume {path}"
-            raise PolicyError("the run has trained no policy yet", where=str(path), remedy=remedy)
-        last = max(policies)
-        return Judged(
-            f"{workdir.root.name}, round {last}", policies[last], last, settings.model, settings.reward,
-            settings.evaluation, settings.seed, prompts, settings.prompts,
-        )  # fmt: skip
-    if not (path / STATE_FILE).is_file():
-        remedy = (
-            "give the working folder of a run, a policy folder (it holds state.json), or where a policy is published"
-        )
-        raise PolicyError("no policy is there", where=name, remedy=remedy)
-    state = read_policy_state(path)
-    if state["adapter"] is None:
+    found = find_policy(name)
+    if not found.is_artifact:
+        remedy = "evaluate a run that starts from it: advantageflow run --init-policy"
+        raise PolicyError("this adapter has no record of its model, prompts and reward", where=name, remedy=remedy)
+    state = read_policy_state(found.path)
+    if not state.trained:
         raise PolicyError("this is the base model itself", where=name, remedy="give a policy that was trained")
-    told = state.get("settings", {})
+    if found.run is not None:
+        workdir, settings = found.run
+        return Judged(
+            found.name, found.path, state.round, settings.model, settings.reward,
+            settings.evaluation, settings.seed, prompts_folder(workdir, settings), settings.prompts,
+        )  # fmt: skip
     return Judged(
-        f"policy {PurePath(name).name}, round {state['round']}", path, state["round"],
-        ModelSettings.model_validate(told.get("model", {})), RewardSettings.model_validate(told.get("reward", {})),
-        EvaluationSettings(), 0, None, PromptSettings.model_validate(told.get("prompts", {})),
+        f"policy {PurePath(name).name}, round {state.round}", found.path, state.round,
+        state.model or ModelSettings(), state.reward, EvaluationSettings(), 0, None, state.prompts,
     )  # fmt: skip
 
 
@@ -123,15 +111,15 @@ def parse_scales(text: str) -> list[float]:
     """Guidance scales such as '1,4.5', each once, in order.
 
     Raises:
-        SettingsError: one is no number, below 1, or there twice.
+        SettingsError: one is not a number, below 1, or a duplicate.
     """
     remedy = "give numbers from 1 on, such as --guidance 1,4.5"
     try:
         scales = [float(part) for part in text.split(",")]
     except ValueError as error:
-        raise SettingsError("is no list of numbers", where=f"--guidance {text}", remedy=remedy) from error
+        raise SettingsError("is not a list of numbers", where=f"--guidance {text}", remedy=remedy) from error
     if not all(1 <= scale < float("inf") for scale in scales) or len(set(scales)) < len(scales):
-        raise SettingsError("a scale is below 1, or there twice", where=f"--guidance {text}", remedy=remedy)
+        raise SettingsError("a scale is below 1, or a duplicate", where=f"--guidance {text}", remedy=remedy)
     return scales
 
 
@@ -206,7 +194,7 @@ def _prepare(judged: Judged, seed: int, scratch: Path) -> tuple[Path, Path, Path
             init_policy=None, prompts_out=prompts, conditioning_out=conditioning, policy_out=policy,
         )  # fmt: skip
     else:
-        write_base_policy(policy, {}, {})
+        write_base_policy(policy)
     return prompts, conditioning, policy
 
 
@@ -227,7 +215,7 @@ def _write_page(
         title=f"{judged.name}, against its base model",
         facts={
             "model": judged.model.name,
-            "policy": str(state["policy_sha256"])[:12],
+            "policy": str(state.policy_sha256)[:12],
             "trained on": ", ".join(f"{term.name}.{term.column}" for term in judged.reward.terms),
             "sampler": f"{sampling.sampler}, {sampling.steps} steps",
             "seed": str(seed),

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from advantageflow.errors import StoreError, UserError
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.tasks import Tasks
 from advantageflow_pipelines.local.workdir import WorkDir
 

@@ -17,7 +17,7 @@ from advantageflow.lifeline import end_with_parent
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.runners import read_runner
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
-from advantageflow_pipelines.pipelines.online.pipeline import online_pipeline
+from advantageflow_pipelines.pipelines.building import build_pipeline
 
 
 def main() -> None:
@@ -41,7 +41,7 @@ def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
         RuntimeError: a task failed; its own error is in the journal or the log.
     """
     runner = read_runner(workdir)
-    pipeline = online_pipeline(settings, runner.images, in_order=True)
+    pipeline = build_pipeline(settings, runner.images or None, in_order=True)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
     # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")

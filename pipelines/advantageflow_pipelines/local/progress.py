@@ -14,9 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.tasks import Task, Tasks
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines import pipeline_of
 
 ReadReport = Callable[[int], dict[str, Any]]
 """The metrics of the evaluation after a round."""
@@ -38,8 +38,9 @@ class RunProgress:
 
     def __init__(self, console: Console, settings: RunSettings, read_report: ReadReport, started: float) -> None:
         self._console = console
-        self._rounds = settings.rounds
-        self._evaluated = {evaluation.round_index for evaluation in evaluations(settings)}
+        self._pipeline = pipeline_of(settings)
+        self._evaluated = [evaluation.round_index for evaluation in self._pipeline.evaluations(settings)]
+        self._rounds = self._evaluated[-1]
         self._reward = f"reward/{settings.reward.column}_mean"
         self._rewards: dict[int, float] = {}  # of the rollouts, by round
         self._read_report = read_report
@@ -58,7 +59,7 @@ class RunProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._all_rounds = self._live.add_task("rounds", total=settings.rounds, unit="")
+        self._all_rounds = self._live.add_task("rounds", total=self._rounds, unit="")
 
     def __enter__(self) -> RunProgress:
         self._live.start()
@@ -110,9 +111,9 @@ class RunProgress:
         number = task.round_index
         if number is None:
             return
-        if task.stage == "evaluation":
+        if task.stage == self._pipeline.report.stage:
             self._show_round(number, headline(self._read_report(number)))
-        elif task.stage == "training" and number not in self._evaluated:
+        elif task.stage in [output.stage for output in self._pipeline.policies] and number not in self._evaluated:
             self._show_round(number, f"reward of its rollouts {self._rewards.get(number, math.nan):.3f}")
 
     def _show_round(self, number: int, result: str) -> None:

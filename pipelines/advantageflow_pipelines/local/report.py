@@ -10,10 +10,11 @@ from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.page import PAGE_FILE, write_page
 from advantageflow.evaluation.pictures import contact_sheet, curves
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.pipelines import pipeline_of
 
 SHEET_FILE = "before-after.png"
 CURVES_FILE = "curves.png"
@@ -27,7 +28,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event
         settings: its settings.
         events: its journal's, for the curves that training told.
     """
-    reports = report_folders(workdir)
+    reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
     contact_sheet(reports[0], reports[last], workdir.report / SHEET_FILE)
@@ -35,7 +36,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event
     compared = {"base": reports[0], "final": reports[last]}
     write_page(
         workdir.report / PAGE_FILE,
-        title=f"{workdir.root.name}: {settings.rounds} rounds of {settings.training.algorithm}",
+        title=f"{workdir.root.name}: {pipeline_of(settings).describe(settings)}",
         facts=_facts(settings),
         comparison=compare_reports(compared),
         reports=compared,

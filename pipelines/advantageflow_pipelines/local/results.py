@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
+from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import Output
 
 
-def report_folders(workdir: WorkDir) -> dict[int, Path]:
+def report_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
     """The report of each evaluated round (0: the base)."""
-    return _by_round(workdir, f"evaluation*/report/{METRICS_FILE}")
+    return _by_round(_files(workdir, pipeline_of(settings).report, METRICS_FILE))
 
 
-def policy_folders(workdir: WorkDir) -> dict[int, Path]:
+def policy_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
     """The policy after each round (0: the one that the run started from)."""
-    start = _by_round(workdir, f"prompts*/policy/{STATE_FILE}")
-    return start | _by_round(workdir, f"training*/new_policy/{STATE_FILE}")
+    files = [path for output in pipeline_of(settings).policies for path in _files(workdir, output, STATE_FILE)]
+    return dict(sorted({read_policy_state(path.parent).round: path.parent for path in files}.items()))
 
 
-def prompts_folder(workdir: WorkDir) -> Path | None:
+def prompts_folder(workdir: WorkDir, settings: RunSettings) -> Path | None:
     """The run's prompts; None while they are not made."""
-    return max((path.parent for path in workdir.artifacts.glob(f"*/prompts*/prompts/{PROMPTS_FILE}")), default=None)
+    found = _files(workdir, pipeline_of(settings).prompts, PROMPTS_FILE)
+    return found[-1].parent if found else None
 
 
 def conditioning_folder(prompts: Path) -> Path:
@@ -36,8 +43,14 @@ def read_report(folder: Path) -> dict[str, Any]:
     return read_json(folder / METRICS_FILE)
 
 
-def _by_round(workdir: WorkDir, pattern: str) -> dict[int, Path]:
-    """Artifacts by the round in their JSON; of two of one round the later one, as attempts sort by time."""
-    paths = sorted(workdir.artifacts.glob(f"*/{pattern}"))
+def _files(workdir: WorkDir, output: Output, name: str) -> list[Path]:
+    """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, NAME-2, and so on."""
+    found = workdir.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
+    task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
+    return sorted(path for path in found if task.fullmatch(path.parents[1].name))
+
+
+def _by_round(paths: Sequence[Path]) -> dict[int, Path]:
+    """Artifacts by the round in their JSON; of two of one round the later one."""
     found = {int(read_json(path)["round"]): path.parent for path in paths}
     return dict(sorted(found.items()))

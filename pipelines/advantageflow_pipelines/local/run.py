@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import JOURNAL_ENV, Event
+from advantageflow.tracking.events import JOURNAL_ENV, Event
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.warm import WarmTemplate
 from advantageflow_pipelines.local.failures import explain_failure
@@ -163,7 +163,7 @@ def _follow(
     threading.Thread(target=wait, name="pipeline", daemon=True).start()
 
     def report_of(number: int) -> dict[str, Any]:
-        return read_report(report_folders(workdir)[number])
+        return read_report(report_folders(workdir, settings)[number])
 
     with RunProgress(console, settings, report_of, started) as progress:
         for event in tail(workdir.journal, stop):

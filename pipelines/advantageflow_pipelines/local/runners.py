@@ -10,7 +10,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow_pipelines.local.workdir import WorkDir
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.pipelines import pipeline_of
 
 
 class RunnerKind(StrEnum):
@@ -25,13 +25,14 @@ class TaskRunner(BaseModel):
 
     Attributes:
         kind: which of Kubeflow's local runners.
-        images: the stages' images, which are part of what Kubeflow's cache knows a task by; processes use none.
+        images: the stages' images, which are part of what Kubeflow's cache knows a task by; empty where processes use
+            none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: RunnerKind = RunnerKind.SUBPROCESS
-    images: StageImages = StageImages()
+    images: dict[str, str] = {}
 
     @property
     def in_containers(self) -> bool:
@@ -42,16 +43,19 @@ def check_runner(runner: TaskRunner, settings: RunSettings) -> TaskRunner:
     """The runner, its images by the names that the engine knows them by, after a look at all that it needs.
 
     Raises:
-        ContainerError: no engine answers, or images or rewards in them are missing.
+        ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
     if not runner.in_containers:
         return runner
     from advantageflow_pipelines.local.containers.engine import container_engine, find_images
-    from advantageflow_pipelines.local.containers.probe import check_rewards
+    from advantageflow_pipelines.local.containers.probe import check_objective, check_rewards
 
     with container_engine() as client:
         images = find_images(client, runner.images)
-        check_rewards(client, images, settings.reward)
+        pipeline = pipeline_of(settings)
+        check_rewards(client, {stage: images[stage] for stage in pipeline.making_rewards}, settings.reward)
+        if pipeline.trainer is not None:
+            check_objective(client, {pipeline.trainer: images[pipeline.trainer]}, settings.training.objective)
     return TaskRunner(kind=runner.kind, images=images)
 
 

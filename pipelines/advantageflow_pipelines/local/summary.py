@@ -13,14 +13,15 @@ from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_co
 from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
-from advantageflow.records import STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
-from advantageflow.tracking.journal import Event
+from advantageflow.store.policies import read_policy_state
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url
-from advantageflow_pipelines.local.costs import images_of_a_round, useful_seconds
+from advantageflow_pipelines.configuration.counts import images_of_a_round
+from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
 
@@ -41,17 +42,18 @@ def make_summary(
         seconds: how long it took, attempts added up.
         overhead: see measure_overhead.
     """
-    reports = report_folders(workdir)
+    reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
-    policy = read_json(policy_folders(workdir)[last] / STATE_FILE)
+    policy = read_policy_state(policy_folders(workdir, settings)[last])
     store = settings.store.url
     return {
         "preset": settings.preset,
-        "algorithm": settings.training.algorithm,
+        "pipeline": settings.pipeline,
+        "algorithm": settings.training.objective.name,
         "seed": settings.seed,
         "seconds": round(seconds, 1),
-        "policy_sha256": policy["policy_sha256"],
+        "policy_sha256": policy.policy_sha256,
         **({} if store is None else {"policy_url": policy_url(store, policy)}),
         "base": reported(metrics[0]),
         "final": reported(metrics[last]),
@@ -66,7 +68,7 @@ def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any
 
     `generated`: rollouts so far. `training_seconds`: useful work so far, see useful_seconds.
     """
-    per_round, seconds = images_of_a_round(settings), useful_seconds(read_events(workdir.journal))
+    per_round, seconds = images_of_a_round(settings), useful_seconds(read_events(workdir.journal), settings)
     return [
         {
             "round": number,
@@ -74,14 +76,14 @@ def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any
             "training_seconds": round(sum(spent for index, spent in seconds.items() if index <= number), 2),
             **reported(read_report(folder)),
         }
-        for number, folder in report_folders(workdir).items()
+        for number, folder in report_folders(workdir, settings).items()
         if number > 0
     ]
 
 
-def base_entry(workdir: WorkDir) -> dict[str, Any] | None:
+def base_entry(workdir: WorkDir, settings: RunSettings) -> dict[str, Any] | None:
     """What the base model came to; None if it was not evaluated yet."""
-    folder = report_folders(workdir).get(0)
+    folder = report_folders(workdir, settings).get(0)
     return None if folder is None else reported(read_report(folder))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 
 
 @dataclass
@@ -37,8 +37,8 @@ class Task:
     def name(self) -> str:
         """What a person calls it, such as 'round 3 rollout, shard 2'."""
         words = f"round {self.round_index} {self.stage}" if self.round_index else self.stage
-        if self.stage == "evaluation" and self.round_index == 0:
-            words = "evaluation of the base"
+        if self.round_index == 0:
+            words = f"{self.stage} of the base"
         return words if self.shard is None else f"{words}, shard {self.shard + 1}"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.journal import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.reading import tail
 from advantageflow_pipelines.local.workdir import WorkDir

@@ -1,15 +1,18 @@
-"""A run as a cluster gets it: settings, images and resources that fit each other, compiled to one file."""
+"""A run as a cluster gets it: settings, images and resources that fit each other, compiled to one pipeline."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
-from advantageflow_pipelines.configuration.named_files import check_no_local_files
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.client.compact import compact
+from advantageflow_pipelines.client.package import Package, read_package
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
 from advantageflow_pipelines.placing.resources.records import Resources
@@ -26,33 +29,46 @@ class ClusterRun:
     """
 
     settings: RunSettings
-    images: StageImages
+    images: Mapping[str, str]
     resources: Resources
 
-    def compile(self, path: Path) -> list[str]:
-        """Write the pipeline as Kubeflow IR.
+    def package(self) -> Package:
+        """The pipeline, compiled, with nothing in it twice."""
+        from advantageflow_pipelines.pipelines.building import compile_pipeline
 
-        Returns:
-            Paths that are taken to be in the images, each with its setting.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "pipeline.yaml"
+            compile_pipeline(self.settings, file, self.images, self.resources)
+            return compact(read_package(file))
 
-        Raises:
-            SettingsError: the file's name does not end in .yaml or .yml, as Kubeflow wants it; or a setting names a
-                file of this machine.
-            StoreError: the file cannot be written.
-        """
-        from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
-
-        if path.suffix not in (".yaml", ".yml"):
-            remedy = "give a name that ends in .yaml"
-            raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy=remedy)
-        in_images = check_no_local_files(self.settings)
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            compile_pipeline(self.settings, path, self.images, self.resources)
-        return in_images
+    def with_size(self, *, rounds: int, shards: int) -> ClusterRun:
+        """The same run in another number of rounds and shards."""
+        rollout = self.settings.rollout.model_copy(update={"shards": shards})
+        return replace(self, settings=self.settings.model_copy(update={"rounds": rounds, "rollout": rollout}))
 
 
-def cluster_run(settings: RunSettings, images: StageImages, resources: str | None) -> ClusterRun:
+def check_file_name(path: Path) -> None:
+    """Check that Kubeflow takes a file of this name.
+
+    Raises:
+        SettingsError: it does not end in .yaml or .yml.
+    """
+    if path.suffix not in (".yaml", ".yml"):
+        raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy="give a name that ends in .yaml")
+
+
+def write_package(package: Package, path: Path) -> None:
+    """Write a pipeline as Kubeflow's YAML.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(package.as_yaml(), encoding="utf-8")
+
+
+def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str | None) -> ClusterRun:
     """The run that a person's options choose.
 
     Args:
@@ -63,5 +79,6 @@ def cluster_run(settings: RunSettings, images: StageImages, resources: str | Non
     Raises:
         SettingsError: there are no such resources, or they do not fit the settings.
     """
-    fitted, given = fit(settings, load_resources(resources or default_resources(settings)))
+    chosen = load_resources(resources or default_resources(settings), pipeline_of(settings))
+    fitted, given = fit(settings, chosen)
     return ClusterRun(fitted, images, given)

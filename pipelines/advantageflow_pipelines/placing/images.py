@@ -1,4 +1,8 @@
-"""Which container image each stage runs in: the defaults, one for all, or a file that the image build wrote."""
+"""Which container image each stage runs in, by stage: the defaults, one for all, or a file of the image build.
+
+An image is named by digest (`name@sha256:...`) or by a tag that is never moved: Kubeflow's cache knows an image by this
+text alone, so a tag that is moved to other code gives the old results.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,11 @@ import json
 import re
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from advantageflow.errors import SettingsError
 from advantageflow.image import default_image
-
-STAGES = ("prompts", "rollout", "reward", "training", "evaluation")
+from advantageflow.suggestions import suggest
+from advantageflow_pipelines.pipelines import PIPELINES
+from advantageflow_pipelines.pipelines.definition import Pipeline
 
 _MOVING_TAG = "latest"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -22,47 +25,31 @@ _REFERENCE = re.compile(
 )
 
 
-class StageImages(BaseModel):
-    """The image of each stage, by digest (`name@sha256:...`) or by a tag that is never moved.
-
-    Kubeflow's cache knows an image by this text alone, so a tag that is moved to other code gives the old results.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    prompts: str = default_image("prompts")
-    rollout: str = default_image("rollout")
-    reward: str = default_image("reward")
-    training: str = default_image("training")
-    evaluation: str = default_image("evaluation")
-
-    @classmethod
-    def all_the_same(cls, image: str) -> StageImages:
-        """One image for all stages."""
-        return cls(**dict.fromkeys(STAGES, image))
-
-    def of(self, stage: str) -> str:
-        """The image of a stage."""
-        return str(getattr(self, stage))
+def default_images(pipeline: Pipeline) -> dict[str, str]:
+    """The images of a pipeline's stages as `docker/` builds them for this version."""
+    return {stage.name: default_image(stage.image_name) for stage in pipeline.stages}
 
 
-def read_images(path: Path) -> StageImages:
-    """The images named in a JSON file of stage to reference, as `docker/build.sh` writes it.
+def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
+    """The images of a pipeline's stages, from a JSON file of name to reference, as `docker/build.sh` writes it.
 
     Raises:
-        SettingsError: the file is missing or no JSON object, lacks a stage or has one that does not exist, or an image
-            in it is not pinned.
+        SettingsError: the file is missing or no JSON object, lacks an image or has one that no stage runs in, or an
+            image in it is not pinned.
     """
     images = _read_object(path)
+    needed = dict.fromkeys(stage.image_name for stage in pipeline.stages)
+    known = {stage.image_name for one in (pipeline, *PIPELINES.values()) for stage in one.stages}
     for name in images:
-        if name not in STAGES:
-            remedy = f"remove it; the stages are {', '.join(STAGES)}"
+        if name not in known:
+            remedy = f"remove it; {suggest(name, known, what='images')}"
             raise SettingsError(f"there is no stage '{name}'", where=str(path), remedy=remedy)
-    missing = [stage for stage in STAGES if stage not in images]
+    missing = [name for name in needed if name not in images]
     if missing:
-        remedy = f"name all of {', '.join(STAGES)}, as docker/build.sh does"
+        remedy = f"name all of {', '.join(needed)}, as docker/build.sh does"
         raise SettingsError(f"has no image for {', '.join(missing)}", where=str(path), remedy=remedy)
-    return StageImages(**{stage: check_reference(images[stage], where=f"{path}: {stage}") for stage in STAGES})
+    checked = {name: check_reference(images[name], where=f"{path}: {name}") for name in needed}
+    return {stage.name: checked[stage.image_name] for stage in pipeline.stages}
 
 
 def check_reference(image: object, *, where: str) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
-from advantageflow_pipelines.placing.images import StageImages
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -29,61 +30,77 @@ class Placement:
     """
 
     settings: RunSettings
-    images: StageImages
+    images: Mapping[str, str]
     resources: Resources | None
 
     @property
     def on_nodes(self) -> bool:
         """Whether training is handed over to several nodes."""
-        return self.resources is not None and self.resources.training.nodes > 1
+        return self.resources is not None and self.resources.nodes > 1
 
     @property
-    def _reads_addresses(self) -> bool:
+    def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings
         return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
 
-    def place(self, stage: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The task of a stage, placed."""
-        task.set_container_image(self.images.of(stage))
-        if stage == "prompts" and self._reads_addresses:
-            task.set_caching_options(False)  # the cache's key is the address: what lies there may be new
+    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
+        """The task of a stage, placed.
+
+        Args:
+            stage: of the pipeline.
+            task: its task.
+            cached: whether it may take its results from an earlier run; not where it reads an address, which is all of
+                what lies there that the cache's key has.
+        """
+        task.set_container_image(self.images[stage])
+        if not cached:
+            task.set_caching_options(False)
         if self.resources is not None:
             given = self.resources.of(stage)
-            if stage == "training" and self.on_nodes:
+            if self.on_nodes and stage == self.resources.trainer:
                 # Such folders do not go to the nodes: those of the TrainJob's runtime do.
                 given = given.model_copy(update={"shared_memory": None, "scratch": None})
-                self._tell_nodes(task, given)
-            apply_resources(task, stage, given)
+                self._tell_nodes(task, stage, given)
+            hands_on = self.on_nodes and stage == self.resources.trainer  # its environment is then that of the nodes
+            apply_resources(task, stage, given, as_folders=not hands_on)
             self._tell(task)
         return task
 
-    def place_closing(self, task: dsl.PipelineTask) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed, with little of everything.
+    def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that opens a run on a cluster, placed, in a stage's image."""
+        return self._place_own("opening", task).set_container_image(self.images[stage])
 
-        In the evaluation's image; where nodes train in the training's, whose Kubernetes client it needs.
-        """
+    def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that closes a run on a cluster, placed, in a stage's image."""
+        self._place_own("closing", task)
+        if self.on_nodes:
+            self._tell_namespace(task)
+        return task.set_container_image(self.images[stage])
+
+    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+        """A task that is no stage, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
-        apply_resources(task, "closing", self.resources.prompts.model_copy(update=small))
+        first = next(iter(self.resources.stages.values()))
+        small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
+        apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        task.set_caching_options(False)  # what it does lies outside the pipeline
-        if self.on_nodes:
-            self._tell_namespace(task)
-        return task.set_container_image(self.images.training if self.on_nodes else self.images.evaluation)
+        return task.set_caching_options(False)  # what it does lies outside the pipeline
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""
         from kfp import kubernetes
 
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
-        task.set_env_variable("MLFLOW_EXPERIMENT_NAME", self.settings.tracking.experiment)
+        if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
+            task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
         task.set_env_variable(PRESET_ENV, self.settings.preset)
 
-    def _tell_nodes(self, task: dsl.PipelineTask, given: StageResources) -> None:
+    def _tell_nodes(self, task: dsl.PipelineTask, stage: str, given: StageResources) -> None:
         """Environment from which the task makes its TrainJob."""
-        task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images.training)
+        task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images[stage])
         if given.timeout_seconds is not None:
             task.set_env_variable("ADVANTAGEFLOW_TRAINING_TIMEOUT", str(given.timeout_seconds))
         if given.image_pull_secrets:  # which Kubeflow does not pass through

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.plan.published import PUBLISHED
 
 

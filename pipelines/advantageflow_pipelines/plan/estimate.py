@@ -8,19 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import ModelConfigs, model_configs
-from advantageflow.settings import RunSettings, StoreSettings
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.kubeflow import on_kubeflow
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
 from advantageflow_pipelines.plan.records import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.stages import stage_memory, stage_plan
-from advantageflow_pipelines.plan.storage import PNG_SHARE, Prompts, Sizes, artifacts, conditioning_moved
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifacts, conditioning_moved
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
-from advantageflow_pipelines.plan.workload import run_work
 
 if TYPE_CHECKING:
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 
 def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[str], None] = lambda text: None) -> Plan:
@@ -34,11 +35,11 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     Raises:
         PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
-    from advantageflow.bench.model_costs import count_operations, count_parameters
-    from advantageflow.bench.skeleton import make_skeleton
+    from advantageflow_pipelines.plan.model_costs import count_operations, count_parameters
+    from advantageflow_pipelines.plan.skeleton import make_skeleton
 
     progress("prompts")
-    prompts, unreadable = _count_prompts(settings)
+    prompts, texts, unreadable = _count_prompts(settings)
     configs = model_configs(settings.model)
     skeleton = make_skeleton(settings.model, configs)
     progress("parameters")
@@ -48,36 +49,41 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     progress("operations of the rewards")
     rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
     progress("memory")
-    memory = stage_memory(settings, skeleton, prompts.texts, rewards)
+    work = pipeline_of(settings).work(settings, texts)
+    memory = stage_memory(settings, skeleton, work, rewards)
     on_cpu = [name for name, one in rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [
-        stage_plan(name, work, operations, rewards, memory[name], speed, recomputed=recomputed)
-        for name, work in run_work(settings, prompts.texts).items()
+        stage_plan(name, one, operations, rewards, memory[name], speed, recomputed=recomputed)
+        for name, one in work.items()
     ]
     total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
+    progress("nodes on Kubeflow")
+    kubeflow, too_large = on_kubeflow(settings)
     sizes = _sizes(skeleton, parameters["adapter"])
-    stored = artifacts(settings, sizes, prompts)
-    with_store = conditioning_moved(
-        settings.model_copy(update={"store": StoreSettings(url="s3://any")}), sizes, prompts
-    )
+    stored = artifacts(settings, sizes, prompts, work.values())
+    least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
-        model=_model(settings, configs, skeleton, parameters, prompts.texts),
+        model=_model(settings, configs, skeleton, parameters, texts),
         speed=speed,
         stages=stages,
         gpu_hours=total,
         wall_hours=wall,
+        kubeflow=kubeflow,
         storage=stored,
         weights=needed_weights(settings.model, configs, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
-        pitfalls=find_pitfalls(settings, memory, speed, stored["conditioning"], with_store, unreadable, on_cpu),
+        pitfalls=[
+            *find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu),
+            *too_large,
+        ],
         assumptions=_assumptions(speed),
     )
 
 
-def _count_prompts(settings: RunSettings) -> tuple[Prompts, str]:
-    """How many prompts there are, and why they cannot be read; none then."""
+def _count_prompts(settings: RunSettings) -> tuple[int, int, str]:
+    """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
     from advantageflow.prompts.sources import load_prompts, select_held_out
 
     generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
@@ -85,9 +91,8 @@ def _count_prompts(settings: RunSettings) -> tuple[Prompts, str]:
         known = load_prompts(settings.prompts.source, **generated)
         prompts = select_held_out(known, settings.prompts.eval_prompts)
     except UserError as error:
-        return Prompts(0, 0, 0), str(error).partition("\n")[0]
-    held_out = sum(prompt.split == "eval" for prompt in prompts)
-    return Prompts(len(prompts), len({prompt.text for prompt in prompts} | {""}), held_out), ""
+        return 0, 0, str(error).partition("\n")[0]
+    return len(prompts), len({prompt.text for prompt in prompts} | {""}), ""
 
 
 def _model(

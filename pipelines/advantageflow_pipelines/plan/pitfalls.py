@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
 
@@ -20,7 +20,7 @@ def needed_memory(parts: Mapping[str, int]) -> int:
 
 
 def find_pitfalls(
-    settings: RunSettings,
+    work: Mapping[str, Work],
     memory: Mapping[str, Mapping[str, int]],
     speed: Speed | None,
     conditioning: Artifact,
@@ -31,7 +31,7 @@ def find_pitfalls(
     """Each with its remedy.
 
     Args:
-        settings: of the run.
+        work: of the run by stage.
         memory: bytes on the GPU, by stage and by what they hold.
         speed: the GPU; None where the model runs on the CPU.
         conditioning: what conditions the model.
@@ -42,11 +42,11 @@ def find_pitfalls(
     left_out = "the prompts cannot be read, so encoding and storing them is left out of this plan"
     found = [f"{left_out}: {unreadable}"] if unreadable else []
     if speed is not None:
-        found += [_too_large(stage, parts, speed, settings) for stage, parts in memory.items()
+        found += [_too_large(stage, parts, speed, work[stage].remedy) for stage, parts in memory.items()
                   if needed_memory(parts) > speed.gpu.memory]  # fmt: skip
     if speed is not None and on_cpu:
         found.append(f"the networks of {', '.join(on_cpu)} compute on the CPU, slowly: set the option device to cuda")
-    if settings.store.url is None and conditioning.moved > LARGE_MOVES:
+    if conditioning.moved > max(LARGE_MOVES, with_store):
         found.append(
             f"on a cluster the prompts' conditioning, {conditioning.kept / _GIGA:,.1f} GB, is copied whole into every "
             f"rollout, training and evaluation task, {conditioning.moved / _GIGA:,.0f} GB in all: set store.url, and "
@@ -55,17 +55,6 @@ def find_pitfalls(
     return found
 
 
-def _too_large(stage: str, parts: Mapping[str, int], speed: Speed, settings: RunSettings) -> str:
+def _too_large(stage: str, parts: Mapping[str, int], speed: Speed, remedy: str) -> str:
     need, room = needed_memory(parts) / _GIGA, speed.gpu.memory / _GIGA
-    return f"{stage} needs about {need:.1f} GB and {speed.gpu.title} has {room:.0f}: {_remedy(stage, settings)}"
-
-
-def _remedy(stage: str, settings: RunSettings) -> str:
-    if stage == "training" and not settings.training.gradient_checkpointing:
-        return "set training.gradient_checkpointing=true, or lower training.microbatch"
-    return {
-        "prompts": "encode on a larger GPU, or on the CPU",
-        "rollout": "lower rollout.batch_groups, or rollout.group_size",
-        "training": "lower training.microbatch",
-        "evaluation": "lower evaluation.batch",
-    }.get(stage, "use a larger GPU")
+    return f"{stage} needs about {need:.1f} GB and {speed.gpu.title} has {room:.0f}: {remedy}"

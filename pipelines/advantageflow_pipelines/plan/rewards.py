@@ -74,8 +74,8 @@ def _count_clip(config: Mapping[str, Any]) -> tuple[float, int]:
     import torch
     from transformers import CLIPConfig, CLIPModel
 
-    from advantageflow.bench.model_costs import operations
-    from advantageflow.bench.skeleton import META, parameters
+    from advantageflow_pipelines.plan.model_costs import operations
+    from advantageflow_pipelines.plan.skeleton import META, parameters
 
     with META:
         model = CLIPModel(CLIPConfig(**config)).eval()

@@ -79,9 +79,14 @@ def _stage(stage: StagePlan, *, on_gpu: bool) -> list[str]:
 
 
 def _totals(plan: Plan) -> list[str]:
-    lines = [f"{stage.stage}: {stage.note}" for stage in plan.stages if stage.note and stage.stage != "evaluation"]
+    notes: dict[str, str] = {}  # of two stages that score, one says how
+    for stage in plan.stages:
+        notes.setdefault(stage.note, stage.stage)
+    lines = [f"{stage}: {note}" for note, stage in notes.items() if note]
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
+    if plan.kubeflow is not None:
+        lines.append(f"on Kubeflow: {plan.kubeflow}")
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]

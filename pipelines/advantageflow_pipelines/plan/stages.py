@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.records import StagePlan
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
-from advantageflow_pipelines.plan.workload import Work
 
 if TYPE_CHECKING:
-    from advantageflow.bench.model_costs import Operations
-    from advantageflow.bench.skeleton import Skeleton
+    from advantageflow_pipelines.plan.model_costs import Operations
+    from advantageflow_pipelines.plan.skeleton import Skeleton
 
 _FLOAT32 = 4
 
@@ -39,43 +39,57 @@ def stage_plan(
         speed: of the GPU; None gives no time.
         recomputed: whether training recomputes activations, which costs it a forward pass more.
     """
-    if name == "prompts" and not work.texts:
+    if work.encodes and not work.texts:
         return StagePlan(name, work, None, None, dict(memory), "its prompts cannot be counted yet")
     model = _model_flops(work, operations, recomputed)
     scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
     on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
     note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
-    if name == "reward" and not scoring:
+    if work.scored and not model + scoring:
         return StagePlan(name, work, None, None, dict(memory), note)
     return StagePlan(name, work, model + scoring, _hours(speed, model, on_gpu), dict(memory), note)
 
 
 def stage_memory(
-    settings: RunSettings, skeleton: Skeleton, texts: int, rewards: Mapping[str, RewardCost]
+    settings: RunSettings, skeleton: Skeleton, work: Mapping[str, Work], rewards: Mapping[str, RewardCost]
 ) -> dict[str, dict[str, int]]:
     """Bytes on one GPU at the peak of each stage, by what they hold; of rewards the weights alone."""
-    from advantageflow.bench import model_costs as costs
-    from advantageflow.policy.text import MOST_TEXTS
-
-    rollout, training, evaluation = settings.rollout, settings.training, settings.evaluation
     scorers = sum(_FLOAT32 * (one.parameters or 0) for one in rewards.values() if one.device == "cuda")
     weights = {"rewards' weights": scorers} if scorers else {}
-    encoders = costs.encoding_memory(skeleton, texts or MOST_TEXTS)
-    largest = max(encoders.values(), key=lambda one: one.total).parts if encoders else {}
-    trained = costs.training_memory(skeleton, training, rollout.prompts_per_round, rollout.group_size)
-    batches = [
-        (rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
-        (evaluation.batch, evaluation.guidance_scale != 1.0),
-    ]
-    made = {batch: costs.generation_memory(skeleton, training, *batch) for batch in dict.fromkeys(batches)}
-    rolled, judged = (made[batch] for batch in batches)
-    return {
-        "prompts": dict(largest),
-        "rollout": dict(rolled.parts),
-        "reward": weights,
-        "training": dict(trained.parts),
-        "evaluation": {**judged.parts, **weights},
-    }
+    measured: dict[tuple[int, bool], dict[str, int]] = {}  # by batch, as two stages may have the same
+    found = {}
+    for stage, one in work.items():
+        if one.batch is not None and one.batch not in measured:
+            measured[one.batch] = _generating(settings, skeleton, *one.batch)
+        found[stage] = {
+            **(_encoding(skeleton, one.texts) if one.encodes else {}),
+            **(measured[one.batch] if one.batch is not None else {}),
+            **(_training(settings, skeleton) if one.backwards else {}),
+            **(weights if one.scored else {}),
+        }
+    return found
+
+
+def _encoding(skeleton: Skeleton, texts: int) -> dict[str, int]:
+    """Of the largest encoder, as they run one after the other."""
+    from advantageflow.policy.text import MOST_TEXTS
+    from advantageflow_pipelines.plan.model_costs import encoding_memory
+
+    encoders = encoding_memory(skeleton, texts or MOST_TEXTS)
+    return dict(max(encoders.values(), key=lambda one: one.total).parts) if encoders else {}
+
+
+def _generating(settings: RunSettings, skeleton: Skeleton, batch: int, guided: bool) -> dict[str, int]:
+    from advantageflow_pipelines.plan.model_costs import generation_memory
+
+    return dict(generation_memory(skeleton, settings.training, batch, guided).parts)
+
+
+def _training(settings: RunSettings, skeleton: Skeleton) -> dict[str, int]:
+    from advantageflow_pipelines.plan.model_costs import training_memory
+
+    rollout = settings.rollout
+    return dict(training_memory(skeleton, settings.training, rollout.prompts_per_round, rollout.group_size).parts)
 
 
 def _note(reward: RewardCost) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.local.costs import images_of_a_run
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines.work import Work
 
 PNG_SHARE = 0.6  # of the raw pixels: photographs in PNG; drawings take less
 _FLOAT32 = 4
@@ -30,21 +30,6 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """How many there are; all 0 where they cannot be read.
-
-    Attributes:
-        count: all of them.
-        texts: that differ, the one which guidance leads away from included.
-        held_out: to evaluate on.
-    """
-
-    count: int
-    texts: int
-    held_out: int
-
-
-@dataclass(frozen=True)
 class Artifact:
     """Artifacts of a kind.
 
@@ -58,38 +43,36 @@ class Artifact:
     moved: int
 
 
-def artifacts(settings: RunSettings, sizes: Sizes, prompts: Prompts) -> dict[str, Artifact]:
+def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collection[Work]) -> dict[str, Artifact]:
     """A run's artifacts by kind: those that stages write to the store; MLflow's copies of pictures are small.
 
     Args:
         settings: of the run.
         sizes: of what is stored.
-        prompts: of the run, each with a conditioning of its own.
+        prompts: each with a conditioning of its own; 0 where they are not known.
+        work: of the run's stages.
     """
-    images, rounds, steps = images_of_a_run(settings), settings.rounds, settings.rollout.steps
+    steps = settings.rollout.steps
     trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
-    # Trained and rollout adapter and AdamW's two moments: each round is a checkpoint that a run continues from.
-    policy = 4 * _FLOAT32 * sizes.adapter
-    takers = (rounds - 1) * (settings.rollout.shards + 1) + sum(one.round_index > 0 for one in evaluations(settings))
-    to_two = 2  # reward and training take a shard whole
-    kept = {
-        "rollout images (PNG)": round(images * PNG_SHARE * 3 * sizes.image_size**2),
-        "rollout latents (float32)": images * _FLOAT32 * sizes.latent,
-        "rollout trajectories (float32)": images * trajectory,
+    of_an_image = {
+        "rollout images (PNG)": round(PNG_SHARE * 3 * sizes.image_size**2),
+        "rollout latents (float32)": _FLOAT32 * sizes.latent,
+        "rollout trajectories (float32)": trajectory,
     }
-    return {kind: Artifact(size, to_two * size) for kind, size in kept.items()} | {
-        "conditioning": Artifact(prompts.count * sizes.conditioning, conditioning_moved(settings, sizes, prompts)),
-        "policies and optimiser states (float32)": Artifact(rounds * policy, takers * policy),
+    kept, taken = sum(one.kept for one in work), sum(one.takes_images for one in work)
+    # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
+    policy = 5 * _FLOAT32 * sizes.adapter
+    moved = conditioning_moved(sizes, prompts, work, stored=settings.store.url is not None)
+    return {kind: Artifact(kept * size, taken * size) for kind, size in of_an_image.items()} | {
+        "conditioning": Artifact(prompts * sizes.conditioning, moved),
+        "policies and optimiser states (float32)": Artifact(
+            sum(one.policies for one in work) * policy, sum(one.takes_policies for one in work) * policy
+        ),
     }
 
 
-def conditioning_moved(settings: RunSettings, sizes: Sizes, prompts: Prompts) -> int:
+def conditioning_moved(sizes: Sizes, prompts: int, work: Collection[Work], *, stored: bool) -> int:
     """Bytes of conditioning that tasks get: with a store the rows that they read, without one all in each task."""
-    if not prompts.count:
-        return 0
-    judged = evaluations(settings)
-    if settings.store.url is None:
-        tasks = settings.rounds * (settings.rollout.shards + 1) + len(judged)
-        return tasks * prompts.count * sizes.conditioning
-    of_rounds = 2 * settings.rounds * settings.rollout.prompts_per_round  # rollout shards together, and training
-    return (of_rounds + sum(min(one.images, prompts.held_out) for one in judged)) * sizes.conditioning
+    readers = [one for one in work if one.reads_prompts]
+    rows = sum(one.reads_prompts for one in readers) if stored else prompts * sum(one.tasks for one in readers)
+    return rows * sizes.conditioning if prompts else 0

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.gpus import Gpu
 
 UTILISATION = 0.35
 REWARD_UTILISATION = 0.05
 _SECONDS = 3600
-_SHARDED = ("rollout", "reward")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def hours(
     if speed is None or not speed.known:
         return None, None
     known = {name: value for name, value in stages.items() if value is not None}
+    sharded = pipeline_of(settings).sharded
     side_by_side = min(speed.count, settings.rollout.shards)
-    wall = sum(value / side_by_side if name in _SHARDED else value for name, value in known.items())
+    wall = sum(value / side_by_side if name in sharded else value for name, value in known.items())
     return sum(known.values()), wall

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import kfp_server_api
@@ -18,6 +20,7 @@ from kfp_stub.description import check_value
 
 Record = dict[str, Any]
 _PAGE_LIMIT = 5  # Kubeflow's is 200
+_ENDED = ("SUCCEEDED", "FAILED", "SKIPPED")
 _STARTED = datetime(2026, 1, 1, tzinfo=UTC)
 _GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13}
 
@@ -46,6 +49,7 @@ class State:
         self.runs: dict[str, Record] = {}
         self.schedules: dict[str, Record] = {}
         self.story: list[Record] = [{"state": "SUCCEEDED"}]  # of a run, a chapter each time that it is looked at
+        self.stories: dict[str, list[Record]] = {}  # of runs that have one of their own
         self._told: dict[str, int] = {}
         self._numbers = itertools.count(1)
 
@@ -87,14 +91,41 @@ class State:
 
     def create_run(self, body: Record) -> Record:
         self._check_source(body)
-        return self._add(self.runs, "run_id", {**body, "state": "PENDING", "storage_state": "AVAILABLE"})
+        run = self._add(self.runs, "run_id", {**body, "storage_state": "AVAILABLE"})
+        return _tell(run, {"state": "PENDING", "scheduled_at": run["created_at"]})
 
     def get_run(self, run_id: str) -> Record:
         run = _get(self.runs, run_id, "Run")
-        chapter = min(self._told.get(run_id, 0), len(self.story) - 1)
+        story = self.stories.get(run_id, self.story)
+        chapter = min(self._told.get(run_id, 0), len(story) - 1)
         self._told[run_id] = chapter + 1
-        run.update(self.story[chapter])
-        return run
+        return _tell(run, story[chapter])
+
+    def terminate_run(self, run_id: str) -> Record:
+        """A cancelled run is CANCELING when it is looked at next, and FAILED from then on."""
+        run = _get(self.runs, run_id, "Run")
+        if run["state"] in _ENDED:
+            raise Refused(400, f"Failed to terminate a run: {run_id} has ended")
+        self.stories[run_id], self._told[run_id] = [{"state": "CANCELING"}, {"state": "FAILED"}], 0
+        return {}
+
+    def replay(self, recording: Path, run_id: str | None = None) -> str:
+        """Have a run whose answers a live server gave (see tests/data/kfp-live), one each time that it is looked at.
+
+        Args:
+            recording: of the run.
+            run_id: to have in place of its own.
+
+        Returns:
+            Its id.
+        """
+        with gzip.open(recording, "rt", encoding="utf-8") as file:
+            story = [json.loads(line)["run"] for line in file]
+        run_id = run_id or str(story[0]["run_id"])
+        for chapter in story:
+            chapter["run_id"] = run_id
+        self.runs[run_id], self.stories[run_id] = dict(story[0]), story
+        return run_id
 
     def list_runs(self, **query: str) -> Record:
         return self._page(self.runs, "runs", **query)
@@ -175,6 +206,18 @@ class State:
         end = start + min(int(query.get("page_size") or 20), _PAGE_LIMIT)
         page: Record = {items: found[start:end], "total_size": len(found)}
         return {**page, "next_page_token": str(end)} if end < len(found) else page
+
+
+def _tell(run: Record, chapter: Record) -> Record:
+    """The run as it is now; its states are kept in a list, and its end in a field."""
+    run.update(chapter)
+    if "state_history" not in chapter:
+        history = run.setdefault("state_history", [])
+        if not history or history[-1]["state"] != run["state"]:
+            history.append({"state": run["state"], "update_time": run["created_at"]})
+    if run["state"] in _ENDED:
+        run.setdefault("finished_at", run["created_at"])
+    return run
 
 
 def _wanted(query: dict[str, str]) -> Record:

@@ -10,7 +10,8 @@ from build_images import build
 from docker.client import DockerClient
 
 from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.placing.images import StageImages, read_images
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
+from advantageflow_pipelines.placing.images import read_images
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +32,5 @@ def images_file(engine: DockerClient, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="session")
-def images(images_file: Path) -> StageImages:
-    return read_images(images_file)
+def images(images_file: Path) -> dict[str, str]:
+    return read_images(images_file, ONLINE)

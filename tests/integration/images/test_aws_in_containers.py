@@ -11,7 +11,6 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.containers.arguments import container_arguments
 from advantageflow_pipelines.local.containers.execution import run_container
 from advantageflow_pipelines.local.workdir import create_workdir
-from advantageflow_pipelines.placing.images import StageImages
 
 pytestmark = pytest.mark.slow
 
@@ -24,7 +23,7 @@ print(session.get_credentials().access_key, session.client("s3").meta.endpoint_u
 
 def test_a_profile_that_only_its_owner_may_read_is_found(
     engine: DockerClient,
-    images: StageImages,
+    images: dict[str, str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -42,6 +41,6 @@ def test_a_profile_that_only_its_owner_may_read_is_found(
         (tmp_path / ".aws" / name).write_text(text)
         (tmp_path / ".aws" / name).chmod(0o600)
     arguments = container_arguments(engine, create_workdir(tmp_path / "run", RunSettings()), RunSettings())
-    status = run_container(engine, images.rollout, ["python3", "-c", FOUND], {}, **arguments)
+    status = run_container(engine, images["rollout"], ["python3", "-c", FOUND], {}, **arguments)
     shown = capsys.readouterr().out
     assert (status, shown.strip()) == (0, "key-of-mine https://s3.example:9000")

@@ -19,7 +19,7 @@ from docker.types import Mount
 from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
-from advantageflow_pipelines.placing.images import STAGES, StageImages
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 
 pytestmark = pytest.mark.slow
 
@@ -71,18 +71,18 @@ def locked() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def reports(engine: DockerClient, images: StageImages, stage_imports: ModuleType) -> dict[str, Any]:
+def reports(engine: DockerClient, images: dict[str, str], stage_imports: ModuleType) -> dict[str, Any]:
     """What stage_imports.py reports, by stage; all cores are used."""
     code = inspect.getsource(stage_imports)
 
     def report(stage: str) -> Any:
-        return json.loads(python(engine, images.of(stage), code, "/opt/advantageflow", stage).splitlines()[-1])
+        return json.loads(python(engine, images[stage], code, "/opt/advantageflow", stage).splitlines()[-1])
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return dict(zip(STAGES, pool.map(report, STAGES), strict=True))
+        return dict(zip(ONLINE.stage_names, pool.map(report, ONLINE.stage_names), strict=True))
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ONLINE.stage_names)
 def test_a_stage_imports_all_of_its_code_in_its_image_from_packages_of_the_lock(
     reports: dict[str, Any], stage: str, stage_imports: ModuleType
 ) -> None:
@@ -94,21 +94,19 @@ def test_a_stage_imports_all_of_its_code_in_its_image_from_packages_of_the_lock(
     assert {"kfp", "torch", "mlflow-skinny"} <= set(installed)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ONLINE.stage_names)
 def test_an_image_runs_as_a_plain_user_and_has_nothing_to_build_or_install_with(
-    engine: DockerClient, images: StageImages, stage: str
+    engine: DockerClient, images: dict[str, str], stage: str
 ) -> None:
-    assert python(engine, images.of(stage), BUILD_TOOLS).split() == ["10001", "10001"]
-    assert (
-        engine.images.get(images.of(stage)).attrs["Config"]["User"] == "10001:10001"
-    )  # a number: runAsNonRoot sees it
+    assert python(engine, images[stage], BUILD_TOOLS).split() == ["10001", "10001"]
+    assert engine.images.get(images[stage]).attrs["Config"]["User"] == "10001:10001"  # a number: runAsNonRoot sees it
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ONLINE.stage_names)
 def test_an_image_s_labels_say_what_it_is_and_where_it_comes_from(
-    engine: DockerClient, images: StageImages, stage: str
+    engine: DockerClient, images: dict[str, str], stage: str
 ) -> None:
-    labels = engine.images.get(images.of(stage)).labels
+    labels = engine.images.get(images[stage]).labels
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     revision = git.stdout.strip() or "unknown"
     assert labels[f"{LABELS}title"] == f"advantageflow/{stage}"
@@ -120,7 +118,7 @@ def test_an_image_s_labels_say_what_it_is_and_where_it_comes_from(
 
 
 def test_an_image_names_its_revision_also_where_only_that_has_changed_since_another_was_built(
-    engine: DockerClient, images: StageImages, tmp_path: Path
+    engine: DockerClient, images: dict[str, str], tmp_path: Path
 ) -> None:
     file = tmp_path / "images.json"
     build(engine, "another-revision", file, ["--stage", "reward"], ["--build-arg", "REVISION=another"])
@@ -135,9 +133,9 @@ def test_an_image_names_its_revision_also_where_only_that_has_changed_since_anot
 
 
 def test_five_images_take_little_more_room_than_the_largest(
-    engine: DockerClient, images: StageImages, capsys: pytest.CaptureFixture[str]
+    engine: DockerClient, images: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    by_stage = {stage: layers(engine, images.of(stage)) for stage in STAGES}
+    by_stage = {stage: layers(engine, images[stage]) for stage in ONLINE.stage_names}
     sizes = {stage: sum(found.values()) for stage, found in by_stage.items()}
     together = sum({digest: size for found in by_stage.values() for digest, size in found.items()}.values())
     with capsys.disabled():

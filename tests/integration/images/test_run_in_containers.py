@@ -19,7 +19,7 @@ from advantageflow.golden_checks.recorded import SCORES
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.summary import comparable
 from advantageflow_pipelines.local.workdir import WorkDir
-from advantageflow_pipelines.placing.images import STAGES, StageImages
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def test_a_run_in_containers_is_interrupted_continued_and_ends_with_the_policy_o
     assert comparable(summaries[0]) == comparable(summaries[1])
     in_stages = {json.loads(line)["stage"] for path in (inside / "run" / "journal").iterdir()
                  for line in path.read_text().splitlines() if json.loads(line)["event"] == "start"}  # fmt: skip
-    assert in_stages == set(STAGES)
+    assert in_stages == set(ONLINE.stage_names)
 
 
 def test_a_stage_that_fails_in_its_container_says_why_and_sees_the_files_that_the_settings_name(
@@ -96,7 +96,7 @@ def test_a_stage_that_fails_in_its_container_says_why_and_sees_the_files_that_th
 
 
 def test_a_reward_of_one_s_own_that_is_not_in_the_images_stops_the_run_before_anything_is_made(
-    images_file: Path, images: StageImages, tmp_path: Path
+    images_file: Path, images: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "my_rewards.py").write_text(OWN_REWARD)
     own = ("--set", "reward.name=my_rewards:Mine", "--set", "reward.column=mean")
@@ -104,14 +104,14 @@ def test_a_reward_of_one_s_own_that_is_not_in_the_images_stops_the_run_before_an
     words = " ".join(done.output.split())
     assert done.status == 2, done.output
     assert "reward my_rewards:Mine cannot be made there" in words
-    assert images.prompts in words
-    assert "install the reward's package in images" in words
+    assert images["prompts"] in words
+    assert "install their package in images" in words
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("engine")
 def test_images_that_are_not_there_are_named_with_how_to_get_them_before_anything_is_made(tmp_path: Path) -> None:
-    named = {stage: f"registry.example/{stage}:1" for stage in STAGES}
+    named = {stage: f"registry.example/{stage}:1" for stage in ONLINE.stage_names}
     (tmp_path / "images.json").write_text(json.dumps(named))
     done = advantageflow(*TINY, "--runner", "docker", "--images", "images.json", cwd=tmp_path)
     assert done.status == 2, done.output

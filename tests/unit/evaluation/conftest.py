@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from advantageflow.evaluation.report import Sample, write_report
+from advantageflow.evaluation.report import write_report
+from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.settings import ModelSettings
 

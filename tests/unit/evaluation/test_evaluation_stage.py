@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
-from advantageflow.evaluation.report import read_outcomes, read_samples
+from advantageflow.evaluation.report import read_outcomes
+from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import difference, mean_of_task_means
 from advantageflow.policy.conditioning import Conditioning
@@ -20,6 +22,7 @@ from advantageflow.records import Prompt
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_json, write_prompts
+from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
 
@@ -111,9 +114,7 @@ def test_the_policy_adapter_is_what_is_judged(
         for parameter in adapters.parameters():
             parameter.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
     with publish(tmp_path / "tuned") as partial:
-        adapters.save(partial)
-        state = {"round": 3, "step": 12, "adapter": "policy", "settings": {}, "provenance": {}}
-        write_json(partial / "state.json", {**state, "policy_sha256": adapters.sha256()})
+        adapters.save(partial, PolicyState(round=3, step=12, policy_sha256=None), model)
     base, tuned = evaluate("base"), evaluate("report", policy=tmp_path / "tuned", round_index=3)
     assert read_json(tuned / "metrics.json")["policy_sha256"] == adapters.sha256()
     assert (base / "samples/00.png").read_bytes() != (tuned / "samples/00.png").read_bytes()
@@ -219,8 +220,8 @@ def test_a_policy_that_draws_noise_raises_alarms_and_the_base_s_own_images_none(
         metrics["watched"]["layout.beauty"]["mean"]
         == read_json(base / "metrics.json")["watched"]["layout.beauty"]["mean"]
     )
-    assert (same / "report.html").exists()
-    assert not (other / "report.html").exists(), "it is of fewer images than the base's report"
+    assert "Base and round" in (same / "report.html").read_text()
+    assert "Base and" not in (other / "report.html").read_text(), "it is of fewer images than the base's report"
     raised = [alarm["name"] for alarm in read_json(other / "metrics.json")["alarms"]]
     assert "velocity_norm_rise" in raised
     events = read_events(tmp_path / "journal")
@@ -246,20 +247,27 @@ def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(
     assert not (tmp_path / "report").exists()
 
 
-def test_the_summary_says_every_measure_with_its_interval_and_the_alarms(
+def test_the_page_is_the_report_s_own_with_every_measure_and_the_alarms(
     evaluate: Callable[..., Path], tmp_path: Path
 ) -> None:
     base = evaluate("base")
     reward = RewardSettings(others=(RewardTerm(name="jpeg", column="compressibility"),))
     noisy = {"settings": NOISY, "base": base, "round_index": 3, "reward": reward}
     with stage_journal("evaluation", 3) as journal:
-        report = evaluate("noisy", summary_out=tmp_path / "summary", **noisy)
+        report = evaluate("noisy", page_out=tmp_path / "page", **noisy)
     assert journal.path is None
-    metrics, text = read_json(report / "metrics.json"), (tmp_path / "summary").read_text()
-    assert text.startswith("# Policy after round 3\n\n20 images of 12 held-out prompts.")
-    low, high = metrics["strict_ci95"]
-    assert f"| strict accuracy | {metrics['strict']:.3f} | {low:.3f} .. {high:.3f} |" in text
-    assert f"| soft reward | {metrics['soft']:.3f} |" in text
-    assert f"| jpeg.compressibility | {metrics['terms']['jpeg.compressibility']['mean']:.3f} |" in text
-    assert text.count("| task ") == 6
-    assert "**Alarm:** " in text
+    metrics, text = read_json(report / "metrics.json"), (tmp_path / "page").read_text()
+    assert text == (report / "report.html").read_text()
+    for part in ("Base and round 3", "Strict accuracy by task", f"{metrics['strict']:.3f}", "jpeg.compressibility"):
+        assert part in text
+    assert metrics["alarms"][0]["message"] in html.unescape(text)
+
+
+def test_kubeflow_compares_runs_by_accuracy_reward_and_accuracy_by_task(
+    evaluate: Callable[..., Path], tmp_path: Path
+) -> None:
+    report = evaluate("base", metrics_out=tmp_path / "metrics")
+    metrics, compared = read_json(report / "metrics.json"), read_json(tmp_path / "metrics")
+    assert (compared["strict"], compared["soft"]) == (metrics["strict"], metrics["soft"])
+    assert {f"strict {task}": value for task, value in metrics["tasks"].items()}.items() <= compared.items()
+    assert len(compared) == 2 + len(metrics["tasks"]) > 3

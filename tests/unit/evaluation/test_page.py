@@ -13,8 +13,9 @@ from PIL import Image
 
 from advantageflow.errors import DataError
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.page import PAGE_FILE, write_final_page, write_page
-from advantageflow.evaluation.report import Sample, write_report
+from advantageflow.evaluation.page import PAGE_FILE, write_page, write_report_page
+from advantageflow.evaluation.report import write_report
+from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
 WORDS = 'a <b>bold</b> & "quoted" circle'
@@ -120,13 +121,15 @@ def test_a_change_is_coloured_by_its_direction_only_where_its_interval_leaves_ou
     assert '<span class="value ">+0.000</span>' in (tmp_path / PAGE_FILE).read_text()
 
 
-def test_the_final_report_gets_a_page_and_one_of_fewer_images_does_not(tmp_path: Path) -> None:
+def test_a_report_s_page_holds_it_against_the_base_where_both_are_of_the_same_images(tmp_path: Path) -> None:
     base, final = report(tmp_path / "base", 0), report(tmp_path / "final", 2)
-    write_final_page(final, base, {"seed": "0"})
+    write_report_page(final, base, {"seed": "0"})
     assert "Base and round 3" in Page((final / PAGE_FILE).read_text()).words
     fewer = report(tmp_path / "fewer", 2, metrics={**METRICS, "images": 4})
-    write_final_page(fewer, base, {"seed": "0"})
-    assert not (fewer / PAGE_FILE).exists()
+    write_report_page(fewer, base, {"seed": "0"})
+    words = Page((fewer / PAGE_FILE).read_text()).words
+    assert "Round 3" in words
+    assert "change" not in words, "nothing stands beside it"
 
 
 def test_reports_of_other_prompts_are_refused(tmp_path: Path) -> None:

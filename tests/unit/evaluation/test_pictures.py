@@ -12,7 +12,8 @@ from PIL import Image, ImageColor
 from advantageflow.errors import DataError, StoreError
 from advantageflow.evaluation.curves import draw_tasks
 from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, contact_sheet, curves, sample_sheet
-from advantageflow.evaluation.report import SAMPLES_FOLDER, read_outcomes, read_samples
+from advantageflow.evaluation.report import read_outcomes
+from advantageflow.evaluation.samples import SAMPLES_FOLDER, read_samples
 
 MakeReport = Callable[..., Path]
 ROUNDS = [

@@ -87,7 +87,7 @@ def test_a_folder_without_pictures_or_with_two_of_a_name_is_refused(tmp_path: Pa
     with pytest.raises(DataError, match="holds no pictures"):
         folder_pictures(tmp_path)
     save(tmp_path, "a.png", "a.jpg")
-    with pytest.raises(DataError, match="two pictures are called 'a'"):
+    with pytest.raises(DataError, match="duplicate picture 'a'"):
         folder_pictures(tmp_path)
     with pytest.raises(StoreError, match="file not found"):
         folder_pictures(tmp_path / "none")

@@ -70,7 +70,7 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
         (("schedule", "create", "--name", "n", "--every", "6h"), "by names that never move"),
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),
-        (("generate", "a circle", "--model", "nowhere"), "no model is there"),
+        (("generate", "a circle", "--model", "nowhere"), "no policy is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
         (("evaluate", "nowhere"), "no policy is there"),
         (("publish", "nowhere", "shared"), "no policy is there"),
@@ -167,7 +167,7 @@ def test_compile_writes_the_pipeline_for_a_cluster(advantageflow: Command, tmp_p
     )
     status, out, _ = advantageflow(*command)
     assert status == 0
-    assert "1 round(s) of 2 shards" in out
+    assert "pipeline online, 1 round of advantage_flow, 8 tasks" in out
     assert "warning" not in out
     assert "resources cpu" in out
     spec, platform = yaml.safe_load_all((tmp_path / "sub" / "p.yaml").read_text())

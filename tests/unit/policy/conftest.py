@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -204,3 +205,9 @@ def z_image(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
     folder = tmp_path_factory.mktemp("z-image")
     z_image_pipeline().save_pretrained(folder)
     return ModelSettings(name=str(folder), image_size=16, max_sequence_length=LONGEST)
+
+
+@pytest.fixture(scope="session")
+def flux() -> Callable[[], FluxPipeline]:
+    """Makes a FLUX.1 without embedded guidance, every time the same."""
+    return lambda: flux_pipeline(distilled=False)

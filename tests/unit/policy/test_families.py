@@ -19,8 +19,9 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import FAMILIES, find_family
 from advantageflow.policy.families.packing import pack, unpack
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, latent_shape, load_family, load_transformer
+from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
 
@@ -109,7 +110,7 @@ def test_latents_have_the_familys_shape_and_usual_adapters_reach_every_block(
     family = load_family(model)
     assert latent_shape(model) == SHAPES[family.pipeline]
     assert latent_shape(model.model_copy(update={"image_size": None}))[-2:] == (128, 128)
-    write_base_policy(tmp_path / "policy", {}, {})
+    write_base_policy(tmp_path / "policy")
     adapters = attach_adapters(load_transformer(model), tmp_path / "policy", LoraSettings(rank=2), 0, family)
     names = " ".join(adapters.named_parameters())
     for block in ("transformer_blocks.1.attn.to_q", "transformer_blocks.1.txt_mlp.net.2") if "qwen" in model.name else (

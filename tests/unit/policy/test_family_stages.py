@@ -15,8 +15,8 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.prompts import stage as prompts
 from advantageflow.records import CONDITIONING_FILE
-from advantageflow.reward import stage as reward
 from advantageflow.rollout import stage as rollout
+from advantageflow.scoring import stage as reward
 from advantageflow.settings import (
     EvaluationSettings,
     LoraSettings,
@@ -27,7 +27,8 @@ from advantageflow.settings import (
     RunSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import read_json, read_latents, read_policy_state, read_tensors
+from advantageflow.store.artifacts import read_json, read_latents, read_tensors
+from advantageflow.store.policies import read_policy_state
 from advantageflow.training import stage as training
 from advantageflow_pipelines.commands.models import Tuned, draw
 from advantageflow_pipelines.plan.estimate import make_plan
@@ -88,7 +89,7 @@ def test_a_round_trains_a_policy_that_loads_again(
 
     assert read_latents(tmp_path / "rollouts").shape == (8, *shape)
     adapters = attach_adapters(load_transformer(model), trained, TRAINING.lora, 0, load_family(model))
-    assert adapters.sha256() == read_policy_state(trained)["policy_sha256"]
+    assert adapters.sha256() == read_policy_state(trained).policy_sha256
     assert {value.dtype for value in adapters.parameters()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in adapters.named_parameters().items() if "lora_B" in name)
     assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_outcomes(tmp_path / "after")) == 4

@@ -19,8 +19,9 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.flux import Flux
 from advantageflow.policy.families.packing import pack, unpack
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, latent_shape, load_family, load_transformer
+from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.policy.adapter_files import PEFT_FILE, PEFT_PREFIX, tensors_sha256
 from advantageflow.policy.adapters import Adapters, attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
+from advantageflow.policy.fingerprint import weights_sha256
+from advantageflow.policy.saved import read_policy
+from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
-from advantageflow.settings import LoraSettings
+from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_transformer
+from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
+from advantageflow.store.policies import PolicyState
 
 FAMILY = StableDiffusion3()
 LORA = LoraSettings(rank=2, alpha=4)
@@ -24,11 +29,6 @@ def transformer() -> nn.Module:
     torch.manual_seed(0)
     model = build_transformer(width=32, layers=2)
     return model.requires_grad_(False).eval()
-
-
-def write_state(folder: Path, adapter: str | None) -> None:
-    state = {"round": 0, "step": 0, "adapter": adapter, "policy_sha256": None}
-    (folder / "state.json").write_text(json.dumps(state))
 
 
 def velocity(model: nn.Module) -> torch.Tensor:
@@ -46,10 +46,8 @@ def velocity(model: nn.Module) -> torch.Tensor:
 
 @pytest.fixture
 def base_policy(tmp_path: Path) -> Path:
-    folder = tmp_path / "base"
-    folder.mkdir()
-    write_state(folder, None)
-    return folder
+    write_base_policy(tmp_path / "base")
+    return tmp_path / "base"
 
 
 def trained(model: nn.Module, base_policy: Path) -> Adapters:
@@ -61,8 +59,7 @@ def trained(model: nn.Module, base_policy: Path) -> Adapters:
 
 
 def saved(adapters: Adapters, folder: Path) -> Path:
-    adapters.save(folder)
-    write_state(folder, ADAPTER_FOLDER)
+    adapters.save(folder, PolicyState(round=0, step=0, policy_sha256=None), None)
     return folder
 
 
@@ -97,7 +94,7 @@ def test_saved_adapters_come_back_bit_for_bit(base_policy: Path, tmp_path: Path,
     adapters = trained(model, base_policy)
     folder = saved(adapters, tmp_path / "policy")
     again = transformer().to(dtype)
-    loaded = attach_adapters(again, folder, LoraSettings(rank=7), 99, FAMILY)
+    loaded = attach_adapters(again, folder, LORA, 99, FAMILY)
     assert loaded.sha256() == adapters.sha256()
     torch.testing.assert_close(velocity(again), velocity(model))
 
@@ -131,6 +128,70 @@ def test_policy_of_another_model_is_refused(base_policy: Path, tmp_path: Path) -
     wider = build_transformer(width=64, layers=2)
     with pytest.raises(PolicyError, match="does not fit"):
         attach_adapters(wider, folder, LORA, 0, FAMILY)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (LoraSettings(rank=7, alpha=4), "rank 2; the settings ask for rank 7"),
+        (LoraSettings(rank=2, alpha=2), "alpha 4; the settings ask for alpha 2"),
+        (LoraSettings(rank=2, alpha=4, targets=("to_q",)), r"ask for targets \[to_q\]"),
+    ],
+)
+def test_a_policy_of_another_shape_than_the_settings_is_refused(
+    base_policy: Path, tmp_path: Path, wanted: LoraSettings, words: str
+) -> None:
+    folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
+    with pytest.raises(SettingsError, match=words) as caught:
+        attach_adapters(transformer(), folder, wanted, 0, FAMILY)
+    assert caught.value.remedy.startswith("set training.lora.")
+
+
+def test_a_policy_of_another_base_model_is_refused_whatever_that_is_called(base_policy: Path, tmp_path: Path) -> None:
+    model, folder = transformer(), tmp_path / "policy"
+    adapters = trained(model, base_policy)
+    sha256 = weights_sha256(model)
+    assert sha256 == weights_sha256(transformer()) == weights_sha256(transformer().bfloat16())
+    state = PolicyState(round=1, step=1, policy_sha256=None, base_sha256=sha256, settings={"model": {"name": "first"}})
+    adapters.save(folder, state, None)
+    attach_adapters(transformer(), folder, LORA, 0, FAMILY, ModelSettings(name="copy of first"))
+    other = transformer()
+    with torch.no_grad():
+        next(other.parameters()).mul_(1.5)
+    with pytest.raises(PolicyError, match="trained on 'first', and 'first' has other weights"):
+        attach_adapters(other, folder, LORA, 0, FAMILY, ModelSettings(name="first"))
+
+
+def test_the_hash_is_of_the_tensors_and_not_of_how_files_name_them(base_policy: Path, tmp_path: Path) -> None:
+    adapters = trained(transformer(), base_policy)
+    folder = saved(adapters, tmp_path / "policy")
+    file = folder / ADAPTER_FOLDER / PEFT_FILE
+    plain = {name.removeprefix(PEFT_PREFIX): value for name, value in read_tensors(file).items()}
+    assert read_policy(folder).state.policy_sha256 == adapters.sha256() == tensors_sha256(plain)
+    write_tensors(file, plain)  # as older versions did
+    assert attach_adapters(transformer(), folder, LORA, 0, FAMILY).sha256() == adapters.sha256()
+
+
+@pytest.mark.parametrize("file", ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"])
+@pytest.mark.parametrize(("value", "words"), [(float("nan"), "adapter_model|not finite"), (3.0, "not those")])
+def test_other_weights_than_those_of_the_hash_are_refused(
+    base_policy: Path, tmp_path: Path, file: str, value: float, words: str
+) -> None:
+    folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
+    tensors = read_tensors(folder / ADAPTER_FOLDER / file)
+    next(iter(tensors.values())).view(-1)[0] = value
+    write_tensors(folder / ADAPTER_FOLDER / file, tensors)
+    with pytest.raises(PolicyError, match=words) as caught:
+        read_policy(folder)
+    assert caught.value.where == str(folder / ADAPTER_FOLDER / file)
+
+
+def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: Path) -> None:
+    folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
+    config = folder / ADAPTER_FOLDER / "adapter_config.json"
+    write_json(config, read_json(config) | {"lora_alpha": 64})
+    with pytest.raises(PolicyError, match="alpha"):
+        read_policy(folder)
 
 
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:

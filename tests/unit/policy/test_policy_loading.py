@@ -9,7 +9,8 @@ import torch
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import encode_prompts, latent_shape, load_transformer, load_vae
+from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
+from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
 

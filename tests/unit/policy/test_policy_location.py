@@ -16,8 +16,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from advantageflow.errors import PolicyError, StoreError
-from advantageflow.policy.loading import encode_prompts, load_family, load_transformer, load_vae
+from advantageflow.policy.loading import load_family, load_transformer, load_vae
 from advantageflow.policy.location import model_location, part_location, read_file
+from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import ModelSettings
 
 NAME = "stabilityai/stable-diffusion-3.5-medium"

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy import text
-from advantageflow.policy.loading import encode_prompts
+from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 

@@ -148,7 +148,7 @@ def test_a_bad_row_of_parquet_is_named(tmp_path: Path) -> None:
     ("record", "message"),
     [
         ("{text: a}", "is not JSON"),
-        ('{"text": "a", "spec": {"n": NaN}}', "NaN is no JSON number"),
+        ('{"text": "a", "spec": {"n": NaN}}', "NaN is not a JSON number"),
         ("[1]", "is [1], not an object"),
         ("null", "is None, not an object"),
         ({"prmpt": "a"}, "has no 'text' (its fields: prmpt)"),
@@ -204,13 +204,13 @@ def test_a_file_that_is_not_there_is_named(file: Path) -> None:
 
 
 def test_a_file_of_another_kind_says_which_are_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no source of prompts") as caught:
+    with pytest.raises(DataError, match="not a source of prompts") as caught:
         read_file(tmp_path / "prompts.csv")
     assert ".jsonl or .parquet" in caught.value.remedy
 
 
 def test_a_corrupt_parquet_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "prompts.parquet").write_text("not parquet at all")
-    with pytest.raises(DataError, match="is no Parquet file") as caught:
+    with pytest.raises(DataError, match="is not a Parquet file") as caught:
         read_file(tmp_path / "prompts.parquet")
     assert caught.value.where == str(tmp_path / "prompts.parquet")

@@ -15,7 +15,8 @@ from advantageflow.policy import loading, text
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.prompts.initial_policy import check_policy, copy_policy, write_base_policy
+from advantageflow.policy.saved import check_all_files
+from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
 from advantageflow.prompts.stage import encode, run
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
@@ -27,13 +28,11 @@ from advantageflow.store.artifacts import (
     publish,
     read_json,
     read_metadata,
-    read_policy_state,
     read_prompts,
     read_tensors,
-    rounds_before,
-    write_json,
     write_tensors,
 )
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -67,7 +66,7 @@ def test_the_artifact_has_an_embedding_of_each_prompt_in_its_row(arguments: dict
     assert [prompt.split for prompt in prompts] == ["train"] * 3 + ["eval"] * 2
     stored = open_conditioning(arguments["conditioning_out"], prompts)
     for row, said in enumerate([*(prompt.text for prompt in prompts), ""]):
-        told, alone = stored.rows([row]).tensors, loading.encode_prompts(arguments["model"], [said]).tensors
+        told, alone = stored.rows([row]).tensors, text.encode_prompts(arguments["model"], [said]).tensors
         assert all(torch.allclose(told[name], alone[name], atol=1e-5) for name in alone)
     assert torch.equal(stored.unconditional().tensors["pooled"], stored.rows([5]).tensors["pooled"])
     first, second = stored.rows([0, 1]).tensors["prompt_embeds"]
@@ -98,15 +97,15 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
 def test_the_initial_policy_is_the_base_model(arguments: dict[str, Any]) -> None:
     run(**arguments)
     state = read_policy_state(arguments["policy_out"])
-    assert (state["round"], state["step"], state["adapter"], state["policy_sha256"]) == (0, 0, None, None)
-    assert state["provenance"]["seed"] == 5
-    assert state["settings"]["prompts"]["eval_prompts"] == 2
+    assert (state.round, state.step, state.lora, state.policy_sha256) == (0, 0, None, None)
+    assert state.provenance["seed"] == 5
+    assert state.prompts.eval_prompts == 2
 
 
 def test_the_reward_of_every_term_checks_the_prompts_and_is_recorded(arguments: dict[str, Any]) -> None:
     shapes_second = RewardSettings(name="jpeg", column="compressibility", others=(RewardTerm(),))
     run(**{**arguments, "reward": shapes_second})
-    provenance = read_policy_state(arguments["policy_out"])["provenance"]
+    provenance = read_policy_state(arguments["policy_out"]).provenance
     assert provenance["reward"] == "jpeg"
     assert list(provenance["reward_versions"]) == ["jpeg", "shapes"]
     source = Path(arguments["settings"].source)
@@ -125,7 +124,7 @@ def test_a_reward_that_gives_all_golden_pictures_the_same_stops_the_stage_by_nam
     arguments["model"] = ModelSettings(name="there/is-no-such-model")
     with pytest.raises(RewardError, match="gave soft = 0 for all 9 golden pictures") as caught:
         run(**arguments)
-    assert "canary of reward 'shapes'" in caught.value.where
+    assert "golden check of reward 'shapes'" in caught.value.where
     assert not arguments["prompts_out"].exists()
     assert not arguments["policy_out"].exists()
 
@@ -151,8 +150,8 @@ def test_the_journal_gets_the_dataset_and_the_counts(
     with stage_journal("prompts"):
         run(**arguments)
     every = read_events(tmp_path / "journal")
-    canaries = next(event["values"] for event in every if event["event"] == "metrics")
-    assert (canaries["canary/shapes/pictures"], canaries["alarm/shapes_no_canary"]) == (9, 0)
+    golden_checks = next(event["values"] for event in every if event["event"] == "metrics")
+    assert (golden_checks["golden_check/shapes/pictures"], golden_checks["alarm/shapes_no_golden_check"]) == (9, 0)
     events = {event["event"]: event for event in every}
     assert events["dataset"]["path"] == str(tmp_path / "prompts" / "prompts.parquet")
     assert events["metrics"]["values"] == {"prompts/train": 3, "prompts/eval": 2}
@@ -176,16 +175,14 @@ def test_a_wrong_reward_column_is_refused_before_the_model_is_touched(arguments:
 @pytest.fixture
 def earlier(tmp_path: Path, model: ModelSettings) -> Path:
     """A policy of an earlier run, with adapters and an optimiser."""
-    write_base_policy(tmp_path / "base", {"model": {"name": "x"}}, {"seed": 0})
+    write_base_policy(tmp_path / "base", {"model": model.model_dump(mode="json")}, {"seed": 0})
     adapters = attach_adapters(
         loading.load_transformer(model), tmp_path / "base", LoraSettings(rank=2, alpha=2), 0, StableDiffusion3()
     )
-    state = {**read_policy_state(tmp_path / "base"), "adapter": "policy", "round": 7, "step": 28,
-             "policy_sha256": adapters.sha256()}  # fmt: skip
+    state = read_policy_state(tmp_path / "base").model_copy(update={"round": 7, "step": 28})
     with publish(tmp_path / "earlier") as partial:
-        adapters.save(partial)
+        adapters.save(partial, state, model)
         write_tensors(partial / "optimizer.safetensors", {"step": torch.ones(1)})
-        write_json(partial / "state.json", state)
     return tmp_path / "earlier"
 
 
@@ -197,24 +194,36 @@ def test_a_run_continues_from_an_earlier_policy(arguments: dict[str, Any], earli
     for name in (name for name in names if name.name != "state.json"):
         assert (copy / name).read_bytes() == (earlier / name).read_bytes()
     state = read_policy_state(copy)
-    assert (state["round"], state["step"], state["adapter"]) == (0, 28, "policy")
-    assert state["policy_sha256"] == old["policy_sha256"]
-    origin = state["provenance"]["continued_from"]
+    assert (state.round, state.step, state.trained) == (0, 28, True)
+    assert (state.policy_sha256, state.lora) == (old.policy_sha256, old.lora)
+    origin = state.provenance["continued_from"]
     assert (origin["round"], origin["path"]) == (7, str(earlier))
-    assert (rounds_before(old), rounds_before(state)) == (0, 7)
+    assert (old.rounds_before, state.rounds_before) == (0, 7)
 
 
 def test_a_chain_of_runs_counts_all_its_rounds(earlier: Path, tmp_path: Path) -> None:
     copy_policy(earlier, tmp_path / "second", {})
     state = read_policy_state(tmp_path / "second")
-    write_json(tmp_path / "second" / "state.json", {**state, "round": 5})
+    state.model_copy(update={"round": 5}).write(tmp_path / "second")
     copy_policy(tmp_path / "second", tmp_path / "third", {})
-    assert rounds_before(read_policy_state(tmp_path / "third")) == 12
+    assert read_policy_state(tmp_path / "third").rounds_before == 12
+
+
+def test_a_run_starts_from_another_programs_adapter(arguments: dict[str, Any], tmp_path: Path) -> None:
+    layer = "lora_transformer_transformer_blocks_0_attn_to_q"
+    weights = {"lora_down.weight": torch.ones(4, 128), "lora_up.weight": torch.ones(128, 4), "alpha": torch.tensor(8.0)}
+    write_tensors(tmp_path / "mine.safetensors", {f"{layer}.{name}": value for name, value in weights.items()})
+    run(**{**arguments, "init_policy": str(tmp_path / "mine.safetensors")})
+    state = check_all_files(arguments["policy_out"]).state
+    target = ("transformer_blocks.0.attn.to_q",)
+    assert (state.round, state.lora) == (0, LoraSettings(rank=4, alpha=8, targets=target))
+    assert state.provenance["adapter_from"]["layout"] == "kohya"
+    assert state.prompts.eval_prompts == 2
 
 
 def test_a_copy_knows_the_address_that_the_policy_came_from(earlier: Path, tmp_path: Path) -> None:
     copy_policy(earlier, tmp_path / "copy", {}, "s3://bucket/policy")
-    assert read_policy_state(tmp_path / "copy")["provenance"]["continued_from"]["path"] == "s3://bucket/policy"
+    assert read_policy_state(tmp_path / "copy").provenance["continued_from"]["path"] == "s3://bucket/policy"
 
 
 @pytest.mark.parametrize(
@@ -248,14 +257,14 @@ def test_an_earlier_policy_of_other_weights_is_refused_and_names_the_file(
     next(iter(tensors.values())).view(-1)[0] = value
     write_tensors(earlier / name, tensors)
     with pytest.raises(PolicyError, match=words) as caught:
-        check_policy(earlier)
+        check_all_files(earlier)
     assert caught.value.where == str(earlier / name)
 
 
 def test_an_adapter_configuration_that_is_no_json_is_refused(earlier: Path) -> None:
     (earlier / "policy" / "adapter_config.json").write_text("{")
     with pytest.raises(PolicyError, match="corrupt") as caught:
-        check_policy(earlier)
+        check_all_files(earlier)
     assert caught.value.where == str(earlier / "policy" / "adapter_config.json")
 
 

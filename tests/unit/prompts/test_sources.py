@@ -71,7 +71,7 @@ def test_only_paths_are_local_files() -> None:
 
 
 def test_an_unknown_source_says_what_there_is() -> None:
-    with pytest.raises(DataError, match="no source of prompts") as caught:
+    with pytest.raises(DataError, match="not a source of prompts") as caught:
         load_prompts("genevall")
     assert "'geneval'" in caught.value.remedy
 

@@ -254,7 +254,7 @@ def test_the_version_changes_with_the_model_and_with_what_it_is_told(judge: Judg
     ("options", "words"),
     [
         ({"template": "Rate it"}, "no place for the prompt"),
-        ({"base_url": "localhost:8000"}, "no address"),
+        ({"base_url": "localhost:8000"}, "not the address"),
         ({"concurrency": 0}, "out of range"),
         ({"retries": "many"}, "does not fit the option 'retries'"),
     ],

@@ -36,8 +36,8 @@ def test_a_reward_that_exists_already_is_not_made_again() -> None:
     [
         (({"name": "layuot", "column": "beauty"},), "reward.watched.0.name", "unknown reward 'layuot'"),
         ((BEAUTY, {"name": "jpeg", "column": "size"}), "reward.watched.1.column", "no column 'size'"),
-        ((BEAUTY, BEAUTY), "reward.watched.1", "also as reward.watched.0"),
-        (({"name": "shapes", "column": "soft"},), "reward.watched.0", "also as a term that is trained on"),
+        ((BEAUTY, BEAUTY), "reward.watched.1", "a duplicate of reward.watched.0"),
+        (({"name": "shapes", "column": "soft"},), "reward.watched.0", "a duplicate of a term that is trained on"),
         (({**BEAUTY, "minimum": 2.0},), "reward.watched.0.minimum", "outside the range"),
     ],
 )

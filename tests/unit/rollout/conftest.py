@@ -9,13 +9,15 @@ import torch
 
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.policy.loading import encode_prompts, load_transformer
+from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import publish, read_policy_state, write_conditioning, write_json, write_prompts
+from advantageflow.store.artifacts import publish, write_conditioning, write_prompts
+from advantageflow.store.policies import read_policy_state
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +69,6 @@ def tuned_policy(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings,
     generator = torch.Generator().manual_seed(0)
     for parameter in adapters.named_parameters("rollout_policy").values():
         parameter.data = torch.randn(parameter.shape, generator=generator)
-    state = {**read_policy_state(base_policy), "adapter": "policy", "round": 1, "policy_sha256": adapters.sha256()}
     with publish(folder) as partial:
-        adapters.save(partial)
-        write_json(partial / "state.json", state)
+        adapters.save(partial, read_policy_state(base_policy).model_copy(update={"round": 1}), model)
     return folder

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rollout.adaptive import BALANCED_EVERY, PRIOR, Selection, select_adaptively, upper_bounds
-from advantageflow.rollout.selection import select_prompts, task_shares
+from advantageflow.rollout.selection import select_prompts, task_counts
 from advantageflow.store.artifacts import Outcome, Outcomes
 
 SIZES = {"a": 30, "b": 12, "c": 3}
@@ -50,7 +50,7 @@ def test_without_outcomes_the_round_is_the_balanced_one(known: dict[str, tuple[O
     prompts = make_prompts(SIZES)
     selection = select_adaptively(4, 2, prompts, 9, Outcomes(rounds=1, prompts=known), 1.0)
     assert selection.prompts == select_prompts(4, 2, prompts, 9)
-    assert selection.places == {"adaptive": 0, "unseen": 0, "balanced": 9}
+    assert selection.counts == {"adaptive": 0, "unseen": 0, "balanced": 9}
 
 
 kept_shares = st.sampled_from([0.0, 0.3, 1.0])
@@ -68,9 +68,9 @@ def test_a_round_has_distinct_prompts_and_every_task_what_it_is_sure_of(
     outcomes = extended(Outcomes(), {prompt.prompt_id: data.draw(st.floats(-1, 1)) for prompt in seen})
     selection = select_adaptively(seed, round_index, prompts, count, outcomes, kept)
     assert len(selection.prompts) == count == len({prompt.prompt_id for prompt in selection.prompts})
-    assert sum(selection.places.values()) == count
+    assert sum(selection.counts.values()) == count
     shares = Counter(prompt.task for prompt in selection.prompts)
-    for task, share in task_shares(sizes, count, round_index).items():
+    for task, share in task_counts(sizes, count, round_index).items():
         assert shares[task] == share if kept == 1 else shares[task] >= math.floor(kept * share)
     shuffled = data.draw(st.permutations(prompts))
     assert select_adaptively(seed, round_index, shuffled, count, outcomes, kept) == selection
@@ -82,7 +82,7 @@ def test_prompts_with_mixed_outcomes_come_before_those_that_teach_nothing() -> N
     gains = {prompt.prompt_id: 0.5 * (prompt.prompt_id in useful) for prompt in prompts}
     outcomes = extended(Outcomes(), gains)
     selection = select_adaptively(0, 2, prompts, 10, outcomes, 1.0)
-    assert selection.places == {"adaptive": 8, "unseen": 0, "balanced": 2}
+    assert selection.counts == {"adaptive": 8, "unseen": 0, "balanced": 2}
     chosen = {prompt.prompt_id for prompt in selection.prompts}
     balanced = {prompt.prompt_id for prompt in selection.prompts[:2]}
     assert useful <= chosen, "eight adaptive places for eight that teach, fewer for those whose turn it was anyway"

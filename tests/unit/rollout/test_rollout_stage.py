@@ -14,24 +14,27 @@ import torch
 from PIL import Image
 
 from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.generate import Generator
+from advantageflow.policy.loading import load_transformer
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.groups import encode_png
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.rollout.stage import run
-from advantageflow.settings import ModelSettings, RolloutSettings
+from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
     open_conditioning,
     publish,
     read_latents,
     read_metadata,
-    read_policy_state,
     read_prompts,
     read_rollouts,
     read_tensors,
     write_json,
     write_tensors,
 )
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -75,7 +78,7 @@ def test_a_run_that_continues_another_draws_what_one_long_run_would_have_drawn(
     """The same prompts and noise as in round 3, not those of round 1 again; only the rollouts' names say round 1."""
     continued = tmp_path / "continued"
     shutil.copytree(arguments["policy"], continued)
-    write_json(continued / "state.json", {**read_policy_state(continued), "rounds_before": 2})
+    read_policy_state(continued).model_copy(update={"rounds_before": 2}).write(continued)
 
     def unnumbered(images: Images) -> Images:
         return {rollout_id.partition("-")[2]: image for rollout_id, image in images.items()}
@@ -149,7 +152,7 @@ def test_the_rollout_policy_generates_not_the_policy(
 
 def test_the_artifact_names_its_policy_and_shard(tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path) -> None:
     run(**{**arguments, "policy": tuned_policy}, shard=0, rollouts_out=tmp_path / "out")
-    sha256 = read_policy_state(tuned_policy)["policy_sha256"]
+    sha256 = read_policy_state(tuned_policy).policy_sha256
     expected = {"round": 1, "shard": 0, "shards": 1, "policy_sha256": sha256, "rollouts": 15}
     assert sha256
     assert read_metadata(tmp_path / "out") == expected
@@ -174,17 +177,29 @@ def test_a_shard_that_does_not_exist_is_refused(tmp_path: Path, arguments: dict[
         run(**arguments, shard=shard, rollouts_out=tmp_path / "out")
 
 
-def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
-    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path
+@pytest.mark.parametrize(("factor", "message"), [(float("nan"), "not finite"), (2.0, "_sha256")])
+@pytest.mark.parametrize("adapter", ["policy", "rollout_policy"])
+def test_a_policy_of_other_weights_is_refused_by_its_file_and_nothing_is_written(
+    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path, adapter: str, factor: float, message: str
 ) -> None:
+    shutil.copytree(tuned_policy, tmp_path / "policy")
+    weights = tmp_path / "policy" / adapter / "adapter_model.safetensors"
+    write_tensors(weights, {name: tensor * factor for name, tensor in read_tensors(weights).items()})
+    with pytest.raises(PolicyError, match=message) as caught:
+        run(**{**arguments, "policy": tmp_path / "policy"}, shard=0, rollouts_out=tmp_path / "out")
+    assert caught.value.where == str(weights)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
+    tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, base_policy: Path
+) -> None:
+    adapters = attach_adapters(load_transformer(model), base_policy, LoraSettings(rank=2), 0, StableDiffusion3())
+    for parameter in adapters.named_parameters("rollout_policy").values():
+        parameter.data = torch.full(parameter.shape, 1e30)
     with publish(tmp_path / "policy") as broken:
-        for file in (path for path in tuned_policy.rglob("*") if path.is_file()):
-            copy = broken / file.relative_to(tuned_policy)
-            copy.parent.mkdir(exist_ok=True)
-            copy.write_bytes(file.read_bytes())
-        weights = broken / "rollout_policy" / "adapter_model.safetensors"
-        write_tensors(weights, {name: tensor * float("nan") for name, tensor in read_tensors(weights).items()})
-    with pytest.raises(PolicyError, match="not finite") as caught:
+        adapters.save(broken, read_policy_state(base_policy), model)
+    with pytest.raises(PolicyError, match="its latent is not finite") as caught:
         run(**{**arguments, "policy": tmp_path / "policy"}, shard=0, rollouts_out=tmp_path / "out")
     assert caught.value.where.startswith("rollout 1-")
     assert not (tmp_path / "out").exists()

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from advantageflow.flow.advantages import Term
 from advantageflow.flow.samplers import timesteps
+from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.rollout.stage import run
-from advantageflow.settings import FlowGrpoSettings, LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
+from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
 from advantageflow.store.artifacts import (
     open_conditioning,
     read_latents,
@@ -20,7 +22,7 @@ from advantageflow.store.artifacts import (
     read_trajectories,
 )
 from advantageflow.training.data import RoundData
-from advantageflow.training.reverse import reverse_loss
+from advantageflow.training.reverse import transition_batches
 from advantageflow.training.step import Step
 from advantageflow.training.train import load_policy
 
@@ -92,21 +94,21 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
     rollouts, known = read_rollouts(tmp_path / "out"), read_prompts(prompts)
     row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
     rows = [row[rollout.prompt_id] for rollout in rollouts[::3]]
-    settings = TrainingSettings(lora=LoraSettings(rank=2, alpha=8), threads=1)
+    objective = FlowGrpo(clip_range=1e-5, step_fraction=1.0)
+    settings = TrainingSettings(objective=objective, lora=LoraSettings(rank=2, alpha=8), threads=1)
     policy = load_policy(settings, model, 0, tuned_policy)
     for name, value in policy.adapters.named_parameters().items():
         value.data.copy_(policy.adapters.named_parameters("rollout_policy")[name])
-    rewards = torch.zeros(5, 3, dtype=torch.float64)
     data = RoundData(
         read_latents(tmp_path / "out"),
         open_conditioning(arguments["conditioning"], known).rows(rows),
-        rewards,
+        (Term(torch.zeros(5, 3, dtype=torch.float64)),),
         {},
         trajectories=read_trajectories(tmp_path / "out"),
     )
-    visits = torch.arange(15).repeat(3)
-    step = Step(policy, data, torch.zeros(15), visits, settings, False, None, torch.Generator().manual_seed(0))
-    loss = reverse_loss(step, FlowGrpoSettings(clip_range=1e-5, step_fraction=1.0), 0.0)
-    for places in torch.arange(45).split(15):
-        _, metrics = loss(places)
+    samples = torch.arange(15).repeat(3)
+    step = Step(policy, data, torch.zeros(15), samples, settings, False, {}, torch.Generator().manual_seed(0))
+    make_batch = transition_batches(step)
+    for indices in torch.arange(45).split(15):
+        _, metrics = settings.objective.loss(make_batch(indices))
         assert metrics["ratio_clipped"] == 0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advantageflow.balance import equal_shares
+from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rollout.selection import chunks, select_prompts, shard_of
@@ -27,7 +27,7 @@ def test_shares_add_up_and_differ_by_one_at_most_where_a_task_is_not_used_up(
     sizes: dict[str, int], data: st.DataObject
 ) -> None:
     total = data.draw(st.integers(0, sum(sizes.values())))
-    shares = equal_shares(sizes, total, start=data.draw(st.integers(0, 20)))
+    shares = balanced_counts(sizes, total, start=data.draw(st.integers(0, 20)))
     assert sum(shares.values()) == total
     assert all(shares[task] <= sizes[task] for task in sizes)
     open_tasks = [shares[task] for task in sizes if shares[task] < sizes[task]]
@@ -37,13 +37,13 @@ def test_shares_add_up_and_differ_by_one_at_most_where_a_task_is_not_used_up(
 
 def test_the_odd_ones_rotate() -> None:
     sizes = {"a": 9, "b": 9, "c": 9}
-    assert equal_shares(sizes, 4, start=0) == {"a": 2, "b": 1, "c": 1}
-    assert equal_shares(sizes, 4, start=4) == {"a": 1, "b": 2, "c": 1}
+    assert balanced_counts(sizes, 4, start=0) == {"a": 2, "b": 1, "c": 1}
+    assert balanced_counts(sizes, 4, start=4) == {"a": 1, "b": 2, "c": 1}
 
 
 def test_more_than_there_is_cannot_be_dealt() -> None:
     with pytest.raises(ValueError, match="cannot deal 3 of 2"):
-        equal_shares({"a": 2}, 3)
+        balanced_counts({"a": 2}, 3)
 
 
 @settings(deadline=None)

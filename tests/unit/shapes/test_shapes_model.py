@@ -10,11 +10,11 @@ import torch
 
 from advantageflow.policy.autoencoder import decode
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import EMBEDDED_MODEL, encode_prompts, load_vae
+from advantageflow.policy.loading import EMBEDDED_MODEL, load_vae
+from advantageflow.policy.text import encode_prompts
 from advantageflow.records import derive_seed
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.detector import detect
-from advantageflow.shapes.pretrain import to_model_range
 from advantageflow.shapes.prompts import TASKS, all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import CaptionNoise, scene_for
@@ -72,7 +72,7 @@ def test_detector_is_right_after_a_round_trip_through_the_autoencoder(capsys: py
     right = 0
     with torch.inference_mode():
         for start in range(0, len(scenes), 100):
-            latents = vae.encode(to_model_range(pictures[start : start + 100])).latent_dist.mean
+            latents = vae.encode(pictures[start : start + 100].float() / 127.5 - 1).latent_dist.mean
             scaled = (latents - vae.config.shift_factor) * vae.config.scaling_factor
             for scene, image in zip(scenes[start : start + 100], decode(vae, scaled), strict=True):
                 truth = Counter((o.shape, o.color) for o in scene.objects)

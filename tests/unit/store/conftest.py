@@ -19,7 +19,6 @@ import boto3
 import pytest
 
 from advantageflow.records import Prompt, Rollout, Score
-from advantageflow.store import places, s3_object
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "KEYIDENTITY", "AWS_SECRET_ACCESS_KEY": "verysecret", "AWS_SESSION_TOKEN": "passtoken"}
 REFUSALS = {
@@ -234,8 +233,6 @@ def gate(s3_server: int, secrets: dict[str, str], monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    monkeypatch.setattr(s3_object, "PAUSE", 0.0)
-    monkeypatch.setattr(places, "PAUSE", 0.0)
     yield gate
     gate.shutdown()
     gate.server_close()

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
+from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.artifacts import (
     read_latents,
     read_metadata,
-    read_policy_state,
     read_prompts,
     read_rollouts,
     read_scores,
@@ -28,6 +28,7 @@ from advantageflow.store.artifacts import (
     write_rollouts,
     write_scores,
 )
+from advantageflow.store.policies import PolicyState, read_policy_state
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 values = st.recursive(
@@ -180,17 +181,23 @@ def test_scores_that_are_not_there_are_named(tmp_path: Path) -> None:
         read_scores(tmp_path / "nowhere")
 
 
-STATE = {"round": 2, "step": 8, "adapter": "policy", "settings": {}, "provenance": {}, "policy_sha256": "ab"}
+STATE = PolicyState(round=2, step=8, lora=LoraSettings(rank=2, targets=("to_q",)), policy_sha256="ab")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"round": "2"}, "'round'"), ({"policy_sha256": 5}, "'policy_sha256'"), ({"adapter": "lora"}, "adapter 'lora'")],
+    [
+        ({"round": "2"}, "'round'"),
+        ({"policy_sha256": 5}, "'policy_sha256'"),
+        ({"policy_sha256": None}, "an adapter has one"),
+        ({"lora": {"rank": 0}}, r"'lora\.rank'"),
+        ({"rounds": 2}, "'rounds'"),
+    ],
 )
 def test_a_wrong_policy_state_is_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    write_json(tmp_path / "state.json", STATE)
+    STATE.write(tmp_path)
     assert read_policy_state(tmp_path) == STATE
-    write_json(tmp_path / "state.json", STATE | change)
+    write_json(tmp_path / "state.json", STATE.model_dump(mode="json") | change)
     with pytest.raises(PolicyError, match=message):
         read_policy_state(tmp_path)
 
@@ -202,3 +209,17 @@ def test_a_folder_that_is_no_policy_is_named(tmp_path: Path, content: str | None
     with pytest.raises(PolicyError, match="not a policy") as caught:
         read_policy_state(tmp_path)
     assert caught.value.where == str(tmp_path / "state.json")
+
+
+@pytest.mark.parametrize("adapter", [None, "policy"])
+def test_a_state_that_an_older_version_wrote_is_read(tmp_path: Path, adapter: str | None) -> None:
+    config = {"r": 4, "lora_alpha": 8, "target_modules": ["to_v", "to_q"], "peft_type": "LORA"}
+    (tmp_path / "policy").mkdir()
+    write_json(tmp_path / "policy" / "adapter_config.json", config)
+    sha256 = "ab" if adapter else None
+    old = {"round": 2, "step": 8, "adapter": adapter, "policy_sha256": sha256, "settings": {"model": {"name": "mine"}}}
+    write_json(tmp_path / "state.json", old)
+    state = read_policy_state(tmp_path)
+    assert state.lora == (LoraSettings(rank=4, alpha=8, targets=("to_q", "to_v")) if adapter else None)
+    assert (state.trained, state.rounds, state.policy_sha256) == (adapter is not None, 2, sha256)
+    assert state.model == ModelSettings(name="mine")

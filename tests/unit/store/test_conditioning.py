@@ -146,4 +146,4 @@ def test_what_is_gone_from_the_store_is_named(tmp_path: Path, client: Any) -> No
     with pytest.raises(StoreError) as caught:
         open_conditioning(tmp_path / "c", of(3)).rows([0])
     assert caught.value.where == place
-    assert "prompts task again" in caught.value.remedy or "task that makes it again" in caught.value.remedy
+    assert "task that makes it again, without Kubeflow's cache" in caught.value.remedy

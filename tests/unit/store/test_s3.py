@@ -1,4 +1,4 @@
-"""S3 against a real server process: whole, resumed after a cut, corrupt, missing, cached, and clear refusals."""
+"""S3 against a real server process: whole or absent, corrupt, changing, missing, cached, and clear refusals."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import boto3
 import pytest
 
 from advantageflow.errors import StoreError
+from advantageflow.store import s3_transfer
 from advantageflow.store.s3 import fetch_file, fetch_folder
 
 SECRET = "verysecret"
-CONTENT = bytes(range(256)) * 12_000  # three chunks
+CONTENT = bytes(range(256)) * 12_000  # more than three million bytes
 
 
 def put(client: Any, key: str, body: bytes) -> None:
@@ -36,70 +37,68 @@ def test_a_changed_object_is_fetched_again(client: Any, gate: Any, tmp_path: Pat
     assert fetch_file("s3://bucket/changing", tmp_path).read_bytes() == b"behind"
 
 
-def test_a_transfer_that_breaks_goes_on_at_its_byte(client: Any, gate: Any, tmp_path: Path) -> None:
+def test_a_transfer_that_breaks_again_and_again_leaves_nothing_that_looks_complete(
+    client: Any, gate: Any, tmp_path: Path
+) -> None:
     put(client, "broken", CONTENT)
     gate.cuts = [2_000_000, 0, 0, 0, 0]
-    with pytest.raises(StoreError, match="breaks again"):
+    with pytest.raises(StoreError, match="breaks again and again") as caught:
         fetch_file("s3://bucket/broken", tmp_path)
-    assert not list(tmp_path.glob("s3-*"))  # nothing that looks complete
-    gate.reads = []
+    assert caught.value.where == "s3://bucket/broken"
+    assert not list(tmp_path.glob("s3-*"))
     assert fetch_file("s3://bucket/broken", tmp_path).read_bytes() == CONTENT
-    (start,) = [int(re.fullmatch(r"bytes=(\d+)-", asked or "").group(1)) for asked in gate.reads]  # type: ignore[union-attr]
-    assert 1_000_000 <= start <= 2_000_000
 
 
 def test_one_break_goes_unnoticed(client: Any, gate: Any, tmp_path: Path) -> None:
     put(client, "flaky", CONTENT)
     gate.cuts = [1_500_000]
     assert fetch_file("s3://bucket/flaky", tmp_path).read_bytes() == CONTENT
-    assert gate.reads[0] == "bytes=0-"
     assert len(gate.reads) == 2
-    assert gate.reads[1] != "bytes=0-"
 
 
-def upload_in_parts(client: Any, key: str, parts: list[bytes]) -> None:
-    upload = client.create_multipart_upload(Bucket="bucket", Key=key)["UploadId"]
-    where = {"Bucket": "bucket", "Key": key, "UploadId": upload}
-    etags = [client.upload_part(**where, PartNumber=k, Body=part)["ETag"] for k, part in enumerate(parts, 1)]
-    listed = [{"PartNumber": k, "ETag": etag} for k, etag in enumerate(etags, 1)]
-    client.complete_multipart_upload(**where, MultipartUpload={"Parts": listed})
+def test_files_that_came_whole_are_kept_when_another_breaks(client: Any, gate: Any, tmp_path: Path) -> None:
+    put(client, "model/a", b"a")
+    put(client, "model/b", b"b")
+    gate.fail("GET", "model/b", "truncate", times=5)
+    with pytest.raises(StoreError, match="breaks again and again"):
+        fetch_folder("s3://bucket/model", tmp_path)
+    gate.seen.clear()
+    folder = fetch_folder("s3://bucket/model", tmp_path)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"a", "b": b"b"}
+    assert [path for _, path in gate.seen if path.startswith("/bucket/model/")] == ["/bucket/model/b"]
 
 
-@pytest.mark.parametrize("sizes", [[6_000_000, 6_000_000, 9], [5_300_000, 5_400_000, 7]], ids=["equal", "unequal"])
-def test_an_object_that_came_in_parts_is_checked_by_its_etag(
-    client: Any, gate: Any, tmp_path: Path, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+def test_a_large_object_comes_in_parts_and_only_the_part_that_breaks_is_asked_for_again(
+    client: Any, gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # so that there is nothing but the ETag
-    upload_in_parts(boto3.client("s3", endpoint_url=client.meta.endpoint_url), "parts", [b"x" * n for n in sizes])
-    gate.cuts = [2_000_000, 0, 0, 0, 0]
-    with pytest.raises(StoreError):
-        fetch_file("s3://bucket/parts", tmp_path)
-    (partial,) = tmp_path.rglob("*.part")
-    partial.write_bytes(b"y" + partial.read_bytes()[1:])
-    with pytest.raises(StoreError, match="MD5 of its parts"):
-        fetch_file("s3://bucket/parts", tmp_path)
-    assert fetch_file("s3://bucket/parts", tmp_path).read_bytes() == b"x" * sum(sizes)
+    monkeypatch.setattr(s3_transfer, "PART", 1_000_000)
+    put(client, "large", CONTENT)
+    gate.cuts = [500_000]
+    assert fetch_file("s3://bucket/large", tmp_path).read_bytes() == CONTENT
+    starts = [int(re.fullmatch(r"bytes=(\d+)-\d*", asked or "").group(1)) for asked in gate.reads]  # type: ignore[union-attr]
+    assert sorted(set(starts)) == [0, 1_000_000, 2_000_000, 3_000_000]
+    assert len(starts) == 5
 
 
-@pytest.mark.parametrize("checksum", ["SHA256", "CRC32", None])
-def test_a_damaged_partial_file_is_found_and_dropped(
-    client: Any, gate: Any, tmp_path: Path, checksum: str | None, monkeypatch: pytest.MonkeyPatch
+def test_an_object_that_changes_while_it_is_fetched_is_no_mix_of_both(
+    client: Any, gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if checksum is None:  # as older clients upload: only the ETag tells
-        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-        client = boto3.client("s3", endpoint_url=client.meta.endpoint_url)
-    how = {"ChecksumAlgorithm": checksum} if checksum else {}
-    client.put_object(Bucket="bucket", Key="damaged", Body=CONTENT, **how)
-    gate.cuts = [2_000_000, 0, 0, 0, 0]
-    with pytest.raises(StoreError):
-        fetch_file("s3://bucket/damaged", tmp_path)
-    (partial,) = tmp_path.rglob("*.part")
-    partial.write_bytes(b"x" + partial.read_bytes()[1:])
-    with pytest.raises(StoreError, match=checksum or "MD5") as caught:
+    monkeypatch.setattr(s3_transfer, "PART", 1_000_000)
+    put(client, "moving", CONTENT)
+    changes = [CONTENT[::-1]]
+    gate.before = lambda method, path: put(client, "moving", changes.pop()) if method == "GET" and changes else None
+    with pytest.raises(StoreError, match="changed while it was fetched"):
+        fetch_file("s3://bucket/moving", tmp_path)
+    assert not list(tmp_path.glob("s3-*"))
+
+
+def test_an_object_whose_checksum_does_not_fit_is_refused(client: Any, gate: Any, tmp_path: Path) -> None:
+    client.put_object(Bucket="bucket", Key="damaged", Body=CONTENT, ChecksumAlgorithm="CRC32")
+    gate.fail("GET", "damaged", "damage reply", times=5)
+    with pytest.raises(StoreError, match="arrives damaged") as caught:
         fetch_file("s3://bucket/damaged", tmp_path)
     assert caught.value.where == "s3://bucket/damaged"
-    assert not partial.exists()
-    assert fetch_file("s3://bucket/damaged", tmp_path).read_bytes() == CONTENT
+    assert not list(tmp_path.glob("s3-*"))
 
 
 def test_a_prefix_becomes_a_folder_and_only_what_changed_is_fetched_again(

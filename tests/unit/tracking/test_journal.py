@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.tracking.journal import Event, Journal, current_journal, new_task_id, stage_journal
+from advantageflow.tracking.events import Event
+from advantageflow.tracking.journal import Journal, current_journal, new_task_id, stage_journal
 from advantageflow.tracking.process import process_started
 from advantageflow.tracking.reading import read_events, run_curves, tail
 

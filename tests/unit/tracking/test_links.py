@@ -35,7 +35,8 @@ def test_kubeflow_s_page_is_known_only_where_somebody_said_it(monkeypatch: pytes
 
 
 def test_links_are_added_to_what_the_page_says(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("# Round 1\n")
-    add_links(page, {"this task": "http://a", "the whole run": "http://b"})
-    assert page.read_text() == "# Round 1\n\nIn MLflow: [this task](http://a), [the whole run](http://b)\n"
+    page = tmp_path / "page.html"
+    page.write_text("<html><body><main>\n<h1>Round 1</h1>\n</main></body></html>")
+    add_links(page, {"this task": "http://a?b=1&c=2", "the whole run": "http://b"})
+    links = '<a href="http://a?b=1&amp;c=2">this task</a>, <a href="http://b">the whole run</a>'
+    assert f"<h1>Round 1</h1>\n<p>In MLflow: {links}</p>\n</main></body></html>" in page.read_text()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.overhead import overhead
 
 

@@ -11,7 +11,7 @@ import torch
 
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Term, group_advantages
-from advantageflow.flow.objectives import expected_reward_gain
+from advantageflow.flow.regularisation import expected_reward_gain
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import derive_seed
@@ -26,14 +26,14 @@ from advantageflow.training.round import round_advantages
 SETTINGS = TrainingSettings(gradient_steps=1, passes=1, threads=1, lora=LoraSettings(rank=2, alpha=2))
 
 
-def make_data(rewards: torch.Tensor, **more: Any) -> RoundData:
+def make_data(*terms: Term) -> RoundData:
     nothing = torch.empty(0)
-    return RoundData(nothing, Conditioning({}), rewards, {"soft": rewards}, **more)
+    return RoundData(nothing, Conditioning({}), terms, {"soft": terms[0].rewards})
 
 
-def gains(rewards: torch.Tensor, scale: str = "group", clip: float = 2.0, **more: Any) -> torch.Tensor:
+def gains(*terms: Term | torch.Tensor, scale: str = "group", clip: float = 2.0) -> torch.Tensor:
     settings = SETTINGS.model_copy(update={"advantage_scale": scale, "advantage_clip": clip})
-    data = make_data(rewards, **more)
+    data = make_data(*(term if isinstance(term, Term) else Term(term) for term in terms))
     return group_gains(data, round_advantages(data, settings))
 
 
@@ -53,7 +53,7 @@ def test_gain_of_coins_is_their_deviation_or_with_the_global_scale_their_varianc
     rewards, p = coins(0, 1, 5, 8, 10), torch.tensor([0.0, 0.1, 0.5, 0.8, 1.0]).double()
     deviation, clip = rewards.std(correction=0), 5.0
     assert torch.allclose(gains(rewards, clip=clip), (p * (1 - p)).sqrt() / deviation / clip)
-    assert torch.allclose(gains(rewards, "global", clip), p * (1 - p) / deviation**2 / clip)
+    assert torch.allclose(gains(rewards, scale="global", clip=clip), p * (1 - p) / deviation**2 / clip)
 
 
 def test_gain_has_no_units_and_equal_rewards_teach_nothing() -> None:
@@ -67,15 +67,15 @@ def test_several_terms_count_in_deviations_and_a_minimum_teaches() -> None:
     good = torch.tensor([[0.0, 1.0] * 5, [0.5] * 10]).double()
     size = torch.tensor([[9e3] * 10, [8e3, 1e4] * 5]).double()
     terms = (Term(good), Term(size))
-    assert torch.allclose(*gains(good, terms=terms)), "each group is mixed in one term, and both terms count alike"
+    assert torch.allclose(*gains(*terms)), "each group is mixed in one term, and both terms count alike"
     assert gains(coins(10, 0))[0] == 0
     constant = torch.full_like(good, 0.3)
     noisy = constant.clone()
     noisy[0, ::3] = torch.nextafter(constant[0, 0], torch.tensor(1.0).double())
-    of_both = [gains(good, terms=(Term(good), Term(values))) for values in (constant, noisy)]
+    of_both = [gains(good, values) for values in (constant, noisy)]
     assert torch.equal(*of_both), "rounding is no reward"
     below = torch.arange(10).repeat(2, 1).double()
-    assert (gains(coins(10, 10), terms=(Term(coins(10, 10)), Term(below, minimum=5.0))) > 0).all()
+    assert (gains(coins(10, 10), Term(below, minimum=5.0)) > 0).all()
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_outcomes_that_cannot_be_continued_stop_before_training(train: Any, make
 
 
 def test_data_that_no_artifact_stands_behind_has_no_prompts_to_keep() -> None:
-    data = make_data(coins(5, 2))
+    data = make_data(Term(coins(5, 2)))
     with pytest.raises(ValueError, match="argument"):
         updated_outcomes(Path("nowhere"), data, round_advantages(data, SETTINGS))
     named = dataclasses.replace(data, prompt_ids=("x", "y"))

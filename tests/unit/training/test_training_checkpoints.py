@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import Preempted, SettingsError, StoreError
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.records import Score
 from advantageflow.runtime import carried
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
@@ -151,7 +152,7 @@ def _other_seed(world: Any, arguments: dict[str, Any]) -> None:
 
 
 def _other_settings(world: Any, arguments: dict[str, Any]) -> None:
-    arguments["settings"] = arguments["settings"].model_copy(update={"lam": 2.0})
+    arguments["settings"] = arguments["settings"].model_copy(update={"objective": AdvantageFlow(lam=2.0)})
 
 
 @pytest.mark.parametrize("change", [_other_scores, _other_seed, _other_settings])

@@ -45,11 +45,13 @@ def edit_rollouts(world: Any, change: Callable[[list[Rollout]], list[Rollout]]) 
 def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker: Any) -> None:
     data = load(maker.make(shards=3))
     assert data.latents.shape == (24, 4, 4, 4)
-    assert data.rewards.shape == (4, 6)
-    torch.testing.assert_close(data.latents.flatten(1).mean(1).double(), data.rewards.flatten(), atol=1e-6, rtol=0)
+    assert data.terms[0].rewards.shape == (4, 6)
+    torch.testing.assert_close(
+        data.latents.flatten(1).mean(1).double(), data.terms[0].rewards.flatten(), atol=1e-6, rtol=0
+    )
     whole = load(maker.make(shards=1))
-    for name in ("latents", "rewards"):
-        assert torch.equal(getattr(data, name), getattr(whole, name))
+    assert torch.equal(data.latents, whole.latents)
+    assert torch.equal(data.terms[0].rewards, whole.terms[0].rewards)
     told = data.conditioning.tensors
     assert all(torch.equal(tensor, whole.conditioning.tensors[name]) for name, tensor in told.items())
     assert len({tuple(row.flatten().tolist()) for row in told["prompt_embeds"]}) == 4
@@ -57,7 +59,7 @@ def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker:
 
 def test_empty_shard_is_no_obstacle(maker: Any) -> None:
     world = maker.make(shards=5)  # of 4 prompts
-    assert load(world).rewards.shape == (4, 6)
+    assert load(world).terms[0].rewards.shape == (4, 6)
 
 
 def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
@@ -65,7 +67,7 @@ def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
     metadata = world.scores[0] / "metadata.json"
     write_json(metadata, {**read_json(metadata), "higher_is_better": False})
     data = load(world)
-    assert torch.equal(data.rewards, -data.columns["soft"])
+    assert torch.equal(data.terms[0].rewards, -data.columns["soft"])
 
 
 @pytest.mark.parametrize(

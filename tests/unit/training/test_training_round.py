@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,13 @@ import torch
 from torch import Tensor
 
 from advantageflow.errors import SettingsError, TrainingError
+from advantageflow.flow.advantages import Term
 from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData, load_round
-from advantageflow.training.round import Policy, train_round
+from advantageflow.training.round import Policy, round_advantages, train_round
 from advantageflow.training.train import load_policy
 
 
@@ -37,7 +40,8 @@ def weights(policy: Policy) -> dict[str, Tensor]:
 
 
 def train(policy: Policy, data: RoundData, settings: TrainingSettings, **changes: Any) -> list[dict[str, float]]:
-    return train_round(policy, data, settings.model_copy(update=changes), seed=0, round_index=1)
+    settings = settings.model_copy(update=changes)
+    return train_round(policy, data, round_advantages(data, settings), settings, seed=0, round_index=1)
 
 
 def test_every_rollout_is_visited_once_a_pass(
@@ -114,7 +118,7 @@ def test_equal_rewards_leave_the_policy_where_it_is(
     policy: Policy, data: RoundData, settings: TrainingSettings
 ) -> None:
     before = weights(policy)
-    flat = RoundData(data.latents, data.conditioning, torch.ones_like(data.rewards), data.columns)
+    flat = replace(data, terms=(Term(torch.ones_like(data.terms[0].rewards)),))
     train(policy, flat, settings)
     assert all(torch.equal(value, before[name]) for name, value in weights(policy).items())
 
@@ -143,7 +147,7 @@ def test_rounds_of_rollouts_raise_the_reward(
     repeated = data.conditioning.rows(torch.arange(groups).repeat_interleave(size))
     settings = settings.model_copy(
         update={
-            "timestep_sampling": sampling,
+            "objective": AdvantageFlow(timestep_sampling=sampling),
             "microbatch": 128,
             "gradient_steps": 4,
             "passes": 4,
@@ -159,7 +163,7 @@ def test_rounds_of_rollouts_raise_the_reward(
             latents = integrate(velocity, noise, timesteps(4), "euler")
         rewards = latents.flatten(1).mean(1).double().reshape(groups, size)
         means.append(rewards.mean().item())
-        batch = RoundData(latents, data.conditioning, rewards, {"soft": rewards})
-        train_round(policy, batch, settings, seed=0, round_index=round_index)
+        batch = RoundData(latents, data.conditioning, (Term(rewards),), {"soft": rewards})
+        train_round(policy, batch, round_advantages(batch, settings), settings, seed=0, round_index=round_index)
     print(f"{sampling}: mean reward by round {[round(mean, 3) for mean in means]}, spread {rewards.std():.3f}")
     assert means[-1] > means[0] + 0.1

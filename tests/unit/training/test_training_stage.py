@@ -43,10 +43,10 @@ def train(model: ModelSettings, settings: TrainingSettings) -> Callable[..., Pat
 def test_first_round_writes_both_adapters_the_optimiser_and_the_state(train: Any, maker: Any) -> None:
     folder = train(maker.make())
     state = read_json(folder / "state.json")
-    assert (state["round"], state["step"], state["adapter"]) == (1, 3, "policy")
+    assert (state["round"], state["step"], state["lora"]["rank"]) == (1, 3, 2)
     assert state["provenance"] == {"seed": 0}
     assert state["settings"]["training"]["lora"]["rank"] == 2
-    assert len(state["policy_sha256"]) == 64
+    assert {len(state[name]) for name in ("policy_sha256", "rollout_policy_sha256", "base_sha256")} == {64}
     policy, rollout = (read_tensors(folder / n / "adapter_model.safetensors") for n in ("policy", "rollout_policy"))
     assert all(torch.equal(policy[name], rollout[name]) for name in policy)  # rollout_decay = 0
     assert any(value.abs().max() > 0 for name, value in policy.items() if "lora_B" in name)
@@ -168,7 +168,7 @@ def test_divergence_is_named_and_nothing_is_written(train: Any, maker: Any) -> N
     world = maker.make()
     with pytest.raises(TrainingError, match=r"round 1, optimiser step 2 of 3.*diverged") as caught:
         train(world, learning_rate=1e30)
-    assert "training.lam" in caught.value.remedy
+    assert "training.objective.lam" in caught.value.remedy
     assert not (world.root / "trained").exists()
     assert not list(world.root.glob(".trained*"))
 

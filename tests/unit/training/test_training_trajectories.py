@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advantageflow.errors import DataError
+from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.artifacts import read_json, read_latents, read_tensors, write_tensors
@@ -115,7 +116,7 @@ def test_stage_trains_flow_grpo_on_them(
     make: Callable[..., Any], model: ModelSettings, settings: TrainingSettings
 ) -> None:
     world = make(shards=2)
-    settings = settings.model_copy(update={"algorithm": "flow_grpo"})
+    settings = settings.model_copy(update={"objective": FlowGrpo()})
     arguments = (settings, RewardSettings(), model, 0, 1)
     stage.run(*arguments, **world.artifacts(), policy_out=world.root / "trained")
     assert read_json(world.root / "trained" / "state.json")["step"] == 3

@@ -42,10 +42,10 @@ class Execution:
         for option, value, allowed in (("device", self.device, Device), ("dtype", self.dtype, Dtype)):
             if value not in get_args(allowed):
                 remedy = f"choose one of {', '.join(get_args(allowed))}"
-                raise SettingsError(f"{value!r} is no {option}", where=self.where(option), remedy=remedy)
+                raise SettingsError(f"invalid {option} {value!r}", where=self.where(option), remedy=remedy)
         if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
             remedy = "give the number of images that go through the model at once, at least 1"
-            raise SettingsError(f"{self.batch!r} is no batch size", where=self.where("batch"), remedy=remedy)
+            raise SettingsError(f"invalid batch size {self.batch!r}", where=self.where("batch"), remedy=remedy)
 
     def where(self, option: str) -> str:
         """What to call an option of this reward in an error."""

@@ -38,7 +38,9 @@ class LinearHead(nn.Module):
         """
         wanted = {f"{name}.{part}" for name in NAMES for part in ("weight", "bias")}
         if set(tensors) != wanted:
-            message = f"is no checkpoint of the five linear layers: {sorted(set(tensors) ^ wanted)[0]} is not in both"
+            message = (
+                f"is not a checkpoint of the five linear layers: {sorted(set(tensors) ^ wanted)[0]} is not in both"
+            )
             raise RewardError(message, where=where, remedy="give sac+logos+ava1-l14-linearMSE, or one of its layout")
         head = cls(tensors["layers.0.weight"].shape[-1])
         renamed = {
@@ -49,7 +51,7 @@ class LinearHead(nn.Module):
         try:
             head.load_state_dict(renamed)
         except RuntimeError as error:
-            message = f"is no checkpoint of the five linear layers: {str(error).splitlines()[-1].strip()}"
+            message = f"is not a checkpoint of the five linear layers: {str(error).splitlines()[-1].strip()}"
             remedy = "give sac+logos+ava1-l14-linearMSE, or one of its layout"
             raise RewardError(message, where=where, remedy=remedy) from error
         return head

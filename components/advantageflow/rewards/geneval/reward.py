@@ -86,7 +86,7 @@ class GenEvalReward(LearnedReward):
         return f"{super().unloaded_version}, {'x'.join(map(str, self._sides))}{peers}"
 
     def check(self, prompt: Prompt) -> None:
-        """Raises DataError, naming prompt and field, if the spec is no GenEval spec of COCO classes."""
+        """Raises DataError, naming prompt and field, if the spec is not a GenEval spec of COCO classes."""
         check_prompt(prompt, check_spec)
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:

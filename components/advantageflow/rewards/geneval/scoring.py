@@ -30,7 +30,7 @@ class Detection:
     """One object that a detector found.
 
     Attributes:
-        index: its class, 0 .. 79, a place in CLASSES.
+        index: its class, 0 .. 79, an index into CLASSES.
         score: confidence, in [0, 1].
         box: left, top, right, bottom in pixels, right and bottom exclusive.
         mask: (H, W), True where the object is; None if the detector gives none.

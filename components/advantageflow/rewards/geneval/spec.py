@@ -67,12 +67,12 @@ def _check_item(item: Any, classes: Collection[str], where: str) -> None:
     check_name(item.get("class"), classes, f"{where}.class", what="classes")
     count = item.get("count")
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise DataError(f"count {count!r} is no whole number above 0", where=where, remedy="set count")
+        raise DataError(f"invalid count {count!r}: not a whole number above 0", where=where, remedy="set count")
 
 
 def _check_position(position: Any, number: int, objects: int, where: str) -> None:
     if not isinstance(position, list | tuple) or len(position) != 2:
-        raise DataError(f"{position!r} is no [relation, index]", where=where, remedy="mend it")
+        raise DataError(f"invalid position {position!r}: not [relation, index]", where=where, remedy="mend it")
     check_name(position[0], RELATIONS, f"{where}[0]", what="relations")
     if position[1] not in range(objects) or position[1] == number:
         raise DataError(f"index {position[1]!r} names no other object", where=f"{where}[1]", remedy="mend it")

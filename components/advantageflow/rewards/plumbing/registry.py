@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
 from inspect import getattr_static
 from typing import Any
 
 from advantageflow.errors import RewardError, SettingsError, UserError
+from advantageflow.plugins.registry import Registry, Source
 from advantageflow.rewards.base import Reward, planned_version
-from advantageflow.rewards.plumbing.class_paths import find_class
 from advantageflow.rewards.plumbing.options import check_options
-from advantageflow.suggestions import suggest
 
-GROUP = "advantageflow.rewards"
 BUILT_IN = {
     "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
     "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
@@ -28,6 +25,7 @@ BUILT_IN = {
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
     "vlm": "advantageflow.rewards.vlm:VlmReward",
 }
+REWARDS = Registry("reward", "advantageflow.rewards", BUILT_IN, "; see `advantageflow rewards list`")
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,10 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
         SettingsError: no such reward, or no such option, or a value that does not fit one; says which is nearest.
         RewardError: its module cannot be imported, or what it brings is no reward.
     """
-    origin, target = _source(name, f"{term}.name")
-    source = f"reward '{name}' ({origin})"
+    found = REWARDS.source(name, f"{term}.name")
+    source = f"reward '{name}' ({found.origin})"
     try:
-        make = _load(target, f"{term}.name")
+        make = found.load(f"{term}.name")
         reward = make(**check_options(make, options or {}, reward=name, where=f"{term}.options"))
     except UserError:
         raise
@@ -86,58 +84,20 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
 
 def list_rewards() -> list[RewardInfo]:
     """Every registered reward, sorted by name; one that cannot be loaded says why."""
-    return [_info(name, origin) for name, (origin, _) in sorted(_sources().items())]
+    return [_info(name, source) for name, source in sorted(REWARDS.sources().items())]
 
 
 _PARTS = ("name", "version", "columns", "higher_is_better", "check", "score")
 
 
-def _sources() -> dict[str, tuple[str, EntryPoint | str]]:
-    """Origin and target by name.
-
-    Raises:
-        SettingsError: two sources claim one name.
-    """
-    sources: dict[str, tuple[str, EntryPoint | str]] = {name: ("built in", path) for name, path in BUILT_IN.items()}
-    for point in entry_points(group=GROUP):
-        origin = f"plug-in {point.dist.name if point.dist else ''} {point.value}".replace("  ", " ")
-        if point.name in sources and sources[point.name] != (origin, point):
-            remedy = "rename the plug-in's entry point, or uninstall one of the two"
-            message = f"two rewards are called '{point.name}': {sources[point.name][0]} and {origin}"
-            raise SettingsError(message, where=f"entry points '{GROUP}'", remedy=remedy)
-        sources[point.name] = (origin, point)
-    return sources
-
-
-def _source(name: str, where: str) -> tuple[str, EntryPoint | str]:
-    """Origin and target of a reward.
-
-    Raises:
-        SettingsError: there is none of this name.
-    """
-    if ":" in name:
-        return "by its path", name
-    sources = _sources()
-    if name not in sources:
-        remedy = suggest(name, sources, what="registered rewards") + "; see `advantageflow rewards list`"
-        raise SettingsError(f"unknown reward '{name}'", where=where, remedy=remedy)
-    return sources[name]
-
-
-def _load(target: EntryPoint | str, where: str) -> Callable[..., Reward]:
-    if not isinstance(target, str):  # no test for EntryPoint: the importlib_metadata backport has a class of its own
-        return target.load()
-    return find_class(target, where=where)
-
-
-def _info(name: str, origin: str) -> RewardInfo:
+def _info(name: str, source: Source) -> RewardInfo:
     try:
         reward = get_reward(name)
     except SettingsError as error:  # it needs options: its class still says what it is for
-        return _described(name, origin, _load(_source(name, "")[1], ""), error=error.message)
+        return _described(name, source.origin, source.load(""), error=error.message)
     except RewardError as error:
-        return RewardInfo(name, origin, "", "", {}, True, error.message)
-    return _described(name, origin, reward, version=planned_version(reward))
+        return RewardInfo(name, source.origin, "", "", {}, True, error.message)
+    return _described(name, source.origin, reward, version=planned_version(reward))
 
 
 def _described(name: str, origin: str, reward: Any, *, version: str = "", error: str = "") -> RewardInfo:

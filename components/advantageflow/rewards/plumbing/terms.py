@@ -28,7 +28,7 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
         _make(term, place, rewards, options_of)
         earlier = place_of.setdefault(term_name(term), place)
         if earlier != place:
-            message = f"'{term_name(term)}' is there twice, also as {earlier}"
+            message = f"'{term_name(term)}' is a duplicate of {earlier}"
             raise SettingsError(message, where=place, remedy="keep one of the two; its weight says how much it counts")
     _check_score_columns(settings, rewards)
     return rewards
@@ -43,7 +43,7 @@ def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward] | None 
 
     Raises:
         SettingsError: a watched reward is unknown or has no such column or option, its minimum lies outside the
-            column's range, it is there twice, is trained on, or has other options than elsewhere; names it.
+            column's range, it is a duplicate, is trained on, or has other options than elsewhere; names it.
         RewardError: a reward cannot be loaded.
     """
     rewards: dict[str, Reward] = {}
@@ -58,7 +58,7 @@ def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward] | None 
         _make(term, place, rewards, options_of)
         earlier = place_of.setdefault(term_name(term), place)
         if earlier != place:
-            message = f"'{term_name(term)}' is there twice, also as {earlier}"
+            message = f"'{term_name(term)}' is a duplicate of {earlier}"
             remedy = "keep one of the two: what is trained on tells nothing more when it is watched"
             raise SettingsError(message, where=place, remedy=remedy)
     return rewards

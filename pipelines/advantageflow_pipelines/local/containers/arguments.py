@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
-from advantageflow.tracking.journal import JOURNAL_ENV
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.named_files import STORE, named_files
 from advantageflow_pipelines.local.containers.aws import aws_environment, aws_files
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL

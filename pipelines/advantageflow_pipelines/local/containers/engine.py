@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import UserError
-from advantageflow_pipelines.placing.images import STAGES, StageImages
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
@@ -50,18 +49,18 @@ def container_engine() -> Iterator[DockerClient]:
         client.close()
 
 
-def find_images(client: DockerClient, images: StageImages) -> StageImages:
+def find_images(client: DockerClient, images: Mapping[str, str]) -> dict[str, str]:
     """The same images, by the names that the engine knows them by (podman puts 'localhost/' before a short name).
 
     Raises:
         ContainerError: some are not on this machine; says which.
     """
-    known = {stage: _known_as(client, images.of(stage)) for stage in STAGES}
-    missing = dict.fromkeys(images.of(stage) for stage, name in known.items() if name is None)
+    known = {stage: _known_as(client, image) for stage, image in images.items()}
+    missing = dict.fromkeys(images[stage] for stage, name in known.items() if name is None)
     if missing:
         message = f"not on this machine: {', '.join(missing)}"
         raise ContainerError(message, where="images of the stages", remedy=_BUILD)
-    return StageImages(**{stage: name for stage, name in known.items() if name is not None})
+    return {stage: name for stage, name in known.items() if name is not None}
 
 
 def end_containers(client: DockerClient, workdir: Path) -> None:

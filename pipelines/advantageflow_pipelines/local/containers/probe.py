@@ -1,21 +1,21 @@
-"""Whether rewards that are not built in are in the images, found out before a run starts."""
+"""Whether rewards and an objective that are not built in are in the images, found out before a run starts."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from advantageflow.rewards.plumbing.registry import BUILT_IN
+from advantageflow.objectives.base import Objective
+from advantageflow.objectives.registry import BUILT_IN as OBJECTIVES
+from advantageflow.rewards.plumbing.registry import BUILT_IN as REWARDS
 from advantageflow.settings import RewardSettings
 from advantageflow_pipelines.local.containers.engine import ContainerError
-from advantageflow_pipelines.placing.images import StageImages
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
 
-SCORING = ("prompts", "reward", "evaluation")  # the stages that make rewards
-
-_PROBE = """
+_MAKE_REWARDS = """
 import json, sys
 from advantageflow.errors import UserError
 from advantageflow.rewards.plumbing.registry import get_reward
@@ -25,30 +25,62 @@ try:
 except UserError as error:
     sys.exit(f"{error.where}: {error.message}")
 """
+_MAKE_OBJECTIVE = """
+import json, sys
+from advantageflow.objectives.registry import make_objective
+from advantageflow.problems import SectionError
+try:
+    make_objective(json.loads(sys.argv[1]))
+except SectionError as error:
+    sys.exit(str(error))
+"""
 
 
-def check_rewards(client: DockerClient, images: StageImages, settings: RewardSettings) -> None:
+def check_rewards(client: DockerClient, images: Mapping[str, str], settings: RewardSettings) -> None:
     """Check that the images that score have the rewards that are not built in.
 
     The folder in which the run is started is not in the images: a reward of one's own must be installed in them.
 
+    Args:
+        client: of the engine.
+        images: of the stages that make rewards.
+        settings: which rewards.
+
     Raises:
         ContainerError: an image lacks one.
     """
+    terms = (*settings.terms, *settings.watched)
+    own = {term.name: term.options for term in terms if term.name not in REWARDS}
+    if own:
+        _make(client, images, _MAKE_REWARDS, own, f"reward {', '.join(own)}")
+
+
+def check_objective(client: DockerClient, images: Mapping[str, str], objective: Objective) -> None:
+    """Check that the images that train have the objective, if it is not built in.
+
+    Args:
+        client: of the engine.
+        images: of the stages that train.
+        objective: of the settings.
+
+    Raises:
+        ContainerError: an image lacks it.
+    """
+    if objective.name not in OBJECTIVES:
+        _make(client, images, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")
+
+
+def _make(client: DockerClient, images: Mapping[str, str], code: str, told: dict[str, Any], what: str) -> None:
     from docker.errors import ContainerError as Failed
 
-    terms = (*settings.terms, *settings.watched)
-    own = {term.name: term.options for term in terms if term.name not in BUILT_IN}
-    if not own:
-        return
-    for image in dict.fromkeys(images.of(stage) for stage in SCORING):
+    for image in dict.fromkeys(images.values()):
         try:
-            client.containers.run(image, ["python3", "-c", _PROBE, json.dumps(own)], remove=True, network_mode="none")
+            client.containers.run(image, ["python3", "-c", code, json.dumps(told)], remove=True, network_mode="none")
         except Failed as failure:
             lines = failure.stderr.decode(errors="replace").strip().splitlines()
-            message = f"reward {', '.join(own)} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
+            message = f"{what} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
             remedy = (
-                "containers do not see your own modules: install the reward's package in images that are made FROM "
-                f"those of {', '.join(SCORING)}, and name these with --images FILE; or use --runner subprocess"
+                "containers do not see your own modules: install their package in images that are made FROM "
+                f"those of {', '.join(images)}, and name these with --images FILE; or use --runner subprocess"
             )
             raise ContainerError(message, where=image, remedy=remedy) from failure

@@ -3,55 +3,48 @@
 Kubeflow reads the annotations of pipeline functions, so they must not be postponed: no `annotations` import here.
 """
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
-from kfp import compiler, dsl
+from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from advantageflow.evaluation.component import evaluation
 from advantageflow.prompts.component import prompts
-from advantageflow.reward.component import reward
 from advantageflow.rollout.component import rollout
+from advantageflow.scoring.component import reward
 from advantageflow.settings import RunSettings, Settings
-from advantageflow.tracking.component import closing
+from advantageflow.tracking.component import closing, opening
 from advantageflow.training.component import training, training_on_nodes
+from advantageflow_pipelines.pipelines.definition import ROUND
+from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
-from advantageflow_pipelines.placing.images import StageImages
+from advantageflow_pipelines.pipelines.parameters import Shown, inputs_of, shown_for, taking
 from advantageflow_pipelines.placing.placement import Placement
-from advantageflow_pipelines.placing.resources.records import Resources
 
 PIPELINE_NAME = "advantageflow-online"
-DEFAULT_IMAGES = StageImages()
 DESCRIPTION = "Fine-tune a rectified-flow model by rounds of rollout, reward and training."
 
 
-def online_pipeline(
-    settings: RunSettings,
-    images: StageImages = DEFAULT_IMAGES,
-    resources: Resources | None = None,
-    *,
-    in_order: bool = False,
-) -> BaseComponent:
+def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bool = False) -> BaseComponent:
     """Build the pipeline of a run.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
-    on each other. What the stages are told (settings as JSON, seed) are pipeline parameters with the run's values as
-    defaults.
+    on each other. What the stages are told are pipeline parameters with the run's values as defaults: what a person
+    changes from run to run one by one (see parameters.py), seed, policy, and the rest as JSON, a section each.
 
     Args:
         settings: the run.
-        images: container image of each stage.
-        resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
-        in_order: let each round wait for the evaluation before it. A cluster evaluates beside the next round; one
-            machine has nothing to gain from that, and stops at the first failure this way.
+        placement: where its tasks run.
+        in_order: let each round wait for the evaluation before it.
     """
-    placement = Placement(settings, images, resources)
-    rounds = [_round_pipeline(number, placement) for number in range(1, settings.rounds + 1)]
-    judged_on = dict(evaluations(settings))
+    judged = [number for number, _ in evaluations(settings)]
+    shown = [one for one in shown_for(settings, PARAMETERS) if one.name != "round_images" or judged[1:-1]]
+    rounds = [_round_pipeline(number, placement, shown) for number in range(1, settings.rounds + 1)]
 
     @dsl.pipeline(name=PIPELINE_NAME, description=DESCRIPTION)
+    @taking(shown, in_form=True)
     def online(
         prompt_settings: str = _json(settings.prompts),
         model_settings: str = _json(settings.model),
@@ -62,7 +55,21 @@ def online_pipeline(
         store_settings: str = _json(settings.store),
         seed: int = settings.seed,
         init_policy: str = settings.init_policy or "",
+        **given: Any,
     ) -> None:
+        """Rounds of rollout, reward and training.
+
+        Args:
+            prompt_settings: other settings of prompts, as JSON.
+            model_settings: other settings of model, as JSON.
+            rollout_settings: other settings of rollout, as JSON.
+            reward_settings: other settings of reward, as JSON.
+            training_settings: other settings of training, as JSON.
+            evaluation_settings: other settings of evaluation, as JSON.
+            store_settings: other settings of store, as JSON.
+            seed: equal seeds give equal runs.
+            init_policy: s3:// address of a policy to continue from; empty to begin at the base model.
+        """
         with _closed_at_the_end(placement):
             prepared = placement.place(
                 "prompts",
@@ -73,23 +80,42 @@ def online_pipeline(
                     store_settings=store_settings,
                     seed=seed,
                     init_policy=init_policy,
+                    **inputs_of("prompts", shown, given),
                 ),
+                cached=not placement.reads_addresses,
             )
 
+            if placement.resources is not None:
+                opened = opening(
+                    prompt_settings=prompt_settings,
+                    model_settings=model_settings,
+                    rollout_settings=rollout_settings,
+                    reward_settings=reward_settings,
+                    training_settings=training_settings,
+                    evaluation_settings=evaluation_settings,
+                    store_settings=store_settings,
+                    seed=seed,
+                    last_task=f"round {settings.rounds} / evaluation",
+                    **given,
+                )
+                prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
+
             def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
-                judged = evaluation(
+                in_full = round_index in (0, settings.rounds)
+                task = evaluation(
                     evaluation_settings=evaluation_settings,
                     model_settings=model_settings,
                     reward_settings=reward_settings,
                     seed=seed,
                     round_index=round_index,
-                    images=judged_on[round_index],
+                    images=given["evaluation_images" if in_full else "round_images"],
                     prompts=prepared.outputs["prompts"],
                     conditioning=prepared.outputs["conditioning"],
                     policy=policy,
                     **base,
+                    **inputs_of("evaluation", shown, given),
                 )
-                return placement.place("evaluation", judged)
+                return placement.place("evaluation", task)
 
             policy = prepared.outputs["policy"]
             before = evaluate(0, policy)
@@ -106,26 +132,15 @@ def online_pipeline(
                     prompts=prepared.outputs["prompts"],
                     conditioning=prepared.outputs["conditioning"],
                     policy=policy,
+                    **{one.name: given[one.name] for one in _of_a_round(shown)},
                 )
                 if in_order:
                     trained.after(before)
                 policy = trained.output
-                if number in judged_on:
+                if number in judged:
                     before = evaluate(number, policy, base=base)
 
     return online
-
-
-def compile_pipeline(
-    settings: RunSettings,
-    path: Path,
-    images: StageImages = DEFAULT_IMAGES,
-    resources: Resources | None = None,
-    *,
-    in_order: bool = False,
-) -> None:
-    """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see online_pipeline."""
-    compiler.Compiler().compile(online_pipeline(settings, images, resources, in_order=in_order), str(path))
 
 
 def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
@@ -138,14 +153,16 @@ def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
     """
     if placement.resources is None:
         return nullcontext()
-    return dsl.ExitHandler(placement.place_closing(closing(nodes=placement.resources.training.nodes)), name="run")
+    stage = "training" if placement.on_nodes else "evaluation"  # whose image has what it needs to end nodes
+    return dsl.ExitHandler(placement.place_closing(closing(nodes=placement.resources.nodes), stage), name="run")
 
 
-def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
+def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -> BaseComponent:
     """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them."""
     train = training_on_nodes if placement.on_nodes else training
 
-    @dsl.pipeline(name=f"round-{number:02d}")
+    @dsl.pipeline(name=f"{ROUND}{number:02d}")
+    @taking(_of_a_round(shown))
     def one_round(
         round_index: int,
         rollout_settings: str,
@@ -157,6 +174,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
         prompts: dsl.Input[dsl.Dataset],
         conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
+        **given: Any,
     ) -> dsl.Model:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
             rolled_out = rollout(
@@ -168,6 +186,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
                 prompts=prompts,
                 conditioning=conditioning,
                 policy=policy,
+                **inputs_of("rollout", shown, given),
             )
             scored = reward(
                 reward_settings=reward_settings,
@@ -188,6 +207,7 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
             policy=policy,
             rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
             scores=dsl.Collected(scored.outputs["scores"]),
+            **inputs_of("training", shown, given),
         )
         for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
             placement.place(stage, task)
@@ -196,5 +216,11 @@ def _round_pipeline(number: int, placement: Placement) -> BaseComponent:
     return one_round
 
 
+def _of_a_round(shown: Sequence[Shown]) -> list[Shown]:
+    """The parameters that the stages of a round are given."""
+    return [one for one in shown if one.parameter.stage in ("rollout", "training")]
+
+
 def _json(settings: Settings) -> str:
-    return settings.model_dump_json()
+    """What differs from the defaults: every node of a run on a cluster holds it several times."""
+    return settings.model_dump_json(exclude_defaults=True)

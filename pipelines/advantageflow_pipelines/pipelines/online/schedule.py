@@ -1,17 +1,9 @@
-"""When a run evaluates its policy, and on how many images."""
+"""What follows from a run's settings alone: its evaluations, how many tasks it has, and what it is called."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from advantageflow.settings import RunSettings
-
-
-class Evaluation(NamedTuple):
-    """One evaluation of a run: after which round (0 is the base), on how many images."""
-
-    round_index: int
-    images: int
+from advantageflow_pipelines.pipelines.definition import Evaluation
 
 
 def evaluations(settings: RunSettings) -> list[Evaluation]:
@@ -22,3 +14,20 @@ def evaluations(settings: RunSettings) -> list[Evaluation]:
         *(Evaluation(number, settings.evaluation.round_images) for number in between),
         Evaluation(settings.rounds, settings.evaluation.images),
     ]
+
+
+def count_tasks(settings: RunSettings) -> dict[str, int]:
+    """Tasks of a run by stage."""
+    shards = settings.rounds * settings.rollout.shards
+    return {
+        "prompts": 1,
+        "rollout": shards,
+        "reward": shards,
+        "training": settings.rounds,
+        "evaluation": len(evaluations(settings)),
+    }
+
+
+def describe(settings: RunSettings) -> str:
+    """A run in a few words."""
+    return f"{settings.rounds} round{'s' if settings.rounds > 1 else ''} of {settings.training.objective.name}"

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advantageflow_pipelines.placing.resources.records import Retries, StageResources
+from advantageflow.component import reads_environment
+from advantageflow.task import ENVIRONMENT_FOLDER
+from advantageflow_pipelines.placing.resources.records import (
+    CONFIG_MAP,
+    HF_SECRET,
+    S3_SECRET,
+    Environment,
+    Retries,
+    StageResources,
+)
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -14,7 +23,7 @@ SCRATCH = "/scratch"
 _WEEK = 7 * 86_400  # of attempts that have no timeout: longer than any run should take
 
 
-def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
+def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResources, *, as_folders: bool = True) -> None:
     """Have the task run with these resources.
 
     Kubeflow has no place for a priority class or for ephemeral storage as a resource: tasks have the cluster's default
@@ -25,10 +34,12 @@ def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResource
             no privilege escalation, seccomp's default profile).
         stage: its stage, as a label.
         resources: with a number of GPUs, as `fit` gives.
+        as_folders: whether the project's own secrets and config map may come as folders, which `advantageflow.task`
+            reads: Argo keeps an entry for each variable a dozen times, and one for a folder.
     """
     _compute(task, resources)
     _nodes(task, resources)
-    _environment(task, resources)
+    _environment(task, resources, as_folders=as_folders and reads_environment(task))
     _volumes(task, resources)
     _attempts(task, resources)
     _pod(task, stage, resources)
@@ -54,13 +65,25 @@ def _nodes(task: dsl.PipelineTask, resources: StageResources) -> None:
         kubernetes.add_toleration(task, **toleration.model_dump())
 
 
-def _environment(task: dsl.PipelineTask, resources: StageResources) -> None:
+def _environment(task: dsl.PipelineTask, resources: StageResources, *, as_folders: bool) -> None:
     from kfp import kubernetes
 
     for secret in resources.secrets:
-        kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
+        if as_folders and secret in (S3_SECRET, HF_SECRET):
+            kubernetes.use_secret_as_volume(task, secret.name, _folder(secret), optional=secret.optional)
+        else:
+            kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
     for config_map in resources.config_maps:
-        kubernetes.use_config_map_as_env(task, config_map.name, config_map.keys, optional=config_map.optional)
+        if as_folders and config_map == CONFIG_MAP:
+            kubernetes.use_config_map_as_volume(
+                task, config_map.name, _folder(config_map), optional=config_map.optional
+            )
+        else:
+            kubernetes.use_config_map_as_env(task, config_map.name, config_map.keys, optional=config_map.optional)
+
+
+def _folder(environment: Environment) -> str:
+    return f"{ENVIRONMENT_FOLDER}/{environment.name}"
 
 
 def _volumes(task: dsl.PipelineTask, resources: StageResources) -> None:
@@ -71,8 +94,7 @@ def _volumes(task: dsl.PipelineTask, resources: StageResources) -> None:
         kubernetes.empty_dir_mount(task, "shared-memory", SHARED_MEMORY, "Memory", resources.shared_memory)
     if resources.scratch is not None:
         kubernetes.empty_dir_mount(task, "scratch", SCRATCH, size_limit=resources.scratch)
-        task.set_env_variable("XDG_CACHE_HOME", f"{SCRATCH}/cache")
-        task.set_env_variable("HF_HOME", f"{SCRATCH}/huggingface")
+        task.set_env_variable("XDG_CACHE_HOME", f"{SCRATCH}/cache")  # the hub's folder lies in it
 
 
 def _attempts(task: dsl.PipelineTask, resources: StageResources) -> None:
@@ -106,6 +128,5 @@ def _pod(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
     kubernetes.set_security_context(task, run_as_non_root=True)
     if resources.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(resources.image_pull_secrets))
-    labels = {"name": "advantageflow", "component": stage, "part-of": "advantageflow", "managed-by": "kubeflow"}
-    for label, value in labels.items():
+    for label, value in {"component": stage, "part-of": "advantageflow"}.items():  # few: Argo keeps each eight times
         kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)

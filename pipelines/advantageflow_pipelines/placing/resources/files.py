@@ -1,4 +1,7 @@
-"""Resources by the name of a preset or from a person's own file; every mistake in one message, as with settings."""
+"""Resources by the name of a preset or from a person's own file; every mistake in one message, as with settings.
+
+A preset is for any pipeline (a file of `presets/` here, which names no stage), or for one (a file of its own folder).
+"""
 
 from __future__ import annotations
 
@@ -13,80 +16,104 @@ from advantageflow.errors import SettingsError
 from advantageflow.problems import Problem, problems_of, to_error
 from advantageflow.settings import Settings
 from advantageflow.suggestions import suggest
-from advantageflow_pipelines.placing.images import STAGES
-from advantageflow_pipelines.placing.resources.records import Resources, ResourcesFile
+from advantageflow_pipelines.pipelines.definition import Pipeline
+from advantageflow_pipelines.placing.resources.records import Resources, file_of, section_of
 
 _PRESETS = files(__name__.rpartition(".")[0]) / "presets"
 _YAML = (".yaml", ".yml")  # what makes a name that of a file
 
 
-def load_resources(name: str) -> Resources:
+def load_resources(name: str, pipeline: Pipeline) -> Resources:
     """Resources of a run.
 
     Args:
         name: a preset, or the path of a YAML file (it ends in .yaml or .yml).
+        pipeline: of the run.
 
     Raises:
-        SettingsError: no such preset or file; bad YAML; a key that does not exist; a value of the wrong type or out of
-            range. All that is wrong is named at once.
+        SettingsError: no such preset or file; bad YAML; a key or a stage that does not exist; a value of the wrong type
+            or out of range. All that is wrong is named at once.
     """
-    if _is_file(name):
-        return _merged(*_read(_file(name), name), "custom")
-    if name not in resources_names():
-        remedy = f"{suggest(name, resources_names(), what='presets of resources')}; a file's name ends in .yaml"
-        raise SettingsError(f"unknown resources '{name}'", where="--resources", remedy=remedy)
-    return _merged(*_read(_file(name), f"resources {name}.yaml"), name)
+    return _load(_file(name, pipeline), name, pipeline)
 
 
-def resources_names() -> list[str]:
-    """Names of the presets, sorted."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _PRESETS.iterdir() if entry.name.endswith(".yaml"))
+def resources_names(pipeline: Pipeline) -> list[str]:
+    """Names of the presets for a pipeline, sorted."""
+    return sorted(_presets(pipeline))
 
 
-def resources_text(name: str) -> str:
+def resources_text(name: str, pipeline: Pipeline) -> str:
     """The YAML of a preset or of a file.
 
     Raises:
         SettingsError: no such preset, or a file that is wrong; as load_resources.
     """
-    load_resources(name)
-    return _file(name).read_text("utf-8")
+    load_resources(name, pipeline)
+    return _file(name, pipeline).read_text("utf-8")
 
 
-def list_resources() -> dict[str, str]:
+def list_resources(pipeline: Pipeline) -> dict[str, str]:
     """What each preset is for, by name."""
-    return {name: resources_text(name).partition("\n")[0].lstrip("# ") for name in resources_names()}
+    names = resources_names(pipeline)
+    return {name: resources_text(name, pipeline).partition("\n")[0].lstrip("# ") for name in names}
 
 
 def _is_file(name: str) -> bool:
     return name.endswith(_YAML)
 
 
-def _file(name: str) -> Traversable:
-    return Path(name) if _is_file(name) else _PRESETS / f"{name}.yaml"
+def _common() -> dict[str, Traversable]:
+    """The presets for any pipeline."""
+    return _in(_PRESETS)
 
 
-def _read(file: Traversable, name: str) -> tuple[ResourcesFile, dict[str, str]]:
-    values, places = read_values(file, name, "base: single-gpu")
+def _presets(pipeline: Pipeline) -> dict[str, Traversable]:
+    """The presets for a pipeline; its own stand before those for any."""
+    return _common() | ({} if pipeline.resources is None else _in(pipeline.resources))
+
+
+def _in(folder: Traversable) -> dict[str, Traversable]:
+    return {one.name.removesuffix(".yaml"): one for one in folder.iterdir() if one.name.endswith(".yaml")}
+
+
+def _file(name: str, pipeline: Pipeline) -> Traversable:
+    if _is_file(name):
+        return Path(name)
+    presets = _presets(pipeline)
+    if name not in presets:
+        remedy = f"{suggest(name, presets, what='presets of resources')}; a file's name ends in .yaml"
+        raise SettingsError(f"unknown resources '{name}'", where="--resources", remedy=remedy)
+    return presets[name]
+
+
+def _load(file: Traversable, name: str, pipeline: Pipeline) -> Resources:
+    """For each stage: the base's values, over them what holds for all stages, over them the stage's own."""
+    called = name if _is_file(name) else f"resources {name}.yaml"
+    values, places = read_values(file, called, "base: single-gpu")
+    kind = file_of(pipeline)
     try:
-        return ResourcesFile.model_validate(values), places
+        said = kind.model_validate(values)
     except ValidationError as error:
-        raise to_error(problems_of(error, ResourcesFile, places)) from error
+        raise to_error(problems_of(error, kind, places)) from error
+    preset = "custom" if _is_file(name) else name
+    base = Resources({stage.name: section_of(stage)() for stage in pipeline.stages})
+    if said.base is not None:
+        base = _load(_base(said.base, name, pipeline, places), said.base, pipeline)
+    own = {stage: _given(said.all) | _given(getattr(said, stage)) for stage in pipeline.stage_names}
+    return Resources(
+        stages={stage: base.of(stage).model_copy(update=given) for stage, given in own.items()},
+        preset=said.preset if "preset" in said.model_fields_set else preset,
+        service_account=said.service_account if "service_account" in said.model_fields_set else base.service_account,
+    )
 
 
-def _merged(file: ResourcesFile, places: dict[str, str], name: str) -> Resources:
-    """For each stage: the base preset's values, over them what holds for all stages, over them the stage's own."""
-    base = Resources(preset=name)
-    if file.base is not None:
-        if file.base not in resources_names():
-            problem = Problem.at(
-                "base", f"unknown preset '{file.base}'", suggest(file.base, resources_names(), what="presets"), places
-            )
-            raise to_error([problem])
-        base = load_resources(file.base)
-    merged = {stage: base.of(stage).model_copy(update=_given(file.all) | _given(file.of(stage))) for stage in STAGES}
-    run = {name: value for name, value in _given(file).items() if name in ("preset", "service_account")}
-    return base.model_copy(update={"preset": name, **run, **merged})
+def _base(base: str, name: str, pipeline: Pipeline, places: dict[str, str]) -> Traversable:
+    """The preset that a file builds on; a pipeline's own preset may build on the one of its name for any pipeline."""
+    known = _common() if base == name else _presets(pipeline)
+    if base not in known:
+        remedy = suggest(base, known, what="presets")
+        raise to_error([Problem.at("base", f"unknown preset '{base}'", remedy, places)])
+    return known[base]
 
 
 def _given(section: Settings) -> dict[str, object]:

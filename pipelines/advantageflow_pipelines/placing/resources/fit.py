@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from advantageflow.problems import Problem, to_error
 from advantageflow.settings import RewardTerm, RunSettings
 from advantageflow.store.s3 import is_s3
-from advantageflow_pipelines.placing.images import STAGES
-from advantageflow_pipelines.placing.resources.files import load_resources
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources, TrainingResources
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import Stage
+from advantageflow_pipelines.placing.resources.files import load_resources, resources_names
+from advantageflow_pipelines.placing.resources.records import Resources, StageResources
 
-_WITH_MODEL = ("prompts", "rollout", "training", "evaluation")  # stages that compute on model.device
+_ON_NODES = "multi-node"  # preset of pipelines that may train over several nodes
 
 
 def default_resources(settings: RunSettings) -> str:
@@ -32,8 +34,9 @@ def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resou
     Raises:
         SettingsError: they do not fit; names all that is wrong.
     """
-    stages = {stage: _with_gpus(settings, stage, resources.of(stage)) for stage in STAGES}
-    resources = resources.model_copy(update=stages)
+    stages = pipeline_of(settings).stages
+    with_gpus = {stage.name: _with_gpus(settings, stage, resources.of(stage.name)) for stage in stages}
+    resources = replace(resources, stages=with_gpus)
     problems = [
         *_wrong_gpus(settings, resources),
         *_wrong_training(settings, resources),
@@ -42,21 +45,23 @@ def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resou
     ]
     if problems:
         raise to_error(problems)
-    training: TrainingResources = resources.training
+    training = resources.training
+    if training is None:
+        return settings, resources
     counts = {"nodes": training.nodes} | ({"processes": training.gpus} if training.gpus else {})
     return settings.model_copy(update={"training": settings.training.model_copy(update=counts)}), resources
 
 
-def _with_gpus(settings: RunSettings, stage: str, resources: StageResources) -> StageResources:
+def _with_gpus(settings: RunSettings, stage: Stage, resources: StageResources) -> StageResources:
     """Its resources with `auto` replaced by a number."""
     if resources.gpus != "auto":
         return resources
     return resources.model_copy(update={"gpus": 1 if _reason_for_gpu(settings, stage) else 0})
 
 
-def _reason_for_gpu(settings: RunSettings, stage: str) -> str | None:
+def _reason_for_gpu(settings: RunSettings, stage: Stage) -> str | None:
     """The setting that has the stage compute on a GPU; None if it does not."""
-    if stage in _WITH_MODEL and settings.model.device == "cuda":
+    if stage.on_model_device and settings.model.device == "cuda":
         return "model.device is cuda"
     for term in _rewards_of(settings, stage):
         if str(term.options.get("device", "")).startswith("cuda"):
@@ -64,17 +69,18 @@ def _reason_for_gpu(settings: RunSettings, stage: str) -> str | None:
     return None
 
 
-def _rewards_of(settings: RunSettings, stage: str) -> tuple[RewardTerm, ...]:
-    """Rewards that a stage computes: the prompts stage tries them on golden pictures."""
+def _rewards_of(settings: RunSettings, stage: Stage) -> tuple[RewardTerm, ...]:
+    """Rewards that a stage computes."""
     reward = settings.reward
-    if stage in ("prompts", "evaluation"):
+    if stage.rewards == "all":
         return (*reward.terms, *reward.watched)
-    return reward.terms if stage == "reward" else ()
+    return reward.terms if stage.rewards == "trained on" else ()
 
 
 def _wrong_gpus(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
-    for stage in STAGES:
-        reason, gpus = _reason_for_gpu(settings, stage), resources.of(stage).gpus
+    for one in pipeline_of(settings).stages:
+        stage = one.name
+        reason, gpus = _reason_for_gpu(settings, one), resources.of(stage).gpus
         if reason and not gpus:
             remedy = "choose --resources single-gpu or a file that gives it one, or set that device to cpu"
             yield _problem(resources, f"{stage}.gpus", f"{reason}, but the {stage} stage is given no GPU", remedy)
@@ -86,19 +92,21 @@ def _wrong_gpus(settings: RunSettings, resources: Resources) -> Iterator[Problem
 
 def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
     training, given, store = settings.training, resources.training, settings.store.url
+    if given is None:
+        return
     said = training.model_fields_set
     if "processes" in said and given.gpus and training.processes != given.gpus:
         message = f"{training.processes} processes are to train on a node whose task is given {given.gpus} GPU(s)"
-        remedy = (
-            f"leave the setting away, or give as many GPUs as processes (training.gpus of resources {_name(resources)})"
-        )
+        where = f"{resources.trainer}.gpus of resources {_name(resources)}"
+        remedy = f"leave the setting away, or give as many GPUs as processes ({where})"
         yield Problem("training.processes", message, remedy)
     if "nodes" in said and training.nodes != given.nodes:
         message = f"{training.nodes} nodes are to train, but resources {_name(resources)} give {given.nodes}"
-        remedy = "leave the setting away, and say it in a resources file: base: multi-node, training: {nodes: N}"
+        where = f"base: multi-node, {resources.trainer}: {{nodes: N}}"
+        remedy = f"leave the setting away, and say it in a resources file: {where}"
         yield Problem("training.nodes", message, remedy)
     if given.nodes > 1:
-        yield from _wrong_folders(resources)
+        yield from _wrong_folders(settings, resources)
     if given.nodes > 1 and store is None:
         message = f"{given.nodes} nodes train, and reach each other's files through a store alone"
         yield Problem("store.url", message, "set store.url to s3://bucket/prefix")
@@ -107,9 +115,10 @@ def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Pro
         yield Problem("store.url", message, "set store.url to s3://bucket/prefix")
 
 
-def _wrong_folders(resources: Resources) -> Iterator[Problem]:
+def _wrong_folders(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
     """Sizes that somebody chose, and that would go no further than the task which waits for the nodes."""
-    preset = load_resources("multi-node").training
+    pipeline = pipeline_of(settings)
+    preset = load_resources(_ON_NODES, pipeline).training if _ON_NODES in resources_names(pipeline) else None
     for field in ("shared_memory", "scratch"):
         size = getattr(resources.training, field)
         if size is not None and size != getattr(preset, field):
@@ -118,28 +127,28 @@ def _wrong_folders(resources: Resources) -> Iterator[Problem]:
                 f"leave it as it is in multi-node ({getattr(preset, field)}), and set the size of that volume in the "
             )
             remedy += "TrainingRuntime advantageflow-torch (infra/base/training/runtime.yaml, or a patch of an overlay)"
-            yield _problem(resources, f"training.{field}", message, remedy)
+            yield _problem(resources, f"{resources.trainer}.{field}", message, remedy)
 
 
 def _wrong_spot(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
-    for stage in STAGES:
+    for stage in pipeline_of(settings).stage_names:
         if resources.of(stage).spot and not resources.of(stage).retries.count:
             message = "its nodes may be taken away (spot), and nothing starts it again"
             yield _problem(resources, f"{stage}.retries", message, "give it retries, as in {count: 5}")
     lost = settings.training.checkpoint_every == 0 or settings.store.url is None
-    if resources.training.spot and lost:
+    training = resources.training
+    if training is not None and training.spot and lost:
         message = "training would start from its first step each time that its node is taken away"
         remedy = (
             "set training.checkpoint_every and store.url, so that it resumes; or take nodes that stay (spot: false)"
         )
-        yield _problem(resources, "training.spot", message, remedy)
+        yield _problem(resources, f"{resources.trainer}.spot", message, remedy)
 
 
 def _wrong_sizes(resources: Resources) -> Iterator[Problem]:
     from kubernetes.utils.quantity import parse_quantity
 
-    for stage in STAGES:
-        given = resources.of(stage)
+    for stage, given in resources.stages.items():
         memory = given.memory_limit or given.memory
         for field, size, field_of_most, most in (
             ("cpu", given.cpu, "cpu_limit", given.cpu_limit or given.cpu),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, create_model, field_validator, model_validator
 
 from advantageflow.settings import Settings
+from advantageflow_pipelines.pipelines.definition import Pipeline, Stage
 
 SERVICE_ACCOUNT = "advantageflow-runner"
 GPU = "nvidia.com/gpu"
@@ -137,25 +140,62 @@ class TrainingResources(StageResources):
     nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
 
 
-class Resources(Settings):
-    """What a run gets of a cluster: the whole of what a resources file may say."""
+@dataclass(frozen=True)
+class Resources:
+    """What a run gets of a cluster.
 
-    preset: str = Field("custom", description="what to call these resources")
-    service_account: str = Field(SERVICE_ACCOUNT, description="that the run's pods use")
-    prompts: StageResources = Field(default_factory=lambda: StageResources())
-    rollout: StageResources = Field(default_factory=lambda: StageResources())
-    reward: StageResources = Field(default_factory=lambda: StageResources())
-    training: TrainingResources = Field(default_factory=lambda: TrainingResources())
-    evaluation: StageResources = Field(default_factory=lambda: StageResources())
+    Attributes:
+        stages: what each stage of its pipeline gets.
+        preset: what to call these resources.
+        service_account: that the run's pods use.
+    """
+
+    stages: Mapping[str, StageResources]
+    preset: str = "custom"
+    service_account: str = SERVICE_ACCOUNT
 
     def of(self, stage: str) -> StageResources:
         """The resources of a stage."""
-        resources: StageResources = getattr(self, stage)
-        return resources
+        return self.stages[stage]
+
+    @property
+    def trainer(self) -> str | None:
+        """The stage that trains; None in a pipeline that does not."""
+        return next((stage for stage, one in self.stages.items() if isinstance(one, TrainingResources)), None)
+
+    @property
+    def training(self) -> TrainingResources | None:
+        """What the stage that trains gets."""
+        return next((one for one in self.stages.values() if isinstance(one, TrainingResources)), None)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that train."""
+        return 1 if self.training is None else self.training.nodes
+
+    def as_values(self) -> dict[str, Any]:
+        """As a resources file says them."""
+        stages = {stage: one.model_dump(mode="json") for stage, one in self.stages.items()}
+        return {"preset": self.preset, "service_account": self.service_account, **stages}
 
 
-class ResourcesFile(Resources):
-    """What a person writes: what differs from a preset, for all stages and for each."""
+class ResourcesFile(Settings):
+    """What a person writes: what differs from a preset, for all stages and, in a section of its name, for each."""
 
     base: str | None = Field(None, description="preset whose values hold where this file says nothing")
+    preset: str = Field("custom", description="what to call these resources")
+    service_account: str = Field(SERVICE_ACCOUNT, description="that the run's pods use")
     all: StageResources = Field(default_factory=lambda: StageResources(), description="what holds for every stage")
+
+
+def section_of(stage: Stage) -> type[StageResources]:
+    """The type of a stage's resources."""
+    return TrainingResources if stage.over_nodes else StageResources
+
+
+def file_of(pipeline: Pipeline) -> type[ResourcesFile]:
+    """The type of a resources file for a pipeline, with a section for each of its stages."""
+    sections: dict[str, Any] = {
+        stage.name: (section_of(stage), Field(default_factory=section_of(stage))) for stage in pipeline.stages
+    }
+    return create_model("ResourcesFile", __base__=ResourcesFile, **sections)

@@ -19,8 +19,8 @@ preset: tiny
 seeds: [0, 1, 2]
 common: {rounds: 2}
 variants:
-  slow: {label: the slow way, assignments: {training.lam: 2}}
-  fast: {label: the fast way, assignments: {training.lam: 1}}
+  slow: {label: the slow way, assignments: {training.objective.lam: 2}}
+  fast: {label: the fast way, assignments: {training.objective.lam: 1}}
 """
 GRID = """
 title: A grid
@@ -28,7 +28,7 @@ preset: tiny
 seeds: [0]
 view: heatmap
 grid:
-  columns: {key: training.lam, values: [0.5, 1]}
+  columns: {key: training.objective.lam, values: [0.5, 1]}
   rows: {label: visits, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
 """
 PARETO = """
@@ -117,7 +117,7 @@ def grid(make: Callable[..., Comparison]) -> Comparison:
     """Four runs; the one with lam .5 and two passes diverged, the one with lam 1 and two passes fell by .1."""
 
     def run(cell: Cell) -> CellResult:
-        lam, passes = cell.settings.training.lam, cell.settings.training.passes
+        lam, passes = cell.settings.training.objective.lam, cell.settings.training.passes
         if passes == 1:
             return result(cell, [0.3, 0.4, 0.5])
         return result(cell, [0.3, 0.4], diverged=2) if lam == 0.5 else result(cell, [0.3, 0.6, 0.5])

@@ -23,12 +23,14 @@ def cells_of(variants: str, more: str = "preset: tiny") -> list[Cell]:
 def test_every_variant_runs_with_every_seed_and_all_variants_before_the_next_seed(cells: list[Cell]) -> None:
     assert [cell.name for cell in cells] == [f"{variant}-seed{seed}" for seed in (0, 1, 2) for variant in
                                              ("slow", "fast")]  # fmt: skip
-    assert [cell.settings.training.lam for cell in cells] == [2, 1] * 3
+    assert [cell.settings.training.objective.lam for cell in cells] == [2, 1] * 3
     assert {cell.settings.tracking.experiment for cell in cells} == {"two-ways"}
 
 
 def test_a_cell_has_the_settings_that_run_would_choose(cells: list[Cell]) -> None:
-    alone = load_settings("tiny", None, ["rounds=2", "training.lam=2", "seed=1", "tracking.experiment=two-ways"])
+    alone = load_settings(
+        "tiny", None, ["rounds=2", "training.objective.lam=2", "seed=1", "tracking.experiment=two-ways"]
+    )
     assert cells[2].settings == alone
 
 
@@ -49,8 +51,8 @@ def test_what_the_command_line_sets_wins_over_the_plan_and_is_in_every_variant(p
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("training.lam=1", "the variants set training.lam themselves"),
-        ("training={}", "the variants set training.lam themselves"),
+        ("training.objective.lam=1", "the variants set training.objective.lam themselves"),
+        ("training={}", "the variants set training.objective.lam themselves"),
         ("rounds", "not of the form a.b=value"),
     ],
 )
@@ -88,13 +90,13 @@ def test_a_grid_is_run_as_a_whole() -> None:
 
 
 def test_a_wrong_setting_is_told_with_the_variant_that_has_it() -> None:
-    with pytest.raises(SettingsError, match=r"variant 'b', .*training.lamm=1.*\s.*did you mean 'training.lam'"):
-        cells_of("{a: {}, b: {assignments: {training.lamm: 1}}}")
+    with pytest.raises(SettingsError, match=r"variant 'b', .*training.objective.lamm=1.*\s.*did you mean 'lam'"):
+        cells_of("{a: {}, b: {assignments: {training.objective.lamm: 1}}}")
 
 
 def test_two_variants_with_the_same_settings_are_a_mistake() -> None:
     with pytest.raises(SettingsError, match="'a' and 'b' have the same settings"):
-        cells_of("{a: {}, b: {assignments: {training.lam: 1.0}}}")
+        cells_of("{a: {}, b: {assignments: {training.objective.lam: 1.0}}}")
 
 
 @pytest.mark.parametrize(

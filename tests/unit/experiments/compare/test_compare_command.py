@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.compare.plan_files import plan_names
 from advantageflow_experiments.compare.records import Comparison, write_comparison
-from advantageflow_pipelines import cli
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -25,7 +25,7 @@ def compare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["advantageflow", "compare", *arguments])
         with pytest.raises(SystemExit) as left:
-            cli.main()
+            main()
         shown = capsys.readouterr()
         return int(left.value.code or 0), shown.out, shown.err
 
@@ -53,7 +53,7 @@ def test_a_plan_is_printed_to_be_changed(compare: Command) -> None:
         (("none.yaml",), "none.yaml: file not found"),
         (("lam", "--seeds", "a"), "these are no seeds"),
         (("--variants", "advantage_flow,nft"), "the plan has no variant 'nft'"),
-        (("lam-auto", "--set", "training.lam=1"), "the variants set training.lam themselves"),
+        (("lam-auto", "--set", "training.objective.lam=1"), "the variants set training.objective.lam themselves"),
         (("lam", "--set", "rollout.group_size=1"), "at least 2"),
         (("lam", "--set", "prompts.source=none.jsonl"), "none.jsonl"),
         (("--resume", "nowhere"), "holds no comparison"),

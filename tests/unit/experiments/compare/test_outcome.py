@@ -10,7 +10,8 @@ import pytest
 from advantageflow.errors import DataError, PolicyError, StoreError, TrainingError, UserError
 from advantageflow.policy.divergence import REMEDY
 from advantageflow.store.files import write_json
-from advantageflow.tracking.journal import JOURNAL_ENV, stage_journal
+from advantageflow.tracking.events import JOURNAL_ENV
+from advantageflow.tracking.journal import stage_journal
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.outcome import divergence, is_settled, read_result
 from advantageflow_pipelines.local.workdir import WorkDir, attempt, create_workdir

@@ -19,7 +19,7 @@ from advantageflow_experiments.compare.plan_files import (
     write_plan,
 )
 from advantageflow_experiments.compare.runner import threads_of
-from advantageflow_pipelines.local.costs import images_of_a_run
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 SEARCHES = [name for name in plan_names() if name.startswith("search-")]
 
@@ -41,14 +41,14 @@ def test_the_default_plan_compares_four_algorithms_over_three_seeds_on_equally_m
     _, plan = load_plan("algorithms")
     cells = make_cells(plan, "algorithms")
     assert len(cells) == 15, "DiffusionNFT has two betas"
-    algorithms = {cell.settings.training.algorithm for cell in cells}
+    algorithms = {cell.settings.training.objective.name for cell in cells}
     assert algorithms == {"advantage_flow", "diffusion_nft", "awm", "flow_grpo"}
     assert len({images_of_a_run(cell.settings) for cell in cells}) == 1
 
 
 def test_every_algorithm_of_the_default_plan_is_tuned_with_the_same_budget_on_other_seeds() -> None:
     _, plan = load_plan("algorithms")
-    algorithms = {variant.assignments["training.algorithm"] for variant in plan.variants.values()}
+    algorithms = {variant.assignments["training.objective"] for variant in plan.variants.values()}
     assert {name.removeprefix("search-") for name in SEARCHES} == algorithms
     searches = [load_plan(name)[1] for name in SEARCHES]
     assert len({(len(search.variants), search.seeds) for search in searches}) == 1
@@ -59,14 +59,14 @@ def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     variants = load_plan("lam")[1].named_variants()
     assert len(variants) == 28
     assert variants["lam-0.25_gradient_steps-64"].assignments == {
-        "training.algorithm": "advantage_flow", "training.lam": 0.25, "training.gradient_steps": 64
+        "training.objective": "advantage_flow", "training.objective.lam": 0.25, "training.gradient_steps": 64
     }  # fmt: skip
-    assert variants["beta-1_gradient_steps-4"].assignments["training.algorithm"] == "diffusion_nft"
+    assert variants["beta-1_gradient_steps-4"].assignments["training.objective"] == "diffusion_nft"
     assert variants["lam-auto_gradient_steps-1"].label == "lam auto, gradient_steps 1"
     variants = load_plan("lam-auto")[1].named_variants()
     assert len(variants) == 20
     assert variants["lam-1_groups-of-24"].assignments == {
-        "training.lam": 1, "rollout.group_size": 24, "rollout.prompts_per_round": 8
+        "training.objective.lam": 1, "rollout.group_size": 24, "rollout.prompts_per_round": 8
     }  # fmt: skip
 
 

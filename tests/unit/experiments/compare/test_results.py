@@ -15,7 +15,9 @@ from advantageflow_experiments.compare.records import CellResult, Comparison, Po
 from advantageflow_experiments.compare.results import metric_of, uneven_starts
 from advantageflow_experiments.compare.table import overall_table, show_table, tasks_table, write_tables
 
-TARGET = "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\nvariants: {a: {}, b: {assignments: {training.lam: 2}}}"
+TARGET = (
+    "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\nvariants: {a: {}, b: {assignments: {training.passes: 2}}}"
+)
 
 
 def test_the_difference_is_to_the_first_variant_and_paired(lines: Comparison) -> None:
@@ -137,8 +139,8 @@ def test_the_tables_have_intervals_differences_and_divergence(lines: Comparison,
     assert "base model | 0.320" in tasks_table(lines)
     write_tables(tmp_path / "table.md", lines)
     text = (tmp_path / "table.md").read_text()
-    for words in ("# Two ways", "counts with its last evaluation", "- all: `rounds=2`", "`training.lam=1`", "torch ",
-                  "Mean over the run"):  # fmt: skip
+    for words in ("# Two ways", "counts with its last evaluation", "- all: `rounds=2`", "`training.objective.lam=1`",
+                  "torch ", "Mean over the run"):  # fmt: skip
         assert words in text
 
 

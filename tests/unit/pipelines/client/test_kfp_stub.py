@@ -14,7 +14,7 @@ from kfp_stub.description import check_value, operations
 from kfp_stub.server import serving
 
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
+from advantageflow_pipelines.pipelines.building import compile_pipeline
 
 
 def send(url: str, verb: str = "GET", body: object = None, kind: str = "application/json") -> tuple[int, str]:

@@ -53,7 +53,7 @@ def test_no_run_of_a_schedule_takes_the_results_of_the_one_before(create: Comman
 def test_what_is_asked_for_instead_is_sent(create: Command, server: KfpStub) -> None:
     status, _, _ = create(
         "--every", "6h", "--max-concurrency", "3", "--catch-up", "--service-account", "runner",
-        "--pipeline", "retraining", "--version-name", "v1", "--experiment", "nightly",
+        "--upload-as", "retraining", "--version-name", "v1", "--experiment", "nightly",
     )  # fmt: skip
     assert status == 0
     made, version = only(server.state.schedules), only(server.state.versions)
@@ -68,7 +68,7 @@ def test_what_is_asked_for_instead_is_sent(create: Command, server: KfpStub) -> 
     ("when", "words"),
     [
         (("--cron", "0 3 * * 1"), "'0 0 3 * * 1'"),
-        (("--cron", "0 0 24 * * *"), "'24' is no hour"),
+        (("--cron", "0 0 24 * * *"), "'24' is not a valid hour"),
         (("--every", "often"), "--every 6h"),
         ((), "neither is given"),
         ((*WEEKLY, "--every", "6h"), "both are given"),

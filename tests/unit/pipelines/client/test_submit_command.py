@@ -182,7 +182,6 @@ def test_a_run_that_fails_names_the_task_its_round_and_the_reason(advantageflow:
         (chapter("FAILED", task("rollout-driver", "FAILED", 1), task("root", "FAILED", 1)), "rollout-driver failed"),
         ({"state": "FAILED", "error": {"code": 3, "message": "no such image"}}, "failed: no such image"),
         ({"state": "FAILED", "state_history": [{"state": "FAILED", "error": {"message": "evicted"}}]}, "evicted"),
-        ({"state": "CANCELED"}, "was canceled"),
         ({"state": "SKIPPED"}, "was skipped"),
     ],
 )

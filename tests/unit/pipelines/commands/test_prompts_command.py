@@ -44,13 +44,13 @@ def test_a_source_with_a_text_in_both_splits_is_not_written(tmp_path: Path) -> N
 
 
 def test_only_jsonl_is_written(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"no \.jsonl file"):
+    with pytest.raises(StoreError, match=r"not a \.jsonl file"):
         command("write", "ocr", "-o", str(tmp_path / "prompts.json"))
     assert not any(tmp_path.iterdir())
 
 
 def test_a_source_that_is_none_is_a_clear_error() -> None:
-    with pytest.raises(DataError, match="no source of prompts"):
+    with pytest.raises(DataError, match="not a source of prompts"):
         command("show", "nothing")
 
 

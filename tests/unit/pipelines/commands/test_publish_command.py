@@ -13,7 +13,8 @@ from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import publish, read_policy_state, write_json
+from advantageflow.store.artifacts import publish
+from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import is_published
 from advantageflow_pipelines import cli
 from advantageflow_pipelines.commands.models import find_model
@@ -25,14 +26,13 @@ from advantageflow_pipelines.local.evaluate import find_judged
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
-    write_base_policy(folder / "base", {}, {})
+    write_base_policy(folder / "base")
     adapters = attach_adapters(
         load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0, StableDiffusion3()
     )
-    state = {**read_policy_state(folder / "base"), "adapter": "policy", "round": 3, "policy_sha256": adapters.sha256()}
+    state = read_policy_state(folder / "base").model_copy(update={"round": 3})
     with publish(folder / "trained") as partial:
-        adapters.save(partial)
-        write_json(partial / "state.json", state)
+        adapters.save(partial, state, ModelSettings())
     return folder / "trained"
 
 
@@ -52,7 +52,8 @@ def test_a_published_policy_is_taken_wherever_a_policy_is(
     judged, tuned = find_judged(address), find_model(address)
     assert (judged.name, judged.round, tuned.name) == ("policy policy, round 3", 3, f"policy {address}")
     assert read_policy_state(judged.policy) == read_policy_state(policy)
-    check_run(choose_settings(preset="tiny", init_policy=address))
+    shape = ["training.lora.rank=2", "training.lora.alpha=2"]
+    check_run(choose_settings(preset="tiny", assignments=shape, init_policy=address))
 
 
 def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

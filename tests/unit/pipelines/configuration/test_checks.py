@@ -39,7 +39,7 @@ def test_an_unknown_reward_or_column_is_found(assignment: str, words: str) -> No
     [
         ("[{name: layuot, column: beauty}]", "reward.others.0.name", "unknown reward 'layuot'"),
         ("[{name: layout, column: beuaty}]", "reward.others.0.column", "reward 'layout' has no column 'beuaty'"),
-        ("[{name: shapes, column: soft}]", "reward.others.0", "'shapes.soft' is there twice"),
+        ("[{name: shapes, column: soft}]", "reward.others.0", "'shapes.soft' is a duplicate"),
     ],
 )
 def test_a_wrong_term_among_several_rewards_is_found(others: str, where: str, words: str) -> None:
@@ -89,7 +89,7 @@ def test_a_corrupt_policy_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     with pytest.raises(PolicyError, match="corrupt"):
         check_run(chosen(f"init_policy={tmp_path}"))
-    with pytest.raises(PolicyError, match="not a policy"):
+    with pytest.raises(PolicyError, match="no policy is there"):
         check_run(chosen(f"init_policy={tmp_path / 'none'}"))
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
+from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.plan.published import PUBLISHED
 from advantageflow_pipelines.presets import list_presets, preset_text
 
@@ -58,5 +58,5 @@ def test_every_value_of_a_preset_says_where_it_comes_from(name: str) -> None:
         line for line in preset_text(name).splitlines()
         if ":" in line and "#" not in line and not line.rstrip().endswith(":") and not line.startswith(" " * 4)
     ]  # fmt: skip
-    repeated = ("device: cuda", "name:", "column:", "weight:", "algorithm: advantage_flow", "sampler:", "shift:")
+    repeated = ("device: cuda", "name:", "column:", "weight:", "sampler:", "shift:")
     assert [line for line in plain if not line.strip().startswith(repeated)] == []

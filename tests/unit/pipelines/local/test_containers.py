@@ -16,7 +16,6 @@ from advantageflow_pipelines.local.containers.aws import FOLDER, aws_environment
 from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
 from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
-from advantageflow_pipelines.placing.images import StageImages
 
 
 @pytest.fixture
@@ -140,7 +139,7 @@ def test_processes_need_no_engine(no_engine: str) -> None:
 
 def test_a_run_remembers_its_runner_and_images(workdir: WorkDir) -> None:
     assert read_runner(workdir) == TaskRunner()
-    runner = TaskRunner(kind=RunnerKind.DOCKER, images=StageImages.all_the_same("registry.example/stage:1"))
+    runner = TaskRunner(kind=RunnerKind.DOCKER, images={"prompts": "registry.example/stage:1"})
     write_runner(workdir, runner)
     assert read_runner(workdir) == runner
 

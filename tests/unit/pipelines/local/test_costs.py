@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.configure import load_settings
-from advantageflow.tracking.journal import Event
-from advantageflow_pipelines.local.costs import images_of_a_round, images_of_a_run, useful_seconds
+from advantageflow.settings import RunSettings
+from advantageflow.tracking.events import Event
+from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.summary import comparable
 
 
@@ -34,16 +36,16 @@ ROUND = [
 
 
 def test_a_round_takes_its_slowest_shard_and_its_training() -> None:
-    assert useful_seconds(ROUND) == {1: pytest.approx(max(4 + 8, 10 + 1) + 20)}
+    assert useful_seconds(ROUND, RunSettings()) == {1: pytest.approx(max(4 + 8, 10 + 1) + 20)}
 
 
 def test_of_a_task_that_was_done_twice_the_later_time_counts() -> None:
     again = task("training", 1, None, 230, 233)
-    assert useful_seconds([*again, *ROUND])[1] == pytest.approx(12 + 3)
+    assert useful_seconds([*again, *ROUND], RunSettings())[1] == pytest.approx(12 + 3)
 
 
 def test_a_round_without_training_is_not_counted_yet() -> None:
-    assert list(useful_seconds([*ROUND, *task("rollout", 2, 0, 200, 210)])) == [1]
+    assert list(useful_seconds([*ROUND, *task("rollout", 2, 0, 200, 210)], RunSettings())) == [1]
 
 
 def test_equal_runs_are_comparable_whatever_their_rounds_took() -> None:

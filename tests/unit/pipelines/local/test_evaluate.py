@@ -25,7 +25,8 @@ from advantageflow.settings import (
 )
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_json, write_prompts
+from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_prompts
+from advantageflow.store.policies import PolicyState
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.evaluate import (
@@ -45,16 +46,13 @@ WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
 
 def write_policy(folder: Path, model: ModelSettings, settings: dict[str, Any], size: float = 0.3) -> None:
     transformer = load_transformer(model)
-    with publish(folder) as partial:
-        write_json(partial / "state.json", {"round": 0, "step": 0, "adapter": None, "policy_sha256": None})
+    write_base_policy(folder)
     adapters = attach_adapters(transformer, folder, LoraSettings(rank=2), 0, StableDiffusion3())
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.normal_(std=size, generator=torch.Generator().manual_seed(0))
     with publish(folder) as partial:
-        adapters.save(partial)
-        state = {"round": 3, "step": 12, "adapter": "policy", "policy_sha256": adapters.sha256()}
-        write_json(partial / "state.json", {**state, "settings": settings})
+        adapters.save(partial, PolicyState(round=3, step=12, policy_sha256=None, settings=settings), model)
 
 
 @pytest.fixture
@@ -124,7 +122,7 @@ def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="the base model itself"):
         find_judged(str(tmp_path / "base"))
     create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
-    with pytest.raises(PolicyError, match="trained no policy yet"):
+    with pytest.raises(PolicyError, match="made no policy yet"):
         find_judged(str(tmp_path / "run"))
 
 

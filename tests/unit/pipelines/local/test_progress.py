@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.tasks import Tasks

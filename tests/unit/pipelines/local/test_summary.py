@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from advantageflow.tracking.journal import Event
+from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.summary import comparable, measure_overhead, reported, show_summary
 from advantageflow_pipelines.local.workdir import WorkDir
 

@@ -12,10 +12,11 @@ from advantageflow.errors import SettingsError
 from advantageflow.policy.configs import ModelConfigs, known_configs
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
-from advantageflow_pipelines.plan.storage import Artifact, Prompts, Sizes, artifacts
+from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 
@@ -70,39 +71,40 @@ def test_what_does_not_fit_is_said_with_the_setting_that_helps() -> None:
     parts = {"weights": 60 * 10**9, "activations": 20 * 10**9}
     memory = {"rollout": {"weights": 10**9}, "training": parts, "reward": {}}
     assert needed_memory(parts) > 80 * 10**9 > needed_memory({"weights": 10**9})
-    (found,) = find_pitfalls(settings, memory, H100, NOTHING, 0, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(settings, 0), memory, H100, NOTHING, 0, unreadable="")
     assert found.startswith("training needs about 85.0 GB and NVIDIA H100 SXM has 80")
     assert "training.gradient_checkpointing=true" in found
     with_it = settings.model_copy(
         update={"training": settings.training.model_copy(update={"gradient_checkpointing": True})}
     )
-    (found,) = find_pitfalls(with_it, memory, H100, NOTHING, 0, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(with_it, 0), memory, H100, NOTHING, 0, unreadable="")
     assert found.endswith("lower training.microbatch")
-    assert find_pitfalls(settings, memory, None, NOTHING, 0, unreadable="") == []
+    assert find_pitfalls(ONLINE.work(settings, 0), memory, None, NOTHING, 0, unreadable="") == []
 
 
 def test_a_large_conditioning_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
-    settings = choose_settings(preset="sd35-geneval")
     large = Artifact(9 * 10**9, 900 * 10**9)
-    found = find_pitfalls(settings, {}, H100, large, 10**10, unreadable="x.txt: not there")
+    found = find_pitfalls({}, {}, H100, large, 10**10, unreadable="x.txt: not there")
     assert "x.txt: not there" in found[0]
     assert "900 GB in all: set store.url, and tasks read the rows that they need, 10.0 GB" in found[1]
-    with_store = settings.model_copy(update={"store": StoreSettings(url="s3://bucket/prefix")})
-    assert find_pitfalls(with_store, {}, H100, large, 10**10, unreadable="") == []
-    (slow,) = find_pitfalls(settings, {}, H100, NOTHING, 0, unreadable="", on_cpu=["geneval"])
+    assert find_pitfalls({}, {}, H100, large, 900 * 10**9, unreadable="") == [], "there is a store"
+    (slow,) = find_pitfalls({}, {}, H100, NOTHING, 0, unreadable="", on_cpu=["geneval"])
     assert "geneval compute on the CPU" in slow
 
 
 def test_with_a_store_tasks_get_the_conditioning_that_they_read_and_else_all_of_it() -> None:
     settings = choose_settings(preset="sd35-geneval")
-    sizes, prompts = Sizes(512, 16 * 64 * 64, 10**6, 100), Prompts(5553, 5554, 553)
-    without = artifacts(settings, sizes, prompts)["conditioning"]
+    sizes, work = Sizes(512, 16 * 64 * 64, 10**6, 100), ONLINE.work(settings, 5554).values()
+    without = artifacts(settings, sizes, 5553, work)["conditioning"]
     assert without == Artifact(5553 * 10**6, (80 + 10 + 3) * 5553 * 10**6)
     stored = settings.model_copy(update={"store": StoreSettings(url="s3://bucket/prefix")})
     rows = 10 * 192 + 10 * 192 + 3 * 553
-    assert artifacts(stored, sizes, prompts)["conditioning"] == Artifact(5553 * 10**6, rows * 10**6)
-    policy = artifacts(stored, sizes, prompts)["policies and optimiser states (float32)"]
-    assert policy == Artifact(10 * 1600, (9 * 9 + 2) * 1600), "the first round starts from the base model"
+    found = artifacts(stored, sizes, 5553, work)
+    assert found["conditioning"] == Artifact(5553 * 10**6, rows * 10**6)
+    policies = found["policies and optimiser states (float32)"]
+    assert policies == Artifact(10 * 2000, (9 * 9 + 2) * 2000), "the first round starts from the base model"
+    latents = 10 * 192 * 24 * 4 * 16 * 64 * 64
+    assert found["rollout latents (float32)"] == Artifact(latents, 2 * latents), "into reward and training"
 
 
 def test_a_published_budget_is_a_chain_of_runs() -> None:

@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 import torch
 
-from advantageflow.policy.loading import encode_prompts
+from advantageflow.flow.advantages import Term
+from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
 from advantageflow.store.artifacts import Outcomes
+from advantageflow.store.policies import PolicyState
 from advantageflow.training.data import RoundData
-from advantageflow.training.round import train_round
+from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.plan.storage import Prompts, Sizes, artifacts
-from advantageflow_pipelines.plan.workload import run_work
+from advantageflow_pipelines.pipelines.online.work import run_work
+from advantageflow_pipelines.plan.storage import Sizes, artifacts
 
 GROUPS, SIZE = 2, 2
 
@@ -34,7 +36,8 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     conditioning = encode_prompts(settings.model, ["a red circle", "a blue star"])
     latents = torch.randn(GROUPS * SIZE, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     rewards = torch.tensor([[0.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
-    data = RoundData(latents, conditioning, rewards, {})
+    data = RoundData(latents, conditioning, (Term(rewards),), {})
+    advantages = round_advantages(data, settings.training)
     counts = {"forwards": 0, "backwards": 0}
 
     def count(module: Any, args: Any, kwargs: Any) -> None:
@@ -42,7 +45,7 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
 
     handle = policy.transformer.register_forward_pre_hook(count, with_kwargs=True)
     for number in range(settings.rounds):
-        train_round(policy, data, settings.training, seed=0, round_index=number + 1)
+        train_round(policy, data, advantages, settings.training, seed=0, round_index=number + 1)
     handle.remove()
     return counts, policy
 
@@ -53,9 +56,9 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
         (),
         ("training.rollout_decay=0.5",),
         ("training.reference_weight=0.1",),
-        ("training.algorithm=advantage_weighted", "training.microbatch=1"),
-        ("training.algorithm=diffusion_nft", "training.microbatch=3"),
-        ("training.lam=auto", "training.gradient_steps=1"),  # of each group of two one is bad: half
+        ("training.objective.lam=0", "training.microbatch=1"),
+        ("training.objective=diffusion_nft", "training.microbatch=3"),
+        ("training.objective.lam=auto", "training.gradient_steps=1"),  # of each group of two one is bad: half
     ],
 )
 def test_training_evaluates_the_model_as_often_as_planned(assignments: tuple[str, ...], tmp_path: Path) -> None:
@@ -82,7 +85,7 @@ def test_images_and_evaluations_are_counted_over_the_run() -> None:
 
 
 def test_flow_grpo_trains_on_its_trajectories_alone() -> None:
-    flags = ("training.algorithm=flow_grpo", "rollout.sampler=sde", "rollout.trajectories=true")
+    flags = ("training.objective=flow_grpo", "rollout.sampler=sde", "rollout.trajectories=true")
     work = run_work(chosen(*flags, "training.passes=1"), texts=0)["training"]
     assert (work.forwards, work.backwards) == (0, GROUPS * SIZE)
 
@@ -90,13 +93,13 @@ def test_flow_grpo_trains_on_its_trajectories_alone() -> None:
 def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     settings = chosen()
     _, policy = train(settings, tmp_path)
-    save_policy(policy, {"round": 1}, Outcomes(), tmp_path / "policy")
+    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), Outcomes(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
-    stored = artifacts(settings, Sizes(48, 288, 100, adapter), Prompts(3, 4, 1))
+    stored = artifacts(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
     planned = {kind: one.kept for kind, one in stored.items()}
     assert planned["policies and optimiser states (float32)"] == pytest.approx(written, rel=0.35)
-    assert planned["policies and optimiser states (float32)"] == 16 * adapter
+    assert planned["policies and optimiser states (float32)"] == 20 * adapter
     assert planned["rollout latents (float32)"] == GROUPS * SIZE * 288 * 4
     assert planned["conditioning"] == 300
     assert planned["rollout trajectories (float32)"] == 0

@@ -123,5 +123,5 @@ def test_two_terms_may_not_give_one_reward_different_options(bright: str) -> Non
     with pytest.raises(SettingsError, match=r"other options here than in reward: \{\} and \{'top': 2\}") as caught:
         term_rewards(terms({}))
     assert caught.value.where == "reward.others.0.options"
-    with pytest.raises(SettingsError, match="is there twice"):  # with equal options the column is what they share
+    with pytest.raises(SettingsError, match="is a duplicate"):  # with equal options the column is what they share
         term_rewards(terms({"top": 2}))

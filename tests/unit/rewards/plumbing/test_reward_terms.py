@@ -61,7 +61,7 @@ def test_a_column_that_a_reward_lacks_names_its_term() -> None:
 def test_the_same_term_twice_is_refused() -> None:
     error = error_of(settings({"name": "jpeg", "column": "compressibility"}, {"name": "shapes", "column": "soft"}))
     assert error.where == "reward.others.1"
-    assert "'shapes.soft' is there twice, also as reward" in error.message
+    assert "'shapes.soft' is a duplicate of reward" in error.message
 
 
 @pytest.mark.parametrize("minimum", [-0.1, 1.5])

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
+from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.runtime import carried
 from advantageflow.settings import (
-    FlowGrpoSettings,
     LoraSettings,
     ModelSettings,
     RewardSettings,
@@ -35,14 +36,14 @@ DRIVER = Path(__file__).parent / "driver.py"
 CASES: dict[str, dict[str, Any]] = {
     "advantage_flow": {},
     "again": {},
-    "v_roll for the deviation alone": {"lam": 1.0, "data_weight": 1.0, "microbatch": 12},
-    "v_roll of bad rollouts and a few others": {"lam": "auto", "microbatch": 5},
+    "v_roll for the deviation alone": {"objective": AdvantageFlow(data_share=1.0), "microbatch": 12},
+    "v_roll of bad rollouts and a few others": {"objective": AdvantageFlow(lam="auto"), "microbatch": 5},
     "weight decay and a reference": {"weight_decay": 0.1, "reference_weight": 0.1},
-    "diffusion_nft": {"algorithm": "diffusion_nft"},
-    "awm": {"algorithm": "awm", "reference_weight": 0.1},
-    "flow_grpo": {"algorithm": "flow_grpo", "reference_weight": 0.04, "flow_grpo": FlowGrpoSettings(clip_range=1e-2)},
+    "diffusion_nft": {"objective": "diffusion_nft"},
+    "awm": {"objective": "awm", "reference_weight": 0.1},
+    "flow_grpo": {"objective": FlowGrpo(clip_range=1e-2), "reference_weight": 0.04},
     "uneven steps, uneven microbatches": {"gradient_steps": 5, "passes": 1, "microbatch": 2},
-    "steps of one visit, none for the second process": {"gradient_steps": 24, "passes": 1, "learning_rate": 1e-3},
+    "steps of one sample, none for the second process": {"gradient_steps": 24, "passes": 1, "learning_rate": 1e-3},
     "many steps": {"gradient_steps": 40, "passes": 40},
 }
 
@@ -112,7 +113,7 @@ def trained(model: ModelSettings, tmp_path_factory: pytest.TempPathFactory, worl
 
 
 def _add_trajectories(world: Any, model: ModelSettings) -> None:
-    """Rollouts sampled by the base model stochastically, so that every algorithm can learn from them."""
+    """Rollouts sampled by the base model stochastically, so that every objective can learn from them."""
     rollouts, prompts = read_rollouts(world.rollouts[0]), read_prompts(world.prompts)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
     rows = [row[rollout.prompt_id] for rollout in rollouts]

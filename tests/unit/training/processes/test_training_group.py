@@ -42,7 +42,7 @@ def test_two_processes_repeat_bit_for_bit(trained: Any) -> None:
 
 def test_state_and_history_are_those_of_one_process(trained: Any) -> None:
     states = [read_json(trained.policy(by, "awm") / "state.json") for by in ("one", "two")]
-    hashes = [state.pop("policy_sha256") for state in states]
+    hashes = [state.pop(name) for state in states for name in ("policy_sha256", "rollout_policy_sha256")]
     assert states[0] == states[1]
     assert all(len(value) == 64 for value in hashes)
     one, two = (read_outcomes(trained.policy(by, "awm")) for by in ("one", "two"))
@@ -62,6 +62,6 @@ def test_processes_divide_visits_evenly_and_leave_none_out() -> None:
         group.size = size
         parts = []
         for group.rank in range(size):
-            parts.append(group.places(count))
+            parts.append(group.indices(count))
         assert torch.cat(parts).tolist() == list(range(count))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -14,7 +14,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.online.pipeline import compile_pipeline
+from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.placing.resources.records import Resources
 
 

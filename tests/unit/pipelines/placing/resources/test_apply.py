@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import pytest
-import yaml
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import (
@@ -20,12 +20,17 @@ from advantageflow.settings import (
     TrackingSettings,
     TrainingSettings,
 )  # fmt: skip
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
-from advantageflow_pipelines.placing.images import STAGES, StageImages
+from advantageflow_pipelines.placing.images import default_images
+from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.apply import deadline
-from advantageflow_pipelines.placing.resources.files import load_resources, resources_names
+from advantageflow_pipelines.placing.resources.files import resources_names
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.records import (
+    CONFIG_MAP,
+    HF_SECRET,
+    S3_SECRET,
     Environment,
     Resources,
     Retries,
@@ -47,7 +52,7 @@ ON_CPU = RunSettings(**SMALL)
 ON_GPU = RunSettings(model=ModelSettings(device="cuda"), reward=RewardSettings(options={"device": "cuda"}), **SMALL)
 EVERYTHING = Resources(
     service_account="trainer",
-    **{
+    stages={
         stage: (TrainingResources if stage == "training" else StageResources)(
             gpus=number,
             gpu_type="amd.com/gpu",
@@ -68,9 +73,17 @@ EVERYTHING = Resources(
             timeout_seconds=1000 + number,
             retries=Retries(count=number, backoff_seconds=30 + number, factor=3, deadline_seconds=9000 + number),
         )
-        for number, stage in enumerate(STAGES, start=1)
+        for number, stage in enumerate(ONLINE.stage_names, start=1)
     },
 )
+
+
+OWN_TASKS = ("opening", "closing")  # of no stage
+OWN = (S3_SECRET, HF_SECRET, CONFIG_MAP)
+
+
+def load_resources(preset: str) -> Resources:
+    return files.load_resources(preset, ONLINE)
 
 
 def stage_of(task: str) -> str:
@@ -82,14 +95,14 @@ def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tas
     return compiled_tasks(*fit(ON_GPU, EVERYTHING))
 
 
-@pytest.fixture(scope="module", params=resources_names())
+@pytest.fixture(scope="module", params=resources_names(ONLINE))
 def preset(request: pytest.FixtureRequest, compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Any:
     """Resources of a preset, and the tasks compiled with them."""
     settings, resources = fit(ON_CPU if request.param == "cpu" else ON_GPU, load_resources(request.param))
     return resources, compiled_tasks(settings, resources)
 
 
-def check(task: Any, given: StageResources, *, volumes: bool = True) -> None:
+def check(task: Any, given: StageResources, *, volumes: bool = True, own_as_variables: bool = False) -> None:
     """Compare all of a task with what its stage is given."""
     resources = task.container.resources
     assert resources.resource_cpu_request == given.cpu
@@ -107,16 +120,24 @@ def check(task: Any, given: StageResources, *, volumes: bool = True) -> None:
     shared = {"/dev/shm": ("Memory", given.shared_memory)} if volumes and given.shared_memory else {}
     scratch = {"/scratch": ("", given.scratch)} if volumes and given.scratch else {}
     assert mounts == shared | scratch
+    in_folders = [] if own_as_variables else [*pod.secret_as_volume, *pod.config_map_as_volume]
+    assert {one.mount_path: one.optional for one in in_folders} == {
+        f"/etc/advantageflow/{one.name}": one.optional
+        for one in (*given.secrets, *given.config_maps)
+        if one in OWN and not own_as_variables
+    }
     secrets = [
         (one.secret_name, {pair.secret_key: pair.env_var for pair in one.key_to_env}, one.optional)
         for one in pod.secret_as_env
     ]
-    assert secrets == [(one.name, one.keys, one.optional) for one in given.secrets]
+    as_variables = [one for one in given.secrets if own_as_variables or one not in OWN]
+    assert secrets == [(one.name, one.keys, one.optional) for one in as_variables]
     maps = [
         (one.config_map_name, {pair.config_map_key: pair.env_var for pair in one.key_to_env}, one.optional)
         for one in pod.config_map_as_env
     ]
-    assert maps == [(one.name, one.keys, one.optional) for one in given.config_maps]
+    as_variables = [one for one in given.config_maps if own_as_variables or one not in OWN]
+    assert maps == [(one.name, one.keys, one.optional) for one in as_variables]
     assert [one.secret_name for one in pod.image_pull_secret] == list(given.image_pull_secrets)
     assert pod.active_deadline_seconds == (given.timeout_seconds or 0)
 
@@ -132,29 +153,27 @@ def check(task: Any, given: StageResources, *, volumes: bool = True) -> None:
 def test_every_value_lands_on_every_task_of_its_stage(everything: Tasks) -> None:
     assert set(everything) == {
         "prompts", "rollout", "reward", "training", "evaluation", "rollout-2", "reward-2", "training-2", "evaluation-2",
-        "evaluation-3", "closing",
+        "evaluation-3", "opening", "closing",
     }  # fmt: skip
     for name, task in everything.items():
-        if name != "closing":
+        if name not in OWN_TASKS:
             check(task, EVERYTHING.of(stage_of(name)))
 
 
 def test_every_value_of_every_preset_lands_on_every_task_of_its_stage(preset: tuple[Resources, Tasks]) -> None:
     resources, tasks = preset
     for name, task in tasks.items():
-        if name != "closing":
+        if name not in OWN_TASKS:
             on_nodes = stage_of(name) == "training" and resources.training.nodes > 1
-            check(task, resources.of(stage_of(name)), volumes=not on_nodes)
+            check(task, resources.of(stage_of(name)), volumes=not on_nodes, own_as_variables=on_nodes)
 
 
 def test_all_pods_meet_the_restricted_standard_and_say_whose_they_are(everything: Tasks) -> None:
     for name, task in everything.items():
         assert task.kubernetes.security_context.run_as_non_root
         assert dict(task.kubernetes.pod_metadata.labels) == {
-            "app.kubernetes.io/name": "advantageflow",
             "app.kubernetes.io/component": stage_of(name),
             "app.kubernetes.io/part-of": "advantageflow",
-            "app.kubernetes.io/managed-by": "kubeflow",
         }
 
 
@@ -169,13 +188,27 @@ def test_every_task_knows_its_run_by_its_pod_s_label_which_is_no_part_of_the_cac
 def test_downloads_go_to_the_scratch_folder(everything: Tasks) -> None:
     environment = {variable.name: variable.value for variable in everything["rollout"].container.env}
     assert environment["XDG_CACHE_HOME"].startswith("/scratch/")
-    assert environment["HF_HOME"].startswith("/scratch/")
 
 
 def test_nothing_limits_all_attempts_to_less_than_each_of_them_may_take() -> None:
     retries = Retries(count=2, backoff_seconds=60, factor=2)
     assert deadline(retries, 1000) == 3 * 1000 + 60 + 120
     assert deadline(retries, None) > 3 * 7 * 86_400
+
+
+def test_the_first_task_comes_before_all_others_and_is_never_cached_nor_part_of_another_s_cache_key(
+    everything: Tasks,
+) -> None:
+    opening, first = everything["opening"], everything["prompts"].spec
+    assert list(first.dependent_tasks) == ["opening"]
+    assert not any(one.HasField("task_output_parameter") for one in first.inputs.parameters.values())
+    assert not first.inputs.artifacts
+    assert first.caching_options.enable_cache
+    assert not opening.spec.caching_options.enable_cache
+    assert not opening.container.resources.accelerator.resource_count
+    assert opening.container.image == everything["prompts"].container.image
+    last = opening.spec.inputs.parameters["last_task"].runtime_value.constant.string_value
+    assert last == "round 2 / evaluation"
 
 
 def test_the_last_task_comes_after_all_others_whatever_happened_and_is_never_cached(everything: Tasks) -> None:
@@ -228,7 +261,7 @@ def test_the_nodes_are_told_the_secrets_of_the_registry(
 ) -> None:
     given = load_resources("multi-node")
     training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
-    tasks = compiled_tasks(*fit(ON_GPU, given.model_copy(update={"training": training})))
+    tasks = compiled_tasks(*fit(ON_GPU, replace(given, stages={**given.stages, "training": training})))
     environment = {one.name: one.value for one in tasks["training"].container.env}
     assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
 
@@ -246,9 +279,28 @@ def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nod
     assert nodes == [2, 1]
 
 
-def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources(tmp_path: Path) -> None:
-    cluster_run(ON_GPU, StageImages(), "multi-node").compile(tmp_path / "p.yaml")
-    spec, _ = yaml.load_all((tmp_path / "p.yaml").read_text(), yaml.CSafeLoader)
+def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources() -> None:
+    spec = cluster_run(ON_GPU, default_images(ONLINE), "multi-node").package().pipeline
     text = spec["root"]["inputDefinitions"]["parameters"]["training_settings"]["defaultValue"]
     training = TrainingSettings.model_validate_json(text)
     assert (training.processes, training.nodes) == (8, 2)
+
+
+def test_every_task_runs_the_component_that_lies_in_its_image(everything: Tasks, on_nodes: Tasks) -> None:
+    for task in (*everything.values(), *on_nodes.values()):
+        [*start, module] = task.container.command
+        assert start == ["python3", "-m", "advantageflow.task", "kfp.dsl.executor_main"]
+        arguments = list(task.container.args)
+        function = arguments[arguments.index("--function_to_execute") + 1]
+        assert getattr(import_module(module), function).python_func.__name__ == function
+
+
+def test_the_closing_task_which_loads_nothing_is_not_told_the_hub_s_secret(on_nodes: Tasks) -> None:
+    assert [one.secret_name for one in on_nodes["closing"].kubernetes.secret_as_volume] == [S3_SECRET.name]
+    assert not on_nodes["closing"].kubernetes.secret_as_env
+
+
+def test_the_default_experiment_is_not_said(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> None:
+    settings = ON_CPU.model_copy(update={"tracking": TrackingSettings()})
+    tasks = compiled_tasks(*fit(settings, load_resources("cpu")))
+    assert {one.name for one in tasks["training"].container.env} == {"ADVANTAGEFLOW_PRESET"}

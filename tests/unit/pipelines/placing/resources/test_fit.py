@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,14 +16,30 @@ from advantageflow.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from advantageflow_pipelines.placing.images import STAGES
-from advantageflow_pipelines.placing.resources.files import load_resources
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
+from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
-from advantageflow_pipelines.placing.resources.records import Resources, Retries, StageResources, TrainingResources
+from advantageflow_pipelines.placing.resources.records import (
+    Resources,
+    Retries,
+    StageResources,
+    TrainingResources,
+    section_of,
+)
 
 ON_GPU = RunSettings(model=ModelSettings(device="cuda"))
 STORE = StoreSettings(url="s3://bucket/runs")
 CUDA = {"options": {"device": "cuda"}}
+
+
+def load_resources(preset: str) -> Resources:
+    return files.load_resources(preset, ONLINE)
+
+
+def custom(**changed: StageResources) -> Resources:
+    """The defaults, but for some stages."""
+    stages = {stage.name: section_of(stage)() for stage in ONLINE.stages}
+    return Resources({**stages, **changed})
 
 
 def with_training(settings: RunSettings, **training: Any) -> RunSettings:
@@ -31,7 +48,8 @@ def with_training(settings: RunSettings, **training: Any) -> RunSettings:
 
 def with_resources(preset: str, stage: str, **changes: Any) -> Resources:
     resources = load_resources(preset)
-    return resources.model_copy(update={stage: resources.of(stage).model_copy(update=changes)})
+    changed = resources.of(stage).model_copy(update=changes)
+    return replace(resources, stages={**resources.stages, stage: changed})
 
 
 def refused(settings: RunSettings, resources: Resources) -> str:
@@ -41,7 +59,7 @@ def refused(settings: RunSettings, resources: Resources) -> str:
 
 
 def gpus(resources: Resources) -> dict[str, object]:
-    return {stage: resources.of(stage).gpus for stage in STAGES}
+    return {stage: resources.of(stage).gpus for stage in ONLINE.stage_names}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +104,7 @@ def test_a_reward_on_a_gpu_gives_one_to_the_stages_that_compute_it(reward: Rewar
     _, given = fit(settings, with_resources("single-gpu", "training", gpus=0))
     assert {stage for stage, number in gpus(given).items() if number} == stages
     text = refused(settings, load_resources("cpu"))
-    assert {stage for stage in STAGES if f"{stage}.gpus (resources cpu)" in text} == stages
+    assert {stage for stage in ONLINE.stage_names if f"{stage}.gpus (resources cpu)" in text} == stages
 
 
 def test_a_stage_whose_device_it_lacks_is_named_with_the_setting_that_asks_for_it() -> None:
@@ -152,11 +170,11 @@ def test_training_on_spot_nodes_needs_checkpoints_in_a_store(settings: RunSettin
     ],
 )
 def test_requests_within_limits_and_shared_memory_within_memory(changes: dict[str, str], part: str) -> None:
-    assert part in refused(RunSettings(), Resources(reward=StageResources(**changes)))
+    assert part in refused(RunSettings(), custom(reward=StageResources(**changes)))
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
-    resources = Resources(training=TrainingResources(nodes=2, memory="1Gi", shared_memory="2Gi", spot=True))
+    resources = custom(training=TrainingResources(nodes=2, memory="1Gi", shared_memory="2Gi", spot=True))
     assert "5 settings are wrong" in refused(RunSettings(), resources)
 
 

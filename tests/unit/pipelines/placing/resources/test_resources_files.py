@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources, Toleration
+from advantageflow_pipelines.pipelines.definition import Pipeline, Stage
+from advantageflow_pipelines.pipelines.online.definition import ONLINE
+from advantageflow_pipelines.placing.resources import files
+from advantageflow_pipelines.placing.resources.files import list_resources, resources_text
+from advantageflow_pipelines.placing.resources.records import Resources, StageResources, Toleration, TrainingResources
+
+
+def load_resources(name: str, pipeline: Pipeline = ONLINE) -> Resources:
+    return files.load_resources(name, pipeline)
 
 
 @pytest.fixture
@@ -22,7 +30,7 @@ def write(tmp_path: Path) -> object:
 
 
 def test_every_preset_loads_and_says_what_it_is_for() -> None:
-    purposes = list_resources()
+    purposes = list_resources(ONLINE)
     assert list(purposes) == ["cpu", "multi-gpu", "multi-node", "single-gpu"]
     assert all(len(purpose) > 20 for purpose in purposes.values())
 
@@ -31,7 +39,7 @@ def test_presets_build_on_each_other() -> None:
     single, node, nodes = (load_resources(name) for name in ("single-gpu", "multi-gpu", "multi-node"))
     assert (single.training.gpus, node.training.gpus, nodes.training.gpus) == (1, 8, 8)
     assert (single.training.nodes, node.training.nodes, nodes.training.nodes) == (1, 1, 2)
-    assert single.rollout == node.rollout == nodes.rollout
+    assert single.of("rollout") == node.of("rollout") == nodes.of("rollout")
     assert nodes.training.model_copy(update={"nodes": 1}) == node.training
 
 
@@ -45,24 +53,23 @@ def test_a_stage_s_own_value_stands_over_that_for_all_and_that_over_the_base_s(w
         )
     )
     base = load_resources("single-gpu")
-    assert mine.rollout == base.rollout.model_copy(update={"memory": "64Gi", "node_selector": {"pool": "gpu"}})
-    assert mine.reward.memory == "16Gi"
+    assert mine.of("rollout") == base.of("rollout").model_copy(
+        update={"memory": "64Gi", "node_selector": {"pool": "gpu"}}
+    )
+    assert mine.of("reward").memory == "16Gi"
     assert mine.training.gpus == base.training.gpus
     assert (mine.service_account, mine.preset) == ("trainer", "custom")
 
 
 def test_without_a_base_what_is_not_said_is_the_default(write) -> None:
     mine = load_resources(write("all: {cpu: 3}"))
-    assert mine == Resources(
-        **{stage: StageResources(cpu="3") for stage in ("prompts", "rollout", "reward", "evaluation")},
-        training=mine.training,
-    )
-    assert (mine.training.cpu, mine.training.nodes) == ("3", 1)
+    stages = {stage: StageResources(cpu="3") for stage in ONLINE.stage_names}
+    assert mine == Resources({**stages, "training": TrainingResources(cpu="3", nodes=1)})
 
 
 def test_numbers_of_cores_may_be_written_as_numbers(write) -> None:
     mine = load_resources(write("prompts: {cpu: 2}\nreward: {cpu: 0.5}\nrollout: {cpu: 500m}"))
-    assert (mine.prompts.cpu, mine.reward.cpu, mine.rollout.cpu) == ("2", "0.5", "500m")
+    assert [mine.of(stage).cpu for stage in ("prompts", "reward", "rollout")] == ["2", "0.5", "500m"]
 
 
 def test_everything_that_is_wrong_is_named_with_its_line(write) -> None:
@@ -115,6 +122,20 @@ def test_an_unknown_base_is_named_with_its_line(write) -> None:
     assert caught.value.where == f"base ({path}:2)"
 
 
+def test_a_stage_that_the_pipeline_does_not_have_is_refused_with_the_nearest(write) -> None:
+    with pytest.raises(SettingsError, match="there is no such setting") as caught:
+        load_resources(write("rewards: {cpu: 2}"))
+    assert "did you mean 'reward'?" in caught.value.remedy
+
+
+def test_the_presets_for_any_pipeline_name_no_stage() -> None:
+    other = Stage("judging", on_model_device=True)
+    pipeline = replace(ONLINE, stages=(other,), resources=None)
+    assert list(list_resources(pipeline)) == ["cpu", "single-gpu"]
+    given = load_resources("single-gpu", pipeline)
+    assert (list(given.stages), given.of("judging").gpus, given.training, given.nodes) == (["judging"], "auto", None, 1)
+
+
 def test_an_empty_file_says_what_it_may_hold(write) -> None:
     with pytest.raises(SettingsError, match="base: single-gpu"):
         load_resources(write("# nothing\n"))
@@ -122,8 +143,8 @@ def test_an_empty_file_says_what_it_may_hold(write) -> None:
 
 def test_the_text_of_a_preset_is_a_file_that_gives_the_same(tmp_path: Path) -> None:
     copy = tmp_path / "copy.yaml"
-    copy.write_text(resources_text("multi-gpu"))
-    assert load_resources(str(copy)).model_copy(update={"preset": "multi-gpu"}) == load_resources("multi-gpu")
+    copy.write_text(resources_text("multi-gpu", ONLINE))
+    assert replace(load_resources(str(copy)), preset="multi-gpu") == load_resources("multi-gpu")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What an objective is: options that settings name, a loss, and what it needs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from advantageflow.settings_base import Settings
+
+if TYPE_CHECKING:
+    from advantageflow.objectives.batches import Scalar, TransitionBatch, VelocityBatch
+
+    LossAndMetrics = tuple[Scalar, dict[str, Scalar]]
+
+WATCHED = 8  # of samples whose loss does not contain v_roll, each so-many-th tells how far the policy is from it
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What has to be there for a loss to be computed.
+
+    Attributes:
+        rollout: the samples on which the loss contains v_roll. On others it is v_theta instead, and its evaluation is
+            saved: 'bad' ones are those of A < 0.
+        reference: whether the loss contains v_ref.
+        trajectories: whether it is of the steps of stored trajectories, which only sampler 'sde' leaves, and not of
+            rollouts noised to times t.
+    """
+
+    rollout: Literal["all", "bad", "none"] = "all"
+    reference: bool = False
+    trajectories: bool = False
+
+
+class Objective(Settings, ABC):
+    """What training minimises: the options of `training.objective`, and a loss that reads them.
+
+    An objective is a subclass of VelocityObjective or TransitionObjective. Its options are its fields. It is chosen by
+    its name in the registry, by an entry point of the group 'advantageflow.objectives', or as 'package.module:Class'.
+    """
+
+    name: str = Field("", description="what settings call it: a registered name, or 'package.module:Class'")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_by_its_path(cls, values: Any) -> Any:
+        """One made in Python, without a name of its own, is called by its path."""
+        if isinstance(values, dict) and "name" not in values and not cls.model_fields["name"].default:
+            return {**values, "name": f"{cls.__module__}:{cls.__qualname__}"}
+        return values
+
+    @model_validator(mode="after")
+    def _needs_what_it_judges(self) -> Objective:
+        if self.needs.trajectories != isinstance(self, TransitionObjective):
+            raise ValueError("the needs of a TransitionObjective say trajectories=True, those of no other objective do")
+        return self
+
+    @property
+    def needs(self) -> Needs:
+        """What has to be there for the loss, with these options."""
+        return Needs()
+
+    @property
+    def steadier(self) -> str:
+        """What to do when training diverges, but for lowering the learning rate; empty: nothing else."""
+        return ""
+
+    @abstractmethod
+    def loss(self, batch: Any) -> LossAndMetrics:
+        """The loss of a batch, a mean over its samples.
+
+        Returns:
+            The loss, and its parts and whatever else is worth a curve, means over the batch without gradient; 'loss'
+            and 'advantage_loss' among them. `loss_and_metrics` makes both.
+        """
+
+
+class VelocityObjective(Objective):
+    """An objective of the forward process: it judges velocities at rollouts noised to random times."""
+
+    timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = Field(
+        "stratified", description="how times t in [0, 1] are drawn"
+    )
+
+    @abstractmethod
+    def loss(self, batch: VelocityBatch) -> LossAndMetrics: ...
+
+
+class TransitionObjective(Objective):
+    """An objective of the reverse process: it judges the steps by which rollouts were sampled."""
+
+    step_fraction: float = Field(0.99, gt=0, le=1, description="share of a trajectory's steps, from the first, used")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(rollout="none", trajectories=True)
+
+    @abstractmethod
+    def loss(self, batch: TransitionBatch) -> LossAndMetrics: ...

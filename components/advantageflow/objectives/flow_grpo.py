@@ -1,0 +1,41 @@
+"""Flow-GRPO: PPO on the transitions of stochastic sampling, the reverse process.
+
+Liu et al., "Flow-GRPO: Training Flow Matching Models via Online RL", arXiv 2505.05470.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from advantageflow.objectives.base import TransitionObjective
+from advantageflow.objectives.batches import clipped_ratio_loss, loss_and_metrics
+
+if TYPE_CHECKING:
+    from advantageflow.objectives.base import LossAndMetrics
+    from advantageflow.objectives.batches import TransitionBatch
+
+
+class FlowGrpo(TransitionObjective):
+    """`L = max(-A ratio, -A clip(ratio))`, `ratio = exp(log p - log p_old)`.
+
+    log p is a mean over elements, so that the clip range does not depend on the size of the latent. The metric
+    'approximate_kl' is that to the rollout policy, `(log p - log p_old)^2 / 2`.
+    """
+
+    name: str = "flow_grpo"
+    clip_range: float = Field(1e-4, gt=0, description="PPO: the ratio is clipped to 1 -+ this; 1e-4 in the paper")
+
+    def loss(self, batch: TransitionBatch) -> LossAndMetrics:
+        log_ratio = batch.policy.log_probability(batch.following) - batch.rollout_log_probability
+        advantage_loss, clipped = clipped_ratio_loss(log_ratio, batch.advantages, self.clip_range)
+        return loss_and_metrics(
+            {"advantage_loss": advantage_loss},
+            ratio_clipped=clipped.to(log_ratio.dtype),
+            approximate_kl=log_ratio.detach().square() / 2,
+        )
+
+    @property
+    def steadier(self) -> str:
+        return "raise training.reference_weight"

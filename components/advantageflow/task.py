@@ -1,0 +1,58 @@
+"""What a stage's task starts: a component of its image, or of this machine, run by Kubeflow's executor.
+
+    python3 -m advantageflow.task kfp.dsl.executor_main advantageflow.rollout.component --function_to_execute ...
+
+Kubeflow's own way is to send the component's source with each task, and each variable of the environment as an entry of
+its own; Argo keeps a dozen copies of both for each task, and has no room for them in a long run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from advantageflow.errors import SettingsError, UserError
+
+ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE
+_USER_ERROR = 2
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run a component, with the environment that is mounted.
+
+    Args:
+        arguments: the executor, whose name the local runner looks for; the component's module; the executor's own.
+
+    Raises:
+        SettingsError: this image has no such module: it is of another version than the pipeline.
+    """
+    _, module, *others = arguments
+    read_environment(Path(ENVIRONMENT_FOLDER))
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:
+        remedy = "compile the pipeline with the images that were built from the same version (--images)"
+        raise SettingsError("there is no such component in this image", where=module, remedy=remedy)
+    from kfp.dsl.executor_main import executor_main
+
+    sys.argv = ["executor", "--component_module_path", spec.origin, *others]
+    executor_main()
+
+
+def read_environment(folder: Path) -> None:
+    """Set the variables that lie in `folder` as files, a folder for each secret or config map; what is set stays.
+
+    Kubernetes keeps the files themselves in hidden folders, which are passed over.
+    """
+    for file in sorted(folder.glob("[!.]*/[!.]*")):
+        os.environ.setdefault(file.name, file.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(_USER_ERROR)

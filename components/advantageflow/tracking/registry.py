@@ -1,0 +1,93 @@
+"""Policies in MLflow's registry: `models:/NAME@alias` or `models:/NAME/VERSION`, copied to this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.records import STATE_FILE
+from advantageflow.store.files import publish
+from advantageflow.store.published import local_folder
+from advantageflow.store.s3 import cache_folder
+from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.mlflow_store import open_client, tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion
+
+REGISTRY = "models:/"
+_LOGGED_MODEL = "models:/m-"
+_ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+_POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
+
+
+def is_registered(name: str) -> bool:
+    """Whether a name is an address of MLflow's registry."""
+    return name.startswith(REGISTRY)
+
+
+def local_policy(name: str, tracking_uri: str | None = None) -> Path:
+    """The folder or file that a person names: in MLflow's registry, published at an s3:// address or in a folder, or
+    just there.
+
+    Args:
+        name: `models:/NAME@alias`, `models:/NAME/VERSION`, `s3://bucket/prefix` or a path.
+        tracking_uri: the MLflow store that has the registry; MLFLOW_TRACKING_URI if None.
+
+    Raises:
+        SettingsError: the address is not one; which MLflow is meant is not said.
+        TrackingError: MLflow cannot be reached, or has no such version.
+        PolicyError: the version holds no adapter.
+        StoreError: as `local_folder`.
+    """
+    return _fetch(name, tracking_uri or os.environ.get(TRACKING_ENV)) if is_registered(name) else local_folder(name)
+
+
+def _fetch(address: str, tracking_uri: str | None) -> Path:
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        raise SettingsError(
+            "is not a version of a registered model", where=address, remedy="write models:/NAME@ALIAS or models:/NAME/3"
+        )
+    if tracking_uri is None:
+        remedy = f"set {TRACKING_ENV}"
+        raise SettingsError("which MLflow has the model is not said", where=address, remedy=remedy)
+    client = open_client(tracking_uri)
+    with tracking_errors(f"{tracking_uri}, {address}"):
+        if parts["alias"]:
+            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
+        else:
+            version = client.get_model_version(parts["name"], parts["version"])
+    return _policy_in(_download(client, version, tracking_uri), address)
+
+
+def _download(client: MlflowClient, version: ModelVersion, tracking_uri: str) -> Path:
+    """The version's files, in the cache folder; a version never changes, so what is there is not fetched again."""
+    import mlflow.artifacts
+
+    told = f"{tracking_uri} {version.name} {version.version} {version.creation_timestamp} {version.source}"
+    store = hashlib.sha256(told.encode()).hexdigest()[:12]
+    folder = cache_folder() / "registry" / version.name / f"{version.version}-{store}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with publish(folder) as partial, tracking_errors(tracking_uri):
+            source = client.get_model_version_download_uri(version.name, version.version)
+            if source.startswith(_LOGGED_MODEL):  # what MLflow's own log_model registers
+                source = client.get_logged_model(source.removeprefix(REGISTRY)).artifact_location
+            mlflow.artifacts.download_artifacts(source, dst_path=str(partial), tracking_uri=tracking_uri)
+    return folder
+
+
+def _policy_in(folder: Path, address: str) -> Path:
+    """The folder nearest to the top that holds a policy, or else an adapter."""
+    for name in _POLICY_FILES:
+        found = sorted(folder.rglob(name), key=lambda path: (len(path.parts), path))
+        if found:
+            return found[0].parent
+    remedy = "register a policy: the folder that training wrote, or its adapter"
+    raise PolicyError("the registered version holds no policy", where=address, remedy=remedy)

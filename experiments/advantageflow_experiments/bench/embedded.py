@@ -1,0 +1,140 @@
+"""The benchmark's workload of a preset: its model, prompts and settings, with rollouts that its policy generates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.generate import Generator
+from advantageflow.policy.loading import load_family, read_configs
+from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.prompts.sources import load_prompts
+from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
+from advantageflow.rewards.plumbing.registry import get_reward
+from advantageflow.rollout.groups import generate_groups, join
+from advantageflow.rollout.selection import chunks, select_prompts
+from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
+from advantageflow.training.data import RoundData
+from advantageflow.training.train import load_policy
+from advantageflow_experiments.bench.workload import (
+    Encode,
+    Groups,
+    Workload,
+    base_parameters,
+    random_terms,
+)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What is measured on one device.
+
+    Attributes:
+        shape: model and sizes, for a person.
+        work: training.
+        low_precision: training with a bfloat16 base; None where the device is not made for it.
+        generate: makes the round's rollouts once, as the rollout stage does.
+    """
+
+    shape: dict[str, Any]
+    work: Workload
+    low_precision: Workload | None
+    generate: Callable[[], object]
+
+
+def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
+    """A preset's round, or as much of it as tells its speed, and training on it, on the CPU in float32.
+
+    The number of optimiser steps and of passes is the preset's, so that what only the first step saves counts as in
+    the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
+
+    Raises:
+        PolicyError: the model cannot be loaded, or lacks a text encoder.
+        DataError: a prompt cannot be used.
+    """
+    model, rollout = settings.model.model_copy(update={"device": "cpu", "dtype": "float32"}), settings.rollout
+    training = comparable(settings.training)
+    source, scorer = settings.prompts, get_reward(settings.reward.name, settings.reward.options)
+    known = load_prompts(source.source, scorer, count=source.count, seed=source.seed)
+    train = [prompt for prompt in known if prompt.split == "train"]
+    prompts = select_prompts(seed, 1, train, min(bench_groups(settings), len(train)))
+    texts = [prompt.text for prompt in prompts]
+    conditioning = encode_prompts(model, [*texts, load_family(model).unconditional])
+    unconditional = conditioning.rows([-1])
+    with TemporaryDirectory() as folder:
+        policy = Path(folder) / "policy"
+        write_base_policy(policy)
+        trained = load_policy(training, model, seed, policy)
+        generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
+    row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
+
+    def generate() -> torch.Tensor:
+        made = []
+        for chunk in chunks(prompts, rollout.batch_groups):
+            told = conditioning.rows([row[prompt.prompt_id] for prompt in chunk])
+            made.append(generate_groups(generator, rollout, chunk, told, unconditional, seed=seed, round_index=1))
+        return join(made).latents
+
+    terms = random_terms(len(prompts), rollout.group_size, seed)
+    data = RoundData(generate(), conditioning.rows(slice(len(texts))), terms, {})
+    shape = {
+        "model": model.name,
+        "parameters": base_parameters(trained.transformer),
+        "latents": list(data.latents.shape[1:]),
+        "text_tokens": conditioning.length,
+        "rollouts": len(data.latents),
+        "sampler": f"{rollout.sampler}, {rollout.steps} steps, guidance {rollout.guidance_scale:g}",
+        "precision": "float32: every row, on the CPU",
+    }
+    return Bench(shape, Workload(trained, data, training, _encoder(model, texts), seed), None, generate)
+
+
+def bench_groups(settings: RunSettings) -> int:
+    """Groups in a round whose optimiser steps are one whole microbatch each; at most those of the preset's round.
+
+    More would take longer and show the same. At least one forward batch, so that rollouts are as fast as the preset's.
+    """
+    training, rollout = settings.training, settings.rollout
+    samples = training.gradient_steps * training.microbatch
+    groups = math.ceil(samples / (training.passes * rollout.group_size))
+    return min(max(groups, rollout.batch_groups), rollout.prompts_per_round)
+
+
+def comparable(training: TrainingSettings) -> TrainingSettings:
+    """The settings as all rows can be measured with: AdvantageFlow, as the preset has it, and no reference weight.
+
+    The rollout policy takes over the trained one, so that a round starts from it.
+    """
+    objective = training.objective if isinstance(training.objective, AdvantageFlow) else AdvantageFlow()
+    return training.model_copy(update={"objective": objective, "reference_weight": 0.0, "rollout_decay": 0.0})
+
+
+def _encoder(model: ModelSettings, texts: list[str]) -> Encode:
+    """The text encoders of the model, kept in memory."""
+    family = load_family(model)
+    parts = present_encoders(model, family)
+    limit, configs = model.max_sequence_length, read_configs(model, ["transformer", *parts])
+    tokens = {
+        part: family.tokenize(part, load_tokenizer(model, part), texts, family.token_limit(part, configs, limit))
+        for part in parts
+    }
+    encoders = {part: load_encoder(model, part) for part in parts}
+
+    @torch.no_grad()
+    def encode(groups: Groups) -> Conditioning:
+        encoded = {
+            part: family.encode(part, encoders[part], {name: ids[groups.cpu()] for name, ids in tokens[part].items()})
+            for part in parts
+        }
+        return family.condition(encoded, configs, limit).to(dtype=torch.float32)
+
+    return encode

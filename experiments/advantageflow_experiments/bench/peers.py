@@ -1,0 +1,149 @@
+"""The yardstick: a round of training in the loop order of earlier trainers, with their waste, part by part removable.
+
+The released code of Flow-GRPO, DiffusionNFT and AWM (arXiv 2505.05470, 2509.16117, 2509.25050) has this order:
+
+    for each batch of rollouts:
+        run the text encoders on the batch's prompts, those of a group once for each of its rollouts
+        for each of the batch's timesteps:
+            evaluate the old (rollout) policy, the current policy and the reference model
+            loss, backward
+        step the optimiser when the accumulation is complete
+
+Here the loss, the draws (which rollouts at which times with which noise) and what an optimiser step sums up are those
+of `train_round`, so that losses and gradients are equal, and only the order of work and the superfluous work differ.
+Both are told the samples of each step (`Workload.minibatches`): as in the peers' loop, all timesteps of its rollouts. A
+batch holds as many rollouts as make one of our microbatches when their timesteps are folded into it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from advantageflow.flow.path import interpolate, velocity_target
+from advantageflow.flow.times import sample_times
+from advantageflow.objectives.base import VelocityObjective
+from advantageflow.objectives.batches import Metrics, VelocityBatch
+from advantageflow.records import derive_seed
+from advantageflow.settings import TrainingSettings
+from advantageflow.training.policy import Inputs
+from advantageflow.training.rollout_velocity import RolloutVelocity, evaluated_samples, rollout_velocity
+from advantageflow.training.round import round_advantages
+from advantageflow.training.step import Indices, Samples
+from advantageflow_experiments.bench.workload import Workload
+
+ROUND = 1
+
+
+@dataclass(frozen=True)
+class Savings:
+    """Which waste is left out.
+
+    Attributes:
+        text_once: text embeddings come from the data.
+        no_reference: the reference model, which has no weight in the loss, is not evaluated.
+        reuse_first: on the first step, where the policy is the rollout policy, v_roll is v_theta.
+        needed_only: v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others.
+    """
+
+    text_once: bool = False
+    no_reference: bool = False
+    reuse_first: bool = False
+    needed_only: bool = False
+
+
+def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
+    """Train one round in the peers' order; the policy is changed in place.
+
+    Args:
+        work: at its start; its reference weight must be 0.
+        savings: what is left out.
+
+    Returns:
+        Of each optimiser step, the objective's metrics, 'gradient_norm' and 'samples'.
+    """
+    policy, settings = work.policy, work.settings
+    generator = torch.Generator().manual_seed(derive_seed(work.seed, "training", ROUND))
+    steps: list[Metrics] = []
+    for number, samples in enumerate(work.minibatches()):
+        moved = number > 0 or not savings.reuse_first
+        metrics = _accumulate_gradient(work, savings, samples, moved, steps[-1] if steps else {}, generator)
+        norm = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
+        policy.optimiser.step()
+        policy.optimiser.zero_grad()
+        steps.append({**metrics, "gradient_norm": norm.item(), "samples": float(len(samples))})
+    return steps
+
+
+def _accumulate_gradient(
+    work: Workload,
+    savings: Savings,
+    samples: Samples,
+    moved: bool,
+    before: Metrics,
+    generator: torch.Generator,
+) -> Metrics:
+    """Add the gradient of the mean loss over the samples; returns means of the objective's metrics."""
+    policy, data, settings, device = work.policy, work.data, work.settings, work.device
+    objective = settings.objective
+    assert isinstance(objective, VelocityObjective)
+    advantages = round_advantages(data, settings).values.flatten().to(data.latents)
+    stand_for = evaluated_samples(objective.needs.rollout, advantages.cpu()[samples])
+    times = sample_times(len(samples), objective.timestep_sampling, generator).to(device)
+    noise = torch.randn(len(samples), *data.latents.shape[1:], generator=generator).to(device)
+    metrics: dict[str, Tensor] = {}
+    for timesteps in peer_batches(samples, peer_batch(settings)):
+        groups = (samples[timesteps[0]] // data.group_size).to(device)
+        text = data.conditioning.rows(groups) if savings.text_once else work.encode(groups)
+        for indices in timesteps:
+            rollouts, rows = samples[indices].to(device), slice(len(indices))
+            x_t = interpolate(data.latents[rollouts], noise[indices], times[indices])
+            inputs: Inputs = (x_t, times[indices], text.rows(rows))
+            v_roll = None
+            if moved and savings.needed_only:
+                v_roll = rollout_velocity(policy, inputs, stand_for[indices])
+            elif moved:
+                v_roll = RolloutVelocity(None, policy.rollout_velocity(inputs), stand_for[indices].to(device))
+            if not savings.no_reference:
+                policy.reference_velocity(inputs)
+            velocity = policy.velocity(inputs)
+            batch = VelocityBatch(
+                policy=velocity,
+                target=velocity_target(data.latents[rollouts], noise[indices]),
+                rollout=velocity.detach() if v_roll is None else v_roll.over(velocity),
+                advantages=advantages[rollouts],
+                times=times[indices],
+                deviations=settings.advantage_clip,
+                before=before,
+                stand_for=None if v_roll is None else v_roll.stand_for,
+            )
+            loss, values = objective.loss(batch)
+            share = len(indices) / len(samples)
+            (share * loss).backward()
+            for name, value in (values | batch.measures()).items():
+                metrics[name] = metrics.get(name, 0) + share * value
+    return {name: value.item() for name, value in metrics.items()}
+
+
+def peer_batch(settings: TrainingSettings) -> int:
+    """Rollouts in a batch of the peers' loop: as many as are a microbatch of ours with their timesteps folded in."""
+    return max(1, settings.microbatch // settings.passes)
+
+
+def peer_batches(samples: Samples, rollouts: int) -> Iterator[list[Indices]]:
+    """The samples of an optimiser step, batch after batch of so many different rollouts.
+
+    Yields:
+        For each timestep of the batch, the indices in `samples`. A rollout has the same row in all of them: those with
+        more timesteps come first.
+    """
+    indices: dict[int, list[int]] = {}
+    for index, rollout in enumerate(samples.tolist()):
+        indices.setdefault(rollout, []).append(index)
+    remaining = iter(sorted(indices.values(), key=len, reverse=True))
+    while batch := list(islice(remaining, rollouts)):
+        yield [torch.tensor([of[j] for of in batch if j < len(of)]) for j in range(len(batch[0]))]

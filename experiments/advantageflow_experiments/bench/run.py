@@ -1,0 +1,125 @@
+"""The benchmark from beginning to end: set up, measure in turn, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from advantageflow.errors import SettingsError
+from advantageflow.settings import RunSettings
+from advantageflow_experiments.bench.embedded import Bench, embedded_bench
+from advantageflow_experiments.bench.ladder import Rung, make_ladder
+from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
+from advantageflow_experiments.bench.report import Results, make_report, write_report
+from advantageflow_pipelines.plan.flops import count_flops
+
+Device = Literal["cpu", "cuda"]
+_MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
+
+
+def run_bench(
+    settings: RunSettings,
+    *,
+    device: Device = "cpu",
+    repeats: int = 5,
+    threads: int = 2,
+    seed: int = 0,
+    checkpointing: bool = False,
+    out: Path,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Measure rollouts and training samples a second, and what each saving over the peers' loop contributes.
+
+    Args:
+        settings: the preset; on the CPU its model, prompts, sampling and training are measured. On the GPU the model is
+            SD3.5-Medium's shape with random weights, with its published recipe's sizes.
+        device: 'cpu', or 'cuda'.
+        repeats: of everything, in turn, after one round of warming up.
+        threads: CPU threads.
+        seed: of weights, draws and noise.
+        checkpointing: recompute activations in the backward pass (GPU only).
+        out: folder for bench.json and bench.png.
+        progress: told what is going on.
+
+    Returns:
+        What bench.json holds.
+
+    Raises:
+        SettingsError: CUDA is asked for and there is none, or the model does not fit into its memory.
+        PolicyError: the preset's model cannot be loaded.
+        StoreError: the report cannot be written.
+    """
+    check_choice(device, checkpointing)
+    torch.set_num_threads(threads)
+    progress("setting up")
+    try:
+        bench = _set_up(settings, torch.device(device), threads, seed)
+        results = measure_bench(bench, repeats, _MATMUL_SIZE[device], checkpointing, progress)
+    except torch.OutOfMemoryError as error:
+        message = f"the GPU's memory is not enough: {str(error).splitlines()[0]}"
+        remedy = "use --checkpointing, a larger GPU, or end what else runs on it"
+        raise SettingsError(message, where=f"--device {device}", remedy=remedy) from error
+    choices = {"device": device, "repeats": repeats, "threads": threads, "seed": seed, "checkpointing": checkpointing}
+    report = make_report(settings.preset, bench, results, choices)
+    write_report(report, out)
+    return report
+
+
+def check_choice(device: Device, checkpointing: bool = False) -> None:
+    """Raises SettingsError where the device is not there: never a silent run on another."""
+    if device == "cuda" and not torch.cuda.is_available():
+        remedy = "run it where there is a GPU and a CUDA build of torch, or leave --device away to measure the CPU"
+        raise SettingsError("torch sees no GPU, so nothing was measured", where="--device cuda", remedy=remedy)
+    if checkpointing and device == "cpu":
+        remedy = "add --device cuda, or leave it away"
+        raise SettingsError("is for the GPU's memory", where="--checkpointing", remedy=remedy)
+
+
+def measure_bench(
+    bench: Bench,
+    repeats: int,
+    matmul_size: int,
+    checkpointing: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Results:
+    """Measure rollouts and every rung in turn, and the device's peak.
+
+    Args:
+        bench: what is measured, where its data is.
+        repeats: of everything.
+        matmul_size: of the matrix products that show the peak.
+        checkpointing: recompute activations.
+        progress: told what is going on.
+    """
+    device = bench.work.device
+    counted = bench.low_precision or bench.work
+    flops = count_flops(counted.policy, counted.sample())  # before activations are recomputed, which would count twice
+    if checkpointing:
+        for work in filter(None, (bench.work, bench.low_precision)):
+            work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+    rungs = make_ladder(bench.work, bench.low_precision)
+    rollouts = Task("rollouts", bench.work.rollouts, lambda: None, bench.generate)
+    first, *others = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
+    progress("matrix products")
+    dtype = torch.bfloat16 if bench.low_precision else torch.float32
+    peak = matmul_peak(device, dtype, matmul_size)
+    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=True)}, flops, peak)
+
+
+def _set_up(settings: RunSettings, device: torch.device, threads: int, seed: int) -> Bench:
+    if device.type == "cpu":
+        return embedded_bench(settings, threads, seed)
+    from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
+
+    return true_shape_bench(SD35_MEDIUM, device, seed)
+
+
+def _task(rung: Rung) -> Task:
+    def run() -> object:
+        with rung.work.precision():
+            return rung.train()
+
+    return Task(rung.name, rung.work.samples, rung.work.restart, run)

@@ -1,0 +1,98 @@
+"""What every row of the benchmark works on: a policy, a round of rollouts, and text encoders, all in memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from advantageflow.flow.advantages import Term
+from advantageflow.policy.adapters import ADAPTERS
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.settings import TrainingSettings
+from advantageflow.training.data import RoundData
+from advantageflow.training.policy import Inputs, Policy
+from advantageflow.training.step import Samples
+
+Groups = Int[Tensor, " rollouts"]
+Encode = Callable[[Groups], Conditioning]
+"""Runs the text encoders on the prompt of each rollout, group duplicates included; results on the data's device."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One round to train on, again and again from the same start.
+
+    Attributes:
+        policy: changed by training; `restart` undoes it.
+        data: on the policy's device.
+        settings: of training.
+        encode: the text encoders.
+        seed: of all draws.
+        autocast: whether float32 weights are computed with in bfloat16, as mixed-precision trainers do.
+    """
+
+    policy: Policy
+    data: RoundData
+    settings: TrainingSettings
+    encode: Encode
+    seed: int
+    autocast: bool = False
+    _initial: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for adapter in ADAPTERS:
+            parameters = self.policy.adapters.named_parameters(adapter)
+            self._initial[adapter] = {name: value.detach().clone() for name, value in parameters.items()}
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.latents.device
+
+    @property
+    def rollouts(self) -> int:
+        return len(self.data.latents)
+
+    @property
+    def samples(self) -> int:
+        """Training samples of a round: each a rollout at one time, with forward and backward."""
+        return self.rollouts * self.settings.passes
+
+    def minibatches(self) -> list[Samples]:
+        """Which rollouts each optimiser step trains on: a share of them at all their times, as in the peers' loop."""
+        order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
+        return [rollouts.repeat(self.settings.passes) for rollouts in order.tensor_split(self.settings.gradient_steps)]
+
+    def restart(self) -> None:
+        """Puts adapters and optimiser back to where they were."""
+        for adapter, initial in self._initial.items():
+            for name, parameter in self.policy.adapters.named_parameters(adapter).items():
+                parameter.data.copy_(initial[name])
+        self.policy.optimiser.state.clear()
+        self.policy.optimiser.zero_grad()
+
+    def sample(self) -> Inputs:
+        """One training sample, halfway between image and noise."""
+        data, time = self.data, torch.full((1,), 0.5, device=self.device)
+        return data.latents[:1], time, data.conditioning.rows(slice(1))
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """The context to compute in."""
+        if self.autocast:
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+def random_terms(groups: int, group_size: int, seed: int) -> tuple[Term, ...]:
+    """One term with rewards in [0, 1): time does not depend on them, so the benchmark needs no scorer."""
+    generator = torch.Generator().manual_seed(seed)
+    return (Term(torch.rand(groups, group_size, generator=generator, dtype=torch.float64)),)
+
+
+def base_parameters(transformer: nn.Module) -> int:
+    """How many parameters the base model has, adapters not counted."""
+    return sum(value.numel() for name, value in transformer.named_parameters() if "lora_" not in name)

@@ -1,0 +1,105 @@
+"""`advantageflow bench`: how fast rollouts and training are, and where the time of other trainers goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.quiet import quiet
+from advantageflow_pipelines.configuration.choices import choose_settings
+
+
+class Device(StrEnum):
+    """Where it runs."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+def bench(
+    preset: options.Preset = None,
+    device: Annotated[
+        Device, typer.Option("--device", help="cuda: SD3.5-Medium's shape with random weights, on a GPU.")
+    ] = Device.CPU,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of every row, in turn.")] = 5,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads; the preset's training threads if not given.")
+    ] = None,
+    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for bench.json and bench.png.")] = Path("bench"),
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of weights, draws and noise.")] = 0,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="With cuda: recompute activations, which takes less memory.")
+    ] = False,
+) -> None:
+    """Measure the throughput of rollouts and training.
+
+    Trains one round in the loop order of earlier trainers, then with one saving after another, up to this package's own
+    training: same draws, same loss, same gradient. Rows are measured in turn, so that what disturbs one disturbs all.
+    """
+    from advantageflow_experiments.bench.run import check_choice, run_bench
+
+    console = Console()
+    settings = choose_settings(preset=preset)
+    check_choice(device.value, checkpointing)
+    quiet()
+    with console.status("setting up") as status:
+        report = run_bench(
+            settings, device=device.value, repeats=repeats, threads=threads or settings.training.threads, seed=seed,
+            checkpointing=checkpointing, out=output, progress=status.update,
+        )  # fmt: skip
+    show_report(console, report)
+    console.print(f"written to {output}: bench.json, bench.png", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_report(console: Console, report: Mapping[str, Any]) -> None:
+    """Print what was measured, and how."""
+    for line in _lines(report):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(_table(report))
+
+
+def _lines(report: Mapping[str, Any]) -> list[str]:
+    shape, round_, machine, flops = (report[name] for name in ("shape", "round", "machine", "flops"))
+    rollouts, memory, gpu = report["rollouts_per_second"], report["peak_memory"], report["gpu"]
+    versions = ", ".join(f"{name} {machine[f'version.{name}']}" for name in ("torch", "diffusers", "peft"))
+    return [
+        f"{shape['model']}: {shape['parameters']:,} parameters, latents {shape['latents']}, "
+        f"{shape['text_tokens']} text tokens, {shape['precision']}",
+        f"preset {report['preset']}, seed {report['seed']}, {report['threads']} threads, {report['repeats']} repeats; "
+        f"{versions}, python {machine['python']}",
+        f"a round: {round_['rollouts']} rollouts x {round_['passes']} times in {round_['gradient_steps']} gradient "
+        f"steps; microbatch {round_['microbatch']}, the peers' batch {round_['peer_batch']} rollouts",
+        f"rollouts: {rollouts['median']:.1f} a second ({rollouts['lowest']:.1f} .. {rollouts['highest']:.1f}); "
+        f"{shape['sampler']}",
+        f"peak memory: {memory['process_resident'] / 1e6:,.0f} MB resident, the whole process"
+        + (f"; rollouts {memory['gpu_rollouts'] / 1e9:.1f} GB on the GPU" if gpu["ran"] else ""),
+        f"model: {flops['training'] / 1e9:,.3f} GFLOP a training sample; peak (matrix products, measured here): "
+        f"{flops['matmul_peak'] / 1e12:,.3f} TFLOP/s",
+        f"losses of all rows agree within {report['largest_loss_difference']:.1e}",
+        f"GPU: {gpu['name']}" if gpu["ran"] else f"the GPU part (SD3.5-Medium's shape) did not run: {gpu['why']}",
+    ]
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    on_gpu = report["gpu"]["ran"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("training", "samples/s, range", "saving", "in all", "of peak", *(["memory"] if on_gpu else [])):
+        table.add_column(column, no_wrap=True, justify="left" if column == "training" else "right")
+    for number, row in enumerate(report["rows"]):
+        rate = row["samples_per_second"]
+        cells = [
+            f"+ {row['name']}" if number else row["name"],
+            f"{rate['median']:.0f} ({rate['lowest']:.0f} .. {rate['highest']:.0f})",
+            f"{row['gain']['median']:.2f} x" if number else "",
+            f"{row['speedup']['median']:.2f} x",
+            f"{row['share_of_matmul_peak']:.1%}",
+        ]
+        table.add_row(*cells, *([f"{row['peak_memory'] / 1e9:.1f} GB"] if on_gpu else []))
+    return table

@@ -1,0 +1,50 @@
+"""What a cluster's runs are in MLflow, set right by a command that has just asked Kubeflow about them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from rich.console import Console
+
+from advantageflow.errors import ClusterError, TrackingError
+from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.runs import RunStatus, get_run
+
+
+def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explain: bool = False) -> None:
+    """Give runs in MLflow the status that they have in Kubeflow, and say which were changed.
+
+    Does nothing where MLFLOW_TRACKING_URI is not set; an MLflow that is away costs a warning.
+
+    Args:
+        api: of the server that runs the pipelines.
+        runs: as it has just told them; it is asked about others that are open in MLflow.
+        console: where lines are printed.
+        explain: also say what MLflow knows of the runs that failed, as Kubeflow itself gives no reasons.
+    """
+    tracking_uri = os.environ.get(TRACKING_ENV)
+    if not tracking_uri:
+        return
+    from advantageflow.tracking.healing import heal, recorded_failures
+    from advantageflow.tracking.mlflow_store import open_client
+
+    states = {run.run_id: run.state for run in runs}
+    try:
+        client = open_client(tracking_uri)
+        lines = [str(one) for one in heal(client, states, lambda one: _ask(api, one))]
+        lines += recorded_failures(client, states) if explain else []
+    except TrackingError as error:
+        console.print(f"warning: runs may be open in MLflow that are over. {error}", style="yellow", markup=False)
+        return
+    for line in lines:
+        console.print(f"MLflow: {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _ask(api: Api, run_id: str) -> str | None:
+    """The run's state; None where this server does not say, as of a run of another cluster."""
+    try:
+        return get_run(api, run_id).state
+    except ClusterError:
+        return None

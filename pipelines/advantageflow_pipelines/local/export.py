@@ -1,0 +1,136 @@
+"""A policy as a folder for the hub: weights, model card, sample pictures, licence, provenance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import PolicyError, StoreError
+from advantageflow.evaluation.samples import read_samples
+from advantageflow.records import ADAPTER_FOLDER
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
+from advantageflow.store.files import write_json, writing
+from advantageflow.store.policies import PolicyState
+from advantageflow.tracking.provenance import provenance
+from advantageflow_pipelines.local.card import model_card
+from advantageflow_pipelines.local.policies import FoundPolicy
+from advantageflow_pipelines.local.results import policy_folders, report_folders
+from advantageflow_pipelines.local.summary import read_summary
+from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
+
+if TYPE_CHECKING:
+    from advantageflow.policy.saved import SavedPolicy
+
+CARD_FILE = "README.md"
+PROVENANCE_FILE = "provenance.json"
+SAMPLES_FOLDER = "samples"
+
+
+def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[PolicyState, Mapping[str, str]]:
+    """Write a trained policy for others: its adapter for diffusers and PEFT, or the whole model.
+
+    Args:
+        found: a policy artifact.
+        folder: new or empty.
+        fused: write the base model with the adapter in its weights.
+
+    Returns:
+        The policy's state, and the licence of its base as fields of the hub's cards; none where the base does not say.
+
+    Raises:
+        PolicyError: it is the base model itself, an adapter without a record, or its weights cannot be used.
+        StoreError: the folder is not empty, or cannot be written.
+    """
+    from advantageflow.policy.licence import base_licence
+    from advantageflow.policy.saved import check_all_files
+
+    if not found.is_artifact:
+        remedy = "start a run from it (advantageflow run --init-policy), and export that"
+        raise PolicyError("this adapter has no record of its base model", where=found.name, remedy=remedy)
+    saved = check_all_files(found.path)
+    if not saved.state.trained:
+        raise PolicyError("this is the base model itself", where=found.name, remedy="give a policy that was trained")
+    run = found.run or _run_of(found.path)
+    model = saved.state.model or ModelSettings()
+    licence = base_licence(model)
+    with writing(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StoreError("is not an empty folder", where=f"--output {folder}", remedy="name a new folder")
+        folder.mkdir(parents=True, exist_ok=True)
+        if fused:
+            from advantageflow.policy.fused import write_fused
+
+            write_fused(saved, model, folder)
+        else:
+            _write_adapter(saved, model, folder)
+        for file in licence.files:
+            shutil.copyfile(file, folder / file.name)
+        samples = [] if run is None else _copy_samples(run, folder)
+        write_json(folder / PROVENANCE_FILE, _provenance(saved.state, run))
+        sampling = EvaluationSettings() if run is None else run[1].evaluation
+        card = model_card(
+            folder.resolve().name, saved.state, model, licence.fields, fused=fused, samples=samples,
+            summary=None if run is None else read_summary(run[0]), call=_call(model, sampling, samples),
+        )  # fmt: skip
+        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+    return saved.state, licence.fields
+
+
+def _run_of(policy: Path) -> tuple[WorkDir, RunSettings] | None:
+    """The run in whose working folder a policy lies, if it is its last: what the run came to is what the policy did."""
+    for folder in policy.absolute().parents:
+        if (folder / "settings.yaml").is_file():
+            workdir, settings = open_workdir(folder)
+            policies = policy_folders(workdir, settings)
+            return (workdir, settings) if policies[max(policies)] == policy.absolute() else None
+    return None
+
+
+def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
+    """In the layouts of today, also where an older version wrote the policy."""
+    from advantageflow.policy.adapter_files import write_diffusers, write_peft
+
+    lora = saved.state.lora
+    if lora is not None:
+        write_peft(folder, saved.tensors[ADAPTER_FOLDER], lora, model)
+        write_diffusers(folder, saved.tensors[ADAPTER_FOLDER], lora)
+
+
+def _copy_samples(run: tuple[WorkDir, RunSettings], folder: Path) -> list[tuple[str, str]]:
+    """Copy the pictures of the run's last evaluation; their texts and files."""
+    reports = report_folders(*run)
+    if not reports:
+        return []
+    report = reports[max(reports)]
+    (folder / SAMPLES_FOLDER).mkdir()
+    copied = []
+    for number, (sample, picture) in enumerate(read_samples(report)):
+        name = f"{SAMPLES_FOLDER}/{number:02d}.png"
+        picture.save(folder / name)
+        copied.append((sample.text, name))
+    return copied
+
+
+def _provenance(state: PolicyState, run: tuple[WorkDir, RunSettings] | None) -> dict[str, Any]:
+    """What made the policy, and what exported it."""
+    told: dict[str, Any] = {
+        "policy": state.model_dump(mode="json"),
+        "exported_with": provenance(),
+    }
+    if run is None:
+        return told
+    workdir, settings = run
+    return {**told, "summary": read_summary(workdir), "run": settings.model_dump(mode="json")}
+
+
+def _call(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[tuple[str, str]]) -> str:
+    """How the pipeline is called in Python to paint as the run evaluated, but for its own ODE solver."""
+    text = json.dumps(samples[0][0] if samples else "a red circle", ensure_ascii=False)
+    options = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance_scale}
+    if model.image_size is not None:
+        options |= {"height": model.image_size, "width": model.image_size}
+    options |= {"max_sequence_length": model.max_sequence_length}
+    return f"pipe({text}, {', '.join(f'{name}={value}' for name, value in options.items())}).images[0]"

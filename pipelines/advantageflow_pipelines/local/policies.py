@@ -1,0 +1,145 @@
+"""Naming a policy: a run (its last one), a policy artifact, a published or registered one, another's adapter."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
+from advantageflow.records import STATE_FILE
+from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.store.policies import read_policy_state
+from advantageflow.store.published import is_address
+from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.registry import local_policy
+from advantageflow_pipelines.local.results import policy_folders
+from advantageflow_pipelines.local.tracking import STORE_FILE
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
+
+
+@dataclass(frozen=True)
+class FoundPolicy:
+    """What a person named.
+
+    Attributes:
+        name: what to call it.
+        path: the policy artifact, or the file or folder of an adapter that another program made.
+        is_artifact: which of them.
+        run: its run and that run's settings, where a working folder was named.
+    """
+
+    name: str
+    path: Path
+    is_artifact: bool
+    run: tuple[WorkDir, RunSettings] | None = None
+
+
+def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
+    """The policy that a name means.
+
+    Args:
+        name: a working folder, a policy artifact or its adapter, another program's adapter (folder or file), where one
+            is published (s3:// or a folder), or `models:/NAME@alias`.
+        runs: whose MLflow store has the registry, where MLFLOW_TRACKING_URI names none.
+
+    Raises:
+        PolicyError: there is nothing of the kind; the run has made no policy yet.
+        SettingsError: the working folder's settings are damaged; the address is wrong.
+        StoreError: nothing is published at the address, or it cannot be fetched.
+        TrackingError: the registry cannot be read.
+    """
+    path = local_policy(name, os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE))
+    if (path / "settings.yaml").is_file():
+        workdir, settings = _open(path)
+        policies = policy_folders(workdir, settings)
+        if not policies:
+            remedy = f"continue the run with: advantageflow run --resume {path}"
+            raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
+        last = max(policies)
+        return FoundPolicy(f"{workdir.root.name}, round {last}", policies[last], True, (workdir, settings))
+    artifact = artifact_of(path)
+    if artifact is not None:
+        return FoundPolicy(f"policy {name}", artifact, True)
+    from advantageflow.policy.foreign import find_adapter  # heavy, and seldom wanted
+
+    if not path.exists() or find_adapter(path) is None:
+        raise PolicyError("no policy is there", where=name, remedy=_REMEDY)
+    return FoundPolicy(f"adapter {name}", path, False)
+
+
+def _open(path: Path) -> tuple[WorkDir, RunSettings]:
+    """A working folder; where an older version wrote its settings, the error names its last policy, which will do."""
+    try:
+        return open_workdir(path)
+    except SettingsError as error:
+        files = path.rglob(f"artifacts/**/{STATE_FILE}")
+        states = {read_policy_state(file.parent).rounds: file.parent for file in files}
+        if not states:
+            raise
+        remedy = f"{error.remedy}; or name the run's last policy itself: {states[max(states)]}"
+        raise SettingsError(error.message, where=error.where, remedy=remedy) from error
+
+
+_REMEDY = (
+    "give the working folder of a run, a policy folder (it holds state.json), an adapter of PEFT, diffusers or kohya's "
+    "layout, or where a policy is published or registered"
+)
+
+
+@contextmanager
+def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | None]:
+    """The policy artifact at a path, for as long as the block lasts: an adapter of another program is made one.
+
+    Args:
+        path: as in `FoundPolicy`; None, the base model, stays None.
+        model: the base model.
+
+    Raises:
+        PolicyError: the adapter cannot be used with the model.
+    """
+    if path is None or artifact_of(path) is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="advantageflow-policy-") as folder:
+        _, _, adapter = find_initial(path, model)
+        if adapter is not None:
+            write_foreign(adapter, model, Path(folder) / "policy", {}, {}, str(path))
+        yield Path(folder) / "policy"
+
+
+def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) -> tuple[RunSettings, str]:
+    """Settings that say what a run starts from, and train the adapter that it has.
+
+    Args:
+        settings: those of a run that starts from a policy.
+        runs: see `find_policy`.
+        lora_asked: whether a person asked for training.lora, and not a preset.
+
+    Returns:
+        Settings with the policy's own place, and training.lora its adapter's; and what is taken, in words.
+
+    Raises:
+        SettingsError: the policy's adapter has another rank, alpha or targets than a person asked for.
+        UserError: as `find_policy` and `find_initial`.
+    """
+    from advantageflow.policy.loading import load_family
+    from advantageflow.policy.saved import other_lora, whole
+
+    found = find_policy(str(settings.init_policy), runs)
+    lora, words, _ = find_initial(found.path, settings.model)
+    if not is_address(str(settings.init_policy)):  # which the task can fetch, and remember, itself
+        settings = settings.model_copy(update={"init_policy": str(found.path.absolute())})
+    wanted = whole(settings.training.lora, load_family(settings.model))
+    if lora is not None and wanted != lora:
+        if lora_asked:
+            raise other_lora(lora, wanted, found.path)
+        training = settings.training.model_copy(update={"lora": lora})
+        settings = settings.model_copy(update={"training": training})
+        words = f"{words}; training.lora is set to these"
+    return settings, f"starts from {found.name}: {words}"

@@ -1,0 +1,110 @@
+"""What a pipeline is to those who build, place, run, plan and show it: its stages, outputs and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources.abc import Traversable
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.work import Work
+
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
+
+    from advantageflow_pipelines.placing.placement import Placement
+
+ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage.
+
+    Attributes:
+        name: in the pipeline, in resources, and in the journal.
+        image: of docker/ that it runs in, by the name in images.json; the stage's own name if None.
+        on_model_device: whether it computes on `model.device`.
+        rewards: which rewards of the run it makes.
+        sharded: whether a round has several tasks of it side by side, `rollout.shards`.
+        over_nodes: whether it trains: in `training.processes` processes, and over several nodes where resources say so.
+    """
+
+    name: str
+    image: str | None = None
+    on_model_device: bool = False
+    rewards: Literal["none", "trained on", "all"] = "none"
+    sharded: bool = False
+    over_nodes: bool = False
+
+    @property
+    def image_name(self) -> str:
+        return self.image or self.name
+
+
+class Output(NamedTuple):
+    """An output of a stage's tasks."""
+
+    stage: str
+    name: str
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of a run: after which round (0: before round 1), on how many images."""
+
+    round_index: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A pipeline.
+
+    Attributes:
+        name: what a person chooses it by.
+        summary: what it is for, in a line.
+        stages: in order.
+        build: the pipeline of a run as Kubeflow's compiler and local runner take it. With `in_order`, as on one
+            machine, which stops at the first failure this way, nothing runs beside a round.
+        describe: a run in a few words, such as '8 rounds of advantage_flow'.
+        evaluations: of a run, in order; at least one.
+        tasks: of a run by stage.
+        work: of a run by stage; takes the number of distinct prompts, 0 where it is not known.
+        prompts: the output that holds the run's prompts.
+        policies: outputs that hold a policy; those of tasks in a round end it.
+        report: the output that holds what an evaluation found.
+        resources: folder of presets of resources for its stages, beside those for any pipeline.
+    """
+
+    name: str
+    summary: str
+    stages: tuple[Stage, ...]
+    build: Callable[[RunSettings, Placement, bool], BaseComponent]
+    describe: Callable[[RunSettings], str]
+    evaluations: Callable[[RunSettings], list[Evaluation]]
+    tasks: Callable[[RunSettings], Mapping[str, int]]
+    work: Callable[[RunSettings, int], Mapping[str, Work]]
+    prompts: Output
+    policies: tuple[Output, ...]
+    report: Output
+    resources: Traversable | None = None
+
+    @property
+    def stage_names(self) -> tuple[str, ...]:
+        return tuple(stage.name for stage in self.stages)
+
+    @property
+    def sharded(self) -> tuple[str, ...]:
+        """The stages of which a round has several tasks."""
+        return tuple(stage.name for stage in self.stages if stage.sharded)
+
+    @property
+    def making_rewards(self) -> tuple[str, ...]:
+        """The stages that make rewards."""
+        return tuple(stage.name for stage in self.stages if stage.rewards != "none")
+
+    @property
+    def trainer(self) -> str | None:
+        """The stage that may train over several nodes."""
+        return next((stage.name for stage in self.stages if stage.over_nodes), None)

@@ -1,0 +1,77 @@
+"""What each stage of a run does: how often it evaluates the model, and what it keeps; from the settings alone."""
+
+from __future__ import annotations
+
+import math
+
+from advantageflow.objectives.base import WATCHED, Needs
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
+from advantageflow_pipelines.pipelines.work import Work, encoding_work, evaluation_work, evaluations_of_a_step
+
+
+def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
+    """The work of a run by stage.
+
+    Args:
+        settings: of the run.
+        texts: distinct prompts, the empty one included; 0 where they are not known.
+    """
+    rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
+    groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
+    lower = "lower training.microbatch"
+    if not settings.training.gradient_checkpointing:
+        lower = f"set training.gradient_checkpointing=true, or {lower}"
+    return {
+        "prompts": encoding_work(tasks["prompts"], texts),
+        "rollout": Work(
+            tasks["rollout"],
+            images=images,
+            forwards=images * rollout.steps * evaluations_of_a_step(rollout.guidance_scale),
+            decodes=images,
+            batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
+            kept=images,
+            reads_prompts=groups,
+            takes_policies=(settings.rounds - 1) * rollout.shards,
+            remedy="lower rollout.batch_groups, or rollout.group_size",
+        ),
+        "reward": Work(tasks["reward"], scored=images, takes_images=images),
+        "training": Work(
+            tasks["training"],
+            forwards=_extra_forwards(settings),
+            backwards=images * settings.training.passes,
+            policies=settings.rounds,
+            reads_prompts=groups,
+            takes_images=images,
+            takes_policies=settings.rounds - 1,
+            remedy=lower,
+        ),
+        "evaluation": evaluation_work(
+            settings.evaluation, [one.images for one in judged], settings.prompts.eval_prompts, len(judged) - 1
+        ),
+    }
+
+
+def _extra_forwards(settings: RunSettings) -> int:
+    """Velocities without gradient in training: v_roll where a term holds it, v_ref where it has weight.
+
+    v_roll costs nothing on a step where the policy still is the rollout policy: the first of round 1, and of every
+    round if the rollout policy takes over the trained one (decay 0). Where no term holds it, as on good rollouts with
+    `lam: auto`, one sample in WATCHED is evaluated to measure the deviation.
+    """
+    training, needs = settings.training, settings.training.objective.needs
+    samples = images_of_a_round(settings) * training.passes
+    reference = settings.rounds * samples if training.reference_weight > 0 or needs.reference else 0
+    if needs.trajectories:
+        return reference
+    takes_over = training.rollout_decay in (0.0, "nft_0")
+    still = settings.rounds if takes_over else 1
+    moved = settings.rounds * training.gradient_steps - still
+    return reference + moved * _with_rollout(needs, samples // training.gradient_steps)
+
+
+def _with_rollout(needs: Needs, samples: int) -> int:
+    """On how many samples of an optimiser step v_roll is evaluated, if as many rollouts are good as bad."""
+    held = {"all": samples, "bad": math.ceil(samples / 2), "none": 0}[needs.rollout]
+    return held + math.ceil((samples - held) / WATCHED)

@@ -1,0 +1,80 @@
+"""What a stage of a pipeline does in a whole run, from which a plan works out what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from advantageflow.settings import EvaluationSettings
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stage does in a whole run, all rounds and shards together.
+
+    Attributes:
+        tasks: how many tasks of the pipeline it is.
+        images: generated.
+        forwards: velocities without gradient; guidance costs two a step.
+        backwards: training samples, forward and backward.
+        decodes: latents decoded to images.
+        scored: images scored by each reward.
+        encodes: whether prompts are encoded.
+        texts: how many; 0 where they are not known.
+        batch: images in one forward pass, and whether it is guided; None where it generates none.
+        kept: images that are kept with their latents.
+        policies: that are kept.
+        reads_prompts: whose conditioning its tasks read, each task's counted.
+        takes_images: that its tasks take, with their latents.
+        takes_policies: trained ones that its tasks take.
+        remedy: which settings to change where it does not fit a GPU.
+    """
+
+    tasks: int
+    images: int = 0
+    forwards: int = 0
+    backwards: int = 0
+    decodes: int = 0
+    scored: int = 0
+    encodes: bool = False
+    texts: int = 0
+    batch: tuple[int, bool] | None = None
+    kept: int = 0
+    policies: int = 0
+    reads_prompts: int = 0
+    takes_images: int = 0
+    takes_policies: int = 0
+    remedy: str = "use a larger GPU"
+
+
+def encoding_work(tasks: int, texts: int) -> Work:
+    """The work of a prompts stage."""
+    return Work(tasks, encodes=True, texts=texts, remedy="encode on a larger GPU, or on the CPU")
+
+
+def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts: int, policies: int = 0) -> Work:
+    """The work of an evaluation stage.
+
+    Args:
+        settings: of the stage.
+        images: that each of its tasks judges.
+        prompts: that are held out, at most.
+        policies: trained ones that are judged.
+    """
+    held_out = sum(images)
+    return Work(
+        len(images),
+        images=held_out,
+        forwards=held_out * settings.steps * evaluations_of_a_step(settings.guidance_scale),
+        decodes=held_out,
+        scored=held_out,
+        batch=(settings.batch, settings.guidance_scale != 1.0),
+        reads_prompts=sum(min(prompts, one) for one in images),
+        takes_policies=policies,
+        remedy="lower evaluation.batch",
+    )
+
+
+def evaluations_of_a_step(guidance_scale: float) -> int:
+    """Of the model in one step of a sampler."""
+    return 1 if guidance_scale == 1.0 else 2

@@ -1,0 +1,128 @@
+"""A model's parts on torch's meta device, made from their configurations: shapes without weights, to count with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.configs import ModelConfigs
+from advantageflow.policy.families import Family
+from advantageflow.policy.loading import shape_of
+from advantageflow.policy.tokens import Tokens
+from advantageflow.prompts.initial_policy import write_base_policy
+from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
+from advantageflow.training.optimiser import make_optimiser
+from advantageflow.training.policy import Inputs, Policy
+
+META = torch.device("meta")
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Sizes of a model, and how to make its parts.
+
+    Attributes:
+        configs: of the parts.
+        dtype: of the frozen weights.
+        latents: channels, frames where there are some, height and width of a sample.
+        limit: tokens of a text that the settings allow.
+    """
+
+    configs: ModelConfigs
+    dtype: torch.dtype
+    latents: tuple[int, ...]
+    limit: int
+
+    @property
+    def family(self) -> Family:
+        """Of the model."""
+        return self.configs.family
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of images, in pixels."""
+        return self.latents[-1] * self.family.latent_sizes(self.configs.parts).pixels
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """Of one prompt as long as the settings allow, in the base's precision."""
+        with torch.no_grad():
+            encoded = {
+                part: self.family.encode(part, build(), self.tokens(part, 1)) for part, build in self.encoders().items()
+            }
+        return self.family.condition(encoded, self.configs.parts, self.limit)
+
+    def tokens(self, part: str, texts: int) -> Tokens:
+        """What a text encoder is given for texts as long as the settings allow."""
+        shape = (texts, self.family.token_limit(part, self.configs.parts, self.limit))
+        ids = torch.zeros(shape, dtype=torch.long, device=META)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+    def transformer(self) -> nn.Module:
+        """The velocity model, frozen, without adapters."""
+        return self._make("transformer")
+
+    def vae(self) -> nn.Module:
+        """The autoencoder."""
+        return self._make("vae")
+
+    def encoders(self) -> dict[str, Callable[[], nn.Module]]:
+        """What makes each text encoder there is, by name of the part."""
+        return {part: lambda part=part: self._make(part) for part in self.configs.text_encoders}  # type: ignore[misc]
+
+    def policy(self, training: TrainingSettings) -> Policy:
+        """The velocity model with both adapters, and their optimiser."""
+        base = self.transformer()
+        adapters = _attach(base, training.lora, self.family)
+        return Policy(base, adapters, make_optimiser(adapters.parameters(), training), self.family)
+
+    def inputs(self, batch: int) -> Inputs:
+        """What the velocity model takes: noisy latents, times, and what conditions it."""
+        with META:
+            return torch.empty(batch, *self.latents), torch.empty(batch), self.conditioning.rows([0] * batch)
+
+    def _make(self, part: str) -> nn.Module:
+        return frozen_module(lambda: self.configs.make(part), META, self.dtype)
+
+
+def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
+    """The sizes that a model has in a run.
+
+    Raises:
+        SettingsError: model.image_size is none that the model can make.
+    """
+    shape = shape_of(configs.family.latent_sizes(configs.parts), model.image_size)
+    return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)
+
+
+def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
+    """A frozen module with random weights, made where and as it is used: no float32 copy of a large encoder."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with device:
+            module = build()
+    finally:
+        torch.set_default_dtype(usual)
+    return module.requires_grad_(False).eval().to(device, dtype)
+
+
+def parameters(module: nn.Module) -> int:
+    """How many parameters a module has."""
+    return sum(value.numel() for value in module.parameters())
+
+
+def _attach(transformer: nn.Module, lora: LoraSettings, family: Family) -> Any:
+    with TemporaryDirectory() as folder, META:
+        write_base_policy(Path(folder) / "policy")
+        return attach_adapters(transformer, Path(folder) / "policy", lora, 0, family)

@@ -1,0 +1,108 @@
+"""Stage tasks that publish themselves to MLflow, and what is read back of them there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.opening import open_pipeline_run
+
+LAST = "round 2 / training"
+_KILLED = """
+import os, signal, sys, time
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.mlflow_store import open_client
+with stage_journal("rollout", 1, int(sys.argv[1])) as journal:
+    client = open_client(os.environ["MLFLOW_TRACKING_URI"])
+    home = client.get_experiment_by_name(os.environ["MLFLOW_EXPERIMENT_NAME"]).experiment_id
+    while not client.search_runs([home], f"tags.task = '{journal.task}'"):
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def open_run(last_task: str = LAST) -> None:
+    """Do the work of the pipeline's first task."""
+    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}}, 7, last_task)
+
+
+def run_task(round_index: int, value: float = 0.5, shard: int | None = None) -> None:
+    """Do the work of a stage task, in this process."""
+    settings = {"settings": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}
+    with stage_journal("training", round_index, shard, settings) as journal:
+        journal.useful()
+        journal.metrics({"train/loss": value}, parent=True)
+
+
+def fail_task(round_index: int) -> None:
+    """A stage task that ends with an error of its own."""
+    try:
+        with stage_journal("training", round_index):
+            raise ZeroDivisionError("a bug")
+    except ZeroDivisionError:
+        pass
+
+
+def kill_task(shard: int) -> None:
+    """A stage task in a process of its own, which is killed as soon as MLflow knows of it."""
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(shard)], env=os.environ, check=False)
+    assert done.returncode == -9
+
+
+def runs_of(client: MlflowClient, experiment: str) -> list[Run]:
+    """All runs of an experiment, given by its name."""
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id])) if found else []
+
+
+def parent_of(client: MlflowClient, experiment: str) -> Run:
+    """The one run of a pipeline in an experiment."""
+    [parent] = [run for run in runs_of(client, experiment) if "kfp.pipeline_run_id" in run.data.tags]
+    return parent
+
+
+def children_of(client: MlflowClient, parent: Run) -> dict[str, str]:
+    """Status of each task's run by name."""
+    tagged = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+    children = client.search_runs([parent.info.experiment_id], tagged)
+    return {child.info.run_name: child.info.status for child in children}
+
+
+@contextlib.contextmanager
+def server_that_comes_later(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
+    """An address at which nobody answers until the function is called, which puts the server of `address` there."""
+    to = urlsplit(address)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65_536):
+                    sink.sendall(data)
+                sink.shutdown(socket.SHUT_WR)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    here, _ = listener.accept()
+                    there = socket.create_connection((str(to.hostname), int(to.port or 80)))
+                    for ends in ((here, there), (there, here)):
+                        threading.Thread(target=pump, args=ends, daemon=True).start()
+
+        def appear() -> None:
+            listener.listen()
+            threading.Thread(target=accept, daemon=True).start()
+
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", appear
+        with contextlib.suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,235 @@
+"""The AdvantageFlow objective: its value, convexity, minimiser, first step and the local target that it fits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from objective_losses import advantage_flow_loss, normal, uniform, velocity_batch
+from pydantic import ValidationError
+from torch import Tensor
+
+from advantageflow.flow.advantages import group_advantages
+from advantageflow.flow.regularisation import expected_reward_gain, local_target_weights, minimiser
+from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.batches import VelocityBatch
+
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@given(seed=SEEDS, lam=st.floats(0, 3))
+def test_loss_is_the_formula_and_its_parts_add_up(seed: int, lam: float) -> None:
+    policy, target, rollout = normal(seed, 3, 5, 2, 2)
+    advantages = uniform(seed, 5)
+    loss, metrics = advantage_flow_loss(velocity_batch(policy, target, rollout, advantages), lam=lam)
+    by_hand = sum(
+        a * (p - t).square().mean() + lam * (p - r).square().mean()
+        for p, t, r, a in zip(policy, target, rollout, advantages, strict=True)
+    )
+    torch.testing.assert_close(loss, by_hand / 5)
+    torch.testing.assert_close(metrics["advantage_loss"] + metrics["regulariser"], loss)
+    torch.testing.assert_close(metrics["deviation"], (policy - rollout).square().mean())
+
+
+def test_metrics_carry_no_gradient() -> None:
+    policy = normal(0, 2, 3).requires_grad_()
+    loss, metrics = advantage_flow_loss(
+        velocity_batch(policy, normal(1, 2, 3), normal(2, 2, 3), uniform(3, 2)), lam=1.0
+    )
+    assert loss.requires_grad
+    assert not any(value.requires_grad for value in metrics.values())
+
+
+@given(seed=SEEDS, lam=st.floats(0.1, 3))
+def test_normalised_samples_are_the_plain_ones_over_their_mean_absolute_error(seed: int, lam: float) -> None:
+    policy, target, rollout = normal(seed, 3, 1, 6)
+    batch = velocity_batch(policy.clone().requires_grad_(), target, rollout, uniform(seed, 1))
+    error = (policy - target).abs().mean()
+    plain, normalised = (advantage_flow_loss(batch, lam=lam, normalise_error=flag)[0] for flag in (False, True))
+    torch.testing.assert_close(normalised, plain / error)
+    plain_gradient, gradient = (
+        torch.autograd.grad(loss, batch.policy, retain_graph=True)[0] for loss in (plain, normalised)
+    )
+    torch.testing.assert_close(gradient, plain_gradient / error)  # the weight is constant to the gradient
+
+
+def test_exact_prediction_meets_the_error_floor() -> None:
+    target = torch.zeros(1, 4, dtype=torch.float64)
+    batch = velocity_batch(target.clone().requires_grad_(), target, target + 1, torch.ones(1, dtype=torch.float64))
+    loss, _ = advantage_flow_loss(batch, lam=1.0, normalise_error=True)
+    assert loss.item() == pytest.approx(1e5)
+
+
+def loss_along_a_line(batch: VelocityBatch, direction: Tensor, lam: float) -> Tensor:
+    """Second derivative of the loss along `direction`, by autograd."""
+
+    def loss(step: Tensor) -> Tensor:
+        moved = velocity_batch(batch.policy + step * direction, batch.target, batch.rollout, batch.advantages)
+        return advantage_flow_loss(moved, lam=lam)[0]
+
+    return torch.autograd.functional.hessian(loss, torch.zeros((), dtype=torch.float64))
+
+
+@given(seed=SEEDS, advantage=st.floats(-1, 1), lam=st.floats(0, 2))
+def test_sample_is_convex_exactly_when_lam_exceeds_minus_advantage(seed: int, advantage: float, lam: float) -> None:
+    assume(abs(lam + advantage) > 1e-9)
+    policy, target, rollout, direction = normal(seed, 4, 1, 5)
+    advantages = torch.tensor([advantage], dtype=torch.float64)
+    curvature = loss_along_a_line(velocity_batch(policy, target, rollout, advantages), direction, lam)
+    assert (curvature > 0) == (lam > -advantage)
+    torch.testing.assert_close(curvature, 2 * (advantage + lam) * direction.square().mean(), atol=1e-12, rtol=1e-9)
+
+
+@given(seed=SEEDS, advantage=st.floats(-1, 1), lam=st.floats(0, 2), normalise=st.booleans())
+def test_hessian_eigenvalues_have_the_sign_of_lam_plus_advantage(
+    seed: int, advantage: float, lam: float, normalise: bool
+) -> None:
+    assume(abs(lam + advantage) > 1e-9)
+    policy, target, rollout = normal(seed, 3, 1, 4)
+    advantages = torch.tensor([advantage], dtype=torch.float64)
+    hessian = torch.autograd.functional.hessian(
+        lambda v: advantage_flow_loss(
+            velocity_batch(v, target, rollout, advantages), lam=lam, normalise_error=normalise
+        )[0],
+        policy,
+    ).reshape(4, 4)
+    eigenvalues = torch.linalg.eigvalsh(hessian)
+    assert (eigenvalues > 0).all() if lam > -advantage else (eigenvalues < 0).all()
+
+
+@given(seed=SEEDS)
+def test_batch_with_lam_one_is_convex_whatever_the_advantages(seed: int) -> None:
+    policy, target, rollout, direction = normal(seed, 4, 7, 3)
+    assert loss_along_a_line(velocity_batch(policy, target, rollout, uniform(seed, 7)), direction, 1.0) >= 0
+
+
+@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), offset=st.floats(0.0, 1.0))
+def test_minimiser_has_zero_gradient_and_no_better_neighbour(
+    seed: int, samples: int, margin: float, offset: float
+) -> None:
+    targets, rollout = normal(seed, samples, 6), normal(seed + 1, 6)
+    advantages = uniform(seed, samples)
+    lam = max(0.0, -advantages.mean().item()) + margin + offset
+
+    def loss(velocity: Tensor) -> Tensor:
+        batch = velocity_batch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
+        return advantage_flow_loss(batch, lam=lam)[0]
+
+    best = minimiser(targets, rollout, advantages, lam).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(best), best)
+    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+    assert loss(best + 0.1 * normal(seed + 2, 6)) > loss(best)
+
+
+@given(seed=SEEDS, samples=st.integers(2, 8), lam=st.floats(1.0, 3))
+def test_minimiser_is_flow_matching_to_the_reweighted_rollouts(seed: int, samples: int, lam: float) -> None:
+    # With v_roll = E[v | x_t] the minimiser is the mean velocity under the local target.
+    targets, advantages = normal(seed, samples, 6), uniform(seed, samples)
+    weights = local_target_weights(advantages, lam)
+    assume(weights.mean() > 1e-3)
+    reweighted = (weights[:, None] * targets).mean(0) / weights.mean()
+    torch.testing.assert_close(minimiser(targets, targets.mean(0), advantages, lam), reweighted)
+
+
+@given(seed=SEEDS, lam=st.floats(0, 5), normalise=st.booleans())
+def test_regulariser_has_no_gradient_on_the_first_step_of_a_round(seed: int, lam: float, normalise: bool) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 4)).double()
+    x_t, target, advantages = normal(seed, 6, 4), normal(seed + 1, 6, 4), uniform(seed, 6)
+    policy = network(x_t)  # theta = theta_roll, so v_roll is the detached v_theta
+    batch = velocity_batch(policy, target, policy.detach(), advantages)
+    gradients = []
+    for weight in (lam, 0.0):
+        loss, metrics = advantage_flow_loss(batch, lam=weight, normalise_error=normalise)
+        assert metrics["deviation"] == 0
+        gradients.append(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True))
+    assert all(torch.equal(with_lam, without) for with_lam, without in zip(*gradients, strict=True))
+
+
+@given(seed=SEEDS, size=st.integers(2, 12), lam=st.floats(1.0, 4), clip=st.floats(0.5, 4))
+def test_local_target_raises_the_expected_reward_by_the_covariance(
+    seed: int, size: int, lam: float, clip: float
+) -> None:
+    rewards = uniform(seed, 1, size)
+    advantages = group_advantages(rewards, scale="group", clip=clip).values[0]
+    weights = local_target_weights(advantages, lam)
+    assert weights.min() >= 0
+    assume(weights.mean() > 1e-3)
+    rewards = rewards[0]
+    raised = (weights * rewards).mean() / weights.mean() - rewards.mean()
+    gain = expected_reward_gain(rewards, advantages, lam)
+    torch.testing.assert_close(gain, raised, atol=1e-12, rtol=1e-9)
+    assert gain > 0
+
+
+@given(seed=SEEDS, lam=st.floats(1.0, 4))
+def test_unclipped_gain_is_the_covariance_over_lam(seed: int, lam: float) -> None:
+    rewards = uniform(seed, 1, 10)
+    advantages = group_advantages(rewards, scale="group", clip=4.0).values[0]  # 10 rewards deviate by 3 at most
+    covariance = torch.cov(torch.stack([rewards[0], advantages]), correction=0)[0, 1]
+    torch.testing.assert_close(expected_reward_gain(rewards[0], advantages, lam), covariance / lam)
+    torch.testing.assert_close(local_target_weights(advantages, lam).mean(), torch.ones((), dtype=torch.float64))
+
+
+@given(seed=SEEDS)
+def test_without_regularisation_the_rollout_velocity_has_no_part_in_the_loss(seed: int) -> None:
+    policy, target, rollout, elsewhere = normal(seed, 4, 4, 5)
+    policy.requires_grad_()
+    losses = [
+        advantage_flow_loss(velocity_batch(policy, target, v, uniform(seed, 4)), lam=0.0)[0]
+        for v in (rollout, elsewhere)
+    ]
+    assert torch.equal(*losses)
+    assert torch.equal(*(torch.autograd.grad(loss, policy)[0] for loss in losses))
+    assert AdvantageFlow(lam=0.0).needs.rollout == AdvantageFlow(data_share=1.0).needs.rollout == "none"
+    assert AdvantageFlow().needs.rollout == "all"
+
+
+@given(seed=SEEDS, lam=st.floats(0.2, 3), share=st.floats(0, 1), normalise=st.booleans())
+def test_data_share_moves_the_minimum_but_not_the_curvature(
+    seed: int, lam: float, share: float, normalise: bool
+) -> None:
+    policy, target, rollout, direction = normal(seed, 4, 5, 6)
+    batch = velocity_batch(policy, target, rollout, uniform(seed, 5))
+    options = {"lam": lam, "normalise_error": normalise}
+
+    def curvature(data_share: float) -> Tensor:
+        def loss(step: Tensor) -> Tensor:
+            moved = velocity_batch(policy + step * direction, target, rollout, batch.advantages)
+            return advantage_flow_loss(moved, lam=lam, data_share=data_share)[0]
+
+        return torch.autograd.functional.hessian(loss, torch.zeros((), dtype=torch.float64))
+
+    torch.testing.assert_close(curvature(share), curvature(0.0))
+    with_data, without = (advantage_flow_loss(batch, data_share=c, **options)[0] for c in (share, 0.0))
+    weight = 1 / (policy - target).abs().mean(1) if normalise else torch.ones(5, dtype=torch.float64)
+    moved = (policy - target).square().mean(1) - (policy - rollout).square().mean(1)
+    torch.testing.assert_close(with_data - without, (weight * share * lam * moved).mean(), atol=1e-12, rtol=1e-7)
+
+
+@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), share=st.floats(0, 1))
+def test_minimiser_with_a_data_share_has_zero_gradient(seed: int, samples: int, margin: float, share: float) -> None:
+    targets, rollout, advantages = normal(seed, samples, 6), normal(seed + 1, 6), uniform(seed, samples)
+    lam = max(0.0, -advantages.mean().item()) + margin
+
+    def loss(velocity: Tensor) -> Tensor:
+        batch = velocity_batch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
+        return advantage_flow_loss(batch, lam=lam, data_share=share)[0]
+
+    best = minimiser(targets, rollout, advantages, lam, share * lam).requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(best), best)
+    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("options", [{"data_share": -0.1}, {"data_share": 1.1}, {"lam": -0.5}, {"lam": "much"}])
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(options))):
+        AdvantageFlow(**options)
+
+
+def test_divergence_from_the_base_model_is_the_mean_square() -> None:
+    policy, target, rollout, reference = normal(0, 4, 3, 5)
+    batch = velocity_batch(policy, target, rollout, uniform(0, 3), reference=reference)
+    torch.testing.assert_close(batch.divergence, (policy - reference).square().mean(1))
+    with pytest.raises(ValueError, match=r"Needs\(reference=True\)"):
+        _ = velocity_batch(policy, target, rollout, uniform(0, 3)).divergence

@@ -1,0 +1,67 @@
+"""The program that a stage's container starts: components of the image, with the environment that is mounted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from advantageflow.task import read_environment
+
+
+def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "advantageflow.task", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_a_component_runs_with_what_kubeflow_tells_it(tmp_path: Path) -> None:
+    """The reward stage, asked to read prompts that are not there: its own error, not one of starting it."""
+    artifact = {"artifacts": [{"name": "a", "type": {"schemaTitle": "system.Dataset"}, "uri": str(tmp_path / "none")}]}
+    told = {
+        "inputs": {
+            "parameterValues": {"reward_settings": '{"weight": "much"}', "round_index": 1, "shard": 0},
+            "artifacts": {"prompts": artifact, "rollouts": artifact},
+        },
+        "outputs": {"artifacts": {"scores": artifact}, "outputFile": str(tmp_path / "output.json")},
+    }
+    told_as = ("--function_to_execute", "reward", "--executor_input", json.dumps(told))
+    done = start("advantageflow.reward.component", *told_as)
+    assert done.returncode == 2
+    assert "weight" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_image_without_the_component_says_so() -> None:
+    done = start("advantageflow.reward.other", "--function_to_execute", "other")
+    assert done.returncode == 2
+    assert done.stderr.startswith("advantageflow.reward.other: there is no such component in this image")
+    assert "--images" in done.stderr
+
+
+def test_variables_are_read_from_folders_as_kubernetes_mounts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubernetes links each file from a hidden folder, which it replaces as a whole."""
+    for name, value in (("AF_TEST_ONE", "1"), ("AF_TEST_TWO", "two\nlines")):
+        hidden = tmp_path / "advantageflow" / "..2026_11_28"
+        hidden.mkdir(parents=True, exist_ok=True)
+        (hidden / name).write_text(value)
+        (tmp_path / "advantageflow" / name).symlink_to(hidden / name)
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "advantageflow" / "..data").symlink_to(hidden)
+    monkeypatch.setenv("AF_TEST_ONE", "mine")
+    before = set(os.environ)
+    read_environment(tmp_path)
+    assert (os.environ["AF_TEST_ONE"], os.environ["AF_TEST_TWO"]) == ("mine", "two\nlines")
+    assert set(os.environ) - before == {"AF_TEST_TWO"}
+    monkeypatch.delenv("AF_TEST_TWO")
+
+
+def test_nothing_is_read_where_nothing_is_mounted(tmp_path: Path) -> None:
+    before = dict(os.environ)
+    read_environment(tmp_path / "none")
+    assert dict(os.environ) == before
