@@ -43,7 +43,7 @@ def write_world(folder: Path, prompts: list[Prompt]) -> None:
     generator = torch.Generator().manual_seed(1)
     embeds, pooled = (torch.randn(len(prompts), *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
     told = {"prompt_embeds": embeds, "pooled": pooled}
-    told = {name: torch.cat([tensor, torch.zeros_like(tensor[:1])]) for name, tensor in told.items()}
+    told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
     write_prompts(folder / "prompts", prompts, {})
     write_conditioning(folder / "conditioning", prompts, Conditioning(told).rows, {})
     with publish(folder / "policy") as partial:

@@ -73,7 +73,7 @@ class WorldMaker:
         generator, count = torch.Generator().manual_seed(0), len(self.prompts)
         embeds, pooled = (torch.randn(count, *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
         told = {"prompt_embeds": embeds, "pooled": pooled}
-        told = {name: torch.cat([tensor, torch.zeros_like(tensor[:1])]) for name, tensor in told.items()}
+        told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
         write_prompts(folder, self.prompts, {})
         write_conditioning(conditioning, self.prompts, Conditioning(told).rows, {})
 
