@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advantageflow_pipelines.client.workflow.footprint import Footprint
+from advantageflow_pipelines.client.footprint import Footprint
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
