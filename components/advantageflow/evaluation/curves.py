@@ -113,7 +113,11 @@ def _training_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> l
     """A panel for each part of the training that is known; of several rewards, the first one's columns."""
     panels: list[_Panel] = []
     others = tuple(f"reward/{name}." for name in _other_rewards(rounds))
-    rewards = {name: curve for name, curve in training.items() if _is_reward_mean(name) and not name.startswith(others)}
+    rewards = {
+        name.removeprefix("reward/").removesuffix("_mean"): curve
+        for name, curve in sorted(training.items())
+        if name.startswith("reward/") and name.endswith("_mean") and not name.startswith(others)
+    }
     if rewards:
         panels.append(lambda axes: _rewards(axes, rewards))
     for name, title, label in _TRAINING:
@@ -187,13 +191,9 @@ def _statistics(axes: Axes, *, rounds: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 
 
-def _is_reward_mean(name: str) -> bool:
-    return name.startswith("reward/") and name.endswith("_mean")
-
-
 def _rewards(axes: Axes, rewards: Curves) -> None:
-    for (name, curve), colour in zip(sorted(rewards.items()), _TASK_COLOURS, strict=False):
-        axes.plot(*_points(curve), "o-", color=colour, label=name.removeprefix("reward/").removesuffix("_mean"))
+    for (name, curve), colour in zip(rewards.items(), _TASK_COLOURS, strict=False):
+        axes.plot(*_points(curve), "o-", color=colour, label=name)
     axes.set_title("Rollouts on training prompts")
     axes.set_ylabel("mean reward")
     axes.legend(loc="best", fontsize=9)
