@@ -202,7 +202,7 @@ def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]
         ids = [image.seed for image in images]
     _, index = np.unique(ids, return_inverse=True)
     values = np.array([image.value(column) for image in images], dtype=np.float64)
-    return np.bincount(index, weights=values), np.bincount(index).astype(np.float64)
+    return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
 def _interval(mean: float, drawn: Floats) -> Interval:
