@@ -44,9 +44,7 @@ def soft_label(metrics: Mapping[str, Any]) -> str | None:
 def further_terms(metrics: Mapping[str, Any], kind: str = "terms") -> dict[str, Mapping[str, Any]]:
     """The reward terms (or those 'watched') that are neither under 'strict' nor under 'soft', by name."""
     first: Mapping[str, Any] = next(iter(metrics.get("terms", {}).values()), {})
-    shown = {
-        (first.get("reward"), column(metrics)) for column in (strict_column, soft_column)
-    }  # the reward that has these columns
+    shown = {(first.get("reward"), column(metrics)) for column in (strict_column, soft_column)}
     return {n: term for n, term in metrics.get(kind, {}).items() if (term["reward"], term["column"]) not in shown}
 
 

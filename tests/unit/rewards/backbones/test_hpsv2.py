@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import normalize
-from transformers import CLIPModel
 
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
@@ -142,19 +141,6 @@ def test_the_converted_model_computes_what_open_clip_does(original: OpenClip, to
         )
         torch.testing.assert_close(model.get_text_features(ids).pooler_output, original.text(ids), atol=1e-4, rtol=1e-4)
     assert model.logit_scale.item() == original.logit_scale.item()
-
-
-def test_the_comparison_would_show_the_other_activation(original: OpenClip) -> None:
-    """ViT-H-14 uses exact GELU where OpenAI's models use quick_gelu; the two differ here by far more than rounding."""
-    pixels = torch.randn(1, 3, SIDE, SIDE)
-    model = load_open_clip(original.state_dict(), where="here")
-    config = model.config
-    config.vision_config.hidden_act = "quick_gelu"
-    other = CLIPModel(config).eval()
-    other.load_state_dict(model.state_dict())
-    with torch.no_grad():
-        difference = other.get_image_features(pixels).pooler_output - original.visual(pixels)
-    assert difference.abs().max() > 0.01
 
 
 def test_the_score_is_open_clips_cosine(

@@ -217,17 +217,6 @@ def test_the_score_is_the_originals_for_each_pair(
     assert values(reward, asked, images) == together
 
 
-def test_image_and_prompt_both_count(
-    checkpoint: Path, bert: str, images: list[np.ndarray], asked: list[Prompt]
-) -> None:
-    reward = ImageRewardReward(model=str(checkpoint), tokenizer=bert)
-    by_image = values(reward, [asked[0]] * 3, images[:3])
-    by_prompt = values(reward, [asked[0], asked[1], asked[3]], [images[0]] * 3)
-    assert min(np.ptp(by_image), np.ptp(by_prompt)) > 1e-3
-    swapped = [np.ascontiguousarray(image[:, :, ::-1]) for image in images[:3]]
-    assert np.abs(np.subtract(by_image, values(reward, [asked[0]] * 3, swapped))).max() > 1e-3
-
-
 def test_details_say_how_much_of_a_prompt_was_cut(
     checkpoint: Path, bert: str, images: list[np.ndarray], asked: list[Prompt]
 ) -> None:
