@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.geneval.classes import COLORS
@@ -117,9 +116,3 @@ def test_objects_do_not_depend_on_their_batch(classifier: ColorClassifier) -> No
     pictures = cutouts(5)
     together = classifier.classify(pictures, ["dog"] * 5)
     assert together == [classifier.classify([picture], ["dog"])[0] for picture in pictures]
-
-
-def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RewardError, match="cannot load CLIPModel") as caught:
-        ColorClassifier(str(tmp_path), None, Execution("geneval"))
-    assert caught.value.where == str(tmp_path)

@@ -100,11 +100,6 @@ def test_images_of_several_sizes_come_back_in_order_as_each_alone(detector_folde
     assert [pytest.approx(s, abs=1e-5) for s in scores] == [[one.score for one in found] for found in alone]
 
 
-def test_half_precision_runs(detector_folder: Path) -> None:
-    (found,) = make(detector_folder, dtype="bfloat16").detect([picture(40, 40)])
-    assert all(0.3 < one.score <= 1 for one in found)
-
-
 def test_no_images_give_no_detections(detector_folder: Path) -> None:
     assert make(detector_folder).detect([]) == []
 
@@ -121,25 +116,3 @@ def test_what_a_checkpoint_has_beside_the_weights_is_not_read(detector_folder: P
     save_file(tensors | {"auxiliary.weight": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with_more, without = (make(folder) for folder in (tmp_path, detector_folder))
     assert weights_hash(with_more.module) == weights_hash(without.module)
-
-
-def test_weights_that_are_missing_are_never_made_up(detector_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(detector_folder, tmp_path, dirs_exist_ok=True)
-    tensors = load_file(tmp_path / "model.safetensors")
-    del tensors["class_predictor.weight"]
-    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(RewardError, match=r"lacks class_predictor\.weight"):
-        make(tmp_path)
-
-
-def test_a_missing_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RewardError, match="cannot load Mask2Former") as caught:
-        make(tmp_path)
-    assert caught.value.where == str(tmp_path)
-    assert "local folder" in caught.value.remedy
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_asked_for_and_missing_is_an_error(detector_folder: Path) -> None:
-    with pytest.raises(RewardError, match="torch sees none"):
-        make(detector_folder, device="cuda").detect([picture(8, 8)])
