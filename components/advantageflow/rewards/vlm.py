@@ -99,16 +99,17 @@ class VlmReward(BaseModel):
         Raises:
             SampleError: no answer after all retries, or one that cannot be read.
         """
+        endpoint = self._endpoint  # one for all threads
         with ThreadPoolExecutor(self.concurrency, thread_name_prefix="judge") as pool:
-            asked = [pool.submit(self._judge, p.text, i) for p, i in zip(prompts, images, strict=True)]
+            asked = [pool.submit(self._judge, endpoint, p.text, i) for p, i in zip(prompts, images, strict=True)]
             try:
                 return [_answer(number, future) for number, future in enumerate(asked)]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # what is not asked yet need not be
                 raise
 
-    def _judge(self, prompt: str, image: np.ndarray) -> Result:
-        return _verdict(self._endpoint.ask(self._request(prompt, image)))
+    def _judge(self, endpoint: ChatEndpoint, prompt: str, image: np.ndarray) -> Result:
+        return _verdict(endpoint.ask(self._request(prompt, image)))
 
     def _request(self, prompt: str, image: np.ndarray) -> dict[str, Any]:
         content = [
