@@ -136,8 +136,8 @@ def paired_difference(base: Path, final: Path) -> dict[str, Any]:
     Raises:
         DataError: the reports are not of the same images.
     """
-    change = difference(read_outcomes(base), read_outcomes(final), "strict")
-    return {"strict": change.mean, "strict_ci95": list(change.ci95)}
+    change = difference(read_outcomes(base), read_outcomes(final), "strict").overall
+    return {"strict": change.mean, "strict_ci95": change.ci95}
 
 
 def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
