@@ -11,7 +11,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.children import Child, end_children, start_child
 from advantageflow_experiments.compare.folder import Folder
-from advantageflow_experiments.compare.outcome import is_settled, read_result
+from advantageflow_experiments.compare.outcome import read_result
 from advantageflow_experiments.compare.progress import CompareProgress
 from advantageflow_experiments.compare.records import CellResult
 from advantageflow_pipelines.local.failures import RunFailed
@@ -52,7 +52,8 @@ def run_cells(folder: Folder, cells: Sequence[Cell], jobs: int, progress: Compar
         RunFailed: a run failed for another reason than divergence; the others have been ended, all is kept.
         KeyboardInterrupt: all that was started has been ended.
     """
-    results = {cell.name: read_result(folder.workdir(cell), cell) for cell in cells if _settled(folder, cell)}
+    found = {cell.name: read_result(folder.workdir(cell), cell) for cell in cells}
+    results = {name: result for name, result in found.items() if result is not None}
     waiting = deque(cell for cell in cells if cell.name not in results)
     progress.kept(list(results.values()))
     running: list[Child] = []
@@ -73,19 +74,15 @@ def run_cells(folder: Folder, cells: Sequence[Cell], jobs: int, progress: Compar
     return [results[cell.name] for cell in cells]
 
 
-def _settled(folder: Folder, cell: Cell) -> bool:
-    return is_settled(folder.workdir(cell))
-
-
 def _judge(folder: Folder, child: Child) -> CellResult:
     """The result of a run that ended.
 
     Raises:
         RunFailed: it neither came to its end nor diverged.
     """
-    workdir = folder.workdir(child.cell)
-    if is_settled(workdir):
-        return read_result(workdir, child.cell)
+    result = read_result(folder.workdir(child.cell), child.cell)
+    if result is not None:
+        return result
     report = (
         f"{child.cell.name}: {child.error()}\n"
         f"The comparison was stopped; what is complete is kept. Log of this run: {child.log}\n"
