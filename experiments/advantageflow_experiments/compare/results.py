@@ -46,10 +46,10 @@ def uneven_starts(comparison: Comparison) -> str | None:
     """
     parts = []
     for seed in comparison.plan.seeds:
-        bases = {cell.variant: cell.points[0].strict for cell in comparison.cells if cell.seed == seed}
-        low, high = min(bases, key=bases.__getitem__), max(bases, key=bases.__getitem__)
-        if bases[low] != bases[high]:
-            parts.append(f"seed {seed}: {bases[low]:.4f} in {low}, {bases[high]:.4f} in {high}")
+        bases = sorted((cell.points[0].strict, cell.variant) for cell in comparison.cells if cell.seed == seed)
+        (low, one), (high, other) = bases[0], bases[-1]
+        if low != high:
+            parts.append(f"seed {seed}: {low:.4f} in {one}, {high:.4f} in {other}")
     if not parts:
         return None
     return (

@@ -16,7 +16,6 @@ from advantageflow_experiments.compare.fairness import check_fairness
 from advantageflow_experiments.compare.folder import Folder, create_folder
 from advantageflow_experiments.compare.plan import Plan
 from advantageflow_experiments.compare.plan_files import load_plan
-from advantageflow_experiments.compare.progress import CompareProgress
 from advantageflow_experiments.compare.records import CellResult, read_comparison, write_comparison
 from advantageflow_experiments.compare.results import make_comparison, uneven_starts
 from advantageflow_experiments.compare.runner import cores, default_jobs, run_cells, threads_of
@@ -75,9 +74,7 @@ def run(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], job
         signal.signal(sign, signal.default_int_handler)
     try:
         with locked(WorkDir(folder.root)):
-            with CompareProgress(console, folder, len(cells), jobs) as progress:
-                results = run_cells(folder, cells, jobs, progress)
-            _finish(console, folder, plan, cells, results)
+            _finish(console, folder, plan, cells, run_cells(console, folder, cells, jobs))
     except KeyboardInterrupt:
         _print(console, f"stopped; continue with: advantageflow compare --resume {folder.root}")
         sys.exit(_INTERRUPTED)

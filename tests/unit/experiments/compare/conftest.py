@@ -28,7 +28,7 @@ preset: tiny
 seeds: [0]
 grid:
   columns: {key: training.objective.lam, values: [0.5, 1]}
-  rows: {label: visits, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
+  rows: {label: inner epochs, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
 """
 PARETO = """
 title: A trade

@@ -19,7 +19,7 @@ from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.children import Child, end_children
 from advantageflow_experiments.compare.folder import create_folder, open_folder
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.progress import CompareProgress
+from advantageflow_experiments.compare.progress import describe, time_left
 from advantageflow_experiments.compare.records import Comparison
 from advantageflow_experiments.compare.runner import default_jobs, run_cells, threads_of
 from advantageflow_pipelines.local.failures import RunFailed
@@ -105,21 +105,13 @@ def test_ending_a_run_ends_what_it_started(cells: list[Cell], tmp_path: Path) ->
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_progress_is_a_line_for_each_run_with_the_time_that_is_left(
-    plan: Plan, cells: list[Cell], lines: Comparison, tmp_path: Path
-) -> None:
-    out = io.StringIO()
-    folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
-    with CompareProgress(Console(file=out, width=120), folder, total=6, jobs=2) as progress:
-        progress.kept(lines.cells[:2])
-        progress.finished(lines.cells[2])
-        progress.finished(lines.cells[3])
-    told = [line.strip().partition("  ")[2] for line in out.getvalue().splitlines()]
-    assert told == [
-        "2 of 6 runs are there from before",
-        "3/6 slow, seed 1: accuracy 0.320 -> 0.520, 99 s; about 0:02:28 left",
-        "4/6 fast, seed 1: diverged in round 2; accuracy 0.320 -> 0.620 after round 1; about 0:01:39 left",
-    ]
+def test_a_run_that_ended_is_a_line_with_the_time_that_is_left(lines: Comparison) -> None:
+    assert describe(lines.cells[2]) == "slow, seed 1: accuracy 0.320 -> 0.520, 99 s"
+    assert describe(lines.cells[3]) == (
+        "fast, seed 1: [red]diverged in round 2[/red]; accuracy 0.320 -> 0.620 after round 1"
+    )
+    left = [time_left(lines.cells[:done], total=6, jobs=2) for done in (0, 2, 5, 6)]
+    assert left == ["", "; about 0:03:18 left", "; about 0:01:39 left", ""]
 
 
 def test_a_run_that_fails_for_another_reason_stops_the_comparison_with_its_own_error(
@@ -128,9 +120,8 @@ def test_a_run_that_fails_for_another_reason_stops_the_comparison_with_its_own_e
     folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
     busy = create_workdir(folder.workdir(cells[0]).root, cells[0].settings)
     out = io.StringIO()
-    progress = CompareProgress(Console(file=out, width=120), folder, 6, 1)
-    with locked(busy), progress, pytest.raises(RunFailed) as failure:
-        run_cells(folder, cells, 1, progress)
+    with locked(busy), pytest.raises(RunFailed) as failure:
+        run_cells(Console(file=out, width=120), folder, cells, 1)
     assert failure.value.by_user
     text = str(failure.value)
     assert text.startswith("slow-seed0: ")
