@@ -62,7 +62,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             remedy = f"continue the run with: advantageflow run --resume {path}"
             raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
         last = max(policies)
-        return FoundPolicy(f"{workdir.root.name}, round {last}", policies[last], True, (workdir, settings))
+        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], True, (workdir, settings))
     artifact = artifact_of(path)
     if artifact is not None:
         return FoundPolicy(f"policy {name}", artifact, True)

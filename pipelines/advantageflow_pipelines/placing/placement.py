@@ -56,15 +56,15 @@ class Placement:
         task.set_container_image(self.images[stage])
         if not cached:
             task.set_caching_options(False)
-        if self.resources is not None:
-            given = self.resources.of(stage)
-            if self.on_nodes and stage == self.resources.trainer:
-                # Such folders do not go to the nodes: those of the TrainJob's runtime do.
-                given = given.model_copy(update={"shared_memory": None, "scratch": None})
-                self._tell_nodes(task, stage, given)
-            hands_on = self.on_nodes and stage == self.resources.trainer  # its environment is then that of the nodes
-            apply_resources(task, stage, given, as_folders=not hands_on)
-            self._tell(task)
+        if self.resources is None:
+            return task
+        given = self.resources.of(stage)
+        hands_on = self.on_nodes and stage == self.resources.trainer  # to the nodes: its environment, and no folders
+        if hands_on:
+            given = given.model_copy(update={"shared_memory": None, "scratch": None})
+            self._tell_nodes(task, stage, given)
+        apply_resources(task, stage, given, as_folders=not hands_on)
+        self._tell(task)
         return task
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:

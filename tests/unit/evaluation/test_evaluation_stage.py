@@ -16,10 +16,12 @@ from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import difference, mean_of_task_means
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
+from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_json, write_prompts
 from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
@@ -39,13 +41,11 @@ def held_out(per_task: int) -> list[Prompt]:
 
 def write_world(folder: Path, prompts: list[Prompt]) -> None:
     generator = torch.Generator().manual_seed(1)
-    embeddings = Embeddings(
-        torch.randn(len(prompts), TOKENS, WIDTH, generator=generator),
-        torch.randn(len(prompts), POOLED, generator=generator),
-        torch.zeros(1, TOKENS, WIDTH),
-        torch.zeros(1, POOLED),
-    )
-    write_prompts(folder / "prompts", prompts, embeddings, {})
+    embeds, pooled = (torch.randn(len(prompts), *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
+    told = {"prompt_embeds": embeds, "pooled": pooled}
+    told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
+    write_prompts(folder / "prompts", prompts, {})
+    write_conditioning(folder / "conditioning", prompts, Conditioning(told).rows, {})
     with publish(folder / "policy") as partial:
         state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {}, "policy_sha256": None}
         write_json(partial / "state.json", state)
@@ -58,8 +58,8 @@ def evaluate(tmp_path: Path, model: ModelSettings) -> Callable[..., Path]:
     def evaluate(name: str, images: int = 20, **changes: Any) -> Path:
         arguments = {
             "settings": SETTINGS, "model": model, "reward": RewardSettings(), "seed": 0, "round_index": 0,
-            "images": images, "prompts": tmp_path / "prompts", "policy": tmp_path / "policy",
-            "report_out": tmp_path / name,
+            "images": images, "prompts": tmp_path / "prompts",
+            "conditioning": tmp_path / "conditioning", "policy": tmp_path / "policy", "report_out": tmp_path / name,
         }  # fmt: skip
         run(**{**arguments, **changes})
         return tmp_path / name
@@ -109,7 +109,7 @@ def test_the_policy_adapter_is_what_is_judged(
     from advantageflow.policy.loading import load_transformer
 
     transformer = load_transformer(model)
-    adapters = attach_adapters(transformer, tmp_path / "policy", LoraSettings(rank=2), seed=0)
+    adapters = attach_adapters(transformer, tmp_path / "policy", LoraSettings(rank=2), 0, StableDiffusion3())
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
@@ -234,7 +234,7 @@ def test_a_policy_that_draws_noise_raises_alarms_and_the_base_s_own_images_none(
 def test_no_held_out_prompts_is_a_clear_error(evaluate: Callable[..., Path], tmp_path: Path) -> None:
     write_world(tmp_path / "other", [Prompt("a red star", "train", "colors")])
     with pytest.raises(DataError, match=r"no held-out prompts[\s\S]*split 'eval'"):
-        evaluate("report", prompts=tmp_path / "other" / "prompts")
+        evaluate("report", prompts=tmp_path / "other" / "prompts", conditioning=tmp_path / "other" / "conditioning")
 
 
 def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(

@@ -64,7 +64,7 @@ def test_a_class_in_the_current_folder_is_found() -> None:
         ("own_rewards.brigth:BrightReward", "no module 'own_rewards.brigth' for", "install its package"),
         ("not_there:BrightReward", "no module 'not_there' for", "install its package"),
         ("own_rewards.bright:BrigthReward", "no 'BrigthReward' in own_rewards.bright", "did you mean 'BrightReward'"),
-        ("own_rewards.bright:LEVEL", "is of type int, no class", "package.module:Class"),
+        ("own_rewards.bright:LEVEL", "is of type int, not a class", "package.module:Class"),
     ],
 )
 def test_a_wrong_path_says_what_is_wrong(path: str, message: str, remedy: str) -> None:

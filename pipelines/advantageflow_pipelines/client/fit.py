@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client.workflow.footprint import LIMIT, Footprint, footprint
+from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.placing.cluster import ClusterRun

@@ -1,6 +1,6 @@
 """Nodes and bytes of runs against those that a Kubeflow (2.17.0, Argo 4.0.5) kept of the same pipelines.
 
-`recorded/` holds the pipelines as they were compiled then, and the names of one run's nodes.
+`recorded/` holds the pipelines as they were compiled then.
 """
 
 from __future__ import annotations
@@ -14,10 +14,8 @@ from typing import Any
 import pytest
 
 from advantageflow_pipelines.client.compact import compact
+from advantageflow_pipelines.client.footprint import footprint
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.workflow.footprint import compressed, footprint
-from advantageflow_pipelines.client.workflow.nodes import count_pods, run_nodes
-from advantageflow_pipelines.client.workflow.spec import spec_bytes
 
 RECORDED = Path(__file__).parent / "recorded"
 
@@ -46,10 +44,6 @@ def until_training_of_round(number: int) -> Callable[[], Package]:
     return cut
 
 
-def plain(nodes: list[dict[str, Any]]) -> int:
-    return len(json.dumps({node["id"]: node for node in nodes}, separators=(",", ":")))
-
-
 @pytest.mark.parametrize(
     ("made", "measured"),
     [
@@ -61,11 +55,11 @@ def plain(nodes: list[dict[str, Any]]) -> int:
     ids=["1 x 1", "2 x 2", "10 x 8", "10 x 8, compact"],
 )
 def test_a_workflow_s_spec_has_the_bytes_that_were_measured(made: Callable[[], Package], measured: int) -> None:
-    assert spec_bytes(made()) == pytest.approx(measured, rel=0.02)
+    assert footprint(made()).spec == near(measured)
 
 
 @pytest.mark.parametrize(
-    ("made", "nodes", "pods", "bytes_plain", "bytes_compressed"),
+    ("made", "nodes", "pods", "plain", "compressed"),
     [
         (lambda: package("1-round-1-shard"), 69, 19, 558_232, None),
         (lambda: package("2-rounds-2-shards"), 144, 40, 1_214_200, 120_492),
@@ -74,29 +68,22 @@ def test_a_workflow_s_spec_has_the_bytes_that_were_measured(made: Callable[[], P
     ids=["1 x 1", "2 x 2", "10 x 8, too large in round 6"],
 )
 def test_a_run_has_the_nodes_and_bytes_that_were_measured(
-    made: Callable[[], Package], nodes: int, pods: int, bytes_plain: int, bytes_compressed: int | None
+    made: Callable[[], Package], nodes: int, pods: int, plain: int, compressed: int | None
 ) -> None:
-    found = run_nodes(made())
-    assert len(found) == pytest.approx(nodes, rel=0.005)
-    assert count_pods(found) == pytest.approx(pods, rel=0.005)
-    assert plain(found) == near(bytes_plain)
-    if bytes_compressed is not None:
-        assert compressed(found) == near(bytes_compressed)
+    found = footprint(made())
+    assert found.nodes == pytest.approx(nodes, rel=0.005)
+    assert found.pods == pytest.approx(pods, rel=0.005)
+    assert found.plain == near(plain)
+    if compressed is not None:
+        assert found.status == near(compressed)
 
 
 def test_without_kfp_s_own_retries_a_run_has_fewer_nodes_as_was_measured() -> None:
     """That run took its first round from the cache, which saves bytes that are counted here."""
-    found = run_nodes(compact(until_training_of_round(6)()), wrapped=False)
-    assert len(found) == pytest.approx(622, rel=0.02)
-    assert plain(found) == near(4_686_034)
-    assert compressed(found) == near(384_832)
-
-
-def test_the_nodes_are_those_that_were_listed() -> None:
-    names = [node["displayName"] for node in run_nodes(package("1-round-1-shard"))]
-    workflow = min(names, key=lambda name: (not name.startswith("advantageflow-online-"), len(name)))
-    listed = (RECORDED / "1-round-1-shard.names.txt").read_text().split("\n")[:-1]
-    assert sorted(name.replace(workflow, "WORKFLOW") for name in names) == listed
+    found = footprint(compact(until_training_of_round(6)()), wrapped=False)
+    assert found.nodes == pytest.approx(622, rel=0.02)
+    assert found.plain == near(4_686_034)
+    assert found.status == near(384_832)
 
 
 def test_what_was_too_large_is_found_to_be() -> None:
