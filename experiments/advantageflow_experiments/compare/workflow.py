@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from advantageflow.errors import TrackingError
+from advantageflow.store.files import writing
 from advantageflow_experiments.compare.cells import Cell, make_cells, with_choices
 from advantageflow_experiments.compare.fairness import check_fairness
 from advantageflow_experiments.compare.folder import Folder, create_folder
@@ -73,7 +74,7 @@ def run(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], job
     for sign in (signal.SIGTERM, signal.SIGHUP):  # a polite kill and a closed terminal end it as Ctrl-C does
         signal.signal(sign, signal.default_int_handler)
     try:
-        with locked(WorkDir(folder.root)):
+        with writing(folder.root), locked(WorkDir(folder.root)):
             _finish(console, folder, plan, cells, run_cells(console, folder, cells, jobs))
     except KeyboardInterrupt:
         _print(console, f"stopped; continue with: advantageflow compare --resume {folder.root}")

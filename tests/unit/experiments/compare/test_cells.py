@@ -94,8 +94,8 @@ def test_a_grid_is_run_as_a_whole() -> None:
     [
         ("training.objective.lamm: 1", r"variant 'b', .*training.objective.lamm=1.*\s.*did you mean 'lam'"),
         ("training.objective.lam: 1.0", "'a' and 'b' have the same settings"),
-        ("rounds: 3", r"variant 'b': generates 72 images \(3 x 6 x 4\), variant 'a' 48 \(2 x 6 x 4\)"),
-        ("rollout.group_size: 8", "generates 96 images"),
+        ("rounds: 3", r"variant 'b': differs in images generated \(rounds x .*\) from variant 'a': 72 against 48"),
+        ("rollout.group_size: 8", "96 against 48"),
         ("evaluation.images: 6", "differs in evaluation from variant 'a': images 6 against 12"),
         ("prompts.eval_prompts: 12", "differs in prompts .* eval_prompts 12 against 6"),
         ("model.max_sequence_length: 9", "differs in model"),
