@@ -21,7 +21,9 @@ class ModelSettings(Settings):
     revision: str | None = Field(None, description="hub revision (commit, tag or branch)")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
-    max_sequence_length: int = Field(10, ge=1, le=512, description="T5 tokens per prompt")
+    max_sequence_length: int = Field(
+        10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
+    )
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )

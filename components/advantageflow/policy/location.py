@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,14 @@ def read_file(model: ModelSettings, path: str) -> dict[str, Any]:
         return read_json(Path(hf_hub_download(place, path, revision=model.revision)))
     except (OSError, ValueError) as error:
         raise unloadable(model, path, error) from error
+
+
+def encoder_class(index: Mapping[str, Any], part: str) -> str | None:
+    """The transformers class that model_index.json names for a part, or None where the part is absent."""
+    match index.get(part):
+        case ["transformers", str(name)]:
+            return name
+    return None
 
 
 def unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyError:

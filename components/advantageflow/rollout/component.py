@@ -13,6 +13,7 @@ def rollout(
     round_index: int,
     shard: int,
     prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     rollouts: dsl.Output[dsl.Dataset],
 ) -> None:
@@ -25,6 +26,7 @@ def rollout(
         round_index: the round, from 1.
         shard: which of the round's shards, from 0.
         prompts: of the run.
+        conditioning: of the prompts.
         policy: whose rollout adapter generates.
         rollouts: images and latents.
     """
@@ -38,6 +40,7 @@ def rollout(
         round_index=round_index,
         shard=shard,
         prompts=prompts.path,
+        conditioning=conditioning.path,
         policy=policy.path,
         rollouts_out=rollouts.path,
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import Prompt, Rollout, derive_seed
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import Embeddings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class Groups(NamedTuple):
     """Rollouts, group after group.
 
     Attributes:
-        latents: their clean latents (len(rollouts), C, H, W).
+        latents: their clean latents (len(rollouts), *shape).
         trajectories: how they were sampled, where the settings ask for it.
     """
 
@@ -38,8 +38,8 @@ def generate_groups(
     generator: Generator,
     settings: RolloutSettings,
     prompts: Sequence[Prompt],
-    rows: Sequence[int],
-    embeddings: Embeddings,
+    conditioning: Conditioning,
+    unconditional: Conditioning | None,
     *,
     seed: int,
     round_index: int,
@@ -51,8 +51,8 @@ def generate_groups(
         generator: the rollout policy.
         settings: group size and sampling.
         prompts: the prompts of the chunk.
-        rows: the row of each of them in `embeddings`.
-        embeddings: text embeddings of all prompts.
+        conditioning: a row for each of them.
+        unconditional: of the family's unconditional text, needed for guidance.
         seed: the run's seed.
         round_index: the round.
         rounds_before: of the runs that this one continues, whose noise is not drawn again.
@@ -62,12 +62,9 @@ def generate_groups(
     """
     size = settings.group_size
     places = [(prompt, index) for prompt in prompts for index in range(size)]
-    repeated = [row for row in rows for _ in range(size)]
+    repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
     seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in places]
-    latents, images, trajectories = _sample(
-        generator, settings, embeddings.prompt_embeds[repeated], embeddings.pooled[repeated], seeds,
-        (embeddings.empty_prompt_embeds, embeddings.empty_pooled),
-    )  # fmt: skip
+    latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
     rollouts = [
         Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
         for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
@@ -79,33 +76,30 @@ def generate_groups(
 def _sample(
     generator: Generator,
     settings: RolloutSettings,
-    prompt_embeds: Tensor,
-    pooled: Tensor,
+    conditioning: Conditioning,
+    unconditional: Conditioning | None,
     seeds: Sequence[int],
-    empty: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, np.ndarray, Trajectory | None]:
     """Clean latents, images and, if asked for, trajectories, by the sampler of the settings."""
     if settings.sampler == "sde":
         return generator.sde_images(
-            prompt_embeds,
-            pooled,
+            conditioning,
             seeds,
             steps=settings.steps,
             noise_level=settings.noise_level,
             shift=settings.shift,
             guidance_scale=settings.guidance_scale,
-            empty=empty,
+            unconditional=unconditional,
             keep_trajectory=settings.trajectories,
         )
     latents, images = generator.images(
-        prompt_embeds,
-        pooled,
+        conditioning,
         seeds,
         steps=settings.steps,
         sampler=settings.sampler,
         shift=settings.shift,
         guidance_scale=settings.guidance_scale,
-        empty=empty,
+        unconditional=unconditional,
     )
     return latents, images, None
 

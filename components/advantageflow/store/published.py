@@ -71,6 +71,27 @@ def publish_files(files: Mapping[str, Path], url: str) -> str:
     return manifest.version
 
 
+def publish_in_version(files: Mapping[str, Path], url: str) -> str:
+    """Publish files below an address, in a folder named as their content: another content takes nothing's place.
+
+    Args:
+        files: by path in what is published.
+        url: s3://bucket/prefix, or a folder.
+
+    Returns:
+        The folder that holds the files.
+
+    Raises:
+        StoreError: as `publish_folder`.
+    """
+    manifest = manifest_of(files)
+    url = join(url, manifest.version)
+    place = place_of(url, WRITE_ATTEMPTS)
+    place.put_files(files, manifest)
+    place.put_manifest(manifest)
+    return join(url, manifest.version)
+
+
 def is_published(url: str) -> bool:
     """Whether a folder is published there.
 

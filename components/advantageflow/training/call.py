@@ -20,7 +20,7 @@ from advantageflow.tracking.journal import current_journal
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
-PATHS = ("prompts", "policy", "rollouts", "scores", "policy_out")
+PATHS = ("prompts", "conditioning", "policy", "rollouts", "scores", "policy_out")
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ def transition_batches(step: Step) -> MakeBatch:
         sigma, following = paths.sigmas[number], paths.sigmas[number + 1]
         number = number.to(device)
         x, x_next = paths.states[rollouts, number], paths.states[rollouts, number + 1]
-        inputs: Inputs = (x, sigma.to(device), data.prompt_embeds[groups], data.pooled[groups])
+        inputs: Inputs = (x, sigma.to(device), data.conditioning.rows(groups))
 
         def lead(velocity: Tensor) -> Transition:
             return transition(x, velocity, sigma, following, paths.noise_level)

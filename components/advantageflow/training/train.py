@@ -37,6 +37,7 @@ def train(
     round_index: int,
     *,
     prompts: Path,
+    conditioning: Path,
     policy: Path,
     rollouts: list[Path],
     scores: list[Path],
@@ -53,6 +54,7 @@ def train(
         seed: the run's seed.
         round_index: of this round.
         prompts: the prompts artifact.
+        conditioning: of these prompts.
         policy: the policy that generated the rollouts.
         rollouts: rollouts of each shard.
         scores: scores of each shard.
@@ -71,7 +73,7 @@ def train(
     _make_repeatable(settings.threads)
     state = read_policy_state(policy)
     data = load_round(
-        prompts, rollouts, scores,
+        prompts, conditioning, rollouts, scores,
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip

@@ -98,11 +98,11 @@ def _accumulate_gradient(
     metrics: dict[str, Tensor] = {}
     for timesteps in peer_batches(samples, peer_batch(settings)):
         groups = (samples[timesteps[0]] // data.group_size).to(device)
-        text = (data.prompt_embeds[groups], data.pooled[groups]) if savings.text_once else work.encode(groups)
+        text = data.conditioning.rows(groups) if savings.text_once else work.encode(groups)
         for indices in timesteps:
             rollouts, rows = samples[indices].to(device), slice(len(indices))
             x_t = interpolate(data.latents[rollouts], noise[indices], times[indices])
-            inputs: Inputs = (x_t, times[indices], text[0][rows], text[1][rows])
+            inputs: Inputs = (x_t, times[indices], text.rows(rows))
             v_roll = None
             if moved and savings.needed_only:
                 v_roll = rollout_velocity(policy, inputs, stand_for[indices])

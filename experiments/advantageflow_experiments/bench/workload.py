@@ -7,21 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
 from advantageflow.training.step import Samples
 
 Groups = Int[Tensor, " rollouts"]
-PromptEmbeds = Float[Tensor, "rollouts tokens width"]
-Pooled = Float[Tensor, "rollouts pooled_width"]
-Text = tuple[PromptEmbeds, Pooled]
-Encode = Callable[[Groups], Text]
+Encode = Callable[[Groups], Conditioning]
 """Runs the text encoders on the prompt of each rollout, group duplicates included; results on the data's device."""
 
 
@@ -80,7 +78,7 @@ class Workload:
     def sample(self) -> Inputs:
         """One training sample, halfway between image and noise."""
         data, time = self.data, torch.full((1,), 0.5, device=self.device)
-        return data.latents[:1], time, data.prompt_embeds[:1], data.pooled[:1]
+        return data.latents[:1], time, data.conditioning.rows(slice(1))
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """The context to compute in."""

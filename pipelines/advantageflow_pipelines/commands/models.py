@@ -118,20 +118,20 @@ def draw(tuned: Tuned, prompt: str, seed: int, sampling: EvaluationSettings, out
 
     from advantageflow.policy.divergence import check_finite
     from advantageflow.policy.generate import Generator
+    from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_prompts
 
-    embeds, pooled = encode_prompts(tuned.model, [prompt, ""])
+    told = encode_prompts(tuned.model, [prompt, load_family(tuned.model).unconditional])
     with policy_artifact(tuned.policy, tuned.model) as policy:
         generator = Generator(tuned.model, policy, ADAPTER_FOLDER, sampling.threads)
     latents, images = generator.images(
-        embeds[:1],
-        pooled[:1],
+        told.rows([0]),
         [seed],
         steps=sampling.steps,
         sampler=sampling.sampler,
         shift=sampling.shift,
         guidance_scale=sampling.guidance_scale,
-        empty=(embeds[1:], pooled[1:]),
+        unconditional=told.rows([1]),
     )
     check_finite(latents, [f"'{prompt}'"])
     with writing(output):

@@ -7,6 +7,7 @@ from typing import Any
 
 from advantageflow_pipelines.client.footprint import Footprint
 from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.weights import Weights
 
@@ -44,7 +45,7 @@ class Plan:
         gpu_hours: of all stages that are known; None on the CPU.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
         kubeflow: nodes and bytes of the run there; None where its settings fit no preset of resources.
-        storage: bytes of artifacts by kind.
+        storage: artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
         pitfalls: what will go wrong, each with a remedy.
@@ -58,7 +59,7 @@ class Plan:
     gpu_hours: float | None
     wall_hours: float | None
     kubeflow: Footprint | None
-    storage: dict[str, int]
+    storage: dict[str, Artifact]
     weights: list[Weights]
     chain: dict[str, Any] | None
     pitfalls: list[str]

@@ -34,7 +34,7 @@ def seen_policy(tmp_path: Path, train: list[Prompt]) -> Path:
 
 
 @pytest.fixture
-def chosen(model: ModelSettings, prompts: Path, tmp_path: Path) -> Chosen:
+def chosen(model: ModelSettings, prompts: Path, conditioning: Path, tmp_path: Path) -> Chosen:
     """Runs a round's shards; gives the ids of the prompts that they rolled out."""
 
     def go(policy: Path, shards: int = 1, **changes: object) -> list[str]:
@@ -42,7 +42,8 @@ def chosen(model: ModelSettings, prompts: Path, tmp_path: Path) -> Chosen:
         ids = []
         for shard in range(shards):
             out = tmp_path / f"{policy.name}-{shard}-of-{shards}"
-            run(settings, model, 3, 2, shard, prompts=prompts, policy=policy, rollouts_out=out)
+            read = {"prompts": prompts, "conditioning": conditioning, "policy": policy}
+            run(settings, model, 3, 2, shard, **read, rollouts_out=out)
             ids += [rollout.prompt_id for rollout in read_rollouts(out) if rollout.index == 0]
         return ids
 

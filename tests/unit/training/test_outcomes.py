@@ -12,6 +12,7 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Term, group_advantages
 from advantageflow.flow.regularisation import expected_reward_gain
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, TrainingSettings
@@ -27,7 +28,7 @@ SETTINGS = TrainingSettings(gradient_steps=1, passes=1, threads=1, lora=LoraSett
 
 def make_data(*terms: Term) -> RoundData:
     nothing = torch.empty(0)
-    return RoundData(nothing, nothing, nothing, terms, {"soft": terms[0].rewards})
+    return RoundData(nothing, Conditioning({}), terms, {"soft": terms[0].rewards})
 
 
 def gains(*terms: Term | torch.Tensor, scale: str = "group", clip: float = 2.0) -> torch.Tensor:

@@ -21,9 +21,9 @@ from advantageflow.objectives.awm import Awm
 from advantageflow.objectives.base import WATCHED, Objective
 from advantageflow.objectives.diffusion_nft import DiffusionNft
 from advantageflow.objectives.flow_grpo import FlowGrpo
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
-from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.forward import velocity_batches
@@ -56,9 +56,9 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
     """A round that the policy has rolled out stochastically; the reward is the mean of the latent."""
     generator = torch.Generator().manual_seed(0)
     embeds, pooled = torch.randn(GROUPS, 3, 32, generator=generator), torch.randn(GROUPS, 16, generator=generator)
-    velocity = velocity_function(
-        policy.transformer, embeds.repeat_interleave(size, 0), pooled.repeat_interleave(size, 0)
-    )
+    told = Conditioning({"prompt_embeds": embeds, "pooled": pooled})
+    repeated = told.rows(torch.arange(GROUPS).repeat_interleave(size))
+    velocity = velocity_function(policy.family, policy.transformer, repeated)
     noise = torch.randn(GROUPS * size, *SHAPE, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         latents, trajectories = integrate_sde(
@@ -70,7 +70,7 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
             keep=True,
         )
     rewards = latents.flatten(1).mean(1).double().reshape(GROUPS, size)
-    return RoundData(latents, embeds, pooled, (Term(rewards),), {"soft": rewards}, trajectories=trajectories)
+    return RoundData(latents, told, (Term(rewards),), {"soft": rewards}, trajectories=trajectories)
 
 
 def weights(policy: Policy, adapter: str = "policy") -> list[Tensor]:
@@ -200,10 +200,10 @@ def test_reference_is_the_base_model_with_adapters_off(
     policy = make_policy()
     data = sampled(policy)
     train(policy, data, settings)
-    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
     reference = policy.reference_velocity(inputs)
     with torch.no_grad():
-        assert torch.equal(reference, predict_velocity(load_transformer(model), *inputs))
+        assert torch.equal(reference, policy.family.velocity(load_transformer(model), *inputs))
     velocity = policy.velocity(inputs)
     assert not reference.requires_grad
     assert velocity.requires_grad  # the trained adapter is the active one again
@@ -221,7 +221,7 @@ def test_reference_weight_holds_the_policy_to_the_base(
         parts = [steps[-1].get(name, 0.0) for name in ("advantage_loss", "regulariser", "reference")]
         assert steps[-1]["loss"] == pytest.approx(sum(parts), rel=1e-4)
         assert bool(parts[-1]) == (weight > 0)
-        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
         distances.append((policy.velocity(inputs) - policy.reference_velocity(inputs)).square().mean().item())
     assert distances[1] < 0.3 * distances[0]
 

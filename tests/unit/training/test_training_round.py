@@ -24,7 +24,10 @@ from advantageflow.training.train import load_policy
 def data(maker: Any) -> RoundData:
     world = maker.make()
     reward = RewardSettings(column="soft")
-    return load_round(world.prompts, world.rollouts, world.scores, reward=reward, round_index=1, policy_sha256=None)
+    return load_round(
+        world.prompts, world.conditioning, world.rollouts, world.scores,
+        reward=reward, round_index=1, policy_sha256=None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -49,7 +52,9 @@ def test_every_rollout_is_visited_once_a_pass(
 
     def spy(**inputs: Tensor) -> Any:
         # The text embedding tells the group, and on the first pass each is a visit of v_theta.
-        rows = [data.pooled.eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]]
+        rows = [
+            data.conditioning.tensors["pooled"].eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]
+        ]
         seen.extend(int(row) for row in rows)
         return forward(**inputs)
 
@@ -139,7 +144,7 @@ def test_rounds_of_rollouts_raise_the_reward(
 ) -> None:
     """Reward: the mean of the latent. Each round rolls out the policy it has, as a run does."""
     groups, size = 4, 32
-    prompt_embeds, pooled = (e.repeat_interleave(size, 0) for e in (data.prompt_embeds, data.pooled))
+    repeated = data.conditioning.rows(torch.arange(groups).repeat_interleave(size))
     settings = settings.model_copy(
         update={
             "objective": AdvantageFlow(timestep_sampling=sampling),
@@ -153,12 +158,12 @@ def test_rounds_of_rollouts_raise_the_reward(
     for round_index in range(7):
         generator = torch.Generator().manual_seed(round_index)
         with torch.no_grad():
-            velocity = velocity_function(policy.transformer, prompt_embeds, pooled)
+            velocity = velocity_function(policy.family, policy.transformer, repeated)
             noise = torch.randn(groups * size, 4, 4, 4, generator=generator)
             latents = integrate(velocity, noise, timesteps(4), "euler")
         rewards = latents.flatten(1).mean(1).double().reshape(groups, size)
         means.append(rewards.mean().item())
-        batch = RoundData(latents, data.prompt_embeds, data.pooled, (Term(rewards),), {"soft": rewards})
+        batch = RoundData(latents, data.conditioning, (Term(rewards),), {"soft": rewards})
         train_round(policy, batch, round_advantages(batch, settings), settings, seed=0, round_index=round_index)
     print(f"{sampling}: mean reward by round {[round(mean, 3) for mean in means]}, spread {rewards.std():.3f}")
     assert means[-1] > means[0] + 0.1

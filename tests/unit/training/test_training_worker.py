@@ -38,7 +38,7 @@ def arguments(maker: Any, settings: TrainingSettings, model: ModelSettings, tmp_
 @pytest.fixture
 def staged(arguments: dict[str, Any], tmp_path: Path) -> str:
     """Address of the call, published with its inputs beside it."""
-    folder, inputs = tmp_path / "staged", ("prompts", "policy")
+    folder, inputs = tmp_path / "staged", ("prompts", "conditioning", "policy")
     paths: dict[str, Any] = {name: name for name in inputs} | {"policy_out": "unused"}
     for name in inputs:
         shutil.copytree(arguments[name], folder / name)

@@ -1,15 +1,38 @@
-"""Families of models, and which one a diffusers pipeline belongs to."""
+"""Families of models: a file for each here, and its line in FAMILIES."""
 
 from __future__ import annotations
 
-from advantageflow.policy.families.base import Encoded, Family
-from advantageflow.policy.families.flux import Flux
-from advantageflow.policy.families.stable_diffusion_3 import STABLE_DIFFUSION_3, StableDiffusion3
+from importlib import import_module
 
-__all__ = ["STABLE_DIFFUSION_3", "Encoded", "Family", "Flux", "StableDiffusion3", "find_family"]
+from advantageflow.errors import PolicyError
+from advantageflow.policy.families.base import Configs, Family, LatentSizes
+from advantageflow.settings import ModelSettings
+
+__all__ = ["FAMILIES", "Configs", "Family", "LatentSizes", "find_family"]
+
+FAMILIES = {
+    "StableDiffusion3Pipeline": "stable_diffusion_3:StableDiffusion3",
+    "FluxPipeline": "flux:Flux",
+    "QwenImagePipeline": "qwen_image:QwenImage",
+    "ZImagePipeline": "z_image:ZImage",
+}
+"""File and class of each family, by the diffusers pipeline that model_index.json names."""
 
 
-def find_family(pipeline: str, guidance: float) -> Family | None:
-    """The family of a diffusers pipeline class, or None; `guidance` is that of a distilled model."""
-    families = (STABLE_DIFFUSION_3, Flux(guidance))
-    return next((family for family in families if family.pipeline == pipeline), None)
+def find_family(pipeline: str, model: ModelSettings, where: str) -> Family:
+    """The family of a diffusers pipeline.
+
+    Args:
+        pipeline: name of its class.
+        model: with what a family may be told.
+        where: the pipeline is named, for the error.
+
+    Raises:
+        PolicyError: the pipeline is of no family here.
+    """
+    if pipeline not in FAMILIES:
+        remedy = f"give a model of one of these pipelines: {', '.join(FAMILIES)}"
+        raise PolicyError(f"its pipeline is {pipeline}, which is not supported", where=where, remedy=remedy)
+    module, name = FAMILIES[pipeline].split(":")
+    kind: type[Family] = getattr(import_module(f"{__name__}.{module}"), name)
+    return kind.of(model)

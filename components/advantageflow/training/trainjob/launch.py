@@ -118,10 +118,10 @@ def _key(arguments: Mapping[str, Any]) -> str:
 
 def _publish_inputs(arguments: Mapping[str, Any], to: Places) -> None:
     """Publish the input artifacts with the call of the worker, whose paths lead to them."""
-    folders = {name: arguments[name] for name in ("prompts", "policy")}
+    folders = {name: arguments[name] for name in ("prompts", "conditioning", "policy")}
     folders |= {f"{name}/{number}": folder for name in ("rollouts", "scores")
                 for number, folder in enumerate(arguments[name])}  # fmt: skip
-    places: dict[str, Any] = {"prompts": "prompts", "policy": "policy", "policy_out": "policy_out"}
+    places: dict[str, Any] = {name: name for name in ("prompts", "conditioning", "policy", "policy_out")}
     places |= {name: [f"{name}/{number}" for number in range(len(arguments[name]))] for name in ("rollouts", "scores")}
     files = {f"{place}/{path}": file for place, folder in folders.items() for path, file in files_of(folder).items()}
     call = WorkerCall(carried(arguments) | places, task=current_journal().task, failures=to.failures, result=to.result)

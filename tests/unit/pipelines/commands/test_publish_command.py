@@ -9,6 +9,7 @@ import pytest
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -26,7 +27,9 @@ from advantageflow_pipelines.local.evaluate import find_judged
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
     write_base_policy(folder / "base")
-    adapters = attach_adapters(load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0)
+    adapters = attach_adapters(
+        load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0, StableDiffusion3()
+    )
     state = read_policy_state(folder / "base").model_copy(update={"round": 3})
     with publish(folder / "trained") as partial:
         adapters.save(partial, state, ModelSettings())

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 
 from advantageflow.errors import PolicyError, SettingsError, TrackingError
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import find_initial, write_base_policy
@@ -37,7 +38,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model = ModelSettings()
     write_base_policy(folder / "base", {"model": model.model_dump(mode="json")})
     transformer = load_transformer(model)
-    adapters = attach_adapters(transformer, folder / "base", SHAPE, 0)
+    adapters = attach_adapters(transformer, folder / "base", SHAPE, 0, StableDiffusion3())
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.add_(0.05)
@@ -121,7 +122,9 @@ def test_an_adapter_of_another_program_says_what_it_is_and_becomes_a_policy(poli
         state = read_policy_state(folder)
         assert state.lora == taken.training.lora
         assert state.provenance["adapter_from"]["layout"] == "kohya"
-        adapters = attach_adapters(load_transformer(ModelSettings()), folder, taken.training.lora, 0)
+        adapters = attach_adapters(
+            load_transformer(ModelSettings()), folder, taken.training.lora, 0, StableDiffusion3()
+        )
         assert adapters.sha256() == state.policy_sha256
 
 

@@ -19,7 +19,7 @@ from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.work import run_work
-from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
+from advantageflow_pipelines.plan.storage import Sizes, artifacts
 
 GROUPS, SIZE = 2, 2
 
@@ -33,10 +33,10 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     """Samples that the transformer evaluates in real rounds, without and with gradient, and the policy."""
     write_base_policy(folder / "base", {}, {})
     policy = load_policy(settings.training, settings.model, 0, folder / "base")
-    embeds, pooled = encode_prompts(settings.model, ["a red circle", "a blue star"])
+    conditioning = encode_prompts(settings.model, ["a red circle", "a blue star"])
     latents = torch.randn(GROUPS * SIZE, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     rewards = torch.tensor([[0.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
-    data = RoundData(latents, embeds, pooled, (Term(rewards),), {})
+    data = RoundData(latents, conditioning, (Term(rewards),), {})
     advantages = round_advantages(data, settings.training)
     counts = {"forwards": 0, "backwards": 0}
 
@@ -96,9 +96,10 @@ def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), Outcomes(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
-    planned = artifact_bytes(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
+    stored = artifacts(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
+    planned = {kind: one.kept for kind, one in stored.items()}
     assert planned["policies and optimiser states (float32)"] == pytest.approx(written, rel=0.35)
     assert planned["policies and optimiser states (float32)"] == 20 * adapter
     assert planned["rollout latents (float32)"] == GROUPS * SIZE * 288 * 4
-    assert planned["text embeddings"] == 300
+    assert planned["conditioning"] == 300
     assert planned["rollout trajectories (float32)"] == 0
