@@ -61,13 +61,13 @@ def generate_groups(
         PolicyError: a latent is not finite: the policy has diverged.
     """
     size = settings.group_size
-    places = [(prompt, index) for prompt in prompts for index in range(size)]
+    members = [(prompt, index) for prompt in prompts for index in range(size)]
     repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
-    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in places]
+    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
     latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
     rollouts = [
         Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
+        for (prompt, index), noise_seed, image in zip(members, seeds, images, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
     return Groups(rollouts, latents, trajectories)

@@ -59,7 +59,7 @@ def put_object(client: Any, url: str, content: bytes) -> None:
 
 
 def delete_object(client: Any, url: str) -> None:
-    """Remove an object; one that is not there is no error.
+    """Remove an object; one that is not there is fine.
 
     One by one: the request for many needs a checksum header that not all stores know.
 

@@ -64,14 +64,14 @@ def read_call(location: str, cache: Path) -> WorkerCall:
         cache: where what is published elsewhere is copied to.
 
     Raises:
-        StoreError: it is not there, or is no call.
+        StoreError: it is not there, or is not a call.
     """
     file = Path(location) if Path(location).is_file() else fetch_published(location, cache) / ARGUMENTS_FILE
     try:
         call = WorkerCall(**read_json(file))
     except TypeError as error:
         remedy = f"give a file that the training stage wrote ({ARGUMENTS_FILE})"
-        raise StoreError(f"is no call of the training stage: {error}", where=str(file), remedy=remedy) from error
+        raise StoreError(f"is not a call of the training stage: {error}", where=str(file), remedy=remedy) from error
     paths = {name: _absolute(value, file.parent) for name, value in call.arguments.items() if name in PATHS}
     return replace(call, arguments=call.arguments | paths)
 

@@ -37,15 +37,15 @@ class Cut(Exception):
 
 
 class CuttingJournal(Journal):
-    """Ends the attempt when so many visits are done, in the middle of a gradient step."""
+    """Ends the attempt when so many samples are done, in the middle of a gradient step."""
 
-    def __init__(self, visits: int, act: Callable[[], None]) -> None:
+    def __init__(self, samples: int, act: Callable[[], None]) -> None:
         super().__init__()
-        self.visits, self.act = visits, act
+        self.samples, self.act = samples, act
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        if done >= self.visits:
-            self.visits = total + 1
+        if done >= self.samples:
+            self.samples = total + 1
             self.act()
 
 
@@ -55,8 +55,8 @@ def cut() -> None:
 
 @pytest.fixture
 def settings(settings: TrainingSettings) -> TrainingSettings:
-    """Steps of 24 visits, in microbatches of 8."""
-    return settings.model_copy(update={"gradient_steps": STEPS, "passes": STEPS, "microbatch": 8})
+    """Minibatches of 24 samples, in microbatches of 8."""
+    return settings.model_copy(update={"gradient_steps": STEPS, "inner_epochs": STEPS, "microbatch": 8})
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_asked_to_end_it_finishes_the_step_keeps_it_and_says_to_run_again(
 def test_a_task_whose_process_is_killed_is_gone_on_with_by_another(
     arguments: Callable[..., Any], tmp_path: Path
 ) -> None:
-    many = {"gradient_steps": 40, "passes": 40, "microbatch": 24}
+    many = {"gradient_steps": 40, "inner_epochs": 40, "microbatch": 24}
     whole, resumed = arguments("whole", store=False, **many), arguments("resumed", **many)
     process = start(resumed)
     try:

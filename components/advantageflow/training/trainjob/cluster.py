@@ -180,7 +180,7 @@ class Cluster:
                     yield line.decode(errors="replace").rstrip("\n")
 
     def delete(self, name: str) -> None:
-        """Delete a TrainJob; its pods are asked to end. One that is not there is no error.
+        """Delete a TrainJob; its pods are asked to end. One that is not there is fine.
 
         Raises:
             ClusterError: it is refused.

@@ -62,7 +62,7 @@ def train_on_nodes(
         task_config: what Kubeflow gives this task in resources, nodes and environment, for the nodes to have.
 
     Raises:
-        SettingsError: there is no image for the nodes, or no cluster; or the task's timeout is no number.
+        SettingsError: there is no image for the nodes, or no cluster; or the task's timeout is not a number.
         ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
         UserError: whatever a process on a node raised; the first one counts.
         TrainingError: the job failed otherwise, with what its pods said last; somebody deleted it; or it has not ended
@@ -102,7 +102,7 @@ def _deadline() -> int:
     told = os.environ.get(TIMEOUT_ENV) or str(_WEEK)
     if not told.isdecimal() or int(told) == 0:
         remedy = "leave it unset, or set it to the task's timeout in seconds; compiled pipelines do"
-        raise SettingsError(f"'{told}' is no number of seconds above 0", where=TIMEOUT_ENV, remedy=remedy)
+        raise SettingsError(f"'{told}' is not a number of seconds above 0", where=TIMEOUT_ENV, remedy=remedy)
     return int(told)
 
 

@@ -175,7 +175,7 @@ def test_a_timeout_that_is_no_number_of_seconds_is_refused(
     cluster: Cluster, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch, timeout: str
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_TIMEOUT", timeout)
-    with pytest.raises(SettingsError, match="no number of seconds") as caught:
+    with pytest.raises(SettingsError, match="not a number of seconds") as caught:
         train()
     assert caught.value.where == "ADVANTAGEFLOW_TRAINING_TIMEOUT"
     assert cluster.asked == []
