@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -81,27 +81,15 @@ def _sample(
     seeds: Sequence[int],
 ) -> tuple[Tensor, np.ndarray, Trajectory | None]:
     """Clean latents, images and, if asked for, trajectories, by the sampler of the settings."""
+    common: dict[str, Any] = {
+        "steps": settings.steps, "shift": settings.shift, "guidance_scale": settings.guidance_scale,
+        "unconditional": unconditional,
+    }  # fmt: skip
     if settings.sampler == "sde":
         return generator.sde_images(
-            conditioning,
-            seeds,
-            steps=settings.steps,
-            noise_level=settings.noise_level,
-            shift=settings.shift,
-            guidance_scale=settings.guidance_scale,
-            unconditional=unconditional,
-            keep_trajectory=settings.trajectories,
+            conditioning, seeds, noise_level=settings.noise_level, keep_trajectory=settings.trajectories, **common
         )
-    latents, images = generator.images(
-        conditioning,
-        seeds,
-        steps=settings.steps,
-        sampler=settings.sampler,
-        shift=settings.shift,
-        guidance_scale=settings.guidance_scale,
-        unconditional=unconditional,
-    )
-    return latents, images, None
+    return *generator.images(conditioning, seeds, sampler=settings.sampler, **common), None
 
 
 def join(parts: Sequence[Groups]) -> Groups:

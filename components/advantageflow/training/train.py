@@ -47,19 +47,7 @@ def train(
 ) -> None:
     """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
 
-    Args:
-        settings: objective and optimiser.
-        reward: which columns of the scores to maximise.
-        model: the base model; of its parts only the transformer is loaded.
-        seed: the run's seed.
-        round_index: of this round.
-        prompts: the prompts artifact.
-        conditioning: of these prompts.
-        policy: the policy that generated the rollouts.
-        rollouts: rollouts of each shard.
-        scores: scores of each shard.
-        policy_out: folder of the policy artifact to write.
-        store: where checkpoints are kept.
+    Args beside those of the stage's `run`:
         group: the processes that train.
 
     Raises:
