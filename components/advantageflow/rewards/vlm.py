@@ -46,7 +46,7 @@ _REPLY = {
 class VlmReward(BaseModel):
     """A judge's score of how well the picture shows its prompt: 0 to 10, divided by 10.
 
-    The judge answers by a JSON schema (`response_format`), which the endpoint must support. An answer that is no such
+    The judge answers by a JSON schema (`response_format`), which the endpoint must support. An answer that is not such
     object is an error. Scores repeat as far as the endpoint's do at temperature 0 and a fixed seed.
 
     Attributes:

@@ -39,7 +39,7 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
-        DataError: a rollout's prompt is unknown, or its image is no picture; names the row.
+        DataError: a rollout's prompt is unknown, or its image is not a picture; names the row.
         RewardError: a reward failed on a sample, or left its declared range; names the sample.
         StoreError: an input is corrupt, or the output cannot be written.
     """

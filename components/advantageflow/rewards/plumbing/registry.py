@@ -61,7 +61,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
 
     Raises:
         SettingsError: no such reward, or no such option, or a value that does not fit one; says which is nearest.
-        RewardError: its module cannot be imported, or what it brings is no reward.
+        RewardError: its module cannot be imported, or what it brings is not a reward.
     """
     found = REWARDS.source(name, f"{term}.name")
     source = f"reward '{name}' ({found.origin})"
@@ -78,7 +78,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
         remedy = "a plug-in names a class (or function) that needs no arguments and makes an advantageflow Reward"
-        raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
+        raise RewardError(f"is not a reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
     return reward
 
 

@@ -28,7 +28,7 @@ preset: tiny
 seeds: [0]
 grid:
   columns: {key: training.objective.lam, values: [0.5, 1]}
-  rows: {label: inner epochs, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
+  rows: {label: inner epochs, options: {one: {training.inner_epochs: 1}, two: {training.inner_epochs: 2}}}
 """
 PARETO = """
 title: A trade
@@ -123,11 +123,11 @@ def lines(make: Callable[..., Comparison]) -> Comparison:
 
 @pytest.fixture
 def grid(make: Callable[..., Comparison]) -> Comparison:
-    """Four runs; the one with lam .5 and two passes diverged, the one with lam 1 and two passes fell by .1."""
+    """Four runs; the one with lam .5 and two inner epochs diverged, the one with lam 1 and two fell by .1."""
 
     def run(cell: Cell) -> CellResult:
-        lam, passes = cell.settings.training.objective.lam, cell.settings.training.passes
-        if passes == 1:
+        lam, inner_epochs = cell.settings.training.objective.lam, cell.settings.training.inner_epochs
+        if inner_epochs == 1:
             return result(cell, [0.3, 0.4, 0.5])
         return result(cell, [0.3, 0.4], diverged=2) if lam == 0.5 else result(cell, [0.3, 0.6, 0.5])
 

@@ -18,7 +18,8 @@ from advantageflow_experiments.compare.table import overall_table, show_table, t
 from .conftest import result
 
 TARGET = (
-    "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\nvariants: {a: {}, b: {assignments: {training.passes: 2}}}"
+    "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\n"
+    "variants: {a: {}, b: {assignments: {training.inner_epochs: 2}}}"
 )
 
 
@@ -34,10 +35,10 @@ def test_the_difference_is_to_the_first_variant_and_paired(lines: Comparison) ->
 def test_the_differences_of_a_grid_are_to_the_first_of_the_row(grid: Comparison) -> None:
     differences = {one.name: one.difference and one.difference.mean for one in grid.variants}
     assert differences == {
-        "lam-0.5_one-pass": None,
-        "lam-1_one-pass": pytest.approx(0.0),
-        "lam-0.5_two-passes": None,
-        "lam-1_two-passes": pytest.approx(0.1),
+        "lam-0.5_one": None,
+        "lam-1_one": pytest.approx(0.0),
+        "lam-0.5_two": None,
+        "lam-1_two": pytest.approx(0.1),
     }
     assert "| against lam 0.5 of the row |" in overall_table(grid)
 
@@ -62,7 +63,7 @@ def test_the_mean_over_a_run_is_the_area_under_its_curve_to_the_end_of_complete_
 
 def test_a_variant_of_which_all_runs_diverged_has_no_times(grid: Comparison) -> None:
     wild = next(variant for variant in grid.variants if variant.diverged)
-    assert wild.name == "lam-0.5_two-passes"
+    assert wild.name == "lam-0.5_two"
     assert wild.seconds is None
     assert wild.final.mean == 0.4
 
