@@ -143,8 +143,8 @@ class TrainingSettings(Settings):
     )
     advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
     advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
-    gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, each over one share of the data")
-    passes: int = Field(4, ge=1, description="how often each rollout is used in a round")
+    gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
+    inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -206,10 +206,10 @@ class TrainingSettings(Settings):
         return decay
 
     @model_validator(mode="after")
-    def _whole_shares(self) -> TrainingSettings:
-        big, small = max(self.gradient_steps, self.passes), min(self.gradient_steps, self.passes)
+    def _equal_minibatches(self) -> TrainingSettings:
+        big, small = max(self.gradient_steps, self.inner_epochs), min(self.gradient_steps, self.inner_epochs)
         if big % small:
-            raise ValueError("gradient_steps and passes: one must be a multiple of the other")
+            raise ValueError("gradient_steps and inner_epochs: one must be a multiple of the other")
         return self
 
 

@@ -63,14 +63,14 @@ class WarmError(UserError):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WorkerEnd:
     """How a worker ended: its exit status, or the signal that killed it."""
 
     status: int
     signal: int | None
 
 
-def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> Outcome:
+def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> WorkerEnd:
     """Call `target` in a worker forked from the template that listens at `path`, and wait for its end.
 
     The worker has this process's working directory, environment, standard output and error; it is killed if this
@@ -98,7 +98,7 @@ def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> Outcome
         raise _no_template(path, str(error)) from error
     if not reply:
         raise _no_template(path, "it ended before the worker did")
-    return Outcome(**json.loads(reply))
+    return WorkerEnd(**json.loads(reply))
 
 
 class WarmTemplate:

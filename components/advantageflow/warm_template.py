@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from advantageflow.lifeline import end_with_parent
-from advantageflow.warm import HEADER, Outcome
+from advantageflow.warm import HEADER, WorkerEnd
 
 _LIFELINE = 0  # standard input: closed when the process that started this one is gone
 
@@ -92,7 +92,7 @@ class _Server:
             if worker == 0:
                 return
             code = os.waitstatus_to_exitcode(status)
-            outcome = Outcome(max(code, 0), -code if code < 0 else None)
+            outcome = WorkerEnd(max(code, 0), -code if code < 0 else None)
             with self._workers.pop(worker) as connection:
                 try:
                     self._poll.unregister(connection)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.warm import PRELOADED, Outcome, WarmError, WarmTemplate, run_in_worker
+from advantageflow.warm import PRELOADED, WarmError, WarmTemplate, WorkerEnd, run_in_worker
 
 pytestmark = pytest.mark.skipif(not WarmTemplate.supported(), reason="warm workers need Linux")
 
@@ -164,7 +164,9 @@ def test_nothing_preloaded_reaches_the_driver_of_a_gpu(
     if not through_nvml:
         monkeypatch.setattr("advantageflow.warm.NO_DRIVER", {})
     with WarmTemplate(tmp_path / "warm.log", preload=["gpu_machine", *PRELOADED]) as template:
-        assert run_in_worker(template.socket, "time:time", {}) == Outcome(0, None), (tmp_path / "warm.log").read_text()
+        assert run_in_worker(template.socket, "time:time", {}) == WorkerEnd(0, None), (
+            tmp_path / "warm.log"
+        ).read_text()
     assert set((tmp_path / "asked").read_text().split()) == asked
 
 
@@ -182,8 +184,8 @@ def test_a_worker_has_the_tasks_folder_environment_and_output(
 def test_a_worker_gives_back_its_exit_status_error_or_signal(
     template: WarmTemplate, python_path: str, tmp_path: Path
 ) -> None:
-    assert run_in_worker(template.socket, "warm_work:leave", {"status": 2}) == Outcome(2, None)
-    assert run_in_worker(template.socket, "warm_work:die", {}) == Outcome(0, signal.SIGKILL)
+    assert run_in_worker(template.socket, "warm_work:leave", {"status": 2}) == WorkerEnd(2, None)
+    assert run_in_worker(template.socket, "warm_work:die", {}) == WorkerEnd(0, signal.SIGKILL)
     failing = client(template, "fail", {}, env={**os.environ, "PYTHONPATH": python_path})
     assert "RuntimeError: no luck" in failing.communicate(timeout=60)[1]
     assert failing.returncode == 1
@@ -194,7 +196,7 @@ def test_two_workers_run_at_the_same_time(template: WarmTemplate, python_path: s
     starts = [tmp_path / "first", tmp_path / "second"]
     tasks = [client(template, "wait", {"started": str(start), "seconds": 60}, env=environment) for start in starts]
     assert wait_for(lambda: all(start.exists() for start in starts))
-    assert run_in_worker(template.socket, "warm_work:leave", {"status": 5}) == Outcome(5, None)
+    assert run_in_worker(template.socket, "warm_work:leave", {"status": 5}) == WorkerEnd(5, None)
     for task in tasks:
         task.kill()
         task.communicate()

@@ -28,7 +28,7 @@ def find_object(path: str, *, where: str) -> Any:
     """
     name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*name.split("."), *attribute.split(".")]):
-        raise SettingsError(f"'{path}' is no path of a class", where=where, remedy=FORM)
+        raise SettingsError(f"'{path}' is not the path of a class", where=where, remedy=FORM)
     found: Any = _module(name, path, where)
     for part in attribute.split("."):
         if not hasattr(found, part):

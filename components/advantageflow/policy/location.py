@@ -72,7 +72,7 @@ def read_file(model: ModelSettings, path: str) -> dict[str, Any]:
 
     Raises:
         PolicyError: the model is gated, is not there, cannot be reached, or lacks the file; says which.
-        StoreError: S3 refuses, or the file is no JSON.
+        StoreError: S3 refuses, or the file is not JSON.
     """
     place = model_location(model)
     if is_s3(place):
@@ -136,10 +136,10 @@ def _hub_problem(model: ModelSettings, part: str, error: Exception) -> tuple[str
             remedy = "check the network (or HF_ENDPOINT), or give a local folder or an s3:// prefix as model.name"
             return "the hub cannot be reached, and this machine has no copy of the model", remedy
         if isinstance(one, hub.EntryNotFoundError):
-            return f"it has no {part}: it is no diffusers pipeline", _PIPELINE
+            return f"it has no {part}: it is not a diffusers pipeline", _PIPELINE
         if isinstance(one, hub.HFValidationError):
             return (
-                "there is no such folder, and it is no hub id",
+                "there is no such folder, and it is not a hub id",
                 "check model.name: a folder, an s3:// prefix, or a hub id",
             )
         if status in (401, 403):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -61,13 +61,13 @@ def generate_groups(
         PolicyError: a latent is not finite: the policy has diverged.
     """
     size = settings.group_size
-    places = [(prompt, index) for prompt in prompts for index in range(size)]
+    members = [(prompt, index) for prompt in prompts for index in range(size)]
     repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
-    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in places]
+    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
     latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
     rollouts = [
         Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
+        for (prompt, index), noise_seed, image in zip(members, seeds, images, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
     return Groups(rollouts, latents, trajectories)
@@ -81,27 +81,15 @@ def _sample(
     seeds: Sequence[int],
 ) -> tuple[Tensor, np.ndarray, Trajectory | None]:
     """Clean latents, images and, if asked for, trajectories, by the sampler of the settings."""
+    common: dict[str, Any] = {
+        "steps": settings.steps, "shift": settings.shift, "guidance_scale": settings.guidance_scale,
+        "unconditional": unconditional,
+    }  # fmt: skip
     if settings.sampler == "sde":
         return generator.sde_images(
-            conditioning,
-            seeds,
-            steps=settings.steps,
-            noise_level=settings.noise_level,
-            shift=settings.shift,
-            guidance_scale=settings.guidance_scale,
-            unconditional=unconditional,
-            keep_trajectory=settings.trajectories,
+            conditioning, seeds, noise_level=settings.noise_level, keep_trajectory=settings.trajectories, **common
         )
-    latents, images = generator.images(
-        conditioning,
-        seeds,
-        steps=settings.steps,
-        sampler=settings.sampler,
-        shift=settings.shift,
-        guidance_scale=settings.guidance_scale,
-        unconditional=unconditional,
-    )
-    return latents, images, None
+    return *generator.images(conditioning, seeds, sampler=settings.sampler, **common), None
 
 
 def join(parts: Sequence[Groups]) -> Groups:

@@ -13,7 +13,7 @@ from advantageflow.rollout.selection import chunks, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
     open_conditioning,
-    read_outcomes,
+    read_history,
     read_prompts,
     write_rollouts,
 )
@@ -45,7 +45,7 @@ def run(
         model: the base model.
         seed: the run's seed.
         round_index: the round, from 1.
-        shard: which share, 0 .. settings.shards - 1.
+        shard: 0 .. settings.shards - 1.
         prompts: the prompts artifact.
         conditioning: of these prompts.
         policy: the policy artifact; its rollout policy generates.
@@ -90,7 +90,7 @@ def _select(
     if settings.selection == "balanced":
         return select_prompts(seed, before + round_index, train, settings.prompts_per_round)
     selection = select_adaptively(
-        seed, before + round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
+        seed, before + round_index, train, settings.prompts_per_round, read_history(policy), settings.task_share
     )
     if shard == 0:  # of the whole round, so once
         counts = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.counts.items()}

@@ -49,18 +49,7 @@ def publish_folder(folder: Path, url: str) -> str:
 
 
 def publish_files(files: Mapping[str, Path], url: str) -> str:
-    """Publish files of several folders as one; see `publish_folder`.
-
-    Args:
-        files: by path in what is published.
-        url: s3://bucket/prefix, or a folder.
-
-    Returns:
-        The version that is published now.
-
-    Raises:
-        StoreError: as `publish_folder`.
-    """
+    """Publish files by their path in what is published, from whatever folders; see `publish_folder`."""
     manifest = manifest_of(files)
     place = place_of(url, WRITE_ATTEMPTS)
     earlier = place.manifest()
@@ -72,17 +61,10 @@ def publish_files(files: Mapping[str, Path], url: str) -> str:
 
 
 def publish_in_version(files: Mapping[str, Path], url: str) -> str:
-    """Publish files below an address, in a folder named as their content: another content takes nothing's place.
-
-    Args:
-        files: by path in what is published.
-        url: s3://bucket/prefix, or a folder.
+    """Publish files as `publish_files`, in a folder below the address that is named as their content, beside others.
 
     Returns:
         The folder that holds the files.
-
-    Raises:
-        StoreError: as `publish_folder`.
     """
     manifest = manifest_of(files)
     url = join(url, manifest.version)

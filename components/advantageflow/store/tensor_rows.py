@@ -122,8 +122,8 @@ class TensorRows:
         distinct = sorted(set(rows))
         if list(rows) == distinct:
             return {name: self._rows(one, distinct) for name, one in self.tensors.items()}
-        number = {row: place for place, row in enumerate(distinct)}
-        order = torch.tensor([number[row] for row in rows], dtype=torch.long)
+        index = {row: number for number, row in enumerate(distinct)}
+        order = torch.tensor([index[row] for row in rows], dtype=torch.long)
         return {name: self._rows(one, distinct)[order] for name, one in self.tensors.items()}
 
     def _rows(self, stored: StoredTensor, rows: Sequence[int]) -> Tensor:
@@ -135,12 +135,12 @@ class TensorRows:
         view = content.numpy()
 
         def read(run: tuple[int, int, int]) -> None:
-            place, row, count = run
+            index, row, count = run
             start, end = stored.range_of(row, count)
             found = self._read(start, end)
             if len(found) < end - start:
                 raise _corrupt(self._place, "it was cut short")
-            first = place * stored.row_bytes
+            first = index * stored.row_bytes
             view[first : first + end - start] = memoryview(found)
 
         runs = list(_runs(rows))
@@ -188,12 +188,12 @@ def _tensors(header: Mapping[str, Any], start: int) -> dict[str, StoredTensor]:
 
 
 def _runs(rows: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Rows that follow each other, as (place in `rows`, first row, how many); the rows are in order, each once."""
+    """Rows that follow each other, as (index in `rows`, first row, how many); the rows are in order, each once."""
     first = 0
-    for place in range(1, len(rows) + 1):
-        if place == len(rows) or rows[place] != rows[place - 1] + 1:
-            yield first, rows[first], place - first
-            first = place
+    for index in range(1, len(rows) + 1):
+        if index == len(rows) or rows[index] != rows[index - 1] + 1:
+            yield first, rows[first], index - first
+            first = index
 
 
 def _corrupt(place: str, reason: str) -> StoreError:

@@ -92,7 +92,7 @@ def load_round(
     policy_sha256: str | None,
     trajectories: bool = False,
 ) -> RoundData:
-    """Join the shards of a round, in the order of prompts and places: the number of shards leaves no trace.
+    """Join the shards of a round, in the order of prompts and indices: the number of shards leaves no trace.
 
     Args:
         prompts: the prompts artifact.
@@ -106,7 +106,7 @@ def load_round(
 
     Raises:
         StoreError: a file is missing or corrupt.
-        DataError: a rollout of another round or policy, without a score, there twice, missing from its group, of an
+        DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
     samples = _read_samples(rollouts, round_index, policy_sha256)
@@ -151,7 +151,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
                 )
             if name in samples:
-                raise DataError(f"is there twice, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
+                raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
             samples[name] = sample
         check_finite(latents, [samples[record.rollout_id].place for record in records], error=DataError)
     return samples
@@ -164,7 +164,7 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict
         for score in read_scores(shard):
             name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
             if name in values:
-                raise DataError("the rollout is scored twice", where=place, remedy=_AGAIN)
+                raise DataError("duplicate: the rollout has two scores", where=place, remedy=_AGAIN)
             if name not in samples:
                 raise DataError("there is no such rollout", where=place, remedy=_AGAIN)
             if not torch.tensor(list(score.rewards.values())).isfinite().all():

@@ -18,7 +18,7 @@ from advantageflow.training.step import Indices, MakeBatch, Step
 def transition_batches(step: Step) -> MakeBatch:
     """The step's batches of transitions; a sample is one step of a rollout's trajectory.
 
-    Steps are drawn in equal shares (stratified) from the first `usable_steps`. The model is evaluated once a sample,
+    Steps are drawn from equal strata of the first `usable_steps`. The model is evaluated once a sample,
     and again, for the mean under the base model, only where that is needed.
 
     Raises:

@@ -54,8 +54,8 @@ class Bench:
 def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     """A preset's round, or as much of it as tells its speed, and training on it, on the CPU in float32.
 
-    The number of optimiser steps and of passes is the preset's, so that what only the first step saves counts as in
-    the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
+    The number of optimiser steps and of inner epochs is the preset's, so that what only the first step saves counts as
+    in the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
 
     Raises:
         PolicyError: the model cannot be loaded, or lacks a text encoder.
@@ -105,7 +105,7 @@ def bench_groups(settings: RunSettings) -> int:
     """
     training, rollout = settings.training, settings.rollout
     samples = training.gradient_steps * training.microbatch
-    groups = math.ceil(samples / (training.passes * rollout.group_size))
+    groups = math.ceil(samples / (training.inner_epochs * rollout.group_size))
     return min(max(groups, rollout.batch_groups), rollout.prompts_per_round)
 
 

@@ -122,16 +122,16 @@ def _accumulate_gradient(
                 stand_for=None if v_roll is None else v_roll.stand_for,
             )
             loss, values = objective.loss(batch)
-            share = len(indices) / len(samples)
-            (share * loss).backward()
+            weight = len(indices) / len(samples)
+            (weight * loss).backward()
             for name, value in (values | batch.measures()).items():
-                metrics[name] = metrics.get(name, 0) + share * value
+                metrics[name] = metrics.get(name, 0) + weight * value
     return {name: value.item() for name, value in metrics.items()}
 
 
 def peer_batch(settings: TrainingSettings) -> int:
     """Rollouts in a batch of the peers' loop: as many as are a microbatch of ours with their timesteps folded in."""
-    return max(1, settings.microbatch // settings.passes)
+    return max(1, settings.microbatch // settings.inner_epochs)
 
 
 def peer_batches(samples: Samples, rollouts: int) -> Iterator[list[Indices]]:

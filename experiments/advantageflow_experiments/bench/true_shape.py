@@ -67,7 +67,7 @@ SD35_MEDIUM = Shape(
     group_size=8,
     steps=10,
     training=TrainingSettings(
-        gradient_steps=2, passes=4, microbatch=16, learning_rate=3e-4,
+        gradient_steps=2, inner_epochs=4, microbatch=16, learning_rate=3e-4,
         lora=LoraSettings(rank=32, alpha=64, targets=ATTENTION_PROJECTIONS),
     ),
 )  # fmt: skip

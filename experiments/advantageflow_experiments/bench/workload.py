@@ -60,12 +60,14 @@ class Workload:
     @property
     def samples(self) -> int:
         """Training samples of a round: each a rollout at one time, with forward and backward."""
-        return self.rollouts * self.settings.passes
+        return self.rollouts * self.settings.inner_epochs
 
     def minibatches(self) -> list[Samples]:
-        """Which rollouts each optimiser step trains on: a share of them at all their times, as in the peers' loop."""
+        """Which rollouts each optimiser step trains on: a part of them at all their times, as in the peers' loop."""
         order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
-        return [rollouts.repeat(self.settings.passes) for rollouts in order.tensor_split(self.settings.gradient_steps)]
+        return [
+            rollouts.repeat(self.settings.inner_epochs) for rollouts in order.tensor_split(self.settings.gradient_steps)
+        ]
 
     def restart(self) -> None:
         """Puts adapters and optimiser back to where they were."""

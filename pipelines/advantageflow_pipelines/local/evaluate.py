@@ -156,7 +156,7 @@ def evaluate(
     """
     from advantageflow.evaluation import stage
     from advantageflow.evaluation.comparison import compare_reports
-    from advantageflow.evaluation.pictures import variants_sheet
+    from advantageflow.evaluation.pictures import sample_sheet
 
     reports = {variant.name: out / VARIANTS_FOLDER / variant.folder for variant in variants}
     base_of = {variant.guidance_scale: reports[variant.name] for variant in variants if not variant.tuned}
@@ -175,7 +175,7 @@ def evaluate(
                 )  # fmt: skip
     comparison = compare_reports(reports, seed=seed)
     write_json(out / RESULTS_FILE, comparison)
-    variants_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
+    sample_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
     _write_page(judged, sampling, seed, comparison, reports, out)
     return comparison
 

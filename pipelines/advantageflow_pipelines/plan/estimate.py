@@ -13,7 +13,7 @@ from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.kubeflow import on_kubeflow
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
-from advantageflow_pipelines.plan.records import Plan
+from advantageflow_pipelines.plan.plans import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.stages import stage_memory, stage_plan
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifacts, conditioning_moved

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.plan.pitfalls import needed_memory
-from advantageflow_pipelines.plan.records import Plan, StagePlan
+from advantageflow_pipelines.plan.plans import Plan, StagePlan
 from advantageflow_pipelines.plan.storage import Artifact
 
 _NONE = "-"

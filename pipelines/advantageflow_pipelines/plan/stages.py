@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.records import StagePlan
+from advantageflow_pipelines.plan.plans import StagePlan
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
 

@@ -15,7 +15,7 @@ from advantageflow.errors import DataError, PolicyError, SettingsError
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.stage import run
-from advantageflow.evaluation.statistics import difference, mean_of_task_means
+from advantageflow.evaluation.statistics import Interval, difference, task_means
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
@@ -72,15 +72,15 @@ def test_a_report_holds_the_numbers_of_its_images(evaluate: Callable[..., Path])
     metrics, outcomes = read_json(report / "metrics.json"), read_outcomes(report)
     assert (metrics["round"], metrics["images"], metrics["prompts"], metrics["policy_sha256"]) == (0, 20, 12, None)
     assert len(outcomes) == 20
-    assert metrics["strict"] == mean_of_task_means(outcomes, "strict").mean
-    assert metrics["soft"] == mean_of_task_means(outcomes, "soft").mean
+    assert metrics["strict"] == task_means(outcomes, "strict").overall.mean
+    assert metrics["soft"] == task_means(outcomes, "soft").overall.mean
     assert metrics["soft"] == pytest.approx(sum(metrics["tasks_soft"].values()) / 6)
     assert metrics["strict_ci95"][0] <= metrics["strict"] <= metrics["strict_ci95"][1]
     assert metrics["soft_ci95"][0] <= metrics["soft"] <= metrics["soft_ci95"][1]
     assert list(metrics["tasks"]) == ["color_attr", "colors", "counting", "position", "single_object", "two_object"]
     assert (metrics["strict_column"], metrics["soft_column"]) == ("strict", "soft")
     names = pq.read_schema(report / "evaluation.parquet").names
-    assert names == ["prompt_id", "task", "repetition", "seed", "strict", "soft"]
+    assert names == ["prompt_id", "task", "repetition", "seed", "strict", "soft", "shapes.soft"]
 
 
 def test_samples_show_one_prompt_of_each_task(evaluate: Callable[..., Path]) -> None:
@@ -94,8 +94,7 @@ def test_evaluating_again_gives_equal_bytes_and_compares_as_no_change(evaluate: 
     first, second = evaluate("first"), evaluate("second")
     for name in ("metrics.json", "evaluation.parquet", "samples.png", "samples/00.png"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    change = difference(read_outcomes(first), read_outcomes(second), "soft")
-    assert (change.mean, change.standard_error) == (0.0, 0.0)
+    assert difference(read_outcomes(first), read_outcomes(second), "soft").overall == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_smaller_evaluation_makes_the_first_images_of_a_larger_one(evaluate: Callable[..., Path]) -> None:
@@ -143,7 +142,7 @@ def test_a_report_is_headed_by_the_column_that_the_reward_names(
     report = evaluate("report")
     metrics = read_json(report / "metrics.json")
     assert (metrics["strict_column"], metrics["soft_column"]) == ("soft", "soft")
-    assert metrics["strict"] == metrics["soft"] == mean_of_task_means(read_outcomes(report), "strict").mean
+    assert metrics["strict"] == metrics["soft"] == task_means(read_outcomes(report), "strict").overall.mean
     assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6  # a graded column is no right or wrong
 
 
@@ -174,7 +173,7 @@ def test_every_term_has_its_mean_and_interval_and_every_image_its_value(
     assert list(metrics["terms"]) == ["shapes.soft", "jpeg.compressibility", "layout.beauty"]
     assert list(metrics["reward_versions"]) == ["shapes", "jpeg", "layout"]
     for name, term in metrics["terms"].items():
-        assert term["mean"] == mean_of_task_means(outcomes, name).mean
+        assert term["mean"] == task_means(outcomes, name).overall.mean
         assert term["ci95"][0] <= term["mean"] <= term["ci95"][1]
     assert metrics["terms"]["jpeg.compressibility"]["mean"] < 0
     values = [outcome.terms["layout.beauty"] for outcome in outcomes]

@@ -105,7 +105,7 @@ def test_without_a_network_the_hub_is_said_to_be_out_of_reach(
 
 @pytest.mark.parametrize("name", ["a/b/c", "no such thing"])
 def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_said_so(name: str) -> None:
-    with pytest.raises(PolicyError, match="no such folder, and it is no hub id"):
+    with pytest.raises(PolicyError, match="no such folder, and it is not a hub id"):
         load_family(ModelSettings(name=name))
 
 

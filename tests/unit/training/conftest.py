@@ -138,7 +138,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
 @pytest.fixture
 def settings() -> TrainingSettings:
     return TrainingSettings(
-        gradient_steps=3, passes=3, microbatch=16, learning_rate=5e-3, threads=1, lora=LoraSettings(rank=2, alpha=2)
+        gradient_steps=3,
+        inner_epochs=3,
+        microbatch=16,
+        learning_rate=5e-3,
+        threads=1,
+        lora=LoraSettings(rank=2, alpha=2),
     )
 
 

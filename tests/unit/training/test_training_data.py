@@ -74,7 +74,7 @@ def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
     ("edit", "message"),
     [
         (lambda scores: scores[1:], "has no score"),
-        (lambda scores: [*scores, scores[3]], "scored twice"),
+        (lambda scores: [*scores, scores[3]], "two scores"),
         (lambda scores: [*scores, replace(scores[3], rollout_id="1-ffffffffffffffff-0")], "no such rollout"),
         (lambda scores: [replace(scores[0], rewards={"soft": float("nan"), "strict": 0.0}), *scores[1:]], "not finite"),
     ],
@@ -106,7 +106,7 @@ def test_rollout_of_another_round_is_named(maker: Any) -> None:
 def test_shard_given_twice_is_named(maker: Any) -> None:
     world = maker.make(shards=2)
     world.rollouts.append(world.rollouts[0])
-    with pytest.raises(DataError, match="is there twice"):
+    with pytest.raises(DataError, match="is a duplicate"):
         load(world)
 
 

@@ -1,4 +1,4 @@
-"""One round in memory: what is visited, what it costs, that microbatches do not matter, and that it learns."""
+"""One round in memory: what its samples are, what it costs, that microbatches do not matter, and that it learns."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def train(policy: Policy, data: RoundData, settings: TrainingSettings, **changes
     return train_round(policy, data, round_advantages(data, settings), settings, seed=0, round_index=1)
 
 
-def test_every_rollout_is_visited_once_a_pass(
+def test_every_rollout_is_a_sample_in_each_inner_epoch(
     policy: Policy, data: RoundData, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
     forward = policy.transformer.forward
 
     def spy(**inputs: Tensor) -> Any:
-        # The text embedding tells the group, and on the first pass each is a visit of v_theta.
+        # The text embedding tells the group, and on the first step each is a sample of v_theta.
         rows = [
             data.conditioning.tensors["pooled"].eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]
         ]
@@ -59,13 +59,13 @@ def test_every_rollout_is_visited_once_a_pass(
         return forward(**inputs)
 
     monkeypatch.setattr(policy.transformer, "forward", spy)
-    train(policy, data, settings, gradient_steps=1, passes=3, microbatch=7)
+    train(policy, data, settings, gradient_steps=1, inner_epochs=3, microbatch=7)
     assert {group: seen.count(group) for group in range(4)} == dict.fromkeys(range(4), 3 * data.group_size)
 
 
-def test_more_steps_than_visits_are_refused(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
-    with pytest.raises(SettingsError, match="48 gradient steps for 24 rollouts x 1 passes"):
-        train(policy, data, settings, gradient_steps=48, passes=1)
+def test_more_steps_than_samples_are_refused(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
+    with pytest.raises(SettingsError, match="48 gradient steps for 24 rollouts x 1 inner epochs"):
+        train(policy, data, settings, gradient_steps=48, inner_epochs=1)
 
 
 def test_first_step_needs_no_second_forward_and_later_ones_do(
@@ -73,7 +73,7 @@ def test_first_step_needs_no_second_forward_and_later_ones_do(
 ) -> None:
     gradients: list[bool] = []
     policy.transformer.register_forward_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
-    train(policy, data, settings, gradient_steps=2, passes=2, microbatch=100)
+    train(policy, data, settings, gradient_steps=2, inner_epochs=2, microbatch=100)
     assert gradients == [True, False, True]
 
 
@@ -150,7 +150,7 @@ def test_rounds_of_rollouts_raise_the_reward(
             "objective": AdvantageFlow(timestep_sampling=sampling),
             "microbatch": 128,
             "gradient_steps": 4,
-            "passes": 4,
+            "inner_epochs": 4,
             "learning_rate": 0.02,
         }
     )

@@ -81,6 +81,6 @@ def test_a_group_of_another_size_than_the_settings_say_is_refused(arguments: dic
 def test_a_file_that_is_no_call_is_named(tmp_path: Path) -> None:
     file = tmp_path / "arguments.json"
     file.write_text('{"arguments": {}, "colour": "teal"}')
-    with pytest.raises(StoreError, match=r"is no call of the training stage.*colour") as caught:
+    with pytest.raises(StoreError, match=r"is not a call of the training stage.*colour") as caught:
         read_call(str(file), tmp_path)
     assert caught.value.where == str(file)

@@ -40,7 +40,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         "training": Work(
             tasks["training"],
             forwards=_extra_forwards(settings),
-            backwards=images * settings.training.passes,
+            backwards=images * settings.training.inner_epochs,
             policies=settings.rounds,
             reads_prompts=groups,
             takes_images=images,
@@ -61,7 +61,7 @@ def _extra_forwards(settings: RunSettings) -> int:
     `lam: auto`, one sample in WATCHED is evaluated to measure the deviation.
     """
     training, needs = settings.training, settings.training.objective.needs
-    samples = images_of_a_round(settings) * training.passes
+    samples = images_of_a_round(settings) * training.inner_epochs
     reference = settings.rounds * samples if training.reference_weight > 0 or needs.reference else 0
     if needs.trajectories:
         return reference

@@ -34,7 +34,7 @@ TINY = dataclasses.replace(
     image_size=48,
     group_size=4,
     steps=2,
-    training=SD35_MEDIUM.training.model_copy(update={"microbatch": 8, "passes": 2}),
+    training=SD35_MEDIUM.training.model_copy(update={"microbatch": 8, "inner_epochs": 2}),
 )
 
 

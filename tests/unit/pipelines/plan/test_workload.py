@@ -12,7 +12,7 @@ from advantageflow.flow.advantages import Term
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
-from advantageflow.store.artifacts import Outcomes
+from advantageflow.store.artifacts import PromptHistory
 from advantageflow.store.policies import PolicyState
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import round_advantages, train_round
@@ -62,7 +62,7 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     ],
 )
 def test_training_evaluates_the_model_as_often_as_planned(assignments: tuple[str, ...], tmp_path: Path) -> None:
-    settings = chosen("training.gradient_steps=2", "training.passes=2", *assignments, rounds=2)
+    settings = chosen("training.gradient_steps=2", "training.inner_epochs=2", *assignments, rounds=2)
     counts, _ = train(settings, tmp_path)
     work = run_work(settings, texts=0)["training"]
     assert counts == {"forwards": work.forwards, "backwards": work.backwards}
@@ -86,14 +86,14 @@ def test_images_and_evaluations_are_counted_over_the_run() -> None:
 
 def test_flow_grpo_trains_on_its_trajectories_alone() -> None:
     flags = ("training.objective=flow_grpo", "rollout.sampler=sde", "rollout.trajectories=true")
-    work = run_work(chosen(*flags, "training.passes=1"), texts=0)["training"]
+    work = run_work(chosen(*flags, "training.inner_epochs=1"), texts=0)["training"]
     assert (work.forwards, work.backwards) == (0, GROUPS * SIZE)
 
 
 def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     settings = chosen()
     _, policy = train(settings, tmp_path)
-    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), Outcomes(), tmp_path / "policy")
+    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), PromptHistory(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
     stored = artifacts(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())

@@ -42,9 +42,13 @@ CASES: dict[str, dict[str, Any]] = {
     "diffusion_nft": {"objective": "diffusion_nft"},
     "awm": {"objective": "awm", "reference_weight": 0.1},
     "flow_grpo": {"objective": FlowGrpo(clip_range=1e-2), "reference_weight": 0.04},
-    "uneven steps, uneven microbatches": {"gradient_steps": 5, "passes": 1, "microbatch": 2},
-    "steps of one sample, none for the second process": {"gradient_steps": 24, "passes": 1, "learning_rate": 1e-3},
-    "many steps": {"gradient_steps": 40, "passes": 40},
+    "uneven steps, uneven microbatches": {"gradient_steps": 5, "inner_epochs": 1, "microbatch": 2},
+    "steps of one sample, none for the second process": {
+        "gradient_steps": 24,
+        "inner_epochs": 1,
+        "learning_rate": 1e-3,
+    },
+    "many steps": {"gradient_steps": 40, "inner_epochs": 40},
 }
 
 
@@ -64,7 +68,7 @@ class Trainings:
 
     def arguments(self, case: str, by: str, **changes: Any) -> dict[str, Any]:
         """Those of the stage."""
-        base = {"gradient_steps": 3, "passes": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
+        base = {"gradient_steps": 3, "inner_epochs": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
         settings = TrainingSettings(**{**base, "lora": LoraSettings(rank=2, alpha=2), **CASES[case], **changes})
         return {
             "settings": settings, "reward": RewardSettings(), "model": self.model, "seed": 0, "round_index": 1,

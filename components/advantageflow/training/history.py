@@ -9,13 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advantageflow.flow.advantages import Advantages, Grouped, constrained, rounding
-from advantageflow.store.artifacts import Outcome, Outcomes, read_outcomes
+from advantageflow.store.artifacts import GroupOutcome, PromptHistory, read_history
 from advantageflow.training.data import RoundData
 
 PerGroup = Float[Tensor, " groups"]
 
 
-def updated_outcomes(policy: Path, data: RoundData, advantages: Advantages) -> Outcomes:
+def updated_history(policy: Path, data: RoundData, advantages: Advantages) -> PromptHistory:
     """The history of the policy that was trained, and one more round.
 
     Args:
@@ -27,16 +27,16 @@ def updated_outcomes(policy: Path, data: RoundData, advantages: Advantages) -> O
         StoreError: the policy's outcomes cannot be read.
         DataError: they are not what they should be; names the field.
     """
-    known = read_outcomes(policy)
+    known = read_history(policy)
     number = known.rounds + 1
     prompts = dict(known.prompts)
     first = data.terms[0].rewards
     means, stds = first.mean(1), first.std(1, correction=0)
     columns = [values.tolist() for values in (means, stds, group_gains(data, advantages))]
     for prompt_id, mean, std, gain in zip(data.prompt_ids, *columns, strict=True):
-        outcome = Outcome(round=number, mean=mean, std=std, gain=gain)
+        outcome = GroupOutcome(round=number, mean=mean, std=std, gain=gain)
         prompts[prompt_id] = (*prompts.get(prompt_id, ()), outcome)
-    return Outcomes(rounds=number, prompts=prompts)
+    return PromptHistory(rounds=number, prompts=prompts)
 
 
 def group_gains(data: RoundData, advantages: Advantages) -> PerGroup:

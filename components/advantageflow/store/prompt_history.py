@@ -10,21 +10,21 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from advantageflow.errors import DataError
 from advantageflow.store.files import read_json, write_json
 
-OUTCOMES_FILE = "prompt_outcomes.json"
+HISTORY_FILE = "prompt_outcomes.json"
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Outcome(_Record):
+class GroupOutcome(_Record):
     """How one group of a prompt scored.
 
     Attributes:
-        round: the round that it was trained in, counted over chained runs: see `Outcomes.rounds`.
+        round: the round that it was trained in, counted over chained runs: see `PromptHistory.rounds`.
         mean: mean of the group's rewards.
         std: their (population) standard deviation.
-        gain: what training on such a group is expected to gain; see `advantageflow.training.outcomes`.
+        gain: what training on such a group is expected to gain; see `advantageflow.training.history`.
     """
 
     round: int = Field(ge=1)
@@ -33,7 +33,7 @@ class Outcome(_Record):
     gain: float
 
 
-class Outcomes(_Record):
+class PromptHistory(_Record):
     """The outcomes of every prompt that was trained on on the way to a policy.
 
     Attributes:
@@ -42,10 +42,10 @@ class Outcomes(_Record):
     """
 
     rounds: int = Field(0, ge=0)
-    prompts: dict[str, Annotated[tuple[Outcome, ...], Field(strict=False)]] = Field(default_factory=dict)
+    prompts: dict[str, Annotated[tuple[GroupOutcome, ...], Field(strict=False)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _rounds_in_order(self) -> Outcomes:
+    def _rounds_in_order(self) -> PromptHistory:
         for prompt_id, history in self.prompts.items():
             rounds = [outcome.round for outcome in history]
             if rounds != sorted(set(rounds)) or (rounds and rounds[-1] > self.rounds):
@@ -53,30 +53,30 @@ class Outcomes(_Record):
         return self
 
 
-def read_outcomes(policy: Path) -> Outcomes:
+def read_history(policy: Path) -> PromptHistory:
     """The outcomes in a policy folder; none where it has no such file, as a base model or an older policy.
 
     Raises:
-        StoreError: the file cannot be read or is no JSON.
+        StoreError: the file cannot be read or is not JSON.
         DataError: it does not hold outcomes; names the field.
     """
-    path = Path(policy) / OUTCOMES_FILE
+    path = Path(policy) / HISTORY_FILE
     if not path.exists():
-        return Outcomes()
+        return PromptHistory()
     try:
-        return Outcomes.model_validate(read_json(path))
+        return PromptHistory.model_validate(read_json(path))
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        remedy = f"restore the file as training wrote it, or delete it: {OUTCOMES_FILE} then starts anew"
+        remedy = f"restore the file as training wrote it, or delete it: {HISTORY_FILE} then starts anew"
         raise DataError(first["msg"], where=f"{path}: {field}" if field else str(path), remedy=remedy) from error
 
 
-def write_outcomes(folder: Path, outcomes: Outcomes) -> None:
+def write_history(folder: Path, outcomes: PromptHistory) -> None:
     """Write the outcomes into a policy folder that is being published, in the order of prompt ids.
 
     Raises:
         StoreError: it cannot be written.
     """
     values = outcomes.model_dump(mode="json")
-    write_json(Path(folder) / OUTCOMES_FILE, {**values, "prompts": dict(sorted(values["prompts"].items()))})
+    write_json(Path(folder) / HISTORY_FILE, {**values, "prompts": dict(sorted(values["prompts"].items()))})

@@ -16,14 +16,14 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_outcomes, write_json
-from advantageflow.store.outcomes import OUTCOMES_FILE
+from advantageflow.store.artifacts import read_history, read_json, write_json
+from advantageflow.store.prompt_history import HISTORY_FILE
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData
-from advantageflow.training.outcomes import group_gains, updated_outcomes
+from advantageflow.training.history import group_gains, updated_history
 from advantageflow.training.round import round_advantages
 
-SETTINGS = TrainingSettings(gradient_steps=1, passes=1, threads=1, lora=LoraSettings(rank=2, alpha=2))
+SETTINGS = TrainingSettings(gradient_steps=1, inner_epochs=1, threads=1, lora=LoraSettings(rank=2, alpha=2))
 
 
 def make_data(*terms: Term) -> RoundData:
@@ -98,7 +98,7 @@ def relabel(world: Any, policy: Path) -> Any:
 
 def test_history_grows_from_round_to_round_and_over_chained_runs(train: Any, maker: Any, tmp_path: Path) -> None:
     first = train(maker.make(), "first")
-    outcomes = read_outcomes(first)
+    outcomes = read_history(first)
     assert outcomes.rounds == 1
     assert outcomes.prompts.keys() == {prompt.prompt_id for prompt in maker.prompts}
     prompt = maker.prompts[2]
@@ -108,7 +108,7 @@ def test_history_grows_from_round_to_round_and_over_chained_runs(train: Any, mak
 
     copy_policy(first, tmp_path / "initial", {})
     second = train(relabel(maker.make(round_index=1), first), "second", policy=tmp_path / "initial")
-    again = read_outcomes(second)
+    again = read_history(second)
     assert again.rounds == 2
     assert all([one.round for one in history] == [1, 2] for history in again.prompts.values())
     assert {prompt_id: history[:1] for prompt_id, history in again.prompts.items()} == outcomes.prompts
@@ -120,7 +120,7 @@ def maker_seeds(maker: Any, text: str) -> list[int]:
 
 def test_outcomes_that_cannot_be_continued_stop_before_training(train: Any, maker: Any) -> None:
     world = maker.make()
-    (world.policy / OUTCOMES_FILE).write_text('{"rounds": 1, "prompts": {"x": [{}]}}')
+    (world.policy / HISTORY_FILE).write_text('{"rounds": 1, "prompts": {"x": [{}]}}')
     with pytest.raises(DataError, match=r"prompts\.x\.0\.round"):
         train(world, "trained")
     assert not (world.root / "trained").exists()
@@ -129,6 +129,6 @@ def test_outcomes_that_cannot_be_continued_stop_before_training(train: Any, make
 def test_data_that_no_artifact_stands_behind_has_no_prompts_to_keep() -> None:
     data = make_data(Term(coins(5, 2)))
     with pytest.raises(ValueError, match="argument"):
-        updated_outcomes(Path("nowhere"), data, round_advantages(data, SETTINGS))
+        updated_history(Path("nowhere"), data, round_advantages(data, SETTINGS))
     named = dataclasses.replace(data, prompt_ids=("x", "y"))
-    assert updated_outcomes(Path("nowhere"), named, round_advantages(named, SETTINGS)).rounds == 1
+    assert updated_history(Path("nowhere"), named, round_advantages(named, SETTINGS)).rounds == 1
