@@ -19,6 +19,9 @@ class ModelSettings(Settings):
         "shapes", description="'shapes' (embedded), a local diffusers folder, s3://bucket/prefix, or a hub id"
     )
     revision: str | None = Field(None, description="hub revision (commit, tag or branch)")
+    family: str | None = Field(
+        None, description="of a model that has none here: a plug-in's, or package.module:Class; null: its pipeline's"
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
     max_sequence_length: int = Field(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,11 @@ from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.links import mlflow_address
-from advantageflow.tracking.mlflow_store import RUN_ENV
 from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, find_or_open
 from advantageflow.tracking.recorder import log_params
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 
 def sections_of_a_run(texts: Mapping[str, str], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -54,19 +51,8 @@ def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) ->
     """
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = _whole_run(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
+        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
         log_params(client, run.info.run_id, {**settings, "seed": seed})
         return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
 
     on_pipeline_run(work, "this run is not in MLflow yet")
-
-
-def _whole_run(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
-    """That of which Kubeflow's plug-in made this task's run a part, if it did; else by tag, else a new one."""
-    task = os.environ.get(RUN_ENV)
-    parent = client.get_run(task).data.tags.get("mlflow.parentRunId") if task else None
-    if parent is None:
-        return find_or_open(client, tracking_uri, pipeline, tags)
-    for name, value in tags.items():
-        client.set_tag(parent, name, value)
-    return client.get_run(parent)

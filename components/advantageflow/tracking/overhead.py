@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from advantageflow.tracking.events import Event
@@ -18,6 +18,7 @@ class TaskTimes:
         ended: when its work was done.
     """
 
+    task: str
     stage: str
     round: int | None
     shard: int | None
@@ -31,13 +32,53 @@ class TaskTimes:
         return self.useful - self.started
 
 
-def finished_tasks(events: Iterable[Event]) -> list[TaskTimes]:
-    """The tasks of a run's journal that finished, in order of start."""
+@dataclass(frozen=True)
+class Overhead:
+    """Overhead of a run.
+
+    Attributes:
+        seconds: summed over the critical path.
+        tasks: every finished task, in order of start.
+        critical: the tasks of the critical path, in order.
+    """
+
+    seconds: float
+    tasks: tuple[TaskTimes, ...]
+    critical: tuple[TaskTimes, ...]
+
+    def by_stage(self) -> dict[str, float]:
+        """Seconds of overhead on the critical path by stage."""
+        totals: dict[str, float] = {}
+        for task in self.critical:
+            totals[task.stage] = totals.get(task.stage, 0.0) + task.overhead
+        return totals
+
+
+def overhead(events: Iterable[Event]) -> Overhead:
+    """Measure the overhead from a run's journal events; tasks that did not finish are left out.
+
+    The critical path is walked back from the task that ended last: each task waited for the one that had ended last
+    when it started. Tasks in sequence add up; of shards that ran side by side one counts.
+    """
+    tasks = sorted(_finished(events), key=lambda task: task.started)
+    path: list[TaskTimes] = []
+    current = max(tasks, key=lambda task: task.ended, default=None)
+    while current is not None:
+        path.append(current)
+        began = current.started
+        before = [task for task in tasks if task.ended <= began]
+        current = max(before, key=lambda task: task.ended, default=None)
+    path.reverse()
+    return Overhead(sum(task.overhead for task in path), tuple(tasks), tuple(path))
+
+
+def _finished(events: Iterable[Event]) -> list[TaskTimes]:
     by_task: dict[str, dict[str, Event]] = {}
     for event in events:
         by_task.setdefault(event["task"], {}).setdefault(event["event"], event)
-    tasks = [
+    return [
         TaskTimes(
+            task=task,
             stage=seen["start"]["stage"],
             round=seen["start"]["round"],
             shard=seen["start"]["shard"],
@@ -45,21 +86,6 @@ def finished_tasks(events: Iterable[Event]) -> list[TaskTimes]:
             useful=seen.get("useful", seen["end"])["time"],
             ended=seen["end"]["time"],
         )
-        for seen in by_task.values()
+        for task, seen in by_task.items()
         if "start" in seen and "end" in seen
     ]
-    return sorted(tasks, key=lambda task: task.started)
-
-
-def critical_path(tasks: Sequence[TaskTimes]) -> list[TaskTimes]:
-    """The tasks that a run waited for, in order: of shards that ran side by side, one.
-
-    It is walked back from the task that ended last: each task waited for the one that had ended last when it started.
-    """
-    path: list[TaskTimes] = []
-    current = max(tasks, key=lambda task: task.ended, default=None)
-    while current is not None:
-        path.insert(0, current)
-        before = [task for task in tasks if task.ended <= path[0].started]
-        current = max(before, key=lambda task: task.ended, default=None)
-    return path

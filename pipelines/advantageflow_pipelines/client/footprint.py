@@ -96,7 +96,7 @@ class _Run:
         self.step()
         tasks = component["dag"]["tasks"]
         for task in tasks.values():
-            if is_exit(task):
+            if _is_exit(task):
                 self.step()  # the hook that starts it
             given = {
                 name: _value(source, values) for name, source in task.get("inputs", {}).get("parameters", {}).items()
@@ -154,7 +154,7 @@ def _spec(package: Package) -> int:
     return size + sum(held.values())
 
 
-def is_exit(task: Json) -> bool:
+def _is_exit(task: Json) -> bool:
     """Whether a task runs at the end, whatever came before."""
     return bool(task.get("triggerPolicy", {}).get("strategy") == "ALL_UPSTREAM_TASKS_COMPLETED")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.overhead import TaskTimes, finished_tasks
+from advantageflow.tracking.overhead import TaskTimes, overhead
 from advantageflow_pipelines.pipelines import pipeline_of
 
 _Seconds = dict[tuple[int, str, int], float]  # by round, stage and shard
@@ -25,7 +25,7 @@ def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, 
     pipeline = pipeline_of(settings)
     ending = [output.stage for output in pipeline.policies]
     seconds: _Seconds = {}
-    for task in sorted(finished_tasks(events), key=lambda task: task.ended):
+    for task in sorted(overhead(events).tasks, key=lambda task: task.ended):
         if task.round is not None:
             seconds[(task.round, task.stage, task.shard or 0)] = _useful(task)
     last = {number: spent for (number, stage, _), spent in seconds.items() if stage in ending}

@@ -17,7 +17,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.overhead import critical_path, finished_tasks
+from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url
 from advantageflow_pipelines.configuration.counts import images_of_a_round
@@ -118,18 +118,15 @@ def measure_overhead(events: list[Event], started: float, ended: float) -> dict[
         both together in `of_seconds`, the attempt's duration.
     """
     recent = {event["task"] for event in events if event["event"] == "start" and event["time"] >= started}
-    path = critical_path(finished_tasks(event for event in events if event["task"] in recent))
-    stages: dict[str, float] = {}
-    for task in path:
-        stages[task.stage] = stages.get(task.stage, 0.0) + task.overhead
-    seconds, duration = sum(stages.values()), ended - started
-    between = duration - sum(task.ended - task.started for task in path)
+    measured = overhead(event for event in events if event["task"] in recent)
+    duration = ended - started
+    between = duration - sum(task.ended - task.started for task in measured.critical)
     return {
-        "seconds": round(seconds, 2),
+        "seconds": round(measured.seconds, 2),
         "between_tasks": round(between, 2),
         "of_seconds": round(duration, 2),
-        "share": round((seconds + between) / duration, 4),
-        "stages": {stage: round(value, 2) for stage, value in stages.items()},
+        "share": round((measured.seconds + between) / duration, 4),
+        "stages": {stage: round(value, 2) for stage, value in measured.by_stage().items()},
     }
 
 

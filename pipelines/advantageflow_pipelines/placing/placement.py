@@ -69,16 +69,15 @@ class Placement:
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that opens a run on a cluster, placed, in a stage's image."""
-        return self._place_own("opening", task).set_container_image(self.images[stage])
+        return self._place_own("opening", task, stage)
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that closes a run on a cluster, placed, in a stage's image."""
-        self._place_own("closing", task)
         if self.on_nodes:
             self._tell_namespace(task)
-        return task.set_container_image(self.images[stage])
+        return self._place_own("closing", task, stage)
 
-    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """A task that is no stage, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
@@ -87,7 +86,8 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        return task.set_caching_options(False)  # what it does lies outside the pipeline
+        task.set_caching_options(False)  # what it does lies outside the pipeline
+        return task.set_container_image(self.images[stage])
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""

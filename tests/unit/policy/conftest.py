@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import (
-    AutoencoderKL,
     AutoencoderKLQwenImage,
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
@@ -18,6 +17,7 @@ from diffusers import (
     ZImagePipeline,
     ZImageTransformer2DModel,
 )
+from tiny_parts import T5_TOKENS, autoencoder, t5_tokenizer
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
@@ -30,13 +30,11 @@ from transformers import (
     Qwen3Model,
     T5Config,
     T5EncoderModel,
-    T5TokenizerFast,
 )
 
 from advantageflow.settings import ModelSettings
 
 TOKENS = 12  # that the CLIP tokenizer allows, fewer than most sentences have letters
-T5_TOKENS = 20
 WIDTH = 32
 LONGEST = 256  # tokens of a text, for the models that are told how long texts are
 
@@ -49,16 +47,6 @@ def clip_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocab=ids, merges=[], model_max_length=TOKENS)
 
 
-def t5_tokenizer() -> T5TokenizerFast:
-    """T5's unigram tokenizer over single letters."""
-    letters = [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
-    return T5TokenizerFast(
-        vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *letters],
-        extra_ids=0,
-        model_max_length=T5_TOKENS,
-    )
-
-
 def qwen_tokenizer() -> Qwen2Tokenizer:
     """Qwen's tokenizer without merges: a token a letter; its chat template is a marked turn."""
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -66,21 +54,6 @@ def qwen_tokenizer() -> Qwen2Tokenizer:
     tokenizer = Qwen2Tokenizer(vocab=ids, merges=[], extra_special_tokens=special[1:])
     tokenizer.chat_template = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}<|im_start|>"
     return tokenizer
-
-
-def autoencoder() -> AutoencoderKL:
-    """16 x 16 pixels in 4 x 4 latents of 4 channels."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(4, 4, 8),
-        latent_channels=4,
-        norm_num_groups=2,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
-        scaling_factor=0.3611,
-        shift_factor=0.1159,
-    )
 
 
 def qwen_image_pipeline() -> QwenImagePipeline:

@@ -16,7 +16,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families import FAMILIES, find_family
+from advantageflow.policy.families import BUILT_IN, find_family
 from advantageflow.policy.families.packing import pack, unpack
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer
@@ -120,7 +120,7 @@ def test_latents_have_the_familys_shape_and_usual_adapters_reach_every_block(
 
 
 def test_every_family_is_found_by_its_pipeline_and_others_are_refused() -> None:
-    for name in FAMILIES:
+    for name in BUILT_IN:
         assert find_family(name, ModelSettings(), "here").pipeline == name
     with pytest.raises(PolicyError, match="StableDiffusionPipeline, which is not supported") as caught:
         find_family("StableDiffusionPipeline", ModelSettings(), "here")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.overhead import critical_path, finished_tasks
+from advantageflow.tracking.overhead import overhead
 
 
 def task(
@@ -21,35 +21,35 @@ def task(
     return events
 
 
-def overhead(events: list[Event]) -> float:
-    return sum(task.overhead for task in critical_path(finished_tasks(events)))
-
-
 def test_tasks_in_sequence_add_up() -> None:
-    events = task("prompts", 0.0, 2.0, 3.0) + task("training", 3.5, 4.5, 9.0)
-    assert [found.overhead for found in critical_path(finished_tasks(events))] == pytest.approx([2.0, 1.0])
+    measured = overhead(task("prompts", 0.0, 2.0, 3.0) + task("training", 3.5, 4.5, 9.0))
+    assert measured.seconds == pytest.approx(3.0)
+    assert [found.stage for found in measured.critical] == ["prompts", "training"]
+    assert measured.by_stage() == {"prompts": pytest.approx(2.0), "training": pytest.approx(1.0)}
 
 
 def test_of_shards_side_by_side_the_one_that_was_waited_for_counts() -> None:
     events = task("rollout", 0.0, 1.0, 5.0, shard=0) + task("rollout", 0.0, 1.5, 6.0, shard=1)
     events += task("reward", 5.1, 5.6, 5.7, shard=0) + task("reward", 6.1, 6.5, 6.6, shard=1)
     events += task("training", 7.0, 7.25, 9.0)
-    path = critical_path(finished_tasks(events))
-    assert [(found.stage, found.shard) for found in path] == [("rollout", 1), ("reward", 1), ("training", None)]
-    assert overhead(events) == pytest.approx(1.5 + 0.4 + 0.25)
-    assert len(finished_tasks(events)) == 5
+    measured = overhead(events)
+    assert measured.seconds == pytest.approx(1.5 + 0.4 + 0.25)
+    assert [(found.stage, found.shard) for found in measured.critical] == [
+        ("rollout", 1), ("reward", 1), ("training", None),
+    ]  # fmt: skip
+    assert len(measured.tasks) == 5
 
 
 def test_shards_that_queued_behind_each_other_add_up() -> None:
     events = task("rollout", 0.0, 1.0, 5.0, shard=0) + task("rollout", 0.0, 1.0, 5.2, shard=1)
     events += task("rollout", 5.3, 6.3, 9.0, shard=2)
-    assert overhead(events) == pytest.approx(2.0)
+    assert overhead(events).seconds == pytest.approx(2.0)
 
 
 def test_a_task_that_never_said_useful_is_overhead_all_through() -> None:
-    assert overhead(task("reward", 1.0, None, 3.0)) == pytest.approx(2.0)
+    assert overhead(task("reward", 1.0, None, 3.0)).seconds == pytest.approx(2.0)
 
 
 def test_unfinished_tasks_and_an_empty_journal_count_nothing() -> None:
-    assert critical_path(finished_tasks([])) == []
-    assert finished_tasks(task("rollout", 0.0, 1.0, None)) == []
+    assert overhead([]).seconds == 0.0
+    assert overhead(task("rollout", 0.0, 1.0, None)).tasks == ()

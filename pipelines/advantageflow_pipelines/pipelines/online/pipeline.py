@@ -96,7 +96,8 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     store_settings=store_settings,
                     seed=seed,
                     last_task=f"round {settings.rounds} / evaluation",
-                    **given,
+                    # Kubeflow's local runner takes no whole number that is left out.
+                    **{"round_images": settings.evaluation.round_images, **given},
                 )
                 prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 
