@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from advantageflow_pipelines.say import say
+
 
 def publish(
     policy: Annotated[
@@ -25,6 +27,4 @@ def publish(
     found = find_judged(policy)
     check_all_files(found.policy)
     publish_folder(found.policy, url)
-    console = Console()
-    console.print(f"{url}: {found.name}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"continue from it: advantageflow run --init-policy {url}", highlight=False, markup=False)
+    say(Console(), f"{url}: {found.name}", f"continue from it: advantageflow run --init-policy {url}")

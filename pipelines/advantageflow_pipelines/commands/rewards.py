@@ -14,6 +14,7 @@ from rich.table import Table
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
+from advantageflow_pipelines.say import say
 
 if TYPE_CHECKING:
     from advantageflow.golden_checks.pictures import Picture
@@ -105,7 +106,7 @@ def rewards_record(
     results = score_pictures(made, pictures)
     own = images is not None
     record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=own)
-    Console().print(f"{output}: scores of {len(pictures)} pictures by {reward}", markup=False, soft_wrap=True)
+    say(Console(), f"{output}: scores of {len(pictures)} pictures by {reward}")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _read_prompts(console: Console, source: str | None, name: str, reward: Rewar
         return []
     prompts = load_prompts(source, reward)
     counts = Counter((prompt.split, prompt.task) for prompt in prompts)
-    console.print(f"reward {name} can read all of {source}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"reward {name} can read all of {source}")
     table = Table("split", "task", "prompts")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
@@ -183,8 +184,7 @@ def _nothing_readable(reward: str) -> SettingsError:
 
 def _show(console: Console, name: str, reward: Reward, trial: Trial) -> None:
     direction = "higher is better" if reward.higher_is_better else "lower is better"
-    title = f"reward {name} {reward.version} on {trial.pictures} pictures: {direction}"
-    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"reward {name} {reward.version} on {trial.pictures} pictures: {direction}")
     table = Table("column", "declared", "lowest", "highest", "scored twice", "batch or alone")
     for column, seen in trial.columns.items():
         low, high = reward.columns[column]
@@ -193,8 +193,5 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial) -> None:
         table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
     console.print(table)
     batch, alone = (trial.pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
-    console.print(
-        f"speed: {batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one; first batch, loading included: "
-        f"{trial.first_seconds:.2f} s",
-        highlight=False,
-    )
+    speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"
+    say(console, f"speed: {speed}; first batch, loading included: {trial.first_seconds:.2f} s")

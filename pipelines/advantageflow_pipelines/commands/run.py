@@ -22,6 +22,7 @@ from advantageflow_pipelines.local.summary import read_summary, show_summary
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.say import say
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -70,16 +71,16 @@ def run(
         place, settings = open_workdir(resume)
         summary = read_summary(place)
         if summary is not None:
-            console.print(f"{place.root} is complete", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{place.root} is complete")
             show_summary(console, place, summary)
             return
         check_runner(read_runner(place), settings)
     else:
-        settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline))
+        settings = with_absolute_paths(options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy))
         if settings.init_policy is not None:
             lora_asked = options.asks_for_lora(config, assignments, settings)
             settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-            console.print(words, highlight=False, markup=False, soft_wrap=True)
+            say(console, words)
         chosen_runner = _choose_runner(runner, image, images, settings)
         check_run(settings)
         chosen_runner = check_runner(chosen_runner, settings)
@@ -94,25 +95,18 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, wa
     from advantageflow_pipelines.local.run import run_locally
 
     complete_before = len(list(place.cache.glob("*.json")))
-    console.print(
-        f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}\n"
-        f"log: {place.log_file}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
+    say(console, what, f"log: {place.log_file}")
     if complete_before:
-        console.print(f"continuing after {complete_before} complete tasks", highlight=False)
+        say(console, f"continuing after {complete_before} complete tasks")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs), warm=warm)
     except KeyboardInterrupt:
-        console.print(
-            f"\nstopped; continue with: advantageflow run --resume {place.root}", markup=False, soft_wrap=True
-        )
+        say(console, f"\nstopped; continue with: advantageflow run --resume {place.root}")
         sys.exit(_INTERRUPTED)
     show_summary(console, place, summary)
-    console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
+    say(console, f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}")
 
 
 def _choose_runner(
