@@ -58,8 +58,10 @@ def evaluate(
     verdict under variants/.
     """
     from advantageflow_pipelines.local import evaluate as work
+    from advantageflow_pipelines.local.policies import find_policy
+    from advantageflow_pipelines.local.workdir import make_output, unused
 
-    judged = work.find_judged(path)
+    judged = work.judged_as_trained(find_policy(path, runs))
     if device is not None:
         _check_choice(device, ModelSettings, "device")
         judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
@@ -69,8 +71,8 @@ def evaluate(
     sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
     variants = work.make_variants(scales)
-    out = output or work.default_output(Path(path), runs)
-    work.make_output(out)
+    out = output or unused((Path(path) if (Path(path) / "settings.yaml").is_file() else runs) / "evaluation")
+    make_output(out)
     console = Console()
     with _progress(console, variants, sampling.images) as advance:
         comparison = work.evaluate(judged, sampling, variants, judged.seed if seed is None else seed, out, advance)

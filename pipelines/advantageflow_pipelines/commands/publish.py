@@ -22,9 +22,10 @@ def publish(
     """
     from advantageflow.policy.saved import check_all_files
     from advantageflow.store.published import publish_folder
-    from advantageflow_pipelines.local.evaluate import find_judged
+    from advantageflow_pipelines.local.policies import find_policy
 
-    found = find_judged(policy)
-    check_all_files(found.policy)
-    publish_folder(found.policy, url)
+    found = find_policy(policy)
+    found.trained_state()
+    check_all_files(found.path)
+    publish_folder(found.path, url)
     say(Console(), f"{url}: {found.name}", f"continue from it: advantageflow run --init-policy {url}")

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
-from advantageflow.tracking.events import JOURNAL_ENV, Event
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.warm import WarmTemplate
 from advantageflow_pipelines.local.costs import measure_overhead

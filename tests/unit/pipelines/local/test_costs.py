@@ -13,15 +13,28 @@ from advantageflow_pipelines.local.summary import comparable
 
 
 def task(
-    stage: str, number: int | None, shard: int | None, useful: float | None, ended: float | None,
+    stage: str,
+    number: int | None,
+    shard: int | None,
+    useful: float | None,
+    ended: float | None,
     started: float | None = None,
 ) -> list[Event]:
     """A task whose process started 3 seconds before its useful work."""
     began = started if started is not None else (useful or 0.0) - 3
     name = f"{stage}-{number}-{shard}-{began}"
     events: list[Event] = [
-        {"task": name, "event": "start", "time": began, "stage": stage, "round": number, "shard": shard,
-         "pid": 1, "process_started": began, "settings": {}},
+        {
+            "task": name,
+            "event": "start",
+            "time": began,
+            "stage": stage,
+            "round": number,
+            "shard": shard,
+            "pid": 1,
+            "process_started": began,
+            "settings": {},
+        },
     ]
     events += [{"task": name, "event": "useful", "time": useful}] if useful is not None else []
     events += [{"task": name, "event": "end", "time": ended}] if ended is not None else []
