@@ -25,7 +25,7 @@ from advantageflow_pipelines.local.process_group import end_group
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.results import read_report, report_folders
-from advantageflow_pipelines.local.runners import read_runner
+from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import make_summary
 from advantageflow_pipelines.local.tracking import RunTracking
 from advantageflow_pipelines.local.workdir import (
@@ -61,7 +61,7 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    in_containers = read_runner(workdir).in_containers
+    in_containers = images_of(workdir) is not None
     with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir, in_containers):
         remove_unfinished(workdir)
         with RunTracking(tracking_uri, workdir, settings, started, partial(warn, console)) as tracking:

@@ -34,7 +34,7 @@ class WorkDir:
 
     @property
     def runner_file(self) -> Path:
-        """What runs the tasks, see runners.py; not there when that is processes of this machine."""
+        """The images of a run in containers, see runners.py; there for no other run."""
         return self.root / "runner.json"
 
     @property
