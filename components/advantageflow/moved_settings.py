@@ -7,6 +7,7 @@ MOVED = {
     for key, now in {
         "algorithm": "training.objective; instead of advantage_weighted: advantage_flow with training.objective.lam 0",
         "lam": "training.objective.lam",
+        "passes": "training.inner_epochs",
         "data_weight": "training.objective.data_share, a share of lam in [0, 1]",
         "normalise_error": "training.objective.normalise_error",
         "timestep_sampling": "training.objective.timestep_sampling",

@@ -186,18 +186,19 @@ def _field(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | Non
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
-    """The section at a path; a number on the way is an item of a list of sections."""
-    items: Any = None  # what the list that was reached holds
+    """The section at a path; it may lead through an item of a list of sections, or of a mapping to sections."""
+    items: Any = None  # what the list or mapping that was reached holds
     section: type[BaseModel] | None = model
     for part in path:
         if section is None:
-            if not (part.isdigit() and _is_section(items)):
+            if not _is_section(items):
                 return None
             section = items
             continue
         field = section.model_fields.get(part)
         annotation = field.annotation if field is not None else None
-        items = get_args(annotation)[0] if get_origin(annotation) is tuple else None
+        origin, args = get_origin(annotation), get_args(annotation)
+        items = args[0] if origin is tuple else args[1] if origin is dict else None
         section = annotation if _is_section(annotation) else None
     return section
 

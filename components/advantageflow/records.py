@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 PROMPTS_FILE = "prompts.parquet"
-EMBEDDINGS_FILE = "embeddings.safetensors"  # prompt_embeds (N, L, D), pooled (N, P), rows as in prompts.parquet
+CONDITIONING_FILE = "conditioning.safetensors"  # tensors of the family's, rows as in prompts.parquet and one more
 ROLLOUTS_FILE = "rollouts.parquet"
-LATENTS_FILE = "latents.safetensors"  # latents (N, C, H, W), rows as in rollouts.parquet
-TRAJECTORIES_FILE = "trajectories.safetensors"  # states (N, S + 1, C, H, W), log_probabilities (N, S), sigmas (S + 1)
+LATENTS_FILE = "latents.safetensors"  # latents (N, *shape), rows as in rollouts.parquet
+TRAJECTORIES_FILE = "trajectories.safetensors"  # states (N, S + 1, *shape), log_probabilities (N, S), sigmas (S + 1)
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.json"
 METRICS_FILE = "metrics.json"

@@ -24,9 +24,14 @@ class ModelSettings(Settings):
         "shapes", description="'shapes' (embedded), a local diffusers folder, s3://bucket/prefix, or a hub id"
     )
     revision: str | None = Field(None, description="hub revision (commit, tag or branch)")
+    family: str | None = Field(
+        None, description="of a model that has none here: a plug-in's, or package.module:Class; null: its pipeline's"
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
-    max_sequence_length: int = Field(10, ge=1, le=512, description="T5 tokens per prompt")
+    max_sequence_length: int = Field(
+        10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
+    )
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )
@@ -142,8 +147,8 @@ class TrainingSettings(Settings):
     )
     advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
     advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
-    gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, each over one share of the data")
-    passes: int = Field(4, ge=1, description="how often each rollout is used in a round")
+    gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
+    inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -185,10 +190,10 @@ class TrainingSettings(Settings):
         return self.learning_rate * (1 - (round_index - 1) / self.decay_rounds)
 
     @model_validator(mode="after")
-    def _whole_shares(self) -> TrainingSettings:
-        big, small = max(self.gradient_steps, self.passes), min(self.gradient_steps, self.passes)
+    def _equal_minibatches(self) -> TrainingSettings:
+        big, small = max(self.gradient_steps, self.inner_epochs), min(self.gradient_steps, self.inner_epochs)
         if big % small:
-            raise ValueError("gradient_steps and passes: one must be a multiple of the other")
+            raise ValueError("gradient_steps and inner_epochs: one must be a multiple of the other")
         return self
 
 

@@ -8,9 +8,12 @@ its own; Argo keeps a dozen copies of both for each task, and has no room for th
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from argparse import ArgumentParser
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -29,16 +32,20 @@ def main(arguments: Sequence[str]) -> None:
     Raises:
         SettingsError: this image has no such module: it is of another version than the pipeline.
     """
-    _, module, *others = arguments
+    parser = ArgumentParser()
+    parser.add_argument("executor")
+    parser.add_argument("module")
+    parser.add_argument("--function_to_execute", required=True)
+    parser.add_argument("--executor_input", required=True, type=json.loads)
+    given = parser.parse_args(arguments)
     read_environment(Path(ENVIRONMENT_FOLDER))
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
+    if find_spec(given.module) is None:
         remedy = "compile the pipeline with the images that were built from the same version (--images)"
-        raise SettingsError("there is no such component in this image", where=module, remedy=remedy)
-    from kfp.dsl.executor_main import executor_main
+        raise SettingsError("there is no such component in this image", where=given.module, remedy=remedy)
+    from kfp.dsl.executor import Executor  # its executor_main would put the module's folder before the standard library
 
-    sys.argv = ["executor", "--component_module_path", spec.origin, *others]
-    executor_main()
+    component = getattr(import_module(given.module), given.function_to_execute)
+    Executor(executor_input=given.executor_input, function_to_execute=component.python_func).execute()
 
 
 def read_environment(folder: Path) -> None:

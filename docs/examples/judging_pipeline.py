@@ -36,13 +36,19 @@ def build(settings: RunSettings, placement: Placement, in_order: bool) -> BaseCo
         **given: Any,
     ) -> None:
         common = {"model_settings": model, "reward_settings": reward, "seed": seed}
-        prepared = prompts(prompt_settings=prompt_settings, init_policy=init_policy, **common)
+        prepared = prompts(
+            prompt_settings=prompt_settings,
+            store_settings=settings.store.model_dump_json(),
+            init_policy=init_policy,
+            **common,
+        )
         placement.place("prompts", prepared)
         judged = evaluation(
             evaluation_settings=evaluation_settings,
             round_index=0,
             images=given["images"],
             prompts=prepared.outputs["prompts"],
+            conditioning=prepared.outputs["conditioning"],
             policy=prepared.outputs["policy"],
             **common,
             **inputs_of("evaluation", shown, given),
@@ -65,7 +71,7 @@ JUDGING = Pipeline(
     tasks=lambda settings: {"prompts": 1, "evaluation": 1},
     work=lambda settings, texts: {
         "prompts": encoding_work(1, texts),
-        "evaluation": evaluation_work(settings.evaluation, [settings.evaluation.images]),
+        "evaluation": evaluation_work(settings.evaluation, [settings.evaluation.images], settings.prompts.eval_prompts),
     },
     prompts=Output("prompts", "prompts"),
     policies=(Output("prompts", "policy"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,8 @@ from PIL import Image
 from advantageflow.errors import DataError, TrackingError
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.mlflow_store import sqlite_uri
-from advantageflow.tracking.publisher import Publisher, tail
+from advantageflow.tracking.publisher import Publisher
+from advantageflow.tracking.reading import read_events, tail
 
 SETTINGS = {"rollout": {"steps": 6, "sampler": "ab2"}, "training": {"lam": 1.0, "lora": {"targets": ["to_q", "to_k"]}}}
 
@@ -173,17 +175,10 @@ def test_a_resumed_run_continues_in_the_same_parent_and_skips_what_was_published
     publisher = Publisher(store, "advantageflow", "ignored", {**SETTINGS, "rounds": 3}, {}, run_id=first.run_id)
     client = MlflowClient(store)
     assert client.get_run(first.run_id).info.status == "RUNNING"
-    stop = threading.Event()
-    events = tail(journal, stop, skip_existing=True, interval=0.01)
-    seen: list[dict[str, object]] = []
-    reader = threading.Thread(target=lambda: seen.extend(events))
-    reader.start()
-    stop.wait(0.2)
+    started = time.time()
     with stage_journal("training", 2) as retried:
         retried.metrics({"train/loss": 1.0}, parent=True)
-    stop.set()
-    reader.join()
-    publisher.consume(seen)
+    publisher.consume(event for event in read_events(journal) if event["time"] >= started)
     publisher.close()
     parent = client.get_run(first.run_id)
     assert parent.info.run_name == "shapes-1"

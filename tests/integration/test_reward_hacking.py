@@ -38,7 +38,7 @@ class BlankReward:
 '''
 FEW = {
     "rollout.prompts_per_round": 12, "rollout.group_size": 8, "rollout.steps": 4,
-    "training.gradient_steps": 4, "training.passes": 4, "training.microbatch": 96, "training.learning_rate": 2e-2,
+    "training.gradient_steps": 4, "training.inner_epochs": 4, "training.microbatch": 96, "training.learning_rate": 2e-2,
     "prompts.eval_prompts": 18,
     "evaluation.images": 36, "evaluation.round_images": 36, "evaluation.batch": 36, "evaluation.steps": 4,
     "evaluation.alarms.colour_entropy_drop": 0.1, "evaluation.alarms.watched_drop": 0.3,

@@ -208,7 +208,7 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
 @pytest.mark.parametrize(
     ("overrides", "where"),
     [
-        (["training.gradient_steps=3", "training.passes=2"], "training"),
+        (["training.gradient_steps=3", "training.inner_epochs=2"], "training"),
         (["training.adam_betas=[0.9, 1.0]"], "training.adam_betas.1"),
         (["training.checkpoint_every=1"], "training.checkpoint_every"),
         (["rollout.trajectories=true"], "rollout.trajectories"),

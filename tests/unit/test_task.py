@@ -13,9 +13,9 @@ import pytest
 from advantageflow.task import read_environment
 
 
-def start(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "advantageflow.task", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+def start(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "advantageflow.task", "kfp.dsl.executor_main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
 def test_a_component_runs_with_what_kubeflow_tells_it(tmp_path: Path) -> None:
@@ -29,17 +29,32 @@ def test_a_component_runs_with_what_kubeflow_tells_it(tmp_path: Path) -> None:
         "outputs": {"artifacts": {"scores": artifact}, "outputFile": str(tmp_path / "output.json")},
     }
     told_as = ("--function_to_execute", "reward", "--executor_input", json.dumps(told))
-    done = start("advantageflow.reward.component", *told_as)
+    done = start("advantageflow.scoring.component", *told_as)
     assert done.returncode == 2
     assert "weight" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_an_image_without_the_component_says_so() -> None:
-    done = start("advantageflow.reward.other", "--function_to_execute", "other")
+    done = start("advantageflow.scoring.other", "--function_to_execute", "other", "--executor_input", "{}")
     assert done.returncode == 2
-    assert done.stderr.startswith("advantageflow.reward.other: there is no such component in this image")
+    assert done.stderr.startswith("advantageflow.scoring.other: there is no such component in this image")
     assert "--images" in done.stderr
+
+
+def test_a_component_s_neighbours_do_not_stand_for_modules_of_the_standard_library(tmp_path: Path) -> None:
+    package = tmp_path / "neighbours"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "statistics.py").write_text("")
+    (package / "component.py").write_text(
+        "from kfp import dsl\n\n\n@dsl.component\ndef middle():\n    import statistics\n\n"
+        "    print('mean', statistics.fmean([1.0, 2.0]))\n"
+    )
+    told = {"inputs": {}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    done = start("neighbours.component", "--function_to_execute", "middle", "--executor_input", json.dumps(told),
+                 cwd=tmp_path)  # fmt: skip
+    assert "mean 1.5" in done.stdout, done.stderr
 
 
 def test_variables_are_read_from_folders_as_kubernetes_mounts_them(

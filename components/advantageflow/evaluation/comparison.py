@@ -7,10 +7,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from advantageflow.evaluation.bootstrap import REPLICATES, Interval, bootstrap_change, bootstrap_means, win_rate
-from advantageflow.evaluation.labels import soft_label, strict_label
+from advantageflow.evaluation.labels import further_terms, soft_label, strict_label
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.statistics import Outcome
+from advantageflow.evaluation.statistics import LEVEL, REPLICATES, Means, Outcome, difference, task_means, win_rate
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json
 
@@ -35,7 +34,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
     metrics = {name: read_json(folder / METRICS_FILE) for name, folder in reports.items()}
     outcomes = {name: read_outcomes(folder) for name, folder in reports.items()}
     first = next(iter(metrics.values()))
-    measures = _measures(first, next(iter(outcomes.values())))
+    measures = _measures(first)
     return {
         "images": first["images"],
         "prompts": first["prompts"],
@@ -43,67 +42,59 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
         "measures": measures,
         "variants": {
             name: {
-                "measures": {measure: _means(outcomes[name], measure, seed) for measure in measures},
+                "measures": {one: _means(task_means(outcomes[name], one, seed=seed)) for one in measures},
                 "statistics": metrics[name].get("statistics", {}),
                 "alarms": metrics[name].get("alarms", []),
             }
             for name in reports
         },
         "pairs": [
-            {"before": before, "after": after}
-            | {
+            {
+                "before": before,
+                "after": after,
                 "measures": {
-                    measure: _pair(outcomes[before], outcomes[after], measure, one["higher_is_better"], seed)
-                    for measure, one in measures.items()
-                }
+                    name: _pair(outcomes[before], outcomes[after], name, measure["higher_is_better"], seed)
+                    for name, measure in measures.items()
+                },
             }
             for before, after in combinations(reports, 2)
         ],
-        "bootstrap": {"replicates": REPLICATES, "seed": seed, "resampled": "prompts within tasks", "level": 0.95},
+        "bootstrap": {"replicates": REPLICATES, "seed": seed, "resampled": "prompts within tasks", "level": LEVEL},
     }
 
 
-def _measures(metrics: Mapping[str, Any], outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+def _measures(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """What was judged, strict first; a term that stands under strict or soft already is left out."""
-    terms, watched = metrics.get("terms", {}), metrics.get("watched", {})
-    first: Mapping[str, Any] = next(iter(terms.values()), {})
-    better = bool(first.get("higher_is_better", True))
-    measures = {"strict": {"label": strict_label(metrics), "higher_is_better": better, "watched": False}}
-    soft = soft_label(metrics)
-    if soft is not None:
-        measures["soft"] = {"label": soft, "higher_is_better": better, "watched": False}
-    shown = {metrics.get("strict_column", "strict"), metrics.get("soft_column", "soft")}
-    for name, term in {**terms, **watched}.items():
-        stands_already = term["reward"] == first.get("reward") and term["column"] in shown
-        if not stands_already and all(name in outcome.terms for outcome in outcomes):
-            measures[name] = {
-                "label": name, "higher_is_better": term["higher_is_better"], "watched": name in watched,
-            }  # fmt: skip
+    first: Mapping[str, Any] = next(iter(metrics.get("terms", {}).values()), {})
+    better = first.get("higher_is_better", True)
+    labels = {"strict": strict_label(metrics), "soft": soft_label(metrics)}
+    measures = {
+        key: {"label": label, "higher_is_better": better, "watched": False} for key, label in labels.items() if label
+    }
+    for kind in ("terms", "watched"):
+        for name, term in further_terms(metrics, kind).items():
+            watched = kind == "watched"
+            measures[name] = {"label": name, "higher_is_better": term["higher_is_better"], "watched": watched}
     return measures
 
 
-def _means(outcomes: Sequence[Outcome], measure: str, seed: int) -> dict[str, Any]:
-    means = bootstrap_means(outcomes, measure, seed=seed)
+def _means(means: Means) -> dict[str, Any]:
     return {
-        "overall": _json(means.overall),
-        "tasks": {task: _json(interval) for task, interval in means.tasks.items()},
+        "overall": means.overall.as_json(),
+        "tasks": {task: interval.as_json() for task, interval in means.tasks.items()},
     }
 
 
 def _pair(
     before: Sequence[Outcome], after: Sequence[Outcome], measure: str, higher_is_better: bool, seed: int
 ) -> dict[str, Any]:
-    changes = bootstrap_change(before, after, measure, seed=seed)
+    changes = _means(difference(before, after, measure, seed=seed))
     wins = win_rate(before, after, measure, higher_is_better=higher_is_better, seed=seed)
     return {
-        "change": _json(changes.overall),
-        "change_by_task": {task: _json(interval) for task, interval in changes.tasks.items()},
+        "change": changes["overall"],
+        "change_by_task": changes["tasks"],
         "wins": wins.wins,
         "ties": wins.ties,
         "losses": wins.losses,
-        "rate": _json(wins.rate),
+        "rate": wins.rate.as_json(),
     }
-
-
-def _json(interval: Interval) -> dict[str, Any]:
-    return {"mean": interval.mean, "ci95": [interval.low, interval.high]}

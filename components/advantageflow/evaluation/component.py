@@ -16,6 +16,7 @@ def evaluation(
     round_index: int,
     images: int,
     prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     report: dsl.Output[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
@@ -33,6 +34,7 @@ def evaluation(
         round_index: the round that made the policy; 0 before round 1.
         images: how many to judge.
         prompts: of the run.
+        conditioning: of the prompts.
         policy: whose adapter generates.
         report: numbers, every image's verdict, pictures.
         page: the report for people.
@@ -53,6 +55,7 @@ def evaluation(
         round_index=round_index,
         images=images,
         prompts=prompts.path,
+        conditioning=conditioning.path,
         policy=policy.path,
         report_out=report.path,
         page_out=page.path,

@@ -86,21 +86,26 @@ def _term_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> list[
     panels: list[_Panel] = []
     for name, term in terms.items() if len(terms) > 1 else ():
         column = name if term["reward"] in others else term["column"]  # as the scores, and so training, call it
-        known = [(entry["round"], entry["terms"][name]) for entry in rounds if name in entry.get("terms", {})]
-        panels.append(partial(_term, known=known, name=name, rollouts=training.get(f"reward/{column}_mean", {})))
+        rollouts = training.get(f"reward/{column}_mean", {})
+        panels.append(partial(_term, known=_known(rounds, "terms", name), name=name, rollouts=rollouts))
     return panels
 
 
 def _watched_panels(rounds: Sequence[Mapping[str, Any]]) -> list[_Panel]:
     """What is only watched: rewards, and image statistics as multiples of the base's."""
-    panels: list[_Panel] = []
-    for name in rounds[-1].get("watched", {}):
-        known = [(entry["round"], entry["watched"][name]) for entry in rounds if name in entry.get("watched", {})]
-        panels.append(partial(_term, known=known, name=f"Watched: {name}", rollouts={}))
+    panels: list[_Panel] = [
+        partial(_term, known=_known(rounds, "watched", name), name=f"Watched: {name}", rollouts={})
+        for name in rounds[-1].get("watched", {})
+    ]
     compared = [entry for entry in rounds if any("base" in one for one in entry.get("statistics", {}).values())]
     if compared:
         panels.append(partial(_statistics, rounds=compared))
     return panels
+
+
+def _known(rounds: Sequence[Mapping[str, Any]], kind: str, name: str) -> list[tuple[int, Any]]:
+    """Round and value of what the evaluations that have it say of `kind` under a name."""
+    return [(entry["round"], entry[kind][name]) for entry in rounds if name in entry.get(kind, {})]
 
 
 def _other_rewards(rounds: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -113,7 +118,11 @@ def _training_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> l
     """A panel for each part of the training that is known; of several rewards, the first one's columns."""
     panels: list[_Panel] = []
     others = tuple(f"reward/{name}." for name in _other_rewards(rounds))
-    rewards = {name: curve for name, curve in training.items() if _is_reward_mean(name) and not name.startswith(others)}
+    rewards = {
+        name.removeprefix("reward/").removesuffix("_mean"): curve
+        for name, curve in sorted(training.items())
+        if name.startswith("reward/") and name.endswith("_mean") and not name.startswith(others)
+    }
     if rewards:
         panels.append(lambda axes: _rewards(axes, rewards))
     for name, title, label in _TRAINING:
@@ -124,12 +133,10 @@ def _training_panels(rounds: Sequence[Mapping[str, Any]], training: Curves) -> l
 
 def _accuracy(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
     x = [entry["round"] for entry in rounds]
-    axes.plot(x, [entry["strict"] for entry in rounds], "o-", color=_BLUE, label=strict_label(rounds[-1]))
-    bounded = [entry for entry in rounds if entry.get("strict_ci95")]
-    low, high = ([entry["strict_ci95"][side] for entry in bounded] for side in (0, 1))
-    axes.fill_between([e["round"] for e in bounded], low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
+    strict = [(entry["round"], {"mean": entry["strict"], "ci95": entry["strict_ci95"]}) for entry in rounds]
+    _with_interval(axes, strict, strict_label(rounds[-1]))
     soft = soft_label(rounds[-1])
-    if soft is not None and all("soft" in entry for entry in rounds):
+    if soft is not None:
         axes.plot(x, [entry["soft"] for entry in rounds], "o--", color=_ORANGE, lw=1.4, label=soft)
     for entry, below in ((rounds[0], -16), (rounds[-1], 8)):
         place = (entry["round"], entry["strict"])
@@ -144,9 +151,10 @@ def draw_tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
     """Draw a curve for each task; `rounds` as in draw_curves."""
     names = sorted({task for entry in rounds for task in entry["tasks"]})
     for number, task in enumerate(names):
-        known = [(entry["round"], entry["tasks"][task]) for entry in rounds if task in entry["tasks"]]
         colour = _TASK_COLOURS[number % len(_TASK_COLOURS)]
-        axes.plot(*zip(*known, strict=True), "o-", color=colour, lw=1.6, label=task.replace("_", " "))
+        axes.plot(
+            *zip(*_known(rounds, "tasks", task), strict=True), "o-", color=colour, lw=1.6, label=task.replace("_", " ")
+        )
     axes.set_title("Held-out prompts by task")
     axes.set_ylabel(strict_label(rounds[-1]))
     if is_accuracy(rounds[-1]):
@@ -157,10 +165,7 @@ def draw_tasks(axes: Axes, rounds: Sequence[Mapping[str, Any]]) -> None:
 def _term(
     axes: Axes, *, known: Sequence[tuple[int, Mapping[str, Any]]], name: str, rollouts: Mapping[int, float]
 ) -> None:
-    x = [number for number, _ in known]
-    low, high = ([term["ci95"][side] for _, term in known] for side in (0, 1))
-    axes.plot(x, [term["mean"] for _, term in known], "o-", color=_BLUE, label="held-out prompts")
-    axes.fill_between(x, low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
+    _with_interval(axes, known, "held-out prompts")
     if rollouts:
         axes.plot(*_points(rollouts), "o--", color=_ORANGE, lw=1.4, label="rollouts")
     if "minimum" in known[-1][1]:
@@ -171,12 +176,20 @@ def _term(
     axes.legend(loc="best", fontsize=9)
 
 
+def _with_interval(axes: Axes, known: Sequence[tuple[int, Mapping[str, Any]]], label: str) -> None:
+    """A curve of 'mean' with the band of 'ci95'."""
+    x = [number for number, _ in known]
+    low, high = ([one["ci95"][side] for _, one in known] for side in (0, 1))
+    axes.plot(x, [one["mean"] for _, one in known], "o-", color=_BLUE, label=label)
+    axes.fill_between(x, low, high, color=_BLUE, alpha=0.15, lw=0, label="95% interval")
+
+
 def _statistics(axes: Axes, *, rounds: Sequence[Mapping[str, Any]]) -> None:
     """Each statistic of the held-out images, divided by the base's."""
     names = list(rounds[-1]["statistics"])
     for name, colour in zip(names, _TASK_COLOURS, strict=False):
-        points = [(e["round"], e["statistics"][name]) for e in rounds if name in e["statistics"]]
-        ratios = [(number, one["mean"] / one["base"]) for number, one in points if one["base"]]
+        known = _known(rounds, "statistics", name)
+        ratios = [(number, one["mean"] / one["base"]) for number, one in known if one["base"]]
         if ratios:
             axes.plot(*zip((0, 1.0), *ratios, strict=True), "o-", color=colour, lw=1.6, label=name.replace("_", " "))
     axes.axhline(1.0, color="#8c959f", lw=1)
@@ -187,13 +200,9 @@ def _statistics(axes: Axes, *, rounds: Sequence[Mapping[str, Any]]) -> None:
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
 
 
-def _is_reward_mean(name: str) -> bool:
-    return name.startswith("reward/") and name.endswith("_mean")
-
-
 def _rewards(axes: Axes, rewards: Curves) -> None:
-    for (name, curve), colour in zip(sorted(rewards.items()), _TASK_COLOURS, strict=False):
-        axes.plot(*_points(curve), "o-", color=colour, label=name.removeprefix("reward/").removesuffix("_mean"))
+    for (name, curve), colour in zip(rewards.items(), _TASK_COLOURS, strict=False):
+        axes.plot(*_points(curve), "o-", color=colour, label=name)
     axes.set_title("Rollouts on training prompts")
     axes.set_ylabel("mean reward")
     axes.legend(loc="best", fontsize=9)

@@ -41,12 +41,11 @@ def soft_label(metrics: Mapping[str, Any]) -> str | None:
     return None if soft_column(metrics) == strict_column(metrics) else _label(soft_column(metrics))
 
 
-def further_terms(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The reward terms that are neither under 'strict' nor under 'soft', by name."""
-    terms: Mapping[str, Mapping[str, Any]] = metrics.get("terms", {})
-    first = next(iter(terms.values()), {})  # the first term's reward is the one that has the strict and soft columns
-    shown = {(first.get("reward"), strict_column(metrics)), (first.get("reward"), soft_column(metrics))}
-    return {name: term for name, term in terms.items() if (term["reward"], term["column"]) not in shown}
+def further_terms(metrics: Mapping[str, Any], kind: str = "terms") -> dict[str, Mapping[str, Any]]:
+    """The reward terms (or those 'watched') that are neither under 'strict' nor under 'soft', by name."""
+    first: Mapping[str, Any] = next(iter(metrics.get("terms", {}).values()), {})
+    shown = {(first.get("reward"), column(metrics)) for column in (strict_column, soft_column)}
+    return {n: term for n, term in metrics.get(kind, {}).items() if (term["reward"], term["column"]) not in shown}
 
 
 def headline(metrics: Mapping[str, Any]) -> str:

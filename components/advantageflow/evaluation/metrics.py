@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advantageflow.evaluation.labels import SOFT, STRICT
-from advantageflow.evaluation.statistics import Outcome, bounded_ci95, image_mean, mean_of_task_means, task_estimates
+from advantageflow.evaluation.statistics import Outcome, task_means
 from advantageflow.evaluation.terms import term_metrics
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.headline import headline_column
@@ -18,28 +19,24 @@ def evaluation_metrics(
 ) -> dict[str, Any]:
     """The numbers of metrics.json; strict, soft and terms are means of the task means, as GenEval reports them."""
     judge = judges[reward.name]
-    soft_name = SOFT if SOFT in judge.columns else reward.column
-    names = {STRICT: headline_column(judge, reward.column), SOFT: soft_name}
-    strict, soft = mean_of_task_means(outcomes, STRICT), mean_of_task_means(outcomes, SOFT)
-    tasks, soft_tasks = task_estimates(outcomes, STRICT), task_estimates(outcomes, SOFT)
-    ranges = {kind: judge.columns[name] for kind, name in names.items()}
+    strict, soft = task_means(outcomes, STRICT), task_means(outcomes, SOFT)
     return {
         "images": len(outcomes),
         "prompts": len({outcome.prompt_id for outcome in outcomes}),
         "reward": judge.name,
         "reward_version": judge.version,
         "reward_versions": {name: one.version for name, one in judges.items()},
-        "strict_column": names[STRICT],
-        "soft_column": names[SOFT],
-        "strict": strict.mean,
-        "strict_ci95": bounded_ci95(strict, ranges[STRICT]),
-        "soft": soft.mean,
-        "soft_ci95": bounded_ci95(soft, ranges[SOFT]),
-        "strict_image_mean": image_mean(outcomes, STRICT).mean,
-        "soft_image_mean": image_mean(outcomes, SOFT).mean,
-        "tasks": {task: estimate.mean for task, estimate in tasks.items()},
-        "tasks_ci95": {task: bounded_ci95(estimate, ranges[STRICT]) for task, estimate in tasks.items()},
-        "tasks_soft": {task: estimate.mean for task, estimate in soft_tasks.items()},
+        "strict_column": headline_column(judge, reward.column),
+        "soft_column": SOFT if SOFT in judge.columns else reward.column,
+        "strict": strict.overall.mean,
+        "strict_ci95": strict.overall.ci95,
+        "soft": soft.overall.mean,
+        "soft_ci95": soft.overall.ci95,
+        "strict_image_mean": statistics.fmean(outcome.strict for outcome in outcomes),
+        "soft_image_mean": statistics.fmean(outcome.soft for outcome in outcomes),
+        "tasks": {task: one.mean for task, one in strict.tasks.items()},
+        "tasks_ci95": {task: one.ci95 for task, one in strict.tasks.items()},
+        "tasks_soft": {task: one.mean for task, one in soft.tasks.items()},
         "terms": term_metrics(outcomes, reward.terms, judges),
         "watched": term_metrics(outcomes, reward.watched, judges),
     }

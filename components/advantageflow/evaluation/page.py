@@ -147,10 +147,8 @@ def _pictures(samples: Mapping[str, Sequence[tuple[Sample, Image]]]) -> list[dic
 
 
 def _shot(name: str, sample: Sample, picture: Image) -> dict[str, str]:
-    verdict, words = {True: ("right", "correct"), False: ("wrong", "wrong"), None: ("", f"{sample.reward:.3g}")}[
-        sample.correct
-    ]
-    return {"name": name, "verdict": verdict, "words": words, "source": _embedded(picture)}
+    kind = {True: "right", False: "wrong", None: ""}[sample.correct]
+    return {"name": name, "verdict": kind, "words": sample.verdict, "source": _embedded(picture)}
 
 
 def _embedded(picture: Image) -> str:

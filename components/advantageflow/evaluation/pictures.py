@@ -1,4 +1,4 @@
-"""Sheets of sample pictures: the samples of one evaluation, and before beside after."""
+"""Sheets of sample pictures: the samples of one evaluation, or of several side by side."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advantageflow.evaluation.curves import draw_curves as curves
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFont import FreeTypeFont
-
-__all__ = ["contact_sheet", "curves", "sample_sheet", "variants_sheet"]
 
 PAPER, INK, PALE = "#ffffff", "#1f2328", "#656d76"
 RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#8c959f"
@@ -23,41 +20,11 @@ _MARGIN, _HEAD, _GAP, _FRAME, _FOOT, _LINE = 24, 40, 20, 5, 24, 19  # pixels
 _LARGEST_CELL = 256  # larger pictures are shrunk to this
 
 
-def sample_sheet(report: Path, out: Path, columns: int = 4) -> None:
-    """Draw the samples of a report: each in a green (correct) or red (wrong) frame, its prompt below.
+def sample_sheet(reports: Mapping[str, Path], out: Path, columns: int = 4) -> None:
+    """Draw the samples of reports, each in a green (correct) or red (wrong) frame, their prompts below.
 
     Args:
-        report: the report's folder.
-        out: PNG file to write.
-        columns: pictures in a row.
-    """
-    samples = read_samples(report)
-    cells = [_captioned([_framed(picture, sample, "")], sample) for sample, picture in samples]
-    _save(_grid(cells, columns, f"{len(cells)} held-out prompts{_count(samples)}"), out)
-
-
-def contact_sheet(before: Path, after: Path, out: Path, columns: int = 3) -> None:
-    """Draw the samples of two reports in pairs: same prompt, same noise, before the training and after it.
-
-    Args:
-        before: folder of the base's report.
-        after: folder of the final report.
-        out: PNG file to write.
-        columns: pairs in a row.
-
-    Raises:
-        DataError: the reports do not show the same prompts and seeds.
-    """
-    samples = paired_samples({"before": before, "after": after})
-    title = f"Before training{_count(samples['before'])}, and after{_count(samples['after'])}"
-    _save(_grid(_side_by_side(samples), columns, title), out)
-
-
-def variants_sheet(reports: Mapping[str, Path], out: Path, columns: int = 1) -> None:
-    """Draw the samples of several reports side by side: same prompt, same noise.
-
-    Args:
-        reports: the reports' folders, by what to call each.
+        reports: the reports' folders, by what to call each; of several, the pictures of a prompt stand side by side.
         out: PNG file to write.
         columns: prompts in a row.
 
@@ -65,17 +32,15 @@ def variants_sheet(reports: Mapping[str, Path], out: Path, columns: int = 1) -> 
         DataError: the reports do not show the same prompts and seeds.
     """
     samples = paired_samples(reports)
-    _save(_grid(_side_by_side(samples), columns, " and ".join(samples)), out)
-
-
-def _side_by_side(samples: Mapping[str, Sequence[tuple[Sample, Image]]]) -> list[Image]:
-    """A cell for each prompt, with its picture of each report."""
-    rows = zip(*samples.values(), strict=True)
-    return [
-        _captioned([_framed(picture, sample, name) for name, (sample, picture) in zip(samples, row, strict=True)],
-                   row[-1][0])
-        for row in rows
+    names = samples if len(samples) > 1 else [""]
+    cells = [
+        _captioned([_framed(picture, sample, name) for name, (sample, picture) in zip(names, row, strict=True)],
+                   row[0][0])
+        for row in zip(*samples.values(), strict=True)
     ]  # fmt: skip
+    sheet = _grid(cells, columns, " and ".join(f"{name}{_count(of_one)}" for name, of_one in samples.items()))
+    with writing(out):
+        sheet.save(out, optimize=True)
 
 
 def _count(samples: Sequence[tuple[Sample, Image]]) -> str:
@@ -84,19 +49,17 @@ def _count(samples: Sequence[tuple[Sample, Image]]) -> str:
     return f" ({sum(judged)} of {len(judged)} correct)" if judged else ""
 
 
-def _framed(picture: Image, sample: Sample, when: str) -> Image:
+def _framed(picture: Image, sample: Sample, name: str) -> Image:
     """The picture at the size of a cell, in a coloured frame whose foot says the verdict in words."""
     from PIL import Image, ImageDraw
 
     picture = enlarge(picture, SAMPLE_PIXELS)
     picture.thumbnail((_LARGEST_CELL, _LARGEST_CELL))
-    colour, verdict = {True: (RIGHT, "correct"), False: (WRONG, "wrong"), None: (UNKNOWN, f"{sample.reward:.3g}")}[
-        sample.correct
-    ]
+    colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[sample.correct]
     size = (picture.width + 2 * _FRAME, picture.height + _FRAME + _FOOT)
     framed = Image.new("RGB", size, colour)
     framed.paste(picture, (_FRAME, _FRAME))
-    text = f"{when}: {verdict}" if when else verdict
+    text = f"{name}: {sample.verdict}" if name else sample.verdict
     place = (framed.width // 2, framed.height - _FOOT // 2)
     ImageDraw.Draw(framed).text(place, text, PAPER, _font(14), anchor="mm")
     return framed
@@ -158,8 +121,3 @@ def _font(size: int) -> FreeTypeFont:
     from PIL import ImageFont
 
     return ImageFont.load_default(size)  # type: ignore[return-value]
-
-
-def _save(sheet: Image, out: Path) -> None:
-    with writing(out):
-        sheet.save(out, optimize=True)

@@ -15,7 +15,7 @@ class Shot:
 
     Attributes:
         prompt: what it should show.
-        row: the prompt's row in the embeddings.
+        row: the prompt's row among all prompts.
         repetition: which of the prompt's images, from 0.
         seed: of its initial noise; depends on the run's seed, the prompt and the repetition alone.
     """
@@ -34,7 +34,7 @@ def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
     reports say how many were judged.
 
     Args:
-        prompts: all prompts, rows as in the embeddings; those of split 'eval' are used.
+        prompts: all prompts, in file order; those of split 'eval' are used.
         count: how many images.
         seed: the run's seed.
     """

@@ -41,12 +41,12 @@ def write_report(
     statistics: Sequence[Mapping[str, Any]] = (),
     finish: Callable[[Path], None] | None = None,
 ) -> None:
-    """Publish a report artifact; where the reward has several terms, their values stand beside strict and soft.
+    """Publish a report artifact.
 
     Args:
         folder: the artifact.
         metrics: the numbers.
-        outcomes: how each image was judged.
+        outcomes: how each image was judged, at least one.
         samples: pictures to look at.
         statistics: of each image, see ImageStatistics.
         finish: adds to the folder, whose files are complete by then, before it is published.
@@ -55,8 +55,7 @@ def write_report(
         StoreError: it cannot be written.
     """
     with publish(folder) as partial:
-        terms = sorted({name for outcome in outcomes for name in outcome.terms})
-        columns = _COLUMNS | dict.fromkeys(terms if len(terms) > 1 else [], "float64")
+        columns = _COLUMNS | dict.fromkeys(outcomes[0].terms, "float64")
         write_table(partial / OUTCOMES_FILE, [{**asdict(one), **one.terms} for one in outcomes], columns)
         write_table(partial / STATISTICS_FILE, statistics, _STATISTICS)
         (partial / SAMPLES_FOLDER).mkdir()
@@ -65,7 +64,7 @@ def write_report(
             with writing(path):
                 enlarge(picture, SAMPLE_PIXELS).save(path)
         write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
-        sample_sheet(partial, partial / SHEET_FILE)
+        sample_sheet({"held-out prompts": partial}, partial / SHEET_FILE)
         write_json(partial / METRICS_FILE, metrics)
         if finish is not None:
             finish(partial)

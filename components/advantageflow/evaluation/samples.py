@@ -36,6 +36,11 @@ class Sample:
     reward: float
     correct: bool | None
 
+    @property
+    def verdict(self) -> str:
+        """'correct' or 'wrong'; where that was not judged, the reward."""
+        return {True: "correct", False: "wrong", None: f"{self.reward:.3g}"}[self.correct]
+
 
 def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
     """The pictures to look at of a report.

@@ -26,7 +26,7 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import Embeddings, read_embeddings, read_prompts
+from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_prompts
 from advantageflow.store.files import write_json, writing
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, current_journal
@@ -46,6 +46,7 @@ def run(
     images: int,
     *,
     prompts: Path,
+    conditioning: Path,
     policy: Path,
     report_out: Path,
     base: Path | None = None,
@@ -65,6 +66,7 @@ def run(
         round_index: the round that the policy comes from; 0 for the base.
         images: how many images to judge.
         prompts: the prompts artifact; its 'eval' prompts are used.
+        conditioning: of these prompts.
         policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
@@ -88,7 +90,7 @@ def run(
     if not any(prompt.split == "eval" for prompt in known):
         remedy = "give some prompts the split 'eval'"
         raise DataError("there are no held-out prompts", where=str(prompts / PROMPTS_FILE), remedy=remedy)
-    embeddings = read_embeddings(prompts, rows=len(known))
+    stored = open_conditioning(conditioning, known)
     state = read_policy_state(policy)
     shots = plan_images(known, images, seed)
     generator = Generator(model, policy, ADAPTER_FOLDER, settings.threads)
@@ -98,7 +100,7 @@ def run(
     outcomes: list[Outcome] = []
     statistics = ImageStatistics()
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
-    for batch, images_of_batch, norms in _generate(generator, settings, embeddings, shots):
+    for batch, images_of_batch, norms in _generate(generator, settings, stored, shots):
         judged = _judge(judges, batch, images_of_batch)
         for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
             outcomes.append(_outcome(shot, scores, reward, headline))
@@ -129,24 +131,25 @@ def run(
 
 
 def _generate(
-    generator: Generator, settings: EvaluationSettings, embeddings: Embeddings, shots: Sequence[Shot]
+    generator: Generator, settings: EvaluationSettings, stored: StoredConditioning, shots: Sequence[Shot]
 ) -> Iterator[tuple[Sequence[Shot], np.ndarray, list[float]]]:
     """Images (B, H, W, 3) of each batch of shots, and the norms of the velocities that led to them."""
     from advantageflow.policy.norm import VelocityNorm
 
     norm = VelocityNorm()
+    used = sorted({shot.row for shot in shots})
+    conditioning, place = stored.rows(used), {row: number for number, row in enumerate(used)}
+    unconditional = stored.unconditional() if settings.guidance_scale != 1 else None
     for start in range(0, len(shots), settings.batch):
         batch = shots[start : start + settings.batch]
-        rows = [shot.row for shot in batch]
         latents, pictures = generator.images(
-            embeddings.prompt_embeds[rows],
-            embeddings.pooled[rows],
+            conditioning.rows([place[shot.row] for shot in batch]),
             [shot.seed for shot in batch],
             steps=settings.steps,
             sampler=settings.sampler,
             shift=settings.shift,
             guidance_scale=settings.guidance_scale,
-            empty=(embeddings.empty_prompt_embeds, embeddings.empty_pooled),
+            unconditional=unconditional,
             norm=norm,
         )
         check_finite(latents, [_name(shot) for shot in batch])

@@ -1,18 +1,27 @@
-"""Accuracy on held-out prompts with its uncertainty: means over tasks and images, and paired differences.
+"""Means of what held-out images were judged, with bootstrap intervals; paired changes and win rates of two policies.
 
-Images of one prompt resemble each other, so prompts are clusters: a standard error treats prompts, not images, as the
-independent draws. Tasks are strata: the prompts of each are chosen on purpose, so only the spread within a task counts.
+Images of one prompt resemble each other, so whole prompts are drawn anew (a cluster bootstrap), within their tasks,
+whose prompts are chosen on purpose (a stratified one): Davison and Hinkley, Bootstrap Methods and Their Application,
+1997, sections 3.2 and 3.8.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from advantageflow.errors import DataError
 
-NORMAL_95 = 1.959964  # two-sided 95 % quantile of the normal distribution
+REPLICATES = 2000  # how often prompts are drawn anew
+LEVEL = 0.95
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,93 +52,125 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean and how far it may be off.
+class Interval:
+    """A mean with the bounds of its 95 % percentile interval, which lies within the range of the values.
 
     Attributes:
         mean: of the images that were judged.
-        standard_error: of that mean, as an estimate for all prompts and seeds like these.
+        low, high: bounds; of a task whose images are all one cluster, the mean itself.
     """
 
     mean: float
-    standard_error: float
+    low: float
+    high: float
 
     @property
-    def ci95(self) -> tuple[float, float]:
-        """95 % confidence interval by the normal approximation."""
-        reach = NORMAL_95 * self.standard_error
-        return self.mean - reach, self.mean + reach
+    def ci95(self) -> list[float]:
+        """The bounds."""
+        return [self.low, self.high]
+
+    def as_json(self) -> dict[str, Any]:
+        """Its 'mean' and 'ci95'."""
+        return {"mean": self.mean, "ci95": self.ci95}
 
 
-def bounded_ci95(estimate: Estimate, limits: tuple[float, float]) -> list[float]:
-    """The 95 % interval, within what the column can be."""
-    low, high = estimate.ci95
-    return [max(low, limits[0]), min(high, limits[1])]
+@dataclass(frozen=True)
+class Means:
+    """Intervals of each task in alphabetical order, and of the mean of the task means.
+
+    The overall figure is GenEval's: tasks weigh equally, however many images they have.
+    """
+
+    tasks: dict[str, Interval]
+    overall: Interval
 
 
-def task_estimates(outcomes: Sequence[Outcome], column: str) -> dict[str, Estimate]:
-    """Mean of each task, in alphabetical order.
+@dataclass(frozen=True)
+class WinRate:
+    """How the images of one policy fare against those of another, on equal prompts and noise.
 
-    With m the mean of the task's N images over P prompts, and r_p the sum of (y - m) over prompt p, the variance of m
-    is P / (P - 1) * sum_p r_p^2 / N^2 (linearised ratio estimate, clustered by prompt). A task of a single prompt has
-    its images as clusters; a task of a single image, no error that could be estimated (0).
+    Attributes:
+        wins, ties, losses: shares of the pairs, means over tasks; they add up to 1.
+        rate: wins and half the ties, with its interval; 0.5 is no difference.
+    """
+
+    wins: float
+    ties: float
+    losses: float
+    rate: Interval
+
+
+def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+    """Means of a column by task, and over tasks, with their intervals.
 
     Args:
-        outcomes: images judged.
+        outcomes: images judged, at least one.
         column: 'strict', 'soft' or a term.
+        seed: of the draws; equal seeds give equal intervals.
     """
-    by_task: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        by_task.setdefault(outcome.task, []).append(outcome)
-    return {task: _clustered_mean(images, column) for task, images in sorted(by_task.items())}
+    random = np.random.default_rng(seed)
+    means: dict[str, float] = {}
+    draws: dict[str, Floats] = {}
+    for task, images in sorted(_by_task(outcomes).items()):
+        sums, counts = _by_cluster(images, column)
+        means[task] = float(sums.sum() / counts.sum())
+        number = len(sums)
+        times = random.multinomial(number, np.full(number, 1 / number), size=REPLICATES)  # how often each is drawn
+        draws[task] = (times @ sums) / (times @ counts)
+    tasks = {task: _interval(means[task], drawn) for task, drawn in draws.items()}
+    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0)))
 
 
-def mean_of_task_means(outcomes: Sequence[Outcome], column: str) -> Estimate:
-    """The overall figure as GenEval reports it: tasks weigh equally, however many images they have.
+def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+    """Changes of a column, image by image on equal prompts and noise.
 
-    The error is the stratified one: sqrt(sum of the task means' variances) / number of tasks.
-    """
-    tasks = task_estimates(outcomes, column).values()
-    variance = sum(task.standard_error**2 for task in tasks) / len(tasks) ** 2
-    return Estimate(math.fsum(task.mean for task in tasks) / len(tasks), math.sqrt(variance))
-
-
-def image_mean(outcomes: Sequence[Outcome], column: str) -> Estimate:
-    """The plain mean over images: tasks weigh by their number of images."""
-    sizes: dict[str, int] = {}
-    for outcome in outcomes:
-        sizes[outcome.task] = sizes.get(outcome.task, 0) + 1
-    tasks = task_estimates(outcomes, column)
-    shares = {task: size / len(outcomes) for task, size in sizes.items()}
-    variance = sum((shares[task] * estimate.standard_error) ** 2 for task, estimate in tasks.items())
-    return Estimate(math.fsum(shares[task] * estimate.mean for task, estimate in tasks.items()), math.sqrt(variance))
-
-
-def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str) -> Estimate:
-    """The change of the mean of task means, image by image on equal prompts and seeds.
-
-    Pairing takes out what the prompts and the noise have in common, so this interval is narrower than the two
-    intervals apart suggest.
+    Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
+    two policies apart suggest.
 
     Raises:
         DataError: the two did not judge the same images.
     """
-    return mean_of_task_means(paired(before, after, column, lambda old, new: new - old), column)
+    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed)
 
 
-def paired(
+def win_rate(
+    before: Sequence[Outcome],
+    after: Sequence[Outcome],
+    column: str,
+    *,
+    higher_is_better: bool = True,
+    seed: int = 0,
+) -> WinRate:
+    """How often the later images score better than the earlier ones.
+
+    Args:
+        before, after: images of two policies on equal prompts and noise.
+        column: 'strict', 'soft' or a term.
+        higher_is_better: whether the larger value wins.
+        seed: of the draws.
+
+    Raises:
+        DataError: the two did not judge the same images.
+    """
+
+    def points(old: float, new: float) -> float:
+        if math.isclose(old, new, rel_tol=1e-9, abs_tol=1e-12):  # equal images may differ in the last bits of a mean
+            return 0.5
+        return float((new > old) == higher_is_better)
+
+    scored = _paired(before, after, column, points)
+
+    def share(of_points: float) -> float:
+        tasks = _by_task(scored).values()
+        return float(np.mean([np.mean([one.value(column) == of_points for one in images]) for images in tasks]))
+
+    return WinRate(share(1.0), share(0.5), share(0.0), task_means(scored, column, seed=seed).overall)
+
+
+def _paired(
     before: Sequence[Outcome], after: Sequence[Outcome], column: str, combine: Callable[[float, float], float]
 ) -> list[Outcome]:
-    """Outcomes whose column holds what `combine` makes of its values before and after, on equal prompts and seeds.
-
-    Args:
-        before, after: images of two policies.
-        column: 'strict', 'soft' or a term.
-        combine: of the value before and the value after.
-
-    Raises:
-        DataError: the two did not judge the same images.
-    """
+    """Outcomes whose column holds what `combine` makes of its values before and after, on equal prompts and seeds."""
     earlier = {(outcome.prompt_id, outcome.seed): outcome for outcome in before}
     later = {(outcome.prompt_id, outcome.seed): outcome for outcome in after}
     if earlier.keys() != later.keys():
@@ -147,24 +188,23 @@ def paired(
     return combined
 
 
-def clusters(images: Sequence[Outcome]) -> list[str | int]:
-    """What each image is a draw of: its prompt; of a task's images that share a single prompt, each for itself."""
-    one_prompt = len({image.prompt_id for image in images}) == 1
-    return [(image.seed if one_prompt else image.prompt_id) for image in images]
+def _by_task(outcomes: Sequence[Outcome]) -> dict[str, list[Outcome]]:
+    by_task = defaultdict(list)
+    for outcome in outcomes:
+        by_task[outcome.task].append(outcome)
+    return by_task
 
 
-def _clustered_mean(images: Sequence[Outcome], column: str) -> Estimate:
-    values = [image.value(column) for image in images]
-    mean = math.fsum(values) / len(values)
-    residuals: dict[int | str, float] = {}
-    for cluster, value in zip(clusters(images), values, strict=True):
-        residuals[cluster] = residuals.get(cluster, 0.0) + value - mean
-    return Estimate(mean, _standard_error(residuals.values(), len(values)))
+def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]:
+    """Sum of the values, and number, of the images of each prompt; of a single prompt, each image is for itself."""
+    ids: list[str | int] = [image.prompt_id for image in images]
+    if len(set(ids)) == 1:
+        ids = [image.seed for image in images]
+    _, index = np.unique(ids, return_inverse=True)
+    values = np.array([image.value(column) for image in images], dtype=np.float64)
+    return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def _standard_error(residuals: Iterable[float], count: int) -> float:
-    """sqrt(P / (P - 1) * sum r_p^2) / N."""
-    squares = [residual**2 for residual in residuals]
-    if len(squares) < 2:
-        return 0.0
-    return math.sqrt(len(squares) / (len(squares) - 1) * math.fsum(squares)) / count
+def _interval(mean: float, drawn: Floats) -> Interval:
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(mean, float(low), float(high))

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from advantageflow.evaluation.statistics import Outcome, bounded_ci95, mean_of_task_means
+from advantageflow.evaluation.statistics import Outcome, task_means
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RewardSettings, RewardTerm
@@ -37,10 +37,7 @@ def term_metrics(
     metrics: dict[str, dict[str, Any]] = {}
     for term in terms:
         name, judge = term_name(term), judges[term.name]
-        estimate = mean_of_task_means(outcomes, name)
-        metrics[name] = {
-            "mean": estimate.mean,
-            "ci95": bounded_ci95(estimate, judge.columns[term.column]),
+        metrics[name] = task_means(outcomes, name).overall.as_json() | {
             "reward": term.name,
             "column": term.column,
             "higher_is_better": judge.higher_is_better,

@@ -118,9 +118,9 @@ def constrained(combined: Grouped, terms: Sequence[Term]) -> Grouped:
     a whole group violates, the group's mean of C takes the lowest's place, so violation alone ranks it: the way back to
     acceptable images is what such a group teaches. C is left as it is where nothing is violated.
 
-    This is no penalty `r - mu * violation`, whose mu has to be tuned to the reward's units: too small, and what gains
-    enough elsewhere may violate; too large, and after normalisation all acceptable images look alike. Here the order
-    holds by construction, the gap is one to two standard deviations whatever the units, and shifting or scaling a
+    This is not a penalty `r - mu * violation`, whose mu has to be tuned to the reward's units: too small, and what
+    gains enough elsewhere may violate; too large, and after normalisation all acceptable images look alike. Here the
+    order holds by construction, the gap is one to two standard deviations whatever the units, and shifting or scaling a
     reward together with its minimum changes nothing.
 
     Args:

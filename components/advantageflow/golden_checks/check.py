@@ -9,7 +9,7 @@ from pathlib import Path
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.recorded import Golden, check_golden_file, find_golden
+from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.rewards.plumbing.checks import identical_columns, score_images
 from advantageflow.settings import RewardSettings
@@ -43,7 +43,7 @@ def check_rewards(settings: RewardSettings, rewards: Mapping[str, Reward]) -> di
     for name, reward in rewards.items():
         started = time.monotonic()
         columns = [term.column for term in (*settings.terms, *settings.watched) if term.name == name]
-        count = check_reward(reward, find_golden(name, file), columns)
+        count = check_reward(reward, *find_golden(name, file), columns)
         metrics |= {f"golden_check/{name}/pictures": count, f"golden_check/{name}/seconds": time.monotonic() - started}
         metrics[f"alarm/{name}_no_golden_check"] = float(count == 0)
         if count == 0:
@@ -54,12 +54,13 @@ def check_rewards(settings: RewardSettings, rewards: Mapping[str, Reward]) -> di
     return metrics
 
 
-def check_reward(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
+def check_reward(reward: Reward, pictures: Sequence[Picture], recorded: Recorded | None, columns: Sequence[str]) -> int:
     """Hold one reward to golden pictures.
 
     Args:
         reward: the reward.
-        golden: the pictures, of which those count whose prompts it can read, and what it should give.
+        pictures: of which those count whose prompts it can read.
+        recorded: what it should give; None where that is not known.
         columns: those that are trained on or watched: each must tell the pictures apart.
 
     Returns:
@@ -68,21 +69,21 @@ def check_reward(reward: Reward, golden: Golden, columns: Sequence[str]) -> int:
     Raises:
         RewardError: as check_rewards.
     """
-    pictures = readable(reward, golden.pictures)
-    if not pictures:
-        _check_recorded_are_read(reward, golden, pictures)
-        return 0
-    results = score_pictures(reward, pictures)
+    read = readable(reward, pictures)
+    for unread in (recorded.scores if recorded else {}).keys() - {picture.name for picture in read}:
+        message = f"its score of golden picture '{unread}' is recorded, but it can no longer read the picture's prompt"
+        raise _error(reward, message, f"mend the reward's check(), or record again: {_RECORD}")
+    results = score_pictures(reward, read) if read else []
     identical = identical_columns([values for values, _ in results])
     for column in columns:
-        if identical[column]:
+        if identical.get(column):
             message = f"gave {column} = {results[0][0][column]:g} for all {len(results)} golden pictures"
             remedy = f"mend the reward; if it cannot judge such pictures, record scores of your own: {_RECORD}"
-            raise RewardError(message, where=_place(reward), remedy=remedy)
-    _check_recorded_are_read(reward, golden, pictures)
-    for picture, (values, _) in zip(pictures, results, strict=True):
-        _check_tolerance(reward, golden, picture, values)
-    return len(pictures)
+            raise _error(reward, message, remedy)
+    if recorded:
+        for picture, (values, _) in zip(read, results, strict=True):
+            _check_tolerance(reward, recorded, picture.name, values)
+    return len(read)
 
 
 def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
@@ -106,40 +107,29 @@ def _reads(reward: Reward, picture: Picture) -> bool:
     except DataError:
         return False
     except Exception as error:
-        message = f"check() failed: {type(error).__name__}: {error}"
+        message = f"check() failed for prompt '{picture.prompt.text}': {type(error).__name__}: {error}"
         remedy = "mend the reward: check() raises DataError for a prompt that it cannot read, and nothing else"
-        raise RewardError(message, where=f"{_place(reward)}, prompt '{picture.prompt.text}'", remedy=remedy) from error
+        raise _error(reward, message, remedy) from error
     return True
 
 
-def _check_recorded_are_read(reward: Reward, golden: Golden, pictures: Sequence[Picture]) -> None:
-    unread = sorted(golden.scores.keys() - {picture.name for picture in pictures})
-    if unread:
-        message = (
-            f"its score of golden picture '{unread[0]}' is recorded, but it can no longer read the picture's prompt"
-        )
-        raise RewardError(
-            message, where=_place(reward), remedy=f"mend the reward's check(), or record again: {_RECORD}"
-        )
-
-
-def _check_tolerance(reward: Reward, golden: Golden, picture: Picture, values: Mapping[str, float]) -> None:
-    recorded = golden.scores.get(picture.name)
-    if recorded is None:
+def _check_tolerance(reward: Reward, recorded: Recorded, picture: str, values: Mapping[str, float]) -> None:
+    scores = recorded.scores.get(picture)
+    if scores is None:
         return
     for column, value in values.items():
-        if column not in recorded or column not in golden.tolerance:
-            message = f"no score of column '{column}' is recorded for golden picture '{picture.name}'"
-            raise RewardError(message, where=_place(reward), remedy=f"record its scores again: {_RECORD}")
-        tolerance = golden.tolerance[column]
-        if abs(value - recorded[column]) > tolerance:
+        if column not in scores or column not in recorded.tolerance:
+            message = f"no score of column '{column}' is recorded for golden picture '{picture}'"
+            raise _error(reward, message, f"record its scores again: {_RECORD}")
+        tolerance = recorded.tolerance[column]
+        if abs(value - scores[column]) > tolerance:
+            made_by = f"version {recorded.version}" + (f" and options {recorded.options}" if recorded.options else "")
             message = (
-                f"gave {column} = {value:g} for golden picture '{picture.name}', outside {recorded[column]:g} +- "
-                f"{tolerance:g}, as recorded with {golden.made_by}"
+                f"gave {column} = {value:g} for golden picture '{picture}', outside {scores[column]:g} +- "
+                f"{tolerance:g}, as recorded with {made_by}"
             )
-            remedy = f"find out why its scores have changed; if they are right now, record them: {_RECORD}"
-            raise RewardError(message, where=_place(reward), remedy=remedy)
+            raise _error(reward, message, f"find out why its scores have changed; if they are right, record: {_RECORD}")
 
 
-def _place(reward: Reward) -> str:
-    return f"golden check of reward '{reward.name}' {reward.version}"
+def _error(reward: Reward, message: str, remedy: str) -> RewardError:
+    return RewardError(message, where=f"golden check of reward '{reward.name}' {reward.version}", remedy=remedy)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
+from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.store.files import reading
 
 if TYPE_CHECKING:
@@ -50,16 +52,38 @@ class PictureRecord(BaseModel):
     task: str = "all"
     spec: dict[str, Any] = {}
 
-    @property
-    def prompt(self) -> Prompt:
-        """The prompt of the picture."""
-        return Prompt(self.text, "eval", self.task, self.spec)
+    @classmethod
+    def of(cls, picture: Picture) -> PictureRecord:
+        """The picture with its pixels."""
+        from PIL import Image
+
+        buffer = io.BytesIO()
+        Image.fromarray(picture.image).save(buffer, format="PNG", optimize=True)
+        prompt = picture.prompt
+        png = base64.b64encode(buffer.getvalue()).decode()
+        return cls(image=png, text=prompt.text, task=prompt.task, spec=prompt.spec)
+
+    def picture(self, name: str, where: str, content: bytes | None = None) -> Picture:
+        """The picture.
+
+        Args:
+            name: of the picture.
+            where: what holds the record, for errors.
+            content: of the file that `image` names; None if `image` is the PNG itself.
+
+        Raises:
+            DataError: the picture cannot be decoded.
+        """
+        try:
+            content = base64.b64decode(self.image, validate=True) if content is None else content
+        except ValueError as error:
+            raise DataError(f"'image' is not base64: {error}", where=where, remedy="record the scores again") from error
+        return Picture(name, Prompt(self.text, "eval", self.task, self.spec), _decode(content, where))
 
 
 def golden_pictures() -> list[Picture]:
     """The golden set: scenes of shapes (48 x 48) and drawn texts (192 x 192), some as their prompts say, some not."""
-    folder = golden_folder()
-    return [_load(folder, record, f"golden set, {record.image}") for record, _ in _records(folder, PROMPTS)]
+    return list(_listed_pictures(golden_folder(), "golden set"))
 
 
 def golden_folder() -> Traversable:
@@ -67,28 +91,26 @@ def golden_folder() -> Traversable:
     return files(__package__) / "golden"
 
 
-def folder_pictures(folder: Path, prompts: Sequence[Prompt] = ()) -> list[Picture]:
-    """The pictures of a folder (.png, .jpg, .jpeg, .webp), in the order of their names.
+def folder_pictures(folder: Path) -> list[Picture]:
+    """The pictures of a folder.
 
-    Their prompts are those of the folder's prompts.jsonl, one {"image", "text", "task", "spec"} a line; without that
-    file, the given prompts in turn; without any, the files' names.
+    Those that the folder's prompts.jsonl names, one {"image", "text", "task", "spec"} a line; without that file all of
+    its .png, .jpg, .jpeg and .webp files in the order of their names, which are their prompts.
 
     Raises:
         DataError: there are no pictures, one cannot be decoded, or a line is wrong; names the file and line.
         StoreError: the folder cannot be read.
     """
     with reading(folder):
-        names = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
-        listed = (folder / PROMPTS).exists()
-    if listed:
-        pictures = [_load(folder, record, where) for record, where in _records(folder, str(folder / PROMPTS))]
-    else:
-        texts = prompts or [Prompt(Path(name).stem.replace("_", " "), "eval", "all") for name in names]
-        pictures = [
-            Picture(Path(name).stem, texts[number % len(texts)], _decode((folder / name).read_bytes(), folder / name))
-            for number, name in enumerate(names)
-        ]
-    twice = sorted({one.name for one in pictures if sum(other.name == one.name for other in pictures) > 1})
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+        if (folder / PROMPTS).exists():
+            pictures = list(_listed_pictures(folder, str(folder / PROMPTS)))
+        else:
+            pictures = [
+                Picture(path.stem, Prompt(path.stem.replace("_", " "), "eval", "all"), _decode(path.read_bytes(), path))
+                for path in paths
+            ]
+    twice = [name for name, count in Counter(one.name for one in pictures).items() if count > 1]
     if twice or not pictures:
         message = f"duplicate picture '{twice[0]}'" if twice else "holds no pictures"
         remedy = "name each picture differently" if twice else f"put in files that end in {', '.join(_SUFFIXES)}"
@@ -96,57 +118,26 @@ def folder_pictures(folder: Path, prompts: Sequence[Prompt] = ()) -> list[Pictur
     return pictures
 
 
-def to_record(picture: Picture) -> dict[str, Any]:
-    """The picture as JSON that holds its pixels."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(picture.image).save(buffer, format="PNG", optimize=True)
-    prompt = picture.prompt
-    png = base64.b64encode(buffer.getvalue()).decode()
-    return {"text": prompt.text, "task": prompt.task, "spec": prompt.spec, "image": png}
-
-
-def from_record(name: str, record: PictureRecord, where: str) -> Picture:
-    """The picture that to_record wrote.
-
-    Raises:
-        DataError: it cannot be decoded.
-    """
-    try:
-        png = base64.b64decode(record.image, validate=True)
-    except ValueError as error:
-        raise DataError(f"'image' is not base64: {error}", where=where, remedy="record the scores again") from error
-    return Picture(name, record.prompt, _decode(png, where))
-
-
-def _records(folder: Traversable, where: str) -> Iterator[tuple[PictureRecord, str]]:
+def _listed_pictures(folder: Traversable, where: str) -> Iterator[Picture]:
+    """The pictures of a folder that its prompts.jsonl names."""
     for number, line in enumerate((folder / PROMPTS).read_text(encoding="utf-8").splitlines(), start=1):
+        place = f"{where}:{number}"
         try:
-            yield PictureRecord.model_validate_json(line), f"{where}:{number}"
+            record = PictureRecord.model_validate_json(line)
+            content = (folder / record.image).read_bytes()
         except ValidationError as error:
             first = error.errors()[0]
             message = f"{'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}"
-            raise DataError(message, where=f"{where}:{number}", remedy=_EXAMPLE) from error
+            raise DataError(message, where=place, remedy=_EXAMPLE) from error
+        except OSError as error:
+            message = f"picture '{record.image}' cannot be read: {error.strerror}"
+            raise DataError(message, where=place, remedy="put the picture beside prompts.jsonl") from error
+        yield record.picture(Path(record.image).stem, place, content)
 
 
-def _load(folder: Traversable, record: PictureRecord, where: str) -> Picture:
+def _decode(content: bytes, where: str | Path) -> np.ndarray:
     try:
-        png = (folder / record.image).read_bytes()
-    except OSError as error:
-        message = f"picture '{record.image}' cannot be read: {error.strerror}"
-        raise DataError(message, where=where, remedy="put the picture beside prompts.jsonl") from error
-    return Picture(Path(record.image).stem, record.prompt, _decode(png, where))
-
-
-def _decode(data: bytes, where: str | Path) -> np.ndarray:
-    """The pixels (H, W, 3), uint8."""
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken pictures
+        return decode_image(content)
+    except ValueError as error:
         remedy = "give a PNG, JPEG or WebP file"
         raise DataError(f"the picture cannot be decoded: {error}", where=str(where), remedy=remedy) from error

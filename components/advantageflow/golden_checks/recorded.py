@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from advantageflow.errors import DataError, SettingsError
-from advantageflow.golden_checks.pictures import (
-    Picture,
-    PictureRecord,
-    from_record,
-    golden_folder,
-    golden_pictures,
-    to_record,
-)
+from advantageflow.golden_checks.pictures import Picture, PictureRecord, golden_folder, golden_pictures
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.store.files import read_json, write_json
 
@@ -25,25 +17,15 @@ SCORES = "scores.json"
 SMALLEST_TOLERANCE = 1e-6  # float rounding differs between machines
 
 
-@dataclass(frozen=True)
-class Golden:
-    """What a reward is held to.
+class Recorded(BaseModel):
+    """What a reward gave, as JSON.
 
     Attributes:
-        pictures: what it scores.
-        scores: recorded value by column, by picture; empty if nothing is recorded.
+        version, options: of the reward that gave it.
         tolerance: by column, how far a score may be from the recorded one.
-        made_by: version and options that the scores were recorded with, in words.
+        scores: value by column, by picture.
+        pictures: by name; None if they are the golden set's.
     """
-
-    pictures: Sequence[Picture]
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    tolerance: Mapping[str, float] = field(default_factory=dict)
-    made_by: str = ""
-
-
-class _Entry(BaseModel):
-    """Of one reward, as JSON; without pictures the scores are those of the golden set."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -54,18 +36,28 @@ class _Entry(BaseModel):
     pictures: dict[str, PictureRecord] | None = None
 
 
-def find_golden(reward: str, file: Path | None) -> Golden:
-    """What the reward of this name is held to: as the file records it, else as the package does, else nothing.
+def find_golden(reward: str, file: Path | None) -> tuple[list[Picture], Recorded | None]:
+    """The pictures that the reward of this name is held to, and its scores as the file, or else the package, has them.
 
     Raises:
         StoreError: the file is missing or no JSON.
         DataError: it is not what `record` writes; names the reward and field.
     """
     own = {} if file is None else read_json(file)
-    if reward in own:
-        return _golden(own[reward], f"{file}: {reward}")
-    shipped = read_json(Path(str(golden_folder() / SCORES)))
-    return _golden(shipped[reward], f"golden set: {reward}") if reward in shipped else Golden(golden_pictures())
+    entries, source = (own, file) if reward in own else (read_json(Path(str(golden_folder() / SCORES))), "golden set")
+    if reward not in entries:
+        return golden_pictures(), None
+    where = f"{source}: {reward}"
+    try:
+        recorded = Recorded.model_validate(entries[reward])
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        remedy = "write the file again with: advantageflow rewards record"
+        raise DataError(message, where=where, remedy=remedy) from error
+    if recorded.pictures is None:
+        return golden_pictures(), recorded
+    return [one.picture(name, where) for name, one in recorded.pictures.items()], recorded
 
 
 def check_golden_file(file: Path, rewards: Iterable[str]) -> None:
@@ -110,35 +102,20 @@ def record(
     Raises:
         StoreError: the file cannot be read or written.
     """
-    spread = {column: _spread([values[column] for values, _ in results]) for column in reward.columns}
-    entry: dict[str, Any] = {
-        "version": reward.version,
-        "options": dict(options),
-        "tolerance": {column: max(SMALLEST_TOLERANCE, tolerance * width) for column, width in spread.items()},
-        "scores": {
-            picture.name: {column: float(value) for column, value in values.items()}
-            for picture, (values, _) in zip(pictures, results, strict=True)
-        },
+    scores = {
+        picture.name: {column: float(value) for column, value in values.items()}
+        for picture, (values, _) in zip(pictures, results, strict=True)
     }
-    if with_pictures:
-        entry["pictures"] = {picture.name: to_record(picture) for picture in pictures}
+    columns = {column: [values[column] for values in scores.values()] for column in reward.columns}
+    entry = Recorded(
+        version=reward.version,
+        options=dict(options),
+        tolerance={
+            column: max(SMALLEST_TOLERANCE, tolerance * (max(values) - min(values)))
+            for column, values in columns.items()
+        },
+        scores=scores,
+        pictures={picture.name: PictureRecord.of(picture) for picture in pictures} if with_pictures else None,
+    )
     before = read_json(file) if file.exists() else {}
-    write_json(file, dict(sorted({**before, name: entry}.items())))
-
-
-def _spread(values: Sequence[float]) -> float:
-    return float(max(values) - min(values))
-
-
-def _golden(value: Any, where: str) -> Golden:
-    try:
-        entry = _Entry.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        remedy = "write the file again with: advantageflow rewards record"
-        raise DataError(message, where=where, remedy=remedy) from error
-    own = entry.pictures
-    pictures = [from_record(name, one, where) for name, one in own.items()] if own else golden_pictures()
-    options = f" and options {entry.options}" if entry.options else ""
-    return Golden(pictures, entry.scores, entry.tolerance, f"version {entry.version}{options}")
+    write_json(file, dict(sorted({**before, name: entry.model_dump(exclude_none=True)}.items())))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from advantageflow.errors import RewardError
 from advantageflow.golden_checks.check import score_pictures
@@ -19,8 +20,7 @@ class ColumnTrial:
     """What one column gave.
 
     Attributes:
-        lowest: over the pictures.
-        highest: over the pictures.
+        lowest, highest: over the pictures.
         repeated: largest difference between two scorings of the same batch.
         alone: largest difference between the batch and the pictures one by one.
     """
@@ -41,45 +41,42 @@ class Trial:
     """What came of it.
 
     Attributes:
-        results: of the first pass, one for each picture.
         columns: by name.
-        pictures: how many were scored.
         first_seconds: of the first pass, loading included.
         batch_seconds: of the second pass, all pictures in one batch.
         alone_seconds: of the pictures one by one.
-        problems: what is wrong, in sentences; empty if nothing is.
     """
 
-    results: Sequence[Result]
-    columns: Mapping[str, ColumnTrial]
-    pictures: int
+    columns: dict[str, ColumnTrial]
     first_seconds: float
     batch_seconds: float
     alone_seconds: float
-    problems: Sequence[str]
+
+    def problems(self, tolerance: float) -> list[str]:
+        """What differs between two scorings by more than this share of its column's spread, in sentences."""
+        found = []
+        for name, column in self.columns.items():
+            if column.repeated > tolerance * column.spread:
+                found.append(f"{name} differs by {column.repeated:.3g} when the same batch is scored twice")
+            if column.alone > tolerance * column.spread:
+                found.append(f"{name} differs by {column.alone:.3g} between one batch and the pictures one by one")
+        return found
 
 
-def try_reward(reward: Reward, pictures: Sequence[Picture], *, tolerance: float, distinct: bool = True) -> Trial:
-    """Score pictures in one batch, again, and one by one.
-
-    Args:
-        reward: what to try.
-        pictures: at least one, with prompts that it can read.
-        tolerance: differences between two scorings that do not matter, as a share of the column's spread.
-        distinct: whether the pictures fit their prompts well enough that giving all the same is a problem.
+def try_reward(reward: Reward, pictures: Sequence[Picture]) -> Trial:
+    """Score pictures (at least one, with prompts that the reward can read) in one batch, again, and one by one.
 
     Raises:
-        RewardError: what it declares of itself is wrong, it failed, or gave what it did not declare; names the picture.
+        RewardError: it failed, or gave what it did not declare; names the picture.
     """
-    check_declaration(reward)
     first, first_seconds = _timed(reward, [pictures])
     again, batch_seconds = _timed(reward, [pictures])
     alone, alone_seconds = _timed(reward, [[picture] for picture in pictures])
-    columns = {column: _column(column, first, again, alone) for column in reward.columns}
-    problems = [problem for name, column in columns.items() for problem in _differences(name, column, tolerance)]
-    if distinct and len(pictures) > 1 and all(column.spread == 0 for column in columns.values()):
-        problems.append(f"all {len(pictures)} pictures got the same scores")
-    return Trial(first, columns, len(pictures), first_seconds, batch_seconds, alone_seconds, problems)
+    columns = {}
+    for name in reward.columns:
+        values, repeated, singly = ([float(scores[name]) for scores, _ in one] for one in (first, again, alone))
+        columns[name] = ColumnTrial(min(values), max(values), _apart(values, repeated), _apart(values, singly))
+    return Trial(columns, first_seconds, batch_seconds, alone_seconds)
 
 
 def check_declaration(reward: Reward) -> None:
@@ -88,38 +85,31 @@ def check_declaration(reward: Reward) -> None:
     Raises:
         RewardError: its name, version, columns or direction are not as they should be.
     """
-    declared: list[tuple[bool, str]] = [
-        (_is_text(reward.name), f"name is {reward.name!r}, not a text"),
-        (_is_text(reward.version), f"version is {reward.version!r}, not a text"),
-        (isinstance(reward.higher_is_better, bool), f"higher_is_better is {reward.higher_is_better!r}, not a bool"),
-        (
-            isinstance(reward.columns, Mapping) and bool(reward.columns),
-            f"columns are {reward.columns!r}, not a mapping",
-        ),
-    ]
-    for right, what in declared:
-        if not right:
-            raise _badly_declared(reward, what)
-    for name, limits in reward.columns.items():
-        if not _is_range(limits):
-            raise _badly_declared(reward, f"the range of column '{name}' is {limits!r}, not (lowest, highest)")
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value)
-
-
-def _is_range(limits: Any) -> bool:
     try:
-        low, high = limits
-        return bool(low < high) and not math.isnan(low) and not math.isnan(high)
-    except (TypeError, ValueError):
-        return False
+        _Declaration.model_validate(reward)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
+        remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
+        raise RewardError(message, where=f"reward {type(reward).__name__}", remedy=remedy) from error
 
 
-def _badly_declared(reward: Reward, what: str) -> RewardError:
-    remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
-    return RewardError(what, where=f"reward {type(reward).__name__}", remedy=remedy)
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if not limits[0] < limits[1]:
+        raise ValueError("not (lowest, highest)")
+    return limits
+
+
+_Text = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class _Declaration(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    name: _Text
+    version: _Text
+    higher_is_better: bool = Field(strict=True)
+    columns: dict[str, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
 
 
 def _timed(reward: Reward, batches: Sequence[Sequence[Picture]]) -> tuple[list[Result], float]:
@@ -129,21 +119,5 @@ def _timed(reward: Reward, batches: Sequence[Sequence[Picture]]) -> tuple[list[R
     return results, time.perf_counter() - started
 
 
-def _column(name: str, first: Sequence[Result], again: Sequence[Result], alone: Sequence[Result]) -> ColumnTrial:
-    values, repeated, singly = ([float(scores[name]) for scores, _ in pass_] for pass_ in (first, again, alone))
-    return ColumnTrial(
-        lowest=min(values),
-        highest=max(values),
-        repeated=max(abs(a - b) for a, b in zip(values, repeated, strict=True)),
-        alone=max(abs(a - b) for a, b in zip(values, singly, strict=True)),
-    )
-
-
-def _differences(name: str, column: ColumnTrial, tolerance: float) -> list[str]:
-    allowed = tolerance * column.spread
-    found = []
-    if column.repeated > allowed:
-        found.append(f"{name} differs by {column.repeated:.3g} when the same batch is scored twice")
-    if column.alone > allowed:
-        found.append(f"{name} differs by {column.alone:.3g} between one batch and the pictures one by one")
-    return found
+def _apart(values: Sequence[float], others: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(values, others, strict=True))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable
 from importlib import import_module, invalidate_caches
 from pathlib import Path
 from types import ModuleType
@@ -13,15 +12,7 @@ from typing import Any
 from advantageflow.errors import SettingsError
 from advantageflow.suggestions import suggest
 
-_FORM = "write it as package.module:Class"
-
-
-def find_class(path: str, *, where: str) -> Callable[..., Any]:
-    """Import a class; takes and raises what `find_object` does, and refuses what is not callable."""
-    found = find_object(path, where=where)
-    if not callable(found):
-        raise SettingsError(f"'{path}' is of type {type(found).__name__}, no class", where=where, remedy=_FORM)
-    return found
+FORM = "write it as package.module:Class"
 
 
 def find_object(path: str, *, where: str) -> Any:
@@ -37,7 +28,7 @@ def find_object(path: str, *, where: str) -> Any:
     """
     name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*name.split("."), *attribute.split(".")]):
-        raise SettingsError(f"'{path}' is no path of a class", where=where, remedy=_FORM)
+        raise SettingsError(f"'{path}' is not the path of a class", where=where, remedy=FORM)
     found: Any = _module(name, path, where)
     for part in attribute.split("."):
         if not hasattr(found, part):

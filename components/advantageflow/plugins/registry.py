@@ -1,4 +1,4 @@
-"""Things of one kind by name: built in, plug-ins of an entry point group, and classes by their path."""
+"""Things of one kind by name: built in, plug-ins of an entry point group, and others by their path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
 from advantageflow.errors import SettingsError
-from advantageflow.plugins.class_paths import find_class
+from advantageflow.plugins.class_paths import FORM, find_object
 from advantageflow.suggestions import suggest
 
 
@@ -20,26 +20,32 @@ class Source:
 
     Attributes:
         origin: 'built in', 'by its path', or the plug-in that brings it.
-        target: path of its class, or the entry point that loads it.
+        target: its path, 'package.module:Class', or the entry point that loads it.
     """
 
     origin: str
     target: EntryPoint | str
 
-    def load(self, where: str) -> Callable[..., Any]:
-        """Its class, or the function that makes it; only its own module is imported.
+    def find(self, where: str) -> Any:
+        """What it names; only its own module is imported.
 
         Args:
             where: which setting names it, for errors.
 
         Raises:
-            SettingsError: the path of a class is wrong; says what there is.
+            SettingsError: the path is wrong; says what there is.
             Exception: whatever importing the module raises.
         """
         # No test for EntryPoint: the importlib_metadata backport has a class of its own.
-        if isinstance(self.target, str):
-            return find_class(self.target, where=where)
-        return self.target.load()
+        return find_object(self.target, where=where) if isinstance(self.target, str) else self.target.load()
+
+    def load(self, where: str) -> Callable[..., Any]:
+        """Its class, or the function that makes it; takes and raises what `find` does, and refuses anything else."""
+        found = self.find(where)
+        if not callable(found):
+            message = f"'{self.target}' is of type {type(found).__name__}, not a class"
+            raise SettingsError(message, where=where, remedy=FORM)
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Registry:
     Attributes:
         kind: what one of them is called, such as 'reward'.
         group: the entry point group of plug-ins.
-        built_in: path of the class by name.
+        built_in: path by name.
         hint: what a message about an unknown name ends with.
     """
 

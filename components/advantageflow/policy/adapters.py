@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
-from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
+from advantageflow.policy.families import Family
 from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -94,7 +94,7 @@ def attach_adapters(
     policy_dir: Path,
     lora: LoraSettings,
     seed: int,
-    family: Family = STABLE_DIFFUSION_3,
+    family: Family,
     model: ModelSettings | None = None,
 ) -> Adapters:
     """Puts both adapters on the transformer: those of the policy folder, or fresh ones that change nothing yet.

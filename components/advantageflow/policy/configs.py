@@ -6,29 +6,53 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
-from advantageflow.policy.loading import EMBEDDED_MODEL
+from advantageflow.policy.families import Family, find_family
+from advantageflow.policy.location import EMBEDDED_MODEL, encoder_class
 from advantageflow.settings import ModelSettings
 
+if TYPE_CHECKING:
+    from torch import nn
+
 KNOWN_MODELS = Path(__file__).parent / "known"
-PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "text_encoder_3")
-ENCODERS = PARTS[2:]
+REQUIRED = ("transformer", "vae")
 _INDEX, _CONFIG = "model_index.json", "config.json"
 
 
 @dataclass(frozen=True)
 class ModelConfigs:
-    """What the config.json files of a model say.
+    """What the configuration files of a model say.
 
     Attributes:
-        parts: each file's content by name of the part; absent text encoders are not there.
+        index: the content of model_index.json.
+        family: of the model.
+        parts: the content of each part's config.json by its folder; absent text encoders are not there.
         origin: where they were read, for a person.
     """
 
+    index: Mapping[str, Any]
+    family: Family
     parts: Mapping[str, dict[str, Any]]
     origin: str
+
+    @property
+    def text_encoders(self) -> list[str]:
+        """Folders of the text encoders that the model has, in the family's order."""
+        return [part for part in self.family.text_encoders if part in self.parts]
+
+    def make(self, part: str) -> nn.Module:
+        """The part with random weights, on torch's default device."""
+        kinds = {"transformer": self.family.transformer_class, "vae": self.family.autoencoder_class}
+        if part in kinds:
+            module: nn.Module = kinds[part]()(**self.arguments(part))
+            return module
+        import transformers
+
+        kind: Any = getattr(transformers, encoder_class(self.index, part) or "")
+        encoder: nn.Module = kind(kind.config_class(**self.arguments(part)))
+        return encoder
 
     def arguments(self, part: str) -> dict[str, Any]:
         """What the part's class is made with."""
@@ -41,17 +65,17 @@ def model_configs(model: ModelSettings) -> ModelConfigs:
     Nothing is downloaded.
 
     Raises:
-        PolicyError: they are in none of these places, or a file is corrupt.
+        PolicyError: they are in none of these places, a file is corrupt, or the family is not supported.
     """
     local = EMBEDDED_MODEL if model.name == "shapes" else Path(model.name)
     if (local / _INDEX).exists():
-        return _read(local, str(local))
+        return _read(model, local, str(local))
     cached = cached_file(model.name, _INDEX, model.revision)
     if cached is not None and (cached.parent / "transformer" / _CONFIG).exists():
-        return _read(cached.parent, f"{model.name}, in the local hub cache")
+        return _read(model, cached.parent, f"{model.name}, in the local hub cache")
     name = model.name.rstrip("/").rpartition("/")[2]
     if name in known_models():
-        return known_configs(name)
+        return known_configs(name, model)
     names = ", ".join(known_models())
     raise PolicyError(
         "the model's configuration is not on this machine, and it is none of the known models",
@@ -65,9 +89,9 @@ def known_models() -> list[str]:
     return sorted(folder.name for folder in KNOWN_MODELS.iterdir() if folder.is_dir())
 
 
-def known_configs(name: str) -> ModelConfigs:
-    """The configurations that this package ships for one of the known models."""
-    return _read(KNOWN_MODELS / name, f"{name}, as this package ships it")
+def known_configs(name: str, model: ModelSettings) -> ModelConfigs:
+    """What this package ships for one of the known models; its family is as the settings have it."""
+    return _read(model, KNOWN_MODELS / name, f"{name}, as this package ships it")
 
 
 def cached_file(repository: str, name: str, revision: str | None = None) -> Path | None:
@@ -82,13 +106,17 @@ def cached_file(repository: str, name: str, revision: str | None = None) -> Path
     return Path(found) if isinstance(found, str) else None
 
 
-def _read(folder: Path, origin: str) -> ModelConfigs:
-    parts = {part: folder / part / _CONFIG for part in PARTS}
-    missing = [part for part in PARTS[:2] if not parts[part].exists()]
+def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
+    index = _read_json(folder / _INDEX)
+    family = find_family(str(index.get("_class_name")), model, f"{folder}: {_INDEX}")
+    parts = {part: folder / part / _CONFIG for part in (*REQUIRED, *family.text_encoders)}
+    missing = [part for part in REQUIRED if not parts[part].exists()]
     if missing:
         remedy = "name a complete folder written by save_pretrained"
         raise PolicyError(f"it has no {missing[0]}/{_CONFIG}", where=str(folder), remedy=remedy)
-    return ModelConfigs({part: _read_json(path) for part, path in parts.items() if path.exists()}, origin)
+    return ModelConfigs(
+        index, family, {part: _read_json(path) for part, path in parts.items() if path.exists()}, origin
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import add_adapter
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
 from advantageflow.policy.norm import VelocityNorm
 from advantageflow.policy.sampling import initial_noise, step_noise, velocity_function
@@ -54,35 +55,33 @@ class Generator:
     @torch.inference_mode()
     def images(
         self,
-        prompt_embeds: Tensor,
-        pooled: Tensor,
+        conditioning: Conditioning,
         seeds: Sequence[int],
         *,
         steps: int,
         sampler: Sampler,
         shift: float = 1.0,
         guidance_scale: float = 1.0,
-        empty: tuple[Tensor, Tensor] | None = None,
+        unconditional: Conditioning | None = None,
         norm: VelocityNorm | None = None,
     ) -> tuple[Tensor, NDArray[np.uint8]]:
         """One forward batch, sampled from noise by an ODE solver.
 
         Args:
-            prompt_embeds: (B, L, D).
-            pooled: (B, P).
+            conditioning: of the prompt of each picture.
             seeds: of each picture's initial noise.
             steps: model evaluations per picture.
             sampler: ODE solver.
             shift: timestep shift.
             guidance_scale: classifier-free guidance; 1 is none.
-            empty: the empty prompt's embeddings, needed for guidance.
+            unconditional: of the family's unconditional text, needed for guidance.
             norm: measures the velocities on the way.
 
         Returns:
-            Clean latents (B, C, H, W) float32 on the CPU, and pictures (B, H, W, 3) uint8.
+            Clean latents (B, *shape) float32 on the CPU, and pictures (B, H, W, 3) uint8.
         """
         noise = initial_noise(seeds, self._shape).to(self._device)
-        velocity = self._velocity(prompt_embeds, pooled, guidance_scale, empty)
+        velocity = self._velocity(conditioning, guidance_scale, unconditional)
         if norm is not None:
             velocity = norm.measuring(velocity)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
@@ -91,28 +90,26 @@ class Generator:
     @torch.inference_mode()
     def sde_images(
         self,
-        prompt_embeds: Tensor,
-        pooled: Tensor,
+        conditioning: Conditioning,
         seeds: Sequence[int],
         *,
         steps: int,
         noise_level: float,
         shift: float = 1.0,
         guidance_scale: float = 1.0,
-        empty: tuple[Tensor, Tensor] | None = None,
+        unconditional: Conditioning | None = None,
         keep_trajectory: bool = False,
     ) -> tuple[Tensor, NDArray[np.uint8], Trajectory | None]:
         """One forward batch, sampled stochastically: like `images`, with fresh noise at every step.
 
         Args:
-            prompt_embeds: (B, L, D).
-            pooled: (B, P).
+            conditioning: of the prompt of each picture.
             seeds: of all noise of each picture.
             steps: model evaluations per picture.
             noise_level: a; 0 is the Euler ODE.
             shift: timestep shift.
             guidance_scale: classifier-free guidance; 1 is none.
-            empty: the empty prompt's embeddings, needed for guidance.
+            unconditional: of the family's unconditional text, needed for guidance.
             keep_trajectory: also return all steps, on the CPU.
 
         Returns:
@@ -120,7 +117,7 @@ class Generator:
         """
         noise = initial_noise(seeds, self._shape).to(self._device)
         latents, trajectory = integrate_sde(
-            self._velocity(prompt_embeds, pooled, guidance_scale, empty),
+            self._velocity(conditioning, guidance_scale, unconditional),
             noise,
             timesteps(steps, shift),
             noise_level=noise_level,
@@ -131,13 +128,7 @@ class Generator:
         return latents.float().cpu(), self._family.decode(self.vae, latents), kept
 
     def _velocity(
-        self, prompt_embeds: Tensor, pooled: Tensor, guidance_scale: float, empty: tuple[Tensor, Tensor] | None
+        self, conditioning: Conditioning, guidance_scale: float, unconditional: Conditioning | None
     ) -> VelocityFn:
-        return velocity_function(
-            self.transformer,
-            prompt_embeds.to(self._device),
-            pooled.to(self._device),
-            guidance_scale,
-            empty,
-            self._family,
-        )
+        told = conditioning.to(self._device)
+        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional)

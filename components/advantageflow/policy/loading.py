@@ -9,13 +9,13 @@ from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, model_location,
 from advantageflow.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from collections.abc import Sequence
 
-    from advantageflow.policy.families import Family
+    from advantageflow.policy.families import Family, LatentSizes
 
 __all__ = [
     "EMBEDDED_MODEL", "check_device", "latent_shape", "load_family",
-    "load_transformer", "load_vae", "model_location",
+    "load_transformer", "load_vae", "model_location", "read_configs", "shape_of",
 ]  # fmt: skip
 
 
@@ -37,17 +37,9 @@ def load_family(model: ModelSettings) -> Family:
     Raises:
         PolicyError: the model is not there, or is of a family that is not supported.
     """
-    from advantageflow.policy.families import Flux, StableDiffusion3, find_family
+    from advantageflow.policy.families import find_family
 
-    name = str(read_file(model, INDEX).get("_class_name"))
-    family = find_family(name, model.embedded_guidance)
-    if family is None:
-        known = ", ".join(kind.pipeline for kind in (StableDiffusion3, Flux))
-        remedy = f"give a model of one of these pipelines: {known}"
-        raise PolicyError(
-            f"its pipeline is {name}, which is not supported", where=f"{model.name}: {INDEX}", remedy=remedy
-        )
-    return family
+    return find_family(str(read_file(model, INDEX).get("_class_name")), model, f"{model.name}: {INDEX}")
 
 
 def load_transformer(model: ModelSettings) -> Any:
@@ -59,15 +51,13 @@ def load_transformer(model: ModelSettings) -> Any:
     return _load(load_family(model).transformer_class(), model, "transformer")
 
 
-def load_vae(model: ModelSettings) -> AutoencoderKL:
+def load_vae(model: ModelSettings) -> Any:
     """The autoencoder, frozen, in model.dtype on model.device.
 
     Raises:
         PolicyError: it cannot be loaded.
     """
-    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-
-    return _load(AutoencoderKL, model, "vae")
+    return _load(load_family(model).autoencoder_class(), model, "vae")
 
 
 def _load(kind: Any, model: ModelSettings, part: str) -> Any:
@@ -88,21 +78,38 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     return module.requires_grad_(False).eval().to(model.device)
 
 
-def latent_shape(model: ModelSettings) -> tuple[int, int, int]:
-    """(channels, height, width) of the latents, from configurations alone.
+def read_configs(model: ModelSettings, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The config.json of parts of the model, by the part.
+
+    Raises:
+        PolicyError: one cannot be read.
+    """
+    return {part: read_file(model, f"{part}/config.json") for part in parts}
+
+
+def latent_shape(model: ModelSettings) -> tuple[int, ...]:
+    """Channels, frames where there are some, height and width of the latents, from configurations alone.
 
     Raises:
         PolicyError: a configuration cannot be loaded.
         SettingsError: model.image_size is none that the model can make.
     """
-    family, config = load_family(model), read_file(model, "transformer/config.json")
-    size, largest, multiple = family.latent_sizes(config)
-    if model.image_size is not None:
-        factor = 2 ** (len(read_file(model, "vae/config.json")["block_out_channels"]) - 1)
-        size, rest = divmod(model.image_size, factor)
-        if rest or size % multiple or size > largest:
-            remedy = f"give a multiple of {factor * multiple}, at most {factor * largest}"
-            raise SettingsError(
-                f"the model makes no images of {model.image_size} pixels", where="model.image_size", remedy=remedy
-            )
-    return family.latent_channels(config), size, size
+    return shape_of(load_family(model).latent_sizes(read_configs(model, ["transformer", "vae"])), model.image_size)
+
+
+def shape_of(sizes: LatentSizes, image_size: int | None) -> tuple[int, ...]:
+    """The shape of latents at an image size, or at the model's own.
+
+    Raises:
+        SettingsError: the image size is none that the model can make.
+    """
+    if image_size is None:
+        return *sizes.leading, sizes.usual, sizes.usual
+    height, rest = divmod(image_size, sizes.pixels)
+    if rest or height % sizes.multiple or height > sizes.largest:
+        unit = sizes.pixels * sizes.multiple
+        remedy = f"give a multiple of {unit}, at most {sizes.pixels * sizes.largest}"
+        raise SettingsError(
+            f"the model makes no images of {image_size} pixels", where="model.image_size", remedy=remedy
+        )
+    return *sizes.leading, height, height

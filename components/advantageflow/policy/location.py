@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,7 @@ def read_file(model: ModelSettings, path: str) -> dict[str, Any]:
 
     Raises:
         PolicyError: the model is gated, is not there, cannot be reached, or lacks the file; says which.
-        StoreError: S3 refuses, or the file is no JSON.
+        StoreError: S3 refuses, or the file is not JSON.
     """
     place = model_location(model)
     if is_s3(place):
@@ -88,6 +88,14 @@ def read_file(model: ModelSettings, path: str) -> dict[str, Any]:
         return read_json(Path(hf_hub_download(place, path, revision=model.revision)))
     except (OSError, ValueError) as error:
         raise unloadable(model, path, error) from error
+
+
+def encoder_class(index: Mapping[str, Any], part: str) -> str | None:
+    """The transformers class that model_index.json names for a part, or None where the part is absent."""
+    match index.get(part):
+        case ["transformers", str(name)]:
+            return name
+    return None
 
 
 def unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyError:
@@ -128,10 +136,10 @@ def _hub_problem(model: ModelSettings, part: str, error: Exception) -> tuple[str
             remedy = "check the network (or HF_ENDPOINT), or give a local folder or an s3:// prefix as model.name"
             return "the hub cannot be reached, and this machine has no copy of the model", remedy
         if isinstance(one, hub.EntryNotFoundError):
-            return f"it has no {part}: it is no diffusers pipeline", _PIPELINE
+            return f"it has no {part}: it is not a diffusers pipeline", _PIPELINE
         if isinstance(one, hub.HFValidationError):
             return (
-                "there is no such folder, and it is no hub id",
+                "there is no such folder, and it is not a hub id",
                 "check model.name: a folder, an s3:// prefix, or a hub id",
             )
         if status in (401, 403):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from advantageflow.policy.velocity import Latents
+from advantageflow.policy.autoencoder import Latents
 
 Velocity = Callable[[Latents, float], Latents]
 

@@ -5,63 +5,57 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
-from advantageflow.policy.autoencoder import Latents, decode
-from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
-from advantageflow.policy.velocity import predict_velocity
+from advantageflow.policy.autoencoder import Latents
+from advantageflow.policy.conditioning import Conditioning, join
+from advantageflow.policy.families import Family
 from advantageflow.records import derive_seed
 
-__all__ = ["decode", "initial_noise", "step_noise", "velocity_function"]
 
-
-def initial_noise(seeds: Sequence[int], shape: tuple[int, int, int]) -> Latents:
+def initial_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Latents:
     """Standard normal noise (len(seeds), *shape), each sample from its own seed: the batch it is in does not matter."""
     return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def step_noise(seeds: Sequence[int], shape: tuple[int, int, int], device: str) -> Callable[[int], Latents]:
+def step_noise(seeds: Sequence[int], shape: tuple[int, ...], device: str) -> Callable[[int], Latents]:
     """Standard normal noise of a step of stochastic sampling, by its number; from each sample's own seed too."""
     return lambda number: initial_noise([derive_seed(seed, "step", number) for seed in seeds], shape).to(device)
 
 
 def velocity_function(
+    family: Family,
     transformer: nn.Module,
-    prompt_embeds: Float[Tensor, "batch length width"],
-    pooled: Float[Tensor, "batch pooled"],
+    conditioning: Conditioning,
     guidance_scale: float = 1.0,
-    empty: tuple[Tensor, Tensor] | None = None,
-    family: Family = STABLE_DIFFUSION_3,
+    unconditional: Conditioning | None = None,
 ) -> Callable[[Latents, float], Latents]:
-    """v(x, sigma) of a batch of prompts; with guidance `v_empty + scale (v - v_empty)`.
+    """v(x, sigma) of a batch of prompts, guided as the family does.
 
     Args:
-        transformer: of the family.
-        prompt_embeds: text embeddings.
-        pooled: pooled text embeddings.
-        guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
-        empty: embeddings (1, length, width) and pooled (1, pooled) of the empty prompt, needed for guidance.
         family: of the model.
+        transformer: of the family.
+        conditioning: of each sample.
+        guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
+        unconditional: of the family's unconditional text, one row; needed for guidance.
     """
     guided = guidance_scale != 1.0
+    conditioning = conditioning.to(dtype=next(transformer.parameters()).dtype)
     if guided:
-        if empty is None:
-            raise ValueError("guidance needs the empty prompt's embeddings")
-        count = len(prompt_embeds)
-        prompt_embeds = torch.cat([prompt_embeds, empty[0].expand(count, -1, -1).to(prompt_embeds)])
-        pooled = torch.cat([pooled, empty[1].expand(count, -1).to(pooled)])
-    dtype = next(transformer.parameters()).dtype
-    prompt_embeds, pooled = prompt_embeds.to(dtype), pooled.to(dtype)
+        if unconditional is None:
+            raise ValueError("guidance needs the conditioning of the unconditional text")
+        first = next(iter(conditioning.tensors.values()))
+        repeated = unconditional.to(first.device, next(transformer.parameters()).dtype).repeat(len(conditioning))
+        conditioning = join([conditioning, repeated])
 
     def velocity(x: Latents, sigma: float) -> Latents:
         inputs = torch.cat([x, x]) if guided else x
         # float64, because the timesteps that the transformer is given are only rounded once.
         times = torch.full((len(inputs),), sigma, device=x.device, dtype=torch.float64)
-        out = predict_velocity(transformer, inputs, times, prompt_embeds, pooled, family)
+        out = family.velocity(transformer, inputs, times, conditioning)
         if not guided:
             return out
-        conditional, unconditional = out.chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
+        conditional, other = out.chunk(2)
+        return family.guide(conditional, other, guidance_scale)
 
     return velocity

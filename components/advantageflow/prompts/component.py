@@ -12,21 +12,25 @@ def prompts(
     prompt_settings: str,
     model_settings: str,
     reward_settings: str,
+    store_settings: str,
     seed: int,
     init_policy: str,
     prompts: dsl.Output[dsl.Dataset],
+    conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
     source: Optional[str] = None,
 ) -> None:
-    """Prepare what all rounds share: the prompts with their text embeddings, and the policy before round 1.
+    """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
 
     Args:
         prompt_settings: PromptSettings as JSON.
         model_settings: ModelSettings as JSON.
         reward_settings: RewardSettings as JSON.
+        store_settings: StoreSettings as JSON.
         seed: of the run.
         init_policy: policy to begin with; empty for the base model.
-        prompts: texts, specs and embeddings.
+        prompts: texts and specs.
+        conditioning: of the prompts.
         policy: before round 1.
         source: instead of prompt_settings' own.
     """
@@ -38,8 +42,10 @@ def prompts(
         parameters={"source": source},
         model=model_settings,
         reward=reward_settings,
+        store=store_settings,
         seed=seed,
         init_policy=init_policy,
         prompts_out=prompts.path,
+        conditioning_out=conditioning.path,
         policy_out=policy.path,
     )

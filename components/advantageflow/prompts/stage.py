@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.golden_checks.check import check_rewards
 from advantageflow.prompts.initial_policy import (
@@ -20,11 +20,16 @@ from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
-from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings
-from advantageflow.store.artifacts import Embeddings, write_prompts
+from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
+from advantageflow.store.artifacts import write_conditioning, write_prompts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.registry import is_registered, local_policy
+
+if TYPE_CHECKING:
+    from advantageflow.policy.conditioning import Conditioning
+
+NO_STORE = StoreSettings()
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +42,9 @@ def run(
     *,
     init_policy: str | None,
     prompts_out: Path,
+    conditioning_out: Path,
     policy_out: Path,
+    store: StoreSettings = NO_STORE,
 ) -> None:
     """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
 
@@ -49,7 +56,9 @@ def run(
         init_policy: what to start from: an earlier run's policy or another program's adapter, in a folder, published
             at s3:// or registered in MLflow; None starts from the base model.
         prompts_out: folder of the prompts artifact to write.
+        conditioning_out: folder of the conditioning artifact to write.
         policy_out: folder of the policy artifact to write.
+        store: where what conditions the model is kept, if there is one.
 
     Raises:
         DataError: a prompt cannot be used.
@@ -71,8 +80,8 @@ def run(
     provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
-    embeddings = embed(model, prompts)
-    write_prompts(prompts_out, prompts, embeddings, {"source": settings.source, **counts})
+    write_conditioning(conditioning_out, prompts, encode(model, prompts), {"model": model.name}, store.url)
+    write_prompts(prompts_out, prompts, {"source": settings.source, **counts})
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
@@ -99,19 +108,23 @@ def _is_address(name: str) -> bool:
     return is_s3(name) or is_registered(name)
 
 
-def embed(model: ModelSettings, prompts: list[Prompt]) -> Embeddings:
-    """Encode each distinct text once, and the empty one for guidance; rows as in `prompts`."""
-    from transformers import CLIPTextModel, T5EncoderModel  # noqa: F401 (imported here so that it counts as overhead)
+def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:
+    """Encode each distinct text once, and the one that guidance leads away from.
 
-    from advantageflow.policy.text import encode_prompts
+    Returns:
+        What gives the conditioning of the prompts with these numbers; number len(prompts) is that of guidance.
+    """
+    from advantageflow.policy.loading import load_family
+    from advantageflow.policy.text import encode_texts, import_encoders
 
-    journal = current_journal()
-    texts = ["", *dict.fromkeys(prompt.text for prompt in prompts)]
+    journal, family = current_journal(), load_family(model)
+    import_encoders(model, family)
+    every = [*(prompt.text for prompt in prompts), family.unconditional]
+    texts = list(dict.fromkeys([family.unconditional, *every]))
     journal.useful()
-    prompt_embeds, pooled = encode_prompts(model, texts, lambda done, total: journal.progress(done, total, "encodings"))
-    row = {text: number for number, text in enumerate(texts)}
-    rows = [row[prompt.text] for prompt in prompts]
-    return Embeddings(prompt_embeds[rows], pooled[rows], prompt_embeds[:1], pooled[:1])
+    encoded = encode_texts(model, family, texts, lambda done, total: journal.progress(done, total, "encodings"))
+    number = {text: row for row, text in enumerate(texts)}
+    return lambda rows: encoded.rows([number[every[row]] for row in rows])
 
 
 def _provenance(scorers: Mapping[str, Reward]) -> dict[str, Any]:

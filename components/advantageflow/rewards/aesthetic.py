@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Device, Dtype
 from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
 
@@ -31,32 +30,20 @@ class AestheticReward(LearnedReward):
     to 7 for photographs and paintings. Nothing in the formula ends at 0 or 10, and a policy that exploits it goes
     beyond; the declared range leaves room for that.
 
-    Args:
+    Attributes:
         model: hub id or folder of a CLIPModel with its image processor.
         head: hub id, folder or file of the head: .safetensors, or the published .pth, read by
             torch.load(weights_only=True). The default is TRL's copy of sac+logos+ava1-l14-linearMSE.
         revision: branch, tag or commit of the CLIP model on the hub.
         device, batch, dtype: see Execution; the head always computes in float32.
-
-    Raises:
-        SettingsError: an option has a value that it cannot have.
     """
 
     name = "aesthetic"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-10.0, 20.0)}
 
-    def __init__(
-        self,
-        *,
-        model: str = "openai/clip-vit-large-patch14",
-        head: str = "trl-lib/ddpo-aesthetic-predictor",
-        revision: str | None = None,
-        device: Device = "cpu",
-        batch: int = 16,
-        dtype: Dtype = "float32",
-    ) -> None:
-        super().__init__(device=device, batch=batch, dtype=dtype)
-        self._model, self._head, self._revision = model, head, revision
+    model: str = "openai/clip-vit-large-patch14"
+    head: str = "trl-lib/ddpo-aesthetic-predictor"
+    revision: str | None = None
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image; no details.
@@ -83,15 +70,18 @@ class AestheticReward(LearnedReward):
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any, str]:
         """CLIP, its image processor, the head, and the hash of the weights of both."""
-        from advantageflow.rewards.backbones.clip import load_clip, load_clip_pixels
+        from transformers import CLIPModel
+
+        from advantageflow.rewards.backbones.clip import load_clip_pixels
         from advantageflow.rewards.backbones.linear_head import LinearHead
-        from advantageflow.rewards.backbones.pretrained import find_file, read_tensors
+        from advantageflow.rewards.backbones.pretrained import find_file, load_model, read_tensors
         from advantageflow.rewards.plumbing.weights import weights_hash
 
-        model = load_clip(self._model, self._execution, revision=self._revision)
-        pixels = load_clip_pixels(self._model, self._execution, revision=self._revision)
+        where = self._execution.where("model")
+        model = load_model(CLIPModel, self.model, where=where, revision=self.revision)
+        pixels = load_clip_pixels(self.model, where=where, revision=self.revision)
         where = self._execution.where("head")
-        path = find_file(self._head, FILES, where=where)
+        path = find_file(self.head, FILES, where=where)
         head = LinearHead.of(read_tensors(path, where=where), where=f"{where}, {path}")
         weights = weights_hash(model, head)
         return self._execution.place(model), pixels, self._execution.place(head, dtype="float32"), weights

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Device, Dtype
-from advantageflow.rewards.backbones.reward import LearnedReward
-from advantageflow.rewards.base import Result
+from advantageflow.rewards.backbones.reward import ClipReward
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from advantageflow.rewards.backbones.clip import ClipPairs
 
 FILES = ("HPS_v2.1_compressed.safetensors", "HPS_v2.1_compressed.pt")
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
 
 
-class HpsReward(LearnedReward):
+class HpsReward(ClipReward):
     """HPSv2.1 (human preference): the cosine of image and prompt by a tuned CLIP-H, not times 100.
 
     Follows score() of tgxs002/HPSv2 (package hpsv2 1.2.0, Wu et al., arXiv 2306.09341) on transformers' CLIPModel; good
@@ -32,65 +28,45 @@ class HpsReward(LearnedReward):
     tokens. HTML entities and curly quotes of prompts are replaced as in the original; its other repairs of broken
     text (ftfy: mojibake, ligatures, full-width letters) are not made.
 
-    Args:
+    Attributes:
         model: hub id, folder or file of the checkpoint: .safetensors, or the published .pt, read by
             torch.load(weights_only=True).
         tokenizer: hub id or folder of CLIP's tokenizer.
         revision: branch, tag or commit of the checkpoint on the hub.
         antialias: whether large images are averaged, not sampled, when made smaller.
         device, batch, dtype: see Execution.
-
-    Raises:
-        SettingsError: an option has a value that it cannot have.
     """
 
     name = "hpsv2"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-1.0, 1.0)}
 
-    def __init__(
-        self,
-        *,
-        model: str = "xswu/HPSv2",
-        tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
-        revision: str | None = None,
-        antialias: bool = True,
-        device: Device = "cpu",
-        batch: int = 16,
-        dtype: Dtype = "float32",
-    ) -> None:
-        super().__init__(device=device, batch=batch, dtype=dtype)
-        self._model, self._tokenizer, self._revision, self._antialias = model, tokenizer, revision, antialias
+    model: str = "xswu/HPSv2"
+    tokenizer: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    revision: str | None = None
+    antialias: bool = True
 
     @property
     def unloaded_version(self) -> str:
         """What is known of the version before the weights are loaded; how images are resized is part of it."""
-        return f"{super().unloaded_version}, {'' if self._antialias else 'not '}antialiased"
+        return f"{super().unloaded_version}, {'' if self.antialias else 'not '}antialiased"
 
-    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
-        """Score each image against its prompt; details hold the number of tokens cut off the prompt.
+    def _text(self, prompt: Prompt) -> str:
+        return cleaned(prompt.text)
 
-        Raises:
-            RewardError: the model cannot be loaded, or the GPU asked for is not there.
-        """
-        return self._clip.scores([cleaned(prompt.text) for prompt in prompts], images)
+    def _load(self) -> ClipPairs:
+        from transformers import CLIPTokenizer
 
-    @property
-    def _weights(self) -> str:
-        return self._clip.weights
-
-    @cached_property
-    def _clip(self) -> ClipPairs:
-        from advantageflow.rewards.backbones.clip import ClipPairs, load_clip_tokenizer
+        from advantageflow.rewards.backbones.clip import ClipPairs
         from advantageflow.rewards.backbones.open_clip import load_open_clip
         from advantageflow.rewards.backbones.pixels import padded_square
-        from advantageflow.rewards.backbones.pretrained import find_file, read_tensors
+        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
 
         where = self._execution.where("model")
-        tokenizer = load_clip_tokenizer(self._tokenizer, self._execution, option="tokenizer")
-        path = find_file(self._model, FILES, where=where, revision=self._revision)
+        tokenizer = load_processor(CLIPTokenizer, self.tokenizer, where=self._execution.where("tokenizer"))
+        path = find_file(self.model, FILES, where=where, revision=self.revision)
         model = load_open_clip(read_tensors(path, where=where), where=f"{where}, {path}")
         side = model.config.vision_config.image_size
-        pixels = partial(padded_square, side=side, antialias=self._antialias)
+        pixels = partial(padded_square, side=side, antialias=self.antialias)
         return ClipPairs.of(model, tokenizer, pixels, self._execution)
 
 

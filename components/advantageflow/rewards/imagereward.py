@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Device, Dtype
 from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
 
@@ -28,32 +27,20 @@ class ImageRewardReward(LearnedReward):
     declared range is wider. Prompts of more than 35 tokens are cut, as in the original; details say by how many
     tokens.
 
-    Args:
+    Attributes:
         model: hub id, folder or file of the checkpoint: .safetensors, or the published .pt, read by
             torch.load(weights_only=True).
         tokenizer: hub id or folder of BERT's tokenizer.
         revision: branch, tag or commit of the checkpoint on the hub.
         device, batch, dtype: see Execution; the head always computes in float32.
-
-    Raises:
-        SettingsError: an option has a value that it cannot have.
     """
 
     name = "imagereward"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (-10.0, 10.0)}
 
-    def __init__(
-        self,
-        *,
-        model: str = "THUDM/ImageReward",
-        tokenizer: str = "google-bert/bert-base-uncased",
-        revision: str | None = None,
-        device: Device = "cpu",
-        batch: int = 16,
-        dtype: Dtype = "float32",
-    ) -> None:
-        super().__init__(device=device, batch=batch, dtype=dtype)
-        self._model, self._tokenizer, self._revision = model, tokenizer, revision
+    model: str = "THUDM/ImageReward"
+    tokenizer: str = "google-bert/bert-base-uncased"
+    revision: str | None = None
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image with its prompt; details hold the number of tokens cut off the prompt.
@@ -104,9 +91,9 @@ class ImageRewardReward(LearnedReward):
         from advantageflow.rewards.plumbing.weights import weights_hash
 
         where = self._execution.where("model")
-        tokenizer = load_processor(BertTokenizer, self._tokenizer, where=self._execution.where("tokenizer"))
+        tokenizer = load_processor(BertTokenizer, self.tokenizer, where=self._execution.where("tokenizer"))
         tokenizer.add_tokens(_BLIP_TOKENS, special_tokens=True)
-        path = find_file(self._model, FILES, where=where, revision=self._revision)
+        path = find_file(self.model, FILES, where=where, revision=self.revision)
         model = load_image_reward(read_tensors(path, where=where), where=f"{where}, {path}")
         check_vocabulary(tokenizer, model.text.config, self._execution)
         weights = weights_hash(model)

@@ -6,11 +6,15 @@ import base64
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from advantageflow.errors import RewardError, SettingsError
+from pydantic import BaseModel, ConfigDict, Field
+
+from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, SampleError
 from advantageflow.rewards.chat import ChatEndpoint
@@ -39,13 +43,13 @@ _REPLY = {
 }
 
 
-class VlmReward:
+class VlmReward(BaseModel):
     """A judge's score of how well the picture shows its prompt: 0 to 10, divided by 10.
 
-    The judge answers by a JSON schema (`response_format`), which the endpoint must support. An answer that is no such
+    The judge answers by a JSON schema (`response_format`), which the endpoint must support. An answer that is not such
     object is an error. Scores repeat as far as the endpoint's do at temperature 0 and a fixed seed.
 
-    Args:
+    Attributes:
         base_url: address of the API, such as 'http://localhost:8000/v1'.
         model: the judge, as the endpoint calls it.
         api_key_env: environment variable that holds the API key; None sends no key.
@@ -57,43 +61,34 @@ class VlmReward:
         backoff: seconds before the second repetition, doubled for each further one.
     """
 
-    name = "vlm"
-    columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (0.0, 1.0)}
-    higher_is_better = True
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    def __init__(
-        self,
-        *,
-        base_url: str,
-        model: str,
-        api_key_env: str | None = None,
-        template: str = TEMPLATE,
-        temperature: float | None = 0.0,
-        concurrency: int = 8,
-        timeout: float = 60.0,
-        retries: int = 5,
-        backoff: float = 2.0,
-    ) -> None:
-        if PLACEHOLDER not in template:
-            message = f"the judge's template has no place for the prompt: {template!r}"
-            raise SettingsError(message, where="option template", remedy=f"write {PLACEHOLDER} where it belongs")
-        if not base_url.startswith(("http://", "https://")):
-            remedy = "give an address such as http://localhost:8000/v1"
-            raise SettingsError(f"'{base_url}' is not the address of an API", where="option base_url", remedy=remedy)
-        if concurrency < 1 or retries < 0 or timeout <= 0 or backoff < 0:
-            remedy = "give concurrency of at least 1, timeout above 0, retries and backoff of at least 0"
-            raise SettingsError("the limits of the judge's endpoint are out of range", where="options", remedy=remedy)
-        self._model, self._template, self._temperature = model, template, temperature
-        self._concurrency = concurrency
-        self._endpoint = ChatEndpoint(
-            base_url, api_key_env, connections=concurrency, timeout=timeout, retries=retries, backoff=backoff
-        )
+    name: ClassVar[str] = "vlm"
+    columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (0.0, 1.0)}
+    higher_is_better: ClassVar[bool] = True
+
+    base_url: Annotated[str, Field(pattern="^https?://")]
+    model: str
+    api_key_env: str | None = None
+    template: Annotated[str, Field(pattern=re.escape(PLACEHOLDER))] = TEMPLATE
+    temperature: float | None = 0.0
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    retries: Annotated[int, Field(ge=0)] = 5
+    backoff: Annotated[float, Field(ge=0)] = 2.0
+
+    @cached_property
+    def _endpoint(self) -> ChatEndpoint:
+        return ChatEndpoint(
+            self.base_url, self.api_key_env,
+            connections=self.concurrency, timeout=self.timeout, retries=self.retries, backoff=self.backoff,
+        )  # fmt: skip
 
     @property
     def version(self) -> str:
         """Code version, the judge, and a hash of what it is told."""
-        told = hashlib.sha256(self._template.encode()).hexdigest()[:12]
-        return f"1 (model {self._model}, template {told})"
+        told = hashlib.sha256(self.template.encode()).hexdigest()[:12]
+        return f"1 (model {self.model}, template {told})"
 
     def check(self, prompt: Prompt) -> None:
         """Any prompt will do."""
@@ -104,29 +99,30 @@ class VlmReward:
         Raises:
             SampleError: no answer after all retries, or one that cannot be read.
         """
-        with ThreadPoolExecutor(self._concurrency, thread_name_prefix="judge") as pool:
-            asked = [pool.submit(self._judge, p.text, i) for p, i in zip(prompts, images, strict=True)]
+        endpoint = self._endpoint  # one for all threads
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="judge") as pool:
+            asked = [pool.submit(self._judge, endpoint, p.text, i) for p, i in zip(prompts, images, strict=True)]
             try:
                 return [_answer(number, future) for number, future in enumerate(asked)]
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)  # what is not asked yet need not be
                 raise
 
-    def _judge(self, prompt: str, image: np.ndarray) -> Result:
-        return _verdict(self._endpoint.ask(self._request(prompt, image)))
+    def _judge(self, endpoint: ChatEndpoint, prompt: str, image: np.ndarray) -> Result:
+        return _verdict(endpoint.ask(self._request(prompt, image)))
 
     def _request(self, prompt: str, image: np.ndarray) -> dict[str, Any]:
         content = [
-            {"type": "text", "text": self._template.replace(PLACEHOLDER, prompt)},
+            {"type": "text", "text": self.template.replace(PLACEHOLDER, prompt)},
             {"type": "image_url", "image_url": {"url": _data_url(image)}},
         ]
         schema = {"name": "verdict", "strict": True, "schema": _REPLY}
         return {
-            "model": self._model,
+            "model": self.model,
             "messages": [{"role": "user", "content": content}],
             "response_format": {"type": "json_schema", "json_schema": schema},
             "seed": 0,
-        } | ({} if self._temperature is None else {"temperature": self._temperature})
+        } | ({} if self.temperature is None else {"temperature": self.temperature})
 
 
 def _answer(number: int, future: Future[Result]) -> Result:

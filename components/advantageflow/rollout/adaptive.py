@@ -10,7 +10,7 @@ Every task has an equal number of a round's groups, as in the balanced selection
   prompt of a task with n prompts and s groups a round waits longer than about 5 n / s rounds, and what is forgotten is
   noticed.
 - The fraction `task_share` is the task's own too, for its prompts with the highest upper confidence bound on their gain
-  (`Outcome.gain`).
+  (`GroupOutcome.gain`).
 - What tasks do not keep is dealt to them in proportion to their mean gains m, which takes it from tasks that have
   nothing more to teach; within a task it goes by the same bound.
 
@@ -40,15 +40,15 @@ from typing import Literal, NamedTuple
 
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.selection import alternate, prompts_by_task, select_prompts, task_counts
-from advantageflow.store.artifacts import Outcome, Outcomes
+from advantageflow.store.artifacts import GroupOutcome, PromptHistory
 
 BALANCED_EVERY = 5  # one group in so many goes to the prompt that has waited longest
 DISCOUNT = 0.8  # weight of an outcome, a round later
 PRIOR = 4.0  # the task's mean counts as much as so many fresh outcomes
 
 Reason = Literal["adaptive", "unseen", "balanced"]
-History = Mapping[str, Sequence[Outcome]]
-"""Outcomes of the prompts of a task by prompt_id, oldest first; of every prompt, also of those that have none."""
+History = Mapping[str, Sequence[GroupOutcome]]
+"""PromptHistory of the prompts of a task by prompt_id, oldest first; of every prompt, also of those that have none."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def select_adaptively(
     round_index: int,
     prompts: Sequence[Prompt],
     count: int,
-    outcomes: Outcomes,
+    outcomes: PromptHistory,
     task_share: float,
 ) -> Selection:
     """The prompts of a round; a pure function, so that shards and retries agree.
@@ -168,7 +168,7 @@ def upper_bounds(history: History, rounds: int) -> dict[str, float]:
     variance = math.fsum(_weight(one, rounds) * (one.gain - mean) ** 2 for past in history.values() for one in past)
     spread = math.sqrt(variance / total)
 
-    def bound(past: Sequence[Outcome]) -> float:
+    def bound(past: Sequence[GroupOutcome]) -> float:
         known = PRIOR + math.fsum(_weight(one, rounds) for one in past)
         gains = PRIOR * mean + math.fsum(_weight(one, rounds) * one.gain for one in past)
         return gains / known + spread / math.sqrt(known)
@@ -183,7 +183,7 @@ def mean_gain(history: History, rounds: int) -> float | None:
     return math.fsum(_weight(one, rounds) * one.gain for one in outcomes) / total if total > 0 else None
 
 
-def _weight(outcome: Outcome, rounds: int) -> float:
+def _weight(outcome: GroupOutcome, rounds: int) -> float:
     return DISCOUNT ** (rounds - outcome.round)
 
 

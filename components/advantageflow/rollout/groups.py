@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import Prompt, Rollout, derive_seed
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import Embeddings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ class Groups(NamedTuple):
     """Rollouts, group after group.
 
     Attributes:
-        latents: their clean latents (len(rollouts), C, H, W).
+        latents: their clean latents (len(rollouts), *shape).
         trajectories: how they were sampled, where the settings ask for it.
     """
 
@@ -38,8 +38,8 @@ def generate_groups(
     generator: Generator,
     settings: RolloutSettings,
     prompts: Sequence[Prompt],
-    rows: Sequence[int],
-    embeddings: Embeddings,
+    conditioning: Conditioning,
+    unconditional: Conditioning | None,
     *,
     seed: int,
     round_index: int,
@@ -51,8 +51,8 @@ def generate_groups(
         generator: the rollout policy.
         settings: group size and sampling.
         prompts: the prompts of the chunk.
-        rows: the row of each of them in `embeddings`.
-        embeddings: text embeddings of all prompts.
+        conditioning: a row for each of them.
+        unconditional: of the family's unconditional text, needed for guidance.
         seed: the run's seed.
         round_index: the round.
         rounds_before: of the runs that this one continues, whose noise is not drawn again.
@@ -61,16 +61,13 @@ def generate_groups(
         PolicyError: a latent is not finite: the policy has diverged.
     """
     size = settings.group_size
-    places = [(prompt, index) for prompt in prompts for index in range(size)]
-    repeated = [row for row in rows for _ in range(size)]
-    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in places]
-    latents, images, trajectories = _sample(
-        generator, settings, embeddings.prompt_embeds[repeated], embeddings.pooled[repeated], seeds,
-        (embeddings.empty_prompt_embeds, embeddings.empty_pooled),
-    )  # fmt: skip
+    members = [(prompt, index) for prompt in prompts for index in range(size)]
+    repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
+    seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
+    latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
     rollouts = [
         Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(places, seeds, images, strict=True)
+        for (prompt, index), noise_seed, image in zip(members, seeds, images, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
     return Groups(rollouts, latents, trajectories)
@@ -79,35 +76,20 @@ def generate_groups(
 def _sample(
     generator: Generator,
     settings: RolloutSettings,
-    prompt_embeds: Tensor,
-    pooled: Tensor,
+    conditioning: Conditioning,
+    unconditional: Conditioning | None,
     seeds: Sequence[int],
-    empty: tuple[Tensor, Tensor],
 ) -> tuple[Tensor, np.ndarray, Trajectory | None]:
     """Clean latents, images and, if asked for, trajectories, by the sampler of the settings."""
+    common: dict[str, Any] = {
+        "steps": settings.steps, "shift": settings.shift, "guidance_scale": settings.guidance_scale,
+        "unconditional": unconditional,
+    }  # fmt: skip
     if settings.sampler == "sde":
         return generator.sde_images(
-            prompt_embeds,
-            pooled,
-            seeds,
-            steps=settings.steps,
-            noise_level=settings.noise_level,
-            shift=settings.shift,
-            guidance_scale=settings.guidance_scale,
-            empty=empty,
-            keep_trajectory=settings.trajectories,
+            conditioning, seeds, noise_level=settings.noise_level, keep_trajectory=settings.trajectories, **common
         )
-    latents, images = generator.images(
-        prompt_embeds,
-        pooled,
-        seeds,
-        steps=settings.steps,
-        sampler=settings.sampler,
-        shift=settings.shift,
-        guidance_scale=settings.guidance_scale,
-        empty=empty,
-    )
-    return latents, images, None
+    return *generator.images(conditioning, seeds, sampler=settings.sampler, **common), None
 
 
 def join(parts: Sequence[Groups]) -> Groups:

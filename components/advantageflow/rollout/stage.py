@@ -12,8 +12,8 @@ from advantageflow.rollout.groups import Groups, generate_groups, join, no_group
 from advantageflow.rollout.selection import chunks, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
-    read_embeddings,
-    read_outcomes,
+    open_conditioning,
+    read_history,
     read_prompts,
     write_rollouts,
 )
@@ -29,6 +29,7 @@ def run(
     shard: int,
     *,
     prompts: Path,
+    conditioning: Path,
     policy: Path,
     rollouts_out: Path,
 ) -> None:
@@ -44,8 +45,9 @@ def run(
         model: the base model.
         seed: the run's seed.
         round_index: the round, from 1.
-        shard: which share, 0 .. settings.shards - 1.
+        shard: 0 .. settings.shards - 1.
         prompts: the prompts artifact.
+        conditioning: of these prompts.
         policy: the policy artifact; its rollout policy generates.
         rollouts_out: folder of the rollouts artifact to write.
 
@@ -68,7 +70,7 @@ def run(
                 "policy_sha256": state.policy_sha256}  # fmt: skip
 
     if mine:
-        groups = _generate(settings, model, seed, round_index, mine, known, prompts, policy, state.rounds_before)
+        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, policy, state.rounds_before)
     else:
         groups = no_groups(settings, model)
         journal.useful()
@@ -88,7 +90,7 @@ def _select(
     if settings.selection == "balanced":
         return select_prompts(seed, before + round_index, train, settings.prompts_per_round)
     selection = select_adaptively(
-        seed, before + round_index, train, settings.prompts_per_round, read_outcomes(policy), settings.task_share
+        seed, before + round_index, train, settings.prompts_per_round, read_history(policy), settings.task_share
     )
     if shard == 0:  # of the whole round, so once
         counts = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.counts.items()}
@@ -103,7 +105,7 @@ def _generate(
     round_index: int,
     mine: list[list[Prompt]],
     known: list[Prompt],
-    prompts: Path,
+    conditioning: Path,
     policy: Path,
     before: int,
 ) -> Groups:
@@ -111,18 +113,21 @@ def _generate(
     from advantageflow.policy.generate import Generator
 
     journal = current_journal()
-    embeddings = read_embeddings(prompts, rows=len(known))
+    stored = open_conditioning(conditioning, known)
     row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
+    told = stored.rows([row[prompt.prompt_id] for chunk in mine for prompt in chunk])
+    unconditional = stored.unconditional() if settings.guidance_scale != 1 else None
     generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
     journal.useful()
     started = time.monotonic()
     parts: list[Groups] = []
     done, total = 0, sum(map(len, mine)) * settings.group_size
     for chunk in mine:
-        rows = [row[prompt.prompt_id] for prompt in chunk]
+        number = done // settings.group_size
         made = generate_groups(
-            generator, settings, chunk, rows, embeddings, seed=seed, round_index=round_index, rounds_before=before
-        )
+            generator, settings, chunk, told.rows(range(number, number + len(chunk))), unconditional,
+            seed=seed, round_index=round_index, rounds_before=before,
+        )  # fmt: skip
         parts.append(made)
         done += len(parts[-1].rollouts)
         journal.progress(done, total, "images")

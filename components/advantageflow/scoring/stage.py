@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.rewards.plumbing.checks import identical_columns, score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES
+from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata, read_prompts, read_rollouts, write_scores
@@ -39,7 +39,7 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
-        DataError: a rollout's prompt is unknown, or its image is no picture; names the row.
+        DataError: a rollout's prompt is unknown, or its image is not a picture; names the row.
         RewardError: a reward failed on a sample, or left its declared range; names the sample.
         StoreError: an input is corrupt, or the output cannot be written.
     """
@@ -78,13 +78,9 @@ def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt
 
 def _decode(rollout: Rollout, where: str) -> np.ndarray:
     """The image (H, W, 3), uint8."""
-    import numpy as np
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(rollout.image)) as image:
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises for broken pictures
+        return decode_image(rollout.image)
+    except ValueError as error:
         message = f"the image of rollout {rollout.rollout_id} cannot be decoded: {error}"
         raise DataError(message, where=where, remedy="run the rollout task that made it again") from error
 

@@ -40,7 +40,7 @@ class PublishedFile(_Part):
     @model_validator(mode="after")
     def _inside(self) -> PublishedFile:
         if any(part in ("", ".", "..") for part in self.path.split("/")):
-            raise ValueError(f"'{self.path}' is no path below a folder")
+            raise ValueError(f"'{self.path}' is not a path below a folder")
         return self
 
 
@@ -101,7 +101,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         where: it was, for errors.
 
     Raises:
-        StoreError: it is no manifest, is damaged, or of a newer format.
+        StoreError: it is not a manifest, is damaged, or of a newer format.
     """
     try:
         value = json.loads(content)

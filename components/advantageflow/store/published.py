@@ -49,18 +49,7 @@ def publish_folder(folder: Path, url: str) -> str:
 
 
 def publish_files(files: Mapping[str, Path], url: str) -> str:
-    """Publish files of several folders as one; see `publish_folder`.
-
-    Args:
-        files: by path in what is published.
-        url: s3://bucket/prefix, or a folder.
-
-    Returns:
-        The version that is published now.
-
-    Raises:
-        StoreError: as `publish_folder`.
-    """
+    """Publish files by their path in what is published, from whatever folders; see `publish_folder`."""
     manifest = manifest_of(files)
     place = place_of(url, WRITE_ATTEMPTS)
     earlier = place.manifest()
@@ -69,6 +58,20 @@ def publish_files(files: Mapping[str, Path], url: str) -> str:
     if earlier is not None and earlier.version != manifest.version:
         place.drop(earlier.version)
     return manifest.version
+
+
+def publish_in_version(files: Mapping[str, Path], url: str) -> str:
+    """Publish files as `publish_files`, in a folder below the address that is named as their content, beside others.
+
+    Returns:
+        The folder that holds the files.
+    """
+    manifest = manifest_of(files)
+    url = join(url, manifest.version)
+    place = place_of(url, WRITE_ATTEMPTS)
+    place.put_files(files, manifest)
+    place.put_manifest(manifest)
+    return join(url, manifest.version)
 
 
 def is_published(url: str) -> bool:

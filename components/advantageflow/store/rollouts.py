@@ -34,7 +34,7 @@ def write_rollouts(
     Args:
         folder: the artifact.
         rollouts: with their images.
-        latents: (N, C, H, W), a row for each rollout, in the same order.
+        latents: (N, *shape), a row for each rollout, in the same order.
         metadata: what metadata.json says of them.
         trajectories: how each was sampled; their file is only there where they are given.
 
@@ -73,7 +73,7 @@ def read_rollouts(folder: Path) -> list[Rollout]:
 
 
 def read_latents(folder: Path, rows: int | None = None) -> Tensor:
-    """The clean latents x_0 (N, C, H, W) of a shard; `rows` is the number of rollouts they must belong to.
+    """The clean latents x_0 (N, *shape) of a shard; `rows` is the number of rollouts they must belong to.
 
     Raises:
         StoreError: the file is missing or corrupt.

@@ -64,7 +64,7 @@ def fetch_folder(url: str, folder: Path) -> Path:
         A folder named as the last part of the prefix, below `folder`, with exactly the objects of now.
 
     Raises:
-        StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is no possible path.
+        StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is not a possible path.
     """
     url = url.rstrip("/")
     _, prefix = parse_url(url)

@@ -21,12 +21,12 @@ def parse_url(url: str) -> tuple[str, str]:
     """Bucket and key of s3://bucket/key.
 
     Raises:
-        StoreError: it is no such address.
+        StoreError: it is not such an address.
     """
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9._-]+)/(.*[^/])", url)
     if match is None or any(part in ("", ".", "..") for part in match[2].split("/")):
         shown = re.sub(r"//[^/]*@", "//", url)
-        raise StoreError("is no address of an S3 object", where=shown, remedy="write it as s3://bucket/key")
+        raise StoreError("is not the address of an S3 object", where=shown, remedy="write it as s3://bucket/key")
     return match[1], match[2]
 
 
@@ -35,7 +35,7 @@ def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
 
     ADVANTAGEFLOW_S3_ADDRESSING says where the bucket's name stands: `path` (http://host/bucket/key), `virtual`
     (http://bucket.host/key), or `auto`, which is `path` with an endpoint of one's own, as MinIO and SeaweedFS need it,
-    and `virtual` on Amazon. It is no setting of a run, as it belongs to the place and not to what is trained there.
+    and `virtual` on Amazon. It is not a setting of a run, as it belongs to the place and not to what is trained there.
 
     Args:
         url: what the client is wanted for; only shown in errors.
@@ -51,7 +51,7 @@ def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
         return boto3.client("s3", config=_config(attempts))
     except ValueError as error:
         remedy = "set it to the store's address, such as http://minio:9000, or unset it"
-        raise StoreError("the endpoint is no address", where=ENDPOINT, remedy=remedy) from error
+        raise StoreError("the endpoint is not an address", where=ENDPOINT, remedy=remedy) from error
     except BotoCoreError as error:
         raise unusable(error, url) from error
 
@@ -75,5 +75,5 @@ def _addressing() -> str:
     style = os.environ.get(ADDRESSING_ENV) or "auto"
     if style not in _ADDRESSING:
         remedy = f"set it to one of {', '.join(_ADDRESSING)}, or unset it"
-        raise StoreError(f"there is no addressing '{style}'", where=ADDRESSING_ENV, remedy=remedy)
+        raise StoreError(f"invalid addressing '{style}'", where=ADDRESSING_ENV, remedy=remedy)
     return style

@@ -15,6 +15,7 @@ from advantageflow.store.files import writing
 from advantageflow.store.s3_client import CONNECTIONS, parse_url
 from advantageflow.store.s3_errors import READING, Doing, MissingObject, explaining
 
+_BODIES = 4  # tries of reading a range
 PART = 16 << 20  # bytes; what is as large as one part or larger goes in parts
 _WORTH_SHOWING = 50_000_000  # bytes from which on a transfer tells of its progress
 
@@ -127,6 +128,25 @@ def read_object(client: Any, url: str) -> bytes | None:
     except MissingObject:
         return None
     return content.getvalue()
+
+
+def read_range(client: Any, url: str, start: int, end: int) -> bytes:
+    """Bytes [start, end) of an object; fewer where it ends before.
+
+    Raises:
+        StoreError: as `read_object`; or there is no such object.
+    """
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+
+    bucket, key = parse_url(url)
+    wanted = {"Bucket": bucket, "Key": key, "Range": f"bytes={start}-{end - 1}"}
+    with explaining(client, url):
+        for _ in range(_BODIES - 1):  # boto3 sends a request again, but reads a body only once
+            with contextlib.suppress(HTTPClientError, IncompleteReadError):
+                first: bytes = client.get_object(**wanted)["Body"].read()
+                return first
+        last: bytes = client.get_object(**wanted)["Body"].read()
+        return last
 
 
 def _config() -> Any:

@@ -13,7 +13,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store import s3_transfer
 from advantageflow.store.s3 import list_objects
 from advantageflow.store.s3_client import parse_url
-from advantageflow.store.s3_errors import REMOVING, WRITING, explaining
+from advantageflow.store.s3_errors import WRITING, explaining
 from advantageflow.store.s3_transfer import Progress, S3Object, transfers
 
 _TRIES = 2  # of a file that arrives damaged
@@ -45,30 +45,6 @@ def upload_files(client: Any, url: str, files: Mapping[str, Path]) -> None:
             logger.info("%s/%s: arrived damaged", url, path)
     remedy = "run again; if it stays so, see what stands between here and the store: a proxy, a faulty disk there"
     raise StoreError("the upload arrives damaged again and again", where=f"{url}/{next(iter(left))}", remedy=remedy)
-
-
-def put_object(client: Any, url: str, content: bytes) -> None:
-    """Write a small object in one request: readers see the whole of it, or what was there before.
-
-    Raises:
-        StoreError: as `upload_files`.
-    """
-    bucket, key = parse_url(url)
-    with explaining(client, url, WRITING):
-        client.put_object(Bucket=bucket, Key=key, Body=content)
-
-
-def delete_object(client: Any, url: str) -> None:
-    """Remove an object; one that is not there is no error.
-
-    One by one: the request for many needs a checksum header that not all stores know.
-
-    Raises:
-        StoreError: no credentials, access refused, no such bucket, endpoint not reached.
-    """
-    bucket, key = parse_url(url)
-    with explaining(client, url, REMOVING):
-        client.delete_object(Bucket=bucket, Key=key)
 
 
 def _send(client: Any, url: str, files: Mapping[str, Path]) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import TrackingError
-from advantageflow.tracking.events import TRACKING_ENV
-from advantageflow.tracking.healing import heal
+from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ask_state, mlflow_status
-from advantageflow.tracking.mlflow_store import RUN_ENV, open_client, patiently, tracking_errors
+from advantageflow.tracking.mlflow_store import RUN_ENV
 from advantageflow.tracking.pipeline_run import (
     FINAL_STATE_TAG,
     LAST_TASK_TAG,
-    PIPELINE_RUN_ENV,
     close,
     failed_tasks,
     find_or_open,
@@ -37,24 +33,16 @@ def close_pipeline_run(state: str | None, message: str | None) -> None:
         state: of the pipeline, in Kubeflow's words.
         message: what failed, where Kubeflow says it.
     """
-    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
-    if not tracking_uri or not pipeline or os.environ.get(RUN_ENV):
+    if os.environ.get(RUN_ENV):
         return
 
-    def work() -> None:
-        client = open_client(tracking_uri)
-        with tracking_errors(tracking_uri):
-            run = find_or_open(client, tracking_uri, pipeline, {})  # opened here if MLflow was away before
-            status, known = _verdict(pipeline, state or "unknown", bool(failed_tasks(last_attempts(client, run))))
-            close(client, run, status, known, message)
-        print(f"MLflow: this run is {status}", file=sys.stderr, flush=True)
-        for healed in heal(client, {}, ask_state):
-            print(f"MLflow: {healed}", file=sys.stderr, flush=True)
+    def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
+        run = find_or_open(client, tracking_uri, pipeline, {})  # opened here if MLflow was away before
+        status, known = _verdict(pipeline, state or "unknown", bool(failed_tasks(last_attempts(client, run))))
+        close(client, run, status, known, message)
+        return f"this run is {status}"
 
-    try:
-        patiently(work)
-    except TrackingError as error:
-        print(f"warning: the run stays open in MLflow. {error}", file=sys.stderr, flush=True)
+    on_pipeline_run(work, "the run stays open in MLflow")
 
 
 def _verdict(pipeline: str, state: str, any_failed: bool) -> tuple[str, str]:

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from advantageflow.tracking.kubeflow import mlflow_status
-from advantageflow.tracking.mlflow_store import tracking_errors
-from advantageflow.tracking.pipeline_run import FINAL_STATE_TAG, PIPELINE_RUN_TAG, close, newest_pipeline_runs
+from advantageflow.errors import TrackingError
+from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.kubeflow import ask_state, mlflow_status
+from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
+from advantageflow.tracking.pipeline_run import (
+    FINAL_STATE_TAG,
+    PIPELINE_RUN_ENV,
+    PIPELINE_RUN_TAG,
+    close,
+    newest_pipeline_runs,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -19,27 +28,32 @@ _SECONDS = 10.0  # for all questions together
 _QUESTIONS = 20
 
 
-@dataclass(frozen=True)
-class Healed:
-    """A run whose status in MLflow was not the truth.
+def on_pipeline_run(work: Callable[[MlflowClient, str, str], str], warning: str) -> None:
+    """Do something with the MLflow run of this process's pipeline run, and heal those of others; for a pipeline's own
+    first and last task. A failure is told, never raised.
 
-    Attributes:
-        name: of the MLflow run.
-        before: the status that it had.
-        after: the one that it has now.
-        state: the run's state in Kubeflow.
+    Args:
+        work: takes client, tracking URI and pipeline run; gives what to say of it. Again while MLflow is away.
+        warning: what it means if MLflow stays away.
     """
+    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
+    if not tracking_uri or not pipeline:
+        return
 
-    name: str
-    before: str
-    after: str
-    state: str
+    def work_and_heal() -> None:
+        client = open_client(tracking_uri)
+        with tracking_errors(tracking_uri):
+            said = work(client, tracking_uri, pipeline)
+        for line in (said, *heal(client, {}, ask_state)):
+            print(f"MLflow: {line}", file=sys.stderr, flush=True)
 
-    def __str__(self) -> str:
-        return f"'{self.name}' was {self.before} and is {self.after} now, as Kubeflow says {self.state}"
+    try:
+        patiently(work_and_heal)
+    except TrackingError as error:
+        print(f"warning: {warning}. {error}", file=sys.stderr, flush=True)
 
 
-def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], str | None]) -> list[Healed]:
+def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], str | None]) -> list[str]:
     """Give the newest pipeline runs in MLflow the status that their state in Kubeflow means.
 
     Args:
@@ -49,7 +63,7 @@ def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], st
             is in doubt, at most 20 times and no longer than 10 seconds.
 
     Returns:
-        The runs that were changed.
+        What was changed, a line for each run.
 
     Raises:
         TrackingError: MLflow cannot be read or written.
@@ -66,7 +80,8 @@ def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], st
             if state is None or status is None or not (_in_doubt(run) or _told(run) != status):
                 continue
             if run.info.status != status:
-                healed.append(Healed(run.info.run_name, run.info.status, status, state))
+                was, name = run.info.status, run.info.run_name
+                healed.append(f"'{name}' was {was} and is {status} now, as Kubeflow says {state}")
             close(client, run, status, state)
     return healed
 

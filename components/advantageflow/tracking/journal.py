@@ -9,7 +9,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | progress | done, total, unit                                                                      |
 | metrics  | values, step, parent (true: also a curve of the whole run)                             |
 | image    | key, path, step                                                                        |
-| dataset  | name, path, context                                                                    |
+| dataset  | path: the Parquet file of the prompts                                                  |
 | artifact | path, folder                                                                           |
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
@@ -98,23 +98,23 @@ class Journal:
         logger.info("%s", ", ".join(f"{name} {value:.6g}" for name, value in numbers.items()))
         self.record("metrics", values=numbers, step=None if step is None else int(step), parent=parent)
 
-    def image(self, key: str, path: Path, step: int | None = None) -> None:
+    def image(self, key: str, path: Path, step: int) -> None:
         """Record a picture of the whole run; `path` must stay where it is until the run is published."""
-        self.record("image", key=key, path=str(Path(path).absolute()), step=None if step is None else int(step))
+        self.record("image", key=key, path=str(path.absolute()), step=int(step))
 
-    def dataset(self, path: Path, *, name: str = "prompts", context: str = "training") -> None:
-        """Record a Parquet file as a dataset that the whole run reads."""
-        self.record("dataset", name=name, path=str(Path(path).absolute()), context=context)
+    def dataset(self, path: Path) -> None:
+        """Record the Parquet file of the prompts that the whole run reads."""
+        self.record("dataset", path=str(path.absolute()))
 
-    def artifact(self, path: Path, folder: str | None = None) -> None:
+    def artifact(self, path: Path, folder: str) -> None:
         """Record a file or folder to be kept with this task, under `folder` of its artifacts."""
-        self.record("artifact", path=str(Path(path).absolute()), folder=folder)
+        self.record("artifact", path=str(path.absolute()), folder=folder)
 
     def page(self, path: Path) -> None:
         """Record an HTML page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
         adds where it is found there.
         """
-        self.record("page", path=str(Path(path).absolute()))
+        self.record("page", path=str(path.absolute()))
 
     def alarm(self, name: str, message: str, step: int) -> None:
         """Record something that a person must look at; also a warning in the log.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 API_ENV = "KF_PIPELINES_ENDPOINT"  # these two are Kubeflow's own names
 TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"
-IN_CLUSTER_API = "http://ml-pipeline.kubeflow:8888"
+TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")  # where Kubeflow mounts it, for several users
+IN_CLUSTER_API = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 CANCELED = "CANCELED"
 CANCELING = "CANCELING"
 
-_TOKEN = "/var/run/secrets/kubeflow/pipelines/token"  # where Kubeflow mounts it on a server with several users
 _TIMEOUT = 3.0  # seconds
 _STATUS = {
     "SUCCEEDED": "FINISHED",
@@ -55,5 +55,5 @@ def ask_state(pipeline: str) -> str | None:
 
 
 def _credentials() -> dict[str, str]:
-    file = Path(os.environ.get(TOKEN_ENV, _TOKEN))
+    file = Path(os.environ.get(TOKEN_ENV, TOKEN_FILE))
     return {"Authorization": f"Bearer {file.read_text().strip()}"} if file.is_file() else {}

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from advantageflow.errors import SettingsError, TrackingError
+from advantageflow.errors import SettingsError
 from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.events import TRACKING_ENV
-from advantageflow.tracking.healing import heal
-from advantageflow.tracking.kubeflow import ask_state
+from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.links import mlflow_address
-from advantageflow.tracking.mlflow_store import RUN_ENV, open_client, patiently, tracking_errors
-from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, PIPELINE_RUN_ENV, find_or_open
+from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, find_or_open
 from advantageflow.tracking.recorder import log_params
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 
 def sections_of_a_run(texts: Mapping[str, str], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -55,32 +49,10 @@ def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) ->
         seed: of the run.
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
     """
-    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
-    if not tracking_uri or not pipeline:
-        return
 
-    def work() -> None:
-        client = open_client(tracking_uri)
-        with tracking_errors(tracking_uri):
-            run = _whole_run(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
-            log_params(client, run.info.run_id, {**settings, "seed": seed})
-        address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
-        print(f"MLflow: {address or run.info.run_id}", file=sys.stderr, flush=True)
-        for healed in heal(client, {}, ask_state):
-            print(f"MLflow: {healed}", file=sys.stderr, flush=True)
+    def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
+        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
+        log_params(client, run.info.run_id, {**settings, "seed": seed})
+        return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
 
-    try:
-        patiently(work)
-    except TrackingError as error:
-        print(f"warning: this run is not in MLflow yet. {error}", file=sys.stderr, flush=True)
-
-
-def _whole_run(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
-    """That of which Kubeflow's plug-in made this task's run a part, if it did; else by tag, else a new one."""
-    task = os.environ.get(RUN_ENV)
-    parent = client.get_run(task).data.tags.get("mlflow.parentRunId") if task else None
-    if parent is None:
-        return find_or_open(client, tracking_uri, pipeline, tags)
-    for name, value in tags.items():
-        client.set_tag(parent, name, value)
-    return client.get_run(parent)
+    on_pipeline_run(work, "this run is not in MLflow yet")

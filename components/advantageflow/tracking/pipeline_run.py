@@ -30,6 +30,7 @@ CACHED_TAG = "advantageflow.from_cache"
 _OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
 _LONGEST_TAG = 5000
 _NEWEST = 200
+_MOST = 10_000  # experiments, and attempts of a run
 _FROM_CACHE = (
     "Kubeflow took the results of all stages from its cache: nothing was computed in this run, and no stage is "
     "recorded under it. The curves are those of the earlier run with the same settings."
@@ -41,15 +42,13 @@ _UNKNOWN = (
 )
 
 
-def find_pipeline_run(client: MlflowClient, experiment: str, pipeline: str) -> Run | None:
-    """The MLflow run of a pipeline run; None where nobody opened one.
+def find_pipeline_run(client: MlflowClient, pipeline: str) -> Run | None:
+    """The MLflow run of a pipeline run, in any experiment; None where nobody opened one.
 
-    Args:
-        client: of the store.
-        experiment: where to look first; Kubeflow's plug-in opens runs in an experiment of its own.
-        pipeline: id of the pipeline run.
+    Kubeflow's plug-in opens runs in an experiment of its own.
     """
-    return _tagged(client, [experiment], pipeline) or _tagged(client, _experiments(client), pipeline)
+    runs = client.search_runs(_experiments(client), f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'")
+    return min(runs, key=lambda run: (run.info.start_time, str(run.info.run_id)), default=None)
 
 
 def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
@@ -61,13 +60,14 @@ def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: M
         pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
     """
-    experiment = home_experiment(client, tracking_uri)
-    found = find_pipeline_run(client, experiment, pipeline)
+    found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
     tags = {**tags, **({"preset": preset} if preset else {}), **({PIPELINE_URL_TAG: address} if address else {})}
     if found is None:
         tags = {**provenance(), **tags, PIPELINE_RUN_TAG: pipeline}
-        return client.create_run(experiment, tags=tags, run_name=f"{preset or 'pipeline'} {pipeline}")
+        return client.create_run(
+            home_experiment(client, tracking_uri), tags=tags, run_name=f"{preset or 'pipeline'} {pipeline}"
+        )
     for name, value in tags.items():
         client.set_tag(found.info.run_id, name, value)
     return found
@@ -93,18 +93,18 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
         state: by which that is known, in Kubeflow's words.
         message: what Kubeflow says of a failure, for want of a task that says more.
     """
-    run_id, attempts = run.info.run_id, last_attempts(client, run)
+    run_id, tasks = run.info.run_id, _tasks(client, run)
+    attempts = {task.info.run_name: task for task in tasks}
     reason = (_reason(attempts) or message or _UNKNOWN)[:_LONGEST_TAG] if status == "FAILED" else None
     if reason:
         client.set_tag(run_id, "error", reason)
     elif "error" in run.data.tags:
         client.delete_tag(run_id, "error")  # of an earlier end
     last = {task.info.run_id for task in attempts.values()}
-    for task in _tasks(client, run):
+    for task in tasks:
         if task.info.status == "RUNNING":
-            whole = (
-                status == "FINISHED" and task.info.run_id in last
-            )  # Kubeflow saw it succeed; its end was not recorded
+            # Kubeflow saw a last attempt succeed whose end was not recorded.
+            whole = status == "FINISHED" and task.info.run_id in last
             client.set_terminated(task.info.run_id, "FINISHED" if whole else "KILLED")
     if status == "FINISHED" and not attempts:
         client.set_tag(run_id, CACHED_TAG, "all")
@@ -120,26 +120,14 @@ def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
     return list(client.search_runs(_experiments(client), ours, max_results=_NEWEST, order_by=newest))
 
 
-def _tagged(client: MlflowClient, experiments: list[str], pipeline: str) -> Run | None:
-    runs = client.search_runs(experiments, f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'")
-    return min(runs, key=lambda run: (run.info.start_time, str(run.info.run_id)), default=None)
-
-
 def _experiments(client: MlflowClient) -> list[str]:
-    experiments: list[str] = []
-    page = None
-    while True:
-        found = client.search_experiments(page_token=page)
-        experiments += [experiment.experiment_id for experiment in found]
-        page = found.token
-        if not page:
-            return experiments
+    return [experiment.experiment_id for experiment in client.search_experiments(max_results=_MOST)]
 
 
 def _tasks(client: MlflowClient, run: Run) -> list[Run]:
     """The runs of all attempts at the pipeline's tasks, in the order that they began."""
     tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    children = client.search_runs([run.info.experiment_id], tagged, max_results=10_000)
+    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
     return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 

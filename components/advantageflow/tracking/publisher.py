@@ -12,10 +12,7 @@ from advantageflow.errors import TrackingError
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
 from advantageflow.tracking.provenance import provenance
-from advantageflow.tracking.reading import tail
 from advantageflow.tracking.recorder import Recorder, log_params, log_path
-
-__all__ = ["Publisher", "tail"]
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 

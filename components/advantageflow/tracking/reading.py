@@ -16,18 +16,15 @@ def read_events(folder: Path) -> list[Event]:
     return sorted(reader.new_events(), key=lambda event: event["time"])
 
 
-def tail(folder: Path, stop: threading.Event, *, interval: float = 0.2, skip_existing: bool = False) -> Iterator[Event]:
+def tail(folder: Path, stop: threading.Event, *, interval: float = 0.2) -> Iterator[Event]:
     """Yield events as tasks write them, until `stop` is set and everything written before has been read.
 
     Args:
         folder: the journal folder; it may not exist yet.
         stop: set it when no task writes any more.
         interval: seconds between two looks at the folder.
-        skip_existing: leave out what stands there now (a resumed run has published it before).
     """
     reader = _Folder(folder)
-    if skip_existing:
-        reader.new_events()
     while True:
         last = stop.is_set()
         yield from sorted(reader.new_events(), key=lambda event: event["time"])

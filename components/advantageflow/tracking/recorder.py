@@ -110,11 +110,10 @@ class Recorder:
     def _image(self, event: Event) -> None:
         from PIL import Image
 
-        task = self._tasks[event["task"]]
-        step = event["step"] if event["step"] is not None else task.start["round"] or 0
+        run_id = self.parent_id or self._tasks[event["task"]].run_id
         key = _NOT_IN_NAMES.sub(" ", event["key"]).strip()
         with Image.open(event["path"]) as image:
-            self._client.log_image(self.parent_id or task.run_id, image, key=key, step=step)
+            self._client.log_image(run_id, image, key=key, step=event["step"])
 
     def _dataset(self, event: Event) -> None:
         import pandas
@@ -122,9 +121,9 @@ class Recorder:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         frame = pandas.read_parquet(event["path"])
-        described = from_pandas(frame, name=event["name"]).to_dict()
+        described = from_pandas(frame, name="prompts").to_dict()
         source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
-        dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", event["context"])])
+        dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", "training")])
         for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
             self._client.log_inputs(run_id, [dataset])
 

@@ -136,7 +136,7 @@ def _recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
         home = home_experiment(client, tracking_uri)
         if not pipeline:
             return Recorder(client, home, None)
-        whole = find_pipeline_run(client, home, pipeline)
+        whole = find_pipeline_run(client, pipeline)
         if whole is None:
             print("warning: the pipeline's run is not in MLflow; this task stands there alone", file=sys.stderr)
             return Recorder(client, home, None)

@@ -20,7 +20,7 @@ from advantageflow.tracking.journal import current_journal
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
-PATHS = ("prompts", "policy", "rollouts", "scores", "policy_out")
+INPUTS = ("prompts", "conditioning", "policy", "rollouts", "scores")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class WorkerCall:
         task: id of the task in the journal.
         journal: file that the first process appends its events to; None for no file.
         parent: process id of the task that waits for the processes; None where that is another's business.
-        failures: folder in which a process that fails says why, or, where there is a result, address below which it
-            publishes that; None to say it on standard error.
+        failures: folder or address below which a process that fails publishes why; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
             and the file `journal.jsonl` instead of `journal`; None where those can be written as they are.
     """
@@ -64,15 +63,17 @@ def read_call(location: str, cache: Path) -> WorkerCall:
         cache: where what is published elsewhere is copied to.
 
     Raises:
-        StoreError: it is not there, or is no call.
+        StoreError: it is not there, or is not a call.
     """
     file = Path(location) if Path(location).is_file() else fetch_published(location, cache) / ARGUMENTS_FILE
     try:
         call = WorkerCall(**read_json(file))
     except TypeError as error:
         remedy = f"give a file that the training stage wrote ({ARGUMENTS_FILE})"
-        raise StoreError(f"is no call of the training stage: {error}", where=str(file), remedy=remedy) from error
-    paths = {name: _absolute(value, file.parent) for name, value in call.arguments.items() if name in PATHS}
+        raise StoreError(f"is not a call of the training stage: {error}", where=str(file), remedy=remedy) from error
+    paths = {
+        name: _absolute(value, file.parent) for name, value in call.arguments.items() if name in (*INPUTS, "policy_out")
+    }
     return replace(call, arguments=call.arguments | paths)
 
 

@@ -89,8 +89,7 @@ def _source(kind: type) -> str:
 def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:
     """What training reads of a round."""
     yield "latents", data.latents
-    yield "prompt_embeds", data.prompt_embeds
-    yield "pooled", data.pooled
+    yield from data.conditioning.tensors.items()
     for number, term in enumerate(data.terms):
         yield f"term {number}", term.rewards
     if data.trajectories is not None:

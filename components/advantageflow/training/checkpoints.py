@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -33,7 +35,7 @@ from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.group import Group
 from advantageflow.training.optimiser import optimiser_tensors, restore_tensors
 from advantageflow.training.policy import Policy
-from advantageflow.training.preemption import StopRequest, stop_requests
+from advantageflow.training.preemption import when_asked_to_end
 
 _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"
@@ -78,12 +80,12 @@ class StoredCheckpoints(Checkpoints):
         every: gradient steps from one to the next.
         last: number of the round's steps; after the last one there is nothing to keep.
         group: the processes that train.
-        stop: told when this process shall end.
+        stop: set when this process shall end.
         writer: of one thread.
     """
 
     def __init__(
-        self, url: str, every: int, last: int, *, group: Group, stop: StopRequest, writer: ThreadPoolExecutor
+        self, url: str, every: int, last: int, *, group: Group, stop: threading.Event, writer: ThreadPoolExecutor
     ) -> None:
         self._url, self._every, self._last = url, every, last
         self._group, self._stop, self._writer = group, stop, writer
@@ -106,7 +108,7 @@ class StoredCheckpoints(Checkpoints):
         return list(steps)
 
     def keep(self, policy: Policy, generator: torch.Generator, steps: list[Metrics]) -> None:
-        stopping = self._group.any(self._stop.made)
+        stopping = self._group.any(self._stop.is_set())
         if len(steps) == self._last:
             return
         if self._group.first and (stopping or len(steps) % self._every == 0):
@@ -165,7 +167,9 @@ def round_checkpoints(
         return
     url = join(store.url, "checkpoints", *filter(None, [os.environ.get(PIPELINE_RUN_ENV)]), key())
     every, last = settings.checkpoint_every, settings.gradient_steps
-    with stop_requests() as stop, ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as writer:
+    stop = threading.Event()
+    asked = when_asked_to_end(stop.set, then=signal.SIG_DFL)
+    with asked, ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as writer:
         yield StoredCheckpoints(url, every, last, group=group, stop=stop, writer=writer)
 
 

@@ -16,6 +16,7 @@ def training(
     seed: int,
     round_index: int,
     prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     rollouts: dsl.Input[list[dsl.Dataset]],
     scores: dsl.Input[list[dsl.Dataset]],
@@ -34,6 +35,7 @@ def training(
         seed: of the run.
         round_index: the round, from 1.
         prompts: of the run.
+        conditioning: of the prompts.
         policy: to train.
         rollouts: of all shards.
         scores: of all shards.
@@ -56,6 +58,7 @@ def training(
         seed=seed,
         round_index=round_index,
         prompts=prompts.path,
+        conditioning=conditioning.path,
         policy=policy.path,
         rollouts=[shard.path for shard in rollouts],
         scores=[shard.path for shard in scores],

@@ -1,4 +1,4 @@
-"""A round's training data: latents, text embeddings and rewards, joined from all shards and checked."""
+"""A round's training data: latents, what conditions the model, and rewards, joined from all shards and checked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from torch import Tensor
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import Rollout
 from advantageflow.settings import RewardSettings
 from advantageflow.store.artifacts import (
-    read_embeddings,
+    open_conditioning,
     read_latents,
     read_metadata,
     read_prompts,
@@ -27,10 +28,8 @@ from advantageflow.store.artifacts import (
 from advantageflow.training.terms import make_terms
 from advantageflow.training.trajectories import Origin, join_trajectories
 
-Latents = Float[Tensor, "rollouts channels height width"]
+Latents = Float[Tensor, "rollouts channels *space"]
 Grouped = Float[Tensor, "groups group_size"]
-PromptEmbeds = Float[Tensor, "groups tokens width"]
-Pooled = Float[Tensor, "groups pooled_width"]
 
 _AGAIN = "give the rollouts and scores of all shards of this round, each once; run a shard's task again if it is broken"
 
@@ -41,8 +40,7 @@ class RoundData:
 
     Attributes:
         latents: clean latents x_0, float32.
-        prompt_embeds: text embeddings of each group's prompt.
-        pooled: pooled text embeddings of each group's prompt.
+        conditioning: of each group's prompt.
         terms: what training maximises, one or several, float64.
         columns: every column of the scores, as the reward gave it.
         prompt_ids: of each group; empty for data that no artifact stands behind.
@@ -51,8 +49,7 @@ class RoundData:
     """
 
     latents: Latents
-    prompt_embeds: PromptEmbeds
-    pooled: Pooled
+    conditioning: Conditioning
     terms: tuple[Term, ...]
     columns: Mapping[str, Grouped]
     prompt_ids: tuple[str, ...] = ()
@@ -68,8 +65,7 @@ class RoundData:
         return replace(
             self,
             latents=self.latents.to(device),
-            prompt_embeds=self.prompt_embeds.to(device),
-            pooled=self.pooled.to(device),
+            conditioning=self.conditioning.to(device),
             trajectories=self.trajectories.to(device) if self.trajectories is not None else None,
         )
 
@@ -87,6 +83,7 @@ class _Sample:
 
 def load_round(
     prompts: Path,
+    conditioning: Path,
     rollouts: Sequence[Path],
     scores: Sequence[Path],
     *,
@@ -95,10 +92,11 @@ def load_round(
     policy_sha256: str | None,
     trajectories: bool = False,
 ) -> RoundData:
-    """Join the shards of a round, in the order of prompts and places: the number of shards leaves no trace.
+    """Join the shards of a round, in the order of prompts and indices: the number of shards leaves no trace.
 
     Args:
         prompts: the prompts artifact.
+        conditioning: of these prompts.
         rollouts: the rollouts of each shard, in any order.
         scores: the scores of each shard, in any order.
         reward: what to maximise (or to lower, where the scores say that lower is better).
@@ -108,7 +106,7 @@ def load_round(
 
     Raises:
         StoreError: a file is missing or corrupt.
-        DataError: a rollout of another round or policy, without a score, there twice, missing from its group, of an
+        DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
     samples = _read_samples(rollouts, round_index, policy_sha256)
@@ -123,13 +121,11 @@ def load_round(
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    embeddings = read_embeddings(prompts, rows=len(known))
-    chosen = torch.tensor(list(groups))
+    told = open_conditioning(conditioning, known).rows(list(groups))
     latents = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
         latents=latents,
-        prompt_embeds=embeddings.prompt_embeds[chosen],
-        pooled=embeddings.pooled[chosen],
+        conditioning=told,
         terms=make_terms(reward, scores, columns),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
@@ -155,7 +151,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
                 )
             if name in samples:
-                raise DataError(f"is there twice, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
+                raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
             samples[name] = sample
         check_finite(latents, [samples[record.rollout_id].place for record in records], error=DataError)
     return samples
@@ -168,7 +164,7 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict
         for score in read_scores(shard):
             name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
             if name in values:
-                raise DataError("the rollout is scored twice", where=place, remedy=_AGAIN)
+                raise DataError("duplicate: the rollout has two scores", where=place, remedy=_AGAIN)
             if name not in samples:
                 raise DataError("there is no such rollout", where=place, remedy=_AGAIN)
             if not torch.tensor(list(score.rewards.values())).isfinite().all():

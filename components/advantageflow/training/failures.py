@@ -1,45 +1,65 @@
-"""Why processes that train together failed: each that fails says why in a file, and what came first is the reason.
+"""Why processes that train together failed: each that fails publishes why, and what came first is the reason.
 
-The others then fail too, with errors of their connection, or are ended.
+The others then fail too, with errors of their connection, or are ended. Their logs say it as well, but after it comes
+what torchrun and the other processes have to say.
 """
 
 from __future__ import annotations
 
 import json
 import signal
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from advantageflow import errors
 from advantageflow.errors import TrainingError, UserError
+from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.journal import Journal
 
+_FILE = "failure.jsonl"
 _STOPS = (signal.SIGTERM, signal.SIGINT)
+_NONE: Mapping[int, int] = {}
 
 
 class ProcessFailed(RuntimeError):
     """A process failed by no mistake of the user's."""
 
 
-def record_failure(folder: Path, rank: int, error: BaseException) -> None:
-    """Say why a process failed."""
-    Journal(str(rank), folder / f"failure-{rank}.jsonl").error(error)
+def publish_failure(url: str, rank: int, error: BaseException) -> None:
+    """Say why the process of this rank failed.
+
+    Args:
+        url: a folder or s3:// address, below which all processes of a training do so.
+        rank: of the process.
+        error: that it raised.
+
+    Raises:
+        StoreError: it cannot be published.
+    """
+    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as folder:
+        Journal(str(rank), Path(folder) / _FILE).error(error)
+        publish_folder(Path(folder), join(url, str(rank)))
 
 
-def first_failure(folder: Path, statuses: Mapping[int, int]) -> Exception | None:
+def first_failure(url: str, processes: int, statuses: Mapping[int, int] = _NONE) -> Exception | None:
     """The error that made a group of processes fail.
 
     Args:
-        folder: in which they said why.
-        statuses: by rank, exit statuses of those that failed; negative: the signal that killed it.
+        url: below which they said why.
+        processes: how many there are.
+        statuses: by rank, exit statuses of those that failed, where they are known; negative: the signal that killed
+            it.
 
     Returns:
         A user's mistake, if there is one, as the first process raised it; else the death of a process that was killed;
         else the first error. None if none said why.
+
+    Raises:
+        StoreError: the store cannot be read.
     """
-    files = folder.glob("failure-*.jsonl")
-    told: list[Event] = sorted((json.loads(file.read_text()) for file in files), key=lambda event: event["time"])
+    told = sorted(_failures(url, processes), key=lambda event: event["time"])
     for event in told:
         if event["traceback"] is None:
             return _user_error(event)
@@ -53,6 +73,22 @@ def first_failure(folder: Path, statuses: Mapping[int, int]) -> Exception | None
     for event in told:
         return ProcessFailed(f"process {event['task']} failed:\n{event['traceback']}")
     return None
+
+
+def remove_failures(url: str, processes: int) -> None:
+    """Remove what processes said.
+
+    Raises:
+        StoreError: it cannot be removed.
+    """
+    for rank in range(processes):
+        remove_published(join(url, str(rank)))
+
+
+def _failures(url: str, processes: int) -> list[Event]:
+    published = [address for rank in range(processes) if is_published(address := join(url, str(rank)))]
+    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as cache:
+        return [json.loads((fetch_published(one, Path(cache)) / _FILE).read_text()) for one in published]
 
 
 def _user_error(event: Event) -> UserError:

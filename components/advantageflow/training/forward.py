@@ -30,7 +30,7 @@ def velocity_batches(step: Step) -> MakeBatch:
         rollouts = step.samples[indices].to(device)
         groups = rollouts // data.group_size
         x_t = interpolate(data.latents[rollouts], noise[indices], times[indices])
-        inputs: Inputs = (x_t, times[indices], data.prompt_embeds[groups], data.pooled[groups])
+        inputs: Inputs = (x_t, times[indices], data.conditioning.rows(groups))
         v_roll = rollout_velocity(policy, inputs, stand_for[indices]) if step.moved else None
         v_ref = policy.reference_velocity(inputs) if step.needs_reference else None
         velocity = policy.velocity(inputs)

@@ -71,10 +71,10 @@ def _run(processes: int, arguments: Path, folder: Path) -> signal.Signals | None
             elastic_launch(config, sys.executable)("-m", WORKER, "--arguments", str(arguments))
     except ChildFailedError as error:
         statuses = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        reason = first_failure(folder, statuses) or ProcessFailed(f"processes failed, by rank: {statuses}")
-        raise reason from None
+        reason = first_failure(str(folder), processes, statuses)
+        raise reason or ProcessFailed(f"processes failed, by rank: {statuses}") from None
     except SignalException as error:
-        preempted = first_failure(folder, {})
+        preempted = first_failure(str(folder), processes)
         if preempted is not None:
             raise preempted from None
         return error.sigval

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from advantageflow.policy.adapters import Adapters
-from advantageflow.policy.families import STABLE_DIFFUSION_3, Family
-from advantageflow.policy.velocity import predict_velocity
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families import Family
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
-"""x_t, t, text embeddings and pooled text embeddings of each sample."""
+Inputs = tuple[Tensor, Tensor, Conditioning]
+"""x_t, t and what conditions the model, of each sample."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class Policy:
     transformer: nn.Module
     adapters: Adapters
     optimiser: torch.optim.AdamW
-    family: Family = STABLE_DIFFUSION_3
+    family: Family
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """v_theta, with gradient."""
-        return predict_velocity(self.transformer, *inputs, self.family)
+        return self.family.velocity(self.transformer, *inputs)
 
     @torch.no_grad()
     def rollout_velocity(self, inputs: Inputs) -> Tensor:
@@ -62,6 +62,6 @@ class Policy:
 
     def _velocity_of(self, adapter: str | None, inputs: Inputs) -> Tensor:
         self.adapters.use(adapter)
-        velocity = predict_velocity(self.transformer, *inputs, self.family)
+        velocity = self.family.velocity(self.transformer, *inputs)
         self.adapters.use(ADAPTER_FOLDER)
         return velocity

@@ -9,38 +9,31 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 
-class StopRequest:
-    """Whether this process was asked to end.
-
-    Attributes:
-        made: set when the request comes.
-    """
-
-    made = False
-
-
 @contextmanager
-def stop_requests() -> Iterator[StopRequest]:
-    """Within the block a first SIGTERM is noted and ends nothing; a second one ends the process.
+def when_asked_to_end(act: Callable[[], None], then: signal.Handlers) -> Iterator[None]:
+    """Within the block a first SIGTERM calls `act` instead of ending the process.
 
     Only the main thread can be told of signals; elsewhere they keep their meaning.
+
+    Args:
+        act: may raise, which ends the block.
+        then: what further ones do: SIG_DFL, end the process, or SIG_IGN, nothing.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
 
-    def note(number: int, frame: FrameType | None) -> None:
-        request.made = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, then)
+        act()
 
-    before = signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, handle)
     try:
-        yield request
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -18,7 +18,7 @@ from advantageflow.training.step import Indices, MakeBatch, Step
 def transition_batches(step: Step) -> MakeBatch:
     """The step's batches of transitions; a sample is one step of a rollout's trajectory.
 
-    Steps are drawn in equal shares (stratified) from the first `usable_steps`. The model is evaluated once a sample,
+    Steps are drawn from equal strata of the first `usable_steps`. The model is evaluated once a sample,
     and again, for the mean under the base model, only where that is needed.
 
     Raises:
@@ -41,7 +41,7 @@ def transition_batches(step: Step) -> MakeBatch:
         sigma, following = paths.sigmas[number], paths.sigmas[number + 1]
         number = number.to(device)
         x, x_next = paths.states[rollouts, number], paths.states[rollouts, number + 1]
-        inputs: Inputs = (x, sigma.to(device), data.prompt_embeds[groups], data.pooled[groups])
+        inputs: Inputs = (x, sigma.to(device), data.conditioning.rows(groups))
 
         def lead(velocity: Tensor) -> Transition:
             return transition(x, velocity, sigma, following, paths.noise_level)

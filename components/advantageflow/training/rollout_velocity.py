@@ -74,6 +74,7 @@ def rollout_velocity(policy: Policy, inputs: Inputs, stand_for: PerSample) -> Ro
         return RolloutVelocity(None, policy.rollout_velocity(inputs), None)
     device = inputs[0].device
     rows, stand_for = stand_for.nonzero().flatten().to(device), stand_for.to(device)
-    x_t, times, embeds, pooled = (part[rows] for part in inputs)
-    velocities = policy.rollout_velocity((x_t, times, embeds, pooled)) if len(rows) else x_t
+    x_t, times, conditioning = inputs
+    some: Inputs = (x_t[rows], times[rows], conditioning.rows(rows))
+    velocities = policy.rollout_velocity(some) if len(rows) else some[0]
     return RolloutVelocity(rows, velocities, stand_for)

@@ -41,10 +41,10 @@ def train_round(
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
-    Every rollout is `settings.passes` times a sample: at a fresh time t and noise each time, or at one step of its
-    trajectory where the objective learns from those. An optimiser step takes a minibatch, an equal share of the
-    samples. All randomness comes from `seed` and the number of the round. Rollouts with A = 0 are samples too: the
-    regulariser keeps the policy where it is on them.
+    Every rollout is a sample in each of `settings.inner_epochs`: at a fresh time t and noise each time, or at one step
+    of its trajectory where the objective learns from those. An optimiser step takes a minibatch of the samples; all are
+    of equal size. All randomness comes from `seed` and the number of the round. Rollouts with A = 0 are samples too:
+    the regulariser keeps the policy where it is on them.
 
     Args:
         policy: changed in place.
@@ -117,13 +117,12 @@ def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
 
 
 def _minibatches(count: int, settings: TrainingSettings, generator: torch.Generator) -> Sequence[Samples]:
-    """Which rollouts each optimiser step trains on: permutations of them all, one a pass, cut into equal shares."""
-    if count * settings.passes < settings.gradient_steps:
-        message = (
-            f"{settings.gradient_steps} gradient steps for {count} rollouts x {settings.passes} passes: some are empty"
-        )
+    """Which rollouts each optimiser step trains on: a permutation of all for each inner epoch, cut into equal parts."""
+    if count * settings.inner_epochs < settings.gradient_steps:
+        samples = f"{count} rollouts x {settings.inner_epochs} inner epochs"
+        message = f"{settings.gradient_steps} gradient steps for {samples}: some are empty"
         raise SettingsError(message, where="training.gradient_steps", remedy="lower it, or make more rollouts a round")
-    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.passes)])
+    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.inner_epochs)])
     return order.tensor_split(settings.gradient_steps)
 
 

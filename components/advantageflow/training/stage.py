@@ -27,6 +27,7 @@ def run(
     round_index: int,
     *,
     prompts: Path,
+    conditioning: Path,
     policy: Path,
     rollouts: list[Path],
     scores: list[Path],
@@ -43,6 +44,7 @@ def run(
         seed: the run's seed.
         round_index: of this round.
         prompts: the prompts artifact.
+        conditioning: of these prompts.
         policy: the policy that generated the rollouts.
         rollouts: rollouts of each shard.
         scores: scores of each shard.

@@ -13,16 +13,16 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import Outcomes, publish, write_outcomes
+from advantageflow.store.artifacts import PromptHistory, publish, write_history
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
 from advantageflow.training.data import load_round
 from advantageflow.training.group import ALONE, Group
+from advantageflow.training.history import updated_history
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
-from advantageflow.training.outcomes import updated_outcomes
 from advantageflow.training.policy import Policy
 from advantageflow.training.round import round_advantages, train_round
 
@@ -37,6 +37,7 @@ def train(
     round_index: int,
     *,
     prompts: Path,
+    conditioning: Path,
     policy: Path,
     rollouts: list[Path],
     scores: list[Path],
@@ -46,18 +47,7 @@ def train(
 ) -> None:
     """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
 
-    Args:
-        settings: objective and optimiser.
-        reward: which columns of the scores to maximise.
-        model: the base model; of its parts only the transformer is loaded.
-        seed: the run's seed.
-        round_index: of this round.
-        prompts: the prompts artifact.
-        policy: the policy that generated the rollouts.
-        rollouts: rollouts of each shard.
-        scores: scores of each shard.
-        policy_out: folder of the policy artifact to write.
-        store: where checkpoints are kept.
+    Args beside those of the stage's `run`:
         group: the processes that train.
 
     Raises:
@@ -71,12 +61,12 @@ def train(
     _make_repeatable(settings.threads)
     state = read_policy_state(policy)
     data = load_round(
-        prompts, rollouts, scores,
+        prompts, conditioning, rollouts, scores,
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip
     advantages = round_advantages(data, settings)
-    outcomes = updated_outcomes(policy, data, advantages)
+    outcomes = updated_history(policy, data, advantages)
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
@@ -127,7 +117,7 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     return Policy(transformer, adapters, optimiser, family)
 
 
-def save_policy(policy: Policy, state: PolicyState, outcomes: Outcomes, folder: Path) -> None:
+def save_policy(policy: Policy, state: PolicyState, outcomes: PromptHistory, folder: Path) -> None:
     """Publish a policy artifact.
 
     Raises:
@@ -136,7 +126,7 @@ def save_policy(policy: Policy, state: PolicyState, outcomes: Outcomes, folder: 
     with publish(folder) as unfinished:
         policy.adapters.save(unfinished, state, state.model)
         save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
-        write_outcomes(unfinished, outcomes)
+        write_history(unfinished, outcomes)
 
 
 def _make_repeatable(threads: int) -> None:

@@ -24,7 +24,7 @@ class Origin(NamedTuple):
 
     Attributes:
         shard: folder of its shard's rollouts.
-        row: its place in the shard's files.
+        row: its index in the shard's files.
         rollout_id: what it is called.
     """
 
@@ -53,12 +53,12 @@ def join_trajectories(origins: Sequence[Origin], latents: Tensor) -> Trajectory:
         starts[shard], start = start, start + size
     order = torch.tensor([starts[origin.shard] + origin.row for origin in origins])
     joined = concatenate(list(parts.values())).rows(order)
-    places = [f"{origin.shard / TRAJECTORIES_FILE}: rollout {origin.rollout_id}" for origin in origins]
-    check_finite(joined.states, places, "trajectory", DataError)
-    check_finite(joined.log_probabilities, places, "log-probability", DataError)
-    for place, same in zip(places, (joined.states[:, -1] == latents).flatten(1).all(1).tolist(), strict=True):
+    names = [f"{origin.shard / TRAJECTORIES_FILE}: rollout {origin.rollout_id}" for origin in origins]
+    check_finite(joined.states, names, "trajectory", DataError)
+    check_finite(joined.log_probabilities, names, "log-probability", DataError)
+    for name, same in zip(names, (joined.states[:, -1] == latents).flatten(1).all(1).tolist(), strict=True):
         if not same:
-            raise DataError("its trajectory does not end in its latent", where=place, remedy=_AGAIN)
+            raise DataError("its trajectory does not end in its latent", where=name, remedy=_AGAIN)
     return joined
 
 

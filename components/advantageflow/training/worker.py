@@ -26,8 +26,7 @@ from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
-from advantageflow.training.failures import record_failure
-from advantageflow.training.trainjob.failures import publish_failure
+from advantageflow.training.failures import publish_failure
 
 
 def main() -> None:
@@ -49,10 +48,8 @@ def main() -> None:
         end_with_parent(call.parent)
         take_part(call)
     except Exception as error:
-        if call.failures is not None and call.result is not None:
+        if call.failures is not None:
             publish_failure(call.failures, rank, error)
-        elif call.failures is not None:
-            record_failure(Path(call.failures), rank, error)
         elif isinstance(error, UserError):
             print(error, file=sys.stderr, flush=True)
         else:

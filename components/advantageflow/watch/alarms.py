@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from advantageflow.settings import AlarmSettings
 
@@ -51,23 +50,12 @@ class Watched:
 
 
 _FRACTIONS = ("dark_fraction", "saturated_fraction")
-_Direction = Literal["rise", "drop"]
-_CHECKS: tuple[tuple[str, _Direction], ...] = (
-    ("dark_fraction", "rise"),
-    ("saturated_fraction", "rise"),
-    ("colour_entropy", "drop"),
-    ("sharpness", "drop"),
-    ("sharpness", "rise"),
-    ("diversity", "drop"),
-    ("velocity_norm", "drop"),
-    ("velocity_norm", "rise"),
-)
+_BOUNDED = [bound for bound in AlarmSettings.model_fields if bound != "watched_drop"]  # such as 'sharpness_drop'
 
 
 def alarm_names(means: Mapping[str, float], watched: Mapping[str, Watched]) -> list[str]:
     """The alarms that these can raise."""
-    names = [f"{name}_{direction}" for name, direction in _CHECKS if name in means]
-    return names + [f"watched/{name}" for name in watched]
+    return [one for one in _BOUNDED if one.rpartition("_")[0] in means] + [f"watched/{name}" for name in watched]
 
 
 def find_alarms(
@@ -81,16 +69,16 @@ def find_alarms(
         base: the same of the base policy's images on the same prompts and noise.
         watched: watched rewards by '<reward>.<column>'.
     """
-    found = [
-        _statistic(name, direction, means[name], base[name], getattr(bounds, f"{name}_{direction}"))
-        for name, direction in _CHECKS
-        if name in means
-    ]
+    found = []
+    for alarm in _BOUNDED:
+        name, _, direction = alarm.rpartition("_")
+        if name in means:
+            found.append(_statistic(name, direction, means[name], base[name], getattr(bounds, alarm)))
     found += [_watched(name, one, bounds.watched_drop) for name, one in watched.items()]
     return [alarm for alarm in found if alarm is not None]
 
 
-def _statistic(name: str, direction: _Direction, value: float, base: float, bound: float | None) -> Alarm | None:
+def _statistic(name: str, direction: str, value: float, base: float, bound: float | None) -> Alarm | None:
     difference = value - base if direction == "rise" else base - value
     change = difference if name in _FRACTIONS else _part(difference, base)
     if bound is None or not change > bound:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,24 +15,10 @@ THUMBNAIL = 32  # pixels a side at which images are compared: composition and co
 _BITS = 3  # colour entropy counts 2^3 levels a channel
 _LUMA = (77, 150, 29)  # of R, G and B, in 256ths (Rec. 601)
 
-IMAGE_STATISTICS = ("dark_fraction", "saturated_fraction", "colour_entropy", "sharpness")
-STATISTICS = (*IMAGE_STATISTICS, "velocity_norm", "diversity")  # with those that take more than the image
-
-
-def image_statistics(image: Image) -> dict[str, float]:
-    """All statistics of one image, by the names in IMAGE_STATISTICS.
-
-    Args:
-        image: (H, W, 3), uint8.
-    """
-    luma = _luma(image)
-    values = (_dark(luma), saturated_fraction(image), colour_entropy(image), _laplacian(luma))
-    return dict(zip(IMAGE_STATISTICS, values, strict=True))
-
 
 def dark_fraction(image: Image) -> float:
     """Share of pixels whose luma (Rec. 601) is below DARK: 1 for a black image, 0 for a white one."""
-    return _dark(_luma(image))
+    return float((_luma(image) < DARK).mean())
 
 
 def saturated_fraction(image: Image) -> float:
@@ -56,7 +42,25 @@ def sharpness(image: Image) -> float:
 
     0 for a single colour, and for an image of fewer than 3 pixels a side; at most 4, for a chessboard of pixels.
     """
-    return _laplacian(_luma(image))
+    luma = _luma(image)
+    if min(luma.shape) < 3:
+        return 0.0
+    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
+    return float(np.abs(4 * luma[1:-1, 1:-1] - around).mean() / 255)
+
+
+IMAGE_STATISTICS: dict[str, Callable[[Image], float]] = {
+    "dark_fraction": dark_fraction,
+    "saturated_fraction": saturated_fraction,
+    "colour_entropy": colour_entropy,
+    "sharpness": sharpness,
+}
+STATISTICS = (*IMAGE_STATISTICS, "velocity_norm", "diversity")  # with those that take more than the image
+
+
+def image_statistics(image: Image) -> dict[str, float]:
+    """All statistics of one image (H, W, 3), uint8, by the names in IMAGE_STATISTICS."""
+    return {name: statistic(image) for name, statistic in IMAGE_STATISTICS.items()}
 
 
 def thumbnail(image: Image) -> Image:
@@ -92,14 +96,3 @@ def _luma(image: Image) -> NDArray[np.int32]:
 def _channels(image: Image) -> tuple[Image, Image, Image]:
     """Red, green and blue, (H, W) each: numpy is slow along an axis of three."""
     return image[..., 0], image[..., 1], image[..., 2]
-
-
-def _dark(luma: NDArray[np.int32]) -> float:
-    return float((luma < DARK).mean())
-
-
-def _laplacian(luma: NDArray[np.int32]) -> float:
-    if min(luma.shape) < 3:
-        return 0.0
-    around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-    return float(np.abs(4 * luma[1:-1, 1:-1] - around).mean() / 255)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.watch.images import diversity, image_statistics, thumbnail
+from advantageflow.watch.images import IMAGE_STATISTICS, diversity, image_statistics, thumbnail
 
 if TYPE_CHECKING:
     from advantageflow.watch.images import Image
@@ -31,10 +31,7 @@ class RolloutStatistics:
 
     def summary(self) -> dict[str, dict[str, float]]:
         """By statistic its 'mean' and 'of' how many: images, or groups for the diversity within a group."""
-        values: dict[str, list[float]] = {}
-        for image in self.images:
-            for name, value in image.items():
-                values.setdefault(name, []).append(value)
+        values = {name: [image[name] for image in self.images] for name in IMAGE_STATISTICS if self.images}
         apart = [diversity(images) for images in self.groups.values() if len(images) > 1]
         values |= {"diversity": apart} if apart else {}
         return {name: {"mean": sum(of_one) / len(of_one), "of": len(of_one)} for name, of_one in values.items()}

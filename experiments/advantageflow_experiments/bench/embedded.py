@@ -12,17 +12,10 @@ from typing import Any
 import torch
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.generate import Generator
-from advantageflow.policy.loading import load_family
-from advantageflow.policy.location import read_file
-from advantageflow.policy.text import (
-    encode_prompts,
-    load_encoder,
-    load_tokenizer,
-    present_encoders,
-    token_lengths,
-    tokenize,
-)
+from advantageflow.policy.loading import load_family, read_configs
+from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
@@ -30,13 +23,11 @@ from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.rollout.groups import generate_groups, join
 from advantageflow.rollout.selection import chunks, select_prompts
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
-from advantageflow.store.artifacts import Embeddings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
 from advantageflow_experiments.bench.workload import (
     Encode,
     Groups,
-    Text,
     Workload,
     base_parameters,
     random_terms,
@@ -63,8 +54,8 @@ class Bench:
 def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     """A preset's round, or as much of it as tells its speed, and training on it, on the CPU in float32.
 
-    The number of optimiser steps and of passes is the preset's, so that what only the first step saves counts as in
-    the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
+    The number of optimiser steps and of inner epochs is the preset's, so that what only the first step saves counts as
+    in the preset; there are as many rollouts as fill a microbatch in each step (`bench_groups`).
 
     Raises:
         PolicyError: the model cannot be loaded, or lacks a text encoder.
@@ -77,8 +68,8 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     train = [prompt for prompt in known if prompt.split == "train"]
     prompts = select_prompts(seed, 1, train, min(bench_groups(settings), len(train)))
     texts = [prompt.text for prompt in prompts]
-    embeds, pooled = encode_prompts(model, [*texts, ""])
-    embeddings = Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:])
+    conditioning = encode_prompts(model, [*texts, load_family(model).unconditional])
+    unconditional = conditioning.rows([-1])
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         write_base_policy(policy)
@@ -89,17 +80,17 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     def generate() -> torch.Tensor:
         made = []
         for chunk in chunks(prompts, rollout.batch_groups):
-            rows = [row[prompt.prompt_id] for prompt in chunk]
-            made.append(generate_groups(generator, rollout, chunk, rows, embeddings, seed=seed, round_index=1))
+            told = conditioning.rows([row[prompt.prompt_id] for prompt in chunk])
+            made.append(generate_groups(generator, rollout, chunk, told, unconditional, seed=seed, round_index=1))
         return join(made).latents
 
     terms = random_terms(len(prompts), rollout.group_size, seed)
-    data = RoundData(generate(), embeddings.prompt_embeds, embeddings.pooled, terms, {})
+    data = RoundData(generate(), conditioning.rows(slice(len(texts))), terms, {})
     shape = {
         "model": model.name,
         "parameters": base_parameters(trained.transformer),
         "latents": list(data.latents.shape[1:]),
-        "text_tokens": embeds.shape[1],
+        "text_tokens": conditioning.length,
         "rollouts": len(data.latents),
         "sampler": f"{rollout.sampler}, {rollout.steps} steps, guidance {rollout.guidance_scale:g}",
         "precision": "float32: every row, on the CPU",
@@ -114,7 +105,7 @@ def bench_groups(settings: RunSettings) -> int:
     """
     training, rollout = settings.training, settings.rollout
     samples = training.gradient_steps * training.microbatch
-    groups = math.ceil(samples / (training.passes * rollout.group_size))
+    groups = math.ceil(samples / (training.inner_epochs * rollout.group_size))
     return min(max(groups, rollout.batch_groups), rollout.prompts_per_round)
 
 
@@ -131,15 +122,19 @@ def _encoder(model: ModelSettings, texts: list[str]) -> Encode:
     """The text encoders of the model, kept in memory."""
     family = load_family(model)
     parts = present_encoders(model, family)
-    lengths = token_lengths(model, family, parts)
-    tokens = {part: tokenize(load_tokenizer(model, part), part, texts, lengths[part]) for part in parts}
+    limit, configs = model.max_sequence_length, read_configs(model, ["transformer", *parts])
+    tokens = {
+        part: family.tokenize(part, load_tokenizer(model, part), texts, family.token_limit(part, configs, limit))
+        for part in parts
+    }
     encoders = {part: load_encoder(model, part) for part in parts}
-    config = read_file(model, "transformer/config.json")
 
     @torch.no_grad()
-    def encode(groups: Groups) -> Text:
-        encoded = {part: family.encode(part, encoders[part], tokens[part][groups.cpu()]) for part in parts}
-        embeds, pooled = family.join(encoded, config, model.max_sequence_length)
-        return embeds.float(), pooled.float()
+    def encode(groups: Groups) -> Conditioning:
+        encoded = {
+            part: family.encode(part, encoders[part], {name: ids[groups.cpu()] for name, ids in tokens[part].items()})
+            for part in parts
+        }
+        return family.condition(encoded, configs, limit).to(dtype=torch.float32)
 
     return encode

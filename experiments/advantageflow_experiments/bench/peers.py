@@ -98,11 +98,11 @@ def _accumulate_gradient(
     metrics: dict[str, Tensor] = {}
     for timesteps in peer_batches(samples, peer_batch(settings)):
         groups = (samples[timesteps[0]] // data.group_size).to(device)
-        text = (data.prompt_embeds[groups], data.pooled[groups]) if savings.text_once else work.encode(groups)
+        text = data.conditioning.rows(groups) if savings.text_once else work.encode(groups)
         for indices in timesteps:
             rollouts, rows = samples[indices].to(device), slice(len(indices))
             x_t = interpolate(data.latents[rollouts], noise[indices], times[indices])
-            inputs: Inputs = (x_t, times[indices], text[0][rows], text[1][rows])
+            inputs: Inputs = (x_t, times[indices], text.rows(rows))
             v_roll = None
             if moved and savings.needed_only:
                 v_roll = rollout_velocity(policy, inputs, stand_for[indices])
@@ -122,16 +122,16 @@ def _accumulate_gradient(
                 stand_for=None if v_roll is None else v_roll.stand_for,
             )
             loss, values = objective.loss(batch)
-            share = len(indices) / len(samples)
-            (share * loss).backward()
+            weight = len(indices) / len(samples)
+            (weight * loss).backward()
             for name, value in (values | batch.measures()).items():
-                metrics[name] = metrics.get(name, 0) + share * value
+                metrics[name] = metrics.get(name, 0) + weight * value
     return {name: value.item() for name, value in metrics.items()}
 
 
 def peer_batch(settings: TrainingSettings) -> int:
     """Rollouts in a batch of the peers' loop: as many as are a microbatch of ours with their timesteps folded in."""
-    return max(1, settings.microbatch // settings.passes)
+    return max(1, settings.microbatch // settings.inner_epochs)
 
 
 def peer_batches(samples: Samples, rollouts: int) -> Iterator[list[Indices]]:

@@ -56,7 +56,7 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
         "shape": bench.shape,
         "round": {
             "rollouts": bench.work.rollouts,
-            "passes": training.passes,
+            "inner_epochs": training.inner_epochs,
             "gradient_steps": training.gradient_steps,
             "microbatch": training.microbatch,
             "peer_batch": peer_batch(training),

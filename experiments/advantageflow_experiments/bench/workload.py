@@ -7,21 +7,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
 from advantageflow.training.step import Samples
 
 Groups = Int[Tensor, " rollouts"]
-PromptEmbeds = Float[Tensor, "rollouts tokens width"]
-Pooled = Float[Tensor, "rollouts pooled_width"]
-Text = tuple[PromptEmbeds, Pooled]
-Encode = Callable[[Groups], Text]
+Encode = Callable[[Groups], Conditioning]
 """Runs the text encoders on the prompt of each rollout, group duplicates included; results on the data's device."""
 
 
@@ -62,12 +60,14 @@ class Workload:
     @property
     def samples(self) -> int:
         """Training samples of a round: each a rollout at one time, with forward and backward."""
-        return self.rollouts * self.settings.passes
+        return self.rollouts * self.settings.inner_epochs
 
     def minibatches(self) -> list[Samples]:
-        """Which rollouts each optimiser step trains on: a share of them at all their times, as in the peers' loop."""
+        """Which rollouts each optimiser step trains on: a part of them at all their times, as in the peers' loop."""
         order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
-        return [rollouts.repeat(self.settings.passes) for rollouts in order.tensor_split(self.settings.gradient_steps)]
+        return [
+            rollouts.repeat(self.settings.inner_epochs) for rollouts in order.tensor_split(self.settings.gradient_steps)
+        ]
 
     def restart(self) -> None:
         """Puts adapters and optimiser back to where they were."""
@@ -80,7 +80,7 @@ class Workload:
     def sample(self) -> Inputs:
         """One training sample, halfway between image and noise."""
         data, time = self.data, torch.full((1,), 0.5, device=self.device)
-        return data.latents[:1], time, data.prompt_embeds[:1], data.pooled[:1]
+        return data.latents[:1], time, data.conditioning.rows(slice(1))
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """The context to compute in."""

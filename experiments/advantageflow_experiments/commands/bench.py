@@ -74,8 +74,9 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"{shape['text_tokens']} text tokens, {shape['precision']}",
         f"preset {report['preset']}, seed {report['seed']}, {report['threads']} threads, {report['repeats']} repeats; "
         f"{versions}, python {machine['python']}",
-        f"a round: {round_['rollouts']} rollouts x {round_['passes']} times in {round_['gradient_steps']} gradient "
-        f"steps; microbatch {round_['microbatch']}, the peers' batch {round_['peer_batch']} rollouts",
+        f"a round: {round_['rollouts']} rollouts x {round_['inner_epochs']} inner epochs in "
+        f"{round_['gradient_steps']} gradient steps; "
+        f"microbatch {round_['microbatch']}, the peers' batch {round_['peer_batch']} rollouts",
         f"rollouts: {rollouts['median']:.1f} a second ({rollouts['lowest']:.1f} .. {rollouts['highest']:.1f}); "
         f"{shape['sampler']}",
         f"peak memory: {memory['process_resident'] / 1e6:,.0f} MB resident, the whole process"

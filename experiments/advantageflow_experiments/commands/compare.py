@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.errors import SettingsError
-from advantageflow_experiments.compare.plan_files import DEFAULT_PLAN, list_plans, plan_text
+from advantageflow_experiments.compare.plan_files import DEFAULT_PLAN, plan_names, plan_text
 
 
 def compare(
@@ -57,6 +57,7 @@ def compare(
         print(plan_text(plan or DEFAULT_PLAN), end="")
         return
     from advantageflow_experiments.compare import workflow
+    from advantageflow_experiments.compare.folder import open_folder
 
     new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
     if redraw is not None:
@@ -64,17 +65,18 @@ def compare(
         workflow.redraw(console, redraw)
     elif resume is not None:
         _refuse("--resume", new)
-        workflow.run(console, workflow.reopen(resume), jobs)
+        workflow.run(console, *open_folder(resume), jobs)
     else:
         numbers = None if seeds is None else _numbers(seeds)
         names = None if variants is None else [name.strip() for name in variants.split(",")]
-        workflow.run(console, workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out), jobs)
+        prepared = workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out)
+        workflow.run(console, *prepared, jobs)
 
 
 def _show_plans(console: Console) -> None:
     table = Table("plan", "what it asks")
-    for name, purpose in list_plans().items():
-        table.add_row(name, purpose)
+    for name in plan_names():
+        table.add_row(name, plan_text(name).partition("\n")[0].lstrip("# "))
     console.print(table)
 
 
@@ -90,4 +92,4 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         remedy = "give whole numbers with commas between them, such as --seeds 0,1,2"
-        raise SettingsError("these are no seeds", where=f"--seeds {text}", remedy=remedy) from error
+        raise SettingsError("not a list of seeds", where=f"--seeds {text}", remedy=remedy) from error

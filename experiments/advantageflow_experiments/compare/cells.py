@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
@@ -13,7 +12,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 from advantageflow_experiments.compare.plan import Assignments, Plan, Variant
-from advantageflow_experiments.compare.plan_files import validated
+from advantageflow_experiments.compare.plan_files import make_plan
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 
 
@@ -61,7 +60,12 @@ def make_cells(plan: Plan, experiment: str) -> list[Cell]:
         for seed in plan.seeds
         for name, variant in variants.items()
     ]
-    _refuse_twins(cells[: len(variants)])
+    seen: dict[str, str] = {}
+    for cell in cells:
+        twin = seen.setdefault(cell.settings.model_dump_json(), cell.variant)
+        if twin != cell.variant:
+            message = f"variants '{twin}' and '{cell.variant}' have the same settings"
+            raise SettingsError(message, where="variants", remedy="remove one, or change what it assigns")
     return cells
 
 
@@ -84,22 +88,10 @@ def with_choices(
     """
     if variants is not None:
         plan = plan.model_copy(update={"variants": _only(plan, variants)})
-    varied = sorted({key for variant in plan.named_variants().values() for key in variant.assignments})
-    changes: Assignments = {}
-    for text in assignments:
-        key, equals, value = (part.strip() for part in text.partition("="))
-        where = f"--set {text}"
-        if not equals or not key:
-            remedy = "write it as section.name=value, for example --set rounds=2"
-            raise SettingsError("is not of the form a.b=value", where=where, remedy=remedy)
-        clash = next((one for one in varied if _overlap(one, key)), None)
-        if clash is not None:
-            remedy = "change it in a plan of your own: save what --show prints, edit it and give the file's path"
-            raise SettingsError(f"the variants set {clash} themselves", where=where, remedy=remedy)
-        changes[key] = parse_yaml(value, where)[0]
-    kept = {key: value for key, value in plan.common.items() if not any(_overlap(key, one) for one in changes)}
+    changes = dict(_change(plan, text) for text in assignments)
+    common = {key: value for key, value in plan.common.items() if key not in changes} | changes
     chosen = plan.seeds if seeds is None else tuple(seeds)
-    return validated(Plan, {**dict(plan), "common": {**kept, **changes}, "seeds": chosen}, {"seeds": "--seeds"})
+    return make_plan({**dict(plan), "common": common, "seeds": chosen}, {"seeds": "--seeds"})
 
 
 def _only(plan: Plan, names: Sequence[str]) -> dict[str, Variant]:
@@ -111,47 +103,29 @@ def _only(plan: Plan, names: Sequence[str]) -> dict[str, Variant]:
         if name not in plan.variants:
             remedy = suggest(name, plan.variants, what="plan's variants")
             raise SettingsError(f"the plan has no variant '{name}'", where=where, remedy=remedy)
-        if names.count(name) > 1:
-            raise SettingsError(f"variant '{name}' is named twice", where=where, remedy="name it once")
     return {name: plan.variants[name] for name in names}
 
 
+def _change(plan: Plan, text: str) -> tuple[str, object]:
+    """Key and value of an assignment of the command line, which may not undo what the variants differ in."""
+    key, equals, value = (part.strip() for part in text.partition("="))
+    where = f"--set {text}"
+    if not equals or not key:
+        remedy = "write it as section.name=value, for example --set rounds=2"
+        raise SettingsError("is not of the form a.b=value", where=where, remedy=remedy)
+    for varied in sorted({key for variant in plan.named_variants().values() for key in variant.assignments}):
+        if f"{varied}.".startswith(f"{key}.") or key.startswith(f"{varied}."):  # the same, or a section of the other
+            remedy = "change it in a plan of your own: save what --show prints, edit it and give the file's path"
+            raise SettingsError(f"the variants set {varied} themselves", where=where, remedy=remedy)
+    return key, parse_yaml(value, where)[0]
+
+
 def _settings(plan: Plan, name: str, variant: Variant, seed: int, experiment: str) -> RunSettings:
-    assignments = {
-        "tracking.experiment": experiment,
-        **dict(_flatten(plan.settings)),
-        **plan.common,
-        **variant.assignments,
-        "seed": seed,
-    }
-    texts = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in assignments.items()]
+    values: Assignments = {"tracking.experiment": experiment, **plan.common, **variant.assignments, "seed": seed}
+    texts = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     try:
         return with_absolute_paths(load_settings(plan.preset, None, texts))
     except SettingsError as error:
         message = error.message.replace("--set ", "")
         where = ", ".join(filter(None, [f"variant '{name}'", error.where.replace("--set ", "").replace("--", "")]))
         raise SettingsError(message, where=where, remedy=error.remedy) from error
-
-
-def _flatten(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """A preset's sections as assignments by dotted key."""
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _overlap(one: str, other: str) -> bool:
-    """Whether two keys are the same setting, or one is the other's section."""
-    return one == other or one.startswith(f"{other}.") or other.startswith(f"{one}.")
-
-
-def _refuse_twins(cells: Sequence[Cell]) -> None:
-    seen: dict[str, str] = {}
-    for cell in cells:
-        text = cell.settings.model_dump_json()
-        if text in seen:
-            message = f"variants '{seen[text]}' and '{cell.variant}' have the same settings"
-            raise SettingsError(message, where="variants", remedy="remove one, or change what it assigns")
-        seen[text] = cell.variant

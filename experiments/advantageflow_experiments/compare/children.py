@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.folder import Folder, clear_unstarted
+from advantageflow_experiments.compare.folder import Folder
 from advantageflow_pipelines.local.failures import log_tail
 
 _SECONDS_TO_END = 60.0  # a run that is stopped ends its stages and closes its MLflow records first
-_ERROR = "error: "
-_REMEDY_OF_THE_RUN = "Nothing complete is lost."  # followed by how to continue the run alone
+_ERROR = re.compile(r"^error: (.*)", re.MULTILINE | re.DOTALL)
+_REMEDY_OF_THE_RUN = re.compile(r"^Nothing complete is lost\..*\n?", re.MULTILINE)  # how to continue the run alone
 
 
 @dataclass(frozen=True)
@@ -27,43 +29,32 @@ class Child:
 
     Attributes:
         process: the command; leader of its own process group.
-        log: what it prints; `log_start` bytes are of earlier attempts.
-        started: seconds of the monotonic clock.
+        log: what it prints.
     """
 
     cell: Cell
     process: subprocess.Popen[bytes]
     log: Path
-    log_start: int
-    started: float
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since it started."""
-        return time.monotonic() - self.started
 
     def error(self) -> str:
         """What the command said was wrong: its error message, else the end of its log."""
-        with self.log.open("rb") as file:
-            file.seek(self.log_start)
-            lines = file.read().decode(errors="replace").splitlines()
-        starts = [number for number, line in enumerate(lines) if line.startswith(_ERROR)]
-        if not starts:
-            how = f"killed by signal {-self.process.returncode}" if self.process.returncode < 0 else "no error message"
-            return f"{how}; the end of {self.log}:\n{log_tail(self.log)}"
-        message = [line for line in lines[starts[-1] :] if not line.startswith(_REMEDY_OF_THE_RUN)]
-        return "\n".join(message).removeprefix(_ERROR)
+        message = _ERROR.search(self.log.read_text(encoding="utf-8", errors="replace"))
+        if message is not None:
+            return _REMEDY_OF_THE_RUN.sub("", message[1]).rstrip()
+        how = f"killed by signal {-self.process.returncode}" if self.process.returncode < 0 else "no error message"
+        return f"{how}; the end of {self.log}:\n{log_tail(self.log)}"
 
 
 def start_child(folder: Folder, cell: Cell) -> Child:
     """Start the run of a cell, or continue it from what is complete."""
     workdir, log = folder.workdir(cell), folder.log_file(cell.name)
-    clear_unstarted(workdir)
-    new = ["--config", str(folder.settings_file(cell.name)), "--workdir", str(workdir.root)]
-    choice = ["--resume", str(workdir.root)] if workdir.root.is_dir() else new
+    if workdir.settings_file.exists():
+        choice = ["--resume", str(workdir.root)]
+    else:
+        shutil.rmtree(workdir.root, ignore_errors=True)  # stopped before its settings were written: it holds nothing
+        choice = ["--config", str(folder.settings_file(cell.name)), "--workdir", str(workdir.root)]
     command = [sys.executable, "-m", "advantageflow_pipelines.cli", "run", *choice, "--runs", str(folder.runs)]
-    with log.open("ab") as file:
-        log_start = file.tell()
+    with log.open("wb") as file:
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -72,25 +63,21 @@ def start_child(folder: Folder, cell: Cell) -> Child:
             env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
             start_new_session=True,  # Ctrl-C is for this process, which then ends its children in order
         )
-    return Child(cell, process, log, log_start, time.monotonic())
+    return Child(cell, process, log)
 
 
 def end_children(children: Sequence[Child]) -> None:
-    """Ask all to end, wait until each has ended its own stages, and kill what does not; Ctrl-C again kills at once."""
+    """Ask all to end and wait until each has ended its own stages; what is then left is killed.
+
+    Ctrl-C while they are waited for kills at once.
+    """
     for child in children:
-        _signal(child, signal.SIGTERM)
-    deadline = time.monotonic() + _SECONDS_TO_END
-    with contextlib.suppress(KeyboardInterrupt):
+        child.process.terminate()
+    until = time.monotonic() + _SECONDS_TO_END
+    with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
         for child in children:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                child.process.wait(max(0.0, deadline - time.monotonic()))
+            child.process.wait(max(0.0, until - time.monotonic()))
     for child in children:
-        if child.process.poll() is None:
-            _signal(child, signal.SIGKILL)
-            child.process.wait()
-
-
-def _signal(child: Child, sign: signal.Signals) -> None:
-    if child.process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.process.pid, sign)
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended; the second is macOS's word
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()

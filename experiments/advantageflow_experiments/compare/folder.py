@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,16 +38,12 @@ class Folder:
     def results_file(self) -> Path:
         return self.root / "comparison.json"
 
-    @property
-    def table_file(self) -> Path:
-        return self.root / "table.md"
-
     def settings_file(self, cell: str) -> Path:
         """The settings that a cell is started with."""
         return self.root / "settings" / f"{cell}.yaml"
 
     def log_file(self, cell: str) -> Path:
-        """What a cell's command printed, attempt after attempt."""
+        """What a cell's command printed, in its last attempt."""
         return self.root / "logs" / f"{cell}.log"
 
     def workdir(self, cell: Cell) -> WorkDir:
@@ -66,15 +61,15 @@ def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell
     Raises:
         StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
     """
-    root = (path or _free_name(name)).absolute()
-    folder = Folder(root)
+    folder = Folder((path or DEFAULT_RUNS / f"compare-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").absolute())
+    root = folder.root
     with writing(root):
         if root.is_file() or (root.is_dir() and any(root.iterdir())):
             there = f"continue it with: advantageflow compare --resume {root}; or " if folder.plan_file.exists() else ""
             raise StoreError("is not an empty folder", where=str(root), remedy=f"{there}give a new folder to --out")
         _check_room(root, cells)
-        for part in (folder.runs, folder.settings_file("").parent, folder.log_file("").parent):
-            part.mkdir(parents=True, exist_ok=True)
+        for part in ("runs", "settings", "logs"):
+            (root / part).mkdir(parents=True, exist_ok=True)
         for cell in cells:
             write_settings(folder.settings_file(cell.name), cell.settings)
         write_plan(folder.plan_file, plan)  # last: its presence says that the folder is whole
@@ -85,42 +80,22 @@ def open_folder(path: Path) -> tuple[Folder, Plan, list[Cell]]:
     """A comparison's folder, plan and cells, as they were written when it was started.
 
     Raises:
-        SettingsError: there is no comparison in this folder.
-        StoreError: it cannot be read or written.
+        SettingsError: there is no comparison in this folder, or a file in it cannot be read.
     """
     folder = Folder(path.absolute())
     if not folder.plan_file.is_file():
         remedy = "give the folder of an earlier comparison (it holds plan.yaml)"
         raise SettingsError("holds no comparison", where=str(path), remedy=remedy)
-    if not os.access(folder.root, os.R_OK | os.W_OK | os.X_OK):
-        remedy = "give this user write permission there"
-        raise StoreError("the comparison's folder cannot be written", where=str(folder.root), remedy=remedy)
-    plan = read_plan(folder.plan_file)
+    plan = read_plan(folder.plan_file, str(folder.plan_file))
     pairs = [(variant, seed) for seed in plan.seeds for variant in plan.named_variants()]
     cells = [Cell(variant, read_settings(folder.settings_file(cell_name(variant, seed)))) for variant, seed in pairs]
     return folder, plan, cells
 
 
-def clear_unstarted(workdir: WorkDir) -> None:
-    """Remove the working folder of a run that was stopped before its settings were written: nothing is in it."""
-    if workdir.root.is_dir() and not workdir.settings_file.exists():
-        shutil.rmtree(workdir.root)
-
-
-def _free_name(name: str) -> Path:
-    stem = f"compare-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    path, number = DEFAULT_RUNS / stem, 2
-    while path.exists():
-        path, number = DEFAULT_RUNS / f"{stem}-{number}", number + 1
-    return path
-
-
 def _check_room(root: Path, cells: Sequence[Cell]) -> None:
-    place = root
-    while not place.exists():
-        place = place.parent
-    free, needed = shutil.disk_usage(place).free, sum(disk_needed(cell.settings) for cell in cells)
+    there = next(place for place in (root, *root.parents) if place.exists())
+    free, needed = shutil.disk_usage(there).free, sum(disk_needed(cell.settings) for cell in cells)
     if free < needed:
         message = f"the disk has {free / 1e6:,.0f} MB free, the {len(cells)} runs need about {needed / 1e6:,.0f} MB"
         remedy = "free some space, choose another disk with --out, or compare fewer seeds"
-        raise StoreError(message, where=os.fspath(root), remedy=remedy)
+        raise StoreError(message, where=str(root), remedy=remedy)

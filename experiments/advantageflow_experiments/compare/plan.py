@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,28 +24,25 @@ class Variant(Settings):
 
 
 class Axis(Settings):
-    """One side of a grid: a setting and its values, or named options that each change several settings."""
+    """One side of a grid: choices by name, each changing one or several settings.
 
-    key: str | None = Field(None, min_length=1, description="dotted key of a setting, such as training.objective.lam")
-    values: tuple[Any, ...] = Field((), strict=False, description="its values, in the order of the picture")
-    options: dict[str, Assignments] = Field(default_factory=dict, description="instead of key and values: by name")
-    label: str | None = Field(None, description="what the picture calls it; the key if not given")
+    Of a single setting, `key` and `values` may be given instead: {key: training.objective.lam, values: [0.5, 1]} stands
+    for the options 'lam 0.5' and 'lam 1'.
+    """
 
-    @model_validator(mode="after")
-    def _values_or_options(self) -> Axis:
-        if (self.key is None) != (not self.values) or bool(self.values) == bool(self.options):
-            raise ValueError("give either a key and its values, or options")
-        return self
+    options: dict[str, Assignments] = Field(min_length=1, description="by the name that the picture gives it")
+    label: str | None = Field(None, description="what the picture calls the axis; nothing if not given")
 
-    def choices(self) -> dict[str, Assignments]:
-        """What each place on the axis changes, by the name that the picture gives it."""
-        if self.key is None:
-            return self.options
-        return {str(value): {self.key: value} for value in self.values}
-
-    def label_of(self, choice: str) -> str:
-        """What a variant is called that has this choice, such as 'lam 0.5'; an option is called by its name."""
-        return choice if self.key is None else f"{self.key.rpartition('.')[2]} {choice}"
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_values(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not {"key", "values"} & data.keys():
+            return data
+        key, values, rest = data.get("key"), data.get("values"), data.keys() - {"key", "values"}
+        if not isinstance(key, str) or not isinstance(values, list) or "options" in rest:
+            raise ValueError("give either a key and a list of its values, or options")
+        name = key.rpartition(".")[2]
+        return {**{one: data[one] for one in rest}, "options": {f"{name} {value}": {key: value} for value in values}}
 
 
 class Grid(Settings):
@@ -56,11 +53,11 @@ class Grid(Settings):
 
     @model_validator(mode="after")
     def _choices_differ(self) -> Grid:
-        keys = [{key for choice in axis.choices().values() for key in choice} for axis in (self.columns, self.rows)]
+        keys = [{key for choice in axis.options.values() for key in choice} for axis in (self.columns, self.rows)]
         if both := sorted(keys[0] & keys[1]):
             raise ValueError(f"columns and rows both set {both[0]}")
-        pairs = list(itertools.product(self.columns.choices(), self.rows.choices()))
-        if len({grid_name(self, column, row) for column, row in pairs}) < len(pairs):
+        pairs = list(itertools.product(self.columns.options, self.rows.options))
+        if len({grid_name(column, row) for column, row in pairs}) < len(pairs):
             raise ValueError("two choices of an axis have the same name, up to letters, digits and _.-")
         return self
 
@@ -75,19 +72,16 @@ class Pareto(Settings):
 
 
 class Plan(Settings):
-    """A comparison, as its YAML file says it."""
+    """A comparison, as its YAML file says it: a grid is drawn as heat maps, two metrics as a plane, others as lines."""
 
     title: str = Field(min_length=1, description="one line, above tables and pictures")
     preset: str | None = Field(None, description="settings that every variant starts from, by name")
-    settings: dict[str, Any] = Field(default_factory=dict, description="the same by section, as in a preset file")
     common: Assignments = Field(default_factory=dict, description="changes for all variants")
     variants: dict[str, Variant] = Field(default_factory=dict, description="what is compared with the first")
     grid: Grid | None = Field(None, description="instead of variants: two settings varied together")
     seeds: tuple[int, ...] = Field((0, 1, 2), strict=False, min_length=1, description="every variant runs with each")
-    view: Literal["lines", "heatmap", "pareto"] = Field("lines", description="how the outcome is drawn")
-    pareto: Pareto | None = Field(None, description="the two metrics of view pareto")
+    pareto: Pareto | None = Field(None, description="two metrics that the variants trade for each other")
     target: float | None = Field(None, description="accuracy for which the table says how many images it took")
-    unequal_images: bool = Field(False, description="let variants generate different numbers of images")
 
     @field_validator("variants")
     @classmethod
@@ -105,38 +99,31 @@ class Plan(Settings):
         return seeds
 
     @model_validator(mode="after")
-    def _parts_belong_together(self) -> Plan:
+    def _one_kind(self) -> Plan:
         if bool(self.variants) == bool(self.grid):
             raise ValueError("give either variants or a grid")
-        if (self.grid is not None) != (self.view == "heatmap"):
-            raise ValueError("a grid is drawn by view heatmap, and only a grid is")
-        if (self.pareto is not None) != (self.view == "pareto"):
-            raise ValueError("view pareto needs the two metrics under 'pareto', and no other view has them")
-        if self.preset is not None and self.settings:
-            raise ValueError("give either a preset or settings")
+        if self.grid and self.pareto:
+            raise ValueError("give either a grid or pareto: each is drawn in its own way")
         return self
 
     def named_variants(self) -> dict[str, Variant]:
-        """All variants by name; those of a grid row by row, named after their values."""
+        """All variants by name; those of a grid row by row, named after their choices."""
         if self.grid is None:
             return self.variants
-        columns, rows = self.grid.columns, self.grid.rows
+        columns, rows = self.grid.columns.options, self.grid.rows.options
         return {
-            grid_name(self.grid, column, row): Variant(
-                label=f"{columns.label_of(column)}, {rows.label_of(row)}", assignments={**across, **down}
-            )
-            for (row, down), (column, across) in itertools.product(rows.choices().items(), columns.choices().items())
+            grid_name(column, row): Variant(label=f"{column}, {row}", assignments={**across, **down})
+            for (row, down), (column, across) in itertools.product(rows.items(), columns.items())
         }
 
     def references(self) -> dict[str, str | None]:
         """What each variant is compared with: the first, in a grid the first of its row; None for those themselves."""
         names = list(self.named_variants())
-        in_row = len(self.grid.columns.choices()) if self.grid else len(names)
+        in_row = len(self.grid.columns.options) if self.grid else len(names)
         firsts = [names[place - place % in_row] for place in range(len(names))]
         return {name: None if name == first else first for name, first in zip(names, firsts, strict=True)}
 
 
-def grid_name(grid: Grid, column: str, row: str) -> str:
+def grid_name(column: str, row: str) -> str:
     """Name of a grid's variant, such as 'lam-0.5_gradient_steps-16'."""
-    name = f"{grid.columns.label_of(column)}_{grid.rows.label_of(row)}"
-    return re.sub(r"[^A-Za-z0-9_.-]", "", name.replace(" ", "-"))
+    return re.sub(r"[^A-Za-z0-9_.-]", "", f"{column}_{row}".replace(" ", "-"))

@@ -1,27 +1,28 @@
-"""What a comparison found, as comparison.json holds it: every cell's curve, every variant's figures over seeds."""
+"""What a comparison found, as comparison.json holds it: every run's evaluations, every variant's figures over seeds."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from advantageflow.errors import DataError
-from advantageflow.settings import Settings
 from advantageflow.store.files import reading, writing
-from advantageflow_experiments.compare.plan import Grid, Pareto
+from advantageflow_experiments.compare.plan import Plan
 
 Interval = tuple[float, float]
+Curve = list[tuple[float, float]]
+"""Places of a run's evaluations (images or seconds) with the accuracies there."""
 
-_ACCURACY = "strict accuracy"
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True)
 
 
-class Estimate(Settings):
+class Estimate(_Record):
     """A mean over seeds.
 
     Attributes:
-        mean: over the seeds.
         ci95: its 95 % interval by Student's t; None where a single seed tells nothing about the spread.
         count: number of seeds.
     """
@@ -31,7 +32,7 @@ class Estimate(Settings):
     count: int
 
 
-class Measured(Settings):
+class Measured(_Record):
     """A mean over the images of one evaluation, with its 95 % interval; and whether more of it is better."""
 
     mean: float
@@ -39,34 +40,36 @@ class Measured(Settings):
     higher_is_better: bool = True
 
 
-class Point(Settings):
+class Point(_Record):
     """One evaluation of one run.
 
     Attributes:
         round: after which it was made; 0 for the base model.
         generated: rollouts generated up to there.
         training_seconds: useful work up to there, without evaluation and start-up.
-        images: held-out images judged.
         strict, soft, tasks: as in summary.json.
         terms: the reward terms by name, such as 'jpeg.compressibility'; empty where there is only one.
     """
 
-    round: int
-    generated: int
-    training_seconds: float
-    images: int
+    round: int = 0
+    generated: int = 0
+    training_seconds: float = 0.0
     strict: float
     strict_ci95: Interval
     soft: float
     tasks: dict[str, float]
     terms: dict[str, Measured] = Field(default_factory=dict)
 
+    def value(self, metric: str) -> float:
+        """The mean of 'strict', 'soft' or a reward term."""
+        return self.terms[metric].mean if metric in self.terms else float(getattr(self, metric))
 
-class CellResult(Settings):
+
+class CellResult(_Record):
     """What one run came to.
 
     Attributes:
-        status: 'diverged': its training or its policy was no longer finite, in `diverged_round`.
+        diverged_round: in which its training or its policy was no longer finite; None for a run that is complete.
         reason: the run's own words for that.
         points: its evaluations, the base model's first; of a diverged run, those before it diverged.
         seconds: wall-clock time of the whole run, evaluations and start-up included; of all its attempts.
@@ -76,52 +79,40 @@ class CellResult(Settings):
 
     variant: str
     seed: int
-    status: Literal["complete", "diverged"]
     diverged_round: int | None = None
     reason: str = ""
     points: tuple[Point, ...] = Field(min_length=1)
     seconds: float
-    strict_label: str = _ACCURACY
-    soft_label: str | None = "soft reward"
-    policy_sha256: str | None = None
-    mlflow_run_id: str | None = None
+    strict_label: str
+    soft_label: str | None
 
     @property
     def last(self) -> Point:
         """Its last evaluation: what it counts with, also when it diverged later."""
         return self.points[-1]
 
+    @property
+    def by_images(self) -> Curve:
+        """Accuracy over rollouts generated."""
+        return [(float(point.generated), point.strict) for point in self.points]
 
-class CurvePoint(Settings):
+    @property
+    def by_seconds(self) -> Curve:
+        """Accuracy over seconds of useful work."""
+        return [(point.training_seconds, point.strict) for point in self.points]
+
+
+class CurvePoint(_Record):
     """Accuracy at one place of an axis, over seeds."""
 
     x: float
     accuracy: Estimate
 
 
-class Target(Settings):
-    """How many images it took to reach the plan's target accuracy.
-
-    Attributes:
-        reached: number of seeds that reached it, of `count`.
-        images: over the seeds that reached it; None if none did.
-        difference: images minus those of the reference, over the seeds that reached it in both; None for a reference,
-            and if there is no such seed.
-    """
-
-    accuracy: float
-    reached: int
-    count: int
-    images: Estimate | None
-    difference: Estimate | None
-
-
-class VariantResult(Settings):
+class VariantResult(_Record):
     """A variant's figures over seeds.
 
     Attributes:
-        assignments: what the variant changes.
-        settings: all its settings, but for the seed.
         images: rollouts that each of its runs was to generate.
         difference: final accuracy minus that of the reference (see `Plan.references`), seed by seed; None for a
             reference itself.
@@ -131,12 +122,12 @@ class VariantResult(Settings):
         seconds: wall-clock time of a run, likewise.
         diverged: rounds in which runs diverged, by seed.
         by_images, by_seconds: accuracy along both axes. A run that diverged keeps its last value.
+        to_target: images it took to reach the plan's target accuracy, over the seeds that reached it.
+        to_target_difference: that minus the reference's, over the seeds that reached it in both.
     """
 
     name: str
     label: str
-    assignments: dict[str, Any]
-    settings: dict[str, Any]
     images: int
     final: Estimate
     soft: Estimate
@@ -147,29 +138,23 @@ class VariantResult(Settings):
     course_difference: Estimate | None
     training_seconds: Estimate | None
     seconds: Estimate | None
-    diverged: dict[str, int]
+    diverged: dict[int, int]
     by_images: tuple[CurvePoint, ...]
     by_seconds: tuple[CurvePoint, ...]
-    target: Target | None
+    to_target: Estimate | None
+    to_target_difference: Estimate | None
 
 
-class Comparison(Settings):
+class Comparison(_Record):
     """All of a comparison's outcome: enough to draw everything again.
 
     Attributes:
         name: the plan's short name, also of the MLflow experiment.
-        common: what the plan changes for all variants, by dotted key.
         versions: code revision, packages and machine that made it.
     """
 
     name: str
-    title: str
-    view: Literal["lines", "heatmap", "pareto"]
-    preset: str
-    seeds: tuple[int, ...]
-    grid: Grid | None
-    pareto: Pareto | None
-    common: dict[str, Any]
+    plan: Plan
     versions: dict[str, str]
     variants: tuple[VariantResult, ...]
     cells: tuple[CellResult, ...]
@@ -180,13 +165,19 @@ class Comparison(Settings):
         return self.cells[0].strict_label
 
     @property
-    def limits(self) -> Interval | None:
-        """What the measure cannot leave, where that is known: an interval over seeds may."""
-        return (0.0, 1.0) if self.measure == _ACCURACY else None
+    def spread(self) -> str:
+        """What the figures are of."""
+        seeds = len(self.plan.seeds)
+        return "one seed" if seeds == 1 else f"mean of {seeds} seeds"
 
     def cells_of(self, variant: str) -> list[CellResult]:
         """The runs of a variant, in order of seeds."""
         return [cell for cell in self.cells if cell.variant == variant]
+
+    def base_tasks(self) -> dict[str, float]:
+        """The base model's accuracy by task, mean over seeds (of the first variant: it is the same for all)."""
+        points = [cell.points[0] for cell in self.cells_of(self.variants[0].name)]
+        return {task: sum(point.tasks[task] for point in points) / len(points) for task in points[0].tasks}
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
@@ -212,6 +203,6 @@ def read_comparison(path: Path) -> Comparison:
         return Comparison.model_validate_json(text)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
-        remedy = "make it again with: advantageflow compare --resume " + str(path.parent)
-        raise DataError(f"is no comparison of this version (see {place or 'its syntax'})", where=str(path),
-                        remedy=remedy) from error  # fmt: skip
+        message = f"is not a comparison of this version (see {place or 'its syntax'})"
+        remedy = f"make it again with: advantageflow compare --resume {path.parent}"
+        raise DataError(message, where=str(path), remedy=remedy) from error

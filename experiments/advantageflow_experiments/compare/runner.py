@@ -7,12 +7,15 @@ import time
 from collections import deque
 from collections.abc import Sequence
 
+from rich.console import Console
+from rich.progress import Progress, TaskID
+
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.children import Child, end_children, start_child
 from advantageflow_experiments.compare.folder import Folder
-from advantageflow_experiments.compare.outcome import is_settled, read_result
-from advantageflow_experiments.compare.progress import CompareProgress
+from advantageflow_experiments.compare.outcome import read_result
+from advantageflow_experiments.compare.progress import describe, rounds_done, time_left
 from advantageflow_experiments.compare.records import CellResult
 from advantageflow_pipelines.local.failures import RunFailed
 
@@ -36,14 +39,14 @@ def default_jobs(cells: Sequence[Cell], available: int) -> int:
     return max(1, min(len(cells), available // max(threads_of(cell.settings) for cell in cells)))
 
 
-def run_cells(folder: Folder, cells: Sequence[Cell], jobs: int, progress: CompareProgress) -> list[CellResult]:
-    """Run what is not settled yet, `jobs` cells at once.
+def run_cells(console: Console, folder: Folder, cells: Sequence[Cell], jobs: int) -> list[CellResult]:
+    """Run what is not settled yet, `jobs` cells at once; a line for each run that ended, on a terminal also bars.
 
     Args:
+        console: where progress is shown.
         folder: the comparison's.
         cells: all of them, in order.
         jobs: runs at once.
-        progress: shows them.
 
     Returns:
         The result of every cell, in the same order.
@@ -52,29 +55,39 @@ def run_cells(folder: Folder, cells: Sequence[Cell], jobs: int, progress: Compar
         RunFailed: a run failed for another reason than divergence; the others have been ended, all is kept.
         KeyboardInterrupt: all that was started has been ended.
     """
-    results = {cell.name: read_result(folder.workdir(cell), cell) for cell in cells if _settled(folder, cell)}
+    found = {cell.name: read_result(folder.workdir(cell), cell) for cell in cells}
+    results = {name: result for name, result in found.items() if result is not None}
     waiting = deque(cell for cell in cells if cell.name not in results)
-    progress.kept(list(results.values()))
-    running: list[Child] = []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(start_child(folder, waiting.popleft()))
-            for child in [child for child in running if child.process.poll() is not None]:
-                running.remove(child)
-                results[child.cell.name] = result = _judge(folder, child)
-                progress.finished(result)
-            progress.update(running)
-            time.sleep(_INTERVAL)
-    finally:
-        if running:
-            progress.stopping(running)
-            end_children(running)
+    running: dict[TaskID, Child] = {}  # by its bar
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as live:
+        if results:
+            _say(live, f"{len(results)} of {len(cells)} runs are there from before")
+        overall = live.add_task("comparison", total=len(cells), completed=len(results))
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    cell = waiting.popleft()
+                    running[live.add_task(cell.name, total=cell.settings.rounds)] = start_child(folder, cell)
+                time.sleep(_INTERVAL)
+                for bar, child in list(running.items()):
+                    live.update(bar, completed=rounds_done(folder.workdir(child.cell)))
+                    if child.process.poll() is None:
+                        continue
+                    del running[bar]
+                    live.remove_task(bar)
+                    results[child.cell.name] = result = _judge(folder, child)
+                    live.update(overall, completed=len(results))
+                    left = time_left(list(results.values()), len(cells), jobs)
+                    _say(live, f"{len(results)}/{len(cells)} {describe(result)}{left}")
+        finally:
+            if running:
+                _say(live, f"stopping {', '.join(child.cell.name for child in running.values())}")
+                end_children(list(running.values()))
     return [results[cell.name] for cell in cells]
 
 
-def _settled(folder: Folder, cell: Cell) -> bool:
-    return is_settled(folder.workdir(cell))
+def _say(live: Progress, text: str) -> None:
+    live.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim]  {text}", highlight=False, soft_wrap=True)
 
 
 def _judge(folder: Folder, child: Child) -> CellResult:
@@ -83,9 +96,9 @@ def _judge(folder: Folder, child: Child) -> CellResult:
     Raises:
         RunFailed: it neither came to its end nor diverged.
     """
-    workdir = folder.workdir(child.cell)
-    if is_settled(workdir):
-        return read_result(workdir, child.cell)
+    result = read_result(folder.workdir(child.cell), child.cell)
+    if result is not None:
+        return result
     report = (
         f"{child.cell.name}: {child.error()}\n"
         f"The comparison was stopped; what is complete is kept. Log of this run: {child.log}\n"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.records import Comparison, Estimate, Target, VariantResult
+from advantageflow_experiments.compare.records import Comparison, Estimate, VariantResult
 from advantageflow_experiments.compare.results import uneven_starts
 
 _NONE = "-"
@@ -35,43 +35,31 @@ def write_tables(path: Path, comparison: Comparison) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    parts = [f"# {comparison.title}", overall_table(comparison)]
-    if _terms(comparison):
+    parts = [f"# {comparison.plan.title}", overall_table(comparison)]
+    if any(variant.terms for variant in comparison.variants):
         parts += ["## Rewards on held-out prompts", terms_table(comparison)]
-    parts += [
-        f"## {comparison.measure.capitalize()} by task",
-        tasks_table(comparison),
-        "## How to read this",
-        _notes(comparison),
-    ]
+    parts += [f"## {comparison.measure.capitalize()} by task", tasks_table(comparison)]
+    parts += ["## How to read this", *_notes(comparison)]
     with writing(path):
         path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
 def overall_table(comparison: Comparison) -> str:
     """Accuracy, difference (see `Plan.references`), cost and divergence of every variant, in Markdown."""
-    targets = [variant.target for variant in comparison.variants if variant.target]
-    against = f"against {_reference(comparison)}"
-    head = ["variant", comparison.measure, against]
-    head += ["mean over the run", against] if _has_courses(comparison) else []
-    head += [*_soft_name(comparison), "images"]
-    head += [f"images to {targets[0].accuracy:g}", against] if targets else []
-    head += ["useful seconds", "all seconds", "diverged"]
-    return _markdown(head, [_overall_row(comparison, variant) for variant in comparison.variants])
+    return _markdown(*_overall(comparison))
 
 
 def tasks_table(comparison: Comparison) -> str:
     """Accuracy of every variant by task, and of the base model, in Markdown."""
-    tasks = list(comparison.variants[0].tasks)
-    base = [cell.points[0] for cell in comparison.cells_of(comparison.variants[0].name)]
-    rows = [["base model", *(f"{sum(p.tasks[task] for p in base) / len(base):.3f}" for task in tasks)]]
-    rows += [[variant.label, *(_figure(variant.tasks[task]) for task in tasks)] for variant in comparison.variants]
-    return _markdown(["variant", *(task.replace("_", " ") for task in tasks)], rows)
+    base = comparison.base_tasks()
+    rows = [["base model", *(f"{accuracy:.3f}" for accuracy in base.values())]]
+    rows += [[variant.label, *(_figure(variant.tasks[task]) for task in base)] for variant in comparison.variants]
+    return _markdown(["variant", *(task.replace("_", " ") for task in base)], rows)
 
 
 def terms_table(comparison: Comparison) -> str:
-    """Every reward term of every variant, in Markdown."""
-    terms = _terms(comparison)
+    """Every reward term that any variant measured, in Markdown."""
+    terms = list(dict.fromkeys(term for variant in comparison.variants for term in variant.terms))
     rows = [
         [variant.label, *(_figure(variant.terms[term]) if term in variant.terms else _NONE for term in terms)]
         for variant in comparison.variants
@@ -80,86 +68,83 @@ def terms_table(comparison: Comparison) -> str:
 
 
 def show_table(console: Console, comparison: Comparison) -> None:
-    """Print the overall figures."""
-    seeds = len(comparison.seeds)
-    title = f"{comparison.measure} on held-out images, {'one seed' if seeds == 1 else f'{seeds} seeds, 95% intervals'}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("variant")
-    first = "against the first" if comparison.grid is None else "against the row's first"
-    for name in ("accuracy", first, "useful s", "diverged"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for variant in comparison.variants:
-        table.add_row(
-            variant.label,
-            _figure(variant.final),
-            _signed(variant.difference),
-            _seconds(variant.training_seconds),
-            f"{len(variant.diverged)} of {seeds}" if variant.diverged else _NONE,
-        )
+    """Print the overall figures that matter most."""
+    head, rows = _overall(comparison)
+    shown = [0, 1, 2, head.index("useful seconds"), head.index("diverged")]
+    table = Table(title=f"on held-out images, {comparison.spread}", title_justify="left")
+    for column in shown:
+        figures = 14 if column in (1, 2) else None  # such as '+0.167 ± 0.143', never in two lines
+        table.add_column(head[column], justify="right" if column else "left", min_width=figures)
+    for row in rows:
+        table.add_row(*(row[column] for column in shown))
     console.print(table)
+
+
+def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the overall table."""
+    against = f"against {_reference(comparison)}"
+    soft, target, with_courses = comparison.cells[0].soft_label, comparison.plan.target, _has_courses(comparison)
+    rows = []
+    for one in comparison.variants:
+        row = {"variant": [one.label], comparison.measure: [_figure(one.final), _signed(one.difference)]}
+        if with_courses:
+            row["mean over the run"] = [_figure(one.course), _signed(one.course_difference)]
+        if soft is not None:
+            row[soft] = [_figure(one.soft)]
+        row["images"] = [f"{one.images:,}"]
+        if target is not None:
+            row[f"images to {target:g}"] = [_to_target(one), _signed(one.to_target_difference, ",.0f")]
+        row |= {"useful seconds": [_seconds(one.training_seconds)], "all seconds": [_seconds(one.seconds)]}
+        row["diverged"] = [", ".join(f"seed {seed} in round {at}" for seed, at in one.diverged.items()) or _NONE]
+        rows.append(row)
+    head = [name for column, cells in rows[0].items() for name in (column, against)[: len(cells)]]
+    return head, [[cell for cells in row.values() for cell in cells] for row in rows]
 
 
 def _reference(comparison: Comparison) -> str:
     """What the differences are to: the first variant, in a grid that of the same row."""
-    if comparison.grid is None:
-        return comparison.variants[0].label
-    columns = comparison.grid.columns
-    return f"{columns.label_of(next(iter(columns.choices())))} of the row"
-
-
-def _terms(comparison: Comparison) -> list[str]:
-    """The reward terms that any variant measured."""
-    return list(dict.fromkeys(term for variant in comparison.variants for term in variant.terms))
+    grid = comparison.plan.grid
+    return comparison.variants[0].label if grid is None else f"{next(iter(grid.columns.options))} of the row"
 
 
 def _has_courses(comparison: Comparison) -> bool:
-    """Whether means over runs say something: runs are curves, over equally many images."""
-    return comparison.view == "lines" and len({variant.images for variant in comparison.variants}) == 1
+    """Whether means over runs say something: runs are drawn as curves."""
+    return not (comparison.plan.grid or comparison.plan.pareto)
 
 
-def _overall_row(comparison: Comparison, variant: VariantResult) -> list[str]:
-    row = [variant.label, _figure(variant.final), _signed(variant.difference)]
-    row += [_figure(variant.course), _signed(variant.course_difference)] if _has_courses(comparison) else []
-    row += [*([_figure(variant.soft)] if _soft_name(comparison) else []), f"{variant.images:,}"]
-    if variant.target is not None:
-        row += [_target(variant.target), _signed(variant.target.difference, ",.0f")]
-    return [*row, _seconds(variant.training_seconds), _seconds(variant.seconds), _diverged(variant)]
-
-
-def _soft_name(comparison: Comparison) -> list[str]:
-    """The second column's name, if there is one."""
-    name = comparison.cells[0].soft_label
-    return [] if name is None else [name]
-
-
-def _target(target: Target) -> str:
+def _to_target(variant: VariantResult) -> str:
     """Such as '3,100 ± 240, 1 of 3 never'."""
-    images = f"{target.images.mean:,.0f}{_reach(target.images, ',.0f')}" if target.images else ""
-    missing = target.count - target.reached
-    return ", ".join(filter(None, [images, f"{missing} of {target.count} never" if missing else ""]))
+    found, count = variant.to_target, variant.final.count
+    missing = count - (found.count if found else 0)
+    images = "" if found is None else f"{found.mean:,.0f}{_reach(found, ',.0f')}"
+    return ", ".join(filter(None, [images, f"{missing} of {count} never" if missing else ""]))
 
 
-def _notes(comparison: Comparison) -> str:
-    seeds = ", ".join(map(str, comparison.seeds))
+def _notes(comparison: Comparison) -> list[str]:
+    """What the figures are of, and what they mean, paragraph by paragraph."""
+    plan, uneven = comparison.plan, uneven_starts(comparison)
     versions = ", ".join(f"{name.removeprefix('version.')} {value}" for name, value in comparison.versions.items()
                          if name.startswith("version.") or name == "python")  # fmt: skip
-    changes = [f"- all: {_changes(comparison.common)}"]
-    if comparison.grid is None:
-        changes += [f"- {variant.label}: {_changes(variant.assignments)}" for variant in comparison.variants]
-    notes = [f"Preset {comparison.preset}, seeds {seeds}. {_one_seed(comparison)}{_HOW}"]
-    notes += [_COURSE] if _has_courses(comparison) else []
-    if any(variant.diverged for variant in comparison.variants):
-        notes.append(_DIVERGED)
-    uneven = uneven_starts(comparison)
-    if uneven is not None:
-        notes.insert(0, f"**{uneven}**")
-    notes += ["Settings changed:", "\n".join(changes), f"Made with {versions}."]
-    return "\n\n".join(notes)
+    changes = [f"- all: {_changes(plan.common)}"]
+    changes += [
+        f"- {variant.label or name}: {_changes(variant.assignments)}" for name, variant in plan.variants.items()
+    ]
+    made = f"Preset {plan.preset or 'none'}, seeds {', '.join(map(str, plan.seeds))}. {_one_seed(comparison)}{_HOW}"
+    notes = [
+        f"**{uneven}**" if uneven else "",
+        made,
+        _COURSE if _has_courses(comparison) else "",
+        _DIVERGED if any(variant.diverged for variant in comparison.variants) else "",
+        "Settings changed:",
+        "\n".join(changes),
+        f"Made with {versions}.",
+    ]
+    return [note for note in notes if note]
 
 
 def _one_seed(comparison: Comparison) -> str:
     """How sure a single run's figure is, where there is no spread over seeds."""
-    if len(comparison.seeds) > 1:
+    if len(comparison.plan.seeds) > 1:
         return ""
     reaches = [(cell.last.strict_ci95[1] - cell.last.strict_ci95[0]) / 2 for cell in comparison.cells]
     reach = sum(reaches) / len(reaches)
@@ -179,18 +164,13 @@ def _figure(value: Estimate) -> str:
     return f"{value.mean:.3f}{_reach(value, '.3f')}"
 
 
-def _reach(value: Estimate, form: str) -> str:
-    return "" if value.ci95 is None else f" ± {format(value.ci95[1] - value.mean, form)}"
-
-
 def _signed(value: Estimate | None, form: str = ".3f") -> str:
-    return _NONE if value is None else f"{format(value.mean, '+' + form)}{_reach(value, form)}"
+    return _NONE if value is None else f"{value.mean:+{form}}{_reach(value, form)}"
+
+
+def _reach(value: Estimate, form: str) -> str:
+    return "" if value.ci95 is None else f" ± {value.ci95[1] - value.mean:{form}}"
 
 
 def _seconds(value: Estimate | None) -> str:
     return _NONE if value is None else f"{value.mean:.0f}"
-
-
-def _diverged(variant: VariantResult) -> str:
-    """Such as 'seed 1 in round 3'."""
-    return ", ".join(f"seed {seed} in round {number}" for seed, number in variant.diverged.items()) or _NONE

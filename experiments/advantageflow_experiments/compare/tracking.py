@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, tracking_errors
-from advantageflow.tracking.recorder import log_params, log_path
+from advantageflow.tracking.recorder import log_params
 from advantageflow_experiments.compare.cells import cell_name
 from advantageflow_experiments.compare.folder import Folder
 from advantageflow_experiments.compare.records import Comparison, VariantResult
@@ -34,37 +35,32 @@ def publish(comparison: Comparison, folder: Folder, files: Sequence[Path]) -> No
     Raises:
         TrackingError: MLflow failed.
     """
-    uri = tracking_uri(WorkDir(folder.root), folder.runs)
+    uri, name = tracking_uri(WorkDir(folder.root), folder.runs), folder.root.name
     client = open_client(uri)
     home = experiment_id(client, uri, comparison.name)
     with tracking_errors(uri):
-        _tag_runs(client, home, comparison, folder)
-        run_id = _own_run(client, home, comparison, folder)
-        log_params(client, run_id, {"title": comparison.title, "preset": comparison.preset,
-                                    "seeds": list(comparison.seeds), "view": comparison.view})  # fmt: skip
+        for cell in comparison.cells:
+            tags = {"comparison": name, "variant": cell.variant, "seed": str(cell.seed)}
+            for run in _runs_of(client, home, folder.runs / cell_name(cell.variant, cell.seed)):
+                for tag, value in tags.items():
+                    client.set_tag(run, tag, value)
+        own = _own_run(client, home, comparison, folder.root)
+        plan = comparison.plan
+        log_params(client, own, {"title": plan.title, "preset": plan.preset, "seeds": list(plan.seeds)})
         for variant in comparison.variants:
-            client.log_batch(run_id, metrics=_metrics(variant))
+            client.log_batch(own, metrics=_metrics(variant))
         for file in files:
-            log_path(client, run_id, file, None)
-        client.set_terminated(run_id)
+            client.log_artifact(own, str(file))
+        client.set_terminated(own)
 
 
-def _tag_runs(client: MlflowClient, home: str, comparison: Comparison, folder: Folder) -> None:
-    for cell in comparison.cells:
-        root = folder.runs / cell_name(cell.variant, cell.seed)
-        for run in _runs_of(client, home, root):
-            tags = {"comparison": folder.root.name, "variant": cell.variant, "seed": str(cell.seed)}
-            for name, value in tags.items():
-                client.set_tag(run, name, value)
-
-
-def _own_run(client: MlflowClient, home: str, comparison: Comparison, folder: Folder) -> str:
+def _own_run(client: MlflowClient, home: str, comparison: Comparison, root: Path) -> str:
     """The comparison's run, of an earlier time or a new one."""
-    found = _runs_of(client, home, folder.root)
+    found = _runs_of(client, home, root)
     if found:
         return found[0]
-    tags = {"comparison": folder.root.name, "workdir": str(folder.root), "mlflow.note.content": comparison.title}
-    run = client.create_run(home, tags=tags | comparison.versions, run_name=f"comparison {folder.root.name}")
+    tags = {"comparison": root.name, "workdir": str(root), "mlflow.note.content": comparison.plan.title}
+    run = client.create_run(home, tags=tags | comparison.versions, run_name=f"comparison {root.name}")
     return str(run.info.run_id)
 
 
@@ -74,26 +70,21 @@ def _runs_of(client: MlflowClient, home: str, root: Path) -> list[str]:
 
 
 def _metrics(variant: VariantResult) -> list[Metric]:
-    import time
-
     from mlflow.entities import Metric
 
-    now = int(1000 * time.time())
-    curve = [
-        Metric(f"accuracy/{variant.name}", point.accuracy.mean, now, round(point.x)) for point in variant.by_images
-    ]
     low, high = variant.final.ci95 or (None, None)
-    final = {
-        "strict": variant.final.mean,
-        "strict_low": low,
-        "strict_high": high,
-        "soft": variant.soft.mean,
-        "difference": variant.difference.mean if variant.difference else None,
-        "course": variant.course.mean,
-        "course_difference": variant.course_difference.mean if variant.course_difference else None,
-        "training_seconds": variant.training_seconds.mean if variant.training_seconds else None,
-        "diverged": float(len(variant.diverged)),
+    means = {
+        "strict": variant.final,
+        "soft": variant.soft,
+        "difference": variant.difference,
+        "course": variant.course,
+        "course_difference": variant.course_difference,
+        "training_seconds": variant.training_seconds,
     }
+    final = {name: None if one is None else one.mean for name, one in means.items()}
+    final |= {"strict_low": low, "strict_high": high, "diverged": len(variant.diverged)}
+    now = int(1000 * time.time())
+    curve = [Metric(f"accuracy/{variant.name}", one.accuracy.mean, now, round(one.x)) for one in variant.by_images]
     return curve + [
         Metric(f"final/{variant.name}/{name}", value, now, 0) for name, value in final.items() if value is not None
     ]

@@ -15,7 +15,9 @@ from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipe
 from torch import Tensor
 
 from advantageflow.flow.samplers import integrate, timesteps
-from advantageflow.policy.sampling import decode, initial_noise, velocity_function
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
+from advantageflow.policy.sampling import initial_noise, velocity_function
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.shapes import architecture
 from advantageflow.shapes.detector import detect
@@ -25,6 +27,7 @@ from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise, scene_for
 from advantageflow.shapes.scoring import score
 
 Report = Callable[[str], None]
+_FAMILY = StableDiffusion3()
 
 
 @dataclass(frozen=True)
@@ -206,14 +209,7 @@ def train_flow(
             settings.time_logit_mean + settings.time_logit_std * torch.randn(len(pick), generator=generator)
         )
         mixed = (1 - t)[:, None, None, None] * clean + t[:, None, None, None] * noise
-        prompt_embeds, pooled = embed(pipeline, tokens, caption)
-        velocity = transformer(
-            hidden_states=mixed,
-            timestep=t * 1000,
-            encoder_hidden_states=prompt_embeds,
-            pooled_projections=pooled,
-            return_dict=False,
-        )[0]
+        velocity = _FAMILY.velocity(transformer, mixed, t, embed(pipeline, tokens, caption))
         loss = (velocity - (noise - clean)).square().mean()
         optimiser.zero_grad()
         loss.backward()
@@ -238,9 +234,9 @@ def accuracies(pipeline: StableDiffusion3Pipeline, images: int, steps: int = 6) 
     for task, prompts in by_task.items():
         chosen = [prompts[k % len(prompts)] for k in range(count)]
         tokens = tokenise(pipeline, [prompt.text for prompt in chosen])
-        velocity = velocity_function(pipeline.transformer, *embed(pipeline, tokens, torch.arange(count)))
+        velocity = velocity_function(_FAMILY, pipeline.transformer, embed(pipeline, tokens, torch.arange(count)))
         noise = initial_noise(range(count), (architecture.LATENT_CHANNELS, *2 * (architecture.LATENT_SIZE,)))
-        pictures = decode(pipeline.vae, integrate(velocity, noise, timesteps(steps), "ab2"))
+        pictures = _FAMILY.decode(pipeline.vae, integrate(velocity, noise, timesteps(steps), "ab2"))
         scores = [score(p.spec, detect(picture)).strict for p, picture in zip(chosen, pictures, strict=True)]
         result[task] = round(float(np.mean(scores)), 3)
     return {**result, "all": round(float(np.mean(list(result.values()))), 3)}
@@ -252,16 +248,16 @@ def tokenise(pipeline: StableDiffusion3Pipeline, texts: list[str]) -> tuple[Tens
     return pipeline.tokenizer(texts, **sizes).input_ids, pipeline.tokenizer_3(texts, **sizes).input_ids
 
 
-def embed(pipeline: StableDiffusion3Pipeline, tokens: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+def embed(pipeline: StableDiffusion3Pipeline, tokens: tuple[Tensor, Tensor], rows: Tensor) -> Conditioning:
     """What `StableDiffusion3Pipeline.encode_prompt` computes, with gradients and each distinct prompt once."""
     distinct, place = rows.unique(return_inverse=True)
-    clip_ids, t5_ids = tokens[0][distinct], tokens[1][distinct]
-    clip = [m(clip_ids, output_hidden_states=True) for m in (pipeline.text_encoder, pipeline.text_encoder_2)]
-    t5 = pipeline.text_encoder_3(t5_ids)[0]
-    both = torch.cat([c.hidden_states[-2] for c in clip], dim=-1)
-    both = torch.nn.functional.pad(both, (0, t5.shape[-1] - both.shape[-1]))
-    pooled = torch.cat([c[0] for c in clip], dim=-1)
-    return torch.cat([both, t5], dim=-2)[place], pooled[place]
+    ids = dict(zip(_FAMILY.text_encoders, (tokens[0], tokens[0], tokens[1]), strict=True))
+    encoded = {
+        part: _FAMILY.encode(part, getattr(pipeline, part), {"input_ids": of_part[distinct]})
+        for part, of_part in ids.items()
+    }
+    configs = {"transformer": pipeline.transformer.config}
+    return _FAMILY.condition(encoded, configs, tokens[1].shape[1]).rows(place)
 
 
 def _schedule(optimiser: torch.optim.Optimizer, steps: int, peak: float) -> Iterator[tuple[int, float]]:

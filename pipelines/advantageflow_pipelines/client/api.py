@@ -8,6 +8,7 @@ takes a sign-in page for an empty answer.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,14 +17,14 @@ from urllib.request import getproxies, proxy_bypass
 
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.refusals import ServerAway, no_api, refusal, sign_in_page
+from advantageflow_pipelines.client.refusals import AlreadyThere, ServerAway, no_api, refusal, sign_in_page
 
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for an answer
 _PAGE = 100  # of a list; the server gives at most 200
 _REACH = "check the address, the network (a VPN, a port-forward) and that Kubeflow Pipelines is running"
 _IN_DOUBT = "it may have happened all the same: see `advantageflow runs --host` or `schedule list` before trying again"
 
-Operation = Callable[..., Any]
+Operation = Any  # a method of a generated service
 
 
 class Api:
@@ -48,16 +49,14 @@ class Api:
         self.pipelines = generated.PipelineServiceApi(client)
         self.uploads = generated.PipelineUploadServiceApi(client)
         self.schedules = generated.RecurringRunServiceApi(client)
-        health = self.ask(
-            generated.HealthzServiceApi(client).healthz_service_get_healthz_with_http_info, "its state of health"
-        )
+        health = self.ask(generated.HealthzServiceApi(client).healthz_service_get_healthz, "its state of health")
         self.namespace = _namespace(connection, health.multi_user)
 
     def ask(self, operation: Operation, what: str, *, changes: bool = False, **arguments: Any) -> Any:
         """What the server answers.
 
         Args:
-            operation: of a generated service, one of those `_with_http_info`.
+            operation: a method of a generated service.
             what: is asked for, for the error.
             changes: whether something is there afterwards that was not before; such a request is sent once only.
             arguments: of the operation.
@@ -65,8 +64,9 @@ class Api:
         Raises:
             ClusterError: no answer came, or a refusal.
         """
+        with_headers = getattr(operation.__self__, f"{operation.__name__}_with_http_info")
         with self._explaining(what, changes):
-            answer, _, headers = operation(**arguments, _request_timeout=_TIMEOUT)
+            answer, _, headers = with_headers(**arguments, _request_timeout=_TIMEOUT)
         kind = (headers.get("Content-Type") or "").partition(";")[0]
         if kind == "text/html":
             raise sign_in_page(self.connection.host)
@@ -90,6 +90,11 @@ class Api:
             token = page.next_page_token
             if not token:
                 return
+
+    def named(self, operation: Operation, items: str, what: str, name: str, **arguments: Any) -> Iterator[Any]:
+        """Those of a list that have this name; takes what `pages` does."""
+        only = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
+        return self.pages(operation, items, what, filter=json.dumps(only), **arguments)
 
     @contextlib.contextmanager
     def _explaining(self, what: str, changes: bool) -> Iterator[None]:
@@ -152,3 +157,21 @@ def _namespace(connection: Connection, several_users: bool | None) -> str | None
         remedy = "leave --namespace away (and ADVANTAGEFLOW_KFP_NAMESPACE unset)"
         raise ClusterError("the server has a single user and knows no namespaces", where=connection.host, remedy=remedy)
     return None
+
+
+def find_or_create(find: Callable[[], str | None], create: Callable[[], str]) -> str:
+    """The id of what has a name: what `find` gives, else what `create` makes, else what somebody made meanwhile.
+
+    Raises:
+        ClusterError: as the two raise; the name is taken by something that cannot be found.
+    """
+    found = find()
+    if found is not None:
+        return found
+    try:
+        return create()
+    except AlreadyThere:
+        found = find()
+        if found is None:
+            raise
+        return found

@@ -19,7 +19,7 @@ Json = dict[str, Any]
 def compact(package: Package) -> Package:
     """The same pipeline without repetitions, nested pipelines included; of equal parts the first one's name stays."""
     executors = _without_older_forms(package.pipeline["deploymentSpec"]["executors"])
-    kubernetes = _without_older_forms(_kubernetes_executors(package.platform))
+    kubernetes = _without_older_forms(package.kubernetes)
     labels = _first_of_equals({label: [executors[label], kubernetes.get(label)] for label in executors})
     components = {name: _with_label(part, labels) for name, part in package.pipeline.get("components", {}).items()}
     names = _first_of_equals({name: _expanded(part, components) for name, part in components.items()})
@@ -95,11 +95,6 @@ def _with_references(component: Json, refer: Callable[[Json], Json]) -> Json:
         return component
     tasks = {name: {**task, "componentRef": refer(task)} for name, task in component["dag"]["tasks"].items()}
     return {**component, "dag": {**component["dag"], "tasks": tasks}}
-
-
-def _kubernetes_executors(platform: Json) -> Json:
-    executors: Json = platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {}).get("executors", {})
-    return executors
 
 
 def _with_kubernetes(platform: Json, executors: Json) -> Json:

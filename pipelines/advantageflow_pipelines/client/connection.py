@@ -7,11 +7,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from advantageflow.errors import ClusterError
+from advantageflow.tracking.kubeflow import API_ENV, IN_CLUSTER_API
 from advantageflow_pipelines.client.credentials import Credentials
 
-HOST_ENV = "KF_PIPELINES_ENDPOINT"  # Kubeflow's own names
-UI_HOST_ENV = "KF_PIPELINES_UI_ENDPOINT"
-IN_CLUSTER_HOST = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+UI_HOST_ENV = "KF_PIPELINES_UI_ENDPOINT"  # Kubeflow's own name
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -67,9 +66,9 @@ def make_connection(
         ClusterError: there is no host, an address is none, or a file is not there.
     """
     if host is None and in_cluster:
-        host = IN_CLUSTER_HOST
+        host = IN_CLUSTER_API
     if not host:
-        remedy = f"give --host https://HOST/pipeline or set {HOST_ENV}; in a pod of the cluster, --in-cluster"
+        remedy = f"give --host https://HOST/pipeline or set {API_ENV}; in a pod of the cluster, --in-cluster"
         raise ClusterError("no Kubeflow Pipelines API server is named", where="--host", remedy=remedy)
     if ca_file is not None and not ca_file.is_file():
         raise ClusterError("there is no such file", where=f"--ca-file {ca_file}", remedy="check the path")

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advantageflow.errors import ClusterError
+from advantageflow.tracking.kubeflow import TOKEN_ENV as POD_TOKEN_ENV
+from advantageflow.tracking.kubeflow import TOKEN_FILE
 
 TOKEN_ENV = "ADVANTAGEFLOW_KFP_TOKEN"
 COOKIE_ENV = "ADVANTAGEFLOW_KFP_COOKIE"
-POD_TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"  # Kubeflow's own name
-_POD_TOKEN = Path("/var/run/secrets/kubeflow/pipelines/token")  # where Kubeflow's notebooks and pods have it
 _HIDDEN = "[hidden]"
 
 
@@ -68,7 +68,7 @@ def find_credentials(
     if in_cluster and token_file is not None:
         raise ClusterError("two tokens are given", where="--in-cluster, --token-file", remedy="give one of them")
     if in_cluster:
-        token_file = Path(environment.get(POD_TOKEN_ENV) or _POD_TOKEN)
+        token_file = Path(environment.get(POD_TOKEN_ENV) or TOKEN_FILE)
         if not token_file.exists():
             remedy = (
                 "mount a service account token with audience pipelines.kubeflow.org there (a projected volume), or "

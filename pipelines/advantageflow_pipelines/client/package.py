@@ -28,6 +28,24 @@ class Package:
         """The pipeline's name."""
         return str(self.pipeline["pipelineInfo"]["name"])
 
+    def component(self, task: dict[str, Any]) -> dict[str, Any]:
+        """The component that a task is of."""
+        found: dict[str, Any] = self.pipeline["components"][task["componentRef"]["name"]]
+        return found
+
+    def executor(self, component: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What a component that is no pipeline runs: its container, and its Kubernetes settings; {} for none."""
+        label = component["executorLabel"]
+        container = self.pipeline["deploymentSpec"]["executors"][label].get("container", {})
+        return container, self.kubernetes.get(label, {})
+
+    @property
+    def kubernetes(self) -> dict[str, Any]:
+        """The Kubernetes settings by executor."""
+        platform = self.platform.get("platforms", {}).get("kubernetes", {})
+        executors: dict[str, Any] = platform.get("deploymentSpec", {}).get("executors", {})
+        return executors
+
     def as_json(self) -> dict[str, Any]:
         """As the API takes it."""
         if not self.platform:

@@ -6,8 +6,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.names import find_or_create, named
+from advantageflow_pipelines.client.api import Api, find_or_create
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.refusals import AlreadyThere
 
@@ -47,9 +46,10 @@ def upload(api: Api, package: Package, *, pipeline: str | None = None, version: 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / f"{package.name}.yaml"
         file.write_text(package.as_yaml(), encoding="utf-8")
-        send = api.uploads.upload_pipeline_version_with_http_info
-        what = f"version '{name}' of pipeline '{pipeline}'"
-        sent = api.ask(send, what, changes=True, uploadfile=str(file), name=name, pipelineid=pipeline_id)
+        sent = api.ask(
+            api.uploads.upload_pipeline_version, f"version '{name}' of pipeline '{pipeline}'", changes=True,
+            uploadfile=str(file), name=name, pipelineid=pipeline_id,
+        )  # fmt: skip
     return Version(pipeline_id, str(sent.pipeline_version_id), pipeline, name)
 
 
@@ -57,25 +57,20 @@ def _pipeline_id(api: Api, name: str) -> str:
     """The id of a pipeline, which is made, empty, if it is not there."""
     from kfp_server_api import V2beta1Pipeline
 
+    service, what = api.pipelines, f"pipeline '{name}'"
+
+    def find() -> str | None:
+        listed = api.named(service.pipeline_service_list_pipelines, "pipelines", what, name, namespace=api.namespace)
+        return next((str(one.pipeline_id) for one in listed), None)
+
     def create() -> str:
         new = V2beta1Pipeline(display_name=name, name=name, namespace=api.namespace)
-        make = api.pipelines.pipeline_service_create_pipeline_with_http_info
-        return str(api.ask(make, f"pipeline '{name}'", changes=True, pipeline=new).pipeline_id)
+        return str(api.ask(service.pipeline_service_create_pipeline, what, changes=True, pipeline=new).pipeline_id)
 
-    return find_or_create(lambda: _find_pipeline(api, name), create)
-
-
-def _find_pipeline(api: Api, name: str) -> str | None:
-    listing = api.pipelines.pipeline_service_list_pipelines_with_http_info
-    what = f"pipeline '{name}'"
-    for one in api.pages(listing, "pipelines", what, filter=named(name), namespace=api.namespace):
-        return str(one.pipeline_id)
-    return None
+    return find_or_create(find, create)
 
 
 def _find_version(api: Api, pipeline_id: str, name: str) -> str | None:
-    listing = api.pipelines.pipeline_service_list_pipeline_versions_with_http_info
-    what = f"version '{name}'"
-    for one in api.pages(listing, "pipeline_versions", what, pipeline_id=pipeline_id, filter=named(name)):
-        return str(one.pipeline_version_id)
-    return None
+    listing = api.pipelines.pipeline_service_list_pipeline_versions
+    listed = api.named(listing, "pipeline_versions", f"version '{name}'", name, pipeline_id=pipeline_id)
+    return next((str(one.pipeline_version_id) for one in listed), None)

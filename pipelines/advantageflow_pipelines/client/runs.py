@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
-from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.names import find_or_create, named
+from advantageflow_pipelines.client.api import Api, find_or_create
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.refusals import NotThere
 
@@ -107,8 +106,7 @@ def start_run(api: Api, package: Package, *, name: str, experiment: str, descrip
         runtime_config=V2beta1RuntimeConfig(parameters={}),
         service_account=service_account,
     )
-    started = api.ask(api.runs.run_service_create_run_with_http_info, f"run '{name}'", changes=True, run=run)
-    return str(started.run_id)
+    return str(api.ask(api.runs.run_service_create_run, f"run '{name}'", changes=True, run=run).run_id)
 
 
 def get_run(api: Api, run_id: str) -> RunStatus:
@@ -117,7 +115,7 @@ def get_run(api: Api, run_id: str) -> RunStatus:
     Raises:
         ClusterError: there is no such run, or the server cannot be reached.
     """
-    return _run(api.ask(api.runs.run_service_get_run_with_http_info, f"run {run_id}", run_id=run_id))
+    return _run(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
@@ -137,8 +135,8 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
             remedy = "check the name, which is case-sensitive"
             raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
         where = {"experiment_id": found}
-    listing = api.runs.run_service_list_runs_with_http_info
-    return (_run(one) for one in api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
+    listed = api.pages(api.runs.run_service_list_runs, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where)
+    return (_run(one) for one in listed)
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -147,7 +145,7 @@ def experiment_id(api: Api, name: str) -> str:
 
     def create() -> str:
         new = V2beta1Experiment(display_name=name, namespace=api.namespace)
-        make = api.experiments.experiment_service_create_experiment_with_http_info
+        make = api.experiments.experiment_service_create_experiment
         return str(api.ask(make, f"experiment '{name}'", changes=True, experiment=new).experiment_id)
 
     return find_or_create(lambda: find_experiment(api, name), create)
@@ -155,11 +153,9 @@ def experiment_id(api: Api, name: str) -> str:
 
 def find_experiment(api: Api, name: str) -> str | None:
     """The id of an experiment; None if it is not there."""
-    listing = api.experiments.experiment_service_list_experiments_with_http_info
-    what = f"experiment '{name}'"
-    for one in api.pages(listing, "experiments", what, filter=named(name), namespace=api.namespace):
-        return str(one.experiment_id)
-    return None
+    listing = api.experiments.experiment_service_list_experiments
+    listed = api.named(listing, "experiments", f"experiment '{name}'", name, namespace=api.namespace)
+    return next((str(one.experiment_id) for one in listed), None)
 
 
 def _run(one: Any) -> RunStatus:

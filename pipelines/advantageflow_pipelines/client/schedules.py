@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.cron import interval_text
-from advantageflow_pipelines.client.names import named
 from advantageflow_pipelines.client.pipelines import Version
 from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
 from advantageflow_pipelines.client.runs import experiment_id
@@ -94,7 +93,7 @@ def create_schedule(
         no_catchup=not catch_up,
         service_account=service_account,
     )
-    create = api.schedules.recurring_run_service_create_recurring_run_with_http_info
+    create = api.schedules.recurring_run_service_create_recurring_run
     return str(api.ask(create, f"schedule '{name}'", changes=True, recurring_run=new).recurring_run_id)
 
 
@@ -112,10 +111,10 @@ def check_name_is_free(api: Api, name: str) -> None:
 
 def list_schedules(api: Api, name: str | None = None) -> Iterator[Schedule]:
     """All schedules, or those of one name, fetched as they are wanted."""
-    only = {} if name is None else {"filter": named(name)}
-    listing = api.schedules.recurring_run_service_list_recurring_runs_with_http_info
-    pages = api.pages(listing, "recurring_runs", "the list of schedules", namespace=api.namespace, **only)
-    return (_schedule(one) for one in pages)
+    listing = api.schedules.recurring_run_service_list_recurring_runs, "recurring_runs", "the list of schedules"
+    if name is None:
+        return map(_schedule, api.pages(*listing, namespace=api.namespace))
+    return map(_schedule, api.named(*listing, name, namespace=api.namespace))
 
 
 def find_schedule(api: Api, name_or_id: str) -> Schedule:
@@ -126,7 +125,7 @@ def find_schedule(api: Api, name_or_id: str) -> Schedule:
     """
     matching = list(list_schedules(api, name_or_id))
     if not matching:
-        get = api.schedules.recurring_run_service_get_recurring_run_with_http_info
+        get = api.schedules.recurring_run_service_get_recurring_run
         try:
             return _schedule(api.ask(get, f"schedule '{name_or_id}'", recurring_run_id=name_or_id))
         except NotThere as error:
@@ -139,22 +138,9 @@ def find_schedule(api: Api, name_or_id: str) -> Schedule:
     return matching[0]
 
 
-def pause_schedule(api: Api, schedule: Schedule) -> None:
-    """Let a schedule start no runs; those under way go on."""
-    _change(api, api.schedules.recurring_run_service_disable_recurring_run_with_http_info, schedule)
-
-
-def resume_schedule(api: Api, schedule: Schedule) -> None:
-    """Let a paused schedule start runs again."""
-    _change(api, api.schedules.recurring_run_service_enable_recurring_run_with_http_info, schedule)
-
-
-def delete_schedule(api: Api, schedule: Schedule) -> None:
-    """Delete a schedule; its runs and pipeline stay."""
-    _change(api, api.schedules.recurring_run_service_delete_recurring_run_with_http_info, schedule)
-
-
-def _change(api: Api, operation: Any, schedule: Schedule) -> None:
+def change_schedule(api: Api, schedule: Schedule, change: Literal["disable", "enable", "delete"]) -> None:
+    """Let a schedule start no runs, or again, or delete it; runs that it started, and the pipeline, stay."""
+    operation = getattr(api.schedules, f"recurring_run_service_{change}_recurring_run")
     api.ask(operation, f"schedule '{schedule.name}'", changes=True, recurring_run_id=schedule.schedule_id)
 
 

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from advantageflow_pipelines.client.connection import HOST_ENV, UI_HOST_ENV, Connection, make_connection
+from advantageflow.tracking.kubeflow import API_ENV
+from advantageflow_pipelines.client.connection import UI_HOST_ENV, Connection, make_connection
 from advantageflow_pipelines.client.credentials import COOKIE_ENV, TOKEN_ENV, find_credentials
 
 _PANEL = "Kubeflow Pipelines"
@@ -15,7 +16,7 @@ _PANEL = "Kubeflow Pipelines"
 Host = Annotated[
     str | None,
     typer.Option(
-        "--host", envvar=HOST_ENV, rich_help_panel=_PANEL, help="Address of the API server: https://HOST/pipeline."
+        "--host", envvar=API_ENV, rich_help_panel=_PANEL, help="Address of the API server: https://HOST/pipeline."
     ),
 ]
 HostToList = Annotated[

@@ -34,7 +34,7 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explai
     states = {run.run_id: run.state for run in runs}
     try:
         client = open_client(tracking_uri)
-        lines = [str(one) for one in heal(client, states, lambda one: _ask(api, one))]
+        lines = heal(client, states, lambda one: _ask(api, one))
         lines += recorded_failures(client, states) if explain else []
     except TrackingError as error:
         warn(console, f"runs may be open in MLflow that are over. {error}")

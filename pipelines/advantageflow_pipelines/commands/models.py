@@ -79,20 +79,20 @@ def draw(
 
     from advantageflow.policy.divergence import check_finite
     from advantageflow.policy.generate import Generator
+    from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_prompts
 
-    embeds, pooled = encode_prompts(model, [prompt, ""])
+    told = encode_prompts(model, [prompt, load_family(model).unconditional])
     with policy_artifact(policy, model) as artifact:
         generator = Generator(model, artifact, ADAPTER_FOLDER, sampling.threads)
     latents, images = generator.images(
-        embeds[:1],
-        pooled[:1],
+        told.rows([0]),
         [seed],
         steps=sampling.steps,
         sampler=sampling.sampler,
         shift=sampling.shift,
         guidance_scale=sampling.guidance_scale,
-        empty=(embeds[1:], pooled[1:]),
+        unconditional=told.rows([1]),
     )
     check_finite(latents, [f"'{prompt}'"])
     with writing(output):

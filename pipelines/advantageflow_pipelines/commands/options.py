@@ -11,7 +11,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
-from advantageflow_pipelines.pipelines import PIPELINES, pipeline_of
+from advantageflow_pipelines.pipelines import BUILT_IN, pipeline_of
 from advantageflow_pipelines.placing.images import check_reference, default_images, read_images
 
 Preset = Annotated[
@@ -25,7 +25,7 @@ Pipeline = Annotated[
     str | None,
     typer.Option(
         "--pipeline",
-        help=f"{', '.join(PIPELINES)}, or yours: package.module:NAME; the settings' own if not given.",
+        help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given.",
     ),
 ]
 Assignments = Annotated[

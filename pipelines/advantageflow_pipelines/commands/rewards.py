@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -66,18 +68,27 @@ def rewards_check(
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
     from advantageflow.golden_checks.trial import check_declaration, try_reward
+    from advantageflow.prompts.sources import load_prompts
     from advantageflow.rewards.plumbing.registry import get_reward
 
     console = Console()
     made = get_reward(reward, parse_options(option or []))
     check_declaration(made)
-    own = _read_prompts(console, prompts, reward, made)
-    pictures, distinct = _pictures(made, images, own)
-    trial = try_reward(made, pictures, tolerance=tolerance, distinct=distinct)
-    _show(console, reward, made, trial)
-    if trial.problems:
+    own = load_prompts(prompts, made) if prompts is not None else []
+    if prompts is not None:
+        _show_prompts(console, prompts, reward, own)
+    pictures = _readable_pictures(made, images)
+    fitting = bool(pictures)
+    if not fitting:  # what they show is not what is asked for, but the reward can be tried on them
+        pictures = _with_prompts(made, own)
+    trial = try_reward(made, pictures)
+    _show(console, reward, made, trial, len(pictures))
+    problems = trial.problems(tolerance)
+    if fitting and len(pictures) > 1 and all(column.spread == 0 for column in trial.columns.values()):
+        problems.append(f"all {len(pictures)} pictures got the same scores")
+    if problems:
         remedy = "mend the reward; --tolerance allows differences that do not matter"
-        raise RewardError("; ".join(trial.problems), where=f"reward '{reward}' {made.version}", remedy=remedy)
+        raise RewardError("; ".join(problems), where=f"reward '{reward}' {made.version}", remedy=remedy)
 
 
 @rewards.command("record")
@@ -93,19 +104,17 @@ def rewards_record(
     With --images the file holds the pictures too. Each run then scores them first, and stops if a score has changed by
     more than the tolerance.
     """
-    from advantageflow.golden_checks.check import readable, score_pictures
-    from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
+    from advantageflow.golden_checks.check import score_pictures
     from advantageflow.golden_checks.recorded import record
     from advantageflow.rewards.plumbing.registry import get_reward
 
     options = parse_options(option or [])
     made = get_reward(reward, options)
-    pictures = readable(made, folder_pictures(images) if images else golden_pictures())
+    pictures = _readable_pictures(made, images)
     if not pictures:
         raise _nothing_readable(reward)
     results = score_pictures(made, pictures)
-    own = images is not None
-    record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=own)
+    record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=images is not None)
     say(Console(), f"{output}: scores of {len(pictures)} pictures by {reward}")
 
 
@@ -127,54 +136,43 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def _read_prompts(console: Console, source: str | None, name: str, reward: Reward) -> list[Prompt]:
-    """The prompts of a source, all of which the reward can read, and a table of them."""
-    from advantageflow.prompts.sources import load_prompts
-
-    if source is None:
-        return []
-    prompts = load_prompts(source, reward)
+def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Prompt]) -> None:
     counts = Counter((prompt.split, prompt.task) for prompt in prompts)
     say(console, f"reward {name} can read all of {source}")
     table = Table("split", "task", "prompts")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
     console.print(table)
-    return prompts
 
 
-def _pictures(reward: Reward, folder: Path | None, prompts: Sequence[Prompt]) -> tuple[list[Picture], bool]:
-    """What to score, and whether the pictures fit their prompts, so that equal scores are a fault.
+def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
+    """All pictures of the folder, or those of the golden set whose prompts the reward can read.
 
     Raises:
         DataError: the reward cannot read a prompt of the folder.
-        SettingsError: it can read none of the golden set, and there are no prompts of one's own.
     """
-    from dataclasses import replace
-
     from advantageflow.golden_checks.check import readable
     from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
 
-    if folder is not None:
-        pictures = folder_pictures(folder, prompts)
-        for picture in pictures:
-            _check_readable(reward, picture, folder)
-        return pictures, True
-    golden = golden_pictures()
-    pictures = readable(reward, golden)
-    if not pictures and not prompts:
+    if folder is None:
+        return readable(reward, golden_pictures())
+    pictures = folder_pictures(folder)
+    for picture in pictures:
+        try:
+            reward.check(picture.prompt)
+        except DataError as error:
+            where = ", ".join(filter(None, [f"{folder}, picture '{picture.name}'", error.where]))
+            raise DataError(error.message, where=where, remedy=error.remedy) from error
+    return pictures
+
+
+def _with_prompts(reward: Reward, prompts: Sequence[Prompt]) -> list[Picture]:
+    """The golden set with a user's own prompts, in turn."""
+    from advantageflow.golden_checks.pictures import golden_pictures
+
+    if not prompts:
         raise _nothing_readable(reward.name)
-    if pictures:
-        return pictures, True
-    return [replace(one, prompt=prompts[number % len(prompts)]) for number, one in enumerate(golden)], False
-
-
-def _check_readable(reward: Reward, picture: Picture, folder: Path) -> None:
-    try:
-        reward.check(picture.prompt)
-    except DataError as error:
-        where = ", ".join(filter(None, [f"{folder}, picture '{picture.name}'", error.where]))
-        raise DataError(error.message, where=where, remedy=error.remedy) from error
+    return [replace(one, prompt=prompt) for one, prompt in zip(golden_pictures(), cycle(prompts), strict=False)]
 
 
 def _nothing_readable(reward: str) -> SettingsError:
@@ -182,9 +180,9 @@ def _nothing_readable(reward: str) -> SettingsError:
     return SettingsError(f"reward '{reward}' can read the prompt of no picture", where="--reward", remedy=remedy)
 
 
-def _show(console: Console, name: str, reward: Reward, trial: Trial) -> None:
+def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: int) -> None:
     direction = "higher is better" if reward.higher_is_better else "lower is better"
-    say(console, f"reward {name} {reward.version} on {trial.pictures} pictures: {direction}")
+    say(console, f"reward {name} {reward.version} on {pictures} pictures: {direction}")
     table = Table("column", "declared", "lowest", "highest", "scored twice", "batch or alone")
     for column, seen in trial.columns.items():
         low, high = reward.columns[column]
@@ -192,6 +190,6 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial) -> None:
         highest = f"{seen.highest:.4g}" + (" (constant)" if seen.spread == 0 else "")
         table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
     console.print(table)
-    batch, alone = (trial.pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
+    batch, alone = (pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
     speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"
     say(console, f"speed: {speed}; first batch, loading included: {trial.first_seconds:.2f} s")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -13,14 +13,13 @@ from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.client.cron import check_cron, interval_seconds
 from advantageflow_pipelines.client.schedules import (
+    Schedule,
     When,
+    change_schedule,
     check_name_is_free,
     create_schedule,
-    delete_schedule,
     find_schedule,
     list_schedules,
-    pause_schedule,
-    resume_schedule,
 )
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
@@ -117,11 +116,7 @@ def list_command(connection: Connection) -> None:
 @expanding(connection=connect)
 def pause(connection: Connection, schedule_name: NameOrId) -> None:
     """Start no more runs for now; those under way go on."""
-    from advantageflow_pipelines.client.api import Api
-
-    api = Api(connection)
-    found = find_schedule(api, schedule_name)
-    pause_schedule(api, found)
+    found = _change(connection, schedule_name, "disable")
     say(Console(), f"schedule '{found.name}' is paused; go on with: advantageflow schedule resume {found.schedule_id}")
 
 
@@ -129,11 +124,7 @@ def pause(connection: Connection, schedule_name: NameOrId) -> None:
 @expanding(connection=connect)
 def resume(connection: Connection, schedule_name: NameOrId) -> None:
     """Let a paused schedule start runs again."""
-    from advantageflow_pipelines.client.api import Api
-
-    api = Api(connection)
-    found = find_schedule(api, schedule_name)
-    resume_schedule(api, found)
+    found = _change(connection, schedule_name, "enable")
     say(Console(), f"schedule '{found.name}' is on: {found.when}")
 
 
@@ -141,12 +132,17 @@ def resume(connection: Connection, schedule_name: NameOrId) -> None:
 @expanding(connection=connect)
 def delete(connection: Connection, schedule_name: NameOrId) -> None:
     """Delete a schedule; its runs and its pipeline stay."""
+    found = _change(connection, schedule_name, "delete")
+    say(Console(), f"schedule '{found.name}' is deleted; its runs stay")
+
+
+def _change(connection: Connection, name: str, change: Literal["disable", "enable", "delete"]) -> Schedule:
     from advantageflow_pipelines.client.api import Api
 
     api = Api(connection)
-    found = find_schedule(api, schedule_name)
-    delete_schedule(api, found)
-    say(Console(), f"schedule '{found.name}' is deleted; its runs stay")
+    found = find_schedule(api, name)
+    change_schedule(api, found, change)
+    return found
 
 
 def _when(cron: str | None, every: str | None) -> When:

@@ -37,8 +37,8 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
     Raises:
         SettingsError: it names files of this machine, or cannot finish on Kubeflow.
     """
-    from advantageflow_pipelines.client.workflow.fit import check_fits
-    from advantageflow_pipelines.client.workflow.footprint import footprint
+    from advantageflow_pipelines.client.fit import check_fits
+    from advantageflow_pipelines.client.footprint import footprint
 
     in_images = check_no_local_files(run.settings)
     package = run.package()

@@ -14,7 +14,7 @@ from advantageflow.store.files import write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import prompts_folder
+from advantageflow_pipelines.local.results import conditioning_folder, prompts_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -132,44 +132,46 @@ def evaluate(
     """
     from advantageflow.evaluation import stage
     from advantageflow.evaluation.comparison import compare_reports
-    from advantageflow.evaluation.pictures import variants_sheet
+    from advantageflow.evaluation.pictures import sample_sheet
 
     reports = {variant.name: out / VARIANTS_FOLDER / variant.folder for variant in variants}
     base_of = {variant.guidance_scale: reports[variant.name] for variant in variants if not variant.tuned}
     with tempfile.TemporaryDirectory(prefix="advantageflow-evaluate-") as scratch:
-        prompts, base_policy = _prepare(judged, seed, Path(scratch))
+        prompts, conditioning, base_policy = _prepare(judged, seed, Path(scratch))
         for variant in variants:
             with journal_in_use(_Told(variant.name, progress)):
                 stage.run(
                     sampling.model_copy(update={"guidance_scale": variant.guidance_scale}),
                     judged.model, judged.reward, seed, judged.round if variant.tuned else 0, sampling.images,
                     prompts=prompts,
+                    conditioning=conditioning,
                     policy=judged.policy if variant.tuned else base_policy,
                     report_out=reports[variant.name],
                     base=base_of[variant.guidance_scale] if variant.tuned else None,
                 )  # fmt: skip
     comparison = compare_reports(reports, seed=seed)
     write_json(out / RESULTS_FILE, comparison)
-    variants_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
+    sample_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
     _write_page(judged, sampling, seed, comparison, reports, out)
     return comparison
 
 
-def _prepare(judged: Judged, seed: int, scratch: Path) -> tuple[Path, Path]:
-    """The prompts artifact, and a policy that is the base model."""
+def _prepare(judged: Judged, seed: int, scratch: Path) -> tuple[Path, Path, Path]:
+    """The prompts artifact, their conditioning, and a policy that is the base model."""
     from advantageflow.prompts import stage
     from advantageflow.prompts.initial_policy import write_base_policy
 
-    prompts, policy = judged.prompts, scratch / "base"
-    if prompts is None:
-        prompts = scratch / "prompts"
+    policy = scratch / "base"
+    prompts = judged.prompts or scratch / "prompts"
+    conditioning = conditioning_folder(prompts)
+    if judged.prompts is None:
         stage.run(
             judged.prompt_settings, judged.model, judged.reward, seed,
-            init_policy=None, prompts_out=prompts, policy_out=policy,
+            init_policy=None, prompts_out=prompts, conditioning_out=conditioning, policy_out=policy,
         )  # fmt: skip
     else:
         write_base_policy(policy)
-    return prompts, policy
+    return prompts, conditioning, policy
 
 
 def _write_page(

@@ -87,11 +87,11 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
         last = max(policies)
         state = read_policy_state(policies[last])
-        return FoundPolicy(f"{workdir.root.name}, round {last}", policies[last], state, (workdir, settings))
+        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
     artifact = artifact_of(path)
     if artifact is not None:
         state = read_policy_state(artifact)
-        return FoundPolicy(f"policy {name}, round {state.round}", artifact, state)
+        return FoundPolicy(f"policy {name} after round {state.round}", artifact, state)
     from advantageflow.policy.foreign import find_adapter  # heavy, and seldom wanted
 
     if not path.exists() or find_adapter(path) is None:

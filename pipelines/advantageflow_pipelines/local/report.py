@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
+from advantageflow.evaluation.curves import draw_curves
 from advantageflow.evaluation.page import PAGE_FILE, write_page
-from advantageflow.evaluation.pictures import contact_sheet, curves
+from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.reading import run_curves
@@ -31,8 +32,8 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
-    contact_sheet(reports[0], reports[last], workdir.report / SHEET_FILE)
-    curves(list(metrics.values()), workdir.report / CURVES_FILE, run_curves(events))
+    sample_sheet({"before": reports[0], "after": reports[last]}, workdir.report / SHEET_FILE, columns=3)
+    draw_curves(list(metrics.values()), workdir.report / CURVES_FILE, run_curves(events))
     compared = {"base": reports[0], "final": reports[last]}
     write_page(
         workdir.report / PAGE_FILE,

@@ -33,6 +33,11 @@ def prompts_folder(workdir: WorkDir, settings: RunSettings) -> Path | None:
     return found[-1].parent if found else None
 
 
+def conditioning_folder(prompts: Path) -> Path:
+    """What conditions the model for the prompts of this folder: an output of the same task."""
+    return prompts.parent / "conditioning"
+
+
 def read_report(folder: Path) -> dict[str, Any]:
     """The metrics of a report."""
     return read_json(folder / METRICS_FILE)

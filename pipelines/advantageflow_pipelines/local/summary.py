@@ -45,7 +45,7 @@ def make_summary(
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
     policy = read_policy_state(policy_folders(workdir, settings)[last])
-    change = difference(read_outcomes(reports[0]), read_outcomes(reports[last]), "strict")
+    change = difference(read_outcomes(reports[0]), read_outcomes(reports[last]), "strict").overall
     store = settings.store.url
     return {
         "preset": settings.preset,
@@ -57,7 +57,7 @@ def make_summary(
         **({} if store is None else {"policy_url": policy_url(store, policy)}),
         "base": reported(metrics[0]),
         "final": reported(metrics[last]),
-        "difference": {"strict": change.mean, "strict_ci95": list(change.ci95)},  # on equal prompts and seeds
+        "difference": {"strict": change.mean, "strict_ci95": change.ci95},  # on equal prompts and seeds
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
         "mlflow_run_id": mlflow_run_id,

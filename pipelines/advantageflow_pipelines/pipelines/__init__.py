@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
-
 from advantageflow.errors import SettingsError, UserError
-from advantageflow.plugins.class_paths import find_object
+from advantageflow.plugins.registry import Registry
 from advantageflow.settings import RunSettings
-from advantageflow.suggestions import suggest
 from advantageflow_pipelines.pipelines.definition import Pipeline
-from advantageflow_pipelines.pipelines.online.definition import ONLINE
 
-GROUP = "advantageflow.pipelines"
-PIPELINES = {pipeline.name: pipeline for pipeline in (ONLINE,)}
+BUILT_IN = {"online": "advantageflow_pipelines.pipelines.online.definition:ONLINE"}
+PIPELINES = Registry("pipeline", "advantageflow.pipelines", BUILT_IN, "; or package.module:NAME of your own")
 
 
 def pipeline_of(settings: RunSettings) -> Pipeline:
@@ -27,14 +23,8 @@ def find_pipeline(name: str) -> Pipeline:
     Raises:
         SettingsError: there is none, or it cannot be imported; says which is nearest.
     """
-    if name in PIPELINES:
-        return PIPELINES[name]
-    installed = {point.name: point.value for point in entry_points(group=GROUP)}
-    if ":" not in name and name not in installed:
-        remedy = suggest(name, [*PIPELINES, *installed], what="pipelines")
-        raise SettingsError(f"unknown pipeline '{name}'", where="pipeline", remedy=remedy)
     try:
-        found = find_object(installed.get(name, name), where="pipeline")
+        found = PIPELINES.source(name, "pipeline").find("pipeline")
     except UserError:
         raise
     except Exception as error:
@@ -44,3 +34,8 @@ def find_pipeline(name: str) -> Pipeline:
         remedy = "name an advantageflow_pipelines.pipelines.definition.Pipeline, as package.module:NAME"
         raise SettingsError(f"'{name}' is a {type(found).__name__}, not a pipeline", where="pipeline", remedy=remedy)
     return found
+
+
+def built_in_pipelines() -> list[Pipeline]:
+    """Those of this package."""
+    return [find_pipeline(name) for name in BUILT_IN]

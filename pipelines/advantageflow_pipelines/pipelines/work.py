@@ -24,6 +24,9 @@ class Work:
         batch: images in one forward pass, and whether it is guided; None where it generates none.
         kept: images that are kept with their latents.
         policies: that are kept.
+        reads_prompts: whose conditioning its tasks read, each task's counted.
+        takes_images: that its tasks take, with their latents.
+        takes_policies: trained ones that its tasks take.
         remedy: which settings to change where it does not fit a GPU.
     """
 
@@ -38,6 +41,9 @@ class Work:
     batch: tuple[int, bool] | None = None
     kept: int = 0
     policies: int = 0
+    reads_prompts: int = 0
+    takes_images: int = 0
+    takes_policies: int = 0
     remedy: str = "use a larger GPU"
 
 
@@ -46,8 +52,15 @@ def encoding_work(tasks: int, texts: int) -> Work:
     return Work(tasks, encodes=True, texts=texts, remedy="encode on a larger GPU, or on the CPU")
 
 
-def evaluation_work(settings: EvaluationSettings, images: Sequence[int]) -> Work:
-    """The work of an evaluation stage, whose tasks judge so many images each."""
+def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts: int, policies: int = 0) -> Work:
+    """The work of an evaluation stage.
+
+    Args:
+        settings: of the stage.
+        images: that each of its tasks judges.
+        prompts: that are held out, at most.
+        policies: trained ones that are judged.
+    """
     held_out = sum(images)
     return Work(
         len(images),
@@ -56,6 +69,8 @@ def evaluation_work(settings: EvaluationSettings, images: Sequence[int]) -> Work
         decodes=held_out,
         scored=held_out,
         batch=(settings.batch, settings.guidance_scale != 1.0),
+        reads_prompts=sum(min(prompts, one) for one in images),
+        takes_policies=policies,
         remedy="lower evaluation.batch",
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from advantageflow.errors import SettingsError
 from advantageflow.image import default_image
 from advantageflow.suggestions import suggest
-from advantageflow_pipelines.pipelines import PIPELINES
+from advantageflow_pipelines.pipelines import built_in_pipelines
 from advantageflow_pipelines.pipelines.definition import Pipeline
 
 _MOVING_TAG = "latest"
@@ -39,7 +39,7 @@ def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
     """
     images = _read_object(path)
     needed = dict.fromkeys(stage.image_name for stage in pipeline.stages)
-    known = {stage.image_name for one in (pipeline, *PIPELINES.values()) for stage in one.stages}
+    known = {stage.image_name for one in (pipeline, *built_in_pipelines()) for stage in one.stages}
     for name in images:
         if name not in known:
             remedy = f"remove it; {suggest(name, known, what='images')}"

@@ -56,29 +56,28 @@ class Placement:
         task.set_container_image(self.images[stage])
         if not cached:
             task.set_caching_options(False)
-        if self.resources is not None:
-            given = self.resources.of(stage)
-            if self.on_nodes and stage == self.resources.trainer:
-                # Such folders do not go to the nodes: those of the TrainJob's runtime do.
-                given = given.model_copy(update={"shared_memory": None, "scratch": None})
-                self._tell_nodes(task, stage, given)
-            hands_on = self.on_nodes and stage == self.resources.trainer  # its environment is then that of the nodes
-            apply_resources(task, stage, given, as_folders=not hands_on)
-            self._tell(task)
+        if self.resources is None:
+            return task
+        given = self.resources.of(stage)
+        hands_on = self.on_nodes and stage == self.resources.trainer  # to the nodes: its environment, and no folders
+        if hands_on:
+            given = given.model_copy(update={"shared_memory": None, "scratch": None})
+            self._tell_nodes(task, stage, given)
+        apply_resources(task, stage, given, as_folders=not hands_on)
+        self._tell(task)
         return task
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that opens a run on a cluster, placed, in a stage's image."""
-        return self._place_own("opening", task).set_container_image(self.images[stage])
+        return self._place_own("opening", task, stage)
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that closes a run on a cluster, placed, in a stage's image."""
-        self._place_own("closing", task)
         if self.on_nodes:
             self._tell_namespace(task)
-        return task.set_container_image(self.images[stage])
+        return self._place_own("closing", task, stage)
 
-    def _place_own(self, name: str, task: dsl.PipelineTask) -> dsl.PipelineTask:
+    def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """A task that is no stage, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
@@ -87,7 +86,8 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        return task.set_caching_options(False)  # what it does lies outside the pipeline
+        task.set_caching_options(False)  # what it does lies outside the pipeline
+        return task.set_container_image(self.images[stage])
 
     def _tell(self, task: dsl.PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,13 +11,13 @@ from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.plan.published import PUBLISHED
 
 
-def chain(settings: RunSettings, gpu_hours: float | None, artifacts: Mapping[str, int]) -> dict[str, Any] | None:
+def chain(settings: RunSettings, gpu_hours: float | None, artifacts: int) -> dict[str, Any] | None:
     """Runs, images, GPU-hours and bytes of the published budget of these settings' preset; None if there is none.
 
     Args:
         settings: of one run.
         gpu_hours: of one run.
-        artifacts: bytes of one run, by kind.
+        artifacts: bytes that one run keeps.
     """
     budget = PUBLISHED.get(settings.preset)
     if budget is None:
@@ -29,5 +28,5 @@ def chain(settings: RunSettings, gpu_hours: float | None, artifacts: Mapping[str
         "runs": runs,
         "images": runs * images_of_a_run(settings),
         "gpu_hours": None if gpu_hours is None else runs * gpu_hours,
-        "bytes": runs * sum(artifacts.values()),
+        "bytes": runs * artifacts,
     }

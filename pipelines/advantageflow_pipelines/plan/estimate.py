@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,10 @@ from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.kubeflow import on_kubeflow
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
-from advantageflow_pipelines.plan.records import Plan
+from advantageflow_pipelines.plan.plans import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.stages import stage_memory, stage_plan
-from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifact_bytes
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifacts, conditioning_moved
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 
@@ -32,7 +33,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         progress: told what is being counted.
 
     Raises:
-        PolicyError: the model's configuration is not here, or is of a family that cannot be counted.
+        PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     from advantageflow_pipelines.plan.model_costs import count_operations, count_parameters
     from advantageflow_pipelines.plan.skeleton import make_skeleton
@@ -59,7 +60,9 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
     progress("nodes on Kubeflow")
     kubeflow, too_large = on_kubeflow(settings)
-    artifacts = artifact_bytes(settings, _sizes(skeleton, parameters["adapter"]), prompts, work.values())
+    sizes = _sizes(skeleton, parameters["adapter"])
+    stored = artifacts(settings, sizes, prompts, work.values())
+    least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
         model=_model(settings, configs, skeleton, parameters, texts),
@@ -68,16 +71,19 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         gpu_hours=total,
         wall_hours=wall,
         kubeflow=kubeflow,
-        storage=artifacts,
+        storage=stored,
         weights=needed_weights(settings.model, configs, settings.reward),
-        chain=chain(settings, total, artifacts),
-        pitfalls=[*find_pitfalls(work, memory, speed, artifacts, unreadable, on_cpu), *too_large],
+        chain=chain(settings, total, sum(one.kept for one in stored.values())),
+        pitfalls=[
+            *find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu),
+            *too_large,
+        ],
         assumptions=_assumptions(speed),
     )
 
 
 def _count_prompts(settings: RunSettings) -> tuple[int, int, str]:
-    """Prompts, distinct texts (the empty one included), and why they cannot be read; both 0 then."""
+    """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
     from advantageflow.prompts.sources import load_prompts, select_held_out
 
     generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
@@ -97,15 +103,14 @@ def _model(
         "sizes_from": configs.origin,
         "parameters": parameters,
         "image_size": skeleton.image_size,
-        "text_tokens": sum(skeleton.text_tokens),
+        "text_tokens": skeleton.conditioning.length,
         "dtype": settings.model.dtype,
         "texts": texts or None,
     }
 
 
 def _sizes(skeleton: Skeleton, adapter: int) -> Sizes:
-    channels, height, width = skeleton.latents
-    return Sizes(skeleton.image_size, channels * height * width, skeleton.text_bytes, adapter)
+    return Sizes(skeleton.image_size, math.prod(skeleton.latents), skeleton.conditioning.nbytes, adapter)
 
 
 def _assumptions(speed: Speed | None) -> list[str]:

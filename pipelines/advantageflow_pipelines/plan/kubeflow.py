@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.workflow.fit import check_fits
-from advantageflow_pipelines.client.workflow.footprint import Footprint, footprint
+from advantageflow_pipelines.client.fit import check_fits
+from advantageflow_pipelines.client.footprint import Footprint, footprint
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,13 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from advantageflow.policy.sampling import velocity_function
+from advantageflow.policy.text import batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import TrainingSettings
 from advantageflow_pipelines.plan.flops import Flops, count_flops
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, parameters
 
-MOST_TEXTS, MOST_TOKENS = 256, 4096  # that the prompts stage encodes at once
 _FLOAT32 = 4
 
 
@@ -98,14 +99,16 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
     for parameter in adapter:  # from the second microbatch on they are there
         parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in adapter if parameter.grad is not None]
-    resident = [*transformer.parameters(), *transformer.buffers(), *inputs, *gradients]
+    x, t, conditioning = inputs
+    given = [x, t, *conditioning.tensors.values()]
+    resident = [*transformer.parameters(), *transformer.buffers(), *given, *gradients]
 
     def step() -> None:
-        torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), inputs[0]))
+        torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), x))
 
     one = tensor_bytes(adapter)
     both = 2 * one
-    sample = _FLOAT32 * group_size * _size(skeleton.latents) + skeleton.text_bytes
+    sample = _FLOAT32 * group_size * math.prod(skeleton.latents) + skeleton.conditioning.nbytes
     return Memory(
         {
             "base weights": tensor_bytes([*transformer.parameters(), *transformer.buffers()]) - both,
@@ -113,7 +116,7 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
             "gradients": one,
             "optimiser moments": 2 * one,
             "round's data": groups * sample,
-            "activations": tensor_bytes(inputs) + footprint(step, resident).peak,
+            "activations": tensor_bytes(given) + footprint(step, resident).peak,
         }
     )
 
@@ -129,11 +132,11 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
     """
     policy, vae = skeleton.policy(training), skeleton.vae()
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
-    x, _, embeds, pooled = skeleton.inputs(batch)
-    empty = (embeds[:1], pooled[:1])
+    x, _, conditioning = skeleton.inputs(batch)
+    given, scale = [x, *conditioning.tensors.values()], 2.0 if guided else 1.0
     weights = [*policy.transformer.parameters(), *policy.transformer.buffers()]
-    velocity = velocity_function(policy.transformer, embeds, pooled, 2.0 if guided else 1.0, empty)
-    resident = [*weights, *vae.parameters(), *vae.buffers(), x, embeds, pooled]
+    velocity = velocity_function(skeleton.family, policy.transformer, conditioning, scale, conditioning.rows(slice(1)))
+    resident = [*weights, *vae.parameters(), *vae.buffers(), *given]
     one = tensor_bytes(policy.adapters.parameters())
     with torch.no_grad():
         sampling = footprint(lambda: velocity(x, 0.5), resident).peak
@@ -143,7 +146,7 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
             "base weights": tensor_bytes(weights) - 2 * one,
             "adapters": one,
             "autoencoder": tensor_bytes([*vae.parameters(), *vae.buffers()]),
-            "activations": tensor_bytes([x, embeds, pooled]) + max(sampling, decoding),
+            "activations": tensor_bytes(given) + max(sampling, decoding),
         }
     )
 
@@ -154,33 +157,19 @@ def encoding_memory(skeleton: Skeleton, texts: int) -> dict[str, Memory]:
 
 
 def _encoder_memory(skeleton: Skeleton, part: str, build: Callable[[], nn.Module], texts: int) -> Memory:
-    length = _ids(skeleton, part, 1).shape[1]
-    batch = max(1, min(texts, MOST_TEXTS, MOST_TOKENS // length))
-    encoder, ids = build(), _ids(skeleton, part, batch)
+    length = skeleton.tokens(part, 1)["input_ids"].shape[1]
+    encoder, tokens = build(), skeleton.tokens(part, min(texts, batch_size(length)))
     weights = [*encoder.parameters(), *encoder.buffers()]
     with torch.no_grad():
-        peak = footprint(lambda: _encode(encoder, ids), [*weights, ids]).peak
+        peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), [*weights, *tokens.values()]).peak
     return Memory({"text encoder": tensor_bytes(weights), "activations": peak})
 
 
 def _encode_operations(skeleton: Skeleton, part: str, build: Callable[[], nn.Module]) -> float:
-    encoder, ids = build(), _ids(skeleton, part, 1)
-    return operations(lambda: _encode(encoder, ids))
-
-
-def _encode(encoder: nn.Module, ids: Tensor) -> object:
-    return encoder(ids, output_hidden_states=True)
-
-
-def _ids(skeleton: Skeleton, part: str, batch: int) -> Tensor:
-    clip, t5 = skeleton.text_tokens
-    return torch.zeros(batch, t5 if part == "text_encoder_3" else clip, dtype=torch.long, device=META)
+    encoder, tokens = build(), skeleton.tokens(part, 1)
+    return operations(lambda: skeleton.family.encode(part, encoder, tokens))
 
 
 def _decode(vae: nn.Module, latents: Tensor) -> Tensor:
     pictures: Tensor = vae.decode(latents.to(next(vae.parameters()).dtype), return_dict=False)[0]  # type: ignore[operator]
     return pictures.float().clamp(-1, 1)
-
-
-def _size(shape: tuple[int, int, int]) -> int:
-    return shape[0] * shape[1] * shape[2]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
 
 CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces
 FRAGMENTS = 0.05  # share that the allocator cannot use
-LARGE_EMBEDDINGS = 10 * 10**9
+LARGE_MOVES = 60 * 10**9  # of conditioning, over all tasks
 _GIGA = 1e9
 
 
@@ -22,7 +23,8 @@ def find_pitfalls(
     work: Mapping[str, Work],
     memory: Mapping[str, Mapping[str, int]],
     speed: Speed | None,
-    artifacts: Mapping[str, int],
+    conditioning: Artifact,
+    with_store: int,
     unreadable: str,
     on_cpu: Sequence[str] = (),
 ) -> list[str]:
@@ -32,7 +34,8 @@ def find_pitfalls(
         work: of the run by stage.
         memory: bytes on the GPU, by stage and by what they hold.
         speed: the GPU; None where the model runs on the CPU.
-        artifacts: bytes on disk by kind.
+        conditioning: what conditions the model.
+        with_store: bytes of it that would be moved with a store.
         unreadable: why the prompts could not be counted; empty if they were.
         on_cpu: rewards with networks that compute on the CPU.
     """
@@ -43,11 +46,11 @@ def find_pitfalls(
                   if needed_memory(parts) > speed.gpu.memory]  # fmt: skip
     if speed is not None and on_cpu:
         found.append(f"the networks of {', '.join(on_cpu)} compute on the CPU, slowly: set the option device to cuda")
-    embeddings = sum(size for kind, size in artifacts.items() if kind.startswith("text embeddings"))
-    if embeddings > LARGE_EMBEDDINGS:
+    if conditioning.moved > max(LARGE_MOVES, with_store):
         found.append(
-            f"the prompts' embeddings are {embeddings / _GIGA:,.0f} GB, which each rollout, training and evaluation "
-            "task reads whole: use fewer prompts, or a lower model.max_sequence_length"
+            f"on a cluster the prompts' conditioning, {conditioning.kept / _GIGA:,.1f} GB, is copied whole into every "
+            f"rollout, training and evaluation task, {conditioning.moved / _GIGA:,.0f} GB in all: set store.url, and "
+            f"tasks read the rows that they need, {with_store / _GIGA:,.1f} GB"
         )
     return found
 

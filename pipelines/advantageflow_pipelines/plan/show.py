@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.plan.pitfalls import needed_memory
-from advantageflow_pipelines.plan.records import Plan, StagePlan
+from advantageflow_pipelines.plan.plans import Plan, StagePlan
+from advantageflow_pipelines.plan.storage import Artifact
 
 _NONE = "-"
 _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
@@ -102,11 +104,11 @@ def _chain(chain: Mapping[str, Any]) -> list[str]:
 
 
 def _storage(plan: Plan) -> Table:
-    table = _table("artifacts of this run", "GB")
-    for kind, size in plan.storage.items():
-        if size:
-            table.add_row(kind, f"{size / 1e9:,.2f}")
-    table.add_row("together", f"{sum(plan.storage.values()) / 1e9:,.2f}")
+    table = _table("artifacts of this run", "GB kept", "GB moved on a cluster")
+    together = Artifact(*(sum(sizes) for sizes in zip(*map(astuple, plan.storage.values()), strict=True)))
+    for kind, one in [*plan.storage.items(), ("together", together)]:
+        if one.kept:
+            table.add_row(kind, f"{one.kept / 1e9:,.2f}", f"{one.moved / 1e9:,.2f}")
     return table
 
 

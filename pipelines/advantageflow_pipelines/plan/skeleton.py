@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, SD3Transformer2DModel
 from torch import nn
 
-from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.configs import ENCODERS, ModelConfigs
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.configs import ModelConfigs
+from advantageflow.policy.families import Family
+from advantageflow.policy.loading import shape_of
+from advantageflow.policy.tokens import Tokens
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.training.optimiser import make_optimiser
@@ -22,7 +25,6 @@ from advantageflow.training.policy import Inputs, Policy
 
 META = torch.device("meta")
 _Module = TypeVar("_Module", bound=nn.Module)
-_CLIP_TOKENS = 77
 
 
 @dataclass(frozen=True)
@@ -32,90 +34,75 @@ class Skeleton:
     Attributes:
         configs: of the parts.
         dtype: of the frozen weights.
-        latents: (channels, height, width) of a sample.
-        text_tokens: of CLIP and of T5 (0 where there is none).
+        latents: channels, frames where there are some, height and width of a sample.
+        limit: tokens of a text that the settings allow.
     """
 
     configs: ModelConfigs
     dtype: torch.dtype
-    latents: tuple[int, int, int]
-    text_tokens: tuple[int, int]
+    latents: tuple[int, ...]
+    limit: int
+
+    @property
+    def family(self) -> Family:
+        """Of the model."""
+        return self.configs.family
 
     @property
     def image_size(self) -> int:
         """Height and width of images, in pixels."""
-        return self.latents[1] * pixels_per_latent(self.configs)
+        return self.latents[-1] * self.family.latent_sizes(self.configs.parts).pixels
 
-    @property
-    def text_width(self) -> int:
-        """Width of a token's embedding."""
-        return int(self.configs.parts["transformer"]["joint_attention_dim"])
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        """Of one prompt as long as the settings allow, in the base's precision."""
+        with torch.no_grad():
+            encoded = {
+                part: self.family.encode(part, build(), self.tokens(part, 1)) for part, build in self.encoders().items()
+            }
+        return self.family.condition(encoded, self.configs.parts, self.limit)
 
-    @property
-    def pooled_width(self) -> int:
-        """Width of a prompt's pooled embedding."""
-        return int(self.configs.parts["transformer"]["pooled_projection_dim"])
-
-    @property
-    def text_bytes(self) -> int:
-        """Bytes of a prompt's embeddings, in the base's precision."""
-        return (sum(self.text_tokens) * self.text_width + self.pooled_width) * self.dtype.itemsize
+    def tokens(self, part: str, texts: int) -> Tokens:
+        """What a text encoder is given for texts as long as the settings allow."""
+        shape = (texts, self.family.token_limit(part, self.configs.parts, self.limit))
+        ids = torch.zeros(shape, dtype=torch.long, device=META)
+        return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
     def transformer(self) -> nn.Module:
         """The velocity model, frozen, without adapters."""
-        arguments = self.configs.arguments("transformer")
-        return frozen_module(lambda: SD3Transformer2DModel(**arguments), META, self.dtype)
+        return self._make("transformer")
 
     def vae(self) -> nn.Module:
         """The autoencoder."""
-        arguments = self.configs.arguments("vae")
-        return frozen_module(lambda: AutoencoderKL(**arguments), META, self.dtype)
+        return self._make("vae")
 
     def encoders(self) -> dict[str, Callable[[], nn.Module]]:
         """What makes each text encoder there is, by name of the part."""
-        return {part: self._encoder_builder(part) for part in ENCODERS if part in self.configs.parts}
+        return {part: lambda part=part: self._make(part) for part in self.configs.text_encoders}  # type: ignore[misc]
 
     def policy(self, training: TrainingSettings) -> Policy:
         """The velocity model with both adapters, and their optimiser."""
         base = self.transformer()
-        adapters = _attach(base, training.lora)
-        return Policy(base, adapters, make_optimiser(adapters.parameters(), training))
+        adapters = _attach(base, training.lora, self.family)
+        return Policy(base, adapters, make_optimiser(adapters.parameters(), training), self.family)
 
     def inputs(self, batch: int) -> Inputs:
-        """What the velocity model takes: noisy latents, times, text embeddings and pooled ones."""
+        """What the velocity model takes: noisy latents, times, and what conditions it."""
         with META:
-            return (
-                torch.empty(batch, *self.latents),
-                torch.empty(batch),
-                torch.empty(batch, sum(self.text_tokens), self.text_width),
-                torch.empty(batch, self.pooled_width),
-            )
+            return torch.empty(batch, *self.latents), torch.empty(batch), self.conditioning.rows([0] * batch)
 
-    def _encoder_builder(self, part: str) -> Callable[[], nn.Module]:
-        from transformers import CLIPTextConfig, CLIPTextModelWithProjection, T5Config, T5EncoderModel
-
-        arguments = self.configs.arguments(part)
-        if part == "text_encoder_3":
-            return lambda: frozen_module(lambda: T5EncoderModel(T5Config(**arguments)), META, self.dtype)
-        return lambda: frozen_module(lambda: CLIPTextModelWithProjection(CLIPTextConfig(**arguments)), META, self.dtype)
+    def _make(self, part: str) -> nn.Module:
+        return frozen_module(lambda: self.configs.make(part), META, self.dtype)
 
 
 def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
     """The sizes that a model has in a run.
 
     Raises:
-        PolicyError: it is of a family whose sizes cannot be counted yet.
+        SettingsError: model.image_size is none that the model can make.
     """
-    config = configs.parts["transformer"]
-    family = config.get("_class_name", "SD3Transformer2DModel")
-    if family != "SD3Transformer2DModel":
-        message = f"its transformer is a {family}; costs are counted for Stable Diffusion 3 models only"
-        raise PolicyError(message, where=f"model.name: {model.name}", remedy="start with a short run, and measure")
-    size = int(config["sample_size"]) if model.image_size is None else model.image_size // pixels_per_latent(configs)
-    t5 = model.max_sequence_length if "text_encoder_3" in configs.parts else 0
-    return Skeleton(
-        configs, getattr(torch, model.dtype), (int(config["in_channels"]), size, size), (_clip_tokens(configs), t5)
-    )
+    shape = shape_of(configs.family.latent_sizes(configs.parts), model.image_size)
+    return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)
 
 
 def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:
@@ -130,21 +117,12 @@ def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: tor
     return module.requires_grad_(False).eval().to(device, dtype)
 
 
-def pixels_per_latent(configs: ModelConfigs) -> int:
-    """How many pixels high and wide a latent is: the autoencoder halves at each block but its last."""
-    return int(2 ** (len(configs.parts["vae"]["block_out_channels"]) - 1))
-
-
 def parameters(module: nn.Module) -> int:
     """How many parameters a module has."""
     return sum(value.numel() for value in module.parameters())
 
 
-def _clip_tokens(configs: ModelConfigs) -> int:
-    return int(configs.parts.get("text_encoder", {}).get("max_position_embeddings", _CLIP_TOKENS))
-
-
-def _attach(transformer: nn.Module, lora: LoraSettings) -> Any:
+def _attach(transformer: nn.Module, lora: LoraSettings, family: Family) -> Any:
     with TemporaryDirectory() as folder, META:
         write_base_policy(Path(folder) / "policy")
-        return attach_adapters(transformer, Path(folder) / "policy", lora, seed=0)
+        return attach_adapters(transformer, Path(folder) / "policy", lora, 0, family)

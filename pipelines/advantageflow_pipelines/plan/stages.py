@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.records import StagePlan
+from advantageflow_pipelines.plan.plans import StagePlan
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
 
@@ -72,7 +72,8 @@ def stage_memory(
 
 def _encoding(skeleton: Skeleton, texts: int) -> dict[str, int]:
     """Of the largest encoder, as they run one after the other."""
-    from advantageflow_pipelines.plan.model_costs import MOST_TEXTS, encoding_memory
+    from advantageflow.policy.text import MOST_TEXTS
+    from advantageflow_pipelines.plan.model_costs import encoding_memory
 
     encoders = encoding_memory(skeleton, texts or MOST_TEXTS)
     return dict(max(encoders.values(), key=lambda one: one.total).parts) if encoders else {}

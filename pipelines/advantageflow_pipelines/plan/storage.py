@@ -1,4 +1,4 @@
-"""Bytes of the artifacts that a run writes."""
+"""Bytes of the artifacts that a run writes, and of those that a cluster copies into its tasks."""
 
 from __future__ import annotations
 
@@ -19,32 +19,60 @@ class Sizes:
     Attributes:
         image_size: height and width, in pixels.
         latent: numbers in a latent.
-        text: bytes of a prompt's embeddings, pooled ones included.
+        conditioning: bytes of a prompt's.
         adapter: parameters of one adapter.
     """
 
     image_size: int
     latent: int
-    text: int
+    conditioning: int
     adapter: int
 
 
-def artifact_bytes(settings: RunSettings, sizes: Sizes, texts: int, work: Collection[Work]) -> dict[str, int]:
-    """Bytes of a run's artifacts by kind: those that stages write to the store; MLflow's copies of pictures are small.
+@dataclass(frozen=True)
+class Artifact:
+    """Artifacts of a kind.
+
+    Attributes:
+        kept: bytes that the run writes.
+        moved: bytes that tasks get of them, all tasks together. Kubeflow copies an artifact whole into each task that
+            takes it, even where the task reads a part; on one machine nothing is moved.
+    """
+
+    kept: int
+    moved: int
+
+
+def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collection[Work]) -> dict[str, Artifact]:
+    """A run's artifacts by kind: those that stages write to the store; MLflow's copies of pictures are small.
 
     Args:
         settings: of the run.
         sizes: of what is stored.
-        texts: prompts, which have embeddings of their own; 0 where they are not known.
+        prompts: each with a conditioning of its own; 0 where they are not known.
         work: of the run's stages.
     """
-    images, steps = sum(one.kept for one in work), settings.rollout.steps
+    steps = settings.rollout.steps
     trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
-    return {
-        "rollout images (PNG)": round(images * PNG_SHARE * 3 * sizes.image_size**2),
-        "rollout latents (float32)": images * _FLOAT32 * sizes.latent,
-        "rollout trajectories (float32)": images * trajectory,
-        "text embeddings": texts * sizes.text,
-        # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
-        "policies and optimiser states (float32)": sum(one.policies for one in work) * 5 * _FLOAT32 * sizes.adapter,
+    of_an_image = {
+        "rollout images (PNG)": round(PNG_SHARE * 3 * sizes.image_size**2),
+        "rollout latents (float32)": _FLOAT32 * sizes.latent,
+        "rollout trajectories (float32)": trajectory,
     }
+    kept, taken = sum(one.kept for one in work), sum(one.takes_images for one in work)
+    # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
+    policy = 5 * _FLOAT32 * sizes.adapter
+    moved = conditioning_moved(sizes, prompts, work, stored=settings.store.url is not None)
+    return {kind: Artifact(kept * size, taken * size) for kind, size in of_an_image.items()} | {
+        "conditioning": Artifact(prompts * sizes.conditioning, moved),
+        "policies and optimiser states (float32)": Artifact(
+            sum(one.policies for one in work) * policy, sum(one.takes_policies for one in work) * policy
+        ),
+    }
+
+
+def conditioning_moved(sizes: Sizes, prompts: int, work: Collection[Work], *, stored: bool) -> int:
+    """Bytes of conditioning that tasks get: with a store the rows that they read, without one all in each task."""
+    readers = [one for one in work if one.reads_prompts]
+    rows = sum(one.reads_prompts for one in readers) if stored else prompts * sum(one.tasks for one in readers)
+    return rows * sizes.conditioning if prompts else 0

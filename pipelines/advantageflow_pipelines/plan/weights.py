@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from advantageflow.policy.configs import PARTS, ModelConfigs, cached_file
+from advantageflow.policy.configs import ModelConfigs, cached_file
 from advantageflow.settings import ModelSettings, RewardSettings
 
 State = Literal["here", "partly", "missing"]
@@ -95,6 +95,9 @@ _LICENCES = {
     "stable-diffusion-3.5-medium": (_COMMUNITY, True),
     "stable-diffusion-3.5-large": (_COMMUNITY, True),
     "stable-diffusion-3-medium-diffusers": (_COMMUNITY, True),
+    "FLUX.1-dev": ("FLUX.1 [dev] Non-Commercial License", True),
+    "Qwen-Image": ("Apache-2.0", False),
+    "Z-Image-Turbo": ("Apache-2.0", False),
 }
 
 
@@ -107,11 +110,6 @@ def needed_weights(model: ModelSettings, configs: ModelConfigs, reward: RewardSe
     return list({one.repository: one for one in reversed(found)}.values())[::-1]
 
 
-def model_parts(folder: Path) -> dict[str, bool]:
-    """Whether the weights of each part are in a diffusers folder; a part that its model does not have is not there."""
-    return {part: _complete(folder / part) for part in PARTS}
-
-
 def _model_weights(model: ModelSettings, configs: ModelConfigs) -> Weights:
     if model.name == "shapes":
         return Weights("the model", "shapes, in this package", "Apache-2.0, as this package", False, "here")
@@ -122,7 +120,7 @@ def _model_weights(model: ModelSettings, configs: ModelConfigs) -> Weights:
         if index is None:
             return Weights("the model", model.name, licence, gated, "missing", "nothing of it is in the hub cache")
         folder = index.parent
-    parts = {part: complete for part, complete in model_parts(folder).items() if part in configs.parts}
+    parts = {part: _complete(folder / part) for part in configs.parts}
     missing = [part for part, complete in parts.items() if not complete]
     if not missing:
         return Weights("the model", model.name, licence, gated, "here")

@@ -1,1 +1,1 @@
-"""A stand-in for Kubeflow Pipelines' API server, made from the API's own description."""
+"""A stand-in for Kubeflow Pipelines' API server, as far as the client asks it."""

@@ -1,4 +1,4 @@
-"""The stand-in's HTTP side: every request is held against the API's description before anything is done."""
+"""The stand-in's HTTP side: which operation a request is, and its answer or the failure that a test asks for."""
 
 from __future__ import annotations
 
@@ -6,18 +6,37 @@ import contextlib
 import email.parser
 import email.policy
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
-from kfp_stub.description import Operation, check_value, find_operation
 from kfp_stub.state import Record, Refused, State
 
 _JSON = "application/json"
+_OPERATIONS = {
+    "GET /healthz": "healthz_service_get_healthz",
+    "POST /experiments": "experiment_service_create_experiment",
+    "GET /experiments": "experiment_service_list_experiments",
+    "POST /pipelines": "pipeline_service_create_pipeline",
+    "GET /pipelines": "pipeline_service_list_pipelines",
+    "POST /pipelines/upload_version": "upload_pipeline_version",
+    "GET /pipelines/(?P<pipeline_id>[^/:]+)/versions": "pipeline_service_list_pipeline_versions",
+    "POST /runs": "run_service_create_run",
+    "GET /runs": "run_service_list_runs",
+    "GET /runs/(?P<run_id>[^/:]+)": "run_service_get_run",
+    "POST /runs/(?P<run_id>[^/:]+):terminate": "run_service_terminate_run",
+    "POST /recurringruns": "recurring_run_service_create_recurring_run",
+    "GET /recurringruns": "recurring_run_service_list_recurring_runs",
+    "GET /recurringruns/(?P<recurring_run_id>[^/:]+)": "recurring_run_service_get_recurring_run",
+    "DELETE /recurringruns/(?P<recurring_run_id>[^/:]+)": "recurring_run_service_delete_recurring_run",
+    "POST /recurringruns/(?P<recurring_run_id>[^/:]+):disable": "recurring_run_service_disable_recurring_run",
+    "POST /recurringruns/(?P<recurring_run_id>[^/:]+):enable": "recurring_run_service_enable_recurring_run",
+}
 
 
 @dataclass(frozen=True)
@@ -43,8 +62,8 @@ class KfpStub:
         url: its address.
         state: what it keeps.
         token: that requests must carry; None for none.
-        faults: answers to come, by operation, each once; "*" is any operation.
-        violations: what was wrong with requests or answers.
+        faults: answers to come, by operation, each once.
+        violations: requests that the API does not have, or that the stand-in cannot answer.
         seen: requests: operation, headers, and query or body.
     """
 
@@ -96,54 +115,35 @@ class _Handler(BaseHTTPRequestHandler):
         stub: KfpStub = self.server.stub  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         address = urlsplit(self.path)
-        found = find_operation(self.command, address.path.removeprefix("/pipeline"))
+        found = _find_operation(self.command, address.path.removeprefix("/pipeline"))
         if found is None:
-            stub.violations.append(f"{self.command} {address.path} is not in the description")
+            stub.violations.append(f"{self.command} {address.path} is none of the API's operations")
             self._send(Fault(404, b"404 page not found", "text/plain"))
             return
         operation, parameters = found
-        query = parse_qs(address.query, keep_blank_values=True)
-        asked, wrong = self._read(operation, body, query)
-        stub.seen.append((operation.name, dict(self.headers), asked))
-        faults = stub.faults.get(operation.name) or stub.faults.get("*")
-        if wrong:
-            stub.violations += [f"{operation.name}: {one}" for one in wrong]
-            self._send(said(400, "; ".join(wrong), code=3))
-        elif faults:
+        asked: Record = {name: texts[0] for name, texts in parse_qs(address.query, keep_blank_values=True).items()}
+        kind = self.headers.get("Content-Type") or ""
+        if kind.startswith("multipart/"):
+            asked["file"] = _form_file(kind, body)
+        elif body not in (b"", b"null"):
+            asked["body"] = json.loads(body)
+        stub.seen.append((operation, dict(self.headers), asked))
+        faults = stub.faults.get(operation)
+        if faults:
             self._send(faults.pop(0))
         elif stub.token is not None and self.headers.get("Authorization") != f"Bearer {stub.token}":
             self._send(said(401, "Request is not authenticated", code=16))
         else:
-            self._send(self._perform(stub, operation, parameters, asked))
+            self._send(self._perform(stub, operation, {**parameters, **asked}))
 
-    def _read(self, operation: Operation, body: bytes, query: dict[str, list[str]]) -> tuple[Record, list[str]]:
-        """What is asked, by name; and what is wrong with it."""
-        asked: Record = {name: texts[0] for name, texts in query.items()}
-        wrong = operation.check_query(query)
-        if operation.file is not None:
-            asked["file"] = _form_file(self.headers["Content-Type"], body, operation.file)
-            wrong += [f"the form has no file {operation.file}"] if asked["file"] is None else []
-        elif operation.body is not None:
-            if self.headers.get("Content-Type") != _JSON:
-                wrong.append(f"the body is {self.headers.get('Content-Type')}, not JSON")
-            try:
-                asked["body"] = json.loads(body)
-            except ValueError as error:
-                return asked, [*wrong, f"the body is no JSON: {error}"]
-            wrong += check_value(asked["body"], operation.body, "body")
-        elif body not in (b"", b"null"):
-            wrong.append("a body is not expected")
-        return asked, wrong
-
-    def _perform(self, stub: KfpStub, operation: Operation, parameters: dict[str, str], asked: Record) -> Fault:
+    def _perform(self, stub: KfpStub, operation: str, asked: Record) -> Fault:
         try:
-            answer = stub.state.operation(operation.name)(**parameters, **asked)
+            answer = stub.state.operation(operation)(**asked)
         except Refused as refused:
             return Fault(refused.status, json.dumps(refused.body).encode())
         except Exception as error:
-            stub.violations.append(f"{operation.name} is not made, or wrongly: {error!r}")
+            stub.violations.append(f"{operation} is not made, or wrongly: {error!r}")
             return said(500, "the stand-in failed", code=13)
-        stub.violations += [f"answer of {operation.name}: {one}" for one in check_value(answer, operation.answer, "")]
         return Fault(200, json.dumps(answer).encode())
 
     def _send(self, answer: Fault) -> None:
@@ -159,11 +159,20 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def _form_file(kind: str, body: bytes, name: str) -> bytes | None:
+def _find_operation(verb: str, path: str) -> tuple[str, dict[str, str]] | None:
+    """The operation of a request, and its path parameters."""
+    for pattern, operation in _OPERATIONS.items():
+        matched = re.fullmatch(pattern, f"{verb} {path.removeprefix('/apis/v2beta1')}")
+        if matched:
+            return operation, {name: unquote(text) for name, text in matched.groupdict().items()}
+    return None
+
+
+def _form_file(kind: str, body: bytes) -> bytes:
     """The file in a multipart form."""
     head = f"Content-Type: {kind}\r\n\r\n".encode()
     form = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + body)
-    for part in form.iter_parts():
-        if part.get_param("name", header="content-disposition") == name:
-            return part.get_payload(decode=True)  # type: ignore[return-value]
-    return None
+    [file] = [
+        part for part in form.iter_parts() if part.get_param("name", header="content-disposition") == "uploadfile"
+    ]
+    return file.get_payload(decode=True)  # type: ignore[return-value]

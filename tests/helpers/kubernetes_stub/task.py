@@ -22,19 +22,27 @@ def live_in(cluster: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_IMAGE", "registry.example/training@sha256:0")
     for name in ("ADVANTAGEFLOW_NAMESPACE", "ADVANTAGEFLOW_PIPELINE_RUN_ID", "KFP_POD_NAME", "KFP_POD_UID"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("cluster", "follow"):
+    for module in ("cluster", "follow", "logs"):
         monkeypatch.setattr(f"advantageflow.training.trainjob.{module}.POLL", 0.02)
 
 
 def make_arguments(folder: Path) -> dict[str, Any]:
     """What the stage would hand over, of artifacts that nobody reads."""
-    folders: dict[str, Any] = {name: folder / "in" / name for name in ("prompts", "policy")}
+    folders: dict[str, Any] = {name: folder / "in" / name for name in ("prompts", "conditioning", "policy")}
     folders |= {name: [folder / "in" / name / str(shard) for shard in (0, 1)] for name in ("rollouts", "scores")}
     for value in folders.values():
         for one in value if isinstance(value, list) else [value]:
             one.mkdir(parents=True)
             (one / "file").write_text(str(one))
     return {**folders, "seed": 3, "round_index": 2, "policy_out": folder / "out" / "policy"}
+
+
+def complete(job: Job) -> None:
+    """Have the job end well, with a result."""
+    publish_result(job)
+    for pod in job.pods:
+        pod.ends(0)
+    job.becomes("Complete", "JobsCompleted", "")
 
 
 def publish_result(job: Job) -> None:

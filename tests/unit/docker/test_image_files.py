@@ -13,13 +13,13 @@ from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
 from advantageflow_pipelines.local.containers.arguments import IMAGE_USER
-from advantageflow_pipelines.pipelines import PIPELINES
+from advantageflow_pipelines.pipelines import built_in_pipelines
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "docker"
 REQUIREMENTS = DOCKER / "requirements"
-STAGES = tuple(dict.fromkeys(stage.image_name for one in PIPELINES.values() for stage in one.stages))
+STAGES = tuple(dict.fromkeys(stage.image_name for one in built_in_pipelines() for stage in one.stages))
 
 
 @pytest.fixture(scope="module")

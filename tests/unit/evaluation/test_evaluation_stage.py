@@ -15,11 +15,13 @@ from advantageflow.errors import DataError, PolicyError, SettingsError
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.stage import run
-from advantageflow.evaluation.statistics import difference, mean_of_task_means
+from advantageflow.evaluation.statistics import Interval, difference, task_means
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import Embeddings, publish, read_json, write_json, write_prompts
+from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_json, write_prompts
 from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
@@ -39,13 +41,11 @@ def held_out(per_task: int) -> list[Prompt]:
 
 def write_world(folder: Path, prompts: list[Prompt]) -> None:
     generator = torch.Generator().manual_seed(1)
-    embeddings = Embeddings(
-        torch.randn(len(prompts), TOKENS, WIDTH, generator=generator),
-        torch.randn(len(prompts), POOLED, generator=generator),
-        torch.zeros(1, TOKENS, WIDTH),
-        torch.zeros(1, POOLED),
-    )
-    write_prompts(folder / "prompts", prompts, embeddings, {})
+    embeds, pooled = (torch.randn(len(prompts), *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
+    told = {"prompt_embeds": embeds, "pooled": pooled}
+    told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
+    write_prompts(folder / "prompts", prompts, {})
+    write_conditioning(folder / "conditioning", prompts, Conditioning(told).rows, {})
     with publish(folder / "policy") as partial:
         state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {}, "policy_sha256": None}
         write_json(partial / "state.json", state)
@@ -58,8 +58,8 @@ def evaluate(tmp_path: Path, model: ModelSettings) -> Callable[..., Path]:
     def evaluate(name: str, images: int = 20, **changes: Any) -> Path:
         arguments = {
             "settings": SETTINGS, "model": model, "reward": RewardSettings(), "seed": 0, "round_index": 0,
-            "images": images, "prompts": tmp_path / "prompts", "policy": tmp_path / "policy",
-            "report_out": tmp_path / name,
+            "images": images, "prompts": tmp_path / "prompts",
+            "conditioning": tmp_path / "conditioning", "policy": tmp_path / "policy", "report_out": tmp_path / name,
         }  # fmt: skip
         run(**{**arguments, **changes})
         return tmp_path / name
@@ -72,15 +72,15 @@ def test_a_report_holds_the_numbers_of_its_images(evaluate: Callable[..., Path])
     metrics, outcomes = read_json(report / "metrics.json"), read_outcomes(report)
     assert (metrics["round"], metrics["images"], metrics["prompts"], metrics["policy_sha256"]) == (0, 20, 12, None)
     assert len(outcomes) == 20
-    assert metrics["strict"] == mean_of_task_means(outcomes, "strict").mean
-    assert metrics["soft"] == mean_of_task_means(outcomes, "soft").mean
+    assert metrics["strict"] == task_means(outcomes, "strict").overall.mean
+    assert metrics["soft"] == task_means(outcomes, "soft").overall.mean
     assert metrics["soft"] == pytest.approx(sum(metrics["tasks_soft"].values()) / 6)
     assert metrics["strict_ci95"][0] <= metrics["strict"] <= metrics["strict_ci95"][1]
     assert metrics["soft_ci95"][0] <= metrics["soft"] <= metrics["soft_ci95"][1]
     assert list(metrics["tasks"]) == ["color_attr", "colors", "counting", "position", "single_object", "two_object"]
     assert (metrics["strict_column"], metrics["soft_column"]) == ("strict", "soft")
     names = pq.read_schema(report / "evaluation.parquet").names
-    assert names == ["prompt_id", "task", "repetition", "seed", "strict", "soft"]
+    assert names == ["prompt_id", "task", "repetition", "seed", "strict", "soft", "shapes.soft"]
 
 
 def test_samples_show_one_prompt_of_each_task(evaluate: Callable[..., Path]) -> None:
@@ -94,8 +94,7 @@ def test_evaluating_again_gives_equal_bytes_and_compares_as_no_change(evaluate: 
     first, second = evaluate("first"), evaluate("second")
     for name in ("metrics.json", "evaluation.parquet", "samples.png", "samples/00.png"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
-    change = difference(read_outcomes(first), read_outcomes(second), "soft")
-    assert (change.mean, change.standard_error) == (0.0, 0.0)
+    assert difference(read_outcomes(first), read_outcomes(second), "soft").overall == Interval(0.0, 0.0, 0.0)
 
 
 def test_a_smaller_evaluation_makes_the_first_images_of_a_larger_one(evaluate: Callable[..., Path]) -> None:
@@ -109,7 +108,7 @@ def test_the_policy_adapter_is_what_is_judged(
     from advantageflow.policy.loading import load_transformer
 
     transformer = load_transformer(model)
-    adapters = attach_adapters(transformer, tmp_path / "policy", LoraSettings(rank=2), seed=0)
+    adapters = attach_adapters(transformer, tmp_path / "policy", LoraSettings(rank=2), 0, StableDiffusion3())
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.normal_(std=0.5, generator=torch.Generator().manual_seed(0))
@@ -143,7 +142,7 @@ def test_a_report_is_headed_by_the_column_that_the_reward_names(
     report = evaluate("report")
     metrics = read_json(report / "metrics.json")
     assert (metrics["strict_column"], metrics["soft_column"]) == ("soft", "soft")
-    assert metrics["strict"] == metrics["soft"] == mean_of_task_means(read_outcomes(report), "strict").mean
+    assert metrics["strict"] == metrics["soft"] == task_means(read_outcomes(report), "strict").overall.mean
     assert [sample.correct for sample, _ in read_samples(report)] == [None] * 6  # a graded column is no right or wrong
 
 
@@ -174,7 +173,7 @@ def test_every_term_has_its_mean_and_interval_and_every_image_its_value(
     assert list(metrics["terms"]) == ["shapes.soft", "jpeg.compressibility", "layout.beauty"]
     assert list(metrics["reward_versions"]) == ["shapes", "jpeg", "layout"]
     for name, term in metrics["terms"].items():
-        assert term["mean"] == mean_of_task_means(outcomes, name).mean
+        assert term["mean"] == task_means(outcomes, name).overall.mean
         assert term["ci95"][0] <= term["mean"] <= term["ci95"][1]
     assert metrics["terms"]["jpeg.compressibility"]["mean"] < 0
     values = [outcome.terms["layout.beauty"] for outcome in outcomes]
@@ -234,7 +233,7 @@ def test_a_policy_that_draws_noise_raises_alarms_and_the_base_s_own_images_none(
 def test_no_held_out_prompts_is_a_clear_error(evaluate: Callable[..., Path], tmp_path: Path) -> None:
     write_world(tmp_path / "other", [Prompt("a red star", "train", "colors")])
     with pytest.raises(DataError, match=r"no held-out prompts[\s\S]*split 'eval'"):
-        evaluate("report", prompts=tmp_path / "other" / "prompts")
+        evaluate("report", prompts=tmp_path / "other" / "prompts", conditioning=tmp_path / "other" / "conditioning")
 
 
 def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(

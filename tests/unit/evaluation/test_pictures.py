@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageColor
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.evaluation.curves import draw_tasks
-from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, contact_sheet, curves, sample_sheet
+from advantageflow.evaluation.curves import draw_curves, draw_tasks
+from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, sample_sheet
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import SAMPLES_FOLDER, read_samples
 
@@ -54,7 +54,7 @@ def test_a_sheet_frames_correct_wrong_and_unjudged_pictures_in_their_colours(
     make_report: MakeReport, tmp_path: Path
 ) -> None:
     report = make_report("report", [True, True, False, None])
-    sample_sheet(report, tmp_path / "sheet.png")
+    sample_sheet({"held-out prompts": report}, tmp_path / "sheet.png")
     right, wrong, unknown = (pixels(tmp_path / "sheet.png", colour) for colour in (RIGHT, WRONG, UNKNOWN))
     assert right > 1.8 * wrong > 0
     assert unknown > 0
@@ -63,31 +63,31 @@ def test_a_sheet_frames_correct_wrong_and_unjudged_pictures_in_their_colours(
 
 def test_a_contact_sheet_shows_each_prompt_before_and_after(make_report: MakeReport, tmp_path: Path) -> None:
     before, after = make_report("before", [False] * 4), make_report("after", [True] * 4)
-    contact_sheet(before, after, tmp_path / "sheet.png", columns=2)
+    sample_sheet({"before": before, "after": after}, tmp_path / "sheet.png", columns=2)
     sheet = tmp_path / "sheet.png"
     assert pixels(sheet, RIGHT) > 0
     assert pixels(sheet, WRONG) > 0
     with Image.open(sheet) as picture:
         assert picture.width > 4 * 192
         assert picture.height > 2 * 192
-    contact_sheet(before, before, tmp_path / "same.png")
+    sample_sheet({"before": before, "after": before}, tmp_path / "same.png")
     assert pixels(tmp_path / "same.png", RIGHT) == 0
 
 
 def test_reports_of_different_noise_are_not_put_side_by_side(make_report: MakeReport, tmp_path: Path) -> None:
     before, after = make_report("before", [True] * 4), make_report("after", [True] * 4, first_seed=100)
     with pytest.raises(DataError, match="different prompts"):
-        contact_sheet(before, after, tmp_path / "sheet.png")
+        sample_sheet({"before": before, "after": after}, tmp_path / "sheet.png")
 
 
 def test_curves_are_drawn_with_and_without_training_metrics(tmp_path: Path) -> None:
-    curves(ROUNDS, tmp_path / "short.png")
+    draw_curves(ROUNDS, tmp_path / "short.png")
     training = {
         "reward/soft_mean": {1: 0.4, 2: 0.5},
         "training/deviation": {1: 0.001, 2: float("nan")},
         "training/gradient_norm": {1: 0.2, 2: 0.3},
     }
-    curves(ROUNDS, tmp_path / "long.png", training)
+    draw_curves(ROUNDS, tmp_path / "long.png", training)
     with Image.open(tmp_path / "short.png") as short, Image.open(tmp_path / "long.png") as long:
         assert long.width == short.width
         assert long.height == 2 * short.height
@@ -105,7 +105,7 @@ def test_several_terms_get_a_row_of_panels_and_one_term_none(tmp_path: Path) -> 
     training = {f"reward/{name}_mean": {1: 0.1, 2: 0.2} for name in ("soft", "jpeg.compressibility")}
     heights = []
     for number, rounds in enumerate((ROUNDS, one, two)):
-        curves(rounds, tmp_path / f"{number}.png", training)
+        draw_curves(rounds, tmp_path / f"{number}.png", training)
         with Image.open(tmp_path / f"{number}.png") as picture:
             heights.append(picture.height)
     assert heights[0] == heights[1] == pytest.approx(heights[2] * 2 / 3, abs=1)
@@ -124,11 +124,11 @@ def test_only_shares_are_drawn_between_zero_and_one(column: str, clipped: bool) 
 
 
 def test_a_single_evaluation_can_be_drawn(tmp_path: Path) -> None:
-    curves(ROUNDS[:1], tmp_path / "curves.png")
+    draw_curves(ROUNDS[:1], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_curves_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"curves\.png"):
-        curves(ROUNDS, tmp_path / "file" / "curves.png")
+        draw_curves(ROUNDS, tmp_path / "file" / "curves.png")

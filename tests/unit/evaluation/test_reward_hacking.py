@@ -72,7 +72,7 @@ def against(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], list[Alarm]]]
 
     def against(draw: Draw, shots: Sequence[Shot] = SHOTS) -> tuple[dict[str, Any], list[Alarm]]:
         rows, outcomes = judge(draw, shots)
-        rewards = watched_rewards(WATCHING)
+        rewards = watched_rewards(WATCHING, {})
         return hacking_metrics(rows, outcomes, WATCHING, rewards, AlarmSettings(), tmp_path / "base")
 
     return against

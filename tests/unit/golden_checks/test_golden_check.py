@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import logging
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pytest
 from advantageflow.errors import DataError, RewardError, SettingsError, StoreError
 from advantageflow.golden_checks.check import check_reward, check_rewards
 from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.recorded import Golden, check_golden_file, find_golden, record
+from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden, record
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.jpeg import JpegReward
 from advantageflow.rewards.plumbing.terms import term_rewards
@@ -24,14 +23,14 @@ SCORES = {"dark": {"mean": 0.2, "fixed": 0.5}, "light": {"mean": 0.8, "fixed": 0
 Make = Callable[..., Reward]
 
 
-@pytest.fixture
-def golden(pictures: list[Picture]) -> Golden:
-    return Golden(pictures, SCORES, {"mean": 0.01, "fixed": 0.01}, "version 2")
+RECORDED = Recorded(version="2", scores=SCORES, tolerance={"mean": 0.01, "fixed": 0.01})
 
 
-def test_a_sound_reward_passes_and_unreadable_prompts_do_not_count(brightness: Make, golden: Golden) -> None:
-    assert check_reward(brightness(), golden, ["mean"]) == 2
-    assert check_reward(brightness(lambda mean, batch: mean + 0.009), golden, ["mean"]) == 2  # within the tolerance
+def test_a_sound_reward_passes_and_unreadable_prompts_do_not_count(brightness: Make, pictures: list[Picture]) -> None:
+    assert check_reward(brightness(), pictures, RECORDED, ["mean"]) == 2
+    assert (
+        check_reward(brightness(lambda mean, batch: mean + 0.009), pictures, RECORDED, ["mean"]) == 2
+    )  # within the tolerance
 
 
 @pytest.mark.parametrize(
@@ -46,45 +45,45 @@ def test_a_sound_reward_passes_and_unreadable_prompts_do_not_count(brightness: M
     ],
 )
 def test_a_broken_reward_is_stopped_by_name(
-    brightness: Make, golden: Golden, value: Callable[[float, int], float], words: str
+    brightness: Make, pictures: list[Picture], value: Callable[[float, int], float], words: str
 ) -> None:
     with pytest.raises(RewardError, match=words) as caught:
-        check_reward(brightness(value), golden, ["mean"])
+        check_reward(brightness(value), pictures, RECORDED, ["mean"])
     assert "reward 'brightness' 3" in caught.value.where
     assert caught.value.remedy
 
 
 def test_a_constant_that_nothing_trains_on_is_no_fault_and_one_that_it_trains_on_is(
-    brightness: Make, golden: Golden
+    brightness: Make, pictures: list[Picture]
 ) -> None:
     with pytest.raises(RewardError, match=r"gave fixed = 0\.5 for all"):
-        check_reward(brightness(), golden, ["mean", "fixed"])
+        check_reward(brightness(), pictures, RECORDED, ["mean", "fixed"])
 
 
 def test_without_recorded_scores_the_rest_is_still_checked(brightness: Make, pictures: list[Picture]) -> None:
-    assert check_reward(brightness(lambda mean, batch: 1 - mean), Golden(pictures), ["mean"]) == 2
+    assert check_reward(brightness(lambda mean, batch: 1 - mean), pictures, None, ["mean"]) == 2
     with pytest.raises(RewardError, match="for all 2 golden pictures"):
-        check_reward(brightness(lambda mean, batch: 0.3), Golden(pictures), ["mean"])
+        check_reward(brightness(lambda mean, batch: 0.3), pictures, None, ["mean"])
 
 
 def test_a_check_that_fails_is_an_error_and_no_refusal(
-    brightness: Make, golden: Golden, monkeypatch: pytest.MonkeyPatch
+    brightness: Make, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reward = brightness()
     monkeypatch.setattr(reward, "check", lambda prompt: 1 / 0, raising=False)
-    with pytest.raises(RewardError, match=r"check\(\) failed: ZeroDivisionError"):
-        check_reward(reward, golden, ["mean"])
+    with pytest.raises(RewardError, match=r"check\(\) failed for prompt 'grey': ZeroDivisionError"):
+        check_reward(reward, pictures, RECORDED, ["mean"])
 
 
-def test_a_recorded_picture_that_can_no_longer_be_read_is_an_error(brightness: Make, golden: Golden) -> None:
+def test_a_recorded_picture_that_can_no_longer_be_read_is_an_error(brightness: Make, pictures: list[Picture]) -> None:
     recorded = {**SCORES, "other": {"mean": 0.0, "fixed": 0.5}}
     with pytest.raises(RewardError, match="golden picture 'other' is recorded, but it can no longer read"):
-        check_reward(brightness(), dataclasses.replace(golden, scores=recorded), ["mean"])
+        check_reward(brightness(), pictures, RECORDED.model_copy(update={"scores": recorded}), ["mean"])
 
 
-def test_a_column_that_was_not_recorded_is_an_error(brightness: Make, golden: Golden) -> None:
+def test_a_column_that_was_not_recorded_is_an_error(brightness: Make, pictures: list[Picture]) -> None:
     with pytest.raises(RewardError, match="no score of column 'fixed' is recorded"):
-        check_reward(brightness(), dataclasses.replace(golden, tolerance={"mean": 1.0}), ["mean"])
+        check_reward(brightness(), pictures, RECORDED.model_copy(update={"tolerance": {"mean": 1.0}}), ["mean"])
 
 
 def test_the_rewards_of_a_run_pass_with_their_shipped_scores() -> None:
@@ -126,10 +125,11 @@ def test_recorded_scores_of_one_s_own_are_used_with_their_pictures(
     record(file, reward, "mine", {}, pictures[:2], results[:2], tolerance=0.02, with_pictures=True)
     record(file, JpegReward(), "jpeg", {}, pictures[:2], JpegReward().score([one.prompt for one in pictures[:2]],
            [one.image for one in pictures[:2]]), tolerance=0.02, with_pictures=False)  # fmt: skip
-    found = find_golden("mine", file)
-    assert [one.name for one in found.pictures] == ["dark", "light"]
-    assert (found.pictures[0].image == pictures[0].image).all()
-    assert found.tolerance == pytest.approx({"mean": 0.02 * 0.6, "fixed": 1e-6})
+    found, recorded = find_golden("mine", file)
+    assert [one.name for one in found] == ["dark", "light"]
+    assert (found[0].image == pictures[0].image).all()
+    assert recorded
+    assert recorded.tolerance == pytest.approx({"mean": 0.02 * 0.6, "fixed": 1e-6})
     settings = RewardSettings(name="mine", column="mean", golden=str(file))
     assert check_rewards(settings, {"mine": reward})["golden_check/mine/pictures"] == 2
     with pytest.raises(RewardError, match="golden picture 'dark', outside"):

@@ -1,4 +1,4 @@
-"""The golden set is what its drawing code draws; folders of pictures get their prompts, and mistakes name the line."""
+"""Pictures get their prompts from a file or their names, and mistakes name the line; OCR reads the golden set."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from PIL import Image
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow.golden_checks.check import readable, score_pictures
-from advantageflow.golden_checks.draw import draw_golden_set
-from advantageflow.golden_checks.pictures import Picture, folder_pictures, from_record, golden_pictures, to_record
-from advantageflow.golden_checks.pictures import PictureRecord as Record
+from advantageflow.golden_checks.pictures import Picture, PictureRecord, folder_pictures
 from advantageflow.golden_checks.recorded import find_golden
 from advantageflow.records import Prompt
 from advantageflow.rewards.ocr import OcrReward
@@ -24,40 +22,29 @@ def save(folder: Path, *names: str) -> None:
         Image.new("RGB", (4, 4), (level, level, level)).save(folder / name)
 
 
-def test_the_golden_set_is_as_it_was_drawn(tmp_path: Path) -> None:
-    draw_golden_set(tmp_path)
-    drawn, shipped = folder_pictures(tmp_path), golden_pictures()
-    assert [(one.name, one.prompt) for one in drawn] == [(one.name, one.prompt) for one in shipped]
-    for one, other in zip(drawn, shipped, strict=True):
-        assert one.image.shape == other.image.shape
-        if one.prompt.task != "text":  # FreeType may draw a letter otherwise
-            assert np.array_equal(one.image, other.image)
-
-
 def test_the_ocr_reward_reads_its_golden_pictures_as_recorded() -> None:
-    reward, golden = OcrReward(), find_golden("ocr", None)
-    pictures = [one for one in readable(reward, golden.pictures) if one.name in ("coffee-house", "fresh-fish")]
+    reward, (golden, recorded) = OcrReward(), find_golden("ocr", None)
+    assert recorded is not None
+    pictures = [one for one in readable(reward, golden) if one.name in ("coffee-house", "fresh-fish")]
     for picture, (values, _) in zip(pictures, score_pictures(reward, pictures), strict=True):
-        recorded = golden.scores[picture.name]["accuracy"]
-        assert values["accuracy"] == pytest.approx(recorded, abs=golden.tolerance["accuracy"])
-    assert {name: round(s["accuracy"], 2) for name, s in golden.scores.items()} == {
+        expected = recorded.scores[picture.name]["accuracy"]
+        assert values["accuracy"] == pytest.approx(expected, abs=recorded.tolerance["accuracy"])
+    assert {name: round(s["accuracy"], 2) for name, s in recorded.scores.items()} == {
         "open-today": 1.0, "coffee-house": 1.0, "fresh-fish": 0.78, "unwritten": 0.0,
     }  # fmt: skip
 
 
-def test_a_folder_without_prompts_takes_the_given_ones_in_turn_or_the_names(tmp_path: Path) -> None:
+def test_a_folder_without_prompts_takes_the_names(tmp_path: Path) -> None:
     save(tmp_path, "a_red_cat.png", "b.jpg", "c.webp")
     (tmp_path / "notes.txt").touch()
     assert [one.prompt.text for one in folder_pictures(tmp_path)] == ["a red cat", "b", "c"]
-    prompts = [Prompt("one", "train", "t"), Prompt("two", "train", "t")]
-    assert [one.prompt.text for one in folder_pictures(tmp_path, prompts)] == ["one", "two", "one"]
 
 
 def test_a_folder_s_own_prompts_come_first(tmp_path: Path) -> None:
     save(tmp_path, "a.png", "b.png")
     lines = [{"image": "b.png", "text": "a dog", "spec": {"n": 1}}, {"image": "a.png", "text": "a cat", "task": "t"}]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    found = folder_pictures(tmp_path, [Prompt("other", "train", "t")])
+    found = folder_pictures(tmp_path)
     assert [(one.name, one.prompt) for one in found] == [
         ("b", Prompt("a dog", "eval", "all", {"n": 1})),
         ("a", Prompt("a cat", "eval", "t")),
@@ -96,6 +83,6 @@ def test_a_folder_without_pictures_or_with_two_of_a_name_is_refused(tmp_path: Pa
 def test_a_picture_survives_its_record() -> None:
     image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     before = Picture("x", Prompt("a cat", "eval", "t", {"n": 1}), image)
-    after = from_record("x", Record.model_validate(to_record(before)), "here")
+    after = PictureRecord.of(before).picture("x", "here")
     assert (after.name, after.prompt) == (before.name, before.prompt)
     assert np.array_equal(after.image, image)

@@ -145,6 +145,7 @@ def test_what_is_not_an_objective_says_what_to_give(value: str) -> None:
         ("timestep_sampling=uniform", "training.objective.timestep_sampling"),
         ("diffusion_nft.beta=0.5", "training.objective, with name diffusion_nft"),
         ("awm={}", "training.objective, with name awm"),
+        ("passes=2", "training.inner_epochs"),
         ("flow_grpo={}", "training.objective, with name flow_grpo"),
     ],
 )

@@ -21,7 +21,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines import cli
-from advantageflow_pipelines.pipelines import PIPELINES, find_pipeline, pipeline_of
+from advantageflow_pipelines.pipelines import built_in_pipelines, find_pipeline, pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.plan.estimate import make_plan
@@ -50,9 +50,9 @@ def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def test_a_pipeline_is_found_by_its_name_or_by_its_path() -> None:
-    assert find_pipeline("online") is PIPELINES["online"] is pipeline_of(RunSettings())
+    assert [find_pipeline("online")] == built_in_pipelines() == [pipeline_of(RunSettings())]
     assert find_pipeline(JUDGING) is judging_pipeline.JUDGING
-    assert {name: pipeline.name for name, pipeline in PIPELINES.items()} == {name: name for name in PIPELINES}
+    assert find_pipeline("online").name == "online"
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_plan_is_of_its_stages() -> None:
 
 
 def test_what_a_registered_pipeline_says_of_itself_agrees() -> None:
-    for pipeline in (*PIPELINES.values(), replace(judging_pipeline.JUDGING)):
+    for pipeline in (*built_in_pipelines(), replace(judging_pipeline.JUDGING)):
         settings, stages = RunSettings(rounds=2), set(pipeline.stage_names)
         assert set(pipeline.tasks(settings)) == set(pipeline.work(settings, 3)) == stages
         assert {output.stage for output in (pipeline.prompts, pipeline.report, *pipeline.policies)} <= stages

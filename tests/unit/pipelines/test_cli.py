@@ -74,7 +74,7 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("generate", "a circle", "-o", "/"), "is a folder"),
         (("evaluate", "nowhere"), "no policy is there"),
         (("publish", "nowhere", "shared"), "no policy is there"),
-        (("run", "--init-policy", "s3://bucket"), "s3://bucket: is no address of an S3 object"),
+        (("run", "--init-policy", "s3://bucket"), "s3://bucket: is not the address of an S3 object"),
         (("presets", "show", "tinny"), "did you mean 'tiny'?"),
         (("rewards", "check", "none.jsonl"), "none.jsonl"),
         (("ui",), "no MLflow store yet"),

@@ -15,12 +15,13 @@ from torch import Tensor
 from advantageflow.errors import SettingsError
 from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.families.flux import Flux, pack, unpack
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.flux import Flux
+from advantageflow.policy.families.packing import pack, unpack
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
-from advantageflow.policy.velocity import predict_velocity
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
 
@@ -35,12 +36,13 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 
 def test_pictures_are_those_of_the_pipeline(model: ModelSettings) -> None:
-    embeds, pooled = encode_prompts(model, ["a red star", "two"])
-    latents, pictures = Generator(model, None, "policy", 1).images(embeds, pooled, [1, 2], steps=STEPS, sampler="euler")
+    told = encode_prompts(model, ["a red star", "two"])
+    latents, pictures = Generator(model, None, "policy", 1).images(told, [1, 2], steps=STEPS, sampler="euler")
     pipeline = FluxPipeline.from_pretrained(model.name)
     pipeline.set_progress_bar_config(disable=True)
     inputs = {
-        "prompt_embeds": embeds, "pooled_prompt_embeds": pooled, "height": 16, "width": 16,
+        "prompt_embeds": told.tensors["prompt_embeds"], "pooled_prompt_embeds": told.tensors["pooled"],
+        "height": 16, "width": 16,
         "latents": pack(initial_noise([1, 2], SHAPE)), "sigmas": timesteps(STEPS).tolist()[:-1],
         "guidance_scale": model.embedded_guidance,
     }  # fmt: skip
@@ -54,8 +56,9 @@ def test_embedded_guidance_moves_the_distilled_model_alone(dev: ModelSettings, s
     def change(model: ModelSettings) -> float:
         transformer = load_transformer(model)
         x = initial_noise([1], SHAPE)
-        inputs = (x, torch.tensor([0.5]), torch.ones(1, 3, 32), torch.ones(1, 32))
-        low, high = (predict_velocity(transformer, *inputs, Flux(guidance)) for guidance in (1.0, 6.0))
+        told = Conditioning({"prompt_embeds": torch.ones(1, 3, 32), "pooled": torch.ones(1, 32)})
+        inputs = (x, torch.tensor([0.5]), told)
+        low, high = (Flux(guidance).velocity(transformer, *inputs) for guidance in (1.0, 6.0))
         return (high - low).abs().max().item()
 
     assert change(dev) > 1e-4

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapter_files import write_peft
-from advantageflow.policy.families import STABLE_DIFFUSION_3
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.foreign import Foreign, find_adapter, linear_layers, read_foreign
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.settings import ModelSettings
@@ -37,8 +37,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
 def matrices(model: ModelSettings) -> dict[str, tuple[Tensor, Tensor]]:
     """down and up of every layer that the family trains."""
     generator = torch.Generator().manual_seed(0)
-    layers = linear_layers(model, STABLE_DIFFUSION_3)
-    wanted = [name for name in layers if name.endswith(STABLE_DIFFUSION_3.lora_targets)]
+    layers = linear_layers(model, StableDiffusion3())
+    wanted = [name for name in layers if name.endswith(StableDiffusion3().lora_targets)]
     return {
         name: (
             torch.randn(RANK, layers[name][1], generator=generator),
@@ -84,7 +84,7 @@ def test_pefts_folder_is_read_also_where_flow_grpo_puts_it(
     adapter = read(tmp_path / "checkpoint-60", model)
     same(deltas(adapter), meant(matrices))
     assert (adapter.layout, adapter.lora.rank, adapter.lora.alpha) == ("PEFT", RANK, ALPHA)
-    assert adapter.lora.targets == tuple(sorted(STABLE_DIFFUSION_3.lora_targets))
+    assert adapter.lora.targets == tuple(sorted(StableDiffusion3().lora_targets))
     assert "PEFT's layout: rank 4, alpha 12" in str(adapter)
 
     layers = get_peft_model_state_dict(peft)

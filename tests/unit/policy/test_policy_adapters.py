@@ -11,7 +11,7 @@ from torch import nn
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.adapter_files import PEFT_FILE, PEFT_PREFIX, tensors_sha256
 from advantageflow.policy.adapters import Adapters, attach_adapters
-from advantageflow.policy.families import STABLE_DIFFUSION_3
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.saved import read_policy
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -21,6 +21,7 @@ from advantageflow.shapes.architecture import build_transformer
 from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import PolicyState
 
+FAMILY = StableDiffusion3()
 LORA = LoraSettings(rank=2, alpha=4)
 
 
@@ -50,7 +51,7 @@ def base_policy(tmp_path: Path) -> Path:
 
 
 def trained(model: nn.Module, base_policy: Path) -> Adapters:
-    adapters = attach_adapters(model, base_policy, LORA, seed=3)
+    adapters = attach_adapters(model, base_policy, LORA, 3, FAMILY)
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.add_(0.1)
@@ -65,7 +66,7 @@ def saved(adapters: Adapters, folder: Path) -> Path:
 def test_fresh_adapters_change_nothing_and_only_the_policy_trains(base_policy: Path) -> None:
     model = transformer()
     before = velocity(model)
-    adapters = attach_adapters(model, base_policy, LORA, seed=3)
+    adapters = attach_adapters(model, base_policy, LORA, 3, FAMILY)
     for name in (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, None):
         adapters.use(name)
         torch.testing.assert_close(velocity(model), before)
@@ -93,13 +94,15 @@ def test_saved_adapters_come_back_bit_for_bit(base_policy: Path, tmp_path: Path,
     adapters = trained(model, base_policy)
     folder = saved(adapters, tmp_path / "policy")
     again = transformer().to(dtype)
-    loaded = attach_adapters(again, folder, LORA, seed=99)
+    loaded = attach_adapters(again, folder, LORA, 99, FAMILY)
     assert loaded.sha256() == adapters.sha256()
     torch.testing.assert_close(velocity(again), velocity(model))
 
 
 def test_seed_decides_fresh_adapters(base_policy: Path) -> None:
-    first, same, other = (attach_adapters(transformer(), base_policy, LORA, seed).sha256() for seed in (1, 1, 2))
+    first, same, other = (
+        attach_adapters(transformer(), base_policy, LORA, seed, FAMILY).sha256() for seed in (1, 1, 2)
+    )
     assert first == same != other
 
 
@@ -113,7 +116,7 @@ def test_damaged_policy_is_refused_by_name(base_policy: Path, tmp_path: Path, fi
     else:
         path.unlink()
     with pytest.raises(PolicyError) as caught:
-        attach_adapters(transformer(), folder, LORA, seed=0)
+        attach_adapters(transformer(), folder, LORA, 0, FAMILY)
     assert str(folder / ADAPTER_FOLDER) in str(caught.value)
 
 
@@ -121,10 +124,10 @@ def test_policy_of_another_model_is_refused(base_policy: Path, tmp_path: Path) -
     folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
     deeper = build_transformer(width=32, layers=3)
     with pytest.raises(PolicyError, match="does not fit"):
-        attach_adapters(deeper, folder, LORA, seed=0)
+        attach_adapters(deeper, folder, LORA, 0, FAMILY)
     wider = build_transformer(width=64, layers=2)
     with pytest.raises(PolicyError, match="does not fit"):
-        attach_adapters(wider, folder, LORA, seed=0)
+        attach_adapters(wider, folder, LORA, 0, FAMILY)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +143,7 @@ def test_a_policy_of_another_shape_than_the_settings_is_refused(
 ) -> None:
     folder = saved(trained(transformer(), base_policy), tmp_path / "policy")
     with pytest.raises(SettingsError, match=words) as caught:
-        attach_adapters(transformer(), folder, wanted, seed=0)
+        attach_adapters(transformer(), folder, wanted, 0, FAMILY)
     assert caught.value.remedy.startswith("set training.lora.")
 
 
@@ -151,12 +154,12 @@ def test_a_policy_of_another_base_model_is_refused_whatever_that_is_called(base_
     assert sha256 == weights_sha256(transformer()) == weights_sha256(transformer().bfloat16())
     state = PolicyState(round=1, step=1, policy_sha256=None, base_sha256=sha256, settings={"model": {"name": "first"}})
     adapters.save(folder, state, None)
-    attach_adapters(transformer(), folder, LORA, 0, STABLE_DIFFUSION_3, ModelSettings(name="copy of first"))
+    attach_adapters(transformer(), folder, LORA, 0, FAMILY, ModelSettings(name="copy of first"))
     other = transformer()
     with torch.no_grad():
         next(other.parameters()).mul_(1.5)
     with pytest.raises(PolicyError, match="trained on 'first', and 'first' has other weights"):
-        attach_adapters(other, folder, LORA, 0, STABLE_DIFFUSION_3, ModelSettings(name="first"))
+        attach_adapters(other, folder, LORA, 0, FAMILY, ModelSettings(name="first"))
 
 
 def test_the_hash_is_of_the_tensors_and_not_of_how_files_name_them(base_policy: Path, tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_the_hash_is_of_the_tensors_and_not_of_how_files_name_them(base_policy: 
     plain = {name.removeprefix(PEFT_PREFIX): value for name, value in read_tensors(file).items()}
     assert read_policy(folder).state.policy_sha256 == adapters.sha256() == tensors_sha256(plain)
     write_tensors(file, plain)  # as older versions did
-    assert attach_adapters(transformer(), folder, LORA, seed=0).sha256() == adapters.sha256()
+    assert attach_adapters(transformer(), folder, LORA, 0, FAMILY).sha256() == adapters.sha256()
 
 
 @pytest.mark.parametrize("file", ["adapter_model.safetensors", "pytorch_lora_weights.safetensors"])
@@ -193,4 +196,4 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
 
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
     with pytest.raises(PolicyError, match="target"):
-        attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), seed=0)
+        attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)

@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 
 from advantageflow.errors import PolicyError
-from advantageflow.policy.configs import PARTS, known_models, model_configs
+from advantageflow.policy.configs import known_models, model_configs
 from advantageflow.policy.loading import EMBEDDED_MODEL
 from advantageflow.settings import ModelSettings
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_embedded_model_and_a_folder_are_read_from_their_files(folder: Path) -> None:
     embedded, local = (model_configs(ModelSettings(name=name)) for name in ("shapes", str(folder)))
     assert embedded.parts == local.parts
-    assert set(local.parts) == set(PARTS)
+    assert list(local.parts) == ["transformer", "vae", *local.family.text_encoders]
     assert local.origin == str(folder)
     assert "_class_name" not in local.arguments("transformer")
 
@@ -78,4 +78,4 @@ def test_a_damaged_folder_is_named(folder: Path, damage: str | None, words: str)
 def test_shipped_configurations_have_all_parts() -> None:
     for name in known_models():
         configs = model_configs(ModelSettings(name=name))
-        assert set(configs.parts) == set(PARTS)
+        assert list(configs.parts) == ["transformer", "vae", *configs.family.text_encoders]

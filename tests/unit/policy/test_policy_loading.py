@@ -36,19 +36,22 @@ def test_without_a_t5_encoder_its_tokens_are_zeros_as_in_diffusers(whole: Path, 
     pipeline = build_pipeline()
     pipeline.register_modules(text_encoder_3=None, tokenizer_3=None)
     pipeline.save_pretrained(tmp_path)
-    with_t5, pooled = encode_prompts(ModelSettings(name=str(whole)), ["a circle", "two stars"])
-    without, pooled_without = encode_prompts(ModelSettings(name=str(tmp_path)), ["a circle", "two stars"])
+    told, told_without = (
+        encode_prompts(ModelSettings(name=str(folder)), ["a circle", "two stars"]).tensors
+        for folder in (whole, tmp_path)
+    )
+    with_t5, without = told["prompt_embeds"], told_without["prompt_embeds"]
     assert with_t5.shape == (2, 2 * TEXT_TOKENS, 128)
     torch.testing.assert_close(without[:, :TEXT_TOKENS], with_t5[:, :TEXT_TOKENS])
     assert without.shape == with_t5.shape
     assert not without[:, TEXT_TOKENS:].any()
-    torch.testing.assert_close(pooled_without, pooled)
+    torch.testing.assert_close(told_without["pooled"], told["pooled"])
 
 
 def test_images_may_be_smaller_than_the_models_own_but_not_larger(whole: Path) -> None:
     small, large = (ModelSettings(name=str(whole), image_size=size) for size in (32, 64))
-    embeds, pooled = encode_prompts(small, ["a circle"])
-    latents, images = Generator(small, None, "policy", 1).images(embeds, pooled, [0], steps=1, sampler="euler")
+    told = encode_prompts(small, ["a circle"])
+    latents, images = Generator(small, None, "policy", 1).images(told, [0], steps=1, sampler="euler")
     assert latents.shape == (1, 8, 4, 4)
     assert images.shape == (1, 32, 32, 3)
     with pytest.raises(SettingsError, match="no images of 64 pixels") as caught:

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from advantageflow.policy.adapters import add_adapter, attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import EMBEDDED_MODEL, latent_shape
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.saved import read_policy
@@ -91,7 +92,7 @@ def paint(pipeline: DiffusionPipeline) -> Tensor:
 def policy_of(transformer: Any, folder: Path, lora: LoraSettings) -> Path:
     """A policy whose adapter changes every picture."""
     write_base_policy(folder / "base")
-    adapters = attach_adapters(transformer, folder / "base", lora, seed=0)
+    adapters = attach_adapters(transformer, folder / "base", lora, 0, StableDiffusion3())
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in adapters.parameters():

@@ -13,17 +13,19 @@ import torch
 from advantageflow.errors import DataError, PolicyError, RewardError, SettingsError
 from advantageflow.policy import loading, text
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families import Family
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
-from advantageflow.prompts.stage import embed, run
+from advantageflow.prompts.stage import encode, run
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.shapes import ShapesReward
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.artifacts import (
+    open_conditioning,
     publish,
-    read_embeddings,
     read_json,
     read_metadata,
     read_prompts,
@@ -48,6 +50,7 @@ def arguments(tmp_path: Path, model: ModelSettings) -> dict[str, Any]:
         "seed": 5,
         "init_policy": None,
         "prompts_out": tmp_path / "prompts",
+        "conditioning_out": tmp_path / "conditioning",
         "policy_out": tmp_path / "policy",
     }
 
@@ -61,14 +64,13 @@ def test_the_artifact_has_an_embedding_of_each_prompt_in_its_row(arguments: dict
     run(**arguments)
     prompts = read_prompts(arguments["prompts_out"])
     assert [prompt.split for prompt in prompts] == ["train"] * 3 + ["eval"] * 2
-    embeddings = read_embeddings(arguments["prompts_out"], rows=5)
-    for row, prompt in enumerate(prompts):
-        alone, pooled = text.encode_prompts(arguments["model"], [prompt.text])
-        assert torch.allclose(embeddings.prompt_embeds[row], alone[0], atol=1e-5)
-        assert torch.allclose(embeddings.pooled[row], pooled[0], atol=1e-5)
-    empty, _ = text.encode_prompts(arguments["model"], [""])
-    assert torch.allclose(embeddings.empty_prompt_embeds, empty, atol=1e-5)
-    assert not torch.allclose(embeddings.prompt_embeds[0], embeddings.prompt_embeds[1])
+    stored = open_conditioning(arguments["conditioning_out"], prompts)
+    for row, said in enumerate([*(prompt.text for prompt in prompts), ""]):
+        told, alone = stored.rows([row]).tensors, text.encode_prompts(arguments["model"], [said]).tensors
+        assert all(torch.allclose(told[name], alone[name], atol=1e-5) for name in alone)
+    assert torch.equal(stored.unconditional().tensors["pooled"], stored.rows([5]).tensors["pooled"])
+    first, second = stored.rows([0, 1]).tensors["prompt_embeds"]
+    assert not torch.allclose(first, second)
     metadata = read_metadata(arguments["prompts_out"])
     assert (metadata["train"], metadata["eval"], metadata["prompts"]) == (3, 2, 5)
 
@@ -77,18 +79,19 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
     model: ModelSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[list[str]] = []
-    encode = text.encode_prompts
+    original = text.encode_texts
 
-    def counted(model: ModelSettings, texts: Sequence[str], *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(model: ModelSettings, family: Family, texts: Sequence[str], *rest: Any) -> text.EncodedTexts:
         calls.append(list(texts))
-        return encode(model, texts, *rest)
+        return original(model, family, texts, *rest)
 
-    monkeypatch.setattr(text, "encode_prompts", counted)
-    prompts = [Prompt(text, "train", "t", {"n": n}) for n, text in enumerate(["a star", "a circle", "a star"])]
-    embeddings = embed(model, prompts)
+    monkeypatch.setattr(text, "encode_texts", counted)
+    prompts = [Prompt(said, "train", "t", {"n": n}) for n, said in enumerate(["a star", "a circle", "a star"])]
+    told = encode(model, prompts)([0, 1, 2])
     assert len(calls) == 1
     assert sorted(calls[0]) == ["", "a circle", "a star"]
-    assert torch.equal(embeddings.prompt_embeds[0], embeddings.prompt_embeds[2])
+    first, _, third = told.tensors["prompt_embeds"]
+    assert torch.equal(first, third)
 
 
 def test_the_initial_policy_is_the_base_model(arguments: dict[str, Any]) -> None:
@@ -128,10 +131,12 @@ def test_a_reward_that_gives_all_golden_pictures_the_same_stops_the_stage_by_nam
 
 def test_equal_runs_write_equal_bytes(arguments: dict[str, Any], tmp_path: Path) -> None:
     run(**arguments)
-    run(**{**arguments, "prompts_out": tmp_path / "again" / "prompts", "policy_out": tmp_path / "again" / "policy"})
+    again = {f"{name}_out": tmp_path / "again" / name for name in ("prompts", "conditioning", "policy")}
+    run(**{**arguments, **again})
     for name in (
         "prompts/prompts.parquet",
-        "prompts/embeddings.safetensors",
+        "conditioning/conditioning.safetensors",
+        "conditioning/metadata.json",
         "prompts/metadata.json",
         "policy/state.json",
     ):
@@ -171,7 +176,9 @@ def test_a_wrong_reward_column_is_refused_before_the_model_is_touched(arguments:
 def earlier(tmp_path: Path, model: ModelSettings) -> Path:
     """A policy of an earlier run, with adapters and an optimiser."""
     write_base_policy(tmp_path / "base", {"model": model.model_dump(mode="json")}, {"seed": 0})
-    adapters = attach_adapters(loading.load_transformer(model), tmp_path / "base", LoraSettings(rank=2, alpha=2), 0)
+    adapters = attach_adapters(
+        loading.load_transformer(model), tmp_path / "base", LoraSettings(rank=2, alpha=2), 0, StableDiffusion3()
+    )
     state = read_policy_state(tmp_path / "base").model_copy(update={"round": 7, "step": 28})
     with publish(tmp_path / "earlier") as partial:
         adapters.save(partial, state, model)

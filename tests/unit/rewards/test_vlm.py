@@ -253,9 +253,9 @@ def test_the_version_changes_with_the_model_and_with_what_it_is_told(judge: Judg
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"template": "Rate it"}, "no place for the prompt"),
-        ({"base_url": "localhost:8000"}, "not the address"),
-        ({"concurrency": 0}, "out of range"),
+        ({"template": "Rate it"}, "does not fit the option 'template'"),
+        ({"base_url": "localhost:8000"}, "does not fit the option 'base_url'"),
+        ({"concurrency": 0}, "greater than or equal to 1"),
         ({"retries": "many"}, "does not fit the option 'retries'"),
     ],
 )

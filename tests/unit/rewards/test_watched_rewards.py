@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
+from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import RewardSettings, RewardTerm
 
@@ -18,11 +19,15 @@ def settings(*watched: dict[str, Any]) -> RewardSettings:
     return RewardSettings(watched=tuple(RewardTerm(**one) for one in watched))
 
 
+def watched_of(given: RewardSettings) -> dict[str, Reward]:
+    return watched_rewards(given, term_rewards(given))
+
+
 def test_a_watched_reward_is_no_term_of_training() -> None:
     given = settings(BEAUTY, {"name": "jpeg", "column": "compressibility"})
-    assert list(watched_rewards(given)) == ["layout", "jpeg"]
+    assert list(watched_of(given)) == ["layout", "jpeg"]
     assert list(term_rewards(given)) == ["shapes"]
-    assert watched_rewards(RewardSettings()) == {}
+    assert watched_of(RewardSettings()) == {}
 
 
 def test_a_reward_that_exists_already_is_not_made_again() -> None:
@@ -37,13 +42,13 @@ def test_a_reward_that_exists_already_is_not_made_again() -> None:
         (({"name": "layuot", "column": "beauty"},), "reward.watched.0.name", "unknown reward 'layuot'"),
         ((BEAUTY, {"name": "jpeg", "column": "size"}), "reward.watched.1.column", "no column 'size'"),
         ((BEAUTY, BEAUTY), "reward.watched.1", "a duplicate of reward.watched.0"),
-        (({"name": "shapes", "column": "soft"},), "reward.watched.0", "a duplicate of a term that is trained on"),
+        (({"name": "shapes", "column": "soft"},), "reward.watched.0", "a duplicate of reward"),
         (({**BEAUTY, "minimum": 2.0},), "reward.watched.0.minimum", "outside the range"),
     ],
 )
 def test_a_mistake_names_its_place(watched: tuple[dict[str, Any], ...], where: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words) as caught:
-        watched_rewards(settings(*watched))
+        watched_of(settings(*watched))
     assert caught.value.where == where
 
 

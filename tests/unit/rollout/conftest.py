@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -15,7 +16,7 @@ from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import Embeddings, publish, write_prompts
+from advantageflow.store.artifacts import publish, write_conditioning, write_prompts
 from advantageflow.store.policies import read_policy_state
 
 
@@ -40,9 +41,15 @@ def prompts(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, trai
     folder = tmp_path_factory.mktemp("artifacts") / "prompts"
     held_out = next(prompt for prompt in all_prompts() if prompt.split == "eval")
     every = [held_out, *train]
-    embeds, pooled = encode_prompts(model, [*(prompt.text for prompt in every), ""])
-    write_prompts(folder, every, Embeddings(embeds[:-1], pooled[:-1], embeds[-1:], pooled[-1:]), {})
+    told = encode_prompts(model, [*(prompt.text for prompt in every), ""])
+    write_prompts(folder, every, {})
+    write_conditioning(folder.parent / "conditioning", every, told.rows, {})
     return folder
+
+
+@pytest.fixture(scope="session")
+def conditioning(prompts: Path) -> Path:
+    return prompts.parent / "conditioning"
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +63,9 @@ def base_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tuned_policy(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings, base_policy: Path) -> Path:
     """A policy whose two adapters differ: the rollout policy is moved, the policy is not."""
     folder = tmp_path_factory.mktemp("policies") / "tuned"
-    adapters = attach_adapters(load_transformer(model), base_policy, LoraSettings(rank=2, alpha=8), seed=0)
+    adapters = attach_adapters(
+        load_transformer(model), base_policy, LoraSettings(rank=2, alpha=8), 0, StableDiffusion3()
+    )
     generator = torch.Generator().manual_seed(0)
     for parameter in adapters.named_parameters("rollout_policy").values():
         parameter.data = torch.randn(parameter.shape, generator=generator)

@@ -14,7 +14,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rollout.adaptive import BALANCED_EVERY, PRIOR, Selection, select_adaptively, upper_bounds
 from advantageflow.rollout.selection import select_prompts, task_counts
-from advantageflow.store.artifacts import Outcome, Outcomes
+from advantageflow.store.artifacts import GroupOutcome, PromptHistory
 
 SIZES = {"a": 30, "b": 12, "c": 3}
 
@@ -23,22 +23,22 @@ def make_prompts(sizes: dict[str, int]) -> list[Prompt]:
     return [Prompt(f"{task} {k}", "train", task, {}) for task, size in sizes.items() for k in range(size)]
 
 
-def outcome(round_index: int, gain: float) -> Outcome:
-    return Outcome(round=round_index, mean=0.5, std=abs(gain), gain=gain)
+def outcome(round_index: int, gain: float) -> GroupOutcome:
+    return GroupOutcome(round=round_index, mean=0.5, std=abs(gain), gain=gain)
 
 
-def extended(outcomes: Outcomes, gains: dict[str, float]) -> Outcomes:
+def extended(outcomes: PromptHistory, gains: dict[str, float]) -> PromptHistory:
     """The outcomes and one more round with these gains."""
     number = outcomes.rounds + 1
     more = {one: (*outcomes.prompts.get(one, ()), outcome(number, gain)) for one, gain in gains.items()}
-    return Outcomes(rounds=number, prompts={**outcomes.prompts, **more})
+    return PromptHistory(rounds=number, prompts={**outcomes.prompts, **more})
 
 
 def run_rounds(
     prompts: list[Prompt], count: int, rounds: int, gain: dict[str, float], seed: int = 0
 ) -> list[Selection]:
     """Rounds in which each prompt always has the same gain."""
-    outcomes, selections = Outcomes(), []
+    outcomes, selections = PromptHistory(), []
     for number in range(1, rounds + 1):
         selections.append(select_adaptively(seed, number, prompts, count, outcomes, 1.0))
         outcomes = extended(outcomes, {p.prompt_id: gain[p.prompt_id] for p in selections[-1].prompts})
@@ -46,9 +46,9 @@ def run_rounds(
 
 
 @pytest.mark.parametrize("known", [{}, {"of another file": (outcome(1, 0.5),)}])
-def test_without_outcomes_the_round_is_the_balanced_one(known: dict[str, tuple[Outcome, ...]]) -> None:
+def test_without_outcomes_the_round_is_the_balanced_one(known: dict[str, tuple[GroupOutcome, ...]]) -> None:
     prompts = make_prompts(SIZES)
-    selection = select_adaptively(4, 2, prompts, 9, Outcomes(rounds=1, prompts=known), 1.0)
+    selection = select_adaptively(4, 2, prompts, 9, PromptHistory(rounds=1, prompts=known), 1.0)
     assert selection.prompts == select_prompts(4, 2, prompts, 9)
     assert selection.counts == {"adaptive": 0, "unseen": 0, "balanced": 9}
 
@@ -65,7 +65,7 @@ def test_a_round_has_distinct_prompts_and_every_task_what_it_is_sure_of(
     prompts = make_prompts(sizes)
     count = data.draw(st.integers(1, len(prompts)))
     seen = data.draw(st.lists(st.sampled_from(prompts), min_size=1, unique_by=lambda prompt: prompt.prompt_id))
-    outcomes = extended(Outcomes(), {prompt.prompt_id: data.draw(st.floats(-1, 1)) for prompt in seen})
+    outcomes = extended(PromptHistory(), {prompt.prompt_id: data.draw(st.floats(-1, 1)) for prompt in seen})
     selection = select_adaptively(seed, round_index, prompts, count, outcomes, kept)
     assert len(selection.prompts) == count == len({prompt.prompt_id for prompt in selection.prompts})
     assert sum(selection.counts.values()) == count
@@ -80,12 +80,12 @@ def test_prompts_with_mixed_outcomes_come_before_those_that_teach_nothing() -> N
     prompts = make_prompts({"a": 20})
     useful = {prompt.prompt_id for prompt in prompts[:8]}
     gains = {prompt.prompt_id: 0.5 * (prompt.prompt_id in useful) for prompt in prompts}
-    outcomes = extended(Outcomes(), gains)
+    outcomes = extended(PromptHistory(), gains)
     selection = select_adaptively(0, 2, prompts, 10, outcomes, 1.0)
     assert selection.counts == {"adaptive": 8, "unseen": 0, "balanced": 2}
     chosen = {prompt.prompt_id for prompt in selection.prompts}
     balanced = {prompt.prompt_id for prompt in selection.prompts[:2]}
-    assert useful <= chosen, "eight adaptive places for eight that teach, fewer for those whose turn it was anyway"
+    assert useful <= chosen, "eight adaptive choices for eight that teach, fewer for those whose turn it was anyway"
     assert len(chosen - useful - balanced) == len(useful & balanced)
 
 
@@ -138,7 +138,7 @@ def test_every_prompt_is_rolled_out_in_a_bounded_number_of_rounds(size: int, sha
 def test_places_leave_tasks_that_teach_nothing_but_for_their_share() -> None:
     prompts = make_prompts({"solved": 20, "mixed": 20})
     gains = {prompt.prompt_id: 0.4 * (prompt.task == "mixed") for prompt in prompts}
-    outcomes = extended(Outcomes(), gains)
+    outcomes = extended(PromptHistory(), gains)
     for task_share, expected in ((1.0, 10), (0.5, 5), (0.0, 2)):
         selection = select_adaptively(0, 2, prompts, 20, outcomes, task_share)
         assert sum(prompt.task == "solved" for prompt in selection.prompts) == expected
@@ -150,10 +150,10 @@ def test_places_leave_tasks_that_teach_nothing_but_for_their_share() -> None:
 def test_no_task_and_no_prompt_is_starved_where_one_task_has_all_the_gain(
     sizes: list[int], kept: float, seed: int
 ) -> None:
-    """The small task's places are limited by its prompts, and the others are not worth less than nothing."""
+    """The small task gets no more than its prompts, and the others are not worth less than nothing."""
     by_task = dict(zip("abcd", sizes, strict=False))
     prompts, count = make_prompts(by_task), min(sum(sizes), 2 * len(sizes))
-    outcomes, turns, rounds = Outcomes(), Counter[str](), BALANCED_EVERY * sum(sizes) + 1
+    outcomes, turns, rounds = PromptHistory(), Counter[str](), BALANCED_EVERY * sum(sizes) + 1
     for number in range(1, rounds + 1):
         selection = select_adaptively(seed, number, prompts, count, outcomes, kept)
         assert len({prompt.prompt_id for prompt in selection.prompts}) == count
@@ -166,9 +166,9 @@ def test_no_task_and_no_prompt_is_starved_where_one_task_has_all_the_gain(
 def test_free_places_are_dealt_in_proportion_to_gains() -> None:
     prompts = make_prompts({"a": 40, "b": 40, "new": 40})
     gains = {prompt.prompt_id: {"a": 0.1, "b": 0.3}[prompt.task] for prompt in prompts if prompt.task != "new"}
-    selection = select_adaptively(0, 2, prompts, 60, extended(Outcomes(), gains), task_share=0.25)
+    selection = select_adaptively(0, 2, prompts, 60, extended(PromptHistory(), gains), task_share=0.25)
     shares = Counter(prompt.task for prompt in selection.prompts)
-    # 45 free places as 1 : 3 : 2, for of the new task's prompts the usual gain is expected.
+    # 45 free choices as 1 : 3 : 2, for of the new task's prompts the usual gain is expected.
     assert [shares[task] - 5 for task in ("a", "b", "new")] == pytest.approx([7.5, 22.5, 15], abs=1)
 
 
@@ -180,14 +180,14 @@ def test_a_task_whose_groups_are_all_equal_goes_round_its_prompts() -> None:
 
 def test_seeds_decide_among_equals_and_nothing_else_does() -> None:
     prompts = make_prompts(SIZES)
-    outcomes = extended(Outcomes(), {prompts[0].prompt_id: 0.3})
+    outcomes = extended(PromptHistory(), {prompts[0].prompt_id: 0.3})
     first = select_adaptively(0, 2, prompts, 9, outcomes, 1.0)
     assert select_adaptively(0, 2, prompts, 9, outcomes, 1.0) == first
     assert select_adaptively(1, 2, prompts, 9, outcomes, 1.0) != first
-    strangers = Outcomes(rounds=1, prompts={**outcomes.prompts, "of another file": (outcome(1, 9.0),)})
+    strangers = PromptHistory(rounds=1, prompts={**outcomes.prompts, "of another file": (outcome(1, 9.0),)})
     assert select_adaptively(0, 2, prompts, 9, strangers, 1.0) == first
 
 
 def test_more_prompts_than_there_are_is_refused() -> None:
     with pytest.raises(DataError, match="takes 46 prompts, but there are only 45"):
-        select_adaptively(0, 1, make_prompts(SIZES), 46, Outcomes(), 1.0)
+        select_adaptively(0, 1, make_prompts(SIZES), 46, PromptHistory(), 1.0)

@@ -1,4 +1,4 @@
-"""Adaptive selection in the rollout stage: outcomes come from the policy, shards agree, the journal tells places."""
+"""Adaptive selection in the rollout stage: outcomes come from the policy, shards agree, the journal counts reasons."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import Prompt
 from advantageflow.rollout.stage import run
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import Outcome, Outcomes, read_rollouts, write_outcomes
-from advantageflow.store.outcomes import OUTCOMES_FILE
+from advantageflow.store.artifacts import GroupOutcome, PromptHistory, read_rollouts, write_history
+from advantageflow.store.prompt_history import HISTORY_FILE
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -28,13 +28,13 @@ def seen_policy(tmp_path: Path, train: list[Prompt]) -> Path:
     """The base model, with outcomes of the first two prompts: one teaches, one does not."""
     write_base_policy(tmp_path / "seen", {}, {})
     gains = zip(train[:2], (0.0, 0.5), strict=True)
-    history = {p.prompt_id: (Outcome(round=1, mean=0.5, std=gain, gain=gain),) for p, gain in gains}
-    write_outcomes(tmp_path / "seen", Outcomes(rounds=1, prompts=history))
+    history = {p.prompt_id: (GroupOutcome(round=1, mean=0.5, std=gain, gain=gain),) for p, gain in gains}
+    write_history(tmp_path / "seen", PromptHistory(rounds=1, prompts=history))
     return tmp_path / "seen"
 
 
 @pytest.fixture
-def chosen(model: ModelSettings, prompts: Path, tmp_path: Path) -> Chosen:
+def chosen(model: ModelSettings, prompts: Path, conditioning: Path, tmp_path: Path) -> Chosen:
     """Runs a round's shards; gives the ids of the prompts that they rolled out."""
 
     def go(policy: Path, shards: int = 1, **changes: object) -> list[str]:
@@ -42,7 +42,8 @@ def chosen(model: ModelSettings, prompts: Path, tmp_path: Path) -> Chosen:
         ids = []
         for shard in range(shards):
             out = tmp_path / f"{policy.name}-{shard}-of-{shards}"
-            run(settings, model, 3, 2, shard, prompts=prompts, policy=policy, rollouts_out=out)
+            read = {"prompts": prompts, "conditioning": conditioning, "policy": policy}
+            run(settings, model, 3, 2, shard, **read, rollouts_out=out)
             ids += [rollout.prompt_id for rollout in read_rollouts(out) if rollout.index == 0]
         return ids
 
@@ -68,13 +69,13 @@ def test_the_journal_tells_once_how_places_were_given(
     with stage_journal("rollout", 2, 0):
         chosen(seen_policy, shards=2)
     values = [event["values"] for event in read_events(tmp_path / "journal") if event["event"] == "metrics"]
-    (places,) = [one for one in values if "rollout/adaptive_prompts" in one]
-    assert sum(places.values()) == 5
-    assert places["rollout/adaptive_prompts"] == 1
+    (counts,) = [one for one in values if "rollout/adaptive_prompts" in one]
+    assert sum(counts.values()) == 5
+    assert counts["rollout/adaptive_prompts"] == 1
 
 
 def test_outcomes_that_cannot_be_used_are_named(chosen: Chosen, seen_policy: Path) -> None:
-    (seen_policy / OUTCOMES_FILE).write_text('{"rounds": -1, "prompts": {}}')
+    (seen_policy / HISTORY_FILE).write_text('{"rounds": -1, "prompts": {}}')
     with pytest.raises(DataError) as caught:
         chosen(seen_policy)
-    assert caught.value.where == f"{seen_policy / OUTCOMES_FILE}: rounds"
+    assert caught.value.where == f"{seen_policy / HISTORY_FILE}: rounds"

@@ -15,6 +15,7 @@ from PIL import Image
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.records import Prompt, derive_seed
@@ -23,8 +24,8 @@ from advantageflow.rollout.selection import select_prompts
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings
 from advantageflow.store.artifacts import (
+    open_conditioning,
     publish,
-    read_embeddings,
     read_latents,
     read_metadata,
     read_prompts,
@@ -42,13 +43,14 @@ Images = dict[str, tuple[bytes, bytes]]
 
 
 @pytest.fixture
-def arguments(model: ModelSettings, prompts: Path, base_policy: Path) -> dict[str, Any]:
+def arguments(model: ModelSettings, prompts: Path, conditioning: Path, base_policy: Path) -> dict[str, Any]:
     return {
         "settings": SETTINGS,
         "model": model,
         "seed": 3,
         "round_index": 1,
         "prompts": prompts,
+        "conditioning": conditioning,
         "policy": base_policy,
     }
 
@@ -121,10 +123,11 @@ def test_the_images_are_those_that_the_latents_decode_to(
     rollouts = read_rollouts(tmp_path / "out")
     picture = np.asarray(Image.open(io.BytesIO(rollouts[0].image)))
     assert (picture.shape, picture.dtype) == ((48, 48, 3), np.uint8)
-    embeddings = read_embeddings(prompts)
-    row = [prompt.prompt_id for prompt in read_prompts(prompts)].index(rollouts[0].prompt_id)
+    known = read_prompts(prompts)
+    row = [prompt.prompt_id for prompt in known].index(rollouts[0].prompt_id)
+    told = open_conditioning(arguments["conditioning"], known).rows([row])
     latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
-        embeddings.prompt_embeds[[row]], embeddings.pooled[[row]], [rollouts[0].seed], steps=2, sampler="ab2"
+        told, [rollouts[0].seed], steps=2, sampler="ab2"
     )
     assert torch.allclose(latents[0], read_latents(tmp_path / "out")[0], atol=1e-4)
     assert np.abs(images[0].astype(int) - picture).max() <= 1
@@ -191,7 +194,7 @@ def test_a_policy_of_other_weights_is_refused_by_its_file_and_nothing_is_written
 def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
     tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, base_policy: Path
 ) -> None:
-    adapters = attach_adapters(load_transformer(model), base_policy, LoraSettings(rank=2), seed=0)
+    adapters = attach_adapters(load_transformer(model), base_policy, LoraSettings(rank=2), 0, StableDiffusion3())
     for parameter in adapters.named_parameters("rollout_policy").values():
         parameter.data = torch.full(parameter.shape, 1e30)
     with publish(tmp_path / "policy") as broken:

@@ -15,7 +15,7 @@ from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
 from advantageflow.store.artifacts import (
-    read_embeddings,
+    open_conditioning,
     read_latents,
     read_prompts,
     read_rollouts,
@@ -33,8 +33,9 @@ SDE = RolloutSettings(
 
 
 @pytest.fixture
-def arguments(model: ModelSettings, prompts: Path, tuned_policy: Path) -> dict[str, Any]:
-    return {"model": model, "seed": 3, "round_index": 1, "prompts": prompts, "policy": tuned_policy}
+def arguments(model: ModelSettings, prompts: Path, conditioning: Path, tuned_policy: Path) -> dict[str, Any]:
+    read = {"prompts": prompts, "conditioning": conditioning, "policy": tuned_policy}
+    return {"model": model, "seed": 3, "round_index": 1, **read}
 
 
 def rolled_out(folder: Path, settings: RolloutSettings, shards: int, **arguments: Any) -> dict[str, tuple[bytes, ...]]:
@@ -90,8 +91,8 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
 ) -> None:
     """Rollouts come from merged weights in batches of 6, training runs the adapter beside them in batches of 15."""
     run(SDE, **arguments, shard=0, rollouts_out=tmp_path / "out")
-    rollouts, embeddings = read_rollouts(tmp_path / "out"), read_embeddings(prompts)
-    row = {prompt.prompt_id: number for number, prompt in enumerate(read_prompts(prompts))}
+    rollouts, known = read_rollouts(tmp_path / "out"), read_prompts(prompts)
+    row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
     rows = [row[rollout.prompt_id] for rollout in rollouts[::3]]
     objective = FlowGrpo(clip_range=1e-5, step_fraction=1.0)
     settings = TrainingSettings(objective=objective, lora=LoraSettings(rank=2, alpha=8), threads=1)
@@ -100,8 +101,7 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
         value.data.copy_(policy.adapters.named_parameters("rollout_policy")[name])
     data = RoundData(
         read_latents(tmp_path / "out"),
-        embeddings.prompt_embeds[rows],
-        embeddings.pooled[rows],
+        open_conditioning(arguments["conditioning"], known).rows(rows),
         (Term(torch.zeros(5, 3, dtype=torch.float64)),),
         {},
         trajectories=read_trajectories(tmp_path / "out"),

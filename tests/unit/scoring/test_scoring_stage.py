@@ -26,7 +26,6 @@ from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
 from advantageflow.store.artifacts import (
-    Embeddings,
     read_metadata,
     read_scores,
     write_prompts,
@@ -62,11 +61,7 @@ class Shard:
         ]
 
     def write(self) -> dict[str, Path]:
-        count = len(self.chosen)
-        embeddings = Embeddings(
-            torch.zeros(count, 1, 1), torch.zeros(count, 1), torch.zeros(1, 1, 1), torch.zeros(1, 1)
-        )
-        write_prompts(self.root / "prompts", self.chosen, embeddings, {})
+        write_prompts(self.root / "prompts", self.chosen, {})
         metadata = {"round": 4, "shard": 1, "shards": 2, "policy_sha256": "ab"}
         write_rollouts(self.root / "rollouts", self.rollouts, torch.zeros(len(self.rollouts), 1, 1, 1), metadata)
         return {"prompts": self.root / "prompts", "rollouts": self.root / "rollouts"}

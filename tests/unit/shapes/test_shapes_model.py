@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from advantageflow.policy.autoencoder import decode
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import EMBEDDED_MODEL, load_vae
-from advantageflow.policy.sampling import decode
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import derive_seed
 from advantageflow.settings import ModelSettings
@@ -59,9 +59,8 @@ def test_stage_embeddings_are_those_of_the_pipeline() -> None:
         embeds, _, pooled, _ = pipeline.encode_prompt(
             "two stars", None, None, do_classifier_free_guidance=False, max_sequence_length=MODEL.max_sequence_length
         )
-    ours, ours_pooled = encode_prompts(MODEL, ["two stars", "a ring"])
-    torch.testing.assert_close(ours[:1], embeds)
-    torch.testing.assert_close(ours_pooled[:1], pooled)
+    ours = encode_prompts(MODEL, ["two stars", "a ring"]).rows([0]).tensors
+    torch.testing.assert_close(ours, {"prompt_embeds": embeds, "pooled": pooled})
 
 
 def test_detector_is_right_after_a_round_trip_through_the_autoencoder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,14 +87,14 @@ def test_unguided_accuracy_leaves_room_to_learn(capsys: pytest.CaptureFixture[st
     for task in TASKS:
         held_out = [p for p in all_prompts() if p.split == "eval" and p.task == task]
         chosen += [(held_out[k % len(held_out)], k) for k in range(IMAGES_PER_TASK)]
-    embeds, pooled = encode_prompts(MODEL, [prompt.text for prompt, _ in chosen])
+    told = encode_prompts(MODEL, [prompt.text for prompt, _ in chosen])
     generator = Generator(MODEL, None, "policy", threads=2)
     strict: dict[str, list[float]] = {task: [] for task in TASKS}
     for start in range(0, len(chosen), 96):
         batch = chosen[start : start + 96]
         rows = slice(start, start + len(batch))
         seeds = [derive_seed("accuracy", p.prompt_id, k) for p, k in batch]
-        _, pictures = generator.images(embeds[rows], pooled[rows], seeds, steps=6, sampler="ab2")
+        _, pictures = generator.images(told.rows(rows), seeds, steps=6, sampler="ab2")
         for (prompt, _), picture in zip(batch, pictures, strict=True):
             strict[prompt.task].append(score(prompt.spec, detect(picture)).strict)
     by_task = {task: float(np.mean(values)) for task, values in strict.items()}

@@ -17,10 +17,8 @@ from typing import Any
 
 import boto3
 import pytest
-import torch
 
 from advantageflow.records import Prompt, Rollout, Score
-from advantageflow.store.artifacts import Embeddings
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "KEYIDENTITY", "AWS_SECRET_ACCESS_KEY": "verysecret", "AWS_SESSION_TOKEN": "passtoken"}
 REFUSALS = {
@@ -35,11 +33,6 @@ def prompts() -> list[Prompt]:
         Prompt("a red circle", "train", "colors", {"tag": "colors", "include": [{"class": "circle", "count": 1}]}),
         Prompt("ein grüner Würfel, 好", "eval", "colors", {}),
     ]
-
-
-@pytest.fixture
-def embeddings() -> Embeddings:
-    return Embeddings(torch.arange(12.0).reshape(2, 2, 3), torch.ones(2, 4), torch.zeros(1, 2, 3), torch.zeros(1, 4))
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.artifacts import (
-    Embeddings,
-    read_embeddings,
     read_latents,
     read_metadata,
     read_prompts,
@@ -43,19 +40,12 @@ specs = st.dictionaries(text, values, max_size=4)
 made_prompts = st.builds(Prompt, text=text, split=st.sampled_from(["train", "eval"]), task=text, spec=specs)
 
 
-def of_rows(count: int) -> Embeddings:
-    return Embeddings(torch.rand(count, 2, 3), torch.rand(count, 4), torch.rand(1, 2, 3), torch.rand(1, 4))
-
-
 @settings(deadline=None, max_examples=30)
 @given(st.lists(made_prompts, max_size=4))
 def test_any_prompts_come_back(prompts: list[Prompt]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        written = of_rows(len(prompts))
-        write_prompts(Path(folder) / "prompts", prompts, written, {"source": "x"})
+        write_prompts(Path(folder) / "prompts", prompts, {"source": "x"})
         assert read_prompts(Path(folder) / "prompts") == prompts
-        back = read_embeddings(Path(folder) / "prompts", rows=len(prompts))
-    assert all(torch.equal(tensor, getattr(back, name)) for name, tensor in vars(written).items())
 
 
 @settings(deadline=None, max_examples=30)
@@ -146,8 +136,8 @@ def test_an_id_that_does_not_fit_its_row_is_named(rollouts_folder: Path) -> None
     assert caught.value.where.endswith("row 0")
 
 
-def test_a_changed_prompt_text_is_noticed(tmp_path: Path, prompts: list[Prompt], embeddings: Embeddings) -> None:
-    write_prompts(tmp_path / "p", prompts, embeddings, {})
+def test_a_changed_prompt_text_is_noticed(tmp_path: Path, prompts: list[Prompt]) -> None:
+    write_prompts(tmp_path / "p", prompts, {})
     texts = pa.array(["a red circle", "altered"])
     change_table(tmp_path / "p" / "prompts.parquet", lambda table: table.drop(["text"]).append_column("text", texts))
     with pytest.raises(DataError, match="does not belong to the text 'altered'") as caught:
@@ -156,10 +146,8 @@ def test_a_changed_prompt_text_is_noticed(tmp_path: Path, prompts: list[Prompt],
 
 
 @pytest.mark.parametrize(("spec", "message"), [("{", "not JSON"), ("[1]", "not a JSON object")])
-def test_a_broken_spec_is_named(
-    tmp_path: Path, prompts: list[Prompt], embeddings: Embeddings, spec: str, message: str
-) -> None:
-    write_prompts(tmp_path / "p", prompts, embeddings, {})
+def test_a_broken_spec_is_named(tmp_path: Path, prompts: list[Prompt], spec: str, message: str) -> None:
+    write_prompts(tmp_path / "p", prompts, {})
     bad = pa.array([spec, "{}"])
     change_table(tmp_path / "p" / "prompts.parquet", lambda table: table.drop(["spec"]).append_column("spec", bad))
     with pytest.raises(DataError, match=message):
@@ -169,12 +157,6 @@ def test_a_broken_spec_is_named(
 def test_latents_that_are_too_few_are_refused(rollouts_folder: Path) -> None:
     with pytest.raises(DataError, match="'latents' has 2 rows, its table 3"):
         read_latents(rollouts_folder, rows=3)
-
-
-def test_a_missing_tensor_is_named(tmp_path: Path, rollouts_folder: Path) -> None:
-    shutil.copy(rollouts_folder / "latents.safetensors", tmp_path / "embeddings.safetensors")
-    with pytest.raises(DataError, match="tensor 'prompt_embeds' is missing"):
-        read_embeddings(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte"])

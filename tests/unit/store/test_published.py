@@ -156,7 +156,7 @@ def newer(manifest: dict[str, Any]) -> None:
     [
         (None, "the manifest is damaged"),
         (no_version, "the version is not that of the files"),
-        (outside, "no path below a folder"),
+        (outside, "not a path below a folder"),
         (newer, "format 2, unknown here"),
     ],
 )
@@ -232,7 +232,7 @@ def test_of_two_who_publish_at_once_one_stays_whole(where: Where, tmp_path: Path
 
 @pytest.mark.parametrize("url", ["gs://bucket/key", "", "s3://bucket", "s3://bucket/../up", "file:///tmp/x"])
 def test_addresses_that_are_none_are_refused(policy: Path, url: str) -> None:
-    with pytest.raises(StoreError, match=r"nothing can be published there|no address") as caught:
+    with pytest.raises(StoreError, match=r"nothing can be published there|not the address") as caught:
         publish_folder(policy, url)
     assert "s3://bucket/" in caught.value.remedy
 
@@ -278,7 +278,7 @@ def test_the_bucket_stands_in_the_path_of_an_own_endpoint_unless_said_otherwise(
 
 def test_an_unknown_addressing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_S3_ADDRESSING", "pathstyle")
-    with pytest.raises(StoreError, match="no addressing 'pathstyle'") as caught:
+    with pytest.raises(StoreError, match="invalid addressing 'pathstyle'") as caught:
         is_published("s3://bucket/key")
     assert caught.value.where == "ADVANTAGEFLOW_S3_ADDRESSING"
 

@@ -141,9 +141,9 @@ def test_a_lost_file_of_a_copy_is_fetched_again(client: Any, gate: Any, tmp_path
     [
         ("s3://bucket/none", "no such object"),
         ("s3://nowhere/none", "no bucket 'nowhere'"),
-        ("s3://bucket", "no address"),
-        ("s3://bucket/a/../b", "no address"),
-        (f"s3://key:{SECRET}@bucket/a", "no address"),
+        ("s3://bucket", "not the address"),
+        ("s3://bucket/a/../b", "not the address"),
+        (f"s3://key:{SECRET}@bucket/a", "not the address"),
     ],
 )
 @pytest.mark.parametrize("fetch", [fetch_file, fetch_folder])
@@ -168,7 +168,7 @@ def test_keys_that_are_no_paths_are_refused_by_name(client: Any, tmp_path: Path,
 
 def test_an_endpoint_that_is_no_address_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "minio")
-    with pytest.raises(StoreError, match="the endpoint is no address") as caught:
+    with pytest.raises(StoreError, match="the endpoint is not an address") as caught:
         fetch_file("s3://bucket/none", tmp_path)
     assert "AWS_ENDPOINT_URL_S3" in caught.value.where
 

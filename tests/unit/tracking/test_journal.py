@@ -38,7 +38,7 @@ def test_a_journal_tells_a_task_from_start_to_end(folder: Path, tmp_path: Path) 
         journal.metrics({"spread": 0.5}, step=3, parent=True)
         journal.image("samples/00", tmp_path / "a.png", step=3)
         journal.dataset(tmp_path / "prompts.parquet")
-        journal.artifact(tmp_path / "metrics.json")
+        journal.artifact(tmp_path / "metrics.json", "report")
     events = read_events(folder)
     assert [event["event"] for event in events] == [
         "start", "useful", "metrics", "image", "dataset", "artifact", "end",
@@ -48,8 +48,8 @@ def test_a_journal_tells_a_task_from_start_to_end(folder: Path, tmp_path: Path) 
     assert start["settings"] == {"settings": {"steps": 6}}
     assert (metrics["values"], metrics["step"], metrics["parent"]) == ({"spread": 0.5}, 3, True)
     assert (image["key"], image["path"], image["step"]) == ("samples/00", str(tmp_path / "a.png"), 3)
-    assert (dataset["name"], dataset["context"]) == ("prompts", "training")
-    assert artifact["folder"] is None
+    assert dataset["path"] == str(tmp_path / "prompts.parquet")
+    assert artifact["folder"] == "report"
     assert end["seconds"] >= end["time"] - before
     assert all(before <= event["time"] <= time.time() for event in events)
     assert {event["task"] for event in events} == {start["task"]}
@@ -173,19 +173,3 @@ def test_tail_yields_events_as_they_are_written_and_never_half_a_line(tmp_path: 
     stop.set()
     reader.join()
     assert seen == [1, 2]
-
-
-def test_tail_can_leave_out_what_was_there_before(tmp_path: Path) -> None:
-    journal = tmp_path / "task.jsonl"
-    journal.write_text(json.dumps({"time": 1.0, "n": 1}) + "\n")
-    stop = threading.Event()
-    events = tail(tmp_path, stop, interval=0.01, skip_existing=True)
-    seen: list[int] = []
-    reader = threading.Thread(target=lambda: seen.extend(event["n"] for event in events))
-    reader.start()
-    time.sleep(0.1)
-    with journal.open("a") as file:
-        file.write(json.dumps({"time": 2.0, "n": 2}) + "\n")
-    stop.set()
-    reader.join()
-    assert seen == [2]

@@ -15,17 +15,19 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ADVANTAGEFLOW_KFP_URL", raising=False)
 
 
-def test_a_run_s_page_is_on_the_tracking_server() -> None:
-    assert mlflow_address("http://mlflow:5000/", "3", "abc") == "http://mlflow:5000/#/experiments/3/runs/abc"
-
-
-def test_or_where_a_browser_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVANTAGEFLOW_MLFLOW_URL", "https://ml.example/mlflow")
-    assert mlflow_address("http://mlflow:5000", "3", "abc") == "https://ml.example/mlflow/#/experiments/3/runs/abc"
-
-
-def test_a_store_that_is_a_file_has_no_page() -> None:
-    assert mlflow_address("sqlite:////runs/mlflow.db", "3", "abc") is None
+@pytest.mark.parametrize(
+    ("store", "url", "page"),
+    [
+        ("http://mlflow:5000/", None, "http://mlflow:5000/#/experiments/3/runs/abc"),
+        ("http://mlflow:5000", "https://ml.example/mlflow", "https://ml.example/mlflow/#/experiments/3/runs/abc"),
+        ("sqlite:////runs/mlflow.db", None, None),
+    ],
+    ids=["on the tracking server", "or where a browser finds it", "a file has none"],
+)
+def test_a_run_s_page_is(store: str, url: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if url:
+        monkeypatch.setenv("ADVANTAGEFLOW_MLFLOW_URL", url)
+    assert mlflow_address(store, "3", "abc") == page
 
 
 def test_kubeflow_s_page_is_known_only_where_somebody_said_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import Prompt, Rollout, Score, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.store.artifacts import Embeddings, publish, write_json, write_prompts, write_rollouts, write_scores
+from advantageflow.store.artifacts import (
+    publish,
+    write_conditioning,
+    write_json,
+    write_prompts,
+    write_rollouts,
+    write_scores,
+)
 
 SHAPE = (4, 4, 4)
 TOKENS, WIDTH, POOLED = 3, 32, 16
@@ -31,13 +39,14 @@ class World:
 
     root: Path
     prompts: Path
+    conditioning: Path
     policy: Path
     rollouts: list[Path]
     scores: list[Path]
 
     def artifacts(self) -> dict[str, Path | list[Path]]:
         """The inputs that the stage takes."""
-        return {name: getattr(self, name) for name in ("prompts", "policy", "rollouts", "scores")}
+        return {name: getattr(self, name) for name in ("prompts", "conditioning", "policy", "rollouts", "scores")}
 
 
 class WorldMaker:
@@ -50,25 +59,23 @@ class WorldMaker:
 
     def make(self, shards: int = 1, round_index: int = 1) -> World:
         folder = self.root / f"round-{round_index}-of-{shards}"
-        self.write_prompts(folder / "prompts")
+        self.write_prompts(folder / "prompts", folder / "conditioning")
         with publish(folder / "policy") as partial:
             state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {"seed": 0}}
             write_json(partial / "state.json", {**state, "policy_sha256": None})
-        world = World(folder, folder / "prompts", folder / "policy", [], [])
+        world = World(folder, folder / "prompts", folder / "conditioning", folder / "policy", [], [])
         for shard in range(shards):
             # Backwards, so that the order in files is not the one that training needs.
             self._write_shard(world, self.prompts[shard::shards][::-1], shard, round_index)
         return world
 
-    def write_prompts(self, folder: Path) -> None:
-        generator = torch.Generator().manual_seed(0)
-        embeddings = Embeddings(
-            torch.randn(len(self.prompts), TOKENS, WIDTH, generator=generator),
-            torch.randn(len(self.prompts), POOLED, generator=generator),
-            torch.zeros(1, TOKENS, WIDTH),
-            torch.zeros(1, POOLED),
-        )
-        write_prompts(folder, self.prompts, embeddings, {})
+    def write_prompts(self, folder: Path, conditioning: Path) -> None:
+        generator, count = torch.Generator().manual_seed(0), len(self.prompts)
+        embeds, pooled = (torch.randn(count, *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
+        told = {"prompt_embeds": embeds, "pooled": pooled}
+        told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
+        write_prompts(folder, self.prompts, {})
+        write_conditioning(conditioning, self.prompts, Conditioning(told).rows, {})
 
     def _write_shard(self, world: World, prompts: Sequence[Prompt], shard: int, round_index: int) -> None:
         rollouts = [
@@ -131,7 +138,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
 @pytest.fixture
 def settings() -> TrainingSettings:
     return TrainingSettings(
-        gradient_steps=3, passes=3, microbatch=16, learning_rate=5e-3, threads=1, lora=LoraSettings(rank=2, alpha=2)
+        gradient_steps=3,
+        inner_epochs=3,
+        microbatch=16,
+        learning_rate=5e-3,
+        threads=1,
+        lora=LoraSettings(rank=2, alpha=2),
     )
 
 

@@ -25,7 +25,10 @@ def key(maker: Any, settings: TrainingSettings, own_model: ModelSettings) -> Cal
     """The name that an attempt would give its checkpoints now."""
     world = maker.make()
     reward = RewardSettings()
-    data = load_round(world.prompts, world.rollouts, world.scores, reward=reward, round_index=1, policy_sha256=None)
+    data = load_round(
+        world.prompts, world.conditioning, world.rollouts, world.scores,
+        reward=reward, round_index=1, policy_sha256=None,
+    )  # fmt: skip
     return lambda: checkpoint_key(settings, reward, own_model, seed=0, round_index=1, policy=world.policy, data=data)
 
 

@@ -5,30 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from training_task import checkpoints, start, steps_kept, wait_for
 
 from advantageflow.errors import Preempted, SettingsError, StoreError
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.records import Score
-from advantageflow.runtime import carried
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.artifacts import read_json, read_scores, write_scores
 from advantageflow.store.published import fetch_published
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training import stage
 
-TASK = """
-import json, sys
-from advantageflow.runtime import run_stage_task
-run_stage_task("training", **json.loads(sys.argv[1]))
-"""
 STEPS = 6
 
 
@@ -37,26 +30,32 @@ class Cut(Exception):
 
 
 class CuttingJournal(Journal):
-    """Ends the attempt when so many visits are done, in the middle of a gradient step."""
+    """Ends the attempt when so many samples are done, in the middle of a gradient step."""
 
-    def __init__(self, visits: int, act: Callable[[], None]) -> None:
+    def __init__(self, samples: int, act: Callable[[], None]) -> None:
         super().__init__()
-        self.visits, self.act = visits, act
+        self.samples, self.act = samples, act
 
     def progress(self, done: int, total: int, unit: str) -> None:
-        if done >= self.visits:
-            self.visits = total + 1
+        if done >= self.samples:
+            self.samples = total + 1
             self.act()
 
 
-def cut() -> None:
-    raise Cut
+def cut_short(samples: int, arguments: dict[str, Any]) -> None:
+    """An attempt that ends after so many samples."""
+
+    def cut() -> None:
+        raise Cut
+
+    with journal_in_use(CuttingJournal(samples, cut)), pytest.raises(Cut):
+        stage.run(**arguments)
 
 
 @pytest.fixture
 def settings(settings: TrainingSettings) -> TrainingSettings:
-    """Steps of 24 visits, in microbatches of 8."""
-    return settings.model_copy(update={"gradient_steps": STEPS, "passes": STEPS, "microbatch": 8})
+    """Minibatches of 24 samples, in microbatches of 8."""
+    return settings.model_copy(update={"gradient_steps": STEPS, "inner_epochs": STEPS, "microbatch": 8})
 
 
 @pytest.fixture
@@ -85,10 +84,6 @@ def sha256(arguments: dict[str, Any]) -> str:
     return str(read_json(arguments["policy_out"] / "state.json")["policy_sha256"])
 
 
-def checkpoints(store: Path) -> list[Path]:
-    return sorted(store.glob("checkpoints/*/manifest.json"))
-
-
 def read_journal(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
@@ -97,19 +92,13 @@ def first_progress(file: Path) -> int:
     return next(event["done"] for event in read_journal(file) if event["event"] == "progress")
 
 
-def steps_kept(store: Path) -> int:
-    (manifest,) = checkpoints(store)
-    return len(read_json(fetch_published(str(manifest.parent), store) / "state.json")["steps"])
-
-
 def test_an_attempt_that_was_cut_short_is_gone_on_with_bit_for_bit(
     arguments: Callable[..., Any], tmp_path: Path, hash_of: Callable[[Path], str]
 ) -> None:
     whole = arguments("whole", store=False)
     stage.run(**whole)
     resumed = arguments("resumed")
-    with journal_in_use(CuttingJournal(24 * 5 + 8, cut)), pytest.raises(Cut):
-        stage.run(**resumed)
+    cut_short(24 * 5 + 8, resumed)
     assert not resumed["policy_out"].exists()
     assert steps_kept(tmp_path / "store") == 4
 
@@ -159,8 +148,7 @@ def _other_settings(world: Any, arguments: dict[str, Any]) -> None:
 def test_another_training_starts_from_its_beginning(
     arguments: Callable[..., Any], world: Any, change: Callable[[Any, dict[str, Any]], None]
 ) -> None:
-    with journal_in_use(CuttingJournal(24 * 3, cut)), pytest.raises(Cut):
-        stage.run(**arguments("cut"))
+    cut_short(24 * 3, arguments("cut"))
     kept, fresh = arguments("with"), arguments("without", store=False)
     change(world, kept)
     change(world, fresh)
@@ -179,8 +167,7 @@ def test_an_equal_run_that_ends_leaves_the_newer_checkpoint_of_the_other(
         while not checkpoints(tmp_path / "store") or steps_kept(tmp_path / "store") != 4:
             assert time.monotonic() < until
             time.sleep(0.02)
-        with journal_in_use(CuttingJournal(24 * 5 + 8, cut)), pytest.raises(Cut):
-            stage.run(**other)
+        cut_short(24 * 5 + 8, other)
 
     with journal_in_use(CuttingJournal(24 * 4 + 8, run_the_other)):
         stage.run(**ends)
@@ -195,8 +182,7 @@ def test_equal_runs_of_a_cluster_have_checkpoints_of_their_own(
 ) -> None:
     journal = tmp_path / "journal.jsonl"
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-7")
-    with journal_in_use(CuttingJournal(24 * 3, cut)), pytest.raises(Cut):
-        stage.run(**arguments("seventh"))
+    cut_short(24 * 3, arguments("seventh"))
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-8")
     with journal_in_use(Journal("eighth", journal)):
         stage.run(**arguments("eighth"))
@@ -208,8 +194,7 @@ def test_equal_runs_of_a_cluster_have_checkpoints_of_their_own(
 def test_how_often_checkpoints_are_written_does_not_name_another_training(
     arguments: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with journal_in_use(CuttingJournal(24 * 5, cut)), pytest.raises(Cut):
-        stage.run(**arguments("cut"))
+    cut_short(24 * 5, arguments("cut"))
     again = arguments("again", checkpoint_every=5)
     with journal_in_use(Journal("again", tmp_path / "journal.jsonl")):
         stage.run(**again)
@@ -219,8 +204,7 @@ def test_how_often_checkpoints_are_written_does_not_name_another_training(
 def test_a_damaged_checkpoint_is_an_error_that_names_it_and_the_remedy(
     arguments: Callable[..., Any], tmp_path: Path
 ) -> None:
-    with journal_in_use(CuttingJournal(24 * 3, cut)), pytest.raises(Cut):
-        stage.run(**arguments("cut"))
+    cut_short(24 * 3, arguments("cut"))
     (manifest,) = checkpoints(tmp_path / "store")
     (tensors,) = manifest.parent.rglob("tensors.safetensors")
     content = bytearray(tensors.read_bytes())
@@ -268,7 +252,7 @@ def test_asked_to_end_it_finishes_the_step_keeps_it_and_says_to_run_again(
 def test_a_task_whose_process_is_killed_is_gone_on_with_by_another(
     arguments: Callable[..., Any], tmp_path: Path
 ) -> None:
-    many = {"gradient_steps": 40, "passes": 40, "microbatch": 24}
+    many = {"gradient_steps": 40, "inner_epochs": 40, "microbatch": 24}
     whole, resumed = arguments("whole", store=False, **many), arguments("resumed", **many)
     process = start(resumed)
     try:
@@ -283,17 +267,3 @@ def test_a_task_whose_process_is_killed_is_gone_on_with_by_another(
     stage.run(**whole)
     assert sha256(resumed) == sha256(whole)
     assert not checkpoints(tmp_path / "store")
-
-
-def start(arguments: dict[str, Any]) -> subprocess.Popen[str]:
-    """The stage as a pipeline's task, in a process of its own."""
-    command = [sys.executable, "-c", TASK, json.dumps(carried(arguments))]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.02)

@@ -27,8 +27,9 @@ from advantageflow.training.data import RoundData, load_round
 def load(world: Any, round_index: int = 1) -> RoundData:
     reward = RewardSettings(column="soft")
     return load_round(
-        world.prompts, world.rollouts, world.scores, reward=reward, round_index=round_index, policy_sha256=None
-    )
+        world.prompts, world.conditioning, world.rollouts, world.scores,
+        reward=reward, round_index=round_index, policy_sha256=None,
+    )  # fmt: skip
 
 
 def edit_scores(world: Any, change: Callable[[list[Score]], list[Score]]) -> None:
@@ -49,10 +50,11 @@ def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker:
         data.latents.flatten(1).mean(1).double(), data.terms[0].rewards.flatten(), atol=1e-6, rtol=0
     )
     whole = load(maker.make(shards=1))
-    for name in ("latents", "prompt_embeds", "pooled"):
-        assert torch.equal(getattr(data, name), getattr(whole, name))
+    assert torch.equal(data.latents, whole.latents)
     assert torch.equal(data.terms[0].rewards, whole.terms[0].rewards)
-    assert len({tuple(row.flatten().tolist()) for row in data.prompt_embeds}) == 4
+    told = data.conditioning.tensors
+    assert all(torch.equal(tensor, whole.conditioning.tensors[name]) for name, tensor in told.items())
+    assert len({tuple(row.flatten().tolist()) for row in told["prompt_embeds"]}) == 4
 
 
 def test_empty_shard_is_no_obstacle(maker: Any) -> None:
@@ -72,7 +74,7 @@ def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
     ("edit", "message"),
     [
         (lambda scores: scores[1:], "has no score"),
-        (lambda scores: [*scores, scores[3]], "scored twice"),
+        (lambda scores: [*scores, scores[3]], "two scores"),
         (lambda scores: [*scores, replace(scores[3], rollout_id="1-ffffffffffffffff-0")], "no such rollout"),
         (lambda scores: [replace(scores[0], rewards={"soft": float("nan"), "strict": 0.0}), *scores[1:]], "not finite"),
     ],
@@ -104,7 +106,7 @@ def test_rollout_of_another_round_is_named(maker: Any) -> None:
 def test_shard_given_twice_is_named(maker: Any) -> None:
     world = maker.make(shards=2)
     world.rollouts.append(world.rollouts[0])
-    with pytest.raises(DataError, match="is there twice"):
+    with pytest.raises(DataError, match="is a duplicate"):
         load(world)
 
 
@@ -118,7 +120,7 @@ def test_shard_left_out_is_found_by_its_scores(maker: Any) -> None:
 def test_rollout_of_an_unknown_prompt_is_named(maker: Any) -> None:
     world = maker.make()
     lost = maker.prompts.pop()
-    maker.write_prompts(world.prompts)
+    maker.write_prompts(world.prompts, world.conditioning)
     with pytest.raises(DataError, match="prompt is not in the prompts artifact") as caught:
         load(world)
     assert lost.prompt_id in caught.value.where

@@ -21,9 +21,9 @@ from advantageflow.objectives.awm import Awm
 from advantageflow.objectives.base import WATCHED, Objective
 from advantageflow.objectives.diffusion_nft import DiffusionNft
 from advantageflow.objectives.flow_grpo import FlowGrpo
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
-from advantageflow.policy.velocity import predict_velocity
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.forward import velocity_batches
@@ -56,9 +56,9 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
     """A round that the policy has rolled out stochastically; the reward is the mean of the latent."""
     generator = torch.Generator().manual_seed(0)
     embeds, pooled = torch.randn(GROUPS, 3, 32, generator=generator), torch.randn(GROUPS, 16, generator=generator)
-    velocity = velocity_function(
-        policy.transformer, embeds.repeat_interleave(size, 0), pooled.repeat_interleave(size, 0)
-    )
+    told = Conditioning({"prompt_embeds": embeds, "pooled": pooled})
+    repeated = told.rows(torch.arange(GROUPS).repeat_interleave(size))
+    velocity = velocity_function(policy.family, policy.transformer, repeated)
     noise = torch.randn(GROUPS * size, *SHAPE, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         latents, trajectories = integrate_sde(
@@ -70,7 +70,7 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
             keep=True,
         )
     rewards = latents.flatten(1).mean(1).double().reshape(GROUPS, size)
-    return RoundData(latents, embeds, pooled, (Term(rewards),), {"soft": rewards}, trajectories=trajectories)
+    return RoundData(latents, told, (Term(rewards),), {"soft": rewards}, trajectories=trajectories)
 
 
 def weights(policy: Policy, adapter: str = "policy") -> list[Tensor]:
@@ -137,7 +137,7 @@ def test_model_is_evaluated_only_for_terms_with_weight(
     policy = make_policy()
     data = sampled(policy)
     seen = forwards(policy)
-    steps = train(policy, data, settings, gradient_steps=2, passes=2, microbatch=GROUPS * SIZE // 2, **options)
+    steps = train(policy, data, settings, gradient_steps=2, inner_epochs=2, microbatch=GROUPS * SIZE // 2, **options)
     assert seen[-len(of_second_step) :] == of_second_step
     first = len(seen) - len(of_second_step)
     assert first == 2 * (1 + (options.get("reference_weight", 0) > 0))  # v_roll is v_theta on the first step
@@ -149,7 +149,7 @@ def test_rollout_policy_is_evaluated_where_it_has_a_weight_and_on_an_eighth_of_t
     make_policy: Callable[..., Policy], settings: TrainingSettings, lam: str | float
 ) -> None:
     """Whatever the microbatches, and it makes no difference to the policy."""
-    data, steps, passes = sampled(make_policy()), 3, 4
+    data, steps, inner_epochs = sampled(make_policy()), 3, 4
     bad = int((round_advantages(data, settings).values < 0).sum()) if lam == "auto" else 0
     results, ends = [], []
     for microbatch in (1, 5, 1000):
@@ -160,15 +160,16 @@ def test_rollout_policy_is_evaluated_where_it_has_a_weight_and_on_an_eighth_of_t
         options = {
             "objective": AdvantageFlow(lam=lam),
             "gradient_steps": steps,
-            "passes": passes,
+            "inner_epochs": inner_epochs,
             "microbatch": microbatch,
         }
         results.append(train(policy, data, settings, **options))
         ends.append(torch.cat([weight.flatten() for weight in weights(policy)]))
-        visits = GROUPS * SIZE * passes
-        assert sum(count for gradient, count in seen if gradient) == visits
+        samples = GROUPS * SIZE * inner_epochs
+        assert sum(count for gradient, count in seen if gradient) == samples
         without = sum(count for gradient, count in seen if not gradient)
-        of_all_steps = passes * bad + (visits - passes * bad) / WATCHED  # the first of three steps costs nothing
+        bad_samples = inner_epochs * bad
+        of_all_steps = bad_samples + (samples - bad_samples) / WATCHED  # the first of three steps costs nothing
         assert 0.4 * of_all_steps < without < 0.9 * of_all_steps + steps
     for result, end in zip(results[1:], ends[1:], strict=True):
         torch.testing.assert_close(end, ends[0], atol=1e-4, rtol=0)
@@ -180,7 +181,7 @@ def test_the_deviation_of_all_is_estimated_from_some(
     make_policy: Callable[..., Policy], settings: TrainingSettings
 ) -> None:
     policy, data = make_policy(), sampled(make_policy())
-    train(policy, data, settings.model_copy(update={"rollout_decay": 1.0}), gradient_steps=4, passes=4)
+    train(policy, data, settings.model_copy(update={"rollout_decay": 1.0}), gradient_steps=4, inner_epochs=4)
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
     generator = torch.Generator().manual_seed(0)
     samples = torch.arange(len(advantages)).repeat(400)[torch.randperm(400 * len(advantages), generator=generator)]
@@ -200,10 +201,10 @@ def test_reference_is_the_base_model_with_adapters_off(
     policy = make_policy()
     data = sampled(policy)
     train(policy, data, settings)
-    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
     reference = policy.reference_velocity(inputs)
     with torch.no_grad():
-        assert torch.equal(reference, predict_velocity(load_transformer(model), *inputs))
+        assert torch.equal(reference, policy.family.velocity(load_transformer(model), *inputs))
     velocity = policy.velocity(inputs)
     assert not reference.requires_grad
     assert velocity.requires_grad  # the trained adapter is the active one again
@@ -217,11 +218,11 @@ def test_reference_weight_holds_the_policy_to_the_base(
     for weight in (0.0, 100.0):
         policy = make_policy()
         data = sampled(policy)
-        steps = train(policy, data, settings, reference_weight=weight, gradient_steps=12, passes=12)
+        steps = train(policy, data, settings, reference_weight=weight, gradient_steps=12, inner_epochs=12)
         parts = [steps[-1].get(name, 0.0) for name in ("advantage_loss", "regulariser", "reference")]
         assert steps[-1]["loss"] == pytest.approx(sum(parts), rel=1e-4)
         assert bool(parts[-1]) == (weight > 0)
-        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.prompt_embeds, data.pooled)
+        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
         distances.append((policy.velocity(inputs) - policy.reference_velocity(inputs)).square().mean().item())
     assert distances[1] < 0.3 * distances[0]
 
@@ -249,7 +250,7 @@ def test_usable_steps_are_the_floor_of_the_share_but_at_least_one(steps: int, fr
     assert usable_steps(steps, fraction) == usable
 
 
-def test_steps_of_trajectories_are_visited_in_equal_shares_without_the_last(
+def test_steps_of_trajectories_are_drawn_equally_often_without_the_last(
     make_policy: Callable[..., Policy], settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = make_policy()
@@ -262,7 +263,7 @@ def test_steps_of_trajectories_are_visited_in_equal_shares_without_the_last(
         return forward(**inputs)
 
     monkeypatch.setattr(policy.transformer, "forward", spy)
-    train(policy, data, settings, objective=FlowGrpo(), gradient_steps=1, passes=1)
+    train(policy, data, settings, objective=FlowGrpo(), gradient_steps=1, inner_epochs=1)
     assert {time: seen.count(time) for time in seen} == {1000: 8, 750: 8, 500: 8}  # of 4 steps the last is left out
 
 
@@ -386,7 +387,7 @@ def test_rounds_of_rollouts_raise_the_reward(
     make_policy: Callable[..., Policy], settings: TrainingSettings, objective: Objective
 ) -> None:
     policy = make_policy(learning_rate=0.02)
-    changes = {"objective": objective, "microbatch": 128, "gradient_steps": 4, "passes": 4}
+    changes = {"objective": objective, "microbatch": 128, "gradient_steps": 4, "inner_epochs": 4}
     settings = settings.model_copy(update=changes)
     means = []
     for round_index in range(6):

@@ -1,4 +1,4 @@
-"""One round in memory: what is visited, what it costs, that microbatches do not matter, and that it learns."""
+"""One round in memory: what its samples are, what it costs, that microbatches do not matter, and that it learns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from advantageflow.training.train import load_policy
 def data(maker: Any) -> RoundData:
     world = maker.make()
     reward = RewardSettings(column="soft")
-    return load_round(world.prompts, world.rollouts, world.scores, reward=reward, round_index=1, policy_sha256=None)
+    return load_round(
+        world.prompts, world.conditioning, world.rollouts, world.scores,
+        reward=reward, round_index=1, policy_sha256=None,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -41,26 +44,28 @@ def train(policy: Policy, data: RoundData, settings: TrainingSettings, **changes
     return train_round(policy, data, round_advantages(data, settings), settings, seed=0, round_index=1)
 
 
-def test_every_rollout_is_visited_once_a_pass(
+def test_every_rollout_is_a_sample_in_each_inner_epoch(
     policy: Policy, data: RoundData, settings: TrainingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
     forward = policy.transformer.forward
 
     def spy(**inputs: Tensor) -> Any:
-        # The text embedding tells the group, and on the first pass each is a visit of v_theta.
-        rows = [data.pooled.eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]]
+        # The text embedding tells the group, and on the first step each is a sample of v_theta.
+        rows = [
+            data.conditioning.tensors["pooled"].eq(row).all(1).nonzero().item() for row in inputs["pooled_projections"]
+        ]
         seen.extend(int(row) for row in rows)
         return forward(**inputs)
 
     monkeypatch.setattr(policy.transformer, "forward", spy)
-    train(policy, data, settings, gradient_steps=1, passes=3, microbatch=7)
+    train(policy, data, settings, gradient_steps=1, inner_epochs=3, microbatch=7)
     assert {group: seen.count(group) for group in range(4)} == dict.fromkeys(range(4), 3 * data.group_size)
 
 
-def test_more_steps_than_visits_are_refused(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
-    with pytest.raises(SettingsError, match="48 gradient steps for 24 rollouts x 1 passes"):
-        train(policy, data, settings, gradient_steps=48, passes=1)
+def test_more_steps_than_samples_are_refused(policy: Policy, data: RoundData, settings: TrainingSettings) -> None:
+    with pytest.raises(SettingsError, match="48 gradient steps for 24 rollouts x 1 inner epochs"):
+        train(policy, data, settings, gradient_steps=48, inner_epochs=1)
 
 
 def test_first_step_needs_no_second_forward_and_later_ones_do(
@@ -68,7 +73,7 @@ def test_first_step_needs_no_second_forward_and_later_ones_do(
 ) -> None:
     gradients: list[bool] = []
     policy.transformer.register_forward_hook(lambda *_: gradients.append(torch.is_grad_enabled()))
-    train(policy, data, settings, gradient_steps=2, passes=2, microbatch=100)
+    train(policy, data, settings, gradient_steps=2, inner_epochs=2, microbatch=100)
     assert gradients == [True, False, True]
 
 
@@ -139,13 +144,13 @@ def test_rounds_of_rollouts_raise_the_reward(
 ) -> None:
     """Reward: the mean of the latent. Each round rolls out the policy it has, as a run does."""
     groups, size = 4, 32
-    prompt_embeds, pooled = (e.repeat_interleave(size, 0) for e in (data.prompt_embeds, data.pooled))
+    repeated = data.conditioning.rows(torch.arange(groups).repeat_interleave(size))
     settings = settings.model_copy(
         update={
             "objective": AdvantageFlow(timestep_sampling=sampling),
             "microbatch": 128,
             "gradient_steps": 4,
-            "passes": 4,
+            "inner_epochs": 4,
             "learning_rate": 0.02,
         }
     )
@@ -153,12 +158,12 @@ def test_rounds_of_rollouts_raise_the_reward(
     for round_index in range(7):
         generator = torch.Generator().manual_seed(round_index)
         with torch.no_grad():
-            velocity = velocity_function(policy.transformer, prompt_embeds, pooled)
+            velocity = velocity_function(policy.family, policy.transformer, repeated)
             noise = torch.randn(groups * size, 4, 4, 4, generator=generator)
             latents = integrate(velocity, noise, timesteps(4), "euler")
         rewards = latents.flatten(1).mean(1).double().reshape(groups, size)
         means.append(rewards.mean().item())
-        batch = RoundData(latents, data.prompt_embeds, data.pooled, (Term(rewards),), {"soft": rewards})
+        batch = RoundData(latents, data.conditioning, (Term(rewards),), {"soft": rewards})
         train_round(policy, batch, round_advantages(batch, settings), settings, seed=0, round_index=round_index)
     print(f"{sampling}: mean reward by round {[round(mean, 3) for mean in means]}, spread {rewards.std():.3f}")
     assert means[-1] > means[0] + 0.1

@@ -44,7 +44,7 @@ def make(maker: Any) -> Callable[..., Any]:
 
 def load(world: Any) -> RoundData:
     return load_round(
-        world.prompts, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.rollouts, world.scores,
         reward=RewardSettings(), round_index=1, policy_sha256=None, trajectories=True,
     )  # fmt: skip
 
@@ -70,7 +70,13 @@ def test_trajectories_come_in_the_order_of_the_rollouts_however_they_are_sharded
 def test_they_are_only_read_where_asked_for(make: Callable[..., Any]) -> None:
     world = make()
     data = load_round(
-        world.prompts, world.rollouts, world.scores, reward=RewardSettings(), round_index=1, policy_sha256=None
+        world.prompts,
+        world.conditioning,
+        world.rollouts,
+        world.scores,
+        reward=RewardSettings(),
+        round_index=1,
+        policy_sha256=None,
     )
     assert data.trajectories is None
 

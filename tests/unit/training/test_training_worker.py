@@ -38,7 +38,7 @@ def arguments(maker: Any, settings: TrainingSettings, model: ModelSettings, tmp_
 @pytest.fixture
 def staged(arguments: dict[str, Any], tmp_path: Path) -> str:
     """Address of the call, published with its inputs beside it."""
-    folder, inputs = tmp_path / "staged", ("prompts", "policy")
+    folder, inputs = tmp_path / "staged", ("prompts", "conditioning", "policy")
     paths: dict[str, Any] = {name: name for name in inputs} | {"policy_out": "unused"}
     for name in inputs:
         shutil.copytree(arguments[name], folder / name)
@@ -81,6 +81,6 @@ def test_a_group_of_another_size_than_the_settings_say_is_refused(arguments: dic
 def test_a_file_that_is_no_call_is_named(tmp_path: Path) -> None:
     file = tmp_path / "arguments.json"
     file.write_text('{"arguments": {}, "colour": "teal"}')
-    with pytest.raises(StoreError, match=r"is no call of the training stage.*colour") as caught:
+    with pytest.raises(StoreError, match=r"is not a call of the training stage.*colour") as caught:
         read_call(str(file), tmp_path)
     assert caught.value.where == str(file)

@@ -47,12 +47,10 @@ def smooth(image: Image) -> Image:
 
 @settings(max_examples=60, deadline=None)
 @given(IMAGES)
-def test_every_statistic_lies_in_its_range_and_equals_its_own_function(image: Image) -> None:
+def test_every_statistic_lies_in_its_range(image: Image) -> None:
     values = image_statistics(image)
     assert list(values) == list(IMAGE_STATISTICS)
     assert all(0 <= values[name] <= highest for name, highest in RANGES.items())
-    alone = (dark_fraction(image), saturated_fraction(image), colour_entropy(image), sharpness(image))
-    assert tuple(values.values()) == alone
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 from jaxtyping import Float
@@ -12,87 +12,112 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from advantageflow.policy.autoencoder import Latents, decode
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.settings import ModelSettings
 
 Times = Float[Tensor, " batch"]
-PromptEmbeds = Float[Tensor, "batch tokens width"]
-Pooled = Float[Tensor, "batch pooled_width"]
+Configs = Mapping[str, Mapping[str, Any]]
+"""The config.json of each part of a model, by the part's folder; absent text encoders are not there."""
+Encoded = Mapping[str, Mapping[str, Tensor]]
+"""What each text encoder gave, by its folder, then by names of the family's own; (texts, ...)."""
 
 
-class Encoded(NamedTuple):
-    """What one text encoder gives a family; None for what the family does not use of it.
+class LatentSizes(NamedTuple):
+    """Sizes of a model's latents.
 
     Attributes:
-        tokens: an embedding of each token.
-        pooled: an embedding of the whole text.
+        leading: what comes before height and width: channels, and frames where the latents have them.
+        usual: height (and width) of a latent at the model's own image size.
+        largest: height of the largest.
+        multiple: what a height must be a multiple of.
+        pixels: height of an image, in pixels, for each of the latent's.
     """
 
-    tokens: Tensor | None
-    pooled: Tensor | None
+    leading: tuple[int, ...]
+    usual: int
+    largest: int
+    multiple: int
+    pixels: int
 
 
 class Family(ABC):
-    """One family. Latents are (batch, channels, height, width) outside, whatever its transformer wants inside.
+    """One family.
+
+    Outside, time t is 0 at the data and 1 at the noise and a velocity is d x_t / d t = noise - data, whatever the
+    transformer's own conventions; a guidance scale of 1 is none.
 
     Attributes:
-        pipeline: class of the diffusers pipeline, by which model_index.json names the family.
+        pipeline: class of the diffusers pipeline.
         text_encoders: their folders, in the order in which they run.
         optional: those of them that a model may lack.
-        t5: the one that is a T5, whose length the settings choose; CLIP's is fixed.
+        unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
     """
 
     pipeline: ClassVar[str]
-    text_encoders: ClassVar[tuple[str, ...]]
+    text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
     optional: ClassVar[frozenset[str]] = frozenset()
-    t5: ClassVar[str]
+    unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    def of(cls, model: ModelSettings) -> Self:
+        """The family as the settings of a model have it."""
+        return cls()
 
     @abstractmethod
     def transformer_class(self) -> Any:
         """The diffusers class of the transformer."""
 
-    @abstractmethod
-    def latent_channels(self, config: Mapping[str, Any]) -> int:
-        """Channels of a latent, from the transformer's configuration."""
+    def autoencoder_class(self) -> Any:
+        """The diffusers class of the autoencoder."""
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+
+        return AutoencoderKL
 
     @abstractmethod
-    def latent_sizes(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
-        """Usual and largest height (and width) of a latent, and what it must be a multiple of."""
+    def latent_sizes(self, configs: Configs) -> LatentSizes:
+        """Sizes of latents, from the configurations of transformer and autoencoder."""
 
     @abstractmethod
-    def velocity(
-        self, transformer: nn.Module, x_t: Latents, t: Times, prompt_embeds: PromptEmbeds, pooled: Pooled
-    ) -> Latents:
-        """`v_theta(x_t, t, c)` in the precision of x_t, computed in that of the base weights; t in [0, 1]."""
+    def token_limit(self, part: str, configs: Configs, limit: int) -> int:
+        """The most tokens that a text encoder is given for a text, where the settings allow `limit`."""
+
+    def tokenize(self, part: str, tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
+        """What the text encoder is given for the texts; `length` is its `token_limit`."""
+        return tokenize(tokenizer, part, texts, length)
 
     @abstractmethod
-    def encode(self, part: str, encoder: Any, tokens: Tensor) -> Encoded:
-        """Run a text encoder on token ids (batch, length)."""
+    def encode(self, part: str, encoder: Any, tokens: Tokens) -> dict[str, Tensor]:
+        """Run a text encoder on tokens; what the family uses of its output, by names of its own."""
 
     @abstractmethod
-    def join(self, encoded: Mapping[str, Encoded], config: Mapping[str, Any], t5_tokens: int) -> tuple[Tensor, Tensor]:
-        """The transformer's two text inputs, (batch, tokens, width) and (batch, pooled width).
+    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
+        """What the transformer is told, in the precision of `encoded`.
 
         Args:
-            encoded: what each text encoder gave, by its folder; optional ones may be missing.
-            config: the transformer's configuration.
-            t5_tokens: length of T5's part, also where there is no T5.
+            encoded: what each text encoder gave; optional ones may be missing.
+            configs: of the model's parts.
+            limit: tokens that the settings allow.
         """
+
+    @abstractmethod
+    def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
+        """`v_theta(x_t, t, c)` in the precision of x_t, computed in that of the base weights; t in [0, 1]."""
+
+    def guide(self, conditional: Latents, unconditional: Latents, scale: float) -> Latents:
+        """The guided velocity: `v_empty + scale (v - v_empty)`."""
+        return unconditional + scale * (conditional - unconditional)
 
     def decode(self, vae: nn.Module, latents: Latents) -> NDArray[np.uint8]:
         """RGB pictures (batch, H, W, 3) of clean latents; scale and shift are the autoencoder's own."""
         return decode(vae, latents)
 
 
-def only(value: Tensor | None) -> Tensor:
-    """A part of an encoding that is there by the family's own making."""
-    if value is None:
-        raise AssertionError("the family did not keep this part of the encoding")
-    return value
-
-
+ATTENTION: Sequence[str] = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
+"""The projections of joint attention between text and image streams, as diffusers names them."""
 ATTENTION_AND_FEED_FORWARD: Sequence[str] = (
-    "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
-    "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2",
+    *ATTENTION, "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2",
 )  # fmt: skip
-"""The linear layers of MM-DiT blocks with text and image streams, as diffusers names them."""
+"""The linear layers of MM-DiT blocks with text and image streams."""

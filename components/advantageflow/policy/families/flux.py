@@ -2,101 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents
+from advantageflow.policy.autoencoder import Latents, pixels_per_latent
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
+    Configs,
     Encoded,
     Family,
-    Pooled,
-    PromptEmbeds,
+    LatentSizes,
     Times,
-    only,
 )
+from advantageflow.policy.families.packing import PATCH, pack, unpack
+from advantageflow.policy.tokens import Tokens
+from advantageflow.settings import ModelSettings
 
-_PATCH = 2
 _USUAL_SIZE = 128  # of a latent: 1024 pixels; rotary positions set no largest size
 _LARGEST_SIZE = 1 << 16
-
-Packed = Float[Tensor, "batch patches features"]
+_T5 = "text_encoder_2"
 
 
 @dataclass(frozen=True)
 class Flux(Family):
-    """FLUX.1, dev or schnell.
+    """FLUX.1, dev or schnell; conditioned by `prompt_embeds` (tokens, width) and `pooled` (width).
 
     Attributes:
         guidance: embedded guidance scale of a distilled model (dev), in sampling and training alike; schnell has none.
     """
 
     pipeline = "FluxPipeline"
-    text_encoders = ("text_encoder", "text_encoder_2")
-    t5 = "text_encoder_2"
+    text_encoders = ("text_encoder", _T5)
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
 
     guidance: float
+
+    @classmethod
+    def of(cls, model: ModelSettings) -> Self:
+        return cls(model.embedded_guidance)
 
     def transformer_class(self) -> Any:
         from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
         return FluxTransformer2DModel
 
-    def latent_channels(self, config: Mapping[str, Any]) -> int:
-        return int(config["in_channels"]) // _PATCH**2
+    def latent_sizes(self, configs: Configs) -> LatentSizes:
+        channels = int(configs["transformer"]["in_channels"]) // PATCH**2
+        return LatentSizes((channels,), _USUAL_SIZE, _LARGEST_SIZE, PATCH, pixels_per_latent(configs["vae"]))
 
-    def latent_sizes(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
-        return _USUAL_SIZE, _LARGEST_SIZE, _PATCH
+    def token_limit(self, part: str, configs: Configs, limit: int) -> int:
+        """Of CLIP as many as it has positions for."""
+        return limit if part == _T5 else int(configs[part]["max_position_embeddings"])
 
-    def velocity(
-        self, transformer: nn.Module, x_t: Latents, t: Times, prompt_embeds: PromptEmbeds, pooled: Pooled
-    ) -> Latents:
+    def encode(self, part: str, encoder: Any, tokens: Tokens) -> dict[str, Tensor]:
+        """Of CLIP the end-of-text summary alone, of T5 the last layer."""
+        out = encoder(tokens["input_ids"], output_hidden_states=False)
+        return {"tokens": out[0]} if part == _T5 else {"pooled": out.pooler_output}
+
+    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
+        return Conditioning({"prompt_embeds": encoded[_T5]["tokens"], "pooled": encoded["text_encoder"]["pooled"]})
+
+    def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
         """The transformer itself multiplies timesteps by 1000, and rounds them to its own precision, as it learned."""
         dtype = next(transformer.parameters()).dtype
         distilled = transformer.config.guidance_embeds  # type: ignore[union-attr]
+        embeds = conditioning.tensors["prompt_embeds"].to(dtype)
         (velocity,) = transformer(
             hidden_states=pack(x_t).to(dtype),
             timestep=t.to(dtype),
             guidance=torch.full_like(t, self.guidance, dtype=torch.float32) if distilled else None,
-            encoder_hidden_states=prompt_embeds.to(dtype),
-            pooled_projections=pooled.to(dtype),
+            encoder_hidden_states=embeds,
+            pooled_projections=conditioning.tensors["pooled"].to(dtype),
             img_ids=patch_positions(*x_t.shape[-2:]).to(x_t.device),
-            txt_ids=torch.zeros(prompt_embeds.shape[1], 3, device=x_t.device),
+            txt_ids=torch.zeros(embeds.shape[1], 3, device=x_t.device),
             return_dict=False,
         )
         return unpack(velocity, *x_t.shape[-2:]).to(x_t.dtype)
 
-    def encode(self, part: str, encoder: Any, tokens: Tensor) -> Encoded:
-        """Of CLIP the end-of-text summary alone, of T5 the last layer."""
-        out = encoder(tokens, output_hidden_states=False)
-        return Encoded(out[0], None) if part == self.t5 else Encoded(None, out.pooler_output)
-
-    def join(self, encoded: Mapping[str, Encoded], config: Mapping[str, Any], t5_tokens: int) -> tuple[Tensor, Tensor]:
-        return only(encoded[self.t5].tokens), only(encoded["text_encoder"].pooled)
-
-
-def pack(latents: Latents) -> Packed:
-    """Patches of 2 x 2 latents, row after row; features are channel, then row, then column in the patch."""
-    batch, channels, height, width = latents.shape
-    patches = latents.reshape(batch, channels, height // _PATCH, _PATCH, width // _PATCH, _PATCH)
-    return patches.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def unpack(patches: Packed, height: int, width: int) -> Latents:
-    """The inverse of `pack`."""
-    batch, _, features = patches.shape
-    rows, columns = height // _PATCH, width // _PATCH
-    grid = patches.reshape(batch, rows, columns, features // _PATCH**2, _PATCH, _PATCH)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(batch, -1, height, width)
-
 
 def patch_positions(height: int, width: int) -> Float[Tensor, "patches 3"]:
     """Zero, row and column of each patch, for rotary embeddings."""
-    rows, columns = torch.meshgrid(torch.arange(height // _PATCH), torch.arange(width // _PATCH), indexing="ij")
+    rows, columns = torch.meshgrid(torch.arange(height // PATCH), torch.arange(width // PATCH), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1).float()

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents
+from advantageflow.policy.autoencoder import Latents, pixels_per_latent
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
+    Configs,
     Encoded,
     Family,
-    Pooled,
-    PromptEmbeds,
+    LatentSizes,
     Times,
-    only,
 )
+from advantageflow.policy.tokens import Tokens
 
 _TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousandths
+_T5 = "text_encoder_3"
 
 
 class StableDiffusion3(Family):
-    """Stable Diffusion 3 (arXiv 2403.03206)."""
+    """Stable Diffusion 3 (arXiv 2403.03206); conditioned by `prompt_embeds` (tokens, width) and `pooled` (width)."""
 
     pipeline = "StableDiffusion3Pipeline"
-    text_encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
-    optional = frozenset({"text_encoder_3"})
-    t5 = "text_encoder_3"
+    text_encoders = ("text_encoder", "text_encoder_2", _T5)
+    optional = frozenset({_T5})
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
 
     def transformer_class(self) -> Any:
@@ -36,42 +36,42 @@ class StableDiffusion3(Family):
 
         return SD3Transformer2DModel
 
-    def latent_channels(self, config: Mapping[str, Any]) -> int:
-        return int(config["in_channels"])
-
-    def latent_sizes(self, config: Mapping[str, Any]) -> tuple[int, int, int]:
+    def latent_sizes(self, configs: Configs) -> LatentSizes:
+        config = configs["transformer"]
         patch = int(config["patch_size"])
-        return int(config["sample_size"]), int(config["pos_embed_max_size"]) * patch, patch
+        largest = int(config["pos_embed_max_size"]) * patch
+        pixels = pixels_per_latent(configs["vae"])
+        return LatentSizes((int(config["in_channels"]),), int(config["sample_size"]), largest, patch, pixels)
 
-    def velocity(
-        self, transformer: nn.Module, x_t: Latents, t: Times, prompt_embeds: PromptEmbeds, pooled: Pooled
-    ) -> Latents:
+    def token_limit(self, part: str, configs: Configs, limit: int) -> int:
+        """Of CLIP as many as it has positions for."""
+        return limit if part == _T5 else int(configs[part]["max_position_embeddings"])
+
+    def encode(self, part: str, encoder: Any, tokens: Tokens) -> dict[str, Tensor]:
+        """Of CLIP the last hidden layer but one and the projection, of T5 the last layer."""
+        if part == _T5:
+            return {"tokens": encoder(tokens["input_ids"])[0]}
+        out = encoder(tokens["input_ids"], output_hidden_states=True)
+        return {"tokens": out.hidden_states[-2], "pooled": out[0]}
+
+    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
+        """CLIP's features side by side, padded to T5's width, then T5's tokens: zeros without a T5, as in training."""
+        first, second = encoded["text_encoder"], encoded["text_encoder_2"]
+        clip = torch.cat([first["tokens"], second["tokens"]], dim=-1)
+        width = int(configs["transformer"]["joint_attention_dim"])
+        clip = torch.nn.functional.pad(clip, (0, width - clip.shape[-1]))
+        t5 = encoded[_T5]["tokens"] if _T5 in encoded else clip.new_zeros(len(clip), limit, width)
+        pooled = torch.cat([first["pooled"], second["pooled"]], dim=-1)
+        return Conditioning({"prompt_embeds": torch.cat([clip, t5], dim=-2), "pooled": pooled})
+
+    def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
         """Timesteps are float32 whatever the base: bfloat16 would merge neighbours."""
         dtype = next(transformer.parameters()).dtype  # the patch embedding's; adapters, always float32, come later
         (velocity,) = transformer(
             hidden_states=x_t.to(dtype),
             timestep=(_TIMESTEP_SCALE * t).float(),
-            encoder_hidden_states=prompt_embeds.to(dtype),
-            pooled_projections=pooled.to(dtype),
+            encoder_hidden_states=conditioning.tensors["prompt_embeds"].to(dtype),
+            pooled_projections=conditioning.tensors["pooled"].to(dtype),
             return_dict=False,
         )
         return velocity.to(x_t.dtype)
-
-    def encode(self, part: str, encoder: Any, tokens: Tensor) -> Encoded:
-        """Of CLIP the last hidden layer but one and the projection, of T5 the last layer."""
-        if part == self.t5:
-            return Encoded(encoder(tokens)[0], None)
-        out = encoder(tokens, output_hidden_states=True)
-        return Encoded(out.hidden_states[-2], out[0])
-
-    def join(self, encoded: Mapping[str, Encoded], config: Mapping[str, Any], t5_tokens: int) -> tuple[Tensor, Tensor]:
-        """CLIP's features side by side, padded to T5's width, then T5's tokens: zeros without a T5, as in training."""
-        first, second = encoded["text_encoder"], encoded["text_encoder_2"]
-        clip = torch.cat([only(first.tokens), only(second.tokens)], dim=-1)
-        width = int(config["joint_attention_dim"])
-        clip = torch.nn.functional.pad(clip, (0, width - clip.shape[-1]))
-        t5 = only(encoded[self.t5].tokens) if self.t5 in encoded else clip.new_zeros(len(clip), t5_tokens, width)
-        return torch.cat([clip, t5], dim=-2), torch.cat([only(first.pooled), only(second.pooled)], dim=-1)
-
-
-STABLE_DIFFUSION_3 = StableDiffusion3()

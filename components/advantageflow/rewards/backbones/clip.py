@@ -33,7 +33,7 @@ class ClipPairs:
         tokenizer: its tokenizer.
         pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
         execution: where and how it computes.
-        scale: what CLIP multiplies cosines by, exp(logit_scale), in full precision.
+        factor: what cosines are multiplied by for a score.
         weights: hash of the weights in full precision.
     """
 
@@ -41,27 +41,29 @@ class ClipPairs:
     tokenizer: Any
     pixels: Pixels
     execution: Execution
-    scale: float
+    factor: float
     weights: str
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, pixels: Pixels, execution: Execution) -> ClipPairs:
+    def of(
+        cls, model: Any, tokenizer: Any, pixels: Pixels, execution: Execution, *, divisor: float | None = None
+    ) -> ClipPairs:
         """Place a CLIPModel, given in float32.
+
+        Args:
+            model, tokenizer, pixels, execution: the attributes.
+            divisor: scores are exp(logit_scale) / divisor times the cosine; None: they are the cosine.
 
         Raises:
             RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
         """
         check_vocabulary(tokenizer, model.config.text_config, execution)
-        scale, weights = model.logit_scale.detach().exp().item(), weights_hash(model)
-        return cls(execution.place(model), tokenizer, pixels, execution, scale, weights)
+        factor = 1.0 if divisor is None else model.logit_scale.detach().exp().item() / divisor
+        weights = weights_hash(model)
+        return cls(execution.place(model), tokenizer, pixels, execution, factor, weights)
 
-    def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]], factor: float = 1.0) -> list[Result]:
-        """For each pair its cosine times a factor, as 'score'; details hold the number of tokens cut off the prompt."""
-        pairs = self.cosines(texts, images)
-        return [({"score": factor * cosine}, {"tokens_cut": cut}) for cosine, cut in pairs]
-
-    def cosines(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[tuple[float, int]]:
-        """For each pair its cosine, and how many tokens of the prompt were beyond the encoder's limit and cut off."""
+    def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[Result]:
+        """For each pair its cosine times the factor, as 'score'; details hold the number of tokens cut off."""
         if not images:
             return []
         distinct = list(dict.fromkeys(texts))
@@ -71,29 +73,43 @@ class ClipPairs:
         rows = [row[text] for text in texts]
         seen = image_embeddings(self.model, self.pixels, images, self.execution)
         products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
-        return [(cosine, cut[number]) for cosine, number in zip(products.tolist(), rows, strict=True)]
+        return [
+            ({"score": self.factor * cosine}, {"tokens_cut": cut[number]})
+            for cosine, number in zip(products.tolist(), rows, strict=True)
+        ]
 
 
-def load_clip(name: str, execution: Execution, *, revision: str | None = None) -> Any:
-    """A CLIPModel in float32 on the CPU, from a folder or hub id in the option `model`; raises RewardError."""
-    from transformers import CLIPModel
+def load_clip_pairs(
+    execution: Execution, model: str, revision: str | None, *, divisor: float, processor: str | None = None
+) -> ClipPairs:
+    """A CLIPModel with its tokenizer and image processor.
 
-    return load_model(CLIPModel, name, where=execution.where("model"), revision=revision)
+    Args:
+        execution: where and how it computes.
+        model: folder or hub id in the option `model`.
+        revision: its branch, tag or commit on the hub.
+        divisor: see ClipPairs.of.
+        processor: folder or hub id in the option `processor`, of the tokenizer and image processor; None: the model's.
+
+    Raises:
+        RewardError: one of them cannot be loaded.
+    """
+    from transformers import CLIPModel, CLIPTokenizer
+
+    where = execution.where("model")
+    loaded = load_model(CLIPModel, model, where=where, revision=revision)
+    if processor is not None:
+        where, model, revision = execution.where("processor"), processor, None
+    tokenizer = load_processor(CLIPTokenizer, model, where=where, revision=revision)
+    pixels = load_clip_pixels(model, where=where, revision=revision)
+    return ClipPairs.of(loaded, tokenizer, pixels, execution, divisor=divisor)
 
 
-def load_clip_tokenizer(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Any:
-    """CLIP's tokenizer, from a folder or hub id in an option; raises RewardError."""
-    from transformers import CLIPTokenizer
-
-    return load_processor(CLIPTokenizer, name, where=execution.where(option), revision=revision)
-
-
-def load_clip_pixels(name: str, execution: Execution, *, option: str = "model", revision: str | None = None) -> Pixels:
-    """CLIP's image processor on Pillow, from a folder or hub id in an option; raises RewardError."""
+def load_clip_pixels(name: str, *, where: str, revision: str | None = None) -> Pixels:
+    """CLIP's image processor on Pillow, from a folder or hub id; raises RewardError."""
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-    processor = load_processor(CLIPImageProcessorPil, name, where=execution.where(option), revision=revision)
-    return partial(processed, processor)
+    return partial(processed, load_processor(CLIPImageProcessorPil, name, where=where, revision=revision))
 
 
 @torch.inference_mode()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from advantageflow.errors import RewardError, SettingsError
+from pydantic import Field
+
+from advantageflow.errors import RewardError
 
 if TYPE_CHECKING:
     from torch import nn
 
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Batch = Annotated[int, Field(ge=1, strict=True)]
 Item = TypeVar("Item")
 Module = TypeVar("Module", bound="nn.Module")
 
@@ -28,24 +31,12 @@ class Execution:
         device: 'cpu', or 'cuda' for the first visible GPU.
         dtype: precision of the model; the arithmetic on its outputs is always float32.
         batch: images that go through the model at once.
-
-    Raises:
-        SettingsError: an option has a value that it cannot have; names the option.
     """
 
     reward: str
-    device: Device
-    dtype: Dtype
-    batch: int
-
-    def __post_init__(self) -> None:
-        for option, value, allowed in (("device", self.device, Device), ("dtype", self.dtype, Dtype)):
-            if value not in get_args(allowed):
-                remedy = f"choose one of {', '.join(get_args(allowed))}"
-                raise SettingsError(f"invalid {option} {value!r}", where=self.where(option), remedy=remedy)
-        if isinstance(self.batch, bool) or not isinstance(self.batch, int) or self.batch < 1:
-            remedy = "give the number of images that go through the model at once, at least 1"
-            raise SettingsError(f"invalid batch size {self.batch!r}", where=self.where("batch"), remedy=remedy)
+    device: Device = "cpu"
+    dtype: Dtype = "float32"
+    batch: int = 16
 
     def where(self, option: str) -> str:
         """What to call an option of this reward in an error."""
@@ -70,6 +61,6 @@ class Execution:
         return module.requires_grad_(False).eval().to(self.device, getattr(torch, dtype or self.dtype))
 
     def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-        """The items in order, `batch` at a time."""
+        """The items in batches."""
         for start in range(0, len(items), self.batch):
             yield items[start : start + self.batch]

@@ -6,7 +6,8 @@ Weights are loaded in float32 on the CPU, whatever the precision of the file, so
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
     import torch
 
     place = _place(name, where)
-    with _Loading(f"{kind.__name__} from {name}", name, where):
+    with _loading(f"{kind.__name__} from {name}", name, where):
         model, info = kind.from_pretrained(
             place,
             revision=revision,
@@ -84,7 +85,7 @@ def load_processor(kind: Any, name: str, *, where: str, revision: str | None = N
         RewardError: it is missing, gated or corrupt.
     """
     place = _place(name, where)
-    with _Loading(f"{kind.__name__} from {name}", name, where):
+    with _loading(f"{kind.__name__} from {name}", name, where):
         return kind.from_pretrained(place, revision=revision)
 
 
@@ -114,7 +115,7 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
         return found[0]
     absent: Exception | None = None
     for candidate in candidates:
-        with _Loading(name, name, where):
+        with _loading(name, name, where):
             try:
                 return Path(hf_hub_download(name, candidate, revision=revision))
             except EntryNotFoundError as error:  # also if it is not in the cache and the hub cannot be reached
@@ -149,19 +150,16 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-class _Loading:
+@contextmanager
+def _loading(what: str, name: str, where: str) -> Iterator[None]:
     """Turns what the libraries raise for missing, gated and corrupt models into one RewardError."""
-
-    def __init__(self, what: str, name: str, where: str) -> None:
-        self._what, self._name, self._where = what, name, where
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, UserError):  # tokenizers raises plain Exception
-            message = f"cannot load {self._what}: {_first_line(error)}"
-            raise RewardError(message, where=self._where, remedy=_remedy(self._name)) from error
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # tokenizers raises plain Exception
+        message = f"cannot load {what}: {_first_line(error)}"
+        raise RewardError(message, where=where, remedy=_remedy(name)) from error
 
 
 def _place(name: str, where: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.rewards.backbones.execution import Device, Dtype, Execution
+from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor
 from advantageflow.rewards.geneval.classes import COLORS
@@ -29,25 +29,16 @@ class ColorClassifier:
     Args:
         model: hub id, or local folder, of a CLIP model with its tokenizer.
         revision: hub commit, tag or branch.
-        device, dtype, batch: see Execution; objects, and texts, go through in batches.
+        execution: where and how it computes; objects, and texts, go through in batches.
 
     Raises:
         RewardError: the model cannot be loaded.
-        SettingsError: an option has a value that it cannot have.
     """
 
-    def __init__(
-        self,
-        model: str = MODEL,
-        revision: str | None = None,
-        *,
-        device: Device = "cpu",
-        dtype: Dtype = "float32",
-        batch: int = 16,
-    ) -> None:
+    def __init__(self, model: str, revision: str | None, execution: Execution) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
-        self._execution = Execution("geneval", device, dtype, batch)
+        self._execution = execution
         self.module: CLIPModel = load_model(CLIPModel, model, where=model, revision=revision)
         self._tokenizer: Any = load_processor(AutoTokenizer, model, where=model, revision=revision)
         self._size = int(self.module.config.vision_config.image_size)

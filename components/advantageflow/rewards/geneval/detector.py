@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.execution import Device, Dtype, Execution
+from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.backbones.pretrained import load_model
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.postprocess import Sizes, detections
@@ -30,27 +30,23 @@ class Detector:
     Args:
         model: hub id, or local folder, of a Mask2Former for COCO instances.
         revision: hub commit, tag or branch.
-        device, dtype, batch: see Execution; the images of one forward pass are equally large.
+        execution: where and how it computes; the images of one forward pass are equally large.
         sides: short and long side that images are scaled to, pixels.
 
     Raises:
         RewardError: the model cannot be loaded, or has not 80 classes.
-        SettingsError: an option has a value that it cannot have.
     """
 
     def __init__(
         self,
-        model: str = MODEL,
-        revision: str | None = None,
-        *,
-        device: Device = "cpu",
-        dtype: Dtype = "float32",
-        batch: int = 16,
+        model: str,
+        revision: str | None,
+        execution: Execution,
         sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE),
     ) -> None:
         from transformers import Mask2FormerForUniversalSegmentation
 
-        self._execution, self._sides = Execution("geneval", device, dtype, batch), sides
+        self._execution, self._sides = execution, sides
         self.module: Mask2FormerForUniversalSegmentation = load_model(
             Mask2FormerForUniversalSegmentation, model, where=model, revision=revision
         )

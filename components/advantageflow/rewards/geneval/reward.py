@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Device, Dtype
 from advantageflow.rewards.backbones.reward import LearnedReward
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import colors, detector
@@ -36,54 +35,37 @@ class GenEvalReward(LearnedReward):
         strict: 0 or 1, exact counts; what RL code trains on, or on
         soft: the mean of how far each count, colour and position is met.
 
-    Weights are loaded when they are first needed: by `version` (on the CPU) or `score`.
-
-    Args:
+    Attributes:
         model: hub id, or local folder, of the detector: a Mask2Former of COCO instances.
         revision: its hub revision.
         clip: hub id, or local folder, of the colour classifier: a CLIP model with its tokenizer.
         clip_revision: its hub revision.
-        device, dtype, batch: of both; see Execution.
         sides: short and long side, pixels, that images are scaled to for the detector.
         peer_compatible: soft scores with the two faults of published RL code, for like-for-like comparisons only.
-
-    Raises:
-        SettingsError: an option has a value that it cannot have.
+        device, dtype, batch: of both; see Execution.
     """
 
     name = "geneval"
-    headline = "correct"
+    headline: ClassVar[str] = "correct"
 
-    def __init__(
-        self,
-        *,
-        model: str = detector.MODEL,
-        revision: str | None = None,
-        clip: str = colors.MODEL,
-        clip_revision: str | None = None,
-        device: Device = "cpu",
-        dtype: Dtype = "float32",
-        batch: int = 16,
-        sides: tuple[int, int] = (detector.SHORT_SIDE, detector.LONG_SIDE),
-        peer_compatible: bool = False,
-    ) -> None:
-        super().__init__(device=device, batch=batch, dtype=dtype)
-        self._detector_name, self._clip_name = (model, revision), (clip, clip_revision)
-        self._sides = (sides[0], sides[1])
-        self._options: dict[str, Any] = {"device": device, "dtype": dtype, "batch": batch}
-        self._peer_compatible = peer_compatible
+    model: str = detector.MODEL
+    revision: str | None = None
+    clip: str = colors.MODEL
+    clip_revision: str | None = None
+    sides: tuple[int, int] = (detector.SHORT_SIDE, detector.LONG_SIDE)
+    peer_compatible: bool = False
 
     @property
     def columns(self) -> Mapping[str, tuple[float, float]]:
         """Ranges; the soft score of the peers falls below 0."""
-        soft = (LOWEST_SOFT, 1.0) if self._peer_compatible else (0.0, 1.0)
+        soft = (LOWEST_SOFT, 1.0) if self.peer_compatible else (0.0, 1.0)
         return {"correct": (0.0, 1.0), "strict": (0.0, 1.0), "soft": soft}
 
     @property
     def unloaded_version(self) -> str:
         """What is known of the version before the weights are loaded; the detector's image sizes are part of it."""
-        peers = ", peer-compatible" if self._peer_compatible else ""
-        return f"{super().unloaded_version}, {'x'.join(map(str, self._sides))}{peers}"
+        peers = ", peer-compatible" if self.peer_compatible else ""
+        return f"{super().unloaded_version}, {'x'.join(map(str, self.sides))}{peers}"
 
     def check(self, prompt: Prompt) -> None:
         """Raises DataError, naming prompt and field, if the spec is not a GenEval spec of COCO classes."""
@@ -107,11 +89,11 @@ class GenEvalReward(LearnedReward):
 
     @cached_property
     def _detector(self) -> detector.Detector:
-        return detector.Detector(*self._detector_name, **self._options, sides=self._sides)
+        return detector.Detector(self.model, self.revision, self._execution, self.sides)
 
     @cached_property
     def _colors(self) -> colors.ColorClassifier:
-        return colors.ColorClassifier(*self._clip_name, **self._options)
+        return colors.ColorClassifier(self.clip, self.clip_revision, self._execution)
 
     def _fill_in_colors(
         self, prompts: Sequence[Prompt], images: Sequence[np.ndarray], found: Sequence[dict[str, list[Detection]]]
@@ -131,7 +113,7 @@ class GenEvalReward(LearnedReward):
             found[number][name][place] = replace(found[number][name][place], color=color)
 
     def _result(self, prompt: Prompt, found: Found) -> Result:
-        verdict = score(prompt.spec, found, peer_compatible=self._peer_compatible)
+        verdict = score(prompt.spec, found, peer_compatible=self.peer_compatible)
         values = {"correct": verdict.correct, "strict": verdict.strict, "soft": verdict.soft}
         objects = [_describe(one) for of_class in found.values() for one in of_class]
         return values, {

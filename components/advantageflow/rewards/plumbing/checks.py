@@ -7,10 +7,9 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import RewardError, SettingsError, UserError
+from advantageflow.errors import RewardError, UserError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward, SampleError
-from advantageflow.suggestions import suggest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,20 +55,16 @@ def check_scores(reward: Reward, samples: Sequence[str], results: Sequence[Resul
             finite number in the declared range.
     """
     if len(results) != len(samples):
-        message = f"gave {len(results)} scores for {len(samples)} images"
-        raise RewardError(message, where=_place(reward, ""), remedy=_MEND)
+        raise _wrong(reward, "", f"gave {len(results)} scores for {len(samples)} images")
     for sample, (values, _) in zip(samples, results, strict=True):
         if set(values) != set(reward.columns):
-            message = f"gave columns {sorted(values)}, it declares {sorted(reward.columns)}"
-            raise RewardError(message, where=_place(reward, sample), remedy=_MEND)
+            raise _wrong(reward, sample, f"gave columns {sorted(values)}, it declares {sorted(reward.columns)}")
         for column, value in values.items():
             low, high = reward.columns[column]
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                message = f"gave {column} = {value!r}, which is not a number"
-                raise RewardError(message, where=_place(reward, sample), remedy=_MEND)
+                raise _wrong(reward, sample, f"gave {column} = {value!r}, which is not a number")
             if not math.isfinite(value) or not low <= value <= high:
-                message = f"gave {column} = {value}, outside its declared range [{low}, {high}]"
-                raise RewardError(message, where=_place(reward, sample), remedy=_MEND)
+                raise _wrong(reward, sample, f"gave {column} = {value}, outside its declared range [{low}, {high}]")
 
 
 def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
@@ -78,24 +73,9 @@ def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
     return {column: len(scores) > 1 and len({values[column] for values in scores}) == 1 for column in columns}
 
 
-def check_column(reward: Reward, column: str, *, where: str = "reward.column") -> None:
-    """Say before any work whether the column that training maximises is one of the reward's.
-
-    Args:
-        reward: the reward.
-        column: what should be one of its columns.
-        where: which setting names it, for errors.
-
-    Raises:
-        SettingsError: it is not; says which columns there are.
-    """
-    if column not in reward.columns:
-        message = f"reward '{reward.name}' has no column '{column}'"
-        remedy = suggest(column, reward.columns, what=f"columns of reward '{reward.name}'")
-        raise SettingsError(message, where=where, remedy=remedy)
-
-
-_MEND = "mend the reward, or the range that it declares; a score is never guessed"
+def _wrong(reward: Reward, sample: str, message: str) -> RewardError:
+    remedy = "mend the reward, or the range that it declares; a score is never guessed"
+    return RewardError(message, where=_place(reward, sample), remedy=remedy)
 
 
 def _place(reward: Reward, sample: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,18 @@ def check_rgb(image: np.ndarray) -> None:
     """Raises ValueError if the image is not (H, W, 3) uint8, or has no pixels."""
     if image.dtype.name != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """The pixels (H, W, 3), uint8, of a file of any format that Pillow reads; raises ValueError if it cannot."""
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError) as error:  # what Pillow raises for broken pictures, beside ValueError
+        raise ValueError(str(error)) from error
 
 
 def check_prompt(prompt: Prompt, check_spec: Callable[[dict[str, Any]], None]) -> None:

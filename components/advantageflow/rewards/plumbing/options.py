@@ -28,8 +28,10 @@ def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, rewar
     Raises:
         SettingsError: an option is unknown, missing, or has a value that does not fit; names it and what fits.
     """
-    parameters = _parameters(make)
-    if _takes_any(make):
+    signature = _signature(make)
+    kinds = (_KEYWORD, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in kinds}
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values()):
         parameters |= {name: inspect.Parameter(name, _KEYWORD, default=None) for name in options.keys() - parameters}
     known = f"options of reward '{reward}'"
     for name in options:
@@ -42,29 +44,27 @@ def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, rewar
             remedy = f"set {where}.{name} (of `advantageflow rewards`: --option {name}=...); "
             remedy += f"{known}: {', '.join(sorted(parameters))}"
             raise SettingsError(message, where=where, remedy=remedy)
-    return {name: _fitted(make, parameters[name], value, reward, where) for name, value in options.items()}
+    return {name: _fitted(parameters[name], value, reward, where) for name, value in options.items()}
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
-def _parameters(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """What may be given by keyword, by name."""
-    return {
-        name: parameter
-        for name, parameter in inspect.signature(make).parameters.items()
-        if parameter.kind in (_KEYWORD, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    }
+def _signature(make: Callable[..., Any]) -> inspect.Signature:
+    """With annotations as types; as texts, which nothing is held to, where one names what its module lacks."""
+    try:
+        return inspect.signature(make, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(make)
 
 
-def _takes_any(make: Callable[..., Any]) -> bool:
-    return any(one.kind is inspect.Parameter.VAR_KEYWORD for one in inspect.signature(make).parameters.values())
-
-
-def _fitted(make: Callable[..., Any], parameter: inspect.Parameter, value: Any, reward: str, where: str) -> Any:
+def _fitted(parameter: inspect.Parameter, value: Any, reward: str, where: str) -> Any:
     """The value as the parameter's annotation wants it; as it is where there is none that can be checked."""
-    adapter = _adapter(make, parameter.annotation)
-    if adapter is None:
+    if parameter.annotation is parameter.empty or isinstance(parameter.annotation, str):
+        return value
+    try:
+        adapter = TypeAdapter(parameter.annotation)
+    except PydanticUserError:
         return value
     try:
         return adapter.validate_json(json.dumps(value), strict=True)  # JSON's rules: lists for tuples, texts for paths
@@ -75,15 +75,3 @@ def _fitted(make: Callable[..., Any], parameter: inspect.Parameter, value: Any, 
         remedy = f"{wanted}{default}{quote if isinstance(value, int | float) and 'string' in wanted else ''}"
         message = f"{value!r} does not fit the option '{parameter.name}' of reward '{reward}'"
         raise SettingsError(message, where=f"{where}.{parameter.name}", remedy=remedy) from error
-
-
-def _adapter(make: Callable[..., Any], annotation: Any) -> TypeAdapter[Any] | None:
-    """A check of values against an annotation; None for none, or one that names what its module does not import."""
-    if annotation is inspect.Parameter.empty:
-        return None
-    function = make.__init__ if inspect.isclass(make) else make
-    names = getattr(inspect.unwrap(function), "__globals__", {})
-    try:
-        return TypeAdapter(eval(annotation, dict(names)) if isinstance(annotation, str) else annotation)
-    except (NameError, AttributeError, TypeError, PydanticUserError):
-        return None

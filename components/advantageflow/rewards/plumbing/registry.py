@@ -61,7 +61,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
 
     Raises:
         SettingsError: no such reward, or no such option, or a value that does not fit one; says which is nearest.
-        RewardError: its module cannot be imported, or what it brings is no reward.
+        RewardError: its module cannot be imported, or what it brings is not a reward.
     """
     found = REWARDS.source(name, f"{term}.name")
     source = f"reward '{name}' ({found.origin})"
@@ -78,7 +78,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
         remedy = "a plug-in names a class (or function) that needs no arguments and makes an advantageflow Reward"
-        raise RewardError(f"is no reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
+        raise RewardError(f"is not a reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
     return reward
 
 
@@ -91,18 +91,16 @@ _PARTS = ("name", "version", "columns", "higher_is_better", "check", "score")
 
 
 def _info(name: str, source: Source) -> RewardInfo:
+    made: Any = None
+    version = error = ""
     try:
-        reward = get_reward(name)
-    except SettingsError as error:  # it needs options: its class still says what it is for
-        return _described(name, source.origin, source.load(""), error=error.message)
-    except RewardError as error:
-        return RewardInfo(name, source.origin, "", "", {}, True, error.message)
-    return _described(name, source.origin, reward, version=planned_version(reward))
-
-
-def _described(name: str, origin: str, reward: Any, *, version: str = "", error: str = "") -> RewardInfo:
-    """What a reward, or its class, says of itself."""
-    documentation = (reward if isinstance(reward, type) else type(reward)).__doc__
+        made = get_reward(name)
+        version = planned_version(made)
+    except SettingsError as refusal:  # it needs options: its class still says what it is for
+        made, error = source.load(""), refusal.message
+    except RewardError as failure:
+        error = failure.message
+    documentation = (made if isinstance(made, type) else type(made)).__doc__ if made is not None else ""
     summary = (documentation or "").strip().partition("\n")[0]
-    columns, rises = getattr(reward, "columns", {}), getattr(reward, "higher_is_better", True)
-    return RewardInfo(name, origin, summary, version, dict(columns), rises, error)
+    columns, rises = getattr(made, "columns", {}), getattr(made, "higher_is_better", True)
+    return RewardInfo(name, source.origin, summary, version, dict(columns), rises, error)

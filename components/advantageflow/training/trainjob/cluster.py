@@ -20,7 +20,6 @@ _JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
 _TIMEOUT = (10, 60)  # seconds to connect, and without a byte
 _LOG_TIMEOUT = (10, 600)
 _SECONDS_TO_END = 900  # of the pods of a job that is deleted; they may write a last checkpoint
-_PLURAL = "trainjobs"
 _RIGHTS = "give the service account of the run's pods that right in this namespace (infra/base/runs/roles.yaml has all)"
 _INSTALL = "have Kubeflow Trainer v2 installed in the cluster, or train on one node (training.nodes=1)"
 
@@ -66,7 +65,7 @@ class Cluster:
         from kubernetes import client
 
         self.namespace = namespace
-        self._jobs = client.CustomObjectsApi(api)
+        self._objects = client.CustomObjectsApi(api)
         self._core = client.CoreV1Api(api)
 
     def check_runtime(self, name: str) -> None:
@@ -77,10 +76,7 @@ class Cluster:
         """
         where = f"TrainingRuntime {self.namespace}/{name}"
         try:
-            with _explained("get", "trainingruntimes", where):
-                self._jobs.get_namespaced_custom_object(
-                    API_GROUP, API_VERSION, self.namespace, "trainingruntimes", name, _request_timeout=_TIMEOUT
-                )
+            self._ask("get", where, name, kind="trainingruntimes")
         except NotThere as error:
             remedy = f"apply infra/base, which has it, to namespace {self.namespace}; where Kubeflow Trainer itself "
             remedy += f"is missing, {_INSTALL}"
@@ -92,10 +88,7 @@ class Cluster:
         Raises:
             ClusterError: it is refused; says why.
         """
-        with _explained("create", _PLURAL, self._where(body["metadata"]["name"])):
-            self._jobs.create_namespaced_custom_object(
-                API_GROUP, API_VERSION, self.namespace, _PLURAL, body, _request_timeout=_TIMEOUT
-            )
+        self._ask("create", self._where(body["metadata"]["name"]), body)
 
     def job(self, name: str) -> dict[str, Any] | None:
         """A TrainJob; None if there is none of this name.
@@ -103,11 +96,8 @@ class Cluster:
         Raises:
             ClusterError: it cannot be asked for.
         """
-        with contextlib.suppress(NotThere), _explained("get", _PLURAL, self._where(name)):
-            found: dict[str, Any] = self._jobs.get_namespaced_custom_object(
-                API_GROUP, API_VERSION, self.namespace, _PLURAL, name, _request_timeout=_TIMEOUT
-            )
-            return found
+        with contextlib.suppress(NotThere):
+            return self._ask("get", self._where(name), name)
         return None
 
     def jobs_of(self, run: str) -> list[dict[str, Any]]:
@@ -117,12 +107,8 @@ class Cluster:
             ClusterError: they cannot be listed.
         """
         where = f"TrainJobs of run {run} in {self.namespace}"
-        with contextlib.suppress(NotThere), _explained("list", _PLURAL, where):
-            listed = self._jobs.list_namespaced_custom_object(
-                API_GROUP, API_VERSION, self.namespace, _PLURAL, label_selector=f"{RUN_LABEL}={run}",
-                _request_timeout=_TIMEOUT,
-            )  # fmt: skip
-            return list(listed["items"])
+        with contextlib.suppress(NotThere):
+            return list(self._ask("list", where, label_selector=f"{RUN_LABEL}={run}")["items"])
         return []
 
     def pods(self, name: str) -> list[Any]:
@@ -180,15 +166,13 @@ class Cluster:
                     yield line.decode(errors="replace").rstrip("\n")
 
     def delete(self, name: str) -> None:
-        """Delete a TrainJob; its pods are asked to end. One that is not there is no error.
+        """Delete a TrainJob; its pods are asked to end. One that is not there is fine.
 
         Raises:
             ClusterError: it is refused.
         """
-        with contextlib.suppress(NotThere), _explained("delete", _PLURAL, self._where(name)):
-            self._jobs.delete_namespaced_custom_object(
-                API_GROUP, API_VERSION, self.namespace, _PLURAL, name, _request_timeout=_TIMEOUT
-            )
+        with contextlib.suppress(NotThere):
+            self._ask("delete", self._where(name), name)
 
     def end_earlier(self, name: str) -> None:
         """Delete a TrainJob of an earlier attempt, and wait until its pods have ended: two would write one checkpoint.
@@ -204,6 +188,15 @@ class Cluster:
                 remedy = f"see why they do not end: kubectl -n {self.namespace} get pods -l {_JOB_LABEL}={name}"
                 raise ClusterError("pods of an earlier attempt are still there", where=self._where(name), remedy=remedy)
             time.sleep(POLL)
+
+    def _ask(self, verb: str, where: str, *told: Any, kind: str = "trainjobs", **options: Any) -> dict[str, Any]:
+        """Make a request about objects of Kubeflow Trainer; returns what comes back."""
+        request = getattr(self._objects, f"{verb}_namespaced_custom_object")
+        with _explained(verb, kind, where):
+            found: dict[str, Any] = request(
+                API_GROUP, API_VERSION, self.namespace, kind, *told, _request_timeout=_TIMEOUT, **options
+            )
+            return found
 
     def _where(self, name: str) -> str:
         return f"TrainJob {self.namespace}/{name}"

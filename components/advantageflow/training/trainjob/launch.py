@@ -22,10 +22,8 @@ import logging
 import os
 import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from advantageflow.errors import Preempted, SettingsError, UserError
@@ -35,12 +33,13 @@ from advantageflow.store.manifest import files_of
 from advantageflow.store.published import fetch_published, publish_files
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
-from advantageflow.training.call import WorkerCall, receive_result
+from advantageflow.training.call import INPUTS, WorkerCall, receive_result
+from advantageflow.training.failures import first_failure, remove_failures
+from advantageflow.training.preemption import when_asked_to_end
 from advantageflow.training.trainjob.cluster import Cluster, connect
 from advantageflow.training.trainjob.ending import JobFailed
-from advantageflow.training.trainjob.failures import published_failure, remove_failures
+from advantageflow.training.trainjob.files import JobFiles
 from advantageflow.training.trainjob.follow import follow_to_its_end
-from advantageflow.training.trainjob.places import Places
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
@@ -62,7 +61,7 @@ def train_on_nodes(
         task_config: what Kubeflow gives this task in resources, nodes and environment, for the nodes to have.
 
     Raises:
-        SettingsError: there is no image for the nodes, or no cluster; or the task's timeout is no number.
+        SettingsError: there is no image for the nodes, or no cluster; or the task's timeout is not a number.
         ClusterError: the cluster refuses, or cannot be reached; names the right or object that is missing.
         UserError: whatever a process on a node raised; the first one counts.
         TrainingError: the job failed otherwise, with what its pods said last; somebody deleted it; or it has not ended
@@ -76,25 +75,23 @@ def train_on_nodes(
         raise SettingsError("there is no image for the nodes of the training", where=IMAGE_ENV, remedy=remedy)
     cluster = connect()
     key = _key(arguments)
-    places = Places.of(store, key)
-    processes = settings.nodes * settings.processes
+    files = JobFiles.of(store, key, settings.nodes * settings.processes)
     job = NodesJob(
-        f"advantageflow-{key}", image, settings.nodes, settings.processes, places.inputs, _deadline(), task_config or {}
+        f"advantageflow-{key}", image, settings.nodes, settings.processes, files.inputs, _deadline(), task_config or {}
     )
     cluster.check_runtime(RUNTIME)
-    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, places, processes):
+    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, files):
         cluster.end_earlier(job.name)
-        _publish_inputs(arguments, places)
+        _publish_inputs(arguments, files)
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(
-                cluster, job.name, job.deadline, resumed=lambda: _forget_failures(places.failures, processes)
-            )
+            follow_to_its_end(cluster, job.name, job.deadline, resumed=lambda: _forget_failures(files))
         except JobFailed as error:
-            raise published_failure(places.failures, processes) or error from None
+            reason = first_failure(files.failures, files.processes)
+            raise (reason if isinstance(reason, UserError) else error) from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
-            receive_result(fetch_published(places.result, Path(cache)), Path(arguments["policy_out"]))
+            receive_result(fetch_published(files.result, Path(cache)), Path(arguments["policy_out"]))
 
 
 def _deadline() -> int:
@@ -102,7 +99,7 @@ def _deadline() -> int:
     told = os.environ.get(TIMEOUT_ENV) or str(_WEEK)
     if not told.isdecimal() or int(told) == 0:
         remedy = "leave it unset, or set it to the task's timeout in seconds; compiled pipelines do"
-        raise SettingsError(f"'{told}' is no number of seconds above 0", where=TIMEOUT_ENV, remedy=remedy)
+        raise SettingsError(f"'{told}' is not a number of seconds above 0", where=TIMEOUT_ENV, remedy=remedy)
     return int(told)
 
 
@@ -116,49 +113,41 @@ def _key(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _publish_inputs(arguments: Mapping[str, Any], to: Places) -> None:
+def _publish_inputs(arguments: Mapping[str, Any], to: JobFiles) -> None:
     """Publish the input artifacts with the call of the worker, whose paths lead to them."""
-    folders = {name: arguments[name] for name in ("prompts", "policy")}
-    folders |= {f"{name}/{number}": folder for name in ("rollouts", "scores")
-                for number, folder in enumerate(arguments[name])}  # fmt: skip
-    places: dict[str, Any] = {"prompts": "prompts", "policy": "policy", "policy_out": "policy_out"}
-    places |= {name: [f"{name}/{number}" for number in range(len(arguments[name]))] for name in ("rollouts", "scores")}
-    files = {f"{place}/{path}": file for place, folder in folders.items() for path, file in files_of(folder).items()}
-    call = WorkerCall(carried(arguments) | places, task=current_journal().task, failures=to.failures, result=to.result)
+    inputs: dict[str, Any] = {"policy_out": "policy_out"}
+    files: dict[str, Path] = {}
+    for name in INPUTS:
+        several = isinstance(arguments[name], list)
+        folders = {f"{name}/{n}": one for n, one in enumerate(arguments[name])} if several else {name: arguments[name]}
+        inputs[name] = list(folders) if several else name
+        files |= {f"{at}/{path}": file for at, folder in folders.items() for path, file in files_of(folder).items()}
+    call = WorkerCall(carried(arguments) | inputs, task=current_journal().task, failures=to.failures, result=to.result)
     with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
         file = call.write(Path(folder))
         publish_files(files | {file.name: file}, to.inputs)
 
 
-def _forget_failures(failures: str, processes: int) -> None:
+def _forget_failures(files: JobFiles) -> None:
     """What processes said that were taken off their nodes is not why those after them fail."""
     try:
-        remove_failures(failures, processes)
+        remove_failures(files.failures, files.processes)
     except UserError as error:
         logger.warning("if the training fails, it may be said why it was taken off its nodes instead: %s", error)
 
 
-@contextlib.contextmanager
-def _ending_when_asked(name: str) -> Iterator[None]:
+def _ending_when_asked(name: str) -> contextlib.AbstractContextManager[None]:
     """Within the block a SIGTERM raises Preempted, so that the job is removed; further ones do not disturb that."""
-    if threading.current_thread() is not threading.main_thread():  # only it can be told of signals
-        yield
-        return
 
-    def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    def end() -> None:
         remedy = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
         raise Preempted("was asked to end, and removes its TrainJob", where=f"TrainJob {name}", remedy=remedy)
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return when_asked_to_end(end, then=signal.SIG_IGN)
 
 
 @contextlib.contextmanager
-def _removed_at_the_end(cluster: Cluster, name: str, places: Places, processes: int) -> Iterator[None]:
+def _removed_at_the_end(cluster: Cluster, name: str, files: JobFiles) -> Iterator[None]:
     """Remove job and files after the block; what cannot be removed is told, and hides nothing that was raised."""
     try:
         yield
@@ -168,6 +157,6 @@ def _removed_at_the_end(cluster: Cluster, name: str, places: Places, processes: 
         except UserError as error:
             logger.warning("the TrainJob may still be there: %s", error)
         try:
-            places.remove(processes)
+            files.remove()
         except UserError as error:
             logger.warning("files of the TrainJob are left: %s", error)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 
 from advantageflow.training.trainjob.cluster import connect
-from advantageflow.training.trainjob.places import Places
+from advantageflow.training.trainjob.files import JobFiles
 from advantageflow.training.trainjob.spec import run_label
 
 logger = logging.getLogger(__name__)
@@ -37,4 +37,5 @@ def remove_left_jobs() -> None:
         cluster.delete(job["metadata"]["name"])
     for job in left:
         trainer = job["spec"]["trainer"]
-        Places(trainer["args"][-1]).remove(trainer["numNodes"] * trainer["numProcPerNode"])
+        root, _, _ = trainer["args"][-1].rpartition("/")  # the last argument is the address of the inputs
+        JobFiles(root, trainer["numNodes"] * trainer["numProcPerNode"]).remove()

@@ -77,6 +77,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     prompt_settings=prompt_settings,
                     model_settings=model_settings,
                     reward_settings=reward_settings,
+                    store_settings=store_settings,
                     seed=seed,
                     init_policy=init_policy,
                     **inputs_of("prompts", shown, given),
@@ -95,7 +96,8 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     store_settings=store_settings,
                     seed=seed,
                     last_task=f"round {settings.rounds} / evaluation",
-                    **given,
+                    # Kubeflow's local runner takes no whole number that is left out.
+                    **{"round_images": settings.evaluation.round_images, **given},
                 )
                 prepared.after(placement.place_opening(opened, "prompts"))  # which is no part of the cache's key
 
@@ -109,6 +111,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     round_index=round_index,
                     images=given["evaluation_images" if in_full else "round_images"],
                     prompts=prepared.outputs["prompts"],
+                    conditioning=prepared.outputs["conditioning"],
                     policy=policy,
                     **base,
                     **inputs_of("evaluation", shown, given),
@@ -128,6 +131,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     store_settings=store_settings,
                     seed=seed,
                     prompts=prepared.outputs["prompts"],
+                    conditioning=prepared.outputs["conditioning"],
                     policy=policy,
                     **{one.name: given[one.name] for one in _of_a_round(shown)},
                 )
@@ -169,6 +173,7 @@ def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -
         store_settings: str,
         seed: int,
         prompts: dsl.Input[dsl.Dataset],
+        conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
         **given: Any,
     ) -> dsl.Model:
@@ -180,6 +185,7 @@ def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -
                 round_index=round_index,
                 shard=shard,
                 prompts=prompts,
+                conditioning=conditioning,
                 policy=policy,
                 **inputs_of("rollout", shown, given),
             )
@@ -198,6 +204,7 @@ def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -
             seed=seed,
             round_index=round_index,
             prompts=prompts,
+            conditioning=conditioning,
             policy=policy,
             rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
             scores=dsl.Collected(scored.outputs["scores"]),

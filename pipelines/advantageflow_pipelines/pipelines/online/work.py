@@ -19,6 +19,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         texts: distinct prompts, the empty one included; 0 where they are not known.
     """
     rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
+    groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
     lower = "lower training.microbatch"
     if not settings.training.gradient_checkpointing:
         lower = f"set training.gradient_checkpointing=true, or {lower}"
@@ -31,17 +32,24 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             decodes=images,
             batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
             kept=images,
+            reads_prompts=groups,
+            takes_policies=(settings.rounds - 1) * rollout.shards,
             remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
-        "reward": Work(tasks["reward"], scored=images),
+        "reward": Work(tasks["reward"], scored=images, takes_images=images),
         "training": Work(
             tasks["training"],
             forwards=_extra_forwards(settings),
-            backwards=images * settings.training.passes,
+            backwards=images * settings.training.inner_epochs,
             policies=settings.rounds,
+            reads_prompts=groups,
+            takes_images=images,
+            takes_policies=settings.rounds - 1,
             remedy=lower,
         ),
-        "evaluation": evaluation_work(settings.evaluation, [one.images for one in evaluations(settings)]),
+        "evaluation": evaluation_work(
+            settings.evaluation, [one.images for one in judged], settings.prompts.eval_prompts, len(judged) - 1
+        ),
     }
 
 
@@ -53,7 +61,7 @@ def _extra_forwards(settings: RunSettings) -> int:
     `lam: auto`, one sample in WATCHED is evaluated to measure the deviation.
     """
     training, needs = settings.training, settings.training.objective.needs
-    samples = images_of_a_round(settings) * training.passes
+    samples = images_of_a_round(settings) * training.inner_epochs
     reference = settings.rounds * samples if training.reference_weight > 0 or needs.reference else 0
     if needs.trajectories:
         return reference

@@ -10,7 +10,6 @@ from advantageflow_pipelines.placing.resources.records import (
     CONFIG_MAP,
     HF_SECRET,
     S3_SECRET,
-    Environment,
     Retries,
     StageResources,
 )
@@ -37,15 +36,8 @@ def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResource
         as_folders: whether the project's own secrets and config map may come as folders, which `advantageflow.task`
             reads: Argo keeps an entry for each variable a dozen times, and one for a folder.
     """
-    _compute(task, resources)
-    _nodes(task, resources)
-    _environment(task, resources, as_folders=as_folders and reads_environment(task))
-    _volumes(task, resources)
-    _attempts(task, resources)
-    _pod(task, stage, resources)
+    from kfp import kubernetes
 
-
-def _compute(task: dsl.PipelineTask, resources: StageResources) -> None:
     task.set_cpu_request(resources.cpu)
     if resources.cpu_limit is not None:
         task.set_cpu_limit(resources.cpu_limit)
@@ -54,47 +46,39 @@ def _compute(task: dsl.PipelineTask, resources: StageResources) -> None:
     if resources.gpus:
         task.set_accelerator_type(resources.gpu_type)
         task.set_accelerator_limit(resources.gpus)
-
-
-def _nodes(task: dsl.PipelineTask, resources: StageResources) -> None:
-    from kfp import kubernetes
-
     for label, value in resources.node_selector.items():
         kubernetes.add_node_selector(task, label, value)
     for toleration in resources.tolerations:
         kubernetes.add_toleration(task, **toleration.model_dump())
-
-
-def _environment(task: dsl.PipelineTask, resources: StageResources, *, as_folders: bool) -> None:
-    from kfp import kubernetes
-
-    for secret in resources.secrets:
-        if as_folders and secret in (S3_SECRET, HF_SECRET):
-            kubernetes.use_secret_as_volume(task, secret.name, _folder(secret), optional=secret.optional)
-        else:
-            kubernetes.use_secret_as_env(task, secret.name, secret.keys, optional=secret.optional)
-    for config_map in resources.config_maps:
-        if as_folders and config_map == CONFIG_MAP:
-            kubernetes.use_config_map_as_volume(
-                task, config_map.name, _folder(config_map), optional=config_map.optional
-            )
-        else:
-            kubernetes.use_config_map_as_env(task, config_map.name, config_map.keys, optional=config_map.optional)
-
-
-def _folder(environment: Environment) -> str:
-    return f"{ENVIRONMENT_FOLDER}/{environment.name}"
-
-
-def _volumes(task: dsl.PipelineTask, resources: StageResources) -> None:
-    """Empty folders, which a pod that is not root may write, as it may not a claimed volume."""
-    from kfp import kubernetes
-
+    # Empty folders, which a pod that is not root may write, as it may not a claimed volume.
     if resources.shared_memory is not None:
         kubernetes.empty_dir_mount(task, "shared-memory", SHARED_MEMORY, "Memory", resources.shared_memory)
     if resources.scratch is not None:
         kubernetes.empty_dir_mount(task, "scratch", SCRATCH, size_limit=resources.scratch)
         task.set_env_variable("XDG_CACHE_HOME", f"{SCRATCH}/cache")  # the hub's folder lies in it
+    kubernetes.set_security_context(task, run_as_non_root=True)
+    if resources.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(resources.image_pull_secrets))
+    for label, value in {"component": stage, "part-of": "advantageflow"}.items():  # few: Argo keeps each eight times
+        kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)
+    _environment(task, resources, as_folders=as_folders and reads_environment(task))
+    _attempts(task, resources)
+
+
+def _environment(task: dsl.PipelineTask, resources: StageResources, *, as_folders: bool) -> None:
+    from kfp import kubernetes
+
+    for one in resources.secrets:
+        if as_folders and one in (S3_SECRET, HF_SECRET):
+            kubernetes.use_secret_as_volume(task, one.name, f"{ENVIRONMENT_FOLDER}/{one.name}", optional=one.optional)
+        else:
+            kubernetes.use_secret_as_env(task, one.name, one.keys, optional=one.optional)
+    for one in resources.config_maps:
+        if as_folders and one == CONFIG_MAP:
+            folder = f"{ENVIRONMENT_FOLDER}/{one.name}"
+            kubernetes.use_config_map_as_volume(task, one.name, folder, optional=one.optional)
+        else:
+            kubernetes.use_config_map_as_env(task, one.name, one.keys, optional=one.optional)
 
 
 def _attempts(task: dsl.PipelineTask, resources: StageResources) -> None:
@@ -120,13 +104,3 @@ def deadline(retries: Retries, timeout_seconds: int | None) -> int:
     """
     waits = sum(retries.backoff_seconds * retries.factor**number for number in range(retries.count))
     return waits + (retries.count + 1) * (timeout_seconds or _WEEK)
-
-
-def _pod(task: dsl.PipelineTask, stage: str, resources: StageResources) -> None:
-    from kfp import kubernetes
-
-    kubernetes.set_security_context(task, run_as_non_root=True)
-    if resources.image_pull_secrets:
-        kubernetes.set_image_pull_secrets(task, list(resources.image_pull_secrets))
-    for label, value in {"component": stage, "part-of": "advantageflow"}.items():  # few: Argo keeps each eight times
-        kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)

@@ -37,11 +37,6 @@ def load_resources(name: str, pipeline: Pipeline) -> Resources:
     return _load(_file(name, pipeline), name, pipeline)
 
 
-def resources_names(pipeline: Pipeline) -> list[str]:
-    """Names of the presets for a pipeline, sorted."""
-    return sorted(_presets(pipeline))
-
-
 def resources_text(name: str, pipeline: Pipeline) -> str:
     """The YAML of a preset or of a file.
 
@@ -53,31 +48,20 @@ def resources_text(name: str, pipeline: Pipeline) -> str:
 
 
 def list_resources(pipeline: Pipeline) -> dict[str, str]:
-    """What each preset is for, by name."""
-    names = resources_names(pipeline)
+    """What each preset for a pipeline is for, by name, sorted."""
+    names = sorted(_presets(pipeline))
     return {name: resources_text(name, pipeline).partition("\n")[0].lstrip("# ") for name in names}
 
 
-def _is_file(name: str) -> bool:
-    return name.endswith(_YAML)
-
-
-def _common() -> dict[str, Traversable]:
-    """The presets for any pipeline."""
-    return _in(_PRESETS)
-
-
-def _presets(pipeline: Pipeline) -> dict[str, Traversable]:
-    """The presets for a pipeline; its own stand before those for any."""
-    return _common() | ({} if pipeline.resources is None else _in(pipeline.resources))
-
-
-def _in(folder: Traversable) -> dict[str, Traversable]:
-    return {one.name.removesuffix(".yaml"): one for one in folder.iterdir() if one.name.endswith(".yaml")}
+def _presets(pipeline: Pipeline | None) -> dict[str, Traversable]:
+    """The presets for a pipeline, its own before those for any; with None, those for any."""
+    folders = [_PRESETS, *([pipeline.resources] if pipeline and pipeline.resources else [])]
+    found = [file for folder in folders for file in folder.iterdir() if file.name.endswith(_YAML)]
+    return {file.name.partition(".")[0]: file for file in found}
 
 
 def _file(name: str, pipeline: Pipeline) -> Traversable:
-    if _is_file(name):
+    if name.endswith(_YAML):
         return Path(name)
     presets = _presets(pipeline)
     if name not in presets:
@@ -88,14 +72,14 @@ def _file(name: str, pipeline: Pipeline) -> Traversable:
 
 def _load(file: Traversable, name: str, pipeline: Pipeline) -> Resources:
     """For each stage: the base's values, over them what holds for all stages, over them the stage's own."""
-    called = name if _is_file(name) else f"resources {name}.yaml"
+    called = name if name.endswith(_YAML) else f"resources {name}.yaml"
     values, places = read_values(file, called, "base: single-gpu")
     kind = file_of(pipeline)
     try:
         said = kind.model_validate(values)
     except ValidationError as error:
         raise to_error(problems_of(error, kind, places)) from error
-    preset = "custom" if _is_file(name) else name
+    preset = "custom" if name.endswith(_YAML) else name
     base = Resources({stage.name: section_of(stage)() for stage in pipeline.stages})
     if said.base is not None:
         base = _load(_base(said.base, name, pipeline, places), said.base, pipeline)
@@ -109,7 +93,7 @@ def _load(file: Traversable, name: str, pipeline: Pipeline) -> Resources:
 
 def _base(base: str, name: str, pipeline: Pipeline, places: dict[str, str]) -> Traversable:
     """The preset that a file builds on; a pipeline's own preset may build on the one of its name for any pipeline."""
-    known = _common() if base == name else _presets(pipeline)
+    known = _presets(None if base == name else pipeline)
     if base not in known:
         remedy = suggest(base, known, what="presets")
         raise to_error([Problem.at("base", f"unknown preset '{base}'", remedy, places)])

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from advantageflow.problems import Problem, to_error
-from advantageflow.settings import RewardTerm, RunSettings
+from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Stage
-from advantageflow_pipelines.placing.resources.files import load_resources, resources_names
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.files import list_resources, load_resources
+from advantageflow_pipelines.placing.resources.records import Resources
 
 _ON_NODES = "multi-node"  # preset of pipelines that may train over several nodes
 
@@ -34,9 +34,12 @@ def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resou
     Raises:
         SettingsError: they do not fit; names all that is wrong.
     """
-    stages = pipeline_of(settings).stages
-    with_gpus = {stage.name: _with_gpus(settings, stage, resources.of(stage.name)) for stage in stages}
-    resources = replace(resources, stages=with_gpus)
+    stages = dict(resources.stages)
+    for stage in pipeline_of(settings).stages:
+        if stages[stage.name].gpus == "auto":
+            gpus = 1 if _reason_for_gpu(settings, stage) else 0
+            stages[stage.name] = stages[stage.name].model_copy(update={"gpus": gpus})
+    resources = replace(resources, stages=stages)
     problems = [
         *_wrong_gpus(settings, resources),
         *_wrong_training(settings, resources),
@@ -52,29 +55,16 @@ def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resou
     return settings.model_copy(update={"training": settings.training.model_copy(update=counts)}), resources
 
 
-def _with_gpus(settings: RunSettings, stage: Stage, resources: StageResources) -> StageResources:
-    """Its resources with `auto` replaced by a number."""
-    if resources.gpus != "auto":
-        return resources
-    return resources.model_copy(update={"gpus": 1 if _reason_for_gpu(settings, stage) else 0})
-
-
 def _reason_for_gpu(settings: RunSettings, stage: Stage) -> str | None:
     """The setting that has the stage compute on a GPU; None if it does not."""
     if stage.on_model_device and settings.model.device == "cuda":
         return "model.device is cuda"
-    for term in _rewards_of(settings, stage):
+    reward = settings.reward
+    rewards = {"none": (), "trained on": reward.terms, "all": (*reward.terms, *reward.watched)}
+    for term in rewards[stage.rewards]:
         if str(term.options.get("device", "")).startswith("cuda"):
             return f"reward '{term.name}' has the option device: cuda"
     return None
-
-
-def _rewards_of(settings: RunSettings, stage: Stage) -> tuple[RewardTerm, ...]:
-    """Rewards that a stage computes."""
-    reward = settings.reward
-    if stage.rewards == "all":
-        return (*reward.terms, *reward.watched)
-    return reward.terms if stage.rewards == "trained on" else ()
 
 
 def _wrong_gpus(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
@@ -97,11 +87,11 @@ def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Pro
     said = training.model_fields_set
     if "processes" in said and given.gpus and training.processes != given.gpus:
         message = f"{training.processes} processes are to train on a node whose task is given {given.gpus} GPU(s)"
-        where = f"{resources.trainer}.gpus of resources {_name(resources)}"
+        where = f"{resources.trainer}.gpus of resources {resources.preset}"
         remedy = f"leave the setting away, or give as many GPUs as processes ({where})"
         yield Problem("training.processes", message, remedy)
     if "nodes" in said and training.nodes != given.nodes:
-        message = f"{training.nodes} nodes are to train, but resources {_name(resources)} give {given.nodes}"
+        message = f"{training.nodes} nodes are to train, but resources {resources.preset} give {given.nodes}"
         where = f"base: multi-node, {resources.trainer}: {{nodes: N}}"
         remedy = f"leave the setting away, and say it in a resources file: {where}"
         yield Problem("training.nodes", message, remedy)
@@ -118,7 +108,7 @@ def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Pro
 def _wrong_folders(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
     """Sizes that somebody chose, and that would go no further than the task which waits for the nodes."""
     pipeline = pipeline_of(settings)
-    preset = load_resources(_ON_NODES, pipeline).training if _ON_NODES in resources_names(pipeline) else None
+    preset = load_resources(_ON_NODES, pipeline).training if _ON_NODES in list_resources(pipeline) else None
     for field in ("shared_memory", "scratch"):
         size = getattr(resources.training, field)
         if size is not None and size != getattr(preset, field):
@@ -161,8 +151,4 @@ def _wrong_sizes(resources: Resources) -> Iterator[Problem]:
 
 
 def _problem(resources: Resources, path: str, message: str, remedy: str) -> Problem:
-    return Problem(f"{path} (resources {_name(resources)})", message, remedy)
-
-
-def _name(resources: Resources) -> str:
-    return resources.preset
+    return Problem(f"{path} (resources {resources.preset})", message, remedy)

@@ -35,8 +35,8 @@ def test_report_holds_every_row_and_says_how_it_was_made(
     assert [row["name"] for row in rows][:: len(rows) - 1] == [YARDSTICK, FOLDED]
     assert all(len(row["seconds"]) == 2 for row in rows)
     assert rows[0]["speedup"] == {"median": 1, "lowest": 1, "highest": 1}
-    visits = report["round"]["rollouts"] * report["round"]["passes"]
-    rates = [visits / seconds for seconds in rows[-1]["seconds"]]
+    samples = report["round"]["rollouts"] * report["round"]["inner_epochs"]
+    rates = [samples / seconds for seconds in rows[-1]["seconds"]]
     assert rows[-1]["samples_per_second"]["lowest"] == pytest.approx(min(rates))
     assert (report["seed"], report["threads"], report["preset"]) == (5, 1, "tiny")
     assert report["machine"]["version.torch"].startswith(torch.__version__.partition("+")[0])
@@ -70,18 +70,18 @@ def test_recomputed_activations_are_for_the_gpu(
 
 
 def test_any_preset_is_made_comparable() -> None:
-    settings = TrainingSettings(objective="awm", reference_weight=0.1, rollout_decay=0.5, passes=8)
+    settings = TrainingSettings(objective="awm", reference_weight=0.1, rollout_decay=0.5, inner_epochs=8)
     training = comparable(settings)
     assert (training.objective, training.reference_weight) == (AdvantageFlow(), 0.0)
-    assert (training.rollout_decay, training.passes) == (0.0, 8)
+    assert (training.rollout_decay, training.inner_epochs) == (0.0, 8)
     kept = AdvantageFlow(lam=0.3)
     assert comparable(TrainingSettings(objective=kept)).objective == kept
 
 
 @pytest.mark.parametrize(
-    ("steps", "passes", "microbatch", "prompts", "groups"),
+    ("steps", "inner_epochs", "microbatch", "prompts", "groups"),
     [
-        (16, 4, 96, 64, 32),  # 16 steps of a microbatch: 1,536 visits of 384 rollouts
+        (16, 4, 96, 64, 32),  # 16 steps of a microbatch: 1,536 samples of 384 rollouts
         (4, 4, 96, 64, 8),
         (1, 4, 96, 64, 8),  # one forward batch at least
         (16, 1, 96, 64, 64),  # the preset's round at most
@@ -89,8 +89,8 @@ def test_any_preset_is_made_comparable() -> None:
     ],
 )
 def test_a_step_of_the_benchmark_fills_a_microbatch(
-    steps: int, passes: int, microbatch: int, prompts: int, groups: int
+    steps: int, inner_epochs: int, microbatch: int, prompts: int, groups: int
 ) -> None:
-    training = TrainingSettings(gradient_steps=steps, passes=passes, microbatch=microbatch)
+    training = TrainingSettings(gradient_steps=steps, inner_epochs=inner_epochs, microbatch=microbatch)
     rollout = RolloutSettings(prompts_per_round=prompts, group_size=12, batch_groups=8)
     assert bench_groups(RunSettings(training=training, rollout=rollout)) == groups

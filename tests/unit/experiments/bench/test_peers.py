@@ -32,11 +32,13 @@ def train_ours(work: Workload) -> list[dict[str, float]]:
 
 
 @pytest.mark.parametrize("lam", [1.0, "auto"])
-@pytest.mark.parametrize(("gradient_steps", "passes"), [(1, 3), (2, 4), (4, 2)])
+@pytest.mark.parametrize(("gradient_steps", "inner_epochs"), [(1, 3), (2, 4), (4, 2)])
 def test_every_order_gives_our_losses_gradients_and_weights(
-    make_work: Any, gradient_steps: int, passes: int, lam: float | str
+    make_work: Any, gradient_steps: int, inner_epochs: int, lam: float | str
 ) -> None:
-    work = make_work(gradient_steps=gradient_steps, passes=passes, microbatch=7, objective=AdvantageFlow(lam=lam))
+    work = make_work(
+        gradient_steps=gradient_steps, inner_epochs=inner_epochs, microbatch=7, objective=AdvantageFlow(lam=lam)
+    )
     ours = train_ours(work)
     trained = weights(work)
     for savings in ALL:
@@ -62,8 +64,8 @@ def test_restart_puts_everything_back(make_work: Any) -> None:
 def test_each_saving_leaves_out_its_own_work(
     make_work: Any, savings: Savings, evaluations: float, lam: float | str
 ) -> None:
-    """Two gradient steps: reuse saves the old policy's forward on half of the visits."""
-    work = make_work(gradient_steps=2, passes=4, microbatch=8, objective=AdvantageFlow(lam=lam))
+    """Two gradient steps: reuse saves the old policy's forward on half of the samples."""
+    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8, objective=AdvantageFlow(lam=lam))
     if savings.needed_only and lam == "auto":
         bad = bad_samples(work, step=1)
         evaluations = 1 + (bad + math.ceil((work.samples / 2 - bad) / WATCHED)) / work.samples
@@ -86,7 +88,7 @@ def bad_samples(work: Workload, step: int) -> int:
 
 
 def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
-    work = make_work(gradient_steps=2, passes=4, microbatch=8)
+    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8)
     sizes: list[int] = []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
     make_ladder(work)[-1].train()
@@ -95,21 +97,21 @@ def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
 
 
 def test_a_batch_is_one_of_our_microbatches_when_its_timesteps_are_folded_in(make_work: Any) -> None:
-    work = make_work(gradient_steps=2, passes=4, microbatch=8)
-    for visits in work.minibatches():
-        batches = list(peer_batches(visits, peer_batch(work.settings)))
-        assert [[len(places) for places in timesteps] for timesteps in batches] == [[2] * 4, [2] * 4]
+    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8)
+    for samples in work.minibatches():
+        batches = list(peer_batches(samples, peer_batch(work.settings)))
+        assert [[len(indices) for indices in timesteps] for timesteps in batches] == [[2] * 4, [2] * 4]
         assert all(sum(map(len, timesteps)) == work.settings.microbatch for timesteps in batches)
 
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=30), st.integers(1, 5))
-def test_batches_visit_everything_once_one_timestep_at_a_time(visits: list[int], size: int) -> None:
+def test_batches_hold_every_sample_once_one_timestep_at_a_time(samples: list[int], size: int) -> None:
     seen: list[int] = []
-    for timesteps in peer_batches(torch.tensor(visits), size):
-        rollouts = [visits[place] for place in timesteps[0].tolist()]
+    for timesteps in peer_batches(torch.tensor(samples), size):
+        rollouts = [samples[index] for index in timesteps[0].tolist()]
         assert len(rollouts) == len(set(rollouts)) <= size
-        for places in timesteps:
-            assert [visits[place] for place in places.tolist()] == rollouts[: len(places)]
-            seen += places.tolist()
-    assert sorted(seen) == list(range(len(visits)))
+        for indices in timesteps:
+            assert [samples[index] for index in indices.tolist()] == rollouts[: len(indices)]
+            seen += indices.tolist()
+    assert sorted(seen) == list(range(len(samples)))

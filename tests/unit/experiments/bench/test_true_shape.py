@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import torch
-from diffusers import SD3Transformer2DModel
 
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.ladder import BFLOAT16, FOLDED
-from advantageflow_experiments.bench.random_text import RandomTextEncoders
 from advantageflow_experiments.bench.report import make_report
 from advantageflow_experiments.bench.run import measure_bench
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM
@@ -15,21 +13,19 @@ from advantageflow_experiments.bench.workload import base_parameters
 
 
 def test_sd35_medium_has_its_published_sizes() -> None:
+    configs = SD35_MEDIUM.configs
     with torch.device("meta"):
-        transformer = SD3Transformer2DModel(**SD35_MEDIUM.transformer)
-        clip_l, clip_g, t5 = (build() for build in RandomTextEncoders.builders(SD35_MEDIUM.clip, SD35_MEDIUM.t5))
+        transformer, *encoders = (configs.make(part) for part in ("transformer", *configs.text_encoders))
     assert 2.2e9 < base_parameters(transformer) < 2.3e9
-    sizes = [sum(value.numel() for value in encoder.parameters()) for encoder in (clip_l, clip_g, t5)]
+    sizes = [sum(value.numel() for value in encoder.parameters()) for encoder in encoders]
     assert [round(size / 1e6) for size in sizes] == [124, 695, 4762]
-    assert sum(SD35_MEDIUM.text_tokens) == 333
-    assert 8 * SD35_MEDIUM.latent_size == 512
 
 
 def test_shapes_and_precisions_are_those_of_the_recipe(bench: Bench) -> None:
     data = bench.work.data
     assert data.latents.shape == (8, 4, 6, 6)
-    assert data.prompt_embeds.shape == (2, 5 + 7, 48)
-    assert data.pooled.shape == (2, 24)
+    shapes = {name: tuple(tensor.shape) for name, tensor in data.conditioning.tensors.items()}
+    assert shapes == {"prompt_embeds": (2, 5 + 7, 48), "pooled": (2, 24)}
     assert bench.low_precision is not None
     dtypes = [next(work.policy.transformer.parameters()).dtype for work in (bench.work, bench.low_precision)]
     assert dtypes == [torch.float32, torch.bfloat16]
@@ -44,11 +40,12 @@ def test_both_precisions_have_the_same_weights(bench: Bench) -> None:
 
 
 def test_the_text_encoders_run_on_each_rollout_and_repeat(bench: Bench) -> None:
-    embeds, pooled = bench.work.encode(torch.tensor([1, 1, 0]))
+    told = bench.work.encode(torch.tensor([1, 1, 0])).tensors
+    embeds, pooled = told["prompt_embeds"], told["pooled"]
     assert embeds.shape == (3, 12, 48)
     assert torch.equal(embeds[0], embeds[1])
     assert not torch.allclose(embeds[0], embeds[2])
-    assert torch.allclose(pooled[2], bench.work.data.pooled[0], atol=1e-2)
+    assert torch.allclose(pooled[2], bench.work.data.conditioning.tensors["pooled"][0], atol=1e-2)
 
 
 def test_every_row_trains_with_and_without_recomputed_activations(bench: Bench) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import parse_plan
+from advantageflow_experiments.compare.plan_files import read_plan
 from advantageflow_experiments.compare.records import CellResult, Comparison, Measured, Point
 from advantageflow_experiments.compare.results import make_comparison
 
@@ -26,16 +26,14 @@ GRID = """
 title: A grid
 preset: tiny
 seeds: [0]
-view: heatmap
 grid:
   columns: {key: training.objective.lam, values: [0.5, 1]}
-  rows: {label: visits, options: {one pass: {training.passes: 1}, two passes: {training.passes: 2}}}
+  rows: {label: inner epochs, options: {one: {training.inner_epochs: 1}, two: {training.inner_epochs: 2}}}
 """
 PARETO = """
 title: A trade
 preset: tiny
 seeds: [0]
-view: pareto
 pareto: {x: jpeg.compressibility, y: shapes.soft}
 common: {reward.others: [{name: jpeg, column: compressibility}]}
 variants:
@@ -50,7 +48,6 @@ def point(number: int, strict: float, *, seconds: float = 10.0, **changes: Any) 
         "round": number,
         "generated": 24 * number,
         "training_seconds": seconds * number,
-        "images": 12,
         "strict": strict,
         "strict_ci95": (strict - 0.1, strict + 0.1),
         "soft": strict + 0.1,
@@ -62,10 +59,10 @@ def point(number: int, strict: float, *, seconds: float = 10.0, **changes: Any) 
 def result(cell: Cell, accuracies: Sequence[float], *, diverged: int | None = None, **changes: Any) -> CellResult:
     """A run with these accuracies, the base model's first; complete, or diverged in a round after them."""
     points = tuple(point(number, strict, **changes) for number, strict in enumerate(accuracies))
-    status = "complete" if diverged is None else "diverged"
     return CellResult(
-        variant=cell.variant, seed=cell.seed, status=status, diverged_round=diverged, points=points, seconds=99.0
-    )
+        variant=cell.variant, seed=cell.seed, diverged_round=diverged, points=points, seconds=99.0,
+        strict_label="strict accuracy", soft_label="soft reward",
+    )  # fmt: skip
 
 
 def terms(soft: float, size: float) -> dict[str, Measured]:
@@ -77,8 +74,20 @@ def terms(soft: float, size: float) -> dict[str, Measured]:
 
 
 @pytest.fixture
-def plan() -> Plan:
-    return parse_plan(PLAN, "plan.yaml")
+def parse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Plan]:
+    """The plan that a text says, as from a file p.yaml."""
+    path = tmp_path_factory.mktemp("plan") / "p.yaml"
+
+    def read(text: str) -> Plan:
+        path.write_text(text)
+        return read_plan(path, "p.yaml")
+
+    return read
+
+
+@pytest.fixture
+def plan(parse: Callable[[str], Plan]) -> Plan:
+    return parse(PLAN)
 
 
 @pytest.fixture
@@ -87,11 +96,11 @@ def cells(plan: Plan) -> list[Cell]:
 
 
 @pytest.fixture
-def make() -> Callable[..., Comparison]:
+def make(parse: Callable[[str], Plan]) -> Callable[..., Comparison]:
     """Sums up made-up results of a plan: `make(text, run)` with `run(cell)` the result of a cell."""
 
     def build(text: str, run: Callable[[Cell], CellResult]) -> Comparison:
-        chosen = parse_plan(text, "plan.yaml")
+        chosen = parse(text)
         its_cells = make_cells(chosen, "made-up")
         return make_comparison(chosen, its_cells, [run(cell) for cell in its_cells])
 
@@ -114,11 +123,11 @@ def lines(make: Callable[..., Comparison]) -> Comparison:
 
 @pytest.fixture
 def grid(make: Callable[..., Comparison]) -> Comparison:
-    """Four runs; the one with lam .5 and two passes diverged, the one with lam 1 and two passes fell by .1."""
+    """Four runs; the one with lam .5 and two inner epochs diverged, the one with lam 1 and two fell by .1."""
 
     def run(cell: Cell) -> CellResult:
-        lam, passes = cell.settings.training.objective.lam, cell.settings.training.passes
-        if passes == 1:
+        lam, inner_epochs = cell.settings.training.objective.lam, cell.settings.training.inner_epochs
+        if inner_epochs == 1:
             return result(cell, [0.3, 0.4, 0.5])
         return result(cell, [0.3, 0.4], diverged=2) if lam == 0.5 else result(cell, [0.3, 0.6, 0.5])
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +17,13 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow_experiments.compare import folder as folders
 from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.children import Child, end_children
-from advantageflow_experiments.compare.folder import clear_unstarted, create_folder, open_folder
+from advantageflow_experiments.compare.folder import create_folder, open_folder
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import parse_plan
-from advantageflow_experiments.compare.progress import CompareProgress, describe, duration
-from advantageflow_experiments.compare.records import CellResult, Comparison
+from advantageflow_experiments.compare.progress import describe, time_left
+from advantageflow_experiments.compare.records import Comparison
 from advantageflow_experiments.compare.runner import default_jobs, run_cells, threads_of
 from advantageflow_pipelines.local.failures import RunFailed
-from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked
+from advantageflow_pipelines.local.workdir import create_workdir, locked
 
 
 def test_a_comparison_is_opened_again_with_the_settings_it_was_started_with(
@@ -61,35 +61,24 @@ def test_a_folder_without_a_comparison_is_not_continued(tmp_path: Path) -> None:
         open_folder(tmp_path)
 
 
-def test_what_a_run_left_that_never_began_is_cleared(cells: list[Cell], tmp_path: Path) -> None:
-    begun = create_workdir(tmp_path / "begun", cells[0].settings)
-    clear_unstarted(begun)
-    assert begun.settings_file.exists()
-    (tmp_path / "never" / "journal").mkdir(parents=True)
-    clear_unstarted(WorkDir(tmp_path / "never"))
-    assert not (tmp_path / "never").exists()
-
-
-def test_as_many_runs_at_once_as_the_cores_allow() -> None:
-    cells = make_cells(parse_plan("title: x\npreset: shapes\nvariants: {a: {}}", "p"), "x")
+def test_as_many_runs_at_once_as_the_cores_allow(parse: Callable[[str], Plan]) -> None:
+    cells = make_cells(parse("title: x\npreset: shapes\nvariants: {a: {}}"), "x")
     assert threads_of(cells[0].settings) == 2
     assert [default_jobs(cells, available) for available in (1, 2, 4, 5, 64)] == [1, 1, 2, 2, 3]
 
 
 def child(cell: Cell, log: Path, code: str) -> Child:
-    with log.open("ab") as file:
-        start = file.tell()
+    with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-c", code], stdout=file, stderr=subprocess.STDOUT, start_new_session=True
         )
-    return Child(cell, process, log, start, time.monotonic())
+    return Child(cell, process, log)
 
 
-def test_a_failed_run_speaks_for_itself_and_not_for_an_earlier_attempt(cells: list[Cell], tmp_path: Path) -> None:
+def test_a_failed_run_speaks_for_itself(cells: list[Cell], tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("error: of an earlier attempt\n")
-    words = "print('working'); print('error: the disk is full'); print('  what to do: free some'); exit(2)"
-    failed = child(cells[0], log, words)
+    words = "error: the disk is full\n  what to do: free some\nNothing complete is lost. Continue with ..."
+    failed = child(cells[0], log, f"print({words!r}); exit(2)")
     failed.process.wait()
     assert failed.error() == "the disk is full\n  what to do: free some"
     silent = child(cells[0], log, "import os; print('working', flush=True); os.kill(os.getpid(), 9)")
@@ -116,31 +105,13 @@ def test_ending_a_run_ends_what_it_started(cells: list[Cell], tmp_path: Path) ->
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_progress_is_a_line_for_each_run_with_the_time_that_is_left(
-    plan: Plan, cells: list[Cell], lines: Comparison, tmp_path: Path
-) -> None:
-    out = io.StringIO()
-    folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
-    with CompareProgress(Console(file=out, width=120), folder, total=6, jobs=2) as progress:
-        progress.kept(lines.cells[:2])
-        progress.finished(lines.cells[2])
-        progress.finished(lines.cells[3])
-    told = [line.strip().partition("  ")[2] for line in out.getvalue().splitlines()]
-    assert told == [
-        "2 of 6 runs are there from before",
-        "3/6 slow, seed 1: accuracy 0.320 -> 0.520, 99 s; about 2 min left",
-        "4/6 fast, seed 1: diverged in round 2; accuracy 0.320 -> 0.620 after round 1; about 99 s left",
-    ]
-
-
-@pytest.mark.parametrize(("seconds", "words"), [(40, "40 s"), (600, "10 min"), (9000, "2.5 h")])
-def test_times_are_told_in_units_to_plan_with(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
-
-
-def test_a_result_is_told_in_a_line(lines: Comparison) -> None:
-    result: CellResult = lines.cells[0]
-    assert describe(result) == "slow, seed 0: accuracy 0.300 -> 0.500, 99 s"
+def test_a_run_that_ended_is_a_line_with_the_time_that_is_left(lines: Comparison) -> None:
+    assert describe(lines.cells[2]) == "slow, seed 1: accuracy 0.320 -> 0.520, 99 s"
+    assert describe(lines.cells[3]) == (
+        "fast, seed 1: [red]diverged in round 2[/red]; accuracy 0.320 -> 0.620 after round 1"
+    )
+    left = [time_left(lines.cells[:done], total=6, jobs=2) for done in (0, 2, 5, 6)]
+    assert left == ["", "; about 0:03:18 left", "; about 0:01:39 left", ""]
 
 
 def test_a_run_that_fails_for_another_reason_stops_the_comparison_with_its_own_error(
@@ -149,9 +120,8 @@ def test_a_run_that_fails_for_another_reason_stops_the_comparison_with_its_own_e
     folder = create_folder(tmp_path / "out", "two-ways", plan, cells)
     busy = create_workdir(folder.workdir(cells[0]).root, cells[0].settings)
     out = io.StringIO()
-    progress = CompareProgress(Console(file=out, width=120), folder, 6, 1)
-    with locked(busy), progress, pytest.raises(RunFailed) as failure:
-        run_cells(folder, cells, 1, progress)
+    with locked(busy), pytest.raises(RunFailed) as failure:
+        run_cells(Console(file=out, width=120), folder, cells, 1)
     assert failure.value.by_user
     text = str(failure.value)
     assert text.startswith("slow-seed0: ")

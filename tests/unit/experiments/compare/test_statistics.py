@@ -34,12 +34,16 @@ def test_one_seed_has_no_interval() -> None:
 def test_what_seeds_have_in_common_drops_out_of_a_paired_difference(values: list[float], offset: float) -> None:
     reference = dict(enumerate(values))
     found = paired({seed: value + offset for seed, value in reference.items()}, reference)
+    assert found is not None
     assert found.mean == pytest.approx(offset, abs=1e-12)
     assert found.ci95 == pytest.approx((offset, offset), abs=1e-9)
 
 
-def test_pairs_are_by_seed_whatever_the_order() -> None:
-    assert paired({2: 0.7, 1: 0.5}, {1: 0.4, 2: 0.6}).mean == pytest.approx(0.1)
+def test_pairs_are_by_seed_whatever_the_order_of_the_seeds_that_both_have() -> None:
+    found = paired({2: 0.7, 1: 0.5, 3: 0.9}, {1: 0.4, 2: 0.6})
+    assert found is not None
+    assert (found.mean, found.count) == (pytest.approx(0.1), 2)
+    assert paired({1: 0.5}, {2: 0.6}) is None
 
 
 def test_a_mean_curve_has_the_mean_place_and_the_mean_accuracy_of_each_evaluation() -> None:

@@ -30,8 +30,8 @@ def test_equal_seeds_make_equal_weights_and_the_pipeline_draws(tmp_path: Path) -
     assert len(digest(tmp_path / "first")) == 5
     assert digest(tmp_path / "first") == digest(tmp_path / "second")
     model = ModelSettings(name=str(tmp_path / "first"))
-    embeds, pooled = encode_prompts(model, ["a circle"])
-    _, pictures = Generator(model, None, "policy", threads=1).images(embeds, pooled, [0], steps=2, sampler="euler")
+    told = encode_prompts(model, ["a circle"])
+    _, pictures = Generator(model, None, "policy", threads=1).images(told, [0], steps=2, sampler="euler")
     assert pictures.shape == (1, 48, 48, 3)
 
 

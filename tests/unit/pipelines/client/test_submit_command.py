@@ -18,7 +18,6 @@ from advantageflow_pipelines.client import follow
 
 Command = Callable[..., tuple[int, str, str]]
 TINY = ("submit", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
-HERE = ("--host",)
 
 
 def task(name: str, state: str, second: int, *, error: str = "", pods: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def started(server: KfpStub) -> str:
 
 def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, server: KfpStub) -> None:
     status, out, _ = advantageflow(
-        *TINY, *HERE, server.url, "--seed", "7", "--set", "rollout.group_size=4", "--experiment", "nightly",
+        *TINY, "--host", server.url, "--seed", "7", "--set", "rollout.group_size=4", "--experiment", "nightly",
         "--run-name", "try 1", "--service-account", "mine", "--image", "registry.example/stage:2", "--resources", "cpu",
     )  # fmt: skip
     assert status == 0
@@ -67,17 +66,10 @@ def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, serve
     assert f"{server.url}/#/runs/details/{run['run_id']}" in out
 
 
-def test_an_experiment_that_is_there_is_used_again(advantageflow: Command, server: KfpStub) -> None:
-    advantageflow(*TINY, *HERE, server.url)
-    advantageflow(*TINY, *HERE, server.url)
-    assert [run["service_account"] for run in server.state.runs.values()] == ["advantageflow-runner"] * 2
-    assert [one["display_name"] for one in server.state.experiments.values()] == ["advantageflow"]
-
-
 def test_an_experiment_is_found_beyond_the_first_page(advantageflow: Command, server: KfpStub) -> None:
     for number in range(12):
         server.state.create_experiment({"display_name": f"e{number}"})
-    assert advantageflow(*TINY, *HERE, server.url, "-e", "e11")[0] == 0
+    assert advantageflow(*TINY, "--host", server.url, "-e", "e11")[0] == 0
     assert len(server.state.experiments) == 12
 
 
@@ -89,7 +81,7 @@ def test_an_experiment_that_somebody_makes_at_the_same_time_is_used(advantageflo
         return make(body)
 
     server.state.create_experiment = somebody_is_faster  # type: ignore[method-assign]
-    assert advantageflow(*TINY, *HERE, server.url)[0] == 0
+    assert advantageflow(*TINY, "--host", server.url)[0] == 0
     assert len(server.state.runs) == 1
 
 
@@ -104,13 +96,15 @@ def test_host_and_pages_come_from_kubeflows_own_variables(
 
 
 def test_nothing_is_written_into_the_home_folder(advantageflow: Command, server: KfpStub) -> None:
-    advantageflow(*TINY, *HERE, server.url)
+    advantageflow(*TINY, "--host", server.url)
     assert not Path.home().exists()
 
 
 def test_without_cache_no_task_at_any_depth_is_cached(advantageflow: Command, server: KfpStub) -> None:
-    advantageflow(*TINY, *HERE, server.url)
-    advantageflow(*TINY, *HERE, server.url, "--no-cache")
+    advantageflow(*TINY, "--host", server.url)
+    advantageflow(*TINY, "--host", server.url, "--no-cache")
+    assert [one["display_name"] for one in server.state.experiments.values()] == ["advantageflow"], "used again"
+    assert [run["service_account"] for run in server.state.runs.values()] == ["advantageflow-runner"] * 2
     cached, uncached = (repr(run["pipeline_spec"]) for run in server.state.runs.values())
     assert cached.count("enableCache") > 5
     assert uncached.count("cachingOptions") >= cached.count("cachingOptions")
@@ -120,10 +114,10 @@ def test_without_cache_no_task_at_any_depth_is_cached(advantageflow: Command, se
 def test_a_server_with_several_users_is_told_the_namespace_everywhere(
     advantageflow: Command, shared_server: KfpStub
 ) -> None:
-    status, _, err = advantageflow(*TINY, *HERE, shared_server.url)
+    status, _, err = advantageflow(*TINY, "--host", shared_server.url)
     assert status == 2
     assert "give --namespace" in err
-    status, _, _ = advantageflow(*TINY, *HERE, shared_server.url, "--namespace", "team-a")
+    status, _, _ = advantageflow(*TINY, "--host", shared_server.url, "--namespace", "team-a")
     assert status == 0
     assert [one["namespace"] for one in shared_server.state.experiments.values()] == ["team-a"]
     lists = shared_server.bodies("experiment_service_list_experiments")
@@ -131,7 +125,7 @@ def test_a_server_with_several_users_is_told_the_namespace_everywhere(
 
 
 def test_a_namespace_is_refused_where_there_are_none(advantageflow: Command, server: KfpStub) -> None:
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "-n", "team-a")
+    status, _, err = advantageflow(*TINY, "--host", server.url, "-n", "team-a")
     assert status == 2
     assert "leave --namespace away" in err
     assert not server.state.runs
@@ -147,7 +141,7 @@ def test_waiting_shows_each_change_of_a_task_once_until_the_run_ends(advantagefl
         chapter("RUNNING", whole, root, driver, task("prompts", "SUCCEEDED", 2), task("round-01", "RUNNING", 4)),
         {**chapter("SUCCEEDED", task("round-01", "SUCCEEDED", 4)), "finished_at": "2026-01-01T01:00:00Z"},
     ]
-    status, out, _ = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, out, _ = advantageflow(*TINY, "--host", server.url, "--wait")
     assert status == 0
     lines = [line for line in out.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
     assert [line.partition(" ")[2] for line in lines] == [
@@ -168,7 +162,7 @@ def test_a_run_that_fails_names_the_task_its_round_and_the_reason(advantageflow:
         task("training", "SKIPPED", 5),
     ]
     server.state.story = [chapter("RUNNING", task("reward", "RUNNING", 4)), chapter("FAILED", *failed)]
-    status, out, err = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, out, err = advantageflow(*TINY, "--host", server.url, "--wait")
     assert status == 1
     assert "reward of round-01 failed: OOMKilled" in err
     assert "kubectl logs -n kubeflow -l pipeline/runid=run-" in err
@@ -189,7 +183,7 @@ def test_every_other_end_is_a_failure_too(
     advantageflow: Command, server: KfpStub, started: str, story: dict[str, Any], words: str
 ) -> None:
     server.state.story = [story]
-    status, _, err = advantageflow("runs", "follow", started, *HERE, server.url)
+    status, _, err = advantageflow("runs", "follow", started, "--host", server.url)
     assert status == 1
     assert words in err
 
@@ -197,7 +191,7 @@ def test_every_other_end_is_a_failure_too(
 def test_following_waits_for_a_server_that_is_away(advantageflow: Command, server: KfpStub, started: str) -> None:
     server.state.story = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
     server.faults["run_service_get_run"] = [said(500, "the database is restarted", code=13)] * 2
-    status, out, _ = advantageflow("runs", "follow", started, *HERE, server.url)
+    status, out, _ = advantageflow("runs", "follow", started, "--host", server.url)
     assert status == 0
     assert "the database is restarted; the run goes on, trying again" in " ".join(out.split())
 
@@ -207,7 +201,7 @@ def test_following_gives_up_on_a_server_that_stays_away(
 ) -> None:
     monkeypatch.setattr(follow, "PATIENCE_SECONDS", 0.0)
     server.faults["run_service_get_run"] = [said(500, "down", code=13)] * 9
-    status, _, err = advantageflow("runs", "follow", started, *HERE, server.url)
+    status, _, err = advantageflow("runs", "follow", started, "--host", server.url)
     assert status == 2
     assert "the run goes on; follow it with: advantageflow runs follow run-" in err
 
@@ -217,7 +211,7 @@ def test_a_session_that_ends_while_following_is_told_and_the_run_can_be_followed
 ) -> None:
     server.state.story = [{"state": "RUNNING"}, {"state": "SUCCEEDED"}]
     server.faults["run_service_get_run"] = [Fault(200, b"<html>Sign in</html>", "text/html; charset=utf-8")]
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "--wait")
+    status, _, err = advantageflow(*TINY, "--host", server.url, "--wait")
     assert status == 2
     assert "a web page came" in err
     again = re.search(r"runs follow (\S+) --host (\S+)", err)
@@ -227,7 +221,7 @@ def test_a_session_that_ends_while_following_is_told_and_the_run_can_be_followed
 
 def test_ctrl_c_stops_following_and_leaves_the_run_alone(server: KfpStub) -> None:
     server.state.story = [{"state": "RUNNING"}]
-    command = [sys.executable, "-m", "advantageflow_pipelines.cli", *TINY, *HERE, server.url, "--wait"]
+    command = [sys.executable, "-m", "advantageflow_pipelines.cli", *TINY, "--host", server.url, "--wait"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         while process.poll() is None and not server.bodies("run_service_get_run"):
@@ -241,23 +235,24 @@ def test_ctrl_c_stops_following_and_leaves_the_run_alone(server: KfpStub) -> Non
     assert not server.bodies("run_service_terminate_run")
 
 
-def test_files_of_this_machine_are_refused_before_the_server_is_asked(advantageflow: Command, server: KfpStub) -> None:
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (("--set", "prompts.source=mine.jsonl"), ("prompts.source", "s3://")),
+        (("--image", "registry.example/stage:latest"), ("give a tag that is never moved, or the digest",)),
+    ],
+)
+def test_what_a_cluster_cannot_use_is_refused_before_the_server_is_asked(
+    advantageflow: Command, server: KfpStub, option: tuple[str, str], words: tuple[str, ...]
+) -> None:
     Path("mine.jsonl").touch()
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "--set", "prompts.source=mine.jsonl")
+    status, _, err = advantageflow(*TINY, "--host", server.url, *option)
     assert status == 2
-    assert "prompts.source" in err
-    assert "s3://" in err
-    assert not server.seen
-
-
-def test_an_image_that_is_not_pinned_is_refused(advantageflow: Command, server: KfpStub) -> None:
-    status, _, err = advantageflow(*TINY, *HERE, server.url, "--image", "registry.example/stage:latest")
-    assert status == 2
-    assert "give a tag that is never moved, or the digest" in err
+    assert all(word in err for word in words)
     assert not server.seen
 
 
 def test_a_path_in_the_images_is_taken_and_said(advantageflow: Command, server: KfpStub) -> None:
-    status, out, _ = advantageflow(*TINY, *HERE, server.url, "--set", "reward.golden=/in/the/image/golden.json")
+    status, out, _ = advantageflow(*TINY, "--host", server.url, "--set", "reward.golden=/in/the/image/golden.json")
     assert status == 0
     assert "taken to be in the images: reward.golden: /in/the/image/golden.json" in out

@@ -13,6 +13,8 @@ from peft import PeftModel
 
 from advantageflow.errors import PolicyError, StoreError
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.foreign import read_foreign
 from advantageflow.policy.generate import Generator
@@ -45,7 +47,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory, model: ModelSettings) -> Pa
     folder = tmp_path_factory.mktemp("policies")
     write_base_policy(folder / "base")
     transformer = load_transformer(model)
-    adapters = attach_adapters(transformer, folder / "base", LoraSettings(rank=4, alpha=8), 0)
+    adapters = attach_adapters(transformer, folder / "base", LoraSettings(rank=4, alpha=8), 0, StableDiffusion3())
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in adapters.parameters():
@@ -70,7 +72,8 @@ def paint(pipeline: DiffusionPipeline) -> torch.Tensor:
 
 def ours(model: ModelSettings, policy: Path | None) -> torch.Tensor:
     generator = Generator(model, policy, "policy", 1)
-    return generator.images(torch.ones(1, 20, 128), torch.ones(1, 128), [1], steps=2, sampler="euler")[0]
+    told = Conditioning({"prompt_embeds": torch.ones(1, 20, 128), "pooled": torch.ones(1, 128)})
+    return generator.images(told, [1], steps=2, sampler="euler")[0]
 
 
 def test_an_adapter_and_a_fused_model_paint_what_the_policy_paints(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -24,7 +25,9 @@ from advantageflow_pipelines.local.policies import find_policy
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("policies")
     write_base_policy(folder / "base")
-    adapters = attach_adapters(load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0)
+    adapters = attach_adapters(
+        load_transformer(ModelSettings()), folder / "base", LoraSettings(rank=2, alpha=2), 0, StableDiffusion3()
+    )
     state = read_policy_state(folder / "base").model_copy(update={"round": 3})
     with publish(folder / "trained") as partial:
         adapters.save(partial, state, ModelSettings())
@@ -43,9 +46,9 @@ def test_a_published_policy_is_taken_wherever_a_policy_is(
 ) -> None:
     address = str(tmp_path / "shared" / "policy")
     assert advantageflow(monkeypatch, "publish", str(policy), address) == 0
-    assert "trained, round 3" in capsys.readouterr().out
+    assert "trained after round 3" in capsys.readouterr().out
     found = find_policy(address)
-    assert (found.name, found.state) == (f"policy {address}, round 3", read_policy_state(policy))
+    assert (found.name, found.state) == (f"policy {address} after round 3", read_policy_state(policy))
     shape = ["training.lora.rank=2", "training.lora.alpha=2"]
     check_run(choose_settings(preset="tiny", assignments=shape, init_policy=address))
 

@@ -11,6 +11,8 @@ import torch
 
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import (
@@ -23,7 +25,7 @@ from advantageflow.settings import (
 )
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import Embeddings, publish, read_json, write_prompts
+from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_prompts
 from advantageflow.store.policies import PolicyState
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -38,7 +40,7 @@ WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
 def write_policy(folder: Path, model: ModelSettings, settings: dict[str, Any], size: float = 0.3) -> None:
     transformer = load_transformer(model)
     write_base_policy(folder)
-    adapters = attach_adapters(transformer, folder, LoraSettings(rank=2), seed=0)
+    adapters = attach_adapters(transformer, folder, LoraSettings(rank=2), 0, StableDiffusion3())
     with torch.no_grad():
         for parameter in adapters.parameters():
             parameter.normal_(std=size, generator=torch.Generator().manual_seed(0))
@@ -53,9 +55,10 @@ def judged(tmp_path: Path) -> Judged:
     build_vae().save_pretrained(tmp_path / "model" / "vae")
     (tmp_path / "model" / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
     prompts = [prompt for prompt in all_prompts() if prompt.split == "eval"][::30][:6]
-    embeds = torch.randn(len(prompts), 20, 128, generator=torch.Generator().manual_seed(1))
-    embeddings = Embeddings(embeds, embeds[:, 0], torch.zeros(1, 20, 128), torch.zeros(1, 128))
-    write_prompts(tmp_path / "prompts", prompts, embeddings, {})
+    embeds = torch.randn(len(prompts) + 1, 20, 128, generator=torch.Generator().manual_seed(1))
+    told = Conditioning({"prompt_embeds": embeds, "pooled": embeds[:, 0]})
+    write_prompts(tmp_path / "prompts", prompts, {})
+    write_conditioning(tmp_path / "conditioning", prompts, told.rows, {})
     model = ModelSettings(name=str(tmp_path / "model"))
     write_policy(tmp_path / "policy", model, {})
     return Judged(

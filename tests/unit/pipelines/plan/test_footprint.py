@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.configs import known_configs
-from advantageflow.policy.velocity import predict_velocity
+from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import LoraSettings
+from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow_pipelines.plan.footprint import Footprint, footprint, fused_attention, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, frozen_module
 
@@ -24,7 +25,7 @@ ATTENTION = tuple(f"attn.{side}" for side in (
     "to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out",
 ))  # fmt: skip
 CONFIG: dict[str, Any] = {
-    **known_configs("stable-diffusion-3.5-medium").arguments("transformer"),
+    **known_configs("stable-diffusion-3.5-medium", ModelSettings()).arguments("transformer"),
     "sample_size": SIZE, "in_channels": 4, "out_channels": 4, "num_layers": LAYERS, "num_attention_heads": 2,
     "attention_head_dim": WIDTH // 2, "joint_attention_dim": 48, "caption_projection_dim": WIDTH,
     "pooled_projection_dim": 24, "pos_embed_max_size": 8, "dual_attention_layers": tuple(range(DUAL)),
@@ -41,13 +42,14 @@ class Model:
         write_base_policy(folder, {}, {})
         lora = LoraSettings(rank=RANK, alpha=RANK, targets=ATTENTION)
         with device:
-            self.adapters = attach_adapters(self.transformer, folder, lora, seed=0)
-            self.inputs = (torch.zeros(BATCH, 4, size, size), torch.zeros(BATCH), torch.zeros(BATCH, TEXT, 48),
-                           torch.zeros(BATCH, 24))  # fmt: skip
-        self.resident = [*self.transformer.parameters(), *self.transformer.buffers(), *self.inputs]
+            self.adapters = attach_adapters(self.transformer, folder, lora, 0, StableDiffusion3())
+            told = {"prompt_embeds": torch.zeros(BATCH, TEXT, 48), "pooled": torch.zeros(BATCH, 24)}
+            self.inputs = (torch.zeros(BATCH, 4, size, size), torch.zeros(BATCH), Conditioning(told))
+        given = [*self.inputs[:2], *told.values()]
+        self.resident = [*self.transformer.parameters(), *self.transformer.buffers(), *given]
 
     def forward(self) -> Tensor:
-        return predict_velocity(self.transformer, *self.inputs)
+        return StableDiffusion3().velocity(self.transformer, *self.inputs)
 
     def step(self) -> None:
         torch.autograd.backward(functional.mse_loss(self.forward(), self.inputs[0]))

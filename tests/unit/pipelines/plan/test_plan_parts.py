@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow.policy.configs import PARTS, known_configs
-from advantageflow.settings import ModelSettings, RewardSettings
+from advantageflow.policy.configs import ModelConfigs, known_configs
+from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
+from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
 from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 
+NOTHING = Artifact(0, 0)
 H100 = Speed(GPUS["h100"], utilisation=0.5)
 MEDIUM = "stabilityai/stable-diffusion-3.5-medium"
 
@@ -39,6 +41,10 @@ def fill(cache: Path, repository: str, *names: str) -> None:
         file = place / "snapshots" / "abc" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}")
+
+
+def shipped(name: str) -> ModelConfigs:
+    return known_configs(name, ModelSettings())
 
 
 def test_hours_are_operations_over_the_part_of_the_peak_that_is_reached() -> None:
@@ -65,28 +71,45 @@ def test_what_does_not_fit_is_said_with_the_setting_that_helps() -> None:
     parts = {"weights": 60 * 10**9, "activations": 20 * 10**9}
     memory = {"rollout": {"weights": 10**9}, "training": parts, "reward": {}}
     assert needed_memory(parts) > 80 * 10**9 > needed_memory({"weights": 10**9})
-    (found,) = find_pitfalls(ONLINE.work(settings, 0), memory, H100, {}, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(settings, 0), memory, H100, NOTHING, 0, unreadable="")
     assert found.startswith("training needs about 85.0 GB and NVIDIA H100 SXM has 80")
     assert "training.gradient_checkpointing=true" in found
     with_it = settings.model_copy(
         update={"training": settings.training.model_copy(update={"gradient_checkpointing": True})}
     )
-    (found,) = find_pitfalls(ONLINE.work(with_it, 0), memory, H100, {}, unreadable="")
+    (found,) = find_pitfalls(ONLINE.work(with_it, 0), memory, H100, NOTHING, 0, unreadable="")
     assert found.endswith("lower training.microbatch")
-    assert find_pitfalls(ONLINE.work(settings, 0), memory, None, {}, unreadable="") == []
+    assert find_pitfalls(ONLINE.work(settings, 0), memory, None, NOTHING, 0, unreadable="") == []
 
 
-def test_large_embeddings_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
-    found = find_pitfalls({}, {}, H100, {"text embeddings": 168 * 10**9}, unreadable="x.txt: not there")
+def test_a_large_conditioning_unread_prompts_and_slow_rewards_are_pointed_out() -> None:
+    large = Artifact(9 * 10**9, 900 * 10**9)
+    found = find_pitfalls({}, {}, H100, large, 10**10, unreadable="x.txt: not there")
     assert "x.txt: not there" in found[0]
-    assert "168 GB" in found[1]
-    (slow,) = find_pitfalls({}, {}, H100, {}, unreadable="", on_cpu=["geneval"])
+    assert "900 GB in all: set store.url, and tasks read the rows that they need, 10.0 GB" in found[1]
+    assert find_pitfalls({}, {}, H100, large, 900 * 10**9, unreadable="") == [], "there is a store"
+    (slow,) = find_pitfalls({}, {}, H100, NOTHING, 0, unreadable="", on_cpu=["geneval"])
     assert "geneval compute on the CPU" in slow
+
+
+def test_with_a_store_tasks_get_the_conditioning_that_they_read_and_else_all_of_it() -> None:
+    settings = choose_settings(preset="sd35-geneval")
+    sizes, work = Sizes(512, 16 * 64 * 64, 10**6, 100), ONLINE.work(settings, 5554).values()
+    without = artifacts(settings, sizes, 5553, work)["conditioning"]
+    assert without == Artifact(5553 * 10**6, (80 + 10 + 3) * 5553 * 10**6)
+    stored = settings.model_copy(update={"store": StoreSettings(url="s3://bucket/prefix")})
+    rows = 10 * 192 + 10 * 192 + 3 * 553
+    found = artifacts(stored, sizes, 5553, work)
+    assert found["conditioning"] == Artifact(5553 * 10**6, rows * 10**6)
+    policies = found["policies and optimiser states (float32)"]
+    assert policies == Artifact(10 * 2000, (9 * 9 + 2) * 2000), "the first round starts from the base model"
+    latents = 10 * 192 * 24 * 4 * 16 * 64 * 64
+    assert found["rollout latents (float32)"] == Artifact(latents, 2 * latents), "into reward and training"
 
 
 def test_a_published_budget_is_a_chain_of_runs() -> None:
     settings = choose_settings(preset="sd35-geneval")
-    found = chain(settings, gpu_hours=2.0, artifacts={"a": 3, "b": 4})
+    found = chain(settings, gpu_hours=2.0, artifacts=7)
     assert found is not None
     assert found["published"]["total"] == 1000 * 1152
     assert found["runs"] == -(-1000 * 1152 // (10 * 192 * 24))
@@ -96,7 +119,7 @@ def test_a_published_budget_is_a_chain_of_runs() -> None:
 
 def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() -> None:
     reward = RewardSettings(name="geneval", others=({"name": "clipscore", "column": "score"},))
-    model, *rewards = needed_weights(ModelSettings(name=MEDIUM), known_configs(MEDIUM.split("/")[1]), reward)
+    model, *rewards = needed_weights(ModelSettings(name=MEDIUM), shipped(MEDIUM.split("/")[1]), reward)
     assert (model.state, model.gated) == ("missing", True)
     assert "Community License" in model.licence
     names = [one.repository for one in rewards]
@@ -105,8 +128,8 @@ def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() ->
 
 
 def test_the_hub_cache_is_looked_into_part_by_part(cache: Path) -> None:
-    configs, reward = known_configs("stable-diffusion-3.5-medium"), RewardSettings(name="clipscore")
-    weights = [f"{part}/model.safetensors" for part in PARTS if part != "text_encoder_3"]
+    configs, reward = shipped("stable-diffusion-3.5-medium"), RewardSettings(name="clipscore")
+    weights = [f"{part}/model.safetensors" for part in configs.parts if part != "text_encoder_3"]
     fill(cache, MEDIUM, "model_index.json", *weights, "text_encoder_3/model-00001-of-00002.safetensors")
     index = cache / "models--stabilityai--stable-diffusion-3.5-medium/snapshots/abc/text_encoder_3/model.index.json"
     shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
@@ -120,6 +143,6 @@ def test_the_hub_cache_is_looked_into_part_by_part(cache: Path) -> None:
 
 
 def test_a_package_that_brings_its_weights_is_looked_for() -> None:
-    *_, ocr = needed_weights(ModelSettings(), known_configs("stable-diffusion-3.5-medium"), RewardSettings(name="ocr"))
+    *_, ocr = needed_weights(ModelSettings(), shipped("stable-diffusion-3.5-medium"), RewardSettings(name="ocr"))
     assert ocr.state in ("here", "missing")
     assert ocr.state == "here" or "rapidocr" in ocr.note

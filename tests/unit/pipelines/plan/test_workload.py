@@ -12,14 +12,14 @@ from advantageflow.flow.advantages import Term
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
-from advantageflow.store.artifacts import Outcomes
+from advantageflow.store.artifacts import PromptHistory
 from advantageflow.store.policies import PolicyState
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.work import run_work
-from advantageflow_pipelines.plan.storage import Sizes, artifact_bytes
+from advantageflow_pipelines.plan.storage import Sizes, artifacts
 
 GROUPS, SIZE = 2, 2
 
@@ -33,10 +33,10 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     """Samples that the transformer evaluates in real rounds, without and with gradient, and the policy."""
     write_base_policy(folder / "base", {}, {})
     policy = load_policy(settings.training, settings.model, 0, folder / "base")
-    embeds, pooled = encode_prompts(settings.model, ["a red circle", "a blue star"])
+    conditioning = encode_prompts(settings.model, ["a red circle", "a blue star"])
     latents = torch.randn(GROUPS * SIZE, 8, 6, 6, generator=torch.Generator().manual_seed(0))
     rewards = torch.tensor([[0.0, 1.0], [1.0, 0.5]], dtype=torch.float64)
-    data = RoundData(latents, embeds, pooled, (Term(rewards),), {})
+    data = RoundData(latents, conditioning, (Term(rewards),), {})
     advantages = round_advantages(data, settings.training)
     counts = {"forwards": 0, "backwards": 0}
 
@@ -62,7 +62,7 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     ],
 )
 def test_training_evaluates_the_model_as_often_as_planned(assignments: tuple[str, ...], tmp_path: Path) -> None:
-    settings = chosen("training.gradient_steps=2", "training.passes=2", *assignments, rounds=2)
+    settings = chosen("training.gradient_steps=2", "training.inner_epochs=2", *assignments, rounds=2)
     counts, _ = train(settings, tmp_path)
     work = run_work(settings, texts=0)["training"]
     assert counts == {"forwards": work.forwards, "backwards": work.backwards}
@@ -86,19 +86,20 @@ def test_images_and_evaluations_are_counted_over_the_run() -> None:
 
 def test_flow_grpo_trains_on_its_trajectories_alone() -> None:
     flags = ("training.objective=flow_grpo", "rollout.sampler=sde", "rollout.trajectories=true")
-    work = run_work(chosen(*flags, "training.passes=1"), texts=0)["training"]
+    work = run_work(chosen(*flags, "training.inner_epochs=1"), texts=0)["training"]
     assert (work.forwards, work.backwards) == (0, GROUPS * SIZE)
 
 
 def test_a_policy_takes_as_much_of_the_disk_as_planned(tmp_path: Path) -> None:
     settings = chosen()
     _, policy = train(settings, tmp_path)
-    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), Outcomes(), tmp_path / "policy")
+    save_policy(policy, PolicyState(round=1, step=4, policy_sha256=None), PromptHistory(), tmp_path / "policy")
     written = sum(file.stat().st_size for file in (tmp_path / "policy").rglob("*.safetensors"))
     adapter = sum(value.numel() for value in policy.adapters.parameters())
-    planned = artifact_bytes(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
+    stored = artifacts(settings, Sizes(48, 288, 100, adapter), 3, run_work(settings, 3).values())
+    planned = {kind: one.kept for kind, one in stored.items()}
     assert planned["policies and optimiser states (float32)"] == pytest.approx(written, rel=0.35)
     assert planned["policies and optimiser states (float32)"] == 20 * adapter
     assert planned["rollout latents (float32)"] == GROUPS * SIZE * 288 * 4
-    assert planned["text embeddings"] == 300
+    assert planned["conditioning"] == 300
     assert planned["rollout trajectories (float32)"] == 0

@@ -12,6 +12,7 @@ from torch import nn
 from advantageflow.errors import RewardError, SettingsError
 from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.clipscore import ClipScoreReward
+from advantageflow.rewards.plumbing.registry import get_reward
 
 
 @pytest.mark.parametrize(
@@ -20,8 +21,8 @@ from advantageflow.rewards.clipscore import ClipScoreReward
 )
 def test_a_wrong_option_is_named_when_the_reward_is_made(option: str, value: Any) -> None:
     with pytest.raises(SettingsError) as caught:
-        ClipScoreReward(**{option: value})
-    assert caught.value.where == f"reward 'clipscore', option {option}"
+        get_reward("clipscore", {option: value})
+    assert caught.value.where == f"reward.options.{option}"
     assert caught.value.remedy
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from advantageflow.errors import RewardError
+from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.geneval.classes import COLORS
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
@@ -67,7 +67,7 @@ def test_the_centre_is_what_is_seen_normalised_as_clip_wants_it() -> None:
 
 @pytest.fixture
 def classifier(clip_folder: Path) -> ColorClassifier:
-    return ColorClassifier(str(clip_folder), batch=3)
+    return ColorClassifier(str(clip_folder), None, Execution("geneval", batch=3))
 
 
 def cutouts(number: int) -> list[Image.Image]:
@@ -116,9 +116,3 @@ def test_objects_do_not_depend_on_their_batch(classifier: ColorClassifier) -> No
     pictures = cutouts(5)
     together = classifier.classify(pictures, ["dog"] * 5)
     assert together == [classifier.classify([picture], ["dog"])[0] for picture in pictures]
-
-
-def test_a_folder_without_a_model_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RewardError, match="cannot load CLIPModel") as caught:
-        ColorClassifier(str(tmp_path))
-    assert caught.value.where == str(tmp_path)

@@ -10,8 +10,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from advantageflow.errors import DataError, RewardError, SettingsError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
@@ -46,9 +47,9 @@ def test_what_the_detector_finds_in_the_colour_that_clip_sees_is_correct(
     reward: GenEvalReward, folders: dict[str, Any]
 ) -> None:
     image = picture(0)
-    found = select(Detector(folders["model"], sides=SIDES).detect([image])[0], "colors")
+    found = select(Detector(folders["model"], None, Execution("geneval"), SIDES).detect([image])[0], "colors")
     name, objects = next(iter(found.items()))
-    classifier = ColorClassifier(folders["clip"])
+    classifier = ColorClassifier(folders["clip"], None, Execution("geneval"))
     (color,) = classifier.classify([cut_out(image, objects[0])], [name])
     absent = next(one for one in CLASSES if one not in found)
     asked = {"class": name, "count": len(objects)}
@@ -112,13 +113,6 @@ def test_the_hash_of_the_weights_is_the_same_in_every_precision(folders: dict[st
     assert half.version.replace("bfloat16", "float32") == full.version
     assert planned_version(full) == "1, float32, 64x107"
     assert full.version.startswith("1, float32, 64x107, weights ")
-
-
-@pytest.mark.parametrize(("option", "value"), [("device", "gpu"), ("dtype", "fp16"), ("batch", 0)])
-def test_a_wrong_option_is_named_before_anything_is_loaded(option: str, value: Any) -> None:
-    with pytest.raises(SettingsError) as caught:
-        GenEvalReward(**{option: value})
-    assert caught.value.where == f"reward 'geneval', option {option}"
 
 
 def test_a_wrong_image_is_an_error_that_names_the_sample(reward: GenEvalReward) -> None:

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from advantageflow.errors import DataError, RewardError, SettingsError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.checks import check_column, check_scores, identical_columns, score_images
+from advantageflow.rewards.plumbing.checks import check_scores, identical_columns, score_images
 
 
 class Brightness:
@@ -97,10 +97,3 @@ def test_scores_that_are_all_the_same_raise_the_alarm(scores: list[float], alarm
 
 def test_no_scores_raise_no_alarm() -> None:
     assert identical_columns([]) == {}
-
-
-def test_a_column_that_is_not_there_is_named() -> None:
-    check_column(Brightness(), "mean")
-    with pytest.raises(SettingsError, match="no column 'maen'") as caught:
-        check_column(Brightness(), "maen")
-    assert "did you mean 'mean'?" in caught.value.remedy

@@ -58,13 +58,13 @@ def test_a_class_in_the_current_folder_is_found() -> None:
 @pytest.mark.parametrize(
     ("path", "message", "remedy"),
     [
-        ("own_rewards.bright:", "is no path of a class", "package.module:Class"),
-        ("own rewards:A", "is no path of a class", "package.module:Class"),
-        ("own_rewards.bright:A:B", "is no path of a class", "package.module:Class"),
+        ("own_rewards.bright:", "is not the path of a class", "package.module:Class"),
+        ("own rewards:A", "is not the path of a class", "package.module:Class"),
+        ("own_rewards.bright:A:B", "is not the path of a class", "package.module:Class"),
         ("own_rewards.brigth:BrightReward", "no module 'own_rewards.brigth' for", "install its package"),
         ("not_there:BrightReward", "no module 'not_there' for", "install its package"),
         ("own_rewards.bright:BrigthReward", "no 'BrigthReward' in own_rewards.bright", "did you mean 'BrightReward'"),
-        ("own_rewards.bright:LEVEL", "is of type int, no class", "package.module:Class"),
+        ("own_rewards.bright:LEVEL", "is of type int, not a class", "package.module:Class"),
     ],
 )
 def test_a_wrong_path_says_what_is_wrong(path: str, message: str, remedy: str) -> None:
@@ -79,7 +79,7 @@ def test_a_wrong_path_says_what_is_wrong(path: str, message: str, remedy: str) -
     ("path", "message"),
     [
         ("own_rewards.broken:BrightReward", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_dep"),
-        ("pathlib:PurePath", "is no reward: it lacks version, columns"),
+        ("pathlib:PurePath", "is not a reward: it lacks version, columns"),
     ],
 )
 def test_what_cannot_be_loaded_or_is_no_reward_says_why(path: str, message: str) -> None:

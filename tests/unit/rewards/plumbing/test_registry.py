@@ -83,7 +83,7 @@ def test_an_installed_plug_in_is_found_and_scores(install: Install) -> None:
     [
         ("my_rewards:Missing", "cannot be loaded: AttributeError"),
         ("no_such_module:Reward", "cannot be loaded: ModuleNotFoundError"),
-        ("my_rewards:Nothing", "is no reward: it lacks name, version"),
+        ("my_rewards:Nothing", "is not a reward: it lacks name, version"),
     ],
 )
 def test_a_broken_plug_in_is_named_and_does_not_hide_the_others(install: Install, target: str, message: str) -> None:

@@ -17,7 +17,7 @@ from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.flow_grpo import FlowGrpo
-from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.runtime import carried
 from advantageflow.settings import (
@@ -27,7 +27,7 @@ from advantageflow.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import read_embeddings, read_prompts, read_rollouts, read_tensors, write_rollouts
+from advantageflow.store.artifacts import open_conditioning, read_prompts, read_rollouts, read_tensors, write_rollouts
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import WorkerCall
 from advantageflow.training.train import train
@@ -42,9 +42,13 @@ CASES: dict[str, dict[str, Any]] = {
     "diffusion_nft": {"objective": "diffusion_nft"},
     "awm": {"objective": "awm", "reference_weight": 0.1},
     "flow_grpo": {"objective": FlowGrpo(clip_range=1e-2), "reference_weight": 0.04},
-    "uneven steps, uneven microbatches": {"gradient_steps": 5, "passes": 1, "microbatch": 2},
-    "steps of one sample, none for the second process": {"gradient_steps": 24, "passes": 1, "learning_rate": 1e-3},
-    "many steps": {"gradient_steps": 40, "passes": 40},
+    "uneven steps, uneven microbatches": {"gradient_steps": 5, "inner_epochs": 1, "microbatch": 2},
+    "steps of one sample, none for the second process": {
+        "gradient_steps": 24,
+        "inner_epochs": 1,
+        "learning_rate": 1e-3,
+    },
+    "many steps": {"gradient_steps": 40, "inner_epochs": 40},
 }
 
 
@@ -64,7 +68,7 @@ class Trainings:
 
     def arguments(self, case: str, by: str, **changes: Any) -> dict[str, Any]:
         """Those of the stage."""
-        base = {"gradient_steps": 3, "passes": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
+        base = {"gradient_steps": 3, "inner_epochs": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
         settings = TrainingSettings(**{**base, "lora": LoraSettings(rank=2, alpha=2), **CASES[case], **changes})
         return {
             "settings": settings, "reward": RewardSettings(), "model": self.model, "seed": 0, "round_index": 1,
@@ -115,10 +119,10 @@ def trained(model: ModelSettings, tmp_path_factory: pytest.TempPathFactory, worl
 def _add_trajectories(world: Any, model: ModelSettings) -> None:
     """Rollouts sampled by the base model stochastically, so that every objective can learn from them."""
     rollouts, prompts = read_rollouts(world.rollouts[0]), read_prompts(world.prompts)
-    embeddings = read_embeddings(world.prompts, rows=len(prompts))
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
     rows = [row[rollout.prompt_id] for rollout in rollouts]
-    velocity = velocity_function(load_transformer(model), embeddings.prompt_embeds[rows], embeddings.pooled[rows])
+    told = open_conditioning(world.conditioning, prompts).rows(rows)
+    velocity = velocity_function(load_family(model), load_transformer(model), told)
     noise = torch.randn(len(rollouts), 4, 4, 4, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         latents, trajectories = integrate_sde(

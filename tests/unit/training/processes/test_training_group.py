@@ -1,4 +1,4 @@
-"""Two real processes over gloo: the policy of one process, bit for bit the same each time, however visits divide."""
+"""Two real processes over gloo: the policy of one process, bit for bit the same each time, however samples divide."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from advantageflow.errors import SettingsError
-from advantageflow.store.artifacts import read_json, read_outcomes
+from advantageflow.store.artifacts import read_history, read_json
 from advantageflow.training.group import Group, check_gpus
 
 
@@ -23,7 +23,7 @@ def test_two_processes_train_the_policy_of_one(trained: Any, case: str) -> None:
     )
 
 
-def test_metrics_and_progress_are_of_all_visits(trained: Any, case: str) -> None:
+def test_metrics_and_progress_are_of_all_samples(trained: Any, case: str) -> None:
     one, two = trained.events("one", case), trained.events("two", case)
     timed = {"training/seconds", "training/samples_per_second"}
     for mine, other in zip(*([e for e in events if e["event"] == "metrics"] for events in (one, two)), strict=True):
@@ -45,7 +45,7 @@ def test_state_and_history_are_those_of_one_process(trained: Any) -> None:
     hashes = [state.pop(name) for state in states for name in ("policy_sha256", "rollout_policy_sha256")]
     assert states[0] == states[1]
     assert all(len(value) == 64 for value in hashes)
-    one, two = (read_outcomes(trained.policy(by, "awm")) for by in ("one", "two"))
+    one, two = (read_history(trained.policy(by, "awm")) for by in ("one", "two"))
     assert one == two
 
 
@@ -56,7 +56,7 @@ def test_a_missing_gpu_is_an_error_that_says_how_many_there_are() -> None:
         check_gpus(9)
 
 
-def test_processes_divide_visits_evenly_and_leave_none_out() -> None:
+def test_processes_divide_samples_evenly_and_leave_none_out() -> None:
     group = Group()
     for size, count in ((1, 5), (2, 5), (3, 2), (4, 1)):
         group.size = size

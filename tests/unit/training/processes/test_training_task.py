@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,33 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from training_task import checkpoints, start, steps_kept, wait_for
 
 from advantageflow.errors import DataError, Preempted, TrainingError
-from advantageflow.runtime import carried
 from advantageflow.settings import StoreSettings
 from advantageflow.store.artifacts import read_json
-from advantageflow.store.published import fetch_published
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
-from advantageflow.training.failures import ProcessFailed, first_failure, record_failure
+from advantageflow.training.failures import ProcessFailed, first_failure, publish_failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
-TASK = """
-import json, sys
-from advantageflow.runtime import run_stage_task
-run_stage_task("training", **json.loads(sys.argv[1]))
-"""
 CASE = "many steps"
 STEPS = 40
 
 
 @pytest.fixture
-def arguments(trained: Any, tmp_path: Path) -> dict[str, Any]:
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def arguments(trained: Any, tmp_path: Path, store: Path) -> dict[str, Any]:
     """The stage's arguments: two processes and checkpoints."""
     return {
         **trained.arguments(CASE, "two", processes=2, checkpoint_every=2),
-        "policy_out": tmp_path / "trained", "store": StoreSettings(url=str(tmp_path / "store")),
+        "policy_out": tmp_path / "trained", "store": StoreSettings(url=str(store)),
     }  # fmt: skip
 
 
@@ -52,20 +50,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], lis
         return [json.loads(line) for f in (tmp_path / "journal").iterdir() for line in f.read_text().splitlines()]
 
     return read
-
-
-def start(arguments: dict[str, Any]) -> subprocess.Popen[str]:
-    """The stage as a pipeline's task, in a process of its own."""
-    command = [sys.executable, "-c", TASK, json.dumps(carried(arguments))]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 90.0) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def workers(parent: int) -> dict[int, int]:
@@ -89,21 +73,12 @@ def gone(process: int) -> bool:
         return True
 
 
-def checkpoint(arguments: dict[str, Any]) -> list[Path]:
-    return list(Path(arguments["store"].url).glob("checkpoints/*/manifest.json"))
-
-
-def steps_kept(arguments: dict[str, Any]) -> int:
-    (manifest,) = checkpoint(arguments)
-    return len(read_json(fetch_published(str(manifest.parent), Path()) / "state.json")["steps"])
-
-
 @pytest.mark.slow
 def test_one_process_killed_ends_all_and_the_task_tried_again_gets_the_policy_of_an_attempt_without_a_break(
-    arguments: dict[str, Any], trained: Any, tmp_path: Path, journal: Callable[[], list[dict[str, Any]]]
+    arguments: dict[str, Any], trained: Any, store: Path, journal: Callable[[], list[dict[str, Any]]]
 ) -> None:
     task = start(arguments)
-    wait_for(lambda: checkpoint(arguments), task)
+    wait_for(lambda: checkpoints(store), task)
     both = workers(task.pid)
     assert sorted(both) == [0, 1]
     os.kill(both[1], signal.SIGKILL)
@@ -111,7 +86,7 @@ def test_one_process_killed_ends_all_and_the_task_tried_again_gets_the_policy_of
     assert task.returncode == 2
     assert shown.splitlines()[-2].startswith("training.processes: process 1 was killed by signal 9")
     assert all(gone(process) for process in both.values())
-    assert 0 < steps_kept(arguments) < STEPS
+    assert 0 < steps_kept(store) < STEPS
     assert [event["kind"] for event in journal() if event["event"] == "error"] == ["TrainingError"]
 
     with stage_journal("training", 1) as again:
@@ -121,8 +96,8 @@ def test_one_process_killed_ends_all_and_the_task_tried_again_gets_the_policy_of
         for folder in (arguments["policy_out"], trained.policy("two", CASE))
     )
     assert made == without_a_break
-    assert not checkpoint(arguments)
-    (published,) = (tmp_path / "store" / "policies").iterdir()
+    assert not checkpoints(store)
+    (published,) = (store / "policies").iterdir()
     assert published.name == f"round-001-{made[:12]}"
 
     mine = [event for event in journal() if event["task"] == again.task]
@@ -137,15 +112,15 @@ def test_one_process_killed_ends_all_and_the_task_tried_again_gets_the_policy_of
 
 @pytest.mark.slow
 def test_asked_to_end_all_processes_do_after_the_same_step_with_the_status_to_try_again(
-    arguments: dict[str, Any], journal: Callable[[], list[dict[str, Any]]]
+    arguments: dict[str, Any], store: Path, journal: Callable[[], list[dict[str, Any]]]
 ) -> None:
     task = start(arguments)
-    wait_for(lambda: checkpoint(arguments), task)
+    wait_for(lambda: checkpoints(store), task)
     both = workers(task.pid)
     task.terminate()
     _, shown = task.communicate(timeout=60)
     assert task.returncode == 75
-    kept = steps_kept(arguments)
+    kept = steps_kept(store)
     assert shown.splitlines()[-2] == f"training: was asked to end; gradient step {kept} of {STEPS} is done and kept"
     assert "Traceback" not in shown
     assert all(gone(process) for process in both.values())
@@ -169,22 +144,22 @@ def test_without_checkpoints_the_signal_ends_all_processes_at_once(arguments: di
 
 
 def test_the_first_users_error_counts_whatever_the_others_say(tmp_path: Path) -> None:
-    record_failure(tmp_path, 0, RuntimeError("Connection closed by peer"))
-    record_failure(tmp_path, 1, DataError("no such rollout", where="scores", remedy="score it"))
-    record_failure(tmp_path, 2, DataError("later", where="", remedy=""))
-    error = first_failure(tmp_path, {0: 1, 1: 2, 2: 2})
+    publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
+    publish_failure(str(tmp_path), 1, DataError("no such rollout", where="scores", remedy="score it"))
+    publish_failure(str(tmp_path), 2, DataError("later", where="", remedy=""))
+    error = first_failure(str(tmp_path), 3, {0: 1, 1: 2, 2: 2})
     assert isinstance(error, DataError)
     assert (error.message, error.where, error.remedy) == ("no such rollout", "scores", "score it")
 
 
 def test_preemption_stays_what_it_is(tmp_path: Path) -> None:
-    record_failure(tmp_path, 1, Preempted("was asked to end", where="training", remedy="again"))
-    assert isinstance(first_failure(tmp_path, {1: 75}), Preempted)
+    publish_failure(str(tmp_path), 1, Preempted("was asked to end", where="training", remedy="again"))
+    assert isinstance(first_failure(str(tmp_path), 3, {1: 75}), Preempted)
 
 
 def test_a_killed_process_counts_before_those_that_lost_it(tmp_path: Path) -> None:
-    record_failure(tmp_path, 0, RuntimeError("Connection closed by peer"))
-    error = first_failure(tmp_path, {0: 1, 1: -signal.SIGKILL})
+    publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
+    error = first_failure(str(tmp_path), 3, {0: 1, 1: -signal.SIGKILL})
     assert isinstance(error, TrainingError)
     assert "process 1 was killed by signal 9" in str(error)
 
@@ -193,10 +168,10 @@ def test_a_bug_is_shown_with_the_traceback_of_the_process_that_had_it(tmp_path: 
     try:
         raise ZeroDivisionError("a bug")
     except ZeroDivisionError as bug:
-        record_failure(tmp_path, 1, bug)
-    record_failure(tmp_path, 0, RuntimeError("Connection closed by peer"))
-    error = first_failure(tmp_path, {1: 1, 0: -signal.SIGTERM})
+        publish_failure(str(tmp_path), 1, bug)
+    publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
+    error = first_failure(str(tmp_path), 3, {1: 1, 0: -signal.SIGTERM})
     assert isinstance(error, ProcessFailed)
     assert str(error).startswith("process 1 failed:\nTraceback")
     assert str(error).rstrip().endswith("ZeroDivisionError: a bug")
-    assert first_failure(tmp_path / "nothing", {0: 1}) is None
+    assert first_failure(str(tmp_path / "nothing"), 3, {0: 1}) is None

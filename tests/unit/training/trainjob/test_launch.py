@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from kubernetes_stub.server import Right
 from kubernetes_stub.state import warning
+from kubernetes_stub.task import complete
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
@@ -38,9 +39,11 @@ def assert_nothing_is_left(cluster: Any, tmp_path: Path) -> None:
 
 
 def test_the_nodes_inputs_lead_to_a_policy_here(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     caplog.set_level(logging.INFO)
     seen: dict[str, Any] = {}
 
@@ -53,10 +56,7 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
         time.sleep(0.1)
         job.pods[0].says("step 1", "step 2")
         job.pods[1].says("hello")
-        trained(job)
-        for pod in job.pods:
-            pod.ends(0)
-        job.becomes("Complete", "JobsCompleted", "all done")
+        complete(job)
 
     cluster.controller = run
     with journal_in_use(Journal("task", tmp_path / "journal.jsonl")):
@@ -71,9 +71,11 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
 
 
 def test_a_log_that_breaks_off_goes_on_where_it_was(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     caplog.set_level(logging.INFO)
     cluster.log_cuts = [3, 1]
 
@@ -81,9 +83,7 @@ def test_a_log_that_breaks_off_goes_on_where_it_was(
         for number in range(6):
             job.pods[0].says(f"line {number}")
             time.sleep(0.05)
-        trained(job)
-        job.pods[0].ends(0)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)
@@ -127,9 +127,13 @@ DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reas
     ids=["failed", "out of memory", "node gone", "deadline", "image"],
 )
 def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], run: Callable[[Any], None], kind: type[Exception],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    run: Callable[[Any], None],
+    kind: type[Exception],
     words: tuple[str, ...],
-) -> None:  # fmt: skip
+) -> None:
     cluster.controller = run
     with pytest.raises(kind) as caught:
         train(tmp_path, arguments)
@@ -173,9 +177,14 @@ def test_a_job_that_completes_without_a_result_is_an_error(
     ],
 )
 def test_what_the_cluster_refuses_is_named(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], refused: Right, status: int, message: str,
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    refused: Right,
+    status: int,
+    message: str,
     words: str,
-) -> None:  # fmt: skip
+) -> None:
     cluster.refused[refused] = (status, message)
     with pytest.raises(ClusterError) as caught:
         train(tmp_path, arguments)
@@ -198,9 +207,11 @@ def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
 
 
 def test_a_job_without_pods_tells_why(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     caplog.set_level(logging.INFO)
 
     def run(job: Any) -> None:
@@ -212,8 +223,7 @@ def test_a_job_without_pods_tells_why(
             warning("Job", "other", "of another job", 3),
         ]
         time.sleep(0.3)
-        trained(job)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)
@@ -222,16 +232,17 @@ def test_a_job_without_pods_tells_why(
 
 
 def test_logs_that_may_not_be_read_do_not_end_a_training(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     cluster.refused[READ_LOG] = (403, "forbidden")
 
     def run(job: Any) -> None:
         job.pods[0].says("unheard")
         time.sleep(0.2)
-        trained(job)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)
@@ -239,13 +250,12 @@ def test_logs_that_may_not_be_read_do_not_end_a_training(
 
 
 def test_an_api_that_is_away_for_a_moment_is_waited_for(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None]
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
     def run(job: Any) -> None:
         cluster.refused[GET_JOB] = (503, "away")
         time.sleep(0.2)
-        trained(job)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
         cluster.refused.clear()
 
     cluster.controller = run
@@ -254,16 +264,17 @@ def test_an_api_that_is_away_for_a_moment_is_waited_for(
 
 
 def test_an_earlier_attempt_s_job_is_ended_and_replaced(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
     bodies: list[dict[str, Any]] = []
 
     def run(job: Any) -> None:
         bodies.append(job.body)
-        trained(job)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)
@@ -291,8 +302,8 @@ def test_no_image_and_no_cluster_are_said_so(
 TASK = """
 import json, sys
 from advantageflow.runtime import run_stage_task
-from advantageflow.training.trainjob import cluster, follow
-cluster.POLL = follow.POLL = 0.05
+from advantageflow.training.trainjob import cluster, follow, logs
+cluster.POLL = follow.POLL = logs.POLL = 0.05
 run_stage_task("training", **json.loads(sys.argv[1]))
 """
 
@@ -303,11 +314,12 @@ def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
     cluster.controller = lambda job: job.pods[0].says("training")
     told = {name: json.loads(json.dumps(value, default=str)) for name, value in arguments.items()}
     told |= {
-        "settings": SETTINGS.model_dump_json(), "reward": RewardSettings().model_dump_json(),
+        "settings": SETTINGS.model_dump_json(),
+        "reward": RewardSettings().model_dump_json(),
         "model": ModelSettings().model_dump_json(),
         "store": StoreSettings(url=str(tmp_path / "store")).model_dump_json(),
         "task_config": {"node_selector": {"zone": "a"}},
-    }  # fmt: skip
+    }
     task = subprocess.Popen([sys.executable, "-c", TASK, json.dumps(told)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while READ_LOG not in cluster.asked and time.monotonic() < deadline and task.poll() is None:
@@ -324,17 +336,18 @@ def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
 
 
 def test_the_job_is_the_pod_s_that_waits_for_it(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Any], None],
+    cluster: Any,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("KFP_POD_NAME", "round-01-training")
     monkeypatch.setenv("KFP_POD_UID", "1-2-3")
     bodies = []
 
     def run(job: Any) -> None:
         bodies.append(job.body)
-        trained(job)
-        job.becomes("Complete", "JobsCompleted", "")
+        complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)

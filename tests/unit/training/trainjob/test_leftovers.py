@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kubernetes_stub.server import Cluster, Right
 from kubernetes_stub.state import Job
+from kubernetes_stub.task import complete
 
 from advantageflow.errors import ClusterError
 from advantageflow.settings import TrainingSettings
@@ -23,9 +24,11 @@ LIST_JOBS = Right("trainer.kubeflow.org", "trainjobs", "list")
 
 @pytest.fixture
 def left(
-    cluster: Cluster, tmp_path: Path, arguments: dict[str, Any], trained: Callable[[Job], None],
+    cluster: Cluster,
+    tmp_path: Path,
+    arguments: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
-) -> Callable[[str], Job]:  # fmt: skip
+) -> Callable[[str], Job]:
     """A job of some run, still there with its inputs and what its processes published."""
 
     def leave(run: str) -> Job:
@@ -33,8 +36,7 @@ def left(
 
         def control(job: Job) -> None:
             bodies.append(copy.deepcopy(job.body))
-            trained(job)
-            job.becomes("Complete", "JobsCompleted", "")
+            complete(job)
 
         monkeypatch.setenv(RUN, run)
         cluster.controller = control

@@ -25,7 +25,7 @@ from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.apply import deadline
-from advantageflow_pipelines.placing.resources.files import resources_names
+from advantageflow_pipelines.placing.resources.files import list_resources
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.records import (
     CONFIG_MAP,
@@ -95,7 +95,7 @@ def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tas
     return compiled_tasks(*fit(ON_GPU, EVERYTHING))
 
 
-@pytest.fixture(scope="module", params=resources_names(ONLINE))
+@pytest.fixture(scope="module", params=list_resources(ONLINE))
 def preset(request: pytest.FixtureRequest, compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Any:
     """Resources of a preset, and the tasks compiled with them."""
     settings, resources = fit(ON_CPU if request.param == "cpu" else ON_GPU, load_resources(request.param))

@@ -1,0 +1,119 @@
+"""The conditioning artifact: what conditions the model for each prompt, of which a task reads the rows that it needs.
+
+Without a store the file is in the artifact. With one (`store.url`) it is published there, and the artifact names the
+place: Kubeflow copies a whole artifact into every task that takes it, and of this one most tasks need little.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import DataError
+from advantageflow.records import CONDITIONING_FILE, Prompt
+from advantageflow.store.files import METADATA_FILE, publish, read_metadata, write_json
+from advantageflow.store.published import join, publish_in_version
+from advantageflow.store.tensor_rows import TensorRows, write_rows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advantageflow.policy.conditioning import Conditioning
+
+_BATCH = 64  # rows that are written at once
+FOLDER = "conditioning"  # below the store
+
+
+@dataclass(frozen=True)
+class StoredConditioning:
+    """The conditioning of a run's prompts.
+
+    Attributes:
+        place: of the file, a path or an address: a row for each prompt, and a last one for guidance.
+        prompts: how many there are.
+    """
+
+    place: str
+    prompts: int
+
+    def rows(self, rows: Sequence[int]) -> Conditioning:
+        """The conditioning of the prompts with these numbers, in this order; reads nothing else.
+
+        Raises:
+            StoreError: the file is missing or corrupt, or cannot be reached.
+            DataError: it is not that of so many prompts.
+        """
+        from advantageflow.policy.conditioning import Conditioning
+
+        file = TensorRows(self.place)
+        for name, tensor in file.tensors.items():
+            if tensor.shape[0] != self.prompts + 1:
+                message = f"'{name}' has {tensor.shape[0]} rows, not one for each of {self.prompts} prompts and another"
+                raise DataError(message, where=self.place, remedy="run the prompts task again")
+        return Conditioning(file.rows(rows))
+
+    def unconditional(self) -> Conditioning:
+        """That of the text which guidance leads away from: one row."""
+        return self.rows([self.prompts])
+
+
+def write_conditioning(
+    folder: Path,
+    prompts: Sequence[Prompt],
+    rows: Callable[[Sequence[int]], Conditioning],
+    metadata: Mapping[str, Any],
+    store: str | None = None,
+) -> None:
+    """Publish a conditioning artifact.
+
+    Args:
+        folder: the artifact.
+        prompts: in the order of the prompts artifact.
+        rows: gives the conditioning of the prompts with these numbers; number len(prompts) is the text which guidance
+            leads away from.
+        metadata: what metadata.json says of it.
+        store: address of the store that the file is published in; None puts it into the artifact.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    count = len(prompts) + 1
+
+    def batches() -> Iterator[Mapping[str, Tensor]]:
+        for start in range(0, count, _BATCH):
+            yield rows(range(start, min(start + _BATCH, count))).tensors
+
+    told = {**metadata, "prompts": len(prompts), "prompt_ids": _digest(prompts)}
+    with publish(folder) as partial:
+        file = partial / CONDITIONING_FILE
+        write_rows(file, count, batches())
+        if store is not None:
+            place = publish_in_version({CONDITIONING_FILE: file}, join(store, FOLDER))
+            told["place"] = join(place, CONDITIONING_FILE)
+            file.unlink()
+        write_json(partial / METADATA_FILE, told)
+
+
+def open_conditioning(folder: Path, prompts: Sequence[Prompt]) -> StoredConditioning:
+    """The conditioning of prompts, nothing of which is read yet.
+
+    Args:
+        folder: the artifact.
+        prompts: all of the prompts artifact.
+
+    Raises:
+        StoreError: the artifact is missing or corrupt.
+        DataError: it belongs to other prompts.
+    """
+    told = read_metadata(folder)
+    if told.get("prompt_ids") != _digest(prompts):
+        remedy = "give prompts and conditioning of the same prompts task"
+        raise DataError("it is the conditioning of other prompts", where=str(folder), remedy=remedy)
+    return StoredConditioning(str(told.get("place", Path(folder) / CONDITIONING_FILE)), len(prompts))
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    return hashlib.sha256("\n".join(prompt.prompt_id for prompt in prompts).encode()).hexdigest()[:16]

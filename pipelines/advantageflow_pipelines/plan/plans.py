@@ -1,0 +1,70 @@
+"""What a plan holds: the stages of a run with what each takes, and the run as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from advantageflow_pipelines.client.footprint import Footprint
+from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.storage import Artifact
+from advantageflow_pipelines.plan.timing import Speed
+from advantageflow_pipelines.plan.weights import Weights
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage of a run will take, all its tasks together.
+
+    Attributes:
+        stage: its name.
+        work: what it does.
+        flops: operations; None where they are not known.
+        gpu_hours: at the assumed speed; None where nothing is known of it.
+        memory: bytes on one GPU at its peak, by what they hold; empty where it uses none or it is not known.
+        note: what the figures leave out.
+    """
+
+    stage: str
+    work: Work
+    flops: float | None
+    gpu_hours: float | None
+    memory: dict[str, int]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost.
+
+    Attributes:
+        preset: the settings' name.
+        model: its name, where its sizes come from, parameters by part.
+        speed: the GPU, and what is assumed of it; None where the model runs on the CPU.
+        stages: in order.
+        gpu_hours: of all stages that are known; None on the CPU.
+        wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
+        kubeflow: nodes and bytes of the run there; None where its settings fit no preset of resources.
+        storage: artifacts by kind.
+        weights: what has to be there.
+        chain: what the published budget costs in runs like this one; None where there is none.
+        pitfalls: what will go wrong, each with a remedy.
+        assumptions: what the estimates rest on.
+    """
+
+    preset: str
+    model: dict[str, Any]
+    speed: Speed | None
+    stages: list[StagePlan]
+    gpu_hours: float | None
+    wall_hours: float | None
+    kubeflow: Footprint | None
+    storage: dict[str, Artifact]
+    weights: list[Weights]
+    chain: dict[str, Any] | None
+    pitfalls: list[str]
+    assumptions: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
