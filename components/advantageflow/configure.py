@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
-from advantageflow.problems import Problem, accepts_text, problems_of, to_error
+from advantageflow.problems import accepts_text, problems_of, to_error
 from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
@@ -50,13 +50,9 @@ def load_settings(
     for override in overrides:
         values = _apply(values, override, places)
     try:
-        settings = RunSettings.model_validate(values)
+        return RunSettings.model_validate(values)
     except ValidationError as error:
         raise to_error(problems_of(error, RunSettings, places)) from error
-    problems = _inconsistencies(settings, places)
-    if problems:
-        raise to_error(problems)
-    return settings
 
 
 def preset_names(presets: Traversable | None = None) -> list[str]:
@@ -141,18 +137,3 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
         places.setdefault(".".join(path[:depth]), where)
     places[key] = where
     return values
-
-
-def _inconsistencies(settings: RunSettings, places: dict[str, str]) -> list[Problem]:
-    """What no single field's range can tell."""
-    problems = []
-    for number, beta in enumerate(settings.training.adam_betas):
-        if not 0 <= beta < 1:
-            path, remedy = f"training.adam_betas.{number}", "give two numbers, each at least 0 and below 1"
-            problems.append(Problem.at(path, f"{beta} is not allowed", remedy, places))
-    samples, held_out = settings.evaluation.sample_prompts, settings.prompts.eval_prompts
-    if samples > held_out:
-        message = f"{samples} pictures are to be tracked, of only {held_out} held-out prompts (prompts.eval_prompts)"
-        remedy = "lower evaluation.sample_prompts or raise prompts.eval_prompts"
-        problems.append(Problem.at("evaluation.sample_prompts", message, remedy, places))
-    return problems

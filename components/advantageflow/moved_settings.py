@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from pydantic import BaseModel
-
-_NOW = {
-    "TrainingSettings": {
+MOVED = {
+    ("TrainingSettings", key): now
+    for key, now in {
         "algorithm": "training.objective; instead of advantage_weighted: advantage_flow with training.objective.lam 0",
         "lam": "training.objective.lam",
         "passes": "training.inner_epochs",
@@ -17,21 +14,6 @@ _NOW = {
         "diffusion_nft": "training.objective, with name diffusion_nft",
         "awm": "training.objective, with name awm",
         "flow_grpo": "training.objective, with name flow_grpo",
-    }
+    }.items()
 }
-
-
-def moved_to(model: type[BaseModel], path: Sequence[str]) -> str:
-    """What to do about an unknown key that once was one; empty for one that never was.
-
-    Args:
-        model: what the path starts in.
-        path: of the key.
-    """
-    for part in path[:-1]:
-        field = model.model_fields.get(part)
-        if field is None or not isinstance(field.annotation, type):
-            return ""
-        model = field.annotation
-    now = _NOW.get(model.__name__, {}).get(path[-1])
-    return f"write {now}" if now else ""
+"""What to write, by the section's class and the old key."""

@@ -76,8 +76,7 @@ def _replaced(section: Section, path: Path, value: Any, whole: str) -> Section:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        places = {".".join(map(str, line["loc"])) or whole: f"parameter {path[-1]}" for line in error.errors()}
-        raise to_error(problems_of(error, kind, places)) from error
+        raise to_error(problems_of(error, kind, {key: f"parameter {path[-1]}"})) from error
 
 
 def _read(field: FieldInfo, value: Any, whole: str) -> Any:

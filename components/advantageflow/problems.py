@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from advantageflow.errors import SettingsError
-from advantageflow.moved_settings import moved_to
+from advantageflow.moved_settings import MOVED
 from advantageflow.suggestions import did_you_mean
 
 _WHY = {
@@ -21,6 +21,7 @@ _WHY = {
     "reward.others": "for example [{name: jpeg, column: compressibility, weight: 0.5}]",
 }
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+_UNIONS = (Union, types.UnionType)
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,18 @@ class SectionError(ValueError):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
-    """What a pydantic error says; a key of `places` is a dotted path, its value where that stands."""
-    return [problem for line in error.errors() for problem in _problems(line, model, places)]
+    """What a pydantic error says, in a problem for each setting.
+
+    Args:
+        error: of the validation.
+        model: what was validated.
+        places: by dotted path, where that stands.
+    """
+    problems: dict[str, Problem] = {}  # by place, as pydantic has a line for each member of a union
+    for line in error.errors():
+        for problem in _problems(line, model, places):
+            problems.setdefault(problem.where, problem)
+    return list(problems.values())
 
 
 def to_error(problems: Sequence[Problem]) -> SettingsError:
@@ -67,7 +78,7 @@ def to_error(problems: Sequence[Problem]) -> SettingsError:
 
 def accepts_text(model: type[BaseModel], path: Sequence[str]) -> bool:
     """Whether the setting at this path exists and may be a text; not of what stands in a free mapping."""
-    field = _field(model, path)
+    field, _ = _field(model, path)
     if field is None or get_origin(field.annotation) is dict:
         return False
     return str in (field.annotation, *get_args(field.annotation))
@@ -85,13 +96,12 @@ def _problems(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> l
 
 def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Problem:
     path = [str(part) for part in line["loc"]]
-    dotted = ".".join(path)
     if line["type"] == "extra_forbidden":
-        moved = moved_to(model, path)
-        if moved:
-            return Problem.at(dotted, "this setting has moved", moved, places)
-        return Problem.at(dotted, "there is no such setting", _remedy_for_unknown(path, model), places)
-    field = _field(model, path)
+        return _unknown(path, model, places)
+    field, depth = _field(model, path)
+    if field is not None and get_origin(field.annotation) in _UNIONS:
+        path = path[:depth]  # without the member's name
+    dotted = ".".join(path)
     if line["type"] == "value_error":  # raised by a validator of ours, whose text already says all
         return Problem.at(dotted, str(line["ctx"]["error"]), "change one of them", places)
     if field is None:
@@ -99,26 +109,32 @@ def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Pr
     meaning = f" ({field.description})" if field.description else ""
     setting = dotted.rstrip(".0123456789")  # of an item, its list
     why = f"; {_WHY[setting]}" if setting in _WHY else ""
-    return Problem.at(dotted, f"{_show(line['input'])} is not allowed", f"give {_allowed(field)}{meaning}{why}", places)
+    remedy = f"give {_allowed(field.annotation, field.metadata)}{meaning}{why}"
+    return Problem.at(dotted, f"{_show(line['input'])} is not allowed", remedy, places)
 
 
-def _remedy_for_unknown(path: list[str], model: type[BaseModel]) -> str:
-    section = _section(model, path[:-1])
+def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str]) -> Problem:
+    """A key that no section has."""
+    *above, key = path
+    dotted, section = ".".join(path), _section(model, above)
     if section is None:
-        return "remove it"
-    prefix = ".".join([*path[:-1], ""])
-    near = did_you_mean(path[-1], section.model_fields)
+        return Problem.at(dotted, "there is no such setting", "remove it", places)
+    if (section.__name__, key) in MOVED:
+        return Problem.at(dotted, "this setting has moved", f"write {MOVED[section.__name__, key]}", places)
+    remedy = f"known here: {', '.join(section.model_fields)}"
+    near = did_you_mean(key, section.model_fields)
     if near:
-        return f"did you mean '{prefix}{near}'?"
-    everywhere = {name.rpartition(".")[2]: name for name in _all_paths(model)}
-    near = did_you_mean(path[-1], everywhere)
-    known = f"known here: {', '.join(section.model_fields)}"
-    return f"did you mean '{everywhere[near]}'? {known}" if near else known
+        remedy = f"did you mean '{'.'.join([*above, near])}'?"
+    else:
+        everywhere = {name.rpartition(".")[2]: name for name in _all_paths(model)}
+        near = did_you_mean(key, everywhere)
+        remedy = f"did you mean '{everywhere[near]}'? {remedy}" if near else remedy
+    return Problem.at(dotted, "there is no such setting", remedy, places)
 
 
-def _allowed(field: FieldInfo) -> str:
-    limits = [_limit(bound) for bound in field.metadata]
-    return ", ".join(filter(None, [_kind(field.annotation), *limits]))
+def _allowed(annotation: Any, bounds: Iterable[Any]) -> str:
+    """A type and its range in words."""
+    return ", ".join(filter(None, [_kind(annotation), *map(_limit, bounds)]))
 
 
 def _kind(annotation: Any) -> str:
@@ -128,9 +144,11 @@ def _kind(annotation: Any) -> str:
     if annotation in _WORDS:
         return _WORDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _allowed(args[0], args[1:])
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
-    if origin in (Union, types.UnionType):
+    if origin in _UNIONS:
         # A list last, so that what follows is not read as one of its items.
         return " or ".join(_kind(arg) for arg in sorted(args, key=lambda arg: get_origin(arg) is tuple))
     if origin is dict:
@@ -158,13 +176,13 @@ def _limit(bound: Any) -> str:
     return ""
 
 
-def _field(model: type[BaseModel], path: Sequence[str]) -> FieldInfo | None:
-    """The field at a path, or the one that holds it (a path may go on into a list's items)."""
+def _field(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | None, int]:
+    """The field at a path, or the one that holds it (a path may go on into a list's items), and how deep it lies."""
     for depth in range(len(path), 0, -1):
         section = _section(model, path[: depth - 1])
         if section is not None:
-            return section.model_fields.get(path[depth - 1])
-    return None
+            return section.model_fields.get(path[depth - 1]), depth
+    return None, 0
 
 
 def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | None:
@@ -193,7 +211,7 @@ def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
     paths = []
     for name, field in model.model_fields.items():
         paths.append(prefix + name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        if _is_section(field.annotation):
             paths += _all_paths(field.annotation, f"{prefix}{name}.")
     return paths
 

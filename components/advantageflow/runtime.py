@@ -10,12 +10,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from advantageflow.errors import Preempted, UserError
 from advantageflow.parameters import with_parameters
@@ -79,7 +79,7 @@ def run_stage_task(
     call = StageCall(name, module or f"advantageflow.{name}.stage", arguments, given, task, started)
     socket = os.environ.get(WARM_ENV)
     if not socket or name in COLD_STAGES or not _run_warm(call, Path(socket)):
-        execute(**asdict(call))
+        _execute(call)
 
 
 def execute_in_worker(**call: Any) -> None:
@@ -92,29 +92,22 @@ def execute_in_worker(**call: Any) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda._is_in_bad_fork():
         raise SystemExit(UNFIT_STATUS)
-    execute(**call)
-
-
-def execute(**call: Any) -> None:
-    """Run a StageCall, given by its fields, in this process; raises as run_stage_task."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _execute(StageCall(**call))
 
 
 def _execute(call: StageCall) -> None:
     """Run a stage with its journal open, which starts with the settings that hold: all of them, parameters included."""
-    work, failure = None, None
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    failure = None
     try:
         run = import_module(call.module).run
         arguments = parse_arguments(run, call.arguments, call.parameters)
-        work = partial(run, **arguments)
     except Exception as error:  # for the journal to record
         arguments, failure = call.arguments, error
     with _shown(), _journal(call, arguments):
-        if work is None:
-            assert failure is not None
+        if failure is not None:
             raise failure
-        work()
+        run(**arguments)
 
 
 def parse_arguments(
@@ -132,7 +125,9 @@ def parse_arguments(
     hints = get_type_hints(run)
     accepted = inspect.signature(run).parameters
     for_journal_only = {"round_index", "shard"} - set(accepted)
-    parsed = {name: _parse(hints.get(name), value) for name, value in arguments.items() if name not in for_journal_only}
+    parsed = {
+        name: _parse(hints.get(name, Any), value) for name, value in arguments.items() if name not in for_journal_only
+    }
     return parsed | ({"settings": with_parameters(parsed["settings"], parameters)} if parameters else {})
 
 
@@ -153,25 +148,13 @@ def _carry(value: Any) -> Any:
 
 def _parse(kind: Any, value: Any) -> Any:
     if inspect.isclass(kind) and issubclass(kind, Settings):
-        return _parse_settings(kind, value)
-    if kind is Path:
-        return Path(value)
-    if kind == (Path | None):
-        return Path(value) if value else None
-    if kind == list[Path]:
-        return [Path(item) for item in value]
-    if kind is int:
-        return int(value)
-    if kind == (str | None):
-        return value or None
-    return value
-
-
-def _parse_settings(kind: type[Settings], text: str) -> Settings:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        raise to_error(problems_of(error, kind, {})) from error
+        try:
+            return kind.model_validate_json(value)
+        except ValidationError as error:
+            raise to_error(problems_of(error, kind, {})) from error
+    if value == "" and NoneType in get_args(kind):
+        return None
+    return TypeAdapter(kind).validate_python(value)
 
 
 def exit_status(error: UserError) -> int:
@@ -183,13 +166,15 @@ def _run_warm(call: StageCall, socket: Path) -> bool:
     """Run a stage in a warm worker; False, with nothing done, where the worker could not use a GPU."""
     with _shown():
         try:
-            outcome = run_in_worker(socket, f"{__name__}:execute_in_worker", asdict(call))
+            status = run_in_worker(socket, f"{__name__}:execute_in_worker", asdict(call))
         except WarmError as error:
+            file = journal_file(call.task)
+            if file is not None and file.exists():  # the worker had begun, and died before it could say why
+                Journal(call.task, file).error(error)
+                raise
             with _journal(call, call.arguments):
-                raise error
-        if outcome.signal is not None:
-            raise _killed(call, outcome.signal)
-    if outcome.status == UNFIT_STATUS:
+                raise
+    if status == UNFIT_STATUS:
         print(
             f"warning: stage {call.stage} runs in a process of its own and takes longer to start: a preloaded package "
             "initialised CUDA's driver, so that processes forked from it could use no GPU",
@@ -197,20 +182,9 @@ def _run_warm(call: StageCall, socket: Path) -> bool:
             flush=True,
         )
         return False
-    if outcome.status:
-        raise SystemExit(outcome.status)  # the worker has shown and recorded its error
+    if status:
+        raise SystemExit(status)  # the worker has shown and recorded its error
     return True
-
-
-def _killed(call: StageCall, sign: int) -> WarmError:
-    """The error of a worker that was killed, recorded: the worker died before it could say so."""
-    death = WarmError(
-        f"the worker process was killed by signal {sign}",
-        where=f"stage {call.stage}",
-        remedy="signal 9 often means that memory ran out: use smaller batches or fewer shards, then --resume",
-    )
-    Journal(call.task, journal_file(call.task)).error(death)
-    return death
 
 
 @contextmanager
@@ -224,34 +198,28 @@ def _shown() -> Iterator[None]:
 
 
 def _journal(call: StageCall, arguments: Mapping[str, Any]) -> AbstractContextManager[Journal]:
+    """The journal of a call; it starts with the settings among the arguments, and the seed."""
+    sections = {name: section for name, value in arguments.items() if (section := _section(value)) is not None}
+    seed = {"seed": int(call.arguments["seed"])} if "seed" in call.arguments else {}
     return stage_journal(
         call.stage,
         _index(call.arguments, "round_index"),
         _index(call.arguments, "shard"),
-        _settings_sections(arguments) | _seed(call.arguments),
+        sections | seed,
         task=call.task,
         started=call.started,
     )
 
 
-def _settings_sections(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that are settings, as JSON objects; also those that could not be parsed, where they are objects."""
-    sections = {}
-    for name, value in arguments.items():
-        if isinstance(value, Settings):
-            sections[name] = value.model_dump(mode="json")
-            continue
-        try:
-            parsed = json.loads(value) if isinstance(value, str) else None
-        except ValueError:
-            continue
-        if isinstance(parsed, dict):
-            sections[name] = parsed
-    return sections
-
-
-def _seed(arguments: dict[str, Any]) -> dict[str, int]:
-    return {"seed": int(arguments["seed"])} if "seed" in arguments else {}
+def _section(value: Any) -> dict[str, Any] | None:
+    """Settings as a JSON object, also such that could not be parsed; None of what is none."""
+    if isinstance(value, Settings):
+        return value.model_dump(mode="json")
+    try:
+        parsed = json.loads(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
 
 
 def _index(arguments: dict[str, Any], name: str) -> int | None:

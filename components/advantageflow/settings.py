@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from annotated_types import Ge, Le, Lt
+from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
+from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+
+Beta = Annotated[float, Ge(0), Lt(1)]
 
 
 class ModelSettings(Settings):
@@ -60,7 +65,7 @@ class RolloutSettings(Settings):
         0.0,
         ge=0,
         le=1,
-        description="adaptive selection: the part of its equal share that each task keeps; at least a fifth",
+        description="adaptive selection: share of its equal part that a task keeps; at least a fifth",
     )
     group_size: int = Field(12, ge=2, description="rollouts of one prompt, normalised together")
     steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")
@@ -125,15 +130,14 @@ class LoraSettings(Settings):
     rank: int = Field(16, ge=1)
     alpha: int = Field(16, ge=1)
     targets: tuple[str, ...] | None = Field(
-        None, strict=False, min_length=1,
-        description="names of the linear layers that get an adapter; null: the model family's usual ones",
-    )  # fmt: skip
+        None, strict=False, min_length=1, description="linear layers that get an adapter; null: the family's usual ones"
+    )
 
 
 class TrainingSettings(Settings):
     """The objective and its optimiser."""
 
-    objective: SerializeAsAny[Objective] = Field(
+    objective: Annotated[SerializeAsAny[Objective], BeforeValidator(make_objective)] = Field(
         default_factory=lambda: make_objective({}),
         description="name of what is minimised (advantage_flow, diffusion_nft, awm, flow_grpo, or a class of your own "
         "as 'package.module:Class'), and its options",
@@ -150,17 +154,16 @@ class TrainingSettings(Settings):
         False, description="recompute activations in the backward pass: less memory, about a third more time"
     )
     learning_rate: float = Field(6e-3, gt=0)
-    decay_rounds: int | Literal["all"] = Field(
+    decay_rounds: Annotated[int, Ge(0)] | Literal["all"] = Field(
         0,
         description="the learning rate falls linearly, round by round, on the way to 0 after so many rounds; 'all': "
         "after the run's; 0: it is constant",
     )
-    adam_betas: tuple[float, float] = Field((0.9, 0.99), strict=False)
+    adam_betas: tuple[Beta, Beta] = Field((0.9, 0.99), strict=False)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    rollout_decay: float | Literal["nft_0", "nft_1", "nft_2"] = Field(
-        0.0,
-        description="eta in [0, 1]: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT",
+    rollout_decay: Annotated[float, Ge(0), Le(1)] | Literal["nft_0", "nft_1", "nft_2"] = Field(
+        0.0, description="eta: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT"
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1, description="CPU threads of each process")
@@ -185,25 +188,6 @@ class TrainingSettings(Settings):
             remedy = "give the number of rounds of the run, or 0 for a constant learning rate"
             raise SettingsError(message, where="training.decay_rounds", remedy=remedy)
         return self.learning_rate * (1 - (round_index - 1) / self.decay_rounds)
-
-    @field_validator("decay_rounds")
-    @classmethod
-    def _decay_rounds_in_range(cls, rounds: int | str) -> int | str:
-        if not isinstance(rounds, str) and rounds < 0:
-            raise ValueError("must be at least 0, or 'all'")
-        return rounds
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _objective_by_its_name(cls, value: Any) -> Objective:
-        return make_objective(value)
-
-    @field_validator("rollout_decay")
-    @classmethod
-    def _decay_in_range(cls, decay: float | str) -> float | str:
-        if not isinstance(decay, str) and not 0 <= decay <= 1:
-            raise ValueError("must lie in [0, 1], or name a schedule (nft_0, nft_1, nft_2)")
-        return decay
 
     @model_validator(mode="after")
     def _equal_minibatches(self) -> TrainingSettings:
@@ -288,32 +272,30 @@ class RunSettings(Settings):
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
 
     @model_validator(mode="after")
-    def _learning_rate_in_all_rounds(self) -> RunSettings:
-        decay = self.training.decay_rounds
+    def _sections_fit_together(self) -> RunSettings:
+        problems = [Problem(*problem) for problem in self._misfits()]
+        if problems:
+            raise SectionError(problems)
+        return self
+
+    def _misfits(self) -> Iterator[tuple[str, str, str]]:
+        """Setting, message and remedy of each that another section forbids."""
+        decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
         if decay != "all" and 0 < decay < self.rounds:
-            raise ValueError(
-                f"training.decay_rounds: the learning rate is 0 after round {decay} of {self.rounds}: set it to all, "
-                "or to 0 for a constant one"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _store_for_checkpoints(self) -> RunSettings:
+            message = f"the learning rate is 0 after round {decay} of {self.rounds}"
+            yield "training.decay_rounds", message, "set it to all, or to 0 for a constant one"
         if self.training.checkpoint_every and self.store.url is None:
-            raise ValueError("training.checkpoint_every: checkpoints are kept in a store: set store.url")
-        return self
-
-    @model_validator(mode="after")
-    def _trajectories_where_they_are_learned_from(self) -> RunSettings:
-        objective, rollout = self.training.objective, self.rollout
+            yield "training.checkpoint_every", "checkpoints are kept in a store", "set store.url"
         noisy = rollout.sampler == "sde" and rollout.trajectories and rollout.noise_level > 0
         if objective.needs.trajectories and not noisy:
-            raise ValueError(
-                f"training.objective {objective.name} learns from noisy trajectories: set rollout.sampler to sde, "
-                "rollout.trajectories to true and rollout.noise_level above 0"
-            )
-        if self.rollout.trajectories and self.rollout.sampler != "sde":
-            raise ValueError("rollout.trajectories: only sampler sde has log-probabilities; set rollout.sampler to sde")
-        if self.rollout.sampler == "sde" and self.rollout.guidance_scale != 1.0 and self.rollout.trajectories:
-            raise ValueError("rollout.trajectories: log-probabilities are those of sampling without guidance (scale 1)")
-        return self
+            remedy = "set rollout.sampler to sde, rollout.trajectories to true and rollout.noise_level above 0"
+            yield "training.objective", f"{objective.name} learns from noisy trajectories", remedy
+        if rollout.trajectories and rollout.sampler != "sde":
+            yield "rollout.trajectories", "only sampler sde has log-probabilities", "set rollout.sampler to sde"
+        if rollout.trajectories and rollout.guidance_scale != 1.0:
+            message = "log-probabilities are those of sampling without guidance"
+            yield "rollout.trajectories", message, "set rollout.guidance_scale to 1"
+        samples, held_out = self.evaluation.sample_prompts, self.prompts.eval_prompts
+        if samples > held_out:
+            message = f"pictures of {samples} held-out prompts are to be tracked, of {held_out} (prompts.eval_prompts)"
+            yield "evaluation.sample_prompts", message, "lower it, or raise prompts.eval_prompts"

@@ -10,16 +10,15 @@ the worker's exit status back. A worker dies with its task; the template, with t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -54,7 +53,6 @@ NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_t
 # with this it asks NVML, which initialises no driver (torch.cuda.is_available and device_count).
 NO_DRIVER = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
-HEADER = struct.Struct("!I")  # length of the JSON request that follows; the two descriptors travel with it
 _LONGEST_SOCKET_PATH = 100  # bytes; the kernel's limit is 107
 
 
@@ -62,15 +60,7 @@ class WarmError(UserError):
     """The warm template or a worker of it is gone."""
 
 
-@dataclass(frozen=True)
-class WorkerEnd:
-    """How a worker ended: its exit status, or the signal that killed it."""
-
-    status: int
-    signal: int | None
-
-
-def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> WorkerEnd:
+def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> int:
     """Call `target` in a worker forked from the template that listens at `path`, and wait for its end.
 
     The worker has this process's working directory, environment, standard output and error; it is killed if this
@@ -81,24 +71,31 @@ def run_in_worker(path: Path, target: str, arguments: dict[str, Any]) -> WorkerE
         target: what to call, as 'package.module:function'.
         arguments: its keyword arguments, JSON-able.
 
+    Returns:
+        The worker's exit status.
+
     Raises:
-        WarmError: no template listens there, or it ended before the worker did.
+        WarmError: no template listens there, or the worker was killed.
     """
     request = {"target": target, "arguments": arguments, "cwd": os.getcwd(), "env": dict(os.environ)}
-    body = json.dumps(request).encode()
     sys.stdout.flush()
     sys.stderr.flush()
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.connect(str(path))
-            socket.send_fds(connection, [HEADER.pack(len(body))], [1, 2])
-            connection.sendall(body)
-            reply = b"".join(iter(lambda: connection.recv(4096), b""))
+            socket.send_fds(connection, [b" "], [1, 2])
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            status = connection.makefile().read()
     except OSError as error:
-        raise _no_template(path, str(error)) from error
-    if not reply:
-        raise _no_template(path, "it ended before the worker did")
-    return WorkerEnd(**json.loads(reply))
+        remedy = f"see warm.log in the run's logs, then run again with --resume; or unset {WARM_ENV}"
+        message = f"the template of warm workers does not answer: {error}"
+        raise WarmError(message, where=str(path), remedy=remedy) from error
+    if not status:
+        remedy = (
+            "often memory ran out: use smaller batches or fewer shards, then --resume; see warm.log in its logs too"
+        )
+        raise WarmError("the worker process was killed, or the template that forks it", where=target, remedy=remedy)
+    return int(status)
 
 
 class WarmTemplate:
@@ -133,34 +130,27 @@ class WarmTemplate:
     def __enter__(self) -> WarmTemplate:
         self._folder = _socket_folder()
         self.socket = self._folder / "warm.sock"
-        command = [sys.executable, "-m", "advantageflow.warm_template", "--preload", ",".join(self._preload)]
-        log = self._log.open("ab") if self._log else None
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener, contextlib.ExitStack() as files:
             listener.bind(str(self.socket))
             listener.listen(128)
+            log = files.enter_context(self._log.open("ab")) if self._log else None
+            arguments = (os.getpid(), listener.fileno(), ",".join(self._preload))
             self._process = subprocess.Popen(
-                [*command, "--listen-fd", str(listener.fileno())],
-                stdin=subprocess.PIPE,  # its lifeline: closed when this process is gone
+                [sys.executable, "-m", "advantageflow.warm_template", *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 pass_fds=[listener.fileno()],
                 env={**os.environ, **NO_THREADS, **NO_DRIVER},
-                start_new_session=True,  # Ctrl-C is for the tasks; the template ends with its lifeline
+                start_new_session=True,  # Ctrl-C is for the tasks; the template and its workers end with this block
             )
-        if log:
-            log.close()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        try:
-            self._process.wait(timeout=2)
-        except subprocess.TimeoutExpired:  # still importing: it reads its lifeline only after that
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
@@ -171,11 +161,3 @@ def _socket_folder() -> Path:
         os.rmdir(folder)
         folder = tempfile.mkdtemp(prefix="advantageflow-", dir="/tmp")
     return Path(folder)
-
-
-def _no_template(path: Path, reason: str) -> WarmError:
-    return WarmError(
-        f"the template of warm workers does not answer: {reason}",
-        where=str(path),
-        remedy=f"see warm.log in the run's logs, then run again with --resume; or unset {WARM_ENV}",
-    )

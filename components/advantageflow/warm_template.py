@@ -1,119 +1,61 @@
-"""Warm workers, seen from inside: `python -m advantageflow.warm_template`, the process that forks them.
+"""Warm workers, seen from inside: the process that forks them, started as `python -m advantageflow.warm_template`.
 
-It imports the heavy packages, then forks a worker for each connection and tells the task how the worker ended.
+It imports the heavy packages, then forks a worker for each connection; the worker itself says how it ended.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
 import os
-import select
 import signal
 import socket
 import sys
+import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
 from advantageflow.lifeline import end_with_parent
-from advantageflow.warm import HEADER, WorkerEnd
-
-_LIFELINE = 0  # standard input: closed when the process that started this one is gone
 
 
-def main() -> None:
-    """Import the packages, then serve until standard input closes."""
-    parser = argparse.ArgumentParser(description="template process that forks warm stage workers")
-    parser.add_argument("--listen-fd", type=int, required=True, help="a listening unix socket, inherited")
-    parser.add_argument("--preload", required=True, help="modules to import, separated by commas")
-    arguments = parser.parse_args()
-    for module in arguments.preload.split(","):
+def main(parent: int, descriptor: int, modules: str) -> NoReturn:
+    """Import packages, then serve for as long as the parent lives.
+
+    Args:
+        parent: process id of who started this.
+        descriptor: a listening unix socket, inherited.
+        modules: to import, separated by commas.
+    """
+    end_with_parent(parent)
+    for module in modules.split(","):
         import_module(module)
     threads = [Path(f"/proc/self/task/{thread}/comm").read_text().strip() for thread in os.listdir("/proc/self/task")]
     if len(threads) > 1:
         print(f"warning: an imported package started threads ({', '.join(threads)})", file=sys.stderr, flush=True)
     gc.collect()
     gc.freeze()  # keeps the imported objects' memory shared with the workers
-    _Server(socket.socket(fileno=arguments.listen_fd)).serve()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel buries the workers
+    template, listener = os.getpid(), socket.socket(fileno=descriptor)
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            _work(template, connection)
+        connection.close()
 
 
-class _Server:
-    """Forks a worker for each connection and tells it how the worker ended; never waits for one of them."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
-        self._workers: dict[int, socket.socket] = {}  # connection by worker's process id
-        self._woken, wake = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(wake, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # a handler is what makes the wake-up descriptor work
-        signal.set_wakeup_fd(wake)
-        self._poll = select.poll()
-        for descriptor in (_LIFELINE, listener.fileno(), self._woken):
-            self._poll.register(descriptor, select.POLLIN)
-
-    def serve(self) -> None:
-        """Serve until the lifeline closes, then kill what still runs."""
-        while True:
-            for descriptor, _ in self._poll.poll():
-                if descriptor == _LIFELINE:
-                    for worker in self._workers:
-                        _kill(worker)
-                    return
-                if descriptor == self._listener.fileno():
-                    self._start_worker()
-                elif descriptor == self._woken:
-                    os.read(self._woken, 4096)
-                    self._reap()
-                else:
-                    self._abandon(descriptor)
-
-    def _start_worker(self) -> None:
-        connection, _ = self._listener.accept()
-        template, worker = os.getpid(), os.fork()
-        if worker == 0:
-            _work(template, connection, [self._listener, *self._workers.values()])
-        self._workers[worker] = connection
-        self._poll.register(connection, select.POLLRDHUP)
-
-    def _abandon(self, descriptor: int) -> None:
-        """The task is gone: its worker goes too (and is reaped when it has)."""
-        for worker, connection in self._workers.items():
-            if connection.fileno() == descriptor:
-                self._poll.unregister(descriptor)
-                _kill(worker)
-
-    def _reap(self) -> None:
-        while self._workers:
-            worker, status = os.waitpid(-1, os.WNOHANG)
-            if worker == 0:
-                return
-            code = os.waitstatus_to_exitcode(status)
-            outcome = WorkerEnd(max(code, 0), -code if code < 0 else None)
-            with self._workers.pop(worker) as connection:
-                try:
-                    self._poll.unregister(connection)
-                    connection.sendall(json.dumps(vars(outcome)).encode())
-                except (KeyError, OSError):
-                    pass  # the task is gone, nobody waits for the outcome
-
-
-def _work(template: int, connection: socket.socket, of_template: list[socket.socket]) -> NoReturn:
-    """The life of a worker: leave the template, read the request, become the task's stand-in, call the target, exit."""
+def _work(template: int, connection: socket.socket) -> NoReturn:
+    """The life of a worker: read the request, become the task's stand-in, call the target, tell the status, exit."""
     status = 1
     try:
-        signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for inherited in of_template:
-            inherited.close()
-        os.dup2(os.open(os.devnull, os.O_RDONLY), _LIFELINE)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.setpgid(0, 0)  # so that what it starts can be killed with it
         end_with_parent(template)
-        with connection:
-            request = _receive(connection)
+        request = _receive(connection)
+        threading.Thread(target=_end_with_task, args=(connection,), daemon=True).start()
         os.chdir(request["cwd"])
         os.environ.clear()
         os.environ.update(request["env"])
@@ -129,25 +71,24 @@ def _work(template: int, connection: socket.socket, of_template: list[socket.soc
             sys.stdout.flush()
             sys.stderr.flush()
         finally:  # also when nobody reads any more
+            connection.sendall(str(status).encode())
             os._exit(status)  # the template's clean-up is not the worker's
 
 
 def _receive(connection: socket.socket) -> dict[str, Any]:
-    """Read a request; its two descriptors become standard output and error."""
-    header, descriptors, _, _ = socket.recv_fds(connection, HEADER.size, 2)
+    """Read a request; the descriptors that come with it become standard output and error."""
+    _, descriptors, _, _ = socket.recv_fds(connection, 1, 2)
     for standard, descriptor in zip((1, 2), descriptors, strict=True):
         os.dup2(descriptor, standard)
         os.close(descriptor)
-    body = connection.recv(HEADER.unpack(header)[0], socket.MSG_WAITALL)
-    return dict(json.loads(body))
+    return dict(json.loads(connection.makefile().readline()))
 
 
-def _kill(worker: int) -> None:
-    try:
-        os.killpg(worker, signal.SIGKILL)
-    except ProcessLookupError:
-        os.kill(worker, signal.SIGKILL)  # it has not made its process group yet; unreaped, so the id is still its own
+def _end_with_task(connection: socket.socket) -> None:
+    """Wait for the task to hang up, and kill this worker and what it started."""
+    connection.recv(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

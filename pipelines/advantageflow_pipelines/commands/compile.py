@@ -8,21 +8,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
+from advantageflow_pipelines.say import say, warn
 
 
+@expanding(settings=options.choose)
 def compile_command(
+    settings: RunSettings,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
-    pipeline: options.Pipeline = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
-    seed: options.Seed = None,
-    init_policy: options.InitPolicy = None,
     image: options.Image = None,
     images: options.Images = None,
     resources: options.Resources = None,
@@ -35,16 +33,16 @@ def compile_command(
     """
     console = Console()
     check_file_name(output)
-    settings = options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline)
     run = cluster_run(settings, options.choose_images(images, image, settings), resources)
     write_package(compile_run(run, console), output)
     if images is None and image is None:
         image_of_all = next(iter(run.images.values()))
-        warning = (
+        warn(
+            console,
             f"the images are those of this version ({image_of_all}), a name that every build moves: before the "
-            "file is sent to a cluster, compile it with --images, the file that docker/build.sh writes"
+            "file is sent to a cluster, compile it with --images, the file that docker/build.sh writes",
         )
-        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     found = pipeline_of(settings)
-    text = f"{output}: pipeline {found.name}, {found.describe(settings)}, {sum(found.tasks(settings).values())} tasks"
-    console.print(f"{text}, resources {run.resources.preset}", markup=False, soft_wrap=True)
+    tasks = sum(found.tasks(settings).values())
+    what = f"pipeline {found.name}, {found.describe(settings)}, {tasks} tasks, resources {run.resources.preset}"
+    say(console, f"{output}: {what}")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -18,6 +17,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.say import say
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.local.evaluate import Variant
@@ -58,8 +58,10 @@ def evaluate(
     verdict under variants/.
     """
     from advantageflow_pipelines.local import evaluate as work
+    from advantageflow_pipelines.local.policies import find_policy
+    from advantageflow_pipelines.local.workdir import make_output, unused
 
-    judged = work.find_judged(path)
+    judged = work.judged_as_trained(find_policy(path, runs))
     if device is not None:
         _check_choice(device, ModelSettings, "device")
         judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
@@ -69,13 +71,13 @@ def evaluate(
     sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
     variants = work.make_variants(scales)
-    out = output or work.default_output(Path(path), runs)
-    work.make_output(out)
+    out = output or unused((Path(path) if (Path(path) / "settings.yaml").is_file() else runs) / "evaluation")
+    make_output(out)
     console = Console()
     with _progress(console, variants, sampling.images) as advance:
         comparison = work.evaluate(judged, sampling, variants, judged.seed if seed is None else seed, out, advance)
     _show(console, comparison)
-    console.print(f"report:  {out / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"report:  {out / 'report.html'}")
 
 
 def _check_choice(value: str, section: type[Settings], name: str) -> None:
@@ -99,7 +101,7 @@ def _progress(console: Console, variants: Sequence[Variant], images: int) -> Ite
             bars.start_task(tasks[name])
             bars.update(tasks[name], completed=done, total=total)
             if done == total and not console.is_terminal:
-                console.print(f"{name}: {done} images", highlight=False)
+                say(console, f"{name}: {done} images")
 
         yield told
 
@@ -125,7 +127,7 @@ def _show(console: Console, comparison: Mapping[str, Any]) -> None:
     console.print(wins)
     for name, variant in comparison["variants"].items():
         for alarm in variant["alarms"]:
-            console.print(f"[bold red]alarm, {name}: {escape(alarm['message'])}[/bold red]", highlight=False)
+            say(console, f"alarm, {name}: {alarm['message']}", style="bold red")
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.say import say, warn
 
 
 def export(
@@ -38,8 +39,6 @@ def export(
     state, licence = export_policy(found, output, fused=fused)
     kind = "the whole model" if fused else "an adapter for diffusers and PEFT"
     console = Console()
-    told = f"{output}: {kind}, {found.name}, policy {state.policy_sha256}"
-    console.print(told, highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{output}: {kind}, {found.name}, policy {state.policy_sha256}")
     if not licence:
-        message = "the base model does not say its licence: add it to README.md before you publish the folder"
-        console.print(f"warning: {message}", style="yellow", highlight=False, soft_wrap=True)
+        warn(console, "the base model does not say its licence: add it to README.md before you publish the folder")

@@ -11,6 +11,7 @@ from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.runs import RunStatus, get_run
+from advantageflow_pipelines.say import say, warn
 
 
 def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explain: bool = False) -> None:
@@ -36,10 +37,9 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explai
         lines = heal(client, states, lambda one: _ask(api, one))
         lines += recorded_failures(client, states) if explain else []
     except TrackingError as error:
-        console.print(f"warning: runs may be open in MLflow that are over. {error}", style="yellow", markup=False)
+        warn(console, f"runs may be open in MLflow that are over. {error}")
         return
-    for line in lines:
-        console.print(f"MLflow: {line}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"MLflow: {line}" for line in lines))
 
 
 def _ask(api: Api, run_id: str) -> str | None:

@@ -61,13 +61,13 @@ Image = Annotated[str | None, typer.Option("--image", help="One container image 
 
 
 def choose(
-    preset: str | None,
-    config: Path | None,
-    assignments: list[str] | None,
-    rounds: int | None,
-    seed: int | None,
-    init_policy: str | None,
-    pipeline: str | None = None,
+    pipeline: Pipeline = None,
+    preset: Preset = None,
+    config: Config = None,
+    assignments: Assignments = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    init_policy: InitPolicy = None,
 ) -> RunSettings:
     """The settings that these options choose, paths as they were given: a relative one means nothing on a cluster."""
     return choose_settings(

@@ -38,7 +38,7 @@ def plan(
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
-    settings = options.choose(preset, config, assignments, rounds, None, None, pipeline)
+    settings = options.choose(pipeline, preset, config, assignments, rounds)
     speed = _speed(settings, gpu, gpus, utilisation)
     with Console(stderr=True).status("importing") as status:
         quiet()

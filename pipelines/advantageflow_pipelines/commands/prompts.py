@@ -17,6 +17,7 @@ from advantageflow.errors import DataError, StoreError
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import writing
+from advantageflow_pipelines.say import say
 
 prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
 
@@ -75,7 +76,7 @@ def write(
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    Console().print(f"{output}: {len(known)} prompts", highlight=False, markup=False, soft_wrap=True)
+    say(Console(), f"{output}: {len(known)} prompts")
 
 
 def _check_distinct(known: Sequence[Prompt], source: str) -> None:

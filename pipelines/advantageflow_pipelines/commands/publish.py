@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from advantageflow_pipelines.say import say
+
 
 def publish(
     policy: Annotated[
@@ -20,11 +22,10 @@ def publish(
     """
     from advantageflow.policy.saved import check_all_files
     from advantageflow.store.published import publish_folder
-    from advantageflow_pipelines.local.evaluate import find_judged
+    from advantageflow_pipelines.local.policies import find_policy
 
-    found = find_judged(policy)
-    check_all_files(found.policy)
-    publish_folder(found.policy, url)
-    console = Console()
-    console.print(f"{url}: {found.name}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"continue from it: advantageflow run --init-policy {url}", highlight=False, markup=False)
+    found = find_policy(policy)
+    found.trained_state()
+    check_all_files(found.path)
+    publish_folder(found.path, url)
+    say(Console(), f"{url}: {found.name}", f"continue from it: advantageflow run --init-policy {url}")

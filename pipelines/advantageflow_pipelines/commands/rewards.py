@@ -16,6 +16,7 @@ from rich.table import Table
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
+from advantageflow_pipelines.say import say
 
 if TYPE_CHECKING:
     from advantageflow.golden_checks.pictures import Picture
@@ -114,7 +115,7 @@ def rewards_record(
         raise _nothing_readable(reward)
     results = score_pictures(made, pictures)
     record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=images is not None)
-    Console().print(f"{output}: scores of {len(pictures)} pictures by {reward}", markup=False, soft_wrap=True)
+    say(Console(), f"{output}: scores of {len(pictures)} pictures by {reward}")
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
 
 def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Prompt]) -> None:
     counts = Counter((prompt.split, prompt.task) for prompt in prompts)
-    console.print(f"reward {name} can read all of {source}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"reward {name} can read all of {source}")
     table = Table("split", "task", "prompts")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
@@ -181,8 +182,7 @@ def _nothing_readable(reward: str) -> SettingsError:
 
 def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: int) -> None:
     direction = "higher is better" if reward.higher_is_better else "lower is better"
-    title = f"reward {name} {reward.version} on {pictures} pictures: {direction}"
-    console.print(title, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"reward {name} {reward.version} on {pictures} pictures: {direction}")
     table = Table("column", "declared", "lowest", "highest", "scored twice", "batch or alone")
     for column, seen in trial.columns.items():
         low, high = reward.columns[column]
@@ -191,8 +191,5 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: i
         table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
     console.print(table)
     batch, alone = (pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
-    console.print(
-        f"speed: {batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one; first batch, loading included: "
-        f"{trial.first_seconds:.2f} s",
-        highlight=False,
-    )
+    speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"
+    say(console, f"speed: {speed}; first batch, loading included: {trial.first_seconds:.2f} s")

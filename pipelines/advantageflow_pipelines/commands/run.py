@@ -17,11 +17,12 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, images_of, write_images
 from advantageflow_pipelines.local.summary import read_summary, show_summary
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.say import say
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -66,27 +67,35 @@ def run(
     console = Console()
     if resume is not None:
         chosen = (pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, runner, image, images)
-        _refuse_changes(any(choice is not None and choice != [] for choice in chosen))
+        if any(choice is not None and choice != [] for choice in chosen):
+            remedy = "leave the other options away, or start a new run"
+            raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
         place, settings = open_workdir(resume)
         summary = read_summary(place)
         if summary is not None:
-            console.print(f"{place.root} is complete", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{place.root} is complete")
             show_summary(console, place, summary)
             return
-        check_runner(read_runner(place), settings)
+        if (known := images_of(place)) is not None:
+            check_images(known, settings)
     else:
-        settings = with_absolute_paths(options.choose(preset, config, assignments, rounds, seed, init_policy, pipeline))
+        settings = with_absolute_paths(options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy))
         if settings.init_policy is not None:
             lora_asked = options.asks_for_lora(config, assignments, settings)
             settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-            console.print(words, highlight=False, markup=False, soft_wrap=True)
-        chosen_runner = _choose_runner(runner, image, images, settings)
+            say(console, words)
+        containers = runner is RunnerKind.DOCKER
+        if not containers and (image is not None or images is not None):
+            remedy = "add --runner docker, or leave them away"
+            raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
+        named = options.choose_images(images, image, settings)
         check_run(settings)
-        chosen_runner = check_runner(chosen_runner, settings)
+        if containers:
+            named = check_images(named, settings)
         check_disk(settings, workdir or runs)
         place = create_workdir(workdir, settings, runs)
-        if chosen_runner.in_containers:
-            write_runner(place, chosen_runner)
+        if containers:
+            write_images(place, named)
     _run(console, place, settings, runs, warm)
 
 
@@ -94,43 +103,18 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, wa
     from advantageflow_pipelines.local.run import run_locally
 
     complete_before = len(list(place.cache.glob("*.json")))
-    console.print(
-        f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}\n"
-        f"log: {place.log_file}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
+    say(console, what, f"log: {place.log_file}")
     if complete_before:
-        console.print(f"continuing after {complete_before} complete tasks", highlight=False)
+        say(console, f"continuing after {complete_before} complete tasks")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs), warm=warm)
     except KeyboardInterrupt:
-        console.print(
-            f"\nstopped; continue with: advantageflow run --resume {place.root}", markup=False, soft_wrap=True
-        )
+        say(console, f"\nstopped; continue with: advantageflow run --resume {place.root}")
         sys.exit(_INTERRUPTED)
     show_summary(console, place, summary)
-    console.print(f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}", highlight=False)
-
-
-def _choose_runner(
-    kind: RunnerKind | None, image: str | None, images: Path | None, settings: RunSettings
-) -> TaskRunner:
-    named = options.choose_images(images, image, settings)
-    if kind is RunnerKind.DOCKER:
-        return TaskRunner(kind=kind, images=named)
-    if image is not None or images is not None:
-        remedy = "add --runner docker, or leave them away"
-        raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
-    return TaskRunner()
-
-
-def _refuse_changes(asked: bool) -> None:
-    if asked:
-        remedy = "leave the other options away, or start a new run"
-        raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
+    say(console, f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

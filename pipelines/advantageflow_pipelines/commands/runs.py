@@ -21,6 +21,7 @@ from advantageflow_pipelines.commands.connect import connect, connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.commands.watch import watch
+from advantageflow_pipelines.say import say
 
 runs = typer.Typer(help="List the runs and what they came to; follow one on a cluster.")
 
@@ -72,10 +73,10 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
         table.add_row(escape(run.name), run.run_id, run.word, created, seconds)
     if not table.rows:
-        console.print("no runs there; start one with: advantageflow submit", highlight=False)
+        say(console, "no runs there; start one with: advantageflow submit")
         return
     console.print(table)
-    console.print(f"pages: {connection.run_page('ID')}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"pages: {connection.run_page('ID')}")
     heal_mlflow(api, found, console)
 
 
@@ -83,7 +84,7 @@ def _list_local(runs: Path) -> None:
     console = Console()
     folders = _run_folders(runs)
     if not folders:
-        console.print(f"no runs under {runs}; start one with: advantageflow run", highlight=False)
+        say(console, f"no runs under {runs}; start one with: advantageflow run")
         return
     table = Table("run", "preset", "seed", "measure", "base", "final", "change", "seconds")
     for folder in folders:
@@ -92,7 +93,7 @@ def _list_local(runs: Path) -> None:
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
             table.add_row(folder.name, "", "", "", "", "", "", escape(reason), style="red")
-        except (LookupError, TypeError, ValueError):  # JSON, but not what write_summary wrote
+        except (LookupError, TypeError, ValueError):  # JSON, but not a summary
             table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
     console.print(table)
 

@@ -23,7 +23,9 @@ from advantageflow_pipelines.client.schedules import (
 )
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import Experiment, Sending, ServiceAccount, choose_sending
+from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
+from advantageflow_pipelines.placing.cluster import ClusterRun
+from advantageflow_pipelines.say import say
 
 schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
 
@@ -31,9 +33,9 @@ NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of 
 
 
 @schedule.command("create")
-@expanding(sending=choose_sending, connection=connect)
+@expanding(run=choose_run, connection=connect)
 def create(
-    sending: Sending,
+    run: ClusterRun,
     connection: Connection,
     name: Annotated[str, typer.Option("--name", help="Name of the schedule.")],
     cron: Annotated[
@@ -69,7 +71,7 @@ def create(
 
     console = Console()
     when = _when(cron, every)
-    package = sending.compile(console, cache=False)
+    package = compile_run(run, console).without_cache()
     api = Api(connection)
     check_name_is_free(api, name)  # before anything is uploaded
     version = upload(api, package, pipeline=upload_as, version=version_name)
@@ -78,18 +80,18 @@ def create(
         version,
         name=name,
         when=when,
-        experiment=sending.experiment(experiment),
+        experiment=experiment or run.settings.tracking.experiment,
         concurrency=concurrency,
         catch_up=catch_up,
-        service_account=sending.service_account(service_account),
-        description=sending.description(),
+        service_account=service_account or run.resources.service_account,
+        description=describe(run),
     )
-    for line in (
+    say(
+        console,
         f"schedule '{name}' runs version {version.name} of {version.pipeline}: {when}",
         f"id {schedule_id}",
         connection.schedule_page(schedule_id),
-    ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    )
 
 
 @schedule.command("list")
@@ -105,7 +107,7 @@ def list_command(connection: Connection) -> None:
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
         table.add_row(escape(one.name), one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
-        console.print("no schedules; make one with: advantageflow schedule create", highlight=False)
+        say(console, "no schedules; make one with: advantageflow schedule create")
         return
     console.print(table)
 
@@ -115,7 +117,7 @@ def list_command(connection: Connection) -> None:
 def pause(connection: Connection, schedule_name: NameOrId) -> None:
     """Start no more runs for now; those under way go on."""
     found = _change(connection, schedule_name, "disable")
-    _say(f"schedule '{found.name}' is paused; go on with: advantageflow schedule resume {found.schedule_id}")
+    say(Console(), f"schedule '{found.name}' is paused; go on with: advantageflow schedule resume {found.schedule_id}")
 
 
 @schedule.command("resume")
@@ -123,7 +125,7 @@ def pause(connection: Connection, schedule_name: NameOrId) -> None:
 def resume(connection: Connection, schedule_name: NameOrId) -> None:
     """Let a paused schedule start runs again."""
     found = _change(connection, schedule_name, "enable")
-    _say(f"schedule '{found.name}' is on: {found.when}")
+    say(Console(), f"schedule '{found.name}' is on: {found.when}")
 
 
 @schedule.command("delete")
@@ -131,7 +133,7 @@ def resume(connection: Connection, schedule_name: NameOrId) -> None:
 def delete(connection: Connection, schedule_name: NameOrId) -> None:
     """Delete a schedule; its runs and its pipeline stay."""
     found = _change(connection, schedule_name, "delete")
-    _say(f"schedule '{found.name}' is deleted; its runs stay")
+    say(Console(), f"schedule '{found.name}' is deleted; its runs stay")
 
 
 def _change(connection: Connection, name: str, change: Literal["disable", "enable", "delete"]) -> Schedule:
@@ -149,7 +151,3 @@ def _when(cron: str | None, every: str | None) -> When:
         remedy = "give one: --cron '0 0 3 * * mon' (seconds first, UTC), or --every 6h"
         raise SettingsError(message, where="--cron, --every", remedy=remedy)
     return When(seconds=interval_seconds(every)) if every is not None else When(cron=check_cron(cron or ""))
-
-
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, markup=False, soft_wrap=True)

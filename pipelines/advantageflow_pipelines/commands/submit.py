@@ -12,13 +12,22 @@ from rich.console import Console
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import Experiment, NoCache, Sending, ServiceAccount, choose_sending
+from advantageflow_pipelines.commands.sending import (
+    Experiment,
+    NoCache,
+    ServiceAccount,
+    choose_run,
+    compile_run,
+    describe,
+)
 from advantageflow_pipelines.commands.watch import watch
+from advantageflow_pipelines.placing.cluster import ClusterRun
+from advantageflow_pipelines.say import say
 
 
-@expanding(sending=choose_sending, connection=connect)
+@expanding(run=choose_run, connection=connect)
 def submit(
-    sending: Sending,
+    run: ClusterRun,
     connection: Connection,
     run_name: Annotated[
         str | None, typer.Option("--run-name", help="Name of the run; made from preset and time.")
@@ -37,17 +46,16 @@ def submit(
     from advantageflow_pipelines.client.runs import start_run
 
     console = Console()
-    package = sending.compile(console, cache=not no_cache)
+    package = compile_run(run, console)
     api = Api(connection)
     run_id = start_run(
         api,
-        package,
-        name=run_name or f"{sending.run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
-        experiment=sending.experiment(experiment),
-        description=sending.description(),
-        service_account=sending.service_account(service_account),
+        package.without_cache() if no_cache else package,
+        name=run_name or f"{run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
+        experiment=experiment or run.settings.tracking.experiment,
+        description=describe(run),
+        service_account=service_account or run.resources.service_account,
     )
-    for line in (f"run {run_id} started", connection.run_page(run_id)):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, f"run {run_id} started", connection.run_page(run_id))
     if wait:
         sys.exit(watch(api, run_id, console))

@@ -12,6 +12,7 @@ from advantageflow_pipelines.client.follow import follow
 from advantageflow_pipelines.client.runs import get_run
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.say import say
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -36,13 +37,13 @@ def watch(api: Api, run_id: str, console: Console) -> int:
             heal_mlflow(api, [get_run(api, run_id)], console, explain=True)
         raise
     except KeyboardInterrupt:
-        console.print(f"\n{again}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"\n{again}")
         return _INTERRUPTED
     except ClusterError as error:
         raise type(error)(error.message, where=error.where, remedy=f"{error.remedy}; {again}") from error
     took = f" after {run.seconds:.0f} s" if run.seconds is not None else ""
-    console.print(f"run {run_id} succeeded{took}", style="green", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"run {run_id} succeeded{took}", style="green")
     if run.from_cache:
-        console.print("the results of all stages were taken from the cache: nothing was computed in this run")
+        say(console, "the results of all stages were taken from the cache: nothing was computed in this run")
     heal_mlflow(api, [run], console)
     return 0

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from advantageflow.errors import SettingsError
 from advantageflow.prompts.sources import EMBEDDED, is_local_file
 from advantageflow.settings import RewardSettings, RunSettings
@@ -32,9 +30,13 @@ def named_files(settings: RunSettings) -> dict[str, Path]:
 
 def with_absolute_paths(settings: RunSettings) -> RunSettings:
     """The same settings with the files they name made absolute, so that a run can be continued from anywhere."""
-    for keys, name in _named(settings):
-        settings = _replaced(settings, keys, str(_path(name).absolute()))
-    return settings
+    values = settings.model_dump(exclude_unset=True)
+    for (*above, key), name in _named(settings):
+        section: Any = values
+        for part in above:
+            section = section[int(part) if isinstance(section, list | tuple) else part]
+        section[int(key) if isinstance(section, list) else key] = str(_path(name).absolute())
+    return RunSettings.model_validate(values)
 
 
 def check_no_local_files(settings: RunSettings) -> list[str]:
@@ -110,18 +112,6 @@ def _is_path(text: str) -> bool:
 
 def _path(name: str) -> Path:
     return Path(name).expanduser() if name.startswith("~/") else Path(name)
-
-
-def _replaced(value: Any, keys: _Keys, text: str) -> Any:
-    """The same settings or options with another text in one place."""
-    if not keys:
-        return text
-    key, *rest = keys
-    if isinstance(value, BaseModel):
-        return value.model_copy(update={key: _replaced(getattr(value, key), tuple(rest), text)})
-    if isinstance(value, Mapping):
-        return {**value, key: _replaced(value[key], tuple(rest), text)}
-    return type(value)(_replaced(one, tuple(rest), text) if str(n) == key else one for n, one in enumerate(value))
 
 
 def _remedy(setting: str) -> str:

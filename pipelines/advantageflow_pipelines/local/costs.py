@@ -1,15 +1,38 @@
-"""What the rounds of a run cost: seconds of useful work along the critical path."""
+"""What a run costs in seconds: useful work of its rounds, and overhead, along the critical path of its tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.overhead import TaskTimes, overhead
+from advantageflow_pipelines.local.tasks import Tasks
 from advantageflow_pipelines.pipelines import pipeline_of
 
-_Seconds = dict[tuple[int, str, int], float]  # by round, stage and shard
+
+class Timed(NamedTuple):
+    """A finished task; times are epoch seconds.
+
+    Attributes:
+        useful: when its useful work began; its end if it never said so.
+    """
+
+    stage: str
+    round_index: int | None
+    shard: int | None
+    started: float
+    useful: float
+    ended: float
+
+
+def timed_tasks(events: Iterable[Event]) -> list[Timed]:
+    """The finished tasks of a journal, in order of their ends."""
+    return [
+        Timed(one.stage, one.round_index, one.shard, one.started, one.useful or one.ended, one.ended)
+        for one in Tasks(events).finished()
+        if one.ended is not None
+    ]
 
 
 def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, float]:
@@ -23,19 +46,55 @@ def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, 
         settings: of the run.
     """
     pipeline = pipeline_of(settings)
+    tasks = [task for task in timed_tasks(events) if task.round_index is not None]
+    spent = {(task.round_index, task.stage, task.shard or 0): task.ended - task.useful for task in tasks}
     ending = [output.stage for output in pipeline.policies]
-    seconds: _Seconds = {}
-    for task in sorted(overhead(events).tasks, key=lambda task: task.ended):
-        if task.round is not None:
-            seconds[(task.round, task.stage, task.shard or 0)] = _useful(task)
-    last = {number: spent for (number, stage, _), spent in seconds.items() if stage in ending}
-    return {number: _slowest_shard(seconds, number, pipeline.sharded) + last[number] for number in sorted(last)}
+    last = {number: seconds for (number, stage, _), seconds in spent.items() if stage in ending and number is not None}
+    shards: dict[tuple[int | None, int], float] = {}
+    for (number, stage, shard), seconds in spent.items():
+        if stage in pipeline.sharded:
+            shards[number, shard] = shards.get((number, shard), 0.0) + seconds
+    slowest = {number: max((one for (n, _), one in shards.items() if n == number), default=0.0) for number in last}
+    return {number: slowest[number] + last[number] for number in sorted(last)}
 
 
-def _slowest_shard(seconds: _Seconds, number: int, stages: Sequence[str]) -> float:
-    shards = {shard for round_index, stage, shard in seconds if round_index == number and stage in stages}
-    return max((sum(seconds.get((number, stage, shard), 0.0) for stage in stages) for shard in shards), default=0.0)
+def critical_path(tasks: list[Timed]) -> list[Timed]:
+    """The tasks that made a run as long as it was, in order.
+
+    Walked back from the task that ended last: each task waited for the one that had ended last when it started. Tasks
+    in sequence add up; of shards that ran side by side one counts.
+    """
+    path: list[Timed] = []
+    waited_for = tasks
+    while waited_for:
+        path.append(max(waited_for, key=lambda task: task.ended))
+        waited_for = [task for task in tasks if task.ended <= path[-1].started]
+    return path[::-1]
 
 
-def _useful(task: TaskTimes) -> float:
-    return task.ended - task.useful
+def measure_overhead(events: Iterable[Event], started: float, ended: float) -> dict[str, Any]:
+    """How much of an attempt's time was no useful work.
+
+    Args:
+        events: the journal's events.
+        started: epoch seconds at which the attempt started; earlier tasks are left out.
+        ended: epoch seconds at which it ended.
+
+    Returns:
+        `seconds`: from process start to first useful work, summed over the tasks of the critical path, `stages` of it
+        by stage; `between_tasks`: what no task of that path covers (start, scheduling, MLflow at the end); `share`: of
+        both together in `of_seconds`, the attempt's duration.
+    """
+    path = critical_path(timed_tasks(event for event in events if event["time"] >= started))
+    stages: dict[str, float] = {}
+    for task in path:
+        stages[task.stage] = stages.get(task.stage, 0.0) + task.useful - task.started
+    seconds, duration = sum(stages.values()), ended - started
+    between = duration - sum(task.ended - task.started for task in path)
+    return {
+        "seconds": round(seconds, 2),
+        "between_tasks": round(between, 2),
+        "of_seconds": round(duration, 2),
+        "share": round((seconds + between) / duration, 4),
+        "stages": {stage: round(value, 2) for stage, value in stages.items()},
+    }

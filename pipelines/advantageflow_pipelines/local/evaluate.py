@@ -5,15 +5,15 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
-from advantageflow.errors import PolicyError, SettingsError, StoreError
+from advantageflow.errors import SettingsError
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RewardSettings
-from advantageflow.store.files import write_json, writing
+from advantageflow.store.files import write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
-from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.policies import FoundPolicy
 from advantageflow_pipelines.local.results import conditioning_folder, prompts_folder
 
 RESULTS_FILE = "results.json"
@@ -70,21 +70,9 @@ class Variant:
         return self.name.replace(" ", "-")
 
 
-def find_judged(name: str) -> Judged:
-    """The policy that a working folder (its last), a policy folder or the address of a published policy means.
-
-    Raises:
-        PolicyError: there is no policy, or it is the base model.
-        SettingsError: the working folder's settings are damaged.
-        StoreError: nothing is published at the address, or it cannot be fetched.
-    """
-    found = find_policy(name)
-    if not found.is_artifact:
-        remedy = "evaluate a run that starts from it: advantageflow run --init-policy"
-        raise PolicyError("this adapter has no record of its model, prompts and reward", where=name, remedy=remedy)
-    state = read_policy_state(found.path)
-    if not state.trained:
-        raise PolicyError("this is the base model itself", where=name, remedy="give a policy that was trained")
+def judged_as_trained(found: FoundPolicy) -> Judged:
+    """A trained policy, judged as its run did, or by what its state tells of that."""
+    state = found.trained_state()
     if found.run is not None:
         workdir, settings = found.run
         return Judged(
@@ -92,8 +80,8 @@ def find_judged(name: str) -> Judged:
             settings.evaluation, settings.seed, prompts_folder(workdir, settings), settings.prompts,
         )  # fmt: skip
     return Judged(
-        f"policy {PurePath(name).name}, round {state.round}", found.path, state.round,
-        state.model or ModelSettings(), state.reward, EvaluationSettings(), 0, None, state.prompts,
+        found.name, found.path, state.round, state.model or ModelSettings(), state.reward,
+        found.sampling, 0, None, state.prompts,
     )  # fmt: skip
 
 
@@ -121,18 +109,6 @@ def parse_scales(text: str) -> list[float]:
     if not all(1 <= scale < float("inf") for scale in scales) or len(set(scales)) < len(scales):
         raise SettingsError("a scale is below 1, or a duplicate", where=f"--guidance {text}", remedy=remedy)
     return scales
-
-
-def make_output(out: Path) -> None:
-    """Make the folder of an evaluation.
-
-    Raises:
-        StoreError: it is not empty, or cannot be made.
-    """
-    with writing(out):
-        if out.is_file() or (out.is_dir() and any(out.iterdir())):
-            raise StoreError("is not an empty folder", where=f"--output {out}", remedy="name a new folder")
-        out.mkdir(parents=True, exist_ok=True)
 
 
 def evaluate(
@@ -238,12 +214,3 @@ class _Told(Journal):
 
     def alarm(self, name: str, message: str, step: int) -> None:
         """The results have it too."""
-
-
-def default_output(path: Path, runs: Path) -> Path:
-    """`evaluation` in the working folder, or under `runs` for a policy folder; numbered where that is taken."""
-    home = path if (path / "settings.yaml").is_file() else runs
-    out, number = home / "evaluation", 2
-    while out.exists() and any(out.iterdir()):
-        out, number = home / f"evaluation-{number}", number + 1
-    return out

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import PolicyError, StoreError
 from advantageflow.evaluation.samples import read_samples
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
@@ -19,7 +18,7 @@ from advantageflow_pipelines.local.card import model_card
 from advantageflow_pipelines.local.policies import FoundPolicy
 from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import read_summary
-from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
+from advantageflow_pipelines.local.workdir import WorkDir, make_output, open_workdir
 
 if TYPE_CHECKING:
     from advantageflow.policy.saved import SavedPolicy
@@ -47,19 +46,13 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
     from advantageflow.policy.licence import base_licence
     from advantageflow.policy.saved import check_all_files
 
-    if not found.is_artifact:
-        remedy = "start a run from it (advantageflow run --init-policy), and export that"
-        raise PolicyError("this adapter has no record of its base model", where=found.name, remedy=remedy)
+    found.trained_state()
     saved = check_all_files(found.path)
-    if not saved.state.trained:
-        raise PolicyError("this is the base model itself", where=found.name, remedy="give a policy that was trained")
     run = found.run or _run_of(found.path)
     model = saved.state.model or ModelSettings()
     licence = base_licence(model)
+    make_output(folder)
     with writing(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise StoreError("is not an empty folder", where=f"--output {folder}", remedy="name a new folder")
-        folder.mkdir(parents=True, exist_ok=True)
         if fused:
             from advantageflow.policy.fused import write_fused
 

@@ -15,7 +15,7 @@ from kfp import compiler, local
 
 from advantageflow.lifeline import end_with_parent
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.local.runners import read_runner
+from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
 
@@ -40,13 +40,13 @@ def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
     Raises:
         RuntimeError: a task failed; its own error is in the journal or the log.
     """
-    runner = read_runner(workdir)
-    pipeline = build_pipeline(settings, runner.images or None, in_order=True)
+    images = images_of(workdir)
+    pipeline = build_pipeline(settings, images, in_order=True)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
     # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")
     local.init(
-        _in_containers(workdir, settings) if runner.in_containers else local.SubprocessRunner(use_venv=False),
+        local.SubprocessRunner(use_venv=False) if images is None else _in_containers(workdir, settings),
         pipeline_root=str(workdir.artifacts),
         raise_on_error=True,
         enable_caching=True,

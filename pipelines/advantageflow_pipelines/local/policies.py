@@ -12,8 +12,8 @@ from pathlib import Path
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.records import STATE_FILE
-from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.store.policies import read_policy_state
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
+from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
@@ -30,14 +30,38 @@ class FoundPolicy:
     Attributes:
         name: what to call it.
         path: the policy artifact, or the file or folder of an adapter that another program made.
-        is_artifact: which of them.
+        state: of the policy artifact; None of another program's adapter.
         run: its run and that run's settings, where a working folder was named.
     """
 
     name: str
     path: Path
-    is_artifact: bool
+    state: PolicyState | None = None
     run: tuple[WorkDir, RunSettings] | None = None
+
+    @property
+    def model(self) -> ModelSettings | None:
+        """The base model, if known."""
+        return self.run[1].model if self.run else self.state.model if self.state else None
+
+    @property
+    def sampling(self) -> EvaluationSettings:
+        """How its run evaluated it; the defaults if not known."""
+        return self.run[1].evaluation if self.run else EvaluationSettings()
+
+    def trained_state(self) -> PolicyState:
+        """The state of a policy that was trained.
+
+        Raises:
+            PolicyError: it is the base model itself, or an adapter without a record.
+        """
+        if self.state is None:
+            remedy = "start a run from it (advantageflow run --init-policy), and take that"
+            message = "this adapter has no record of its model, prompts and reward"
+            raise PolicyError(message, where=self.name, remedy=remedy)
+        if not self.state.trained:
+            raise PolicyError("this is the base model itself", where=self.name, remedy="give a policy that was trained")
+        return self.state
 
 
 def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
@@ -62,15 +86,17 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             remedy = f"continue the run with: advantageflow run --resume {path}"
             raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
         last = max(policies)
-        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], True, (workdir, settings))
+        state = read_policy_state(policies[last])
+        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
     artifact = artifact_of(path)
     if artifact is not None:
-        return FoundPolicy(f"policy {name}", artifact, True)
+        state = read_policy_state(artifact)
+        return FoundPolicy(f"policy {name} after round {state.round}", artifact, state)
     from advantageflow.policy.foreign import find_adapter  # heavy, and seldom wanted
 
     if not path.exists() or find_adapter(path) is None:
         raise PolicyError("no policy is there", where=name, remedy=_REMEDY)
-    return FoundPolicy(f"adapter {name}", path, False)
+    return FoundPolicy(f"adapter {name}", path)
 
 
 def _open(path: Path) -> tuple[WorkDir, RunSettings]:

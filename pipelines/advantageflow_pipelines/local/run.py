@@ -9,22 +9,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.events import JOURNAL_ENV, Event
+from advantageflow.store.files import write_json
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.warm import WarmTemplate
+from advantageflow_pipelines.local.costs import measure_overhead
 from advantageflow_pipelines.local.failures import explain_failure
 from advantageflow_pipelines.local.process_group import end_group
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.results import read_report, report_folders
-from advantageflow_pipelines.local.runners import read_runner
-from advantageflow_pipelines.local.summary import make_summary, measure_overhead, write_summary
+from advantageflow_pipelines.local.runners import images_of
+from advantageflow_pipelines.local.summary import make_summary
 from advantageflow_pipelines.local.tracking import RunTracking
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
@@ -33,6 +35,7 @@ from advantageflow_pipelines.local.workdir import (
     remove_unfinished,
     seconds_of_earlier_attempts,
 )
+from advantageflow_pipelines.say import say, warn
 
 _SECONDS_TO_END = 5.0
 _SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without them the checkpoint before counts
@@ -58,14 +61,10 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    in_containers = read_runner(workdir).in_containers
+    in_containers = images_of(workdir) is not None
     with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir, in_containers):
         remove_unfinished(workdir)
-
-        def warn(message: str) -> None:
-            console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False)
-
-        with RunTracking(tracking_uri, workdir, settings, started, warn) as tracking:
+        with RunTracking(tracking_uri, workdir, settings, started, partial(warn, console)) as tracking:
             with (
                 _stage_workers(workdir, warm and not in_containers) as environment,
                 _pipeline(workdir, settings, environment, console) as process,
@@ -74,9 +73,16 @@ def run_locally(
             tracking.catch_up()
             events = read_events(workdir.journal)
             write_report(workdir, settings, events)
-            summary = _summarise(workdir, settings, events, started)
-            write_summary(workdir, summary, tracking.run_id)
-    return {**summary, "mlflow_run_id": tracking.run_id}
+            ended = time.time()
+            summary = make_summary(
+                workdir,
+                settings,
+                seconds=seconds_of_earlier_attempts(workdir) + ended - started,
+                overhead=measure_overhead(events, started, ended),
+                mlflow_run_id=tracking.run_id,
+            )
+            write_json(workdir.summary_file, summary)  # its presence says that the run is complete
+    return summary
 
 
 @contextlib.contextmanager
@@ -140,8 +146,7 @@ def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Conso
 
     def tell() -> None:
         what = "the training to keep a checkpoint" if keeps else "the tasks to end"
-        text = f"waiting up to {patience:g} s for {what}; Ctrl-C again ends all at once"
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+        say(console, f"waiting up to {patience:g} s for {what}; Ctrl-C again ends all at once")
 
     end_group(process, patience, tell)
 
@@ -171,13 +176,3 @@ def _follow(
                 progress.show(event)
     if process.returncode != 0:
         raise explain_failure(workdir, progress.tasks)
-
-
-def _summarise(workdir: WorkDir, settings: RunSettings, events: list[Event], started: float) -> dict[str, Any]:
-    ended = time.time()
-    return make_summary(
-        workdir,
-        settings,
-        seconds=seconds_of_earlier_attempts(workdir) + ended - started,
-        overhead=measure_overhead(events, started, ended),
-    )

@@ -1,10 +1,9 @@
-"""What runs the tasks of a local run: processes of this machine, or containers; remembered in the working folder."""
+"""What runs the tasks of a local run: processes of this machine, or containers, whose images its folder remembers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
-
-from pydantic import BaseModel, ConfigDict
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
@@ -20,60 +19,39 @@ class RunnerKind(StrEnum):
     DOCKER = "docker"
 
 
-class TaskRunner(BaseModel):
-    """What runs the tasks of a run.
-
-    Attributes:
-        kind: which of Kubeflow's local runners.
-        images: the stages' images, which are part of what Kubeflow's cache knows a task by; empty where processes use
-            none.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    kind: RunnerKind = RunnerKind.SUBPROCESS
-    images: dict[str, str] = {}
-
-    @property
-    def in_containers(self) -> bool:
-        return self.kind is RunnerKind.DOCKER
-
-
-def check_runner(runner: TaskRunner, settings: RunSettings) -> TaskRunner:
-    """The runner, its images by the names that the engine knows them by, after a look at all that it needs.
+def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, str]:
+    """The stages' images by the names that the engine knows them by, after a look at all that they need.
 
     Raises:
         ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
-    if not runner.in_containers:
-        return runner
     from advantageflow_pipelines.local.containers.engine import container_engine, find_images
     from advantageflow_pipelines.local.containers.probe import check_objective, check_rewards
 
     with container_engine() as client:
-        images = find_images(client, runner.images)
+        known = find_images(client, images)
         pipeline = pipeline_of(settings)
-        check_rewards(client, {stage: images[stage] for stage in pipeline.making_rewards}, settings.reward)
+        check_rewards(client, [known[stage] for stage in pipeline.making_rewards], settings.reward)
         if pipeline.trainer is not None:
-            check_objective(client, {pipeline.trainer: images[pipeline.trainer]}, settings.training.objective)
-    return TaskRunner(kind=runner.kind, images=images)
+            check_objective(client, known[pipeline.trainer], settings.training.objective)
+    return known
 
 
-def write_runner(workdir: WorkDir, runner: TaskRunner) -> None:
-    """Remember the runner of a run, which is continued by the same."""
-    write_json(workdir.runner_file, runner.model_dump(mode="json"))
+def write_images(workdir: WorkDir, images: Mapping[str, str]) -> None:
+    """Remember the images of a run in containers: part of what Kubeflow's cache knows a task by."""
+    write_json(workdir.runner_file, {"kind": RunnerKind.DOCKER, "images": dict(images)})
 
 
-def read_runner(workdir: WorkDir) -> TaskRunner:
-    """The runner of a run.
+def images_of(workdir: WorkDir) -> dict[str, str] | None:
+    """The images that a run's containers are of; None where its tasks are processes.
 
     Raises:
-        StoreError: its file cannot be read.
-        SettingsError: its file is damaged.
+        StoreError: the file that says so cannot be read.
+        SettingsError: it is damaged.
     """
     if not workdir.runner_file.exists():
-        return TaskRunner()
+        return None
     try:
-        return TaskRunner.model_validate(read_json(workdir.runner_file))
-    except ValueError as error:
+        return dict(read_json(workdir.runner_file)["images"])
+    except (LookupError, TypeError, ValueError) as error:
         raise SettingsError("is damaged", where=str(workdir.runner_file), remedy="start a new run") from error

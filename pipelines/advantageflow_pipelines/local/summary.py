@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -14,16 +13,15 @@ from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import read_json, write_json
+from advantageflow.store.files import read_json
 from advantageflow.store.policies import read_policy_state
-from advantageflow.tracking.events import Event
-from advantageflow.tracking.overhead import overhead
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url
 from advantageflow_pipelines.configuration.counts import images_of_a_round
 from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.say import say
 
 VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
@@ -32,7 +30,7 @@ _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(
-    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any]
+    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any], mlflow_run_id: str | None
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
@@ -40,12 +38,14 @@ def make_summary(
         workdir: the run.
         settings: its settings.
         seconds: how long it took, attempts added up.
-        overhead: see measure_overhead.
+        overhead: of `measure_overhead`.
+        mlflow_run_id: of the run in MLflow, if it is there.
     """
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
     policy = read_policy_state(policy_folders(workdir, settings)[last])
+    change = difference(read_outcomes(reports[0]), read_outcomes(reports[last]), "strict").overall
     store = settings.store.url
     return {
         "preset": settings.preset,
@@ -57,9 +57,10 @@ def make_summary(
         **({} if store is None else {"policy_url": policy_url(store, policy)}),
         "base": reported(metrics[0]),
         "final": reported(metrics[last]),
-        "difference": paired_difference(reports[0], reports[last]),
+        "difference": {"strict": change.mean, "strict_ci95": change.ci95},  # on equal prompts and seeds
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
+        "mlflow_run_id": mlflow_run_id,
     }
 
 
@@ -87,11 +88,6 @@ def base_entry(workdir: WorkDir, settings: RunSettings) -> dict[str, Any] | None
     return None if folder is None else reported(read_report(folder))
 
 
-def write_summary(workdir: WorkDir, summary: dict[str, Any], mlflow_run_id: str | None) -> None:
-    """Write summary.json, its presence says that the run is complete."""
-    write_json(workdir.summary_file, {**summary, "mlflow_run_id": mlflow_run_id})
-
-
 def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
     """The summary of a complete run; None if it is not complete."""
     return read_json(workdir.summary_file) if workdir.summary_file.exists() else None
@@ -102,42 +98,6 @@ def comparable(summary: Any) -> Any:
     if isinstance(summary, dict):
         return {key: comparable(value) for key, value in summary.items() if key not in VARYING}
     return [comparable(item) for item in summary] if isinstance(summary, list) else summary
-
-
-def measure_overhead(events: list[Event], started: float, ended: float) -> dict[str, Any]:
-    """How much of an attempt's time was no useful work.
-
-    Args:
-        events: the journal's events.
-        started: epoch seconds at which the attempt started; earlier tasks are left out.
-        ended: epoch seconds at which it ended.
-
-    Returns:
-        `seconds`: from process start to first useful work, summed over the tasks of the critical path, `stages` of it
-        by stage; `between_tasks`: what no task of that path covers (start, scheduling, MLflow at the end); `share`: of
-        both together in `of_seconds`, the attempt's duration.
-    """
-    recent = {event["task"] for event in events if event["event"] == "start" and event["time"] >= started}
-    measured = overhead(event for event in events if event["task"] in recent)
-    duration = ended - started
-    between = duration - sum(task.ended - task.started for task in measured.critical)
-    return {
-        "seconds": round(measured.seconds, 2),
-        "between_tasks": round(between, 2),
-        "of_seconds": round(duration, 2),
-        "share": round((measured.seconds + between) / duration, 4),
-        "stages": {stage: round(value, 2) for stage, value in measured.by_stage().items()},
-    }
-
-
-def paired_difference(base: Path, final: Path) -> dict[str, Any]:
-    """The change of strict accuracy between two reports on equal prompts and seeds, with its 95 % interval.
-
-    Raises:
-        DataError: the reports are not of the same images.
-    """
-    change = difference(read_outcomes(base), read_outcomes(final), "strict").overall
-    return {"strict": change.mean, "strict_ci95": change.ci95}
 
 
 def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
@@ -165,16 +125,14 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     console.print(table)
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
-            message = f"alarm, round {entry['round']}: {alarm['message']}"
-            console.print(message, style="bold red", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"alarm, round {entry['round']}: {alarm['message']}", style="bold red")
     if "held_out_prompts" in final:
         judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
-        console.print(f"{judged}; more need a higher evaluation.images", highlight=False)
-    console.print(_time_taken(summary["seconds"], summary["overhead"]), highlight=False)
+        say(console, f"{judged}; more need a higher evaluation.images")
+    say(console, _time_taken(summary["seconds"], summary["overhead"]))
     if "policy_url" in summary:
-        console.print(f"policy:   {summary['policy_url']}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"results:  {workdir.summary_file}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report:   {workdir.report / PAGE_FILE}", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"policy:   {summary['policy_url']}")
+    say(console, f"results:  {workdir.summary_file}", f"report:   {workdir.report / PAGE_FILE}")
 
 
 def reported(metrics: dict[str, Any]) -> dict[str, Any]:

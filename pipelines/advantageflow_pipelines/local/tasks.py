@@ -15,7 +15,7 @@ class Task:
     Attributes:
         round_index: the round it belongs to; None before round 1.
         started: when its process started.
-        useful: when its useful work began; its first sign of life until it says so.
+        useful: when its first useful work began, after imports and loading; None until it says so.
         ended: when it ended; None while it runs.
         done, total, unit: how far it is; total 0 until it says so.
         error: its error event, if it failed.
@@ -26,7 +26,7 @@ class Task:
     round_index: int | None
     shard: int | None
     started: float
-    useful: float
+    useful: float | None = None
     ended: float | None = None
     done: int = 0
     total: int = 0
@@ -60,12 +60,11 @@ class Tasks:
                 event["round"],
                 event["shard"],
                 started=event["process_started"],
-                useful=event["time"],
             )
         task = self._tasks.get(event["task"])
         if task is None:
             return None
-        if name == "useful":
+        if name == "useful" and task.useful is None:
             task.useful = event["time"]
         elif name == "progress":
             task.done, task.total, task.unit = event["done"], event["total"], event["unit"]

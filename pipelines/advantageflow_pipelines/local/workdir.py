@@ -34,7 +34,7 @@ class WorkDir:
 
     @property
     def runner_file(self) -> Path:
-        """What runs the tasks, see runners.py; not there when that is processes of this machine."""
+        """The images of a run in containers, see runners.py; there for no other run."""
         return self.root / "runner.json"
 
     @property
@@ -93,7 +93,8 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
     """
     try:
         with writing(path or runs):
-            workdir = WorkDir((path or _free_name(runs, settings.preset)).absolute())
+            name = f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+            workdir = WorkDir((path or unused(runs / name)).absolute())
             _check_new(workdir.root)
             for folder in (workdir.journal, workdir.log_file.parent, workdir.artifacts, workdir.cache, workdir.report):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -169,12 +170,24 @@ def seconds_of_earlier_attempts(workdir: WorkDir) -> float:
     return sum(line["ended"] - line["started"] for line in lines)
 
 
-def _free_name(runs: Path, preset: str) -> Path:
-    name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-    path, number = runs / name, 2
-    while path.exists():
-        path, number = runs / f"{name}-{number}", number + 1
-    return path
+def unused(path: Path) -> Path:
+    """The path, with a number where a folder of this name holds something already."""
+    found, number = path, 2
+    while found.exists() and any(found.iterdir()):
+        found, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return found
+
+
+def make_output(out: Path) -> None:
+    """Make the folder that a command writes.
+
+    Raises:
+        StoreError: it is not empty, or cannot be made.
+    """
+    with writing(out):
+        if out.is_file() or (out.is_dir() and any(out.iterdir())):
+            raise StoreError("is not an empty folder", where=f"--output {out}", remedy="name a new folder")
+        out.mkdir(parents=True, exist_ok=True)
 
 
 def _check_new(root: Path) -> None:

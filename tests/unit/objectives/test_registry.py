@@ -157,9 +157,9 @@ def test_a_key_of_before_names_the_one_of_today(old: str, now: str) -> None:
 
 def test_an_objective_of_trajectories_needs_a_sampler_that_leaves_them() -> None:
     trajectories = ("rollout.sampler=sde", "rollout.trajectories=true")
-    assert "flow_grpo learns from noisy trajectories: set rollout.sampler" in str(
-        error_of("training.objective=flow_grpo")
-    )
+    error = error_of("training.objective=flow_grpo")
+    assert error.message == "flow_grpo learns from noisy trajectories"
+    assert error.remedy.startswith("set rollout.sampler")
     assert chosen("training.objective=flow_grpo", *trajectories).needs.trajectories
 
 

@@ -125,13 +125,6 @@ def test_a_damaged_run_is_listed_with_the_reason_beside_the_others(advantageflow
         assert any(name in line and words in line for line in out.splitlines())
 
 
-def test_a_base_model_is_refused_for_a_run_that_has_its_own(advantageflow: Command, tmp_path: Path) -> None:
-    create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
-    status, _, err = advantageflow("generate", "a circle", "-m", "run", "--base-model", "other")
-    assert status == 2
-    assert "--base-model other: is only for --model base" in err
-
-
 def test_a_preset_is_printed_as_yaml_in_full_or_as_written(advantageflow: Command) -> None:
     short = yaml.safe_load(advantageflow("presets", "show", "tiny")[1])
     full = yaml.safe_load(advantageflow("presets", "show", "tiny", "--all")[1])

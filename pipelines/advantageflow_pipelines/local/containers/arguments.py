@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,19 +42,6 @@ _UNLABELLED = ["label=disable"]  # SELinux keeps containers from folders that ar
 _NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
-@dataclass(frozen=True)
-class Identity:
-    """Whom the processes in a container run as, so that what they write into the run's folders is its owner's.
-
-    Attributes:
-        user: number of user and group in the container.
-        owner: whom the folders must be given, where that is not who starts the run.
-    """
-
-    user: str
-    owner: int | None = None
-
-
 def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSettings) -> dict[str, Any]:
     """Keyword arguments with which the Docker SDK runs a task's container; the folders that it writes are made ready.
 
@@ -67,20 +53,20 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
     information = client.info()
     security = information.get("SecurityOptions") or []
     rootless = bool(information.get("Rootless")) or any("rootless" in option for option in security)
-    identity = identify(os.getuid(), os.getgid(), rootless=rootless)
+    user, owner = identify(os.getuid(), os.getgid(), rootless=rootless)
     written = _folders_written(workdir, settings)
-    _make(workdir.artifacts, *written.values(), owner=identity.owner)
+    _make(workdir.artifacts, *written.values(), owner=owner)
     environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
     aws = aws_environment(os.environ)
     read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
-    read |= aws_files(aws, workdir.aws, identity.owner)
+    read |= aws_files(aws, workdir.aws, owner)
     return {
         "network_mode": "host",
         "environment": environment | aws | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
         "labels": {WORKDIR_LABEL: str(workdir.root)},
         "mounts": [Mount(target, str(source), type="bind") for target, source in written.items()]
         + [Mount(target, str(source), type="bind", read_only=True) for target, source in read.items()],
-        "user": identity.user,
+        "user": user,
         "read_only": True,
         "tmpfs": {"/tmp": "mode=1777"},
         "cap_drop": ["ALL"],
@@ -90,19 +76,22 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
     }
 
 
-def identify(uid: int, gid: int, *, rootless: bool) -> Identity:
-    """Whom containers run as, by who starts the run and how the engine numbers users.
+def identify(uid: int, gid: int, *, rootless: bool) -> tuple[str, int | None]:
+    """Whom containers run as, so that what they write into the run's folders is its owner's.
 
     Args:
         uid: user that starts the run.
         gid: its group.
         rootless: whether the engine itself has no more rights than that user; what is root inside is that user outside.
+
+    Returns:
+        Number of user and group in the container, and whom the folders must be given, if not who starts the run.
     """
     if rootless:
-        return Identity("0:0")
+        return "0:0", None
     if uid == 0:
-        return Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
-    return Identity(f"{uid}:{gid}")
+        return f"{IMAGE_USER}:{IMAGE_USER}", IMAGE_USER
+    return f"{uid}:{gid}", None
 
 
 def files_read(settings: RunSettings) -> set[Path]:

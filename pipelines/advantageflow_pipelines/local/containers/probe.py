@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.objectives.base import Objective
@@ -36,15 +36,10 @@ except SectionError as error:
 """
 
 
-def check_rewards(client: DockerClient, images: Mapping[str, str], settings: RewardSettings) -> None:
+def check_rewards(client: DockerClient, images: Sequence[str], settings: RewardSettings) -> None:
     """Check that the images that score have the rewards that are not built in.
 
     The folder in which the run is started is not in the images: a reward of one's own must be installed in them.
-
-    Args:
-        client: of the engine.
-        images: of the stages that make rewards.
-        settings: which rewards.
 
     Raises:
         ContainerError: an image lacks one.
@@ -52,35 +47,30 @@ def check_rewards(client: DockerClient, images: Mapping[str, str], settings: Rew
     terms = (*settings.terms, *settings.watched)
     own = {term.name: term.options for term in terms if term.name not in REWARDS}
     if own:
-        _make(client, images, _MAKE_REWARDS, own, f"reward {', '.join(own)}")
+        for image in dict.fromkeys(images):
+            _make(client, image, _MAKE_REWARDS, own, f"reward {', '.join(own)}")
 
 
-def check_objective(client: DockerClient, images: Mapping[str, str], objective: Objective) -> None:
-    """Check that the images that train have the objective, if it is not built in.
-
-    Args:
-        client: of the engine.
-        images: of the stages that train.
-        objective: of the settings.
+def check_objective(client: DockerClient, image: str, objective: Objective) -> None:
+    """Check that the image that trains has the objective, if it is not built in.
 
     Raises:
-        ContainerError: an image lacks it.
+        ContainerError: the image lacks it.
     """
     if objective.name not in OBJECTIVES:
-        _make(client, images, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")
+        _make(client, image, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")
 
 
-def _make(client: DockerClient, images: Mapping[str, str], code: str, told: dict[str, Any], what: str) -> None:
+def _make(client: DockerClient, image: str, code: str, told: dict[str, Any], what: str) -> None:
     from docker.errors import ContainerError as Failed
 
-    for image in dict.fromkeys(images.values()):
-        try:
-            client.containers.run(image, ["python3", "-c", code, json.dumps(told)], remove=True, network_mode="none")
-        except Failed as failure:
-            lines = failure.stderr.decode(errors="replace").strip().splitlines()
-            message = f"{what} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
-            remedy = (
-                "containers do not see your own modules: install their package in images that are made FROM "
-                f"those of {', '.join(images)}, and name these with --images FILE; or use --runner subprocess"
-            )
-            raise ContainerError(message, where=image, remedy=remedy) from failure
+    try:
+        client.containers.run(image, ["python3", "-c", code, json.dumps(told)], remove=True, network_mode="none")
+    except Failed as failure:
+        lines = failure.stderr.decode(errors="replace").strip().splitlines()
+        message = f"{what} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
+        remedy = (
+            "containers do not see your own modules: install their package in an image that is made FROM this one, "
+            "and name that with --images FILE; or use --runner subprocess"
+        )
+        raise ContainerError(message, where=image, remedy=remedy) from failure

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
@@ -17,10 +16,9 @@ from advantageflow.store.artifacts import publish
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import is_published
 from advantageflow_pipelines import cli
-from advantageflow_pipelines.commands.models import find_model
 from advantageflow_pipelines.configuration.checks import check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.evaluate import find_judged
+from advantageflow_pipelines.local.policies import find_policy
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +46,9 @@ def test_a_published_policy_is_taken_wherever_a_policy_is(
 ) -> None:
     address = str(tmp_path / "shared" / "policy")
     assert advantageflow(monkeypatch, "publish", str(policy), address) == 0
-    assert "policy trained, round 3" in capsys.readouterr().out
-    judged, tuned = find_judged(address), find_model(address)
-    assert (judged.name, judged.round, tuned.name) == ("policy policy, round 3", 3, f"policy {address}")
-    assert read_policy_state(judged.policy) == read_policy_state(policy)
+    assert "trained after round 3" in capsys.readouterr().out
+    found = find_policy(address)
+    assert (found.name, found.state) == (f"policy {address} after round 3", read_policy_state(policy))
     shape = ["training.lora.rank=2", "training.lora.alpha=2"]
     check_run(choose_settings(preset="tiny", assignments=shape, init_policy=address))
 
@@ -66,8 +63,3 @@ def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, monkeyp
         (partial / "policy" / "adapter_model.safetensors").write_bytes(b"short")
     assert advantageflow(monkeypatch, "publish", str(broken), str(tmp_path / "shared")) == 2
     assert not is_published(str(tmp_path / "shared"))
-
-
-def test_the_base_model_is_nothing_to_publish(policy: Path) -> None:
-    with pytest.raises(PolicyError, match="the base model itself"):
-        find_judged(str(policy.parent / "base"))

@@ -11,10 +11,10 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
-from advantageflow_pipelines.local.containers.arguments import IMAGE_USER, Identity, cache_folder, files_read, identify
+from advantageflow_pipelines.local.containers.arguments import IMAGE_USER, cache_folder, files_read, identify
 from advantageflow_pipelines.local.containers.aws import FOLDER, aws_environment, aws_files, forget_copies
 from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.local.runners import RunnerKind, TaskRunner, check_runner, read_runner, write_runner
+from advantageflow_pipelines.local.runners import images_of, write_images
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 
@@ -31,16 +31,18 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     return address
 
 
-def test_a_person_s_containers_run_as_that_person() -> None:
-    assert identify(1000, 100, rootless=False) == Identity("1000:100")
-
-
-def test_root_s_containers_run_as_the_images_user_who_owns_what_they_write() -> None:
-    assert identify(0, 0, rootless=False) == Identity(f"{IMAGE_USER}:{IMAGE_USER}", owner=IMAGE_USER)
-
-
-def test_under_an_engine_without_root_what_containers_write_is_their_starter_s() -> None:
-    assert identify(1000, 1000, rootless=True) == Identity("0:0")
+@pytest.mark.parametrize(
+    ("uid", "rootless", "user", "owner"),
+    [
+        (1000, False, "1000:100", None),
+        (0, False, f"{IMAGE_USER}:{IMAGE_USER}", IMAGE_USER),
+        (1000, True, "0:0", None),
+    ],
+)
+def test_what_containers_write_is_their_starter_s_or_of_the_images_user(
+    uid: int, rootless: bool, user: str, owner: int | None
+) -> None:
+    assert identify(uid, uid // 10, rootless=rootless) == (user, owner)
 
 
 def test_containers_see_the_files_that_the_settings_name_and_no_others(
@@ -133,21 +135,16 @@ def test_without_an_engine_the_error_says_where_it_was_looked_for_and_what_to_do
     assert "--runner subprocess" in refused.value.remedy
 
 
-def test_processes_need_no_engine(no_engine: str) -> None:
-    assert check_runner(TaskRunner(), RunSettings()) == TaskRunner()
+def test_a_run_remembers_the_images_of_its_containers(workdir: WorkDir) -> None:
+    assert images_of(workdir) is None
+    write_images(workdir, {"prompts": "registry.example/stage:1"})
+    assert images_of(workdir) == {"prompts": "registry.example/stage:1"}
 
 
-def test_a_run_remembers_its_runner_and_images(workdir: WorkDir) -> None:
-    assert read_runner(workdir) == TaskRunner()
-    runner = TaskRunner(kind=RunnerKind.DOCKER, images={"prompts": "registry.example/stage:1"})
-    write_runner(workdir, runner)
-    assert read_runner(workdir) == runner
-
-
-def test_a_damaged_record_of_the_runner_is_an_error_that_names_it(workdir: WorkDir) -> None:
+def test_a_damaged_record_of_the_images_is_an_error_that_names_it(workdir: WorkDir) -> None:
     workdir.runner_file.write_text('{"kind": "kubernetes"}')
     with pytest.raises(SettingsError) as refused:
-        read_runner(workdir)
+        images_of(workdir)
     assert refused.value.where == str(workdir.runner_file)
 
 

@@ -1,4 +1,4 @@
-"""What rounds cost: the slowest shard of rollout and reward, then training; evaluation and start-up left out."""
+"""What a run costs: useful work of its rounds, start-up and evaluation left out; overhead along the critical path."""
 
 from __future__ import annotations
 
@@ -8,19 +8,37 @@ from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.local.costs import useful_seconds
+from advantageflow_pipelines.local.costs import measure_overhead, useful_seconds
 from advantageflow_pipelines.local.summary import comparable
 
 
-def task(stage: str, number: int | None, shard: int | None, useful: float, ended: float) -> list[Event]:
+def task(
+    stage: str,
+    number: int | None,
+    shard: int | None,
+    useful: float | None,
+    ended: float | None,
+    started: float | None = None,
+) -> list[Event]:
     """A task whose process started 3 seconds before its useful work."""
-    name = f"{stage}-{number}-{shard}-{ended}"
-    return [
-        {"task": name, "event": "start", "time": useful - 3, "stage": stage, "round": number, "shard": shard,
-         "pid": 1, "process_started": useful - 3, "settings": {}},
-        {"task": name, "event": "useful", "time": useful},
-        {"task": name, "event": "end", "time": ended, "seconds": ended - useful + 3, "cpu_seconds": 1.0},
-    ]  # fmt: skip
+    began = started if started is not None else (useful or 0.0) - 3
+    name = f"{stage}-{number}-{shard}-{began}"
+    events: list[Event] = [
+        {
+            "task": name,
+            "event": "start",
+            "time": began,
+            "stage": stage,
+            "round": number,
+            "shard": shard,
+            "pid": 1,
+            "process_started": began,
+            "settings": {},
+        },
+    ]
+    events += [{"task": name, "event": "useful", "time": useful}] if useful is not None else []
+    events += [{"task": name, "event": "end", "time": ended}] if ended is not None else []
+    return events  # fmt: skip
 
 
 ROUND = [
@@ -56,3 +74,49 @@ def test_equal_runs_are_comparable_whatever_their_rounds_took() -> None:
 def test_images_are_prompts_times_group_times_rounds() -> None:
     settings = load_settings("tiny", None, ["rounds=3"])
     assert (images_of_a_round(settings), images_of_a_run(settings)) == (24, 72)
+
+
+SIDE_BY_SIDE = [
+    *task("rollout", 1, 0, 1.0, 5.0, started=0.0),
+    *task("rollout", 1, 1, 1.5, 6.0, started=0.0),
+    *task("reward", 1, 0, 5.6, 5.7, started=5.1),
+    *task("reward", 1, 1, 6.5, 6.6, started=6.1),
+    *task("training", 1, None, 7.25, 9.0, started=7.0),
+]
+QUEUED = [
+    *task("rollout", 1, 0, 1.0, 5.0, started=0.0),
+    *task("rollout", 1, 1, 1.0, 5.2, started=0.0),
+    *task("rollout", 1, 2, 6.3, 9.0, started=5.3),
+]
+
+
+@pytest.mark.parametrize(
+    ("events", "stages"),
+    [
+        (SIDE_BY_SIDE, {"rollout": 1.5, "reward": 0.4, "training": 0.25}),
+        (QUEUED, {"rollout": 2.0}),
+        (task("reward", 1, None, None, 3.0, started=1.0), {"reward": 2.0}),
+        (task("rollout", 1, None, 1.0, None, started=0.0), {}),
+        ([], {}),
+    ],
+    ids=["of shards side by side the one waited for", "shards that queue", "never useful", "unfinished", "nothing"],
+)
+def test_overhead_is_the_time_of_the_critical_path_before_useful_work(
+    events: list[Event], stages: dict[str, float]
+) -> None:
+    cost = measure_overhead(events, started=0.0, ended=10.0)
+    assert cost["stages"] == pytest.approx(stages)
+    assert cost["seconds"] == pytest.approx(sum(stages.values()))
+
+
+def test_what_no_task_of_the_critical_path_covers_lies_between_tasks() -> None:
+    cost = measure_overhead(SIDE_BY_SIDE, started=0.0, ended=10.0)
+    assert cost["between_tasks"] == pytest.approx(0.1 + 0.4 + 1.0)
+    assert cost["share"] == pytest.approx((1.5 + 0.4 + 0.25 + 1.5) / 10)
+
+
+def test_overhead_of_a_continued_run_leaves_earlier_attempts_out() -> None:
+    events = task("rollout", 1, None, 5, 10, started=2) + task("training", 1, None, 102, 109, started=101)
+    cost = measure_overhead(events, started=100, ended=110)
+    assert cost["stages"] == {"training": 1}
+    assert (cost["seconds"], cost["between_tasks"], cost["of_seconds"]) == (1, 2, 10)

@@ -29,16 +29,9 @@ from advantageflow.store.artifacts import publish, read_json, write_conditioning
 from advantageflow.store.policies import PolicyState
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.evaluate import (
-    Judged,
-    default_output,
-    evaluate,
-    find_judged,
-    make_output,
-    make_variants,
-    parse_scales,
-)
-from advantageflow_pipelines.local.workdir import create_workdir
+from advantageflow_pipelines.local.evaluate import Judged, evaluate, judged_as_trained, make_variants, parse_scales
+from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.workdir import create_workdir, make_output, unused
 
 SAMPLING = EvaluationSettings(images=6, steps=2, batch=6, sample_prompts=3, threads=1)
 WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
@@ -99,7 +92,7 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Jud
     told = {"model": {"name": "elsewhere"}, "reward": {"name": "jpeg", "column": "compressibility"},
             "prompts": {"source": "mine.jsonl"}}  # fmt: skip
     write_policy(tmp_path / "other", judged.model, told)
-    found = find_judged(str(tmp_path / "other"))
+    found = judged_as_trained(find_policy(str(tmp_path / "other")))
     assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
     assert (found.round, found.prompts) == (3, None)
 
@@ -117,13 +110,13 @@ def test_a_choice_that_there_is_not_is_refused(
 
 def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no policy is there"):
-        find_judged(str(tmp_path))
+        find_policy(str(tmp_path))
     write_base_policy(tmp_path / "base", {}, {})
     with pytest.raises(PolicyError, match="the base model itself"):
-        find_judged(str(tmp_path / "base"))
+        find_policy(str(tmp_path / "base")).trained_state()
     create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
     with pytest.raises(PolicyError, match="made no policy yet"):
-        find_judged(str(tmp_path / "run"))
+        find_policy(str(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("text", ["", "1,x", "0.5", "2,2", "inf"])
@@ -144,9 +137,8 @@ def test_a_folder_with_something_in_it_is_never_written_to(tmp_path: Path) -> No
     create_workdir(tmp_path / "run", choose_settings(preset="tiny"))
     with pytest.raises(StoreError, match="not an empty folder"):
         make_output(tmp_path / "run")
-    first = default_output(tmp_path / "run", tmp_path)
-    assert first == tmp_path / "run" / "evaluation"
+    first = tmp_path / "run" / "evaluation"
     make_output(first)
+    assert unused(first) == first
     (first / "report.html").touch()
-    assert default_output(tmp_path / "run", tmp_path) == tmp_path / "run" / "evaluation-2"
-    assert default_output(tmp_path / "policy", tmp_path / "runs") == tmp_path / "runs" / "evaluation"
+    assert unused(first) == tmp_path / "run" / "evaluation-2"

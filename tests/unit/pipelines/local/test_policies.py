@@ -28,7 +28,7 @@ from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact, with_initial_policy
 from advantageflow_pipelines.local.workdir import create_workdir
 
-Generate = Callable[[str], tuple[int, str]]
+Generate = Callable[..., tuple[int, str]]
 SHAPE = LoraSettings(rank=2, alpha=6, targets=("to_k", "to_q"))
 
 
@@ -52,8 +52,8 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Generate:
     """Runs `advantageflow generate` with a model: its status, and what it said."""
 
-    def run(model: str) -> tuple[int, str]:
-        arguments = ["generate", "a red circle", "-m", model, "--steps", "1", "-o", str(tmp_path / "out.png")]
+    def run(model: str, *others: str) -> tuple[int, str]:
+        arguments = ["generate", "a red circle", "-m", model, "--steps", "1", "-o", str(tmp_path / "out.png"), *others]
         monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
         with pytest.raises(SystemExit) as left:
             main()
@@ -148,9 +148,8 @@ def test_the_registry_is_asked_for_an_alias_or_a_version(
     client.set_registered_model_alias("shapes-policy", "champion", version.version)
     for name in ("models:/shapes-policy@champion", f"models:/shapes-policy/{version.version}"):
         found = find_policy(name, tmp_path)
-        assert found.is_artifact
-        assert read_policy_state(found.path) == read_policy_state(policy)
-    assert not find_policy("models:/shapes-policy/2", tmp_path).is_artifact
+        assert found.state == read_policy_state(found.path) == read_policy_state(policy)
+    assert find_policy("models:/shapes-policy/2", tmp_path).state is None
     lora, _, adapter = find_initial(found.path, ModelSettings())
     assert (lora, adapter) == (SHAPE, None)
     with pytest.raises(TrackingError, match=r"(?i)alias"):
@@ -174,6 +173,11 @@ def test_generate_refuses_other_weights_than_were_trained(
         status, said = generate(str(name))
         assert (status, words in said) == (2, True)
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_base_model_is_refused_for_a_policy_that_has_its_own(policy: Path, generate: Generate) -> None:
+    status, said = generate(str(policy), "--base-model", "other")
+    assert (status, "--base-model other: is only for --model base" in said) == (2, True)
 
 
 def test_generate_paints_with_another_programs_adapter(policy: Path, tmp_path: Path, generate: Generate) -> None:

@@ -8,37 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from advantageflow.tracking.events import Event
-from advantageflow_pipelines.local.summary import comparable, measure_overhead, reported, show_summary
+from advantageflow_pipelines.local.summary import comparable, reported, show_summary
 from advantageflow_pipelines.local.workdir import WorkDir
-
-
-def task(name: str, stage: str, started: float, useful: float, ended: float) -> list[Event]:
-    return [
-        {"task": name, "event": "start", "time": started, "stage": stage, "round": 1, "shard": None, "pid": 1,
-         "process_started": started, "settings": {}},
-        {"task": name, "event": "useful", "time": useful},
-        {"task": name, "event": "end", "time": ended, "seconds": ended - started, "cpu_seconds": 1.0},
-    ]  # fmt: skip
-
-
-def test_overhead_is_the_critical_path_s_time_without_useful_work() -> None:
-    first = task("a", "rollout", started=2, useful=3, ended=10)
-    beside = task("b", "rollout", started=2, useful=9, ended=9.5)  # not on the critical path
-    last = task("c", "training", started=11, useful=13, ended=18)
-    cost = measure_overhead(first + beside + last, started=0, ended=20)
-    assert cost["seconds"] == pytest.approx(1 + 2)
-    assert cost["stages"] == {"rollout": 1, "training": 2}
-    assert cost["between_tasks"] == pytest.approx(2 + 1 + 2)
-    assert cost["share"] == pytest.approx(8 / 20)
-
-
-def test_overhead_of_a_continued_run_leaves_earlier_attempts_out() -> None:
-    earlier = task("a", "rollout", started=2, useful=5, ended=10)
-    later = task("b", "training", started=101, useful=102, ended=109)
-    cost = measure_overhead(earlier + later, started=100, ended=110)
-    assert cost["stages"] == {"training": 1}
-    assert (cost["seconds"], cost["between_tasks"], cost["of_seconds"]) == (1, 2, 10)
 
 
 def test_equal_runs_are_comparable_whatever_they_took() -> None:
