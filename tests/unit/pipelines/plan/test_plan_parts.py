@@ -52,7 +52,7 @@ def test_hours_are_operations_over_the_part_of_the_peak_that_is_reached() -> Non
 
 
 def test_shards_run_side_by_side_and_training_does_not() -> None:
-    settings = choose_settings(preset="sd35-geneval")
+    settings = choose_settings(preset="sd35-geneval", assignments=["rollout.shards=8"])
     stages = {"rollout": 8.0, "reward": None, "training": 3.0, "evaluation": 1.0}
     assert hours(stages, settings, Speed(GPUS["h100"], count=4)) == (12.0, 8 / 4 + 3 + 1)
     assert hours(stages, settings, Speed(GPUS["h100"], count=64)) == (12.0, 8 / 8 + 3 + 1), "as many as shards"
@@ -93,7 +93,7 @@ def test_a_large_conditioning_unread_prompts_and_slow_rewards_are_pointed_out() 
 
 
 def test_with_a_store_tasks_get_the_conditioning_that_they_read_and_else_all_of_it() -> None:
-    settings = choose_settings(preset="sd35-geneval")
+    settings = choose_settings(preset="sd35-geneval", assignments=["rollout.shards=8"])
     sizes, work = Sizes(512, 16 * 64 * 64, 10**6, 100), ONLINE.work(settings, 5554).values()
     without = artifacts(settings, sizes, 5553, work)["conditioning"]
     assert without == Artifact(5553 * 10**6, (80 + 10 + 3) * 5553 * 10**6)
