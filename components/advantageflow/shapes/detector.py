@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from advantageflow.rewards.plumbing.inputs import check_rgb
 from advantageflow.shapes.renderer import coverage
 from advantageflow.shapes.scenes import COLORS, SHAPES
 
@@ -45,8 +46,7 @@ def detect(image: NDArray[np.uint8]) -> list[Detection]:
     Raises:
         ValueError: the image is not (H, W, 3) uint8.
     """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+    check_rgb(image)
     pixels = image.astype(np.float64)
     background = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)
     distance = np.linalg.norm(pixels - background, axis=2)

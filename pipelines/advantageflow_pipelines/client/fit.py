@@ -11,7 +11,7 @@ from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 if TYPE_CHECKING:
     from advantageflow_pipelines.placing.cluster import ClusterRun
 
-CLOSE = 0.95  # share of the limit from which attempts after the first, and what is not known, may be too much
+CLOSE = 0.97  # share of the limit from which attempts after the first, and what is not known, may be too much
 
 
 def check_fits(run: ClusterRun, taken: Footprint) -> str | None:

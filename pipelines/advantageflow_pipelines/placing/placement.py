@@ -86,6 +86,7 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
+        task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])
 
@@ -96,7 +97,6 @@ class Placement:
         kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
         if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
             task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
-        task.set_env_variable(PRESET_ENV, self.settings.preset)
 
     def _tell_nodes(self, task: dsl.PipelineTask, stage: str, given: StageResources) -> None:
         """Environment from which the task makes its TrainJob."""

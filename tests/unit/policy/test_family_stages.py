@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from advantageflow.evaluation import stage as evaluation
-from advantageflow.evaluation.report import read_history
+from advantageflow.evaluation.report import read_outcomes
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.prompts import stage as prompts
@@ -92,7 +92,7 @@ def test_a_round_trains_a_policy_that_loads_again(
     assert adapters.sha256() == read_policy_state(trained).policy_sha256
     assert {value.dtype for value in adapters.parameters()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in adapters.named_parameters().items() if "lora_B" in name)
-    assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_history(tmp_path / "after")) == 4
+    assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_outcomes(tmp_path / "after")) == 4
 
     rollout.run(ROLLOUT, model, 0, 1, 0, **made, policy=trained, rollouts_out=tmp_path / "again")
     assert not torch.equal(read_latents(tmp_path / "again"), read_latents(tmp_path / "rollouts"))
