@@ -273,8 +273,7 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSettings:
-        problems = [Problem(*problem) for problem in self._misfits()]
-        if problems:
+        if problems := [Problem(*misfit) for misfit in self._misfits()]:
             raise SectionError(problems)
         return self
 
@@ -293,8 +292,7 @@ class RunSettings(Settings):
         if rollout.trajectories and rollout.sampler != "sde":
             yield "rollout.trajectories", "only sampler sde has log-probabilities", "set rollout.sampler to sde"
         if rollout.trajectories and rollout.guidance_scale != 1.0:
-            message = "log-probabilities are those of sampling without guidance"
-            yield "rollout.trajectories", message, "set rollout.guidance_scale to 1"
+            yield "rollout.trajectories", "log-probabilities are those without guidance", "set guidance_scale to 1"
         samples, held_out = self.evaluation.sample_prompts, self.prompts.eval_prompts
         if samples > held_out:
             message = f"pictures of {samples} held-out prompts are to be tracked, of {held_out} (prompts.eval_prompts)"
