@@ -198,6 +198,8 @@ def _section(model: type[BaseModel], path: Sequence[str]) -> type[BaseModel] | N
         field = section.model_fields.get(part)
         annotation = field.annotation if field is not None else None
         origin, args = get_origin(annotation), get_args(annotation)
+        if origin in _UNIONS:
+            annotation = next(filter(_is_section, args), None)  # one that may be left away
         items = args[0] if origin is tuple else args[1] if origin is dict else None
         section = annotation if _is_section(annotation) else None
     return section

@@ -105,7 +105,7 @@ def test_a_reward_of_one_s_own_that_is_not_in_the_images_stops_the_run_before_an
     assert done.status == 2, done.output
     assert "reward my_rewards:Mine cannot be made there" in words
     assert images["prompts"] in words
-    assert "install their package in images" in words
+    assert "install their package in an image" in words
     assert not (tmp_path / "run").exists()
 
 

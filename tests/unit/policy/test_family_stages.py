@@ -30,7 +30,7 @@ from advantageflow.settings import (
 from advantageflow.store.artifacts import read_json, read_latents, read_tensors
 from advantageflow.store.policies import read_policy_state
 from advantageflow.training import stage as training
-from advantageflow_pipelines.commands.models import Tuned, draw
+from advantageflow_pipelines.commands.models import draw
 from advantageflow_pipelines.plan.estimate import make_plan
 
 REWARD = RewardSettings(name="jpeg", column="compressibility")
@@ -97,8 +97,7 @@ def test_a_round_trains_a_policy_that_loads_again(
     rollout.run(ROLLOUT, model, 0, 1, 0, **made, policy=trained, rollouts_out=tmp_path / "again")
     assert not torch.equal(read_latents(tmp_path / "again"), read_latents(tmp_path / "rollouts"))
 
-    tuned = Tuned("a policy", model, trained, EVALUATION)
-    draw(tuned, "a red star", 0, EVALUATION.model_copy(update={"guidance_scale": 2.0}), tmp_path / "drawn.png")
+    draw(model, trained, "a red star", 0, EVALUATION.model_copy(update={"guidance_scale": 2.0}), tmp_path / "drawn.png")
     assert Image.open(tmp_path / "drawn.png").size == (16, 16)
     plan = make_plan(RunSettings(model=model, training=TRAINING), None)
     assert plan.model["image_size"] == 16

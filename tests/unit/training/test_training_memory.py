@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.policy import Inputs, Policy
 from advantageflow.training.train import load_policy
@@ -17,7 +18,8 @@ from advantageflow.training.train import load_policy
 def inputs() -> Inputs:
     generator = torch.Generator().manual_seed(1)
     x_t, embeds = torch.randn(2, 4, 4, 4, generator=generator), torch.randn(2, 3, 32, generator=generator)
-    return x_t, torch.tensor([0.2, 0.9]), embeds, torch.randn(2, 16, generator=generator)
+    told = Conditioning({"prompt_embeds": embeds, "pooled": torch.randn(2, 16, generator=generator)})
+    return x_t, torch.tensor([0.2, 0.9]), told
 
 
 def gradients(policy: Policy) -> dict[str, Tensor]:
