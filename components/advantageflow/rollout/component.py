@@ -1,5 +1,7 @@
 """The rollout stage as a Kubeflow component: its inputs and outputs, no logic."""
 
+from typing import Optional
+
 from kfp import dsl
 
 from advantageflow.component import stage_component
@@ -16,6 +18,9 @@ def rollout(
     conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
     rollouts: dsl.Output[dsl.Dataset],
+    prompts_per_round: Optional[int] = None,
+    group_size: Optional[int] = None,
+    guidance_scale: Optional[float] = None,
 ) -> None:
     """Generate one shard of a round's images with the rollout policy.
 
@@ -29,12 +34,20 @@ def rollout(
         conditioning: of the prompts.
         policy: whose rollout adapter generates.
         rollouts: images and latents.
+        prompts_per_round: instead of rollout_settings' own.
+        group_size: instead of rollout_settings' own.
+        guidance_scale: instead of rollout_settings' own.
     """
     from advantageflow.runtime import run_stage_task
 
     run_stage_task(
         "rollout",
         settings=rollout_settings,
+        parameters={
+            "prompts_per_round": prompts_per_round,
+            "group_size": group_size,
+            "guidance_scale": guidance_scale,
+        },
         model=model_settings,
         seed=seed,
         round_index=round_index,

@@ -19,6 +19,9 @@ def opening(
     seed: int,
     last_task: str,
     prompts_source: Optional[str] = None,
+    prompts_per_round: Optional[int] = None,
+    group_size: Optional[int] = None,
+    rollout_guidance_scale: Optional[float] = None,
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
     evaluation_images: Optional[int] = None,
@@ -42,6 +45,11 @@ def opening(
     }
     parameters: dict = {
         "prompts": {"source": prompts_source},
+        "rollout": {
+            "prompts_per_round": prompts_per_round,
+            "group_size": group_size,
+            "guidance_scale": rollout_guidance_scale,
+        },
         "training": {"learning_rate": learning_rate, "lam": lam},
         "evaluation": {
             "images": evaluation_images,

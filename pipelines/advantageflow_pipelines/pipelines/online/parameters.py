@@ -1,7 +1,4 @@
-"""What a person changes from run to run, as the run form shows it: a line for each, in the form's order.
-
-None is of rollouts: in ten rounds of eight shards each input of theirs takes 10 to 15 KB of what holds a run.
-"""
+"""What a person changes from run to run, as the run form shows it: a line for each, in the form's order."""
 
 from __future__ import annotations
 
@@ -10,6 +7,9 @@ from advantageflow_pipelines.pipelines.parameters import Parameter
 PARAMETERS = (
     # name in the form, section of the settings, setting in it (or in a section within it), stage that is given it
     Parameter("prompts_source", "prompts", "source", "prompts"),
+    Parameter("prompts_per_round", "rollout", "prompts_per_round", "rollout"),
+    Parameter("group_size", "rollout", "group_size", "rollout"),
+    Parameter("rollout_guidance_scale", "rollout", "guidance_scale", "rollout"),
     Parameter("learning_rate", "training", "learning_rate", "training", "of AdamW, at the beginning"),
     Parameter("lam", "training", "lam", "training"),
     Parameter("evaluation_images", "evaluation", "images"),

@@ -174,6 +174,9 @@ def test_the_run_form_shows_what_changes_from_run_to_run_with_type_description_a
              if not name.endswith("_settings")}  # fmt: skip
     assert typed == {
         "prompts_source": ("STRING", SETTINGS.prompts.source),
+        "prompts_per_round": ("NUMBER_INTEGER", SETTINGS.rollout.prompts_per_round),
+        "group_size": ("NUMBER_INTEGER", SETTINGS.rollout.group_size),
+        "rollout_guidance_scale": ("NUMBER_DOUBLE", SETTINGS.rollout.guidance_scale),
         "learning_rate": ("NUMBER_DOUBLE", SETTINGS.training.learning_rate),
         "lam": ("STRING", str(SETTINGS.training.objective.lam)),
         "evaluation_images": ("NUMBER_INTEGER", 120),
@@ -192,7 +195,7 @@ def test_a_parameter_goes_to_the_stages_that_read_it_alone_so_that_the_cache_kee
     read = {stage: parameters_of(spec, f"comp-{stage}") & shown for stage in ONLINE.stage_names}
     assert read == {
         "prompts": {"prompts_source"},
-        "rollout": set(),
+        "rollout": {"prompts_per_round", "group_size", "rollout_guidance_scale"},
         "reward": set(),
         "training": {"learning_rate", "lam"},
         "evaluation": {"evaluation_images", "evaluation_guidance_scale"},
