@@ -20,7 +20,6 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.tracking.reading import read_events
-from advantageflow_pipelines import cli
 from advantageflow_pipelines.pipelines import built_in_pipelines, find_pipeline, pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
@@ -31,22 +30,6 @@ SETTINGS = RunSettings(pipeline=JUDGING, preset="tiny")
 MODULE = Path(judging_pipeline.__file__)
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command in an empty folder; gives its exit status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(left.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 def test_a_pipeline_is_found_by_its_name_or_by_its_path() -> None:

@@ -10,27 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advantageflow_pipelines import cli
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.workdir import create_workdir
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command in an empty folder; gives its exit status and what it printed."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(left.value.code or 0), shown.out, shown.err
-
-    return run
 
 
 @pytest.mark.parametrize(
