@@ -66,6 +66,8 @@ def online_tasks(
                 prompts=prepared.outputs["prompts"],
                 conditioning=prepared.outputs["conditioning"],
                 policy=made.outputs["policy"],
+                rollout_policy=made.outputs["rollout_policy"],
+                policy_optimiser=made.outputs["policy_optimiser"],
                 **of_round.values(given),
             )
             if in_order:
@@ -77,9 +79,11 @@ def online_tasks(
 
 
 class _Policy(NamedTuple):
-    """What a round gives."""
+    """What a round gives: the parts of the policy after it."""
 
     policy: dsl.Model
+    rollout_policy: dsl.Model
+    policy_optimiser: dsl.Artifact
 
 
 def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[BaseComponent, Form]:
@@ -97,6 +101,8 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
         prompts: dsl.Input[dsl.Dataset],
         conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
+        rollout_policy: dsl.Input[dsl.Model],
+        policy_optimiser: dsl.Input[dsl.Artifact],
         **given: Any,
     ) -> _Policy:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
@@ -105,7 +111,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
                 shard=shard,
                 prompts=prompts,
                 conditioning=conditioning,
-                policy=policy,
+                rollout_policy=rollout_policy,
                 **form.inputs("rollout", rollout, given),
             )
             scored = reward(
@@ -120,12 +126,18 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             prompts=prompts,
             conditioning=conditioning,
             policy=policy,
-            rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
+            rollout_policy=rollout_policy,
+            policy_optimiser=policy_optimiser,
+            latents=dsl.Collected(rolled_out.outputs["latents"]),
             scores=dsl.Collected(scored.outputs["scores"]),
             **form.inputs("training", train, given),
         )
         for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
             placement.place(stage, task)
-        return _Policy(policy=trained.outputs["new_policy"])
+        return _Policy(
+            policy=trained.outputs["new_policy"],
+            rollout_policy=trained.outputs["new_rollout_policy"],
+            policy_optimiser=trained.outputs["new_policy_optimiser"],
+        )
 
     return one_round, form
