@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from importlib import import_module
@@ -104,10 +104,12 @@ def _execute(call: StageCall) -> None:
         arguments = parse_arguments(run, call.arguments, call.parameters)
     except Exception as error:  # for the journal to record
         arguments, failure = call.arguments, error
-    with _shown(), _journal(call, arguments):
+    with _shown(), _journal(call, arguments) as journal:
         if failure is not None:
             raise failure
+        journal.cost["bytes_read"] = _bytes(value for name, value in arguments.items() if not name.endswith("_out"))
         run(**arguments)
+        journal.cost["bytes_written"] = _bytes(value for name, value in arguments.items() if name.endswith("_out"))
 
 
 def parse_arguments(
@@ -160,6 +162,13 @@ def _parse(kind: Any, value: Any) -> Any:
 def exit_status(error: UserError) -> int:
     """Of a process that shows this error."""
     return RETRY_STATUS if isinstance(error, Preempted) else USER_ERROR_STATUS
+
+
+def _bytes(values: Iterable[Any]) -> int:
+    """What the artifacts among these arguments hold."""
+    paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
+    files = (file for path in paths if isinstance(path, Path) for file in (path, *path.rglob("*")) if file.is_file())
+    return sum(file.stat().st_size for file in files)
 
 
 def _run_warm(call: StageCall, socket: Path) -> bool:

@@ -58,5 +58,12 @@ def headline(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def result(*metrics: Mapping[str, Any]) -> str:
+    """What evaluations came to in a few words, the first against the last: 'strict accuracy 0.250 → 0.875'."""
+    first, last = metrics[0], metrics[-1]
+    values = [f"{one['strict']:.3f}" for one in ((first, last) if len(metrics) > 1 else (last,))]
+    return f"{strict_label(last)} {' → '.join(values)}"
+
+
 def _label(column: str) -> str:
     return _USUAL.get(column, column)

@@ -116,7 +116,8 @@ def run(
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
-    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
+    texts = {shot.prompt.prompt_id: shot.prompt.text for shot in shots}
+    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed), texts=texts)
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     for alarm in alarms:

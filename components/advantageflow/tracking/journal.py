@@ -13,7 +13,8 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | artifact | path, folder                                                                           |
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
-| end      | seconds (since process start), cpu_seconds                                             |
+| end      | seconds (since process start), cpu_seconds, peak_memory, gpu_peak_memory (of one GPU), |
+|          | bytes_read and bytes_written of artifacts; in bytes, and where they are known          |
 | error    | kind, message, where, remedy, traceback                                                |
 
 Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_URI, a temporary file that is published
@@ -39,7 +40,7 @@ from typing import Any
 
 from advantageflow.errors import StoreError, UserError
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
-from advantageflow.tracking.process import process_started
+from advantageflow.tracking.process import peak_memory, process_started
 
 PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
 
@@ -57,6 +58,7 @@ class Journal:
     def __init__(self, task: str = "", path: Path | None = None) -> None:
         self.task = task
         self.path = path
+        self.cost: dict[str, float] = {}  # further fields of the end
         self._last_progress = 0.0
 
     def record(self, event: str, **fields: Any) -> None:
@@ -225,7 +227,8 @@ def stage_journal(
     with publishing, journal_in_use(journal):
         try:
             yield journal
-            journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+            cost = {"cpu_seconds": sum(os.times()[:4]), **peak_memory(), **journal.cost}
+            journal.record("end", seconds=time.time() - started, **cost)
         except BaseException as error:
             journal.error(error)
             raise
