@@ -13,6 +13,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | artifact | path, folder                                                                           |
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
+| result   | text, note, headline: what the run came to so far, in a few words and in Markdown      |
 | end      | seconds (since process start), cpu_seconds, peak_memory, gpu_peak_memory (of one GPU), |
 |          | bytes_read and bytes_written of artifacts; in bytes, and where they are known          |
 | error    | kind, message, where, remedy, traceback                                                |
@@ -128,6 +129,16 @@ class Journal:
         """
         logger.warning("alarm: %s", message)
         self.record("alarm", name=name, message=message, step=int(step))
+
+    def result(self, text: str, note: str, headline: str) -> None:
+        """Record what the whole run came to so far.
+
+        Args:
+            text: in a few words, which the run's name in MLflow ends in.
+            note: Markdown, for the run's description there.
+            headline: the metric by which runs are compared.
+        """
+        self.record("result", text=text, note=note, headline=headline)
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.links import mlflow_address
-from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, find_or_open
-from advantageflow.tracking.recorder import log_params
+from advantageflow.tracking.naming import NAME_TAG, run_title
+from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, NAME_ENV, NOTE_ENV, find_or_open
+from advantageflow.tracking.recorder import log_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -51,9 +53,13 @@ def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
     """
 
+    title = os.environ.get(NAME_ENV) or run_title(settings)
+    noted = {"mlflow.note.content": note} if (note := os.environ.get(NOTE_ENV)) else {}
+
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task})
-        log_params(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
+        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, NAME_TAG: title, **noted}
+        run = find_or_open(client, tracking_uri, pipeline, tags)
+        log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
 
     on_pipeline_run(work, "this run is not in MLflow yet")

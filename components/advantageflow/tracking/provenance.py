@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 from advantageflow import __version__
 
 REVISION_ENV = "ADVANTAGEFLOW_REVISION"  # in an image: the revision it was built from, '-dirty' if that was changed
+_KEPT = ("version.advantageflow", "git.dirty")
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
 
 
@@ -23,6 +26,26 @@ def provenance() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return tags | _git_tags()
+
+
+def origin_tags() -> dict[str, str]:
+    """Tags of a run: MLflow's own for its user, source and revision, this package's version, and the others as one."""
+    made_by = provenance()
+    versions = [f"{n.removeprefix('version.')} {v}" for n, v in made_by.items() if n.startswith("version.")]
+    kept = {name: value for name, value in made_by.items() if name in _KEPT or name.startswith("mlflow.")}
+    return kept | {
+        "mlflow.user": _user(),
+        "mlflow.source.name": " ".join(["advantageflow", *sys.argv[1:2]]),
+        "mlflow.source.type": "LOCAL",
+        "versions": ", ".join([*versions, f"Python {made_by['python']}", made_by["platform"]]),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 def _git_tags() -> dict[str, str]:

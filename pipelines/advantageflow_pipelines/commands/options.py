@@ -51,6 +51,10 @@ Resources = Annotated[
         "YAML file; one that suits model.device if not given.",
     ),
 ]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the run, in MLflow too; made of model, reward and objective.")
+]
+Note = Annotated[str | None, typer.Option("--note", help="First words of the run's description in MLflow; Markdown.")]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
 Images = Annotated[
@@ -74,6 +78,12 @@ def choose(
         preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed,
         init_policy=init_policy, pipeline=pipeline,
     )  # fmt: skip
+
+
+def named(settings: RunSettings, name: str | None, note: str | None) -> RunSettings:
+    """The settings with what a person calls the run, where that is given."""
+    given = {key: value for key, value in (("name", name), ("note", note)) if value is not None}
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=given)})
 
 
 def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:

@@ -14,6 +14,7 @@ from advantageflow.errors import TrackingError
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import tail
 from advantageflow_pipelines.local.workdir import WorkDir
 
@@ -89,9 +90,14 @@ class RunTracking:
             publisher = Publisher(
                 self._uri,
                 settings.tracking.experiment,
-                self._workdir.root.name,
+                run_title(settings.model_dump(mode="json")),
                 settings.model_dump(mode="json"),
-                {"preset": settings.preset, "seed": str(settings.seed), "workdir": str(self._workdir.root)},
+                {
+                    "preset": settings.preset,
+                    "seed": str(settings.seed),
+                    "workdir": str(self._workdir.root),
+                    **({"mlflow.note.content": settings.tracking.note} if settings.tracking.note else {}),
+                },
                 run_id=self.run_id,
             )
             _write_record(self._workdir, self._uri, publisher.run_id)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
+from advantageflow.tracking.pipeline_run import NAME_ENV, NOTE_ENV, PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
 
@@ -87,6 +87,9 @@ class Placement:
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
         task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
+        for variable, text in ((NAME_ENV, self.settings.tracking.name), (NOTE_ENV, self.settings.tracking.note)):
+            if text:
+                task.set_env_variable(variable, text)
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])
 

@@ -26,7 +26,7 @@ from advantageflow.evaluation.statistics import Outcome
 PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]
 WORDS = 'a <b>bold</b> & "quoted" circle'
 METRICS: dict[str, Any] = {
-    "images": 8, "prompts": 4, "round": 3, "alarms": [],
+    "images": 8, "strict": 0.5, "prompts": 4, "round": 3, "alarms": [], "tasks": {},
     "terms": {"shapes.soft": {"mean": 0.5, "reward": "shapes", "column": "soft", "higher_is_better": True}},
     "watched": {"size.kb": {"mean": 3.0, "reward": "size", "column": "kb", "higher_is_better": False}},
     "statistics": {"sharpness": {"mean": 0.02, "base": 0.03}},

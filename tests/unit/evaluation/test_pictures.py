@@ -98,7 +98,7 @@ def test_several_terms_get_a_panel_each_and_one_term_none() -> None:
     one = [{**entry, "terms": {"shapes.soft": soft}} for entry in ROUNDS]
     two = [{**entry, "terms": {"shapes.soft": soft, "jpeg.kb": {**size, "minimum": -2}}} for entry in ROUNDS]
     assert len(run_panels(one)) == len(run_panels(ROUNDS)) == 1
-    _, first, second = run_panels(two, {"reward/soft_mean": {1: 0.1, 2: 0.2}})
+    _, first, second, _ = run_panels(two, {"reward/soft_mean": {1: 0.1, 2: 0.2}})
     assert [line.name for line in first.lines] == ["held-out prompts", "rollouts"]
     assert second.marks == {"minimum": -2}
 
