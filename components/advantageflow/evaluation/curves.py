@@ -129,8 +129,8 @@ def _draw(axes: Axes, panel: Panel) -> None:
             axes.fill_between(list(line.bands), low, high, color=colour, alpha=0.15, lw=0)
     for name, value in panel.marks.items():
         axes.axhline(value, color="#8c959f", lw=1, ls=":", label=name)
-    low, high = axes.get_ylim()
-    axes.set_ylim(min(low, low if panel.low is None else panel.low), max(high, panel.high or high))
+    bottom, top = axes.get_ylim()
+    axes.set_ylim(min(bottom, bottom if panel.low is None else panel.low), max(top, panel.high or top))
     axes.set_title(panel.title)
     axes.set_xlabel("round")
     axes.set_ylabel(panel.unit)

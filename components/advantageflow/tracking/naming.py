@@ -25,12 +25,14 @@ _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order i
 _SHOWN = (  # the settings of a run by which people tell runs apart; MLflow prints them beside every picture
     "preset", "pipeline", "seed", "rounds", "model.name", "model.revision", "model.dtype", "training.objective.name",
     "training.learning_rate", "training.gradient_steps", "training.lora.rank", "rollout.prompts_per_round",
-    "rollout.group_size", "rollout.guidance_scale", "evaluation.guidance_scale", "init_policy",
+    "rollout.group_size", "rollout.shards", "rollout.guidance_scale", "evaluation.guidance_scale", "init_policy",
 )  # fmt: skip
 
 
 def run_title(settings: Mapping[str, Any]) -> str:
     """The name that a person gave a run; else one by its settings, such as 'shapes, shapes.soft, advantage_flow'.
+
+    Empty where the settings say none of that.
 
     Args:
         settings: all or some sections, JSON-able.
@@ -45,7 +47,7 @@ def run_title(settings: Mapping[str, Any]) -> str:
         " + ".join(f"{term['name']}.{term['column']}" for term in terms),
         objective.get("name") if isinstance(objective, Mapping) else objective,
     ]
-    return ", ".join(str(part) for part in parts if part) or "pipeline"
+    return ", ".join(str(part) for part in parts if part)
 
 
 def shown_settings(flat: Mapping[str, str]) -> dict[str, str]:

@@ -54,10 +54,11 @@ def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
     """
 
     title = os.environ.get(NAME_ENV) or run_title(settings)
-    noted = {"mlflow.note.content": note} if (note := os.environ.get(NOTE_ENV)) else {}
+    given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(NOTE_ENV, "")}
+    noted = {name: text for name, text in given.items() if text}
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, NAME_TAG: title, **noted}
+        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, **noted}
         run = find_or_open(client, tracking_uri, pipeline, tags)
         log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)

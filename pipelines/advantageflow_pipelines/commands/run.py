@@ -68,8 +68,8 @@ def run(
     """
     console = Console()
     if resume is not None:
-        chosen = (pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, name, note, runner, image)
-        chosen += (images,)
+        chosen = [pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, name, note, runner, image]
+        chosen.append(images)
         if any(choice is not None and choice != [] for choice in chosen):
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
