@@ -22,10 +22,11 @@ _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order i
     (re.compile(r"(image|watched|rollouts)/(.+)"), r"monitoring/\1 \2"),
     (re.compile(r"alarm/(.+)"), r"warnings/\1"),
 )
-_SHOWN = (  # the settings of a run by which people tell runs apart; MLflow prints them beside every picture
-    "preset", "pipeline", "seed", "rounds", "model.name", "model.revision", "model.dtype", "training.objective.name",
-    "training.learning_rate", "training.gradient_steps", "training.lora.rank", "rollout.prompts_per_round",
-    "rollout.group_size", "rollout.shards", "rollout.guidance_scale", "evaluation.guidance_scale", "init_policy",
+_SHOWN = (  # the settings by which people tell runs apart; MLflow prints a run's parameters beside each of its pictures
+    "preset", "pipeline", "seed", "rounds", "init_policy", "model.name", "model.revision", "model.dtype", "reward.name",
+    "reward.column", "reward.others", "reward.watched", "training.objective.name", "training.learning_rate",
+    "training.gradient_steps", "training.lora.rank", "rollout.prompts_per_round", "rollout.group_size",
+    "rollout.shards", "rollout.guidance_scale", "evaluation.guidance_scale",
 )  # fmt: skip
 
 
@@ -40,7 +41,8 @@ def run_title(settings: Mapping[str, Any]) -> str:
     given = settings.get("tracking") or {}
     if given.get("name"):
         return str(given["name"])
-    terms = (settings.get("reward") or {}).get("terms") or ()
+    reward = settings.get("reward") or {}
+    terms = [reward, *reward.get("others", ())] if "name" in reward else []
     objective = (settings.get("training") or {}).get("objective") or {}
     parts = [
         (settings.get("model") or {}).get("name"),
@@ -51,9 +53,8 @@ def run_title(settings: Mapping[str, Any]) -> str:
 
 
 def shown_settings(flat: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's settings, flat, that stand beside its pictures: rewards, and what people tell runs apart by."""
-    rewards = "reward.terms", "reward.watched"
-    return {name: value for name, value in flat.items() if name in _SHOWN or name.startswith(rewards)}
+    """Those of a run's settings, flat, that stand beside its pictures: what people tell runs apart by."""
+    return {name: value for name, value in flat.items() if name in _SHOWN}
 
 
 def metric_name(name: str) -> str:

@@ -69,7 +69,9 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
 def view_tags(headline: str) -> dict[str, str]:
     """Tags of an experiment by which MLflow's pages show this metric first, in tables and where runs are compared."""
     columns = [f"metrics.`{headline}`", *(f"params.`{name}`" for name in _PARAMS), "attributes.`User`"]
-    view = {"searchFilter": "", "selectedColumns": columns, "viewMaximized": False, "runListHidden": False}
+    order = ["attributes.`Run Name`", *columns]
+    widths = {order[0]: 420, columns[0]: 160}
+    view = {"searchFilter": "", "selectedColumns": columns, "columnOrder": order, "columnWidths": widths}
     return {
         "mlflow.experiment.primaryMetric.name": headline,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "True",

@@ -261,7 +261,7 @@ def test_the_page_is_the_report_s_own_with_every_measure_and_the_alarms(
     assert journal.path is None
     metrics, text = read_json(report / "metrics.json"), (tmp_path / "page").read_text()
     assert text == (report / "report.html").read_text()
-    for part in ("Base and round 3", "Strict accuracy by task", f"{metrics['strict']:.3f}", "jpeg.compressibility"):
+    for part in ("base and round 3", "Strict accuracy by task", f"{metrics['strict']:.3f}", "jpeg.compressibility"):
         assert part in text
     assert metrics["alarms"][0]["message"] in html.unescape(text)
 
