@@ -96,8 +96,12 @@ def _list_local(runs: Path) -> None:
         say(console, f"no runs under {runs}; start one with: advantageflow run")
         return
     whole = min(40, max(len(folder.name) for folder in folders))
-    columns = (Column("run", min_width=whole, overflow="fold"), Column("trained on", overflow="fold"))
-    table = Table(*columns, "measure", "start", "result", box=box.SIMPLE, pad_edge=False)
+    columns: tuple[Column, ...] = (
+        Column("run", min_width=whole, overflow="fold"),
+        Column("trained on", overflow="fold"),
+    )
+    columns += (Column("measure", overflow="fold"), Column("start", no_wrap=True), Column("result", no_wrap=True))
+    table = Table(*columns, box=box.SIMPLE, pad_edge=False)
     for folder in folders:
         try:
             _add_run(table, folder)

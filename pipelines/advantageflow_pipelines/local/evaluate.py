@@ -89,7 +89,7 @@ def judged_as_trained(found: FoundPolicy) -> Judged:
 
 
 def make_variants(scales: Sequence[float], judged: Sequence[Judged] = ()) -> list[Variant]:
-    """Base and tuned at each guidance scale, all of the base first; in place of 'tuned' the policies, where several are.
+    """Base and tuned at each guidance scale, the base first; several policies go by their names.
 
     Raises:
         SettingsError: two policies have one name, or not the same base model.
