@@ -115,6 +115,16 @@ class RewardSettings(RewardTerm):
         "normalised_sum",
         description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
     )
+    timeout: float = Field(
+        900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"
+    )
+    memory_gb: float = Field(
+        32.0, gt=0, description="memory that its process may take, at most four fifths of what there is"
+    )
+    on_error: Literal["fail", "drop"] = Field(
+        "fail", description="'drop': an image that a reward cannot score is left out, with an alarm; never a score of 0"
+    )
+    most_dropped: float = Field(0.05, gt=0, le=0.5, description="share of a task's images that may be left out")
     golden: str | None = Field(
         None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
     )

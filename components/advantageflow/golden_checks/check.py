@@ -11,7 +11,7 @@ from advantageflow.errors import DataError, RewardError
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden
 from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.rewards.plumbing.checks import check_readable, identical_columns, score_images
 from advantageflow.settings import RewardSettings
 
 _RECORD = "advantageflow rewards record --reward NAME --images DIR -o FILE, then --set reward.golden=FILE"
@@ -103,13 +103,9 @@ def score_pictures(reward: Reward, pictures: Sequence[Picture]) -> list[Result]:
 
 def _reads(reward: Reward, picture: Picture) -> bool:
     try:
-        reward.check(picture.prompt)
+        check_readable(reward, picture.prompt)
     except DataError:
         return False
-    except Exception as error:
-        message = f"check() failed for prompt '{picture.prompt.text}': {type(error).__name__}: {error}"
-        remedy = "mend the reward: check() raises DataError for a prompt that it cannot read, and nothing else"
-        raise _error(reward, message, remedy) from error
     return True
 
 
