@@ -119,7 +119,7 @@ class RewardSettings(RewardTerm):
         900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"
     )
     memory_gb: float = Field(
-        32.0, gt=0, description="memory that its process may take, at most four fifths of what there is"
+        32.0, gt=0, description="memory that its process may take, at most four fifths of what is free as it starts"
     )
     on_error: Literal["fail", "drop"] = Field(
         "fail", description="'drop': an image that a reward cannot score is left out, with an alarm; never a score of 0"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +84,8 @@ def rewards_check(
     if prompts is not None:
         own = load_prompts(prompts, made, columns=options.columns(column), warn=partial(warn, console))
         _show_prompts(console, prompts, reward, own)
-    pictures = _readable_pictures(made, images)
+    any_prompt = getattr(made, "reads_any", False) and bool(own) and images is None
+    pictures = [] if any_prompt else _readable_pictures(made, images)
     fitting = bool(pictures)
     if not fitting:  # what they show is not what is asked for, but the reward can be tried on them
         pictures = _with_prompts(made, own)
@@ -179,11 +178,12 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
 
 def _with_prompts(reward: Reward, prompts: Sequence[Prompt]) -> list[Picture]:
     """The golden set with a user's own prompts, in turn."""
+    from advantageflow.golden_checks.check import with_prompts
     from advantageflow.golden_checks.pictures import golden_pictures
 
     if not prompts:
         raise _nothing_readable(reward.name)
-    return [replace(one, prompt=prompt) for one, prompt in zip(golden_pictures(), cycle(prompts), strict=False)]
+    return with_prompts(golden_pictures(), prompts)
 
 
 def _nothing_readable(reward: str) -> SettingsError:

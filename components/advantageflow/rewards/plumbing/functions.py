@@ -36,6 +36,7 @@ class FunctionReward:
         )
         self.higher_is_better: bool = getattr(function, "higher_is_better", True)
         self.version: str = getattr(function, "version", None) or _hash(function)
+        self.reads_any = not hasattr(function, "check")
         self.check: Callable[[Prompt], None] = getattr(function, "check", lambda prompt: None)
         self._function = partial(function, **options)
         self.__doc__ = function.__doc__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import socket
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 WORKER = "advantageflow.rewards.plumbing.guard_worker"
 _LOOK = 0.1  # seconds between two looks at its memory
-_SHARE = 0.8  # of the machine's or the container's memory, where that is less than the bound
+_SHARE = 0.8  # of the memory that is free as it starts, where that is less than the bound
 _LARGEST_REPLY = 500_000_000  # bytes
 _GB = 1e9
 
@@ -49,11 +50,6 @@ class Limits:
     timeout: float
     memory_gb: float
 
-    @property
-    def most_memory(self) -> int:
-        """Bytes: the bound, or most of what there is where that is less."""
-        return int(min(self.memory_gb * _GB, _SHARE * _memory_there()))
-
 
 class GuardedReward:
     """A reward that lives in a process of its own, held to limits.
@@ -71,7 +67,7 @@ class GuardedReward:
 
     def __init__(self, name: str, options: Mapping[str, Any], *, term: str, limits: Limits) -> None:
         self.name = name
-        self._limits = limits
+        self._timeout, self._most_memory = limits.timeout, min(limits.memory_gb * _GB, _SHARE * _free_memory())
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, sys.path))
         with theirs:
@@ -86,6 +82,7 @@ class GuardedReward:
         self.name: str = made["name"]
         self.columns = {column: (float(low), float(high)) for column, (low, high) in made["columns"].items()}
         self.higher_is_better: bool = made["higher_is_better"]
+        self.reads_any: bool = made["reads_any"]
         if made["headline"]:
             self.headline: str = made["headline"]
 
@@ -123,22 +120,22 @@ class GuardedReward:
             RewardStopped: it gave no answer within the limits.
         """
         where = ", ".join(filter(None, [f"reward '{self.name}'", place]))
-        ends = time.monotonic() + self._limits.timeout
+        ends = time.monotonic() + self._timeout
         try:
             self._connection.send((what, arguments))
             while not self._connection.poll(_LOOK):
                 if time.monotonic() > ends:
-                    message = f"gave no answer within {self._limits.timeout:g} s"
+                    message = f"gave no answer within {self._timeout:g} s"
                     raise self._stopped(message, "reward.timeout", where)
-                if _resident(self._process.pid) > self._limits.most_memory:
-                    message = f"took more than {self._limits.most_memory / _GB:.3g} GB of memory"
+                if _resident(self._process.pid) > self._most_memory:
+                    message = f"took more than {self._most_memory / _GB:.3g} GB of memory"
                     raise self._stopped(message, "reward.memory_gb", where)
             answer = json.loads(self._connection.recv_bytes(_LARGEST_REPLY))
         except (EOFError, OSError) as error:
             raise self._stopped(f"ended its process ({self._how()})", "", where) from error
         if "error" in answer:
-            kind, *parts = answer["error"]
-            raise _rebuilt(kind, *parts)
+            kind, message, its_place, remedy = answer["error"]
+            raise getattr(errors, kind, RewardError)(message, where=its_place or where, remedy=remedy)
         return answer["value"]
 
     def _stopped(self, message: str, setting: str, where: str) -> RewardStopped:
@@ -150,13 +147,11 @@ class GuardedReward:
     def _how(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):
             code = self._process.wait(_LOOK)
-            return f"exit status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+            if code >= 0:
+                return f"exit status {code}"
+            why = ", as the system does where memory runs out" if code == -signal.SIGKILL else ""
+            return f"killed by {signal.Signals(-code).name}{why}"
         return "it closed its connection"
-
-
-def _rebuilt(kind: str, message: str, where: str, remedy: str) -> errors.UserError:
-    found = getattr(errors, kind, RewardError)
-    return found(message, where=where, remedy=remedy)  # type: ignore[no-any-return]
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
@@ -176,10 +171,12 @@ def _resident(pid: int) -> int:
         return 0
 
 
-def _memory_there() -> float:
-    """Bytes of memory that the machine has, or its container may use."""
-    known = float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE")
-    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            known = min(known, float(Path(file).read_text()))
-    return known
+def _free_memory() -> float:
+    """Bytes of memory that can be had on this machine, and in this container; inf where the system does not say."""
+    free = math.inf
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        free = 1024 * float(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
+    with contextlib.suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        free = min(free, float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))
+    return free

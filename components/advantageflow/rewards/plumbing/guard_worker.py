@@ -43,6 +43,7 @@ class _Served:
             "name": self.reward.name,
             "columns": dict(self.reward.columns),
             "higher_is_better": self.reward.higher_is_better,
+            "reads_any": getattr(self.reward, "reads_any", False),
             "headline": getattr(self.reward, "headline", None),
         }
 

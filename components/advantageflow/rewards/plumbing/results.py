@@ -86,7 +86,8 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
     if isinstance(given, Mapping):
         missing = [column for column in reward.columns if column not in given]
         if missing:
-            message = f"gave no '{missing[0]}' (only {', '.join(map(str, given)) or 'nothing'})"
+            message = f"gave no '{missing[0]}', only {', '.join(map(str, given)) or 'nothing'}: what it gives is to be in "
+            message += "its `columns`, for example {'red': (0, 1)}"
             raise wrong_result(reward, sample, message)
         values = {column: given[column] for column in reward.columns}
         return values, {key: value for key, value in given.items() if key not in values}
