@@ -5,9 +5,10 @@ from advantageflow.store.files import publish, read_json, read_metadata, read_te
 from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, read_history, write_history
 from advantageflow.store.prompts import read_prompts, write_prompts
 from advantageflow.store.rollouts import read_latents, read_rollouts, read_trajectories, write_rollouts
-from advantageflow.store.scores import IMAGE_STATISTICS_KEY, REWARD_PREFIX, read_scores, write_scores
+from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, REWARD_PREFIX, read_scores, write_scores
 
 __all__ = [
+    "DROPPED_KEY",
     "IMAGE_STATISTICS_KEY",
     "REWARD_PREFIX",
     "GroupOutcome",

@@ -12,6 +12,7 @@ from advantageflow.store.tables import from_json, read_table, to_json, write_tab
 
 REWARD_PREFIX = "reward_"
 IMAGE_STATISTICS_KEY = "image_statistics"  # of metadata.json: mean and number by name, of the images that were scored
+DROPPED_KEY = "dropped"  # of metadata.json: ids of rollouts that no score could be given; absent where there are none
 _COLUMNS = {"rollout_id": "string", "prompt_id": "string", "details": "string", "version": "string"}
 
 
