@@ -8,8 +8,6 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
@@ -30,6 +28,7 @@ from advantageflow_pipelines.commands import (
     submit,
 )
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.say import Console
 
 _USER_ERROR_STATUS = 2
 _FAILURE_STATUS = 1
@@ -101,7 +100,9 @@ def main() -> None:
 def _show(message: str, error: Exception) -> None:
     if _Debug.wanted:
         traceback.print_exception(error)
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    console = Console(stderr=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ class Reward(Protocol):
         higher_is_better: whether training should raise the columns (else it lowers them).
 
     Three more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
-    `unloaded_version`: see `planned_version`. `reads_any`: true where it does not say which prompts it can read, so that
-    it is tried on prompts of the run alone.
+    `unloaded_version`: see `planned_version`. `reads_any`: true where it does not say which prompts it can read, so
+    that it is tried on prompts of the run alone.
     """
 
     @property

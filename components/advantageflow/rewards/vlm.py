@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from advantageflow.errors import RewardError
+from advantageflow.json_text import parse_json
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, SampleError
 from advantageflow.rewards.chat import ChatEndpoint
@@ -139,7 +139,7 @@ def _verdict(text: str) -> Result:
         RewardError: the text is not the JSON object that was asked for.
     """
     try:
-        reply = json.loads(text)
+        reply = parse_json(text)
         score, reason = reply["score"], str(reply["reason"])
     except (ValueError, LookupError, TypeError) as error:
         raise _unreadable(text) from error

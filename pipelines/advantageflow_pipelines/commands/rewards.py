@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
 from advantageflow.settings import RewardSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 if TYPE_CHECKING:
     from advantageflow.golden_checks.pictures import Picture
@@ -50,9 +49,9 @@ def rewards_list() -> None:
     table = Table("reward", "version", "columns", "what it scores", "from")
     for info in list_rewards():
         columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
-        summary = escape(info.summary) or f"[red]{escape(info.error)}[/red]"
+        summary = Text(info.summary) if info.summary else Text(info.error, style="red")
         version = info.version or ("needs options" if info.summary else "")
-        table.add_row(escape(info.name), version, columns, summary, info.origin)
+        table.add_row(info.name, version, columns, summary, info.origin)
     Console().print(table)
 
 
@@ -199,7 +198,7 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: i
         low, high = reward.columns[column]
         same = ["equal" if value == 0 else f"differs by {value:.2g}" for value in (seen.repeated, seen.alone)]
         highest = f"{seen.highest:.4g}" + (" (constant)" if seen.spread == 0 else "")
-        table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
+        table.add_row(column, f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
     console.print(table)
     batch, alone = (pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
     speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"

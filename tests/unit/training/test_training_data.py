@@ -145,7 +145,9 @@ def test_round_without_rollouts_is_refused(maker: Any) -> None:
 def test_a_rollout_that_was_left_out_gets_its_groups_mean_and_so_no_advantage(maker: Any) -> None:
     world = maker.make(shards=2)
     scores = read_scores(world.scores[0])
-    whole_group = [one.rollout_id for one in scores if one.rollout_id.split("-")[1] == scores[0].rollout_id.split("-")[1]]
+    whole_group = [
+        one.rollout_id for one in scores if one.rollout_id.split("-")[1] == scores[0].rollout_id.split("-")[1]
+    ]
     dropped = [*whole_group, next(one.rollout_id for one in scores if one.rollout_id not in whole_group)]
     kept = [one for one in scores if one.rollout_id not in dropped]
     write_scores(world.scores[0], kept, ["soft", "strict"], {"round": 1, "dropped": dropped})

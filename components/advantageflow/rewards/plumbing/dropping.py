@@ -32,7 +32,9 @@ def score_all(
     """
     score = score_each if settings.on_error == "drop" else score_images
     by_reward = {name: score(reward, prompts, images, samples) for name, reward in rewards.items()}
-    return [_of_sample({name: results[number] for name, results in by_reward.items()}) for number in range(len(samples))]
+    return [
+        _of_sample({name: results[number] for name, results in by_reward.items()}) for number in range(len(samples))
+    ]
 
 
 def tell_dropped(

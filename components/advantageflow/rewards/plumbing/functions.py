@@ -31,9 +31,7 @@ class FunctionReward:
     def __init__(self, function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> None:
         column = name.rpartition(":")[2].rpartition(".")[2]
         self.name = name
-        self.columns: Mapping[str, tuple[float, float]] = getattr(
-            function, "columns", {column: (-math.inf, math.inf)}
-        )
+        self.columns: Mapping[str, tuple[float, float]] = getattr(function, "columns", {column: (-math.inf, math.inf)})
         self.higher_is_better: bool = getattr(function, "higher_is_better", True)
         self.version: str = getattr(function, "version", None) or _hash(function)
         self.reads_any = not hasattr(function, "check")

@@ -66,7 +66,7 @@ class GuardedReward:
     """
 
     def __init__(self, name: str, options: Mapping[str, Any], *, term: str, limits: Limits) -> None:
-        self.name = name
+        self.name: str = name
         self._timeout, self._most_memory = limits.timeout, min(limits.memory_gb * _GB, _SHARE * _free_memory())
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, sys.path))
@@ -79,7 +79,7 @@ class GuardedReward:
         self._connection = Connection(ours.detach())
         self._end = weakref.finalize(self, _end, self._process, self._connection)
         made = self._ask("make", name, dict(options), term)
-        self.name: str = made["name"]
+        self.name = made["name"]
         self.columns = {column: (float(low), float(high)) for column, (low, high) in made["columns"].items()}
         self.higher_is_better: bool = made["higher_is_better"]
         self.reads_any: bool = made["reads_any"]

@@ -70,7 +70,9 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     source = f"reward '{name}' ({found.origin})"
     try:
         make = found.load(f"{term}.name")
-        reward = as_reward(make, name, options or {}, term) or make(**check_options(make, options or {}, reward=name, where=f"{term}.options"))
+        reward = as_reward(make, name, options or {}, term) or make(
+            **check_options(make, options or {}, reward=name, where=f"{term}.options")
+        )
     except UserError:
         raise
     except Exception as error:

@@ -1,10 +1,9 @@
-"""What a reward gave, as results: one an image, with finite numbers in the declared ranges and details that are JSON."""
+"""What a reward gave, as results: one an image, finite numbers in the declared ranges and details that are JSON."""
 
 from __future__ import annotations
 
 import json
 import math
-import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,9 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
     if isinstance(given, Mapping):
         missing = [column for column in reward.columns if column not in given]
         if missing:
-            message = f"gave no '{missing[0]}', only {', '.join(map(str, given)) or 'nothing'}: what it gives is to be in "
+            message = (
+                f"gave no '{missing[0]}', only {', '.join(map(str, given)) or 'nothing'}: what it gives is to be in "
+            )
             message += "its `columns`, for example {'red': (0, 1)}"
             raise wrong_result(reward, sample, message)
         values = {column: given[column] for column in reward.columns}
@@ -104,7 +105,7 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
 
 def _number(reward: Reward, sample: str, column: str, given: Any) -> float:
     value = _listed(given)
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_result(reward, sample, f"gave {column} = {_show(given)}, which is not a number")
     low, high = reward.columns[column]
     if not math.isfinite(value) or not low <= value <= high:

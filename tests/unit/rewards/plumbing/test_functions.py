@@ -1,10 +1,10 @@
-"""A plain function of prompts and images is a reward; what it gives is taken as it is meant, or refused in a sentence."""
+"""A plain function of prompts and images is a reward; what it gives is taken as it is meant, or refused."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -24,11 +24,11 @@ Own = Callable[[Any], None]
 
 
 @pytest.fixture
-def own(monkeypatch: pytest.MonkeyPatch) -> Iterator[Own]:
+def own(monkeypatch: pytest.MonkeyPatch) -> Own:
     """A module `own_functions` whose function `red` is given."""
     module = ModuleType("own_functions")
     monkeypatch.setitem(sys.modules, "own_functions", module)
-    yield lambda function: setattr(module, "red", function)
+    return lambda function: setattr(module, "red", function)
 
 
 def score(own: Own, given: Any, **attributes: Any) -> list[Result]:

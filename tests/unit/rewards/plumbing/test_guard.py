@@ -15,7 +15,7 @@ from advantageflow.rewards.plumbing.checks import check_readable, score_each, sc
 from advantageflow.rewards.plumbing.guard import GuardedReward, Limits, RewardStopped
 from advantageflow.rewards.plumbing.registry import get_guarded
 
-MODULE = '''
+MODULE = """
 import os, time
 import numpy as np
 from advantageflow.errors import DataError
@@ -46,7 +46,7 @@ class Mine:
         if self.do == "leave":
             raise SystemExit(3)
         return [({"mean": np.float32(image.mean())}, {"corner": image[0, 0]}) for image in images]
-'''
+"""
 PROMPTS = [Prompt("a", "train", "all"), Prompt("b", "train", "all")]
 IMAGES = [np.full((2, 2, 3), value, dtype=np.uint8) for value in (10, 0)]
 SAMPLES = ["1-a-0", "1-b-0"]
@@ -104,7 +104,7 @@ def test_one_that_leaves_python_has_failed_and_is_named() -> None:
 
 
 def test_a_wrong_name_and_a_wrong_option_are_refused_as_without_a_guard() -> None:
-    with pytest.raises(SettingsError, match="did you mean|unknown reward 'jepg'"):
+    with pytest.raises(SettingsError, match="unknown reward 'jepg'"):
         get_guarded("jepg", {}, Limits(30, 4))
     with pytest.raises(SettingsError, match="no option 'od'"):
         get_guarded("guarded_rewards:Mine", {"od": 1}, Limits(30, 4))
