@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,11 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _can_be_written(cls, value: Any) -> Any:
-        for text in _texts(value):
+        for text in _leaves(value):
+            if isinstance(text, float) and not isinstance(value, float) and not math.isfinite(text):
+                raise ValueError(f"{text} is not a finite number")
+            if not isinstance(text, str):
+                continue
             if masked(text) != text:
                 raise ValueError(
                     f"{masked(text)} holds a password, which would be written into files: keep it in an environment "
@@ -37,14 +42,14 @@ class Settings(BaseModel):
         return value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All texts in a value as YAML and JSON know it, at any depth."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
+def _leaves(value: Any) -> Iterator[Any]:
+    """All texts, numbers and keys in a value as YAML and JSON know it, at any depth."""
+    if isinstance(value, Mapping):
         for key, item in value.items():
-            yield from _texts(key)
-            yield from _texts(item)
+            yield key
+            yield from _leaves(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            yield from _leaves(item)
+    else:
+        yield value

@@ -16,7 +16,7 @@ from advantageflow.store.files import read_json, write_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 _Kind = TypeVar("_Kind", bound=Settings)
-REMEDY = "give the folder of a complete policy; one that was interrupted has to be trained again"
+REMEDY = "give the folder of a complete policy; one in a run's artifacts is made again by --resume once it is deleted"
 
 
 class PolicyState(Settings):
