@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from advantageflow.shown import masked
 
@@ -22,7 +22,10 @@ class Settings(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _can_be_written(cls, value: Any) -> Any:
+    def _can_be_written(cls, value: Any, info: ValidationInfo) -> Any:
+        annotation = cls.model_fields[info.field_name or ""].annotation
+        if any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in (annotation, *get_args(annotation))):
+            return value  # a section, or several: each looks at its own
         for text in _leaves(value):
             if isinstance(text, float) and not isinstance(value, float) and not math.isfinite(text):
                 raise ValueError(f"{text} is not a finite number")
@@ -31,7 +34,7 @@ class Settings(BaseModel):
             if masked(text) != text:
                 raise ValueError(
                     f"{masked(text)} holds a password, which would be written into files: keep it in an environment "
-                    "variable (reward vlm: option api_key_env)"
+                    "variable (reward vlm: api_key_env, as 'Basic user:password')"
                 )
             if _PLACEHOLDER in text:
                 raise ValueError(f"Kubeflow would read '{_PLACEHOLDER}' as a placeholder")

@@ -304,7 +304,10 @@ def test_the_learning_rate_falls_linearly_and_is_constant_without_decay() -> Non
         ('preset: "a\\0b"', "holds the character NUL"),
         ('preset: "\\ud800"', "half of a surrogate pair"),
         ("preset: " + "a" * 1_100_000, "is larger than 1,000,000 bytes"),
-        ("reward: {options: {base_url: 'http://me:secret@host'}}", r"http://me:\\*\\*\\*@host'}? holds a password"),
+        (
+            "reward: {options: {base_url: 'http://me:secret@host'}}",
+            "reward.options .*: http://me:[*]{3}@host holds a passw",
+        ),
         ("prompts: {source: '{{$.inputs}}'}", "Kubeflow would read '{{[$]' as a placeholder"),
     ],
 )
@@ -324,7 +327,7 @@ def test_numbers_that_are_not_finite_are_refused_in_every_setting(value: float) 
                 yield kind, name
 
     found = list(numbers(RunSettings))
-    assert len(found) > 30
+    assert len(found) > 20
     for kind, name in found:
         with pytest.raises(ValidationError):
             kind.model_validate({name: value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import socket
@@ -34,7 +35,7 @@ class ChatEndpoint:
 
     Args:
         base_url: address of the API, such as 'http://localhost:8000/v1'.
-        api_key_env: environment variable that holds the API key; None sends no key.
+        api_key_env: environment variable that holds the API key, or 'Basic user:password'; None sends no key.
         connections: most requests at a time; further ones wait.
         timeout: seconds that the server may take until an answer begins, and again until it is complete.
         retries: how often a request is repeated that the server refuses for now (status 429, 5xx and the like), or that
@@ -63,7 +64,7 @@ class ChatEndpoint:
         from urllib3.exceptions import HTTPError
 
         key = self._key()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": _authorization(key)} if key else {}
         try:
             response, content = self._answer(request, headers)
         except HTTPError as error:
@@ -180,6 +181,12 @@ def _bounded(kind: Any) -> Any:
                 timer.cancel()
 
     return Bounded
+
+
+def _authorization(key: str) -> str:
+    """What a key is sent as: a bearer's, or that of 'Basic user:password'."""
+    kind, _, pair = key.partition(" ")
+    return f"Basic {base64.b64encode(pair.encode()).decode()}" if kind == "Basic" and ":" in pair else f"Bearer {key}"
 
 
 def _hide(text: str, key: str | None) -> str:

@@ -52,7 +52,7 @@ class VlmReward(BaseModel):
     Attributes:
         base_url: address of the API, such as 'http://localhost:8000/v1'.
         model: the judge, as the endpoint calls it.
-        api_key_env: environment variable that holds the API key; None sends no key.
+        api_key_env: environment variable that holds the API key, or 'Basic user:password'; None sends no key.
         template: what the judge is told; {prompt} stands for the prompt.
         temperature: of the judge's answers; None leaves it to the endpoint, for models that take none.
         concurrency: most requests at a time.

@@ -299,11 +299,13 @@ def test_without_a_named_key_none_is_sent_and_a_missing_one_is_an_error(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     scores(judge)
-    assert judge.authorizations == [None]
+    monkeypatch.setenv("JUDGE_KEY", "Basic me:secret")
+    scores(judge, api_key_env="JUDGE_KEY")
+    assert judge.authorizations == [None, "Basic bWU6c2VjcmV0"]
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     error = failure(judge, api_key_env="JUDGE_KEY")
     assert "environment variable JUDGE_KEY" in error.where
-    assert len(judge.requests) == 1
+    assert len(judge.requests) == 2
 
 
 def test_the_version_changes_with_the_model_and_with_what_it_is_told(judge: Judge) -> None:
