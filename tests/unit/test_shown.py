@@ -44,7 +44,7 @@ def test_nothing_that_is_printed_is_obeyed() -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=400)
     say(console, EVIL)
-    console.print(EVIL, style="bold")
+    console.print(EVIL, style="bold", highlight=False)
     table = Table("prompt", title=EVIL)
     table.add_row(EVIL)
     console.print(table)

@@ -115,7 +115,7 @@ class ChatEndpoint:
         from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 
         pool = PoolManager(maxsize=self._connections, block=True, timeout=self._timeout)
-        kinds = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+        kinds: dict[str, Any] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
         pool.pool_classes_by_scheme = {
             scheme: type(kind.__name__, (kind,), {"ConnectionCls": _bounded(kind.ConnectionCls)})
             for scheme, kind in kinds.items()
@@ -166,7 +166,7 @@ class ChatEndpoint:
 def _bounded(kind: Any) -> Any:
     """A kind of connection that is cut where the head of an answer is not complete within its timeout."""
 
-    class Bounded(kind):  # type: ignore[misc]
+    class Bounded(kind):
         def getresponse(self) -> Any:
             def cut() -> None:
                 with contextlib.suppress(OSError, AttributeError):
