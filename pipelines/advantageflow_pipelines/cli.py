@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from importlib.metadata import entry_points
@@ -11,6 +12,7 @@ import typer
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
+from advantageflow.shown import ShownFormatter
 from advantageflow_pipelines.commands import (
     compile,
     evaluate,
@@ -86,6 +88,8 @@ class _Debug:
 
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
     try:
         app(arguments, prog_name="advantageflow")
