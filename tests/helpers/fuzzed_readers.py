@@ -19,17 +19,11 @@ from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.vlm import _verdict
-from advantageflow.store.artifacts import (
-    read_json,
-    read_prompts,
-    read_scores,
-    read_tensors,
-    write_prompts,
-    write_scores,
-    write_tensors,
-)
+from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.manifest import manifest_of, parse_manifest
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts, write_prompts
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.local.summary import comparable, read_summary
 from advantageflow_pipelines.local.workdir import WorkDir
