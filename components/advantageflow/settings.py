@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+from advantageflow.settings_reward import RewardSettings as RewardSettings
+from advantageflow.settings_reward import RewardTerm as RewardTerm
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -93,61 +95,6 @@ class RolloutSettings(Settings):
     batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
     shards: int = Field(2, ge=1, le=64, description="tasks a round's rollouts are split over")
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
-
-
-class RewardTerm(Settings):
-    """One of the things that training maximises."""
-
-    name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
-    column: str = Field("soft", description="the reward's column that training maximises")
-    weight: float = Field(1.0, gt=0, description="of this term in the sum")
-    minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
-    options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
-    )
-
-
-class RewardSettings(RewardTerm):
-    """What rollouts are scored by: one reward, or several at once."""
-
-    others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
-    combine: Literal["sum", "normalised_sum"] = Field(
-        "normalised_sum",
-        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
-    )
-    timeout: float = Field(
-        900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"
-    )
-    memory_gb: float = Field(
-        32.0, gt=0, description="memory that its process may take, at most four fifths of what is free as it starts"
-    )
-    on_error: Literal["fail", "drop"] = Field(
-        "fail", description="'drop': an image that a reward cannot score is left out, with an alarm; never a score of 0"
-    )
-    most_dropped: float = Field(0.05, gt=0, le=0.5, description="share of a task's images that may be left out")
-    golden: str | None = Field(
-        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
-    )
-    watched: tuple[RewardTerm, ...] = Field(
-        (),
-        strict=False,
-        description="rewards that evaluations only watch, to tell whether training games the others (no weight); "
-        "a minimum is the worst mean over held-out images without an alarm",
-    )
-
-    @field_validator("watched")
-    @classmethod
-    def _watched_without_weight(cls, watched: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
-        for term in watched:
-            if term.weight != 1.0:
-                raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
-        return watched
-
-    @property
-    def terms(self) -> tuple[RewardTerm, ...]:
-        """All terms, the first one included."""
-        first = RewardTerm(**{name: getattr(self, name) for name in RewardTerm.model_fields})
-        return (first, *self.others)
 
 
 class LoraSettings(Settings):
