@@ -128,6 +128,8 @@ def test_images_that_a_reward_cannot_score_are_left_out_of_all_means(
     from advantageflow.rewards.shapes import ShapesReward
 
     whole, score = evaluate("whole"), ShapesReward.score
+    told = whole.parent / "prompts" / "metadata.json"
+    write_json(told, read_json(told) | {"warnings": ["3 <texts> are cut"]})
     broken = [read_outcomes(whole)[number].prompt_id for number in (0, 3)]
 
     def fails(self: ShapesReward, prompts: Any, images: Any) -> Any:
@@ -143,7 +145,9 @@ def test_images_that_a_reward_cannot_score_are_left_out_of_all_means(
     assert metrics["soft"] == task_means(judged, "soft").overall.mean
     assert difference(read_outcomes(whole), outcomes, "soft").overall == Interval(0.0, 0.0, 0.0)
     assert {"not scored"} < {sample.verdict for sample, _ in read_samples(report)}
-    assert "not scored" in (report / "report.html").read_text()
+    page = (report / "report.html").read_text()
+    assert "not scored" in page
+    assert "3 &lt;texts&gt; are cut" in page
 
 
 def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_so(
