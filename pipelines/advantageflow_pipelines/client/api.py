@@ -52,6 +52,11 @@ class Api:
         health = self.ask(generated.HealthzServiceApi(client).healthz_service_get_healthz, "its state of health")
         self.namespace = _namespace(connection, health.multi_user)
 
+    @property
+    def options(self) -> str:
+        """What leads a command to this server, as in `advantageflow runs OPTIONS`."""
+        return f"--host {self.connection.host}" + (f" --namespace {self.namespace}" if self.namespace else "")
+
     def ask(self, operation: Operation, what: str, *, changes: bool = False, **arguments: Any) -> Any:
         """What the server answers.
 

@@ -105,7 +105,7 @@ def get_run(api: Api, run_id: str) -> RunStatus:
     Raises:
         ClusterError: there is no such run, or the server cannot be reached.
     """
-    return _run(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
+    return status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
@@ -126,7 +126,7 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
             raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
         where = {"experiment_id": found}
     listed = api.pages(api.runs.run_service_list_runs, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where)
-    return (_run(one) for one in listed)
+    return (status_of(one) for one in listed)
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -148,7 +148,8 @@ def find_experiment(api: Api, name: str) -> str | None:
     return next((str(one.experiment_id) for one in listed), None)
 
 
-def _run(one: Any) -> RunStatus:
+def status_of(one: Any) -> RunStatus:
+    """A run by the server's answer."""
     details = (one.run_details and one.run_details.task_details) or []
     return RunStatus(
         run_id=str(one.run_id),

@@ -40,6 +40,11 @@ def stage_tasks(run: RunStatus) -> list[Task]:
     return sorted(found, key=lambda task: task.ended or task.started)
 
 
+def last_round(run: RunStatus) -> int:
+    """The number of the run's last round; 0 where its pipeline is not known."""
+    return max(_constants(run.spec, "round_index").values(), default=0)
+
+
 def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: Mapping[str, int]) -> Task:
     *path, stage = path_of(name)
     number = next((rounds[part] for part in reversed([*path, stage]) if part in rounds), None)

@@ -1,4 +1,4 @@
-"""How the tasks of a run show themselves while it goes, here or on a cluster: live bars on a terminal, lines elsewhere."""
+"""How the tasks of a run are shown while it goes, here or on a cluster: live bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
