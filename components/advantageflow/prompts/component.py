@@ -19,6 +19,7 @@ def prompts(
     conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
     source: Optional[str] = None,
+    made_for: Optional[str] = None,
 ) -> None:
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
 
@@ -33,6 +34,7 @@ def prompts(
         conditioning: of the prompts.
         policy: before round 1.
         source: instead of prompt_settings' own.
+        made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
     from advantageflow.runtime import run_stage_task
 

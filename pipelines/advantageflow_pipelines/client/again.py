@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.runs import FAILED, SUCCEEDED, RunStatus, get_run, status_of
+
+_THIS_RUN = "{{$.pipeline_job_uuid}}"  # Kubeflow's word; a task that is given it takes no results of other runs
 
 
 def cancel_run(api: Api, run_id: str) -> RunStatus:
@@ -24,8 +29,9 @@ def retry_run(api: Api, run_id: str) -> str:
     """Start a run of the same pipeline, parameters and service account, in the same experiment.
 
     What is complete of the run is taken from the cache, and a training goes on from its last checkpoint in the store:
-    both know their results by what they are made of. Kubeflow's own retry makes the run's last task no second time, and
-    is impossible once the run is too large for it ("Request entity too large").
+    both know their results by what they are made of. What reads an address, and so is made for one run only, is taken
+    from that run. Kubeflow's own retry makes the run's last task no second time, and is impossible once the run is too
+    large for it ("Request entity too large").
 
     Returns:
         Its id.
@@ -40,16 +46,23 @@ def retry_run(api: Api, run_id: str) -> str:
     if not run.over or run.state == SUCCEEDED:
         remedy = "there is nothing missing" if run.over else "wait for its end, or cancel it: advantageflow runs cancel"
         raise ClusterError(f"the run {_became(run)}", where=f"run {run_id}", remedy=remedy)
+    spec = json.dumps(told.pipeline_spec or _spec_of_version(api, told.pipeline_version_reference))
     again = V2beta1Run(
         experiment_id=told.experiment_id,
         display_name=told.display_name,
         description=" ".join(filter(None, (told.description, f"(again, after run {run_id})"))),
-        pipeline_spec=told.pipeline_spec,
-        pipeline_version_reference=None if told.pipeline_spec else told.pipeline_version_reference,
+        pipeline_spec=json.loads(spec.replace(_THIS_RUN, run_id)),
         runtime_config=told.runtime_config or V2beta1RuntimeConfig(parameters={}),
         service_account=told.service_account,
     )
     return str(api.ask(api.runs.run_service_create_run, f"run '{told.display_name}'", changes=True, run=again).run_id)
+
+
+def _spec_of_version(api: Api, reference: Any) -> dict[str, Any]:
+    """The pipeline of a run that a schedule started."""
+    get = api.pipelines.pipeline_service_get_pipeline_version
+    ids = {"pipeline_id": reference.pipeline_id, "pipeline_version_id": reference.pipeline_version_id}
+    return dict(api.ask(get, f"pipeline version {reference.pipeline_version_id}", **ids).pipeline_spec)
 
 
 def _became(run: RunStatus) -> str:

@@ -13,6 +13,10 @@ from advantageflow_pipelines.client.runs import FAILED
 
 _LINES = 15  # of a pod's log
 _NO_REASON = "Kubeflow gives no reason"
+_TOO_LARGE = (
+    "no task did, but its last one did not come, and Kubeflow gives no reason: it may have grown beyond what Argo "
+    "keeps of a run (`advantageflow plan` says what a run takes)"
+)
 _NOT_TRIED_AGAIN = (
     "It was not tried again, though its resources ask for that (retries): as shipped, Kubeflow 2.17 tries again only "
     "what is lost with its pod. infra/README.md has what an administrator changes (Retries)."
@@ -33,6 +37,8 @@ def explain(api: Api, followed: Followed, records: Records) -> str:
     if not reason and task is not None:
         logs = pod_logs(api.namespace, run.run_id, task.stage, lines=_LINES)
         reason = "\n".join(f"the end of pod {pod}:\n{text}" for pod, text in logs.items())
+    if task is None and not any(one.stage == "closing" for one in followed.tasks.values()):
+        reason = reason or _TOO_LARGE
     stage = "" if task is None else f" {task.stage}"
     lines = [
         f"{name} failed: {reason or _NO_REASON}",

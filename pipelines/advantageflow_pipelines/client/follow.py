@@ -97,12 +97,11 @@ class _View:
                 self.display.update(task, result)
         if not self._said and self._stands_still(run, listed, recorded):
             self._said = True
-            if recorded:
-                self.display.line(f"[yellow]{_STANDS_STILL}: going on from MLflow[/yellow]")
-            else:
+            more = "going on from MLflow"
+            if not recorded:
                 more = "its further tasks are shown where MLFLOW_TRACKING_URI is set and MLflow knows of the run"
-                self.display.line(f"[yellow]{_STANDS_STILL}; {more}[/yellow]")
                 self.display.forget()
+            self.display.line(f"[yellow]{_STANDS_STILL}: {more}[/yellow]", run.ended.timestamp() if run.ended else None)
         return run.over
 
     def _stands_still(self, run: RunStatus, listed: Mapping[str, Task], recorded: Mapping[str, Task]) -> bool:

@@ -66,7 +66,7 @@ class TaskDisplay:
         attempt, over = self._told.get(task.task_id, (1, False))
         if task.attempt > attempt:
             over = False
-            self.line(f"[yellow]{task.name}: attempt {task.attempt}[/yellow]", task.started)
+            self.line(f"[yellow]{escape(task.name)}: attempt {task.attempt}[/yellow]", task.ended)
         if task.ended is None:
             self._show_bar(task)
         elif not over:

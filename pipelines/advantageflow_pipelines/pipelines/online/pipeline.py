@@ -81,6 +81,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
                     seed=seed,
                     init_policy=init_policy,
                     **inputs_of("prompts", shown, given),
+                    **placement.made_for_a_run,
                 ),
                 cached=not placement.reads_addresses,
             )
