@@ -23,4 +23,7 @@ def print_table(console: Console, table: Table) -> None:
     """Print a table: within a terminal's width, and elsewhere as wide as it is, so that whoever reads it finds names
     whole.
     """
-    console.print(table, width=None if console.is_terminal else _WIDE)
+    width = console.width
+    console.width = width if console.is_terminal else _WIDE
+    console.print(table)
+    console.width = width

@@ -88,7 +88,7 @@ class _View:
         listed = {task.task_id: task for task in stage_tasks(run)}
         recorded = self.records.tasks(run)
         self.tasks = {name: _joined(listed.get(name), recorded.get(name)) for name in {**listed, **recorded}}
-        for task in sorted(self.tasks.values(), key=lambda task: task.ended or task.started):
+        for task in sorted(self.tasks.values(), key=lambda task: (task.ended or task.started, task.name)):
             if task.error is not None and run.cancelled:
                 task.how = CANCELLED
             if task.stage not in OWN_TASKS or (task.error is not None and not run.cancelled):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -17,11 +18,14 @@ def core_api() -> Any | None:
 
     configuration = client.Configuration()
     configuration.retries = False
-    for load in (config.load_incluster_config, config.load_kube_config):
-        with suppress(config.ConfigException, OSError):
-            load(client_configuration=configuration)
-            return client.CoreV1Api(client.ApiClient(configuration))
-    return None
+    try:
+        config.load_incluster_config(configuration)
+    except config.ConfigException:
+        try:
+            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
+        except (config.ConfigException, OSError):
+            return None
+    return client.CoreV1Api(client.ApiClient(configuration))
 
 
 def pod_logs(namespace: str | None, run_id: str, stage: str | None = None, *, lines: int) -> dict[str, str]:

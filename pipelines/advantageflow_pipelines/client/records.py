@@ -82,11 +82,15 @@ class Records:
             return headline(json.loads(text)) if text else None
         return None
 
-    def own_words(self, run: RunStatus, task: Task | None) -> str | None:
-        """What the stage said of its failure; else what the whole run is known to have failed at."""
-        failed = self._runs.get(task.task_id) if task else None
-        if failed is not None and failed.info.status == "FAILED":
-            return self._file(failed, ERROR_FILE) or failed.data.tags.get("error")
+    def own_words(self, task: Task) -> str | None:
+        """What a stage said of its failure; None where it could not."""
+        run = self._runs.get(task.task_id)
+        if run is None or run.info.status != "FAILED":
+            return None
+        return self._file(run, ERROR_FILE) or run.data.tags.get("error")
+
+    def reason(self, run: RunStatus) -> str | None:
+        """What a pipeline run is known to have failed at."""
         whole = self._ask(lambda client: find_pipeline_run(client, run.run_id), None)
         return None if whole is None else whole.data.tags.get("error")
 

@@ -26,7 +26,7 @@ def stage_tasks(run: RunStatus) -> list[Task]:
     """
     nodes = find_nodes(run.tasks)
     tries = any(parent_of(name).endswith(_CONTAINER) for name in nodes)  # Argo tells attempts from what is tried
-    rounds = _constants(run.spec, "round_index")
+    rounds = _rounds(run.spec)
     attempts = Counter(parent_of(name) for name in nodes if name != without_attempt(name))
     containers = {without_attempt(parent_of(name)): name for name in nodes if name.endswith(_CONTAINER)}
     found = []
@@ -37,12 +37,12 @@ def stage_tasks(run: RunStatus) -> list[Task]:
     for name, entry in nodes.items():
         if entry is not None and entry.state == FAILED and name.endswith(_DRIVER):
             found.append(_task(run, name.removesuffix(_DRIVER), entry, 1, rounds))
-    return sorted(found, key=lambda task: task.ended or task.started)
+    return sorted(found, key=lambda task: (task.ended or task.started, task.name))
 
 
 def last_round(run: RunStatus) -> int:
     """The number of the run's last round; 0 where its pipeline is not known."""
-    return max(_constants(run.spec, "round_index").values(), default=0)
+    return max(_rounds(run.spec).values(), default=0)
 
 
 def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: Mapping[str, int]) -> Task:
@@ -62,14 +62,20 @@ def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: M
     return task
 
 
-def _constants(spec: Mapping[str, Any], parameter: str) -> dict[str, int]:
-    """What tasks of a pipeline are given for a parameter as a constant, by their names."""
+def pipeline_tasks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The tasks of a pipeline, and of those within it, by their names."""
     pipeline = spec.get("pipeline_spec", spec)
     parts = [pipeline.get("root", {}), *pipeline.get("components", {}).values()]
-    tasks = {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
-    given = {name: task.get("inputs", {}).get("parameters", {}).get(parameter, {}) for name, task in tasks.items()}
-    constants = {name: value.get("runtimeValue", {}).get("constant") for name, value in given.items()}
-    return {name: int(value) for name, value in constants.items() if isinstance(value, int | float)}
+    return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
+
+
+def _rounds(spec: Mapping[str, Any]) -> dict[str, int]:
+    """The rounds of the tasks that are told theirs."""
+    told = {name: task.get("inputs", {}).get("parameters", {}) for name, task in pipeline_tasks(spec).items()}
+    found = {
+        name: inputs.get("round_index", {}).get("runtimeValue", {}).get("constant") for name, inputs in told.items()
+    }
+    return {name: int(number) for name, number in found.items() if number is not None}
 
 
 def _epoch(moment: datetime | None) -> float:

@@ -62,7 +62,7 @@ def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines =
     if not found:
         records = Records(partial(warn, console))
         failed = [task for task in records.tasks(run).values() if task.error and stage in (None, task.stage)]
-        found = {f"{task.name}, by MLflow": records.own_words(run, task) or "no error is recorded" for task in failed}
+        found = {f"{task.name}, by MLflow": records.own_words(task) or "no error is recorded" for task in failed}
         warn(console, "the logs of its pods cannot be read from here; where kubectl reaches the cluster:")
         say(console, f"  {log_command(api.namespace, run_id, stage, tail)}")
     for name, text in found.items():
