@@ -19,11 +19,13 @@ from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.pipeline_run import task_runs
 
 
-def test_how_far_a_long_task_is_stands_at_its_run_while_it_goes(client: MlflowClient, pipeline: str) -> None:
+def test_how_far_a_long_task_is_stands_at_its_run_while_it_goes(
+    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("advantageflow.tracking.recorder._PROGRESS_SECONDS", 0.0)
     open_run()
     with stage_journal("training", 1) as journal:
-        for seconds, done in ((1, 3), (60, 9), (61, 12)):
-            journal.record("progress", time=time.time() + seconds, done=done, total=48, unit="samples")
+        journal.progress(9, 48, "samples")
     [task] = task_runs(client, parent_of(client, pipeline))
     assert task.data.tags["advantageflow.progress"] == "9/48 samples"
 

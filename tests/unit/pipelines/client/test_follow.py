@@ -99,7 +99,7 @@ def test_where_the_list_stands_still_it_goes_on_from_mlflow_with_how_far_tasks_a
     server.state.stories[run_id] = [running] * 3 + [final]
     mlflow = Recorded(store, run_id, monkeypatch)
     mlflow.task("reward", 2, 0, END)
-    mlflow.task("training", 2, None, progress(8))
+    mlflow.task("training", 2, None, progress(8), progress(9))  # at once, and so not written
     monkeypatch.setattr(follow, "_STILL_SECONDS", 0.0)
     monkeypatch.setattr(display, "REMIND_SECONDS", 0.0)
     monkeypatch.setattr(
