@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from advantageflow.prompts.files import WITHOUT_FILE
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
@@ -36,11 +38,14 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
 
     Raises:
         SettingsError: it names files of this machine, or cannot finish on Kubeflow.
+        DataError: there are fewer prompts than a round takes.
     """
     from advantageflow_pipelines.client.fit import check_fits
     from advantageflow_pipelines.client.footprint import footprint
 
     in_images = check_no_local_files(run.settings)
+    if run.settings.prompts.source in WITHOUT_FILE:
+        check_prompts(run.settings)
     package = run.package()
     taken = footprint(package)
     warning = check_fits(run, taken)
