@@ -18,6 +18,8 @@ def prompts(
     prompts: dsl.Output[dsl.Dataset],
     conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
+    adapter: dsl.Output[dsl.Model],
+    rollout_policy: dsl.Output[dsl.Model],
     source: Optional[str] = None,
     made_for: Optional[str] = None,
 ) -> None:
@@ -33,6 +35,8 @@ def prompts(
         prompts: texts and specs.
         conditioning: of the prompts.
         policy: before round 1.
+        adapter: of it, for evaluations.
+        rollout_policy: of it, for the rollouts of round 1.
         source: instead of prompt_settings' own.
         made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
@@ -50,4 +54,6 @@ def prompts(
         prompts_out=prompts.path,
         conditioning_out=conditioning.path,
         policy_out=policy.path,
+        adapter_out=adapter.path,
+        rollout_policy_out=rollout_policy.path,
     )
