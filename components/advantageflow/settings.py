@@ -253,6 +253,10 @@ class RunSettings(Settings):
     def _misfits(self) -> Iterator[tuple[str, str, str]]:
         """Setting, message and remedy of each that another section forbids."""
         decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
+        images, steps = rollout.prompts_per_round * rollout.group_size, self.training.gradient_steps
+        if images * self.training.inner_epochs < steps:
+            message = f"{steps} steps for {images} rollouts a round x {self.training.inner_epochs} inner epochs"
+            yield "training.gradient_steps", f"{message}: some have none", "lower it, or make more rollouts a round"
         if decay != "all" and 0 < decay < self.rounds:
             message = f"the learning rate is 0 after round {decay} of {self.rounds}"
             yield "training.decay_rounds", message, "set it to all, or to 0 for a constant one"

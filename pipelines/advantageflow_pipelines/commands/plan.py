@@ -34,11 +34,11 @@ def plan(
 
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     """
+    settings = options.choose(pipeline, preset, config, assignments, rounds)
     from advantageflow_pipelines.commands.quiet import quiet
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
-    settings = options.choose(pipeline, preset, config, assignments, rounds)
     speed = _speed(settings, gpu, gpus, utilisation)
     with Console(stderr=True).status("importing") as status:
         quiet()

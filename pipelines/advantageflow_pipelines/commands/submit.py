@@ -57,4 +57,4 @@ def submit(
     )
     say(console, f"run {run_id} started", connection.run_page(run_id))
     if wait:
-        sys.exit(watch(api, run_id, console))
+        sys.exit(watch(api, [run_id], console))

@@ -40,9 +40,8 @@ def online_tasks(
 
     def online(**given: Any) -> None:
         """Rounds of rollout, reward and training."""
-        prepared = placement.place(
-            "prompts", prompts(**form.inputs("prompts", prompts, given)), cached=not placement.reads_addresses
-        )
+        prepared = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
+        prepared = placement.place("prompts", prepared, cached=not placement.reads_addresses)
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
             in_full = round_index in (0, settings.rounds)
