@@ -18,7 +18,7 @@ from kubernetes_stub.task import complete, live_in, make_arguments
 from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.trainjob.launch import train_on_nodes
-from advantageflow.training.trainjob.leftovers import remove_left_jobs
+from advantageflow.training.trainjob.leftovers import remove_leftovers
 
 if TYPE_CHECKING:
     from conftest import Overlay
@@ -86,14 +86,14 @@ def asked(overlays: dict[str, Overlay], tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as monkeypatch, serving(role["metadata"]["namespace"]) as cluster:
         live_in(cluster, folder / "kubeconfig", monkeypatch)
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
-        cluster.runtimes = {one["metadata"]["name"] for one in overlays["multi-node"].all("TrainingRuntime")}
+        cluster.runtimes = {one["metadata"]["name"]: one for one in overlays["multi-node"].all("TrainingRuntime")}
         left = attempt(cluster, fails_without_pods, arguments)
         attempt(cluster, fails, arguments)
         cluster.add(left)
         attempt(cluster, succeeds, arguments)
         assert json.loads((arguments["policy_out"] / "state.json").read_text()) == {"round": 2}
         cluster.add(left)
-        remove_left_jobs()
+        remove_leftovers(str(folder / "store"))
         assert len(cluster.deleted) == 5
         assert cluster.strays == []
         return set(cluster.asked)

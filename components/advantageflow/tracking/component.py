@@ -61,13 +61,15 @@ def opening(
 
 
 @stage_component("evaluation")
-def closing(status: dsl.PipelineTaskFinalStatus, nodes: int) -> None:
+def closing(status: dsl.PipelineTaskFinalStatus, nodes: int, store_settings: str) -> None:
     """End what the run left on nodes, and the run in MLflow with the status that it has in Kubeflow."""
+    from advantageflow.settings import StoreSettings
     from advantageflow.tracking.closing import close_pipeline_run
-    from advantageflow.training.trainjob.leftovers import remove_left_jobs
+    from advantageflow.training.trainjob.leftovers import remove_leftovers
 
     try:
-        if nodes > 1:
-            remove_left_jobs()
+        store = StoreSettings.model_validate_json(store_settings).url
+        if nodes > 1 and store:
+            remove_leftovers(store)
     finally:
         close_pipeline_run(status.state, status.error_message)

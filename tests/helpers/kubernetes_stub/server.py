@@ -41,10 +41,12 @@ class Cluster(ThreadingHTTPServer):
     Attributes:
         namespace: the one.
         jobs: by name.
-        runtimes: that there are.
+        runtimes: that there are, by name.
         asked: the right that each request needs.
         strays: paths of requests to elsewhere than the namespace.
-        refused: status and message of requests that are refused, by the right that they need.
+        refused: status and message of requests that are refused, by the right that they need; a list of them for as
+            many requests.
+        lost: rights of requests that are carried out, each once, without an answer.
         deleted: names of deleted jobs.
         controller: what becomes of a job that is created; runs beside the server.
         events: of all objects.
@@ -57,10 +59,11 @@ class Cluster(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Request)
         self.namespace = namespace
         self.jobs: dict[str, Job] = {}
-        self.runtimes = {RUNTIME}
+        self.runtimes: dict[str, dict[str, Any]] = {RUNTIME: {"metadata": {"name": RUNTIME}}}
         self.asked: list[Right] = []
         self.strays: list[str] = []
-        self.refused: dict[Right, tuple[int, str]] = {}
+        self.refused: dict[Right, Any] = {}
+        self.lost: list[Right] = []
         self.deleted: list[str] = []
         self.controller: Callable[[Job], None] = lambda job: None
         self.log_cuts: list[int] = []
@@ -113,6 +116,7 @@ class Request(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Cluster
+    _lost = False
 
     def do_GET(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "null")
@@ -130,8 +134,14 @@ class Request(BaseHTTPRequestHandler):
             resource = parts["resource"] + (parts["sub"] or "")
             right = Right(parts["group"] or "", resource, verb)
             self.server.asked.append(right)
-            if right in self.server.refused:
-                self._refuse(*self.server.refused[right])
+            self._lost = right in self.server.lost
+            if self._lost:
+                self.server.lost.remove(right)
+            refused = self.server.refused.get(right)
+            if isinstance(refused, list):
+                refused = refused.pop(0) if refused else None
+            if refused:
+                self._refuse(*refused)
             else:
                 getattr(self, f"_{verb}_{resource.replace('/', '_')}")(parts["name"], query, body)
 
@@ -139,7 +149,7 @@ class Request(BaseHTTPRequestHandler):
 
     def _get_trainingruntimes(self, name: str, *_: Any) -> None:
         if name in self.server.runtimes:
-            self._answer({"metadata": {"name": name}})
+            self._answer(self.server.runtimes[name])
         else:
             self._refuse(404, f'trainingruntimes.trainer.kubeflow.org "{name}" not found')
 
@@ -212,6 +222,10 @@ class Request(BaseHTTPRequestHandler):
                 return
 
     def _answer(self, body: dict[str, Any], status: int = 200) -> None:
+        if self._lost:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -70,7 +70,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
             seed: equal seeds give equal runs.
             init_policy: s3:// address of a policy to continue from; empty to begin at the base model.
         """
-        with _closed_at_the_end(placement):
+        with _closed_at_the_end(placement, store_settings):
             prepared = placement.place(
                 "prompts",
                 prompts(
@@ -144,7 +144,7 @@ def online_pipeline(settings: RunSettings, placement: Placement, *, in_order: bo
     return online
 
 
-def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
+def _closed_at_the_end(placement: Placement, store_settings: Any) -> AbstractContextManager[Any]:
     """Around all tasks of a run on a cluster: a last task then ends the run in MLflow, whatever came of them.
 
     It also ends what they left on nodes.
@@ -155,7 +155,8 @@ def _closed_at_the_end(placement: Placement) -> AbstractContextManager[Any]:
     if placement.resources is None:
         return nullcontext()
     stage = "training" if placement.on_nodes else "evaluation"  # whose image has what it needs to end nodes
-    return dsl.ExitHandler(placement.place_closing(closing(nodes=placement.resources.nodes), stage), name="run")
+    closed = closing(nodes=placement.resources.nodes, store_settings=store_settings)
+    return dsl.ExitHandler(placement.place_closing(closed, stage), name="run")
 
 
 def _round_pipeline(number: int, placement: Placement, shown: Sequence[Shown]) -> BaseComponent:
