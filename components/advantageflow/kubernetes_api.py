@@ -44,8 +44,11 @@ def is_reachable() -> bool:
     return _in_cluster() or os.path.exists(file)
 
 
-def api_client() -> Any:
+def api_client(*, retries: bool = True) -> Any:
     """Kubernetes' client for the cluster that this process runs in, or that the user's kubeconfig names.
+
+    Args:
+        retries: whether it makes a request again by itself where there is no connection.
 
     Raises:
         SettingsError: there is neither.
@@ -53,6 +56,7 @@ def api_client() -> Any:
     from kubernetes import client, config
 
     configuration = client.Configuration()
+    configuration.retries = None if retries else False
     try:
         if _in_cluster():
             config.load_incluster_config(configuration)

@@ -19,6 +19,7 @@ from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.trainjob.launch import train_on_nodes
 from advantageflow.training.trainjob.leftovers import remove_leftovers
+from advantageflow_pipelines.client.checks.rights import ALWAYS, ON_NODES
 
 if TYPE_CHECKING:
     from conftest import Overlay
@@ -121,6 +122,11 @@ def test_the_runner_may_do_all_that_training_on_nodes_asks_for(overlay: Overlay,
 
 def test_the_runner_may_do_what_kfp_s_own_parts_ask_for(overlay: Overlay) -> None:
     assert ({(right, None) for right in KFP} | KFP_BY_NAME) - rights(overlay) == set()
+
+
+def test_the_check_of_a_cluster_asks_for_these_rights_and_no_others(overlay: Overlay) -> None:
+    checked = {(Right(one.group, one.resource, one.verb), one.name) for one in (*ALWAYS, *ON_NODES)}
+    assert checked == rights(overlay)
 
 
 def test_the_runner_may_do_nothing_else(overlay: Overlay, asked: set[Right]) -> None:

@@ -20,9 +20,10 @@ from kubernetes_stub.state import Job, Pod
 
 TOKEN = "a-service-account's-token"
 RUNTIME = "advantageflow-torch"
+_VERSION = ("major", "minor", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")
 _TRAINER = "trainer.kubeflow.org"
 _PATH = re.compile(
-    r"/(?:api|apis/(?P<group>[a-z.]+))/v\w+/namespaces/(?P<namespace>[\w-]+)"
+    r"/(?:api|apis/(?P<group>[a-z0-9.]+))/v\w+(?:/namespaces/(?P<namespace>[\w-]+))?"
     r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?(?P<sub>/log)?"
 )
 
@@ -50,6 +51,10 @@ class Cluster(ThreadingHTTPServer):
         deleted: names of deleted jobs.
         controller: what becomes of a job that is created; runs beside the server.
         events: of all objects.
+        objects: others, by resource and name.
+        version: of Kubernetes.
+        forbidden: what it says that service accounts may not.
+        pod: what becomes of a pod that belongs to no job: its status, and its log.
         log_cuts: after how many lines each of the next readings of a log breaks off.
     """
 
@@ -68,6 +73,10 @@ class Cluster(ThreadingHTTPServer):
         self.controller: Callable[[Job], None] = lambda job: None
         self.log_cuts: list[int] = []
         self.events: list[dict[str, Any]] = []
+        self.objects: dict[tuple[str, str], Any] = {}
+        self.version = "v1.36.3"
+        self.forbidden: set[Right] = set()
+        self.pod: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: {"status": {"phase": "Pending"}}
 
     @property
     def kubeconfig(self) -> dict[str, Any]:
@@ -124,7 +133,9 @@ class Request(BaseHTTPRequestHandler):
         parts = _PATH.fullmatch(address.path)
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             self._refuse(401, "Unauthorized")
-        elif parts is None or parts["namespace"] != self.server.namespace:
+        elif address.path == "/version/":
+            self._answer({**dict.fromkeys(_VERSION, ""), "gitVersion": self.server.version})
+        elif parts is None or parts["namespace"] not in (None, self.server.namespace):
             self.server.strays.append(address.path)
             self._refuse(404, "404 page not found")
         else:
@@ -143,9 +154,45 @@ class Request(BaseHTTPRequestHandler):
             if refused:
                 self._refuse(*refused)
             else:
-                getattr(self, f"_{verb}_{resource.replace('/', '_')}")(parts["name"], query, body)
+                self._do(verb, resource, parts["name"], query, body)
 
     do_POST = do_DELETE = do_GET
+
+    def _do(self, verb: str, resource: str, name: str | None, query: dict[str, str], body: Any) -> None:
+        kept = (resource.partition("/")[0], name) in self.server.objects
+        own = None if kept else getattr(self, f"_{verb}_{resource.replace('/', '_')}", None)
+        if own is not None:
+            own(name, query, body)
+        else:
+            getattr(self, f"_{verb}_object")(resource, name)
+
+    def _get_object(self, resource: str, name: str) -> None:
+        kind, _, part = resource.partition("/")
+        found = self.server.objects.get((kind, name))
+        if found is None:
+            self._refuse(404, f'{kind} "{name}" not found')
+        else:
+            self._answer(found["log"] if part else found)
+
+    def _list_object(self, resource: str, name: None) -> None:
+        items = [one for (kind, _), one in self.server.objects.items() if kind == resource]
+        self._answer({"kind": "List", "items": items})
+
+    def _create_pods(self, name: None, query: Any, body: dict[str, Any], *_: Any) -> None:
+        """A pod of no job: a test says what becomes of it."""
+        body["metadata"]["name"] = f"{body['metadata']['generateName']}x1"
+        self.server.objects["pods", body["metadata"]["name"]] = {**body, **self.server.pod(body)}
+        self._answer(body, 201)
+
+    def _delete_object(self, resource: str, name: str) -> None:
+        self._answer(self.server.objects.pop((resource, name)))
+        self.server.deleted.append(name)
+
+    def _create_localsubjectaccessreviews(self, name: None, query: Any, body: dict[str, Any], *_: Any) -> None:
+        spec = body["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (spec["resource"], spec.get("subresource"))))
+        allowed = Right(spec.get("group", ""), resource, spec["verb"]) not in self.server.forbidden
+        self._answer({**body, "status": {"allowed": allowed}}, 201)
 
     def _get_trainingruntimes(self, name: str, *_: Any) -> None:
         if name in self.server.runtimes:
@@ -221,7 +268,7 @@ class Request(BaseHTTPRequestHandler):
                 self.wfile.write(b"0\r\n\r\n")
                 return
 
-    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
+    def _answer(self, body: Any, status: int = 200) -> None:
         if self._lost:
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
