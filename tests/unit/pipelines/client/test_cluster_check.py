@@ -130,7 +130,7 @@ SMALL_GPU = {**GPU_NODE, "metadata": {"name": "n", "labels": {"nvidia.com/gpu.me
         (lambda c: c.forbidden.add(Right("trainer.kubeflow.org", "trainjobs", "create")), "may not create trainjobs"),
         (gone(("configmaps", "kfp-launcher")), "config map kfp-launcher: not in namespace kubeflow: apply"),
         (lambda c: c.runtimes.clear(), "TrainingRuntime advantageflow-torch: not in namespace kubeflow: install"),
-        (has(("nodes", "b"), SMALL_GPU), "nodes for training: about 90.0 GB are needed on a GPU, and those there have 43"),
+        (has(("nodes", "b"), SMALL_GPU), "nodes for training: about 90.0 GB are needed on a GPU"),
         (has(("resourcequotas", "gpus"), QUOTA), "quota gpus: training takes 16 of 8 nvidia.com/gpu"),
         (gone(("nodes", "b")), "nodes for training: 1 of 1 could ever take a task: 2 with 8 nvidia.com/gpu"),
         (has(("nodes", "b"), node(memory="64Gi")), "nodes for training: 1 of 2 could ever take a task"),
