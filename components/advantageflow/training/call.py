@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError
-from advantageflow.store.artifacts import publish, read_json, write_json
+from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.store.published import fetch_published
 from advantageflow.tracking.journal import current_journal
 
@@ -22,7 +22,7 @@ ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
 SAID_EVENT = "advantageflow event: "  # before an event of the journal in the log of a node
-INPUTS = ("prompts", "conditioning", "policy", "rollouts", "scores")
+INPUTS = ("prompts", "conditioning", "policy", "latents", "scores")
 
 
 @dataclass(frozen=True)

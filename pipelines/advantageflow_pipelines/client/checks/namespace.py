@@ -10,7 +10,7 @@ from advantageflow.kubernetes_api import NotThere, explained
 from advantageflow.training.trainjob.runtime import check_resources
 from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, RUNTIME
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, to_do
-from advantageflow_pipelines.placing.resources.records import Environment, Resources, StageResources
+from advantageflow_pipelines.placing.resources.stage_resources import Environment, Resources, StageResources
 
 _APPLY = "apply an overlay of infra/ (infra/README.md, step 3)"
 _KFP_OWN = {"config map": Environment(name="kfp-launcher", keys={}),

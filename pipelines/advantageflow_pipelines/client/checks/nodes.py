@@ -7,7 +7,7 @@ from typing import Any
 
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, fine, to_do
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources, StageResources
 
 _MEMORY_LABEL = "nvidia.com/gpu.memory"  # MiB of one GPU, as NVIDIA's feature discovery writes it
 Memory = Callable[[], Mapping[str, int]]

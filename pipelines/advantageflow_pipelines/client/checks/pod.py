@@ -12,7 +12,7 @@ from advantageflow import kubernetes_api
 from advantageflow.errors import ClusterError
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, to_do
-from advantageflow_pipelines.placing.resources.records import Environment, Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Environment, Resources
 
 SECONDS = 120.0  # that are waited: images of some gigabytes may take longer, and are then known to exist
 _PROBE = "probe"
