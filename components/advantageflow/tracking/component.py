@@ -8,18 +8,22 @@ from advantageflow.component import stage_component
 from advantageflow.inputs import with_inputs
 
 
-def opening(places: dict, last_task: str, **given: Any) -> None:
+def opening(places: dict, last_task: str, page: dsl.Output[dsl.Markdown], **given: Any) -> None:
     """Open the run in MLflow with its settings, so that it is there whatever the stages take from the cache.
 
     Args:
         places: of what each of `given` holds: a section of the settings as JSON ('rollout'), or a setting that holds
             instead of the section's own ('rollout.group_size').
         last_task: name of the task whose end is the end of the pipeline's work.
+        page: where the run is in MLflow, for people.
         **given: the run form's values, by the names that they have there.
     """
+    from pathlib import Path
+
     from advantageflow.tracking.opening import open_pipeline_run, settings_of_a_run
 
-    open_pipeline_run(settings_of_a_run({places[name]: value for name, value in given.items()}), last_task)
+    settings = settings_of_a_run({places[name]: value for name, value in given.items()})
+    open_pipeline_run(settings, last_task, Path(page.path))
 
 
 def opening_component(inputs: dict[str, type]) -> Any:

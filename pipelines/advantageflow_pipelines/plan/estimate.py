@@ -12,6 +12,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.kubeflow import on_kubeflow
+from advantageflow_pipelines.plan.overhead import kubeflow_seconds
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls
 from advantageflow_pipelines.plan.plans import Plan
 from advantageflow_pipelines.plan.rewards import reward_cost
@@ -71,6 +72,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         gpu_hours=total,
         wall_hours=wall,
         kubeflow=kubeflow,
+        kubeflow_seconds=kubeflow_seconds(settings),
         storage=stored,
         weights=needed_weights(settings.model, configs, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
