@@ -40,8 +40,8 @@ class NotAllowed(ClusterError):
 
 def is_reachable() -> bool:
     """Whether this process runs in a cluster, or the user has a kubeconfig; imports nothing."""
-    file = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0] or os.path.expanduser("~/.kube/config")
-    return _in_cluster() or os.path.exists(file)
+    files = (_kubeconfig() or os.path.expanduser("~/.kube/config")).split(os.pathsep)
+    return _in_cluster() or any(map(os.path.exists, files))
 
 
 def api_client(*, retries: bool = True) -> Any:

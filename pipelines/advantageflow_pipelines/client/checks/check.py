@@ -48,9 +48,13 @@ def check_cluster(
     from kubernetes.client import CoreV1Api
 
     core, where, resources = CoreV1Api(client), namespace or KFP_NAMESPACE, run.resources
-    versions = looked("Kubernetes", lambda: _versions(client))
+    versions = looked("Kubernetes", lambda: _kubernetes(client))
     yield from versions
-    if versions[0].state is State.UNKNOWN or versions[-1] == another_cluster():
+    if versions[0].state is State.UNKNOWN:
+        return  # it does not answer
+    kubeflow = looked("Kubeflow Pipelines", lambda: _kubeflow(client))
+    yield from kubeflow
+    if another_cluster() in kubeflow:
         return
     yield from looked("service account", lambda: check_account(core, where, account))
     on_nodes = resources.nodes > 1
@@ -69,22 +73,25 @@ def check_cluster(
         yield from looked("a pod", lambda: check_from_pod(core, where, account, resources, run.images, store))
 
 
-def _versions(client: Any) -> Iterator[Finding]:
-    """Kubernetes' own, and that of the image of Kubeflow's API server."""
-    from kubernetes.client import AppsV1Api, VersionApi
+def _kubernetes(client: Any) -> Iterator[Finding]:
+    from kubernetes.client import VersionApi
 
     with explained("get", "version", "the Kubernetes API"):
         yield _version("Kubernetes", VersionApi(client).get_code(_request_timeout=TIMEOUT).git_version)
-    what = "Kubeflow Pipelines"
+
+
+def _kubeflow(client: Any) -> Iterator[Finding]:
+    """By the image of its API server."""
+    from kubernetes.client import AppsV1Api
+
     try:
-        with explained("get", "deployments", what):
-            server = AppsV1Api(client).read_namespaced_deployment(
-                "ml-pipeline", KFP_NAMESPACE, _request_timeout=TIMEOUT
-            )
+        with explained("get", "deployments", "deployment ml-pipeline"):
+            read = AppsV1Api(client).read_namespaced_deployment
+            server = read("ml-pipeline", KFP_NAMESPACE, _request_timeout=TIMEOUT)
     except NotThere:
         yield another_cluster()
         return
-    yield _version(what, server.spec.template.spec.containers[0].image.rpartition(":")[2])
+    yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
 
 
 def another_cluster() -> Finding:

@@ -74,7 +74,7 @@ def check_quota(core: Any, namespace: str, resources: Resources) -> Iterator[Fin
         count = gpus_of(resources, stage)
         field = f"requests.{given.gpu_type}"
         for quota in quotas if count else ():
-            hard = quota.spec.hard.get(field)
+            hard = (quota.spec.hard or {}).get(field)
             if hard is not None and parse_quantity(hard) < count:
                 remedy = "have it raised (gpus.yaml of the overlay), or choose smaller --resources"
                 yield to_do(f"quota {quota.metadata.name}", f"{stage} takes {count} of {hard} {given.gpu_type}", remedy)

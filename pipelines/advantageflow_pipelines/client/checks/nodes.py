@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from advantageflow.kubernetes_api import explained
-from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, fine, to_do
+from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, to_do
 from advantageflow_pipelines.placing.resources.stage_resources import Resources, StageResources
 
 _MEMORY_LABEL = "nvidia.com/gpu.memory"  # MiB of one GPU, as NVIDIA's feature discovery writes it
@@ -33,8 +33,11 @@ def check_nodes(core: Any, resources: Resources, memory: Memory) -> Iterator[Fin
         need = f"{wanted} with {given.gpus} {given.gpu_type}, " if given.gpus else ""
         need += f"{given.cpu} cores and {given.memory}"
         if len(fitting) < wanted:
-            remedy = "add nodes, or choose smaller --resources (node_selector and tolerations count too)"
-            yield to_do(what, f"{len(fitting)} of {len(nodes)} could ever take a task: {need}", remedy)
+            words = (
+                f"{len(fitting)} of {len(nodes)} could take a task: {need}; unless nodes come on demand, add some, or "
+            )
+            words += "choose smaller --resources (node_selector and tolerations count too)"
+            yield Finding(what, State.ADVICE, words)
         elif too_small := _too_small(fitting, wanted, needed.get(stage, 0)):
             remedy = (
                 "choose nodes by node_selector, or lower what `advantageflow plan` shows (microbatches, image size)"

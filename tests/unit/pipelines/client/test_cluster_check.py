@@ -132,8 +132,6 @@ SMALL_GPU = {**GPU_NODE, "metadata": {"name": "n", "labels": {"nvidia.com/gpu.me
         (lambda c: c.runtimes.clear(), "TrainingRuntime advantageflow-torch: not in namespace kubeflow: install"),
         (has(("nodes", "b"), SMALL_GPU), "nodes for training: about 90.0 GB are needed on a GPU"),
         (has(("resourcequotas", "gpus"), QUOTA), "quota gpus: training takes 16 of 8 nvidia.com/gpu"),
-        (gone(("nodes", "b")), "nodes for training: 1 of 1 could ever take a task: 2 with 8 nvidia.com/gpu"),
-        (has(("nodes", "b"), node(memory="64Gi")), "nodes for training: 1 of 2 could ever take a task"),
         (lambda c: setattr(c, "version", "v1.29.0"), "Kubernetes: v1.29.0: install 1.31 or later"),
         (gone(("deployments", "ml-pipeline")), "the kubeconfig's cluster has none in namespace kubeflow"),
         (lambda c: setattr(c, "pod", pull_fails), "image registry.example/stage:1: ErrImagePull: not found: check"),
@@ -149,6 +147,16 @@ def test_what_is_missing_is_one_line_that_says_what_to_do(
     wrong = [line for line in out.splitlines() if line.startswith("to do")]
     assert any(words in line for line in wrong)
     assert {line.split(" for ")[0].split(":")[0] for line in wrong} == {wrong[0].split(" for ")[0].split(":")[0]}
+
+
+@pytest.mark.parametrize("change", [gone(("nodes", "b")), has(("nodes", "b"), node(memory="64Gi"))])
+def test_nodes_that_are_missing_may_come_on_demand(advantageflow: Command, cluster: Cluster, change: Change) -> None:
+    change(cluster)
+    status, out = check(advantageflow)
+    assert status == 0
+    [line] = [line for line in out.splitlines() if line.startswith("better")]
+    assert "nodes for training: 1 of " in line
+    assert "could take a task: 2 with 8 nvidia.com/gpu, 48 cores and 384Gi; unless nodes come on demand" in line
 
 
 def test_what_the_cluster_does_not_tell_is_not_taken_for_missing(advantageflow: Command, cluster: Cluster) -> None:
