@@ -38,7 +38,9 @@ def sections_of_a_run(texts: Mapping[str, str], parameters: Mapping[str, Mapping
     return sections
 
 
-def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) -> None:
+def open_pipeline_run(
+    settings: Mapping[str, Any], seed: int, last_task: str, first_run: str | None = None
+) -> None:
     """Open the MLflow run of this process's pipeline run, or find the one that Kubeflow's plug-in opened.
 
     Also closes the runs of earlier pipeline runs that nobody could close. A store that stays away costs a warning: the
@@ -48,10 +50,12 @@ def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) ->
         settings: of the run, by section; they become its parameters.
         seed: of the run.
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
+        first_run: the pipeline run that this one continues.
     """
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
+        tags = {"seed": str(seed), LAST_TASK_TAG: last_task}
+        run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
         log_params(client, run.info.run_id, {**settings, "seed": seed})
         return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
 

@@ -24,6 +24,7 @@ PRESET_ENV = "ADVANTAGEFLOW_PRESET"
 PIPELINE_RUN_TAG = "kfp.pipeline_run_id"  # these two are named as Kubeflow's own plug-in for MLflow names them
 PIPELINE_URL_TAG = "kfp.pipeline_run_url"
 FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
+FIRST_RUN_TAG = "advantageflow.first_run"  # the pipeline run that a run began with, where several continue each other
 LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
 CACHED_TAG = "advantageflow.from_cache"
 
@@ -47,11 +48,17 @@ def find_pipeline_run(client: MlflowClient, pipeline: str) -> Run | None:
 
     Kubeflow's plug-in opens runs in an experiment of its own.
     """
-    runs = client.search_runs(_experiments(client), f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'")
+    return _find_tagged(client, PIPELINE_RUN_TAG, pipeline)
+
+
+def _find_tagged(client: MlflowClient, tag: str, value: str) -> Run | None:
+    runs = client.search_runs(_experiments(client), f"tags.`{tag}` = '{value}'")
     return min(runs, key=lambda run: (run.info.start_time, str(run.info.run_id)), default=None)
 
 
-def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
+def find_or_open(
+    client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str | None = None
+) -> Run:
     """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
 
     Args:
@@ -59,14 +66,23 @@ def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: M
         tracking_uri: its address.
         pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
+        first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
+            one's, and is open.
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
     tags = {**tags, **({"preset": preset} if preset else {}), **({PIPELINE_URL_TAG: address} if address else {})}
+    if found is None and first_run:
+        found = _find_tagged(client, FIRST_RUN_TAG, first_run)
+        if found is not None and found.info.status != "RUNNING":  # healed between two segments
+            client.update_run(found.info.run_id, status="RUNNING")
+            client.delete_tag(found.info.run_id, FINAL_STATE_TAG)
+    tags |= {PIPELINE_RUN_TAG: pipeline, FIRST_RUN_TAG: first_run or pipeline}
     if found is None:
-        tags = {**provenance(), **tags, PIPELINE_RUN_TAG: pipeline}
         return client.create_run(
-            home_experiment(client, tracking_uri), tags=tags, run_name=f"{preset or 'pipeline'} {pipeline}"
+            home_experiment(client, tracking_uri),
+            tags={**provenance(), **tags},
+            run_name=f"{preset or 'pipeline'} {pipeline}",
         )
     for name, value in tags.items():
         client.set_tag(found.info.run_id, name, value)

@@ -57,7 +57,7 @@ class Footprint:
 
 
 def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
-    """Work out what a run of the pipeline takes.
+    """Work out what a run of the pipeline takes; of one in segments, the largest.
 
     Args:
         package: the pipeline, as it is sent.
@@ -67,6 +67,9 @@ def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
     Raises:
         ValueError: it loops over what is not known before the run.
     """
+    if len(package.roots) > 1:
+        each = [footprint(package.with_root(root), wrapped=wrapped) for root in package.roots]
+        return max(each, key=lambda one: one.size)
     inputs = package.pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
     run = _Run(package, wrapped)
     run.step()  # the entry point
