@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def close_pipeline_run(
-    state: str | None, message: str | None, first_run: str | None = None, *, goes_on: bool = False
+    state: str | None, message: str | None, first_run: str = "", *, goes_on: bool = False
 ) -> None:
     """End a pipeline's run with its final status, from the task that Kubeflow runs last whatever happened before.
 
@@ -34,7 +34,7 @@ def close_pipeline_run(
     Args:
         state: of the pipeline, in Kubeflow's words.
         message: what failed, where Kubeflow says it.
-        first_run: the pipeline run that this one continues.
+        first_run: the pipeline run that this one continues; empty if none.
         goes_on: whether another one continues this one if all went well.
     """
     if os.environ.get(RUN_ENV) or (goes_on and mlflow_status(state or "") == "FINISHED"):

@@ -57,7 +57,7 @@ def _find_tagged(client: MlflowClient, tag: str, value: str) -> Run | None:
 
 
 def find_or_open(
-    client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str | None = None
+    client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str = ""
 ) -> Run:
     """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
 
@@ -67,7 +67,7 @@ def find_or_open(
         pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
         first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
-            one's, and is open.
+            one's, and is open. Empty if none.
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
