@@ -66,7 +66,7 @@ def growth(run: ClusterRun) -> Growth:
 
 def fitted(run: ClusterRun) -> ClusterRun:
     """The run, in segments that take about half of what Argo keeps if it takes more as a whole."""
-    if not pipeline_of(run.settings).segmented:
+    if not pipeline_of(run.settings).handed:
         return run
     growing = growth(run)
     most = max(growing.rounds_within(ROOM * LIMIT), 1)
@@ -99,7 +99,7 @@ def said(run: ClusterRun, taken: Footprint) -> str:
 
 def _remedy(run: ClusterRun) -> str:
     """In a segment of one round what is left to lower is its shards."""
-    rounds = 1 if pipeline_of(run.settings).segmented else run.settings.rounds
+    rounds = 1 if pipeline_of(run.settings).handed else run.settings.rounds
     shards = run.settings.rollout.shards
 
     def size(number: int) -> int:

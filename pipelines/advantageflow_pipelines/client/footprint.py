@@ -126,6 +126,9 @@ class _Run:
             self.pipeline(component, given)
             return
         container, kubernetes = self._package.executor(component)
+        if not container:  # an importer: a pod without a driver
+            self.step(_quoted(component) + _quoted(task), pod=True)
+            return
         outputs = len(component.get("outputDefinitions", {}).get("artifacts", {})) + 1  # the log
         inputs = sum(_count(source, beside) for source in task.get("inputs", {}).get("artifacts", {}).values())
         patch = _PATCH + inputs * _INPUT + outputs * _OUTPUT

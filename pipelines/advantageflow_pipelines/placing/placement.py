@@ -10,6 +10,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
+from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
@@ -27,11 +28,13 @@ class Placement:
         settings: of the run.
         images: container image of each stage.
         resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
+        segment: of the run, that they are the tasks of; None for all of it.
     """
 
     settings: RunSettings
     images: Mapping[str, str]
     resources: Resources | None
+    segment: Segment | None = None
 
     @property
     def on_nodes(self) -> bool:
@@ -76,6 +79,17 @@ class Placement:
         if self.on_nodes:
             self._tell_namespace(task)
         return self._place_own("closing", task, stage)
+
+    def place_continuing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that starts the next segment of a run, placed, in a stage's image; with a token for Kubeflow's API
+        where the cluster has several users and gives it to pods that have this label.
+        """
+        from kfp import kubernetes
+
+        if self.resources is None:
+            return task.set_container_image(self.images[stage])
+        kubernetes.add_pod_label(task, "access-ml-pipeline", "true")
+        return self._place_own("continuing", task, stage)
 
     def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """A task that is no stage, with little of everything."""
