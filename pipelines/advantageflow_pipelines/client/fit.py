@@ -64,12 +64,16 @@ def growth(run: ClusterRun) -> Growth:
     return Growth(least, one_round, evaluation, run.settings.evaluation.every)
 
 
-def fitted(run: ClusterRun) -> ClusterRun:
-    """The run, in segments that take about half of what Argo keeps if it takes more as a whole."""
+def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
+    """The run, in segments that take about half of what Argo keeps if it takes more as a whole.
+
+    Args:
+        run: as a whole.
+        growing: its growth, if that is known.
+    """
     if not pipeline_of(run.settings).handed:
         return run
-    growing = growth(run)
-    most = max(growing.rounds_within(ROOM * LIMIT), 1)
+    most = max((growing or growth(run)).rounds_within(ROOM * LIMIT), 1)
     return run if run.settings.rounds <= most else replace(run, segments=divide(run.settings.rounds, most))
 
 

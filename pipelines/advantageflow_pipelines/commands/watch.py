@@ -10,6 +10,7 @@ from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.follow import follow
 from advantageflow_pipelines.client.runs import get_run
+from advantageflow_pipelines.client.segments import follow_segments
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.say import say
@@ -18,7 +19,7 @@ _INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 def watch(api: Api, run_id: str, console: Console) -> int:
-    """Follow a run.
+    """Follow a run, from one of its segments to the next.
 
     Returns:
         The exit status: 0 it succeeded, 130 Ctrl-C.
@@ -31,7 +32,8 @@ def watch(api: Api, run_id: str, console: Console) -> int:
     if api.namespace:
         again += f" --namespace {api.namespace}"
     try:
-        run = follow(api, run_id, console)
+        for run_id in follow_segments(api, run_id):
+            run = follow(api, run_id, console)
     except RunFailed:
         with suppress(ClusterError):
             heal_mlflow(api, [get_run(api, run_id)], console, explain=True)

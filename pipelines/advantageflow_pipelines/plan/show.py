@@ -86,7 +86,7 @@ def _totals(plan: Plan) -> list[str]:
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
     if plan.kubeflow is not None:
-        lines.append(f"on Kubeflow: {plan.kubeflow}")
+        lines.append(f"on Kubeflow: {plan.kubeflow.words}")
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]
