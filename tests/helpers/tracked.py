@@ -31,9 +31,9 @@ with stage_journal("rollout", 1, int(sys.argv[1])) as journal:
 """
 
 
-def open_run(last_task: str = LAST) -> None:
+def open_run(last_task: str = LAST, first_run: str = "") -> None:
     """Do the work of the pipeline's first task."""
-    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}, last_task)
+    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}, last_task, first_run)
 
 
 def run_task(round_index: int, value: float = 0.5, shard: int | None = None) -> None:
