@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def close_pipeline_run(
-    state: str | None, message: str | None, first_run: str = "", *, goes_on: bool = False
-) -> None:
+def close_pipeline_run(state: str | None, message: str | None, first_run: str = "", *, goes_on: bool = False) -> None:
     """End a pipeline's run with its final status, from the task that Kubeflow runs last whatever happened before.
 
     Kubeflow gives that task COMPLETE after success, FAILED after a stage's own error, and RUNNING where a container was

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
@@ -124,7 +124,7 @@ def _without(package: Package, *names: str) -> Package:
     return replace(package, pipeline={**package.pipeline, "root": root, "components": components})
 
 
-def _part_without(part: dict, names: tuple[str, ...]) -> dict:  # type: ignore[type-arg]
+def _part_without(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
     if "dag" not in part:
         return part
     tasks = {name: task for name, task in part["dag"]["tasks"].items() if name not in names}

@@ -44,7 +44,7 @@ def segments_of(api: Api, run_id: str) -> list[RunStatus]:
         ClusterError: there is no such run, or the server cannot be reached.
     """
     run = get_run(api, run_id)
-    later = []
+    later: list[RunStatus] = []
     for one in runs_of_experiment(api, run.experiment_id):  # the newest first
         if one.run_id == run.first_run:
             return [one, *reversed(later)]

@@ -32,8 +32,8 @@ def watch(api: Api, run_id: str, console: Console) -> int:
     if api.namespace:
         again += f" --namespace {api.namespace}"
     try:
-        for run_id in follow_segments(api, run_id):
-            run = follow(api, run_id, console)
+        for segment in follow_segments(api, run_id):
+            run = follow(api, segment, console)
     except RunFailed:
         with suppress(ClusterError):
             heal_mlflow(api, [get_run(api, run_id)], console, explain=True)
@@ -44,7 +44,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
     except ClusterError as error:
         raise type(error)(error.message, where=error.where, remedy=f"{error.remedy}; {again}") from error
     took = f" after {run.seconds:.0f} s" if run.seconds is not None else ""
-    say(console, f"run {run_id} succeeded{took}", style="green")
+    say(console, f"run {run.run_id} succeeded{took}", style="green")
     if run.from_cache:
         say(console, "the results of all stages were taken from the cache: nothing was computed in this run")
     heal_mlflow(api, [run], console)

@@ -17,6 +17,7 @@ from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resourc
 if TYPE_CHECKING:
     from kfp import dsl
 
+_ASKS_KUBEFLOW = "access-ml-pipeline"  # label of pods to which a Kubeflow of several users gives a token for its API
 _RUN_LABEL = "metadata.labels['pipeline/runid']"  # which Kubeflow gives the pods of a run
 
 
@@ -81,18 +82,13 @@ class Placement:
         return self._place_own("closing", task, stage)
 
     def place_continuing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that starts the next segment of a run, placed, in a stage's image; with a token for Kubeflow's API
-        where the cluster has several users and gives it to pods that have this label.
-        """
-        from kfp import kubernetes
-
-        if self.resources is None:
-            return task.set_container_image(self.images[stage])
-        kubernetes.add_pod_label(task, "access-ml-pipeline", "true")
+        """The task that starts the next segment of a run on a cluster, placed, in a stage's image."""
         return self._place_own("continuing", task, stage)
 
     def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """A task that is no stage, with little of everything."""
+        from kfp import kubernetes
+
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
@@ -100,6 +96,7 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
+        kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
         task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])

@@ -178,7 +178,7 @@ def test_a_server_that_is_away_is_asked_again_and_a_refusal_is_told(
     assert len(server.state.runs) == 2
     assert "is away (HTTP Error 503" in capsys.readouterr().err
     server.faults["run_service_get_run"] = [said(403, "this account may not")]
-    with pytest.raises(ClusterError, match="does not start rounds 3-3: 403 .*this account may not"):
+    with pytest.raises(ClusterError, match=r"does not start rounds 3-3: 403 .*this account may not"):
         continue_run("3-3", HANDED)
     server.faults["run_service_get_run"] = [said(503, "no upstream")] * 3
     with pytest.raises(ClusterError, match="rounds 3-3 cannot be started"):
