@@ -38,6 +38,7 @@ def continuing(
     prompts: dsl.Input[dsl.Dataset],
     conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
+    rollout_policy: dsl.Input[dsl.Model],
     base: dsl.Input[dsl.Artifact],
 ) -> None:
     """Start the pipeline run of the rounds that follow.
@@ -47,11 +48,18 @@ def continuing(
         prompts: of the run.
         conditioning: of the prompts.
         policy: to go on from.
+        rollout_policy: what rollouts read of it.
         base: report of the base policy.
     """
     from advantageflow.tracking.continuing import continue_run
 
-    handed = {"prompts": prompts, "conditioning": conditioning, "policy": policy, "base": base}
+    handed = {
+        "prompts": prompts,
+        "conditioning": conditioning,
+        "policy": policy,
+        "rollout_policy": rollout_policy,
+        "base": base,
+    }
     continue_run(rounds, {name: artifact.uri for name, artifact in handed.items()})
 
 

@@ -12,7 +12,7 @@ from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_E
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
 from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
+from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -86,7 +86,7 @@ class Placement:
         return self._place_own("continuing", task, stage)
 
     def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """A task that is no stage, with little of everything."""
+        """A task that is not a stage's, with little of everything."""
         from kfp import kubernetes
 
         assert self.resources is not None

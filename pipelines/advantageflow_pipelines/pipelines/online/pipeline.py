@@ -23,7 +23,13 @@ from advantageflow_pipelines.pipelines.parameters import Form, taking
 from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.placement import Placement
 
-_HANDED = {"prompts": dsl.Dataset, "conditioning": dsl.Dataset, "policy": dsl.Model, "base": dsl.Artifact}
+_HANDED = {
+    "prompts": dsl.Dataset,
+    "conditioning": dsl.Dataset,
+    "policy": dsl.Model,
+    "rollout_policy": dsl.Model,
+    "base": dsl.Artifact,
+}
 
 
 def online_tasks(
@@ -65,24 +71,25 @@ def online_tasks(
             )
             return placement.place("evaluation", task)
 
-        policy = shared["policy"]
-        before = [] if segment.first > 1 else [evaluate(0, policy)]
+        made = shared
+        before = [] if segment.first > 1 else [evaluate(0, made["adapter"])]
         base = before[0].outputs["report"] if before else shared["base"]
         for number, (one_round, of_round) in enumerate(rounds, start=segment.first):
-            made = one_round(
+            trained = one_round(
                 round_index=number,
                 prompts=shared["prompts"],
                 conditioning=shared["conditioning"],
-                policy=policy,
+                policy=made["policy"],
+                rollout_policy=made["rollout_policy"],
                 **of_round.values(given),
             )
             if in_order and before:
-                made.after(before[-1])
-            policy = made.outputs["policy"]
+                trained.after(before[-1])
+            made = trained.outputs
             if number in judged:
-                before.append(evaluate(number, policy, base=base))
+                before.append(evaluate(number, made["adapter"], base=base))
         if segment.following:
-            handed = {**shared, "policy": policy, "base": base}
+            handed = {**shared, **made, "base": base}
             task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
             placement.place_continuing(task.after(*before), "prompts")
 
@@ -95,9 +102,11 @@ def _imported(address: Any, kind: type) -> Any:
 
 
 class _Policy(NamedTuple):
-    """What a round gives."""
+    """What a round gives: the policy after it, and what evaluations and rollouts read of that."""
 
     policy: dsl.Model
+    adapter: dsl.Model
+    rollout_policy: dsl.Model
 
 
 def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[BaseComponent, Form]:
@@ -115,6 +124,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
         prompts: dsl.Input[dsl.Dataset],
         conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
+        rollout_policy: dsl.Input[dsl.Model],
         **given: Any,
     ) -> _Policy:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
@@ -123,7 +133,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
                 shard=shard,
                 prompts=prompts,
                 conditioning=conditioning,
-                policy=policy,
+                rollout_policy=rollout_policy,
                 **form.inputs("rollout", rollout, given),
             )
             scored = reward(
@@ -138,12 +148,16 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             prompts=prompts,
             conditioning=conditioning,
             policy=policy,
-            rollouts=dsl.Collected(rolled_out.outputs["rollouts"]),
+            latents=dsl.Collected(rolled_out.outputs["latents"]),
             scores=dsl.Collected(scored.outputs["scores"]),
             **form.inputs("training", train, given),
         )
         for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
             placement.place(stage, task)
-        return _Policy(policy=trained.outputs["new_policy"])
+        return _Policy(
+            policy=trained.outputs["new_policy"],
+            adapter=trained.outputs["adapter"],
+            rollout_policy=trained.outputs["rollout_policy"],
+        )
 
     return one_round, form
