@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from advantageflow_pipelines.placing.cluster import ClusterRun
 
 CLOSE = 0.87  # share of the limit from which an estimate good to 15 % may be too little
-ROOM = 0.55  # share of the limit up to which a run, or a segment of one, is made
+ROOM = 0.67  # share of the limit up to which a run is one pipeline run; segments then take about half of it
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def growth(run: ClusterRun) -> Growth:
 
 
 def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
-    """The run, in segments that take about half of what Argo keeps if it takes more as a whole.
+    """The run, in segments of about equal length if as a whole it takes more than two thirds of what Argo keeps.
 
     Args:
         run: as a whole.
