@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from advantageflow.tracking.links import pipeline_address
-from advantageflow.tracking.mlflow_store import home_experiment
+from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
 from advantageflow.tracking.provenance import provenance
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow'
 FIRST_RUN_TAG = "advantageflow.first_run"  # the pipeline run that a run began with, where several continue each other
 LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
 CACHED_TAG = "advantageflow.from_cache"
+EARLIER_TAG = "advantageflow.earlier_pipeline_runs"  # of which a later pipeline run made what was missing
 
 _OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
 _LONGEST_TAG = 5000
@@ -91,7 +92,14 @@ def find_or_open(
 
 def last_attempts(client: MlflowClient, run: Run) -> dict[str, Run]:
     """The runs of the pipeline's tasks by name, of each task the last attempt."""
-    return {task.info.run_name: task for task in _tasks(client, run)}
+    return {task.info.run_name: task for task in task_runs(client, run)}
+
+
+def task_runs(client: MlflowClient, run: Run) -> list[Run]:
+    """The runs of all attempts at the pipeline's tasks, in the order that they began."""
+    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
+    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 
 def failed_tasks(attempts: Mapping[str, Run]) -> list[str]:
@@ -109,7 +117,7 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
         state: by which that is known, in Kubeflow's words.
         message: what Kubeflow says of a failure, for want of a task that says more.
     """
-    run_id, tasks = run.info.run_id, _tasks(client, run)
+    run_id, tasks = run.info.run_id, task_runs(client, run)
     attempts = {task.info.run_name: task for task in tasks}
     reason = (_reason(attempts) or message or _UNKNOWN)[:_LONGEST_TAG] if status == "FAILED" else None
     if reason:
@@ -129,6 +137,35 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
     client.set_terminated(run_id, status)
 
 
+def hand_over(client: MlflowClient, pipeline: str, again: str) -> bool:
+    """Have another pipeline run, which makes what is missing of a first one, continue the first one's run.
+
+    The run is open again, and ends as the other pipeline run does.
+
+    Args:
+        client: of the store.
+        pipeline: the first pipeline run, which is over.
+        again: the other one, none of whose tasks has begun.
+
+    Returns:
+        Whether there is a run that this package opened; others keep their own.
+
+    Raises:
+        TrackingError: MLflow cannot be read or written.
+    """
+    with tracking_errors(client.tracking_uri):
+        run = find_pipeline_run(client, pipeline)
+        if run is None or _OURS not in run.data.tags:
+            return False
+        for name in {FINAL_STATE_TAG, "error"} & set(run.data.tags):
+            client.delete_tag(run.info.run_id, name)
+        earlier = [run.data.tags[EARLIER_TAG]] if EARLIER_TAG in run.data.tags else []
+        client.set_tag(run.info.run_id, EARLIER_TAG, " ".join([*earlier, pipeline]))
+        client.set_tag(run.info.run_id, PIPELINE_RUN_TAG, again)
+        client.update_run(run.info.run_id, status="RUNNING")
+    return True
+
+
 def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
     """The newest runs of pipelines that this package opened, in all experiments."""
     ours = f"tags.`{PIPELINE_RUN_TAG}` != '' AND tags.`{_OURS}` != ''"
@@ -138,13 +175,6 @@ def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
 
 def _experiments(client: MlflowClient) -> list[str]:
     return [experiment.experiment_id for experiment in client.search_experiments(max_results=_MOST)]
-
-
-def _tasks(client: MlflowClient, run: Run) -> list[Run]:
-    """The runs of all attempts at the pipeline's tasks, in the order that they began."""
-    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
-    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 
 def _reason(attempts: Mapping[str, Run]) -> str:

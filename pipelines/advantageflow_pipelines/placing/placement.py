@@ -48,17 +48,28 @@ class Placement:
         settings = self.settings
         return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
 
+    @property
+    def made_for_a_run(self) -> dict[str, str]:
+        """What a task on a cluster is given that reads an address: its results are for this run, and for one that makes
+        what is missing of it (`client/again.py`).
+        """
+        if self.resources is None or not self.reads_addresses:
+            return {}
+        from kfp import dsl
+
+        return {"made_for": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
+
     def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
         """The task of a stage, placed.
 
         Args:
             stage: of the pipeline.
             task: its task.
-            cached: whether it may take its results from an earlier run; not where it reads an address, which is all of
-                what lies there that the cache's key has.
+            cached: whether it may take its results from an earlier run on this machine; not where it reads an address,
+                which is all of what lies there that the cache's key has. On a cluster see `made_for_a_run`.
         """
         task.set_container_image(self.images[stage])
-        if not cached:
+        if not cached and self.resources is None:
             task.set_caching_options(False)
         if self.resources is None:
             return task

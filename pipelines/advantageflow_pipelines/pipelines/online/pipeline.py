@@ -55,7 +55,7 @@ def online_tasks(
         if segment.first > 1:
             shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
         else:
-            prepared = prompts(**form.inputs("prompts", prompts, given))
+            prepared = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
             shared = placement.place("prompts", prepared, cached=not placement.reads_addresses).outputs
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
