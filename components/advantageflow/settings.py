@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
@@ -79,6 +80,15 @@ class RolloutSettings(Settings):
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
 
 
+def _finite(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Options as they are, if they can be written as JSON."""
+    try:
+        json.dumps(options, allow_nan=False)
+    except ValueError:
+        raise ValueError("a number is not finite") from None
+    return options
+
+
 class RewardTerm(Settings):
     """One of the things that training maximises."""
 
@@ -86,7 +96,7 @@ class RewardTerm(Settings):
     column: str = Field("soft", description="the reward's column that training maximises")
     weight: float = Field(1.0, gt=0, description="of this term in the sum")
     minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
-    options: dict[str, JsonValue] = Field(
+    options: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = Field(
         default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
     )
 
@@ -280,6 +290,10 @@ class RunSettings(Settings):
     def _misfits(self) -> Iterator[tuple[str, str, str]]:
         """Setting, message and remedy of each that another section forbids."""
         decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
+        images, steps = rollout.prompts_per_round * rollout.group_size, self.training.gradient_steps
+        if images * self.training.inner_epochs < steps:
+            message = f"{steps} steps for {images} rollouts a round x {self.training.inner_epochs} inner epochs"
+            yield "training.gradient_steps", f"{message}: some have none", "lower it, or make more rollouts a round"
         if decay != "all" and 0 < decay < self.rounds:
             message = f"the learning rate is 0 after round {decay} of {self.rounds}"
             yield "training.decay_rounds", message, "set it to all, or to 0 for a constant one"

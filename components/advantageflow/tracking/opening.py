@@ -43,7 +43,9 @@ def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def open_pipeline_run(settings: Mapping[str, Any], last_task: str, page: Path | None = None) -> None:
+def open_pipeline_run(
+    settings: Mapping[str, Any], last_task: str, first_run: str = "", page: Path | None = None
+) -> None:
     """Open the MLflow run of this process's pipeline run, or find the one that Kubeflow's plug-in opened.
 
     Also closes the runs of earlier pipeline runs that nobody could close. A store that stays away costs a warning: the
@@ -52,12 +54,14 @@ def open_pipeline_run(settings: Mapping[str, Any], last_task: str, page: Path | 
     Args:
         settings: of the run, as `settings_of_a_run` gives them; they become its parameters, and the seed a tag.
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
+        first_run: the pipeline run that this one continues; empty if none.
         page: Markdown file to write, with a link to the run in MLflow.
     """
     _write(page, _NO_PAGE)
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task})
+        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task}
+        run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
         log_params(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
         if address:

@@ -108,11 +108,8 @@ def _server(connection: Connection | None) -> tuple[list[Finding], str | None]:
 
 def _gpu_memory(run: ClusterRun) -> Mapping[str, int]:
     """Bytes that each stage needs on a GPU; none where it cannot be worked out here, as `plan` says."""
-    from advantageflow_pipelines.commands.quiet import no_hints, quiet
-    from advantageflow_pipelines.plan.stages import gpu_memory
+    from advantageflow_pipelines.plan.estimate import gpu_memory
 
-    quiet()
-    no_hints()
     try:
         return gpu_memory(run.settings)
     except UserError:

@@ -17,7 +17,7 @@ from advantageflow.errors import DataError, StoreError
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import writing
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import print_table, say
 
 prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
 
@@ -48,8 +48,8 @@ def show(
     for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
         counts.add_row(split, escape(task), str(number))
     if count:
-        console.print(samples)
-    console.print(counts)
+        print_table(console, samples)
+    print_table(console, counts)
 
 
 @prompts.command("write")

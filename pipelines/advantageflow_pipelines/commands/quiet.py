@@ -16,10 +16,3 @@ def quiet() -> None:
     diffusers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
     warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
-
-
-def no_hints() -> None:
-    """diffusers warns of every cast, also where nothing is computed with what is cast."""
-    from diffusers.utils import logging
-
-    logging.set_verbosity_error()

@@ -41,16 +41,15 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
     Raises:
         SettingsError: it names files of this machine, or cannot finish on Kubeflow.
     """
-    from advantageflow_pipelines.client.fit import check_fits
+    from advantageflow_pipelines.client.fit import check_fits, fitted, said
     from advantageflow_pipelines.client.footprint import footprint
 
     in_images = check_no_local_files(run.settings)
+    run = fitted(run)
     package = run.package()
     taken = footprint(package)
-    warning = check_fits(run, taken)
-    say(console, *(f"taken to be in the images: {path}" for path in in_images), f"on Kubeflow: {taken}")
-    if warning:
-        warn(console, warning)
+    check_fits(run, taken)
+    say(console, *(f"taken to be in the images: {path}" for path in in_images), f"on Kubeflow: {said(run, taken)}")
     return package
 
 

@@ -87,7 +87,7 @@ def _totals(plan: Plan) -> list[str]:
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
     if plan.kubeflow is not None:
-        lines.append(f"on Kubeflow: {plan.kubeflow}")
+        lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
         lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
     if plan.chain is not None:

@@ -12,7 +12,7 @@ from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
 
 if TYPE_CHECKING:
-    from advantageflow_pipelines.plan.model_costs import Operations
+    from advantageflow_pipelines.plan.counts import Operations
     from advantageflow_pipelines.plan.skeleton import Skeleton
 
 _FLOAT32 = 4
@@ -68,24 +68,6 @@ def stage_memory(
             **(weights if one.scored else {}),
         }
     return found
-
-
-def gpu_memory(settings: RunSettings) -> dict[str, int]:
-    """Bytes that a GPU must have for each stage that computes on one, without the rest of a plan.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
-    """
-    from advantageflow.policy.configs import model_configs
-    from advantageflow_pipelines.pipelines import pipeline_of
-    from advantageflow_pipelines.plan.pitfalls import needed_memory
-    from advantageflow_pipelines.plan.rewards import reward_cost
-    from advantageflow_pipelines.plan.skeleton import make_skeleton
-
-    skeleton = make_skeleton(settings.model, model_configs(settings.model))
-    rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
-    found = stage_memory(settings, skeleton, pipeline_of(settings).work(settings, 0), rewards)
-    return {stage: needed_memory(parts) for stage, parts in found.items()}
 
 
 def _encoding(skeleton: Skeleton, texts: int) -> dict[str, int]:

@@ -57,8 +57,11 @@ def check_cluster(
     if another_cluster() in kubeflow:
         return
     yield from looked("service account", lambda: check_account(core, where, account))
-    on_nodes = resources.nodes > 1
-    yield from looked(f"rights of {account}", lambda: check_rights(client, where, account, on_nodes=on_nodes))
+    on_nodes, several = resources.nodes > 1, namespace is not None
+    yield from looked(
+        f"rights of {account}",
+        lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several),
+    )
     yield from looked("config maps", lambda: check_environment(core, where, resources, "config map"))
     yield from looked("secrets", lambda: check_environment(core, where, resources, "secret"))
     if any(one.retries.count for one in resources.stages.values()):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, fine, to_do
 
-_ARGO, _TRAINER = "argoproj.io", "trainer.kubeflow.org"
+_ARGO, _TRAINER, _KUBEFLOW = "argoproj.io", "trainer.kubeflow.org", "pipelines.kubeflow.org"
 
 
 class Right(NamedTuple):
@@ -37,9 +37,15 @@ ON_NODES = (
     Right("list", "events"),
     Right("get", "pods/log"),
 )
+SEVERAL_USERS = (  # of which Kubeflow's API asks, where it has several users
+    *(Right(verb, "runs", _KUBEFLOW) for verb in ("get", "list", "create")),
+    Right("get", "pipelines", _KUBEFLOW),
+)
 
 
-def check_rights(client: Any, namespace: str, account: str, *, on_nodes: bool) -> Iterator[Finding]:
+def check_rights(
+    client: Any, namespace: str, account: str, *, on_nodes: bool, several_users: bool
+) -> Iterator[Finding]:
     """Ask the cluster, right by right.
 
     Args:
@@ -47,6 +53,7 @@ def check_rights(client: Any, namespace: str, account: str, *, on_nodes: bool) -
         namespace: of the runs.
         account: the service account.
         on_nodes: whether training is a TrainJob.
+        several_users: whether Kubeflow Pipelines has several.
 
     Raises:
         ClusterError: it does not say, as to users who may not ask about others.
@@ -55,7 +62,7 @@ def check_rights(client: Any, namespace: str, account: str, *, on_nodes: bool) -
 
     api = AuthorizationV1Api(client)
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated"]
-    wanted = [*ALWAYS, *(ON_NODES if on_nodes else ())]
+    wanted = [*ALWAYS, *(ON_NODES if on_nodes else ()), *(SEVERAL_USERS if several_users else ())]
     missing = []
     for right in wanted:
         resource, _, part = right.resource.partition("/")

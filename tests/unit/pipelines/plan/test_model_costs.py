@@ -14,6 +14,7 @@ from advantageflow.policy.loading import load_transformer, load_vae
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.plan.estimate import gpu_memory
 from advantageflow_pipelines.plan.model_costs import (
     count_operations,
     count_parameters,
@@ -22,7 +23,6 @@ from advantageflow_pipelines.plan.model_costs import (
     training_memory,
 )
 from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters
-from advantageflow_pipelines.plan.stages import gpu_memory
 
 MODEL = ModelSettings()  # the embedded one: all of Stable Diffusion 3's parts, small
 TRAINING = TrainingSettings(microbatch=8, lora=LoraSettings(rank=4, alpha=4, targets=("attn.to_q", "attn.to_k")))
