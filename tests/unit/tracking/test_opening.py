@@ -32,7 +32,7 @@ def test_settings_that_a_stage_will_refuse_are_told_as_they_are() -> None:
 
 def test_a_run_without_mlflow_has_a_page_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    open_pipeline_run({"seed": 7}, "round 1 / evaluation", tmp_path / "page" / "page.md")
+    open_pipeline_run({"seed": 7}, "round 1 / evaluation", page=tmp_path / "page" / "page.md")
     assert "no page in MLflow" in (tmp_path / "page" / "page.md").read_text()
 
 

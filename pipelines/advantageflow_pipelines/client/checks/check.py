@@ -19,9 +19,9 @@ from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
 from advantageflow_pipelines.client.checks.rights import check_rights
 from advantageflow_pipelines.client.controller import CONFIG_MAP, PATCH, controller_retries
+from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
-KFP_NAMESPACE = "kubeflow"  # of Kubeflow Pipelines itself, and of the runs where it has a single user
 _OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
 
 
@@ -47,7 +47,7 @@ def check_cluster(
         return
     from kubernetes.client import CoreV1Api
 
-    core, where, resources = CoreV1Api(client), namespace or KFP_NAMESPACE, run.resources
+    core, where, resources = CoreV1Api(client), namespace or DEFAULT_NAMESPACE, run.resources
     versions = looked("Kubernetes", lambda: _kubernetes(client))
     yield from versions
     if versions[0].state is State.UNKNOWN:
@@ -90,7 +90,7 @@ def _kubeflow(client: Any) -> Iterator[Finding]:
     try:
         with explained("get", "deployments", "deployment ml-pipeline"):
             read = AppsV1Api(client).read_namespaced_deployment
-            server = read("ml-pipeline", KFP_NAMESPACE, _request_timeout=TIMEOUT)
+            server = read("ml-pipeline", DEFAULT_NAMESPACE, _request_timeout=TIMEOUT)
     except NotThere:
         yield another_cluster()
         return
@@ -100,7 +100,7 @@ def _kubeflow(client: Any) -> Iterator[Finding]:
 def another_cluster() -> Finding:
     """Of which nothing else that is found would be true."""
     remedy = "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17"
-    return to_do("Kubeflow Pipelines", f"the kubeconfig's cluster has none in namespace {KFP_NAMESPACE}", remedy)
+    return to_do("Kubeflow Pipelines", f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}", remedy)
 
 
 def _version(what: str, text: str) -> Finding:
@@ -114,7 +114,7 @@ def _version(what: str, text: str) -> Finding:
 
 def _retries(core: Any) -> Iterator[Finding]:
     with explained("get", "configmaps", CONFIG_MAP):
-        found = controller_retries(core, KFP_NAMESPACE)
+        found = controller_retries(core, DEFAULT_NAMESPACE)
     if found.problem:
         yield Finding("retries", State.ADVICE, f"{found.problem}; an administrator mends it: {PATCH}")
     else:
