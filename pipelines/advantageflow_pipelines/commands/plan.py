@@ -35,10 +35,10 @@ def plan(
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     Of a model that is not a preset's this takes half a minute the first time.
     """
-    settings = options.choose(pipeline, preset, config, assignments, rounds)
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
+    settings = options.choose(pipeline, preset, config, assignments, rounds)
     speed = _speed(settings, gpu, gpus, utilisation)
     with Console(stderr=True).status("counting") as status:
         made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"))
