@@ -102,7 +102,7 @@ class _View:
             if not recorded:
                 more = "its further tasks are shown where MLFLOW_TRACKING_URI is set and MLflow knows of the run"
                 self.display.forget()
-            self.display.line(f"[yellow]{_STANDS_STILL}: {more}[/yellow]", run.ended.timestamp() if run.ended else None)
+            self.display.line(f"{_STANDS_STILL}: {more}", "yellow", run.ended.timestamp() if run.ended else None)
         return run.over
 
     def _stands_still(self, run: RunStatus, listed: Mapping[str, Task], recorded: Mapping[str, Task]) -> bool:
