@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
@@ -80,15 +79,6 @@ class RolloutSettings(Settings):
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
 
 
-def _finite(options: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Options as they are, if they can be written as JSON."""
-    try:
-        json.dumps(options, allow_nan=False)
-    except ValueError:
-        raise ValueError("a number is not finite") from None
-    return options
-
-
 class RewardTerm(Settings):
     """One of the things that training maximises."""
 
@@ -96,7 +86,7 @@ class RewardTerm(Settings):
     column: str = Field("soft", description="the reward's column that training maximises")
     weight: float = Field(1.0, gt=0, description="of this term in the sum")
     minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
-    options: Annotated[dict[str, JsonValue], AfterValidator(_finite)] = Field(
+    options: dict[str, JsonValue] = Field(
         default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
     )
 

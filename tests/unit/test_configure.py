@@ -215,7 +215,6 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
         (["training.checkpoint_every=1"], "training.checkpoint_every"),
         (["rollout.trajectories=true"], "rollout.trajectories"),
         (["training.gradient_steps=4000"], "training.gradient_steps"),
-        (["reward.options={scale: -1e999}"], "reward.options"),
         (["evaluation.sample_prompts=9", "prompts.eval_prompts=8"], "evaluation.sample_prompts"),
     ],
 )

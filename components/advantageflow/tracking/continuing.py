@@ -53,6 +53,11 @@ def parameter_of(artifact: str) -> str:
     return f"{artifact}_uri"
 
 
+def whole_name(name: str) -> str:
+    """The name of a run, by that of one of its segments: 'mine' by 'mine (rounds 6-10)'."""
+    return re.sub(r" \(rounds [0-9-]+\)$", "", name)
+
+
 def continue_run(rounds: str, handed: Mapping[str, str]) -> None:
     """Start the pipeline run of the rounds that follow this task's, once only, and hand the run in MLflow over to it.
 
@@ -98,7 +103,7 @@ def _start(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
     config = run.get("runtime_config") or {}
     given = config.get("parameters") or {}
     first = given.get(FIRST_RUN, own)
-    name = f"{re.sub(r' .rounds [0-9-]+.$', '', run['display_name'])} (rounds {rounds})"
+    name = f"{whole_name(run['display_name'])} (rounds {rounds})"
     there = _find(run["experiment_id"], name, first)
     if there is not None:
         return first, there
@@ -116,7 +121,8 @@ def _find(experiment: str, name: str, first: str) -> str | None:
     """The pipeline run that continues the first one under this name; None if there is none yet."""
     named = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
     query = urlencode({"experiment_id": experiment, "filter": json.dumps(named), "page_size": 100})
-    for run in ask(f"runs?{query}", seconds=_SECONDS).get("runs") or []:
+    for listed in ask(f"runs?{query}", seconds=_SECONDS).get("runs") or []:
+        run = ask(f"runs/{listed['run_id']}", seconds=_SECONDS)  # a list need not tell parameters
         if ((run.get("runtime_config") or {}).get("parameters") or {}).get(FIRST_RUN) == first:
             return str(run["run_id"])
     return None

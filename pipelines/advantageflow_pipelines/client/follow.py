@@ -91,7 +91,8 @@ class _View:
         for task in sorted(self.tasks.values(), key=lambda task: (task.ended or task.started, task.name)):
             if task.error is not None and run.cancelled:
                 task.how = CANCELLED
-            if task.stage not in OWN_TASKS or (task.error is not None and not run.cancelled):
+            lost = self._said and not recorded and task.ended is None  # whether it runs is not known any more
+            if not lost and (task.stage not in OWN_TASKS or (task.error is not None and not run.cancelled)):
                 result = self.records.result(task) if task.ended and task.task_id not in self._ended else None
                 self._ended |= {task.task_id} if task.ended else set()
                 self.display.update(task, result)
@@ -101,7 +102,7 @@ class _View:
             if not recorded:
                 more = "its further tasks are shown where MLFLOW_TRACKING_URI is set and MLflow knows of the run"
                 self.display.forget()
-            self.display.line(f"[yellow]{_STANDS_STILL}: {more}[/yellow]", run.ended.timestamp() if run.ended else None)
+            self.display.line(f"{_STANDS_STILL}: {more}", "yellow", run.ended.timestamp() if run.ended else None)
         return run.over
 
     def _stands_still(self, run: RunStatus, listed: Mapping[str, Task], recorded: Mapping[str, Task]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from advantageflow.tracking.continuing import component_of
+from advantageflow.tracking.continuing import component_of, whole_name
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import RunStatus, get_run, runs_of_experiment
@@ -44,13 +44,16 @@ def segments_of(api: Api, run_id: str) -> list[RunStatus]:
         ClusterError: there is no such run, or the server cannot be reached.
     """
     run = get_run(api, run_id)
-    later: list[RunStatus] = []
-    for one in runs_of_experiment(api, run.experiment_id):  # the newest first
-        if one.run_id == run.first_run:
-            return [one, *reversed(later)]
+    found = []
+    for listed in runs_of_experiment(api, run.experiment_id):  # the newest first
+        if whole_name(listed.name) != whole_name(run.name):
+            continue
+        one = get_run(api, listed.run_id)  # a list need not tell parameters
         if one.first_run == run.first_run:
-            later.append(one)
-    return [*reversed(later)] or [run]  # the first one was deleted, or archived
+            found.append(one)
+        if one.run_id == run.first_run:
+            break
+    return found[::-1] or [run]  # it was archived, and is in no list
 
 
 def follow_segments(api: Api, run_id: str) -> Iterator[str]:

@@ -8,11 +8,13 @@ import typer
 from rich.console import Console
 
 from advantageflow.errors import StoreError, TrackingError
+from advantageflow.prompts.files import WITHOUT_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -40,11 +42,14 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
 
     Raises:
         SettingsError: it names files of this machine, or cannot finish on Kubeflow.
+        DataError: there are fewer prompts than a round takes.
     """
     from advantageflow_pipelines.client.fit import check_fits, fitted, said
     from advantageflow_pipelines.client.footprint import footprint
 
     in_images = check_no_local_files(run.settings)
+    if run.settings.prompts.source in WITHOUT_FILE:
+        check_prompts(run.settings)
     run = fitted(run)
     package = run.package()
     taken = footprint(package)

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from advantageflow_pipelines.local.tasks import CANCELLED, Task
 
@@ -36,10 +36,10 @@ class TaskDisplay:
         self._reminded: dict[str, float] = {}
         self._live = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -66,7 +66,7 @@ class TaskDisplay:
         attempt, over = self._told.get(task.task_id, (1, False))
         if task.attempt > attempt:
             over = False
-            self.line(f"[yellow]{escape(task.name)}: attempt {task.attempt}[/yellow]", task.ended)
+            self.line(f"{task.name}: attempt {task.attempt}", "yellow", task.ended)
         if task.ended is None:
             self._show_bar(task)
         elif not over:
@@ -80,16 +80,15 @@ class TaskDisplay:
             self._live.remove_task(bar)
         self._bars.clear()
 
-    def line(self, text: str, at: float | None = None) -> None:
-        """A line that stays, with rich's markup, of a moment in epoch seconds (now if None)."""
+    def line(self, text: str, style: str = "", at: float | None = None) -> None:
+        """A line that stays, of a moment in epoch seconds (now if None)."""
         elapsed = max(0, int((at or time.time()) - self._started))
-        self._live.console.print(
-            f"[dim]{elapsed // 60:3d}:{elapsed % 60:02d}[/dim]  {text}", highlight=False, soft_wrap=True
-        )
+        when = (f"{elapsed // 60:3d}:{elapsed % 60:02d}", "dim")
+        self._live.console.print(Text.assemble(when, "  ", (text, style)), highlight=False, soft_wrap=True)
 
     def _show_bar(self, task: Task) -> None:
         if task.task_id not in self._bars:
-            self._bars[task.task_id] = self._live.add_task(escape(task.name), total=None, unit="")
+            self._bars[task.task_id] = self._live.add_task(task.name, total=None, unit="")
         self._live.update(
             self._bars[task.task_id], completed=task.done, total=task.total or None, unit=task.unit, refresh=False
         )
@@ -97,7 +96,7 @@ class TaskDisplay:
         if not self._console.is_terminal and now - self._reminded.setdefault(task.task_id, now) >= REMIND_SECONDS:
             self._reminded[task.task_id] = now
             how_far = f"{task.done} of {task.total} {task.unit}" if task.total else "runs"
-            self.line(f"{escape(task.name)}: {how_far}")
+            self.line(f"{task.name}: {how_far}")
 
     def _hide_bar(self, task: Task) -> None:
         bar = self._bars.pop(task.task_id, None)
@@ -105,18 +104,18 @@ class TaskDisplay:
             self._live.remove_task(bar)
 
     def _show_end(self, task: Task, result: str | None) -> None:
-        at, name = task.ended or task.started, escape(task.name)
+        at = task.ended or task.started
         if task.how == CANCELLED:
-            self.line(f"[yellow]{name}: cancelled[/yellow]", at)
+            self.line(f"{task.name}: {CANCELLED}", "yellow", at)
         elif task.error is not None:
-            self.line(f"[red]{name} failed[/red]", at)
+            self.line(f"{task.name} failed", "red", at)
         elif not self._console.is_terminal or task.how:
-            self.line(f"{name}: {task.how or f'{at - task.started:.1f} s'}", at)
+            self.line(f"{task.name}: {task.how or f'{at - task.started:.1f} s'}", at=at)
         if result is not None and task.error is None:
             self._show_round(task.round_index or 0, result, at)
 
     def _show_round(self, number: int, result: str, at: float) -> None:
         name = f"round {number}/{self._rounds}" if number and self._rounds else f"round {number}" if number else "base"
-        self.line(f"[bold]{name}: {escape(result)}, {max(0, at - self._round_started):.0f} s[/bold]", at)
+        self.line(f"{name}: {result}, {max(0, at - self._round_started):.0f} s", "bold", at)
         self._round_started = at
         self._live.update(self._all_rounds, completed=number)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
@@ -55,7 +54,7 @@ class RunProgress(TaskDisplay):
         if event["event"] == "metrics" and self._reward in event["values"]:
             self._rewards[task.round_index or 0] = event["values"][self._reward]
         if event["event"] == "alarm":
-            self.line(f"[bold red]alarm: {escape(event['message'])}[/bold red]")
+            self.line(f"alarm: {event['message']}", "bold red")
         ended = event["event"] == "end"
         self.update(task, self._result(task) if ended else None)
 

@@ -50,12 +50,12 @@ class ClusterRun:
         return compact(join(packages))
 
     def with_settings(self, **changes: Any) -> ClusterRun:
-        """The same run with other settings, such as `rounds=1` or `rollout={"shards": 2}`."""
+        """The same run as a whole with other settings, such as `rounds=1` or `rollout={"shards": 2}`."""
         sections = {
             name: getattr(self.settings, name).model_copy(update=value) if isinstance(value, dict) else value
             for name, value in changes.items()
         }
-        return replace(self, settings=self.settings.model_copy(update=sections))
+        return replace(self, settings=self.settings.model_copy(update=sections), segments=())
 
 
 def check_file_name(path: Path) -> None:

@@ -32,6 +32,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
 
     Raises:
         PolicyError: the model's configuration is not here, or is of a family that is not supported.
+        DataError: there are fewer prompts than a round takes.
     """
     progress("prompts")
     prompts, texts, unreadable = count_prompts(settings)
@@ -92,6 +93,7 @@ def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[
 def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
     from advantageflow.prompts.sources import load_prompts, select_held_out
+    from advantageflow.rollout.selection import prompts_by_task
 
     generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
     try:
@@ -99,6 +101,7 @@ def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
         prompts = select_held_out(known, settings.prompts.eval_prompts)
     except UserError as error:
         return 0, 0, str(error).partition("\n")[0]
+    prompts_by_task([prompt for prompt in prompts if prompt.split == "train"], settings.rollout.prompts_per_round)
     return len(prompts), len({prompt.text for prompt in prompts} | {""}), ""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.fit import check_fits, fitted, growth, said
-from advantageflow_pipelines.client.footprint import Footprint
+from advantageflow_pipelines.client.footprint import Footprint, footprint
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
@@ -31,19 +31,18 @@ class OnKubeflow:
 def on_kubeflow(settings: RunSettings) -> tuple[OnKubeflow | None, list[str]]:
     """What it takes with the resources that suit it, and what speaks against it, each with a remedy.
 
-    None where the settings fit no such resources, or the pipeline has no rounds. A run on one machine needs nothing of
-    this.
+    None where the settings fit no such resources. A run on one machine needs nothing of this.
     """
-    if not pipeline_of(settings).handed:
-        return None, []
     try:
         run = cluster_run(settings, default_images(pipeline_of(settings)), None)
     except SettingsError as error:
         return None, [f"on Kubeflow: {error.message}; {error.remedy}"]
-    growing = growth(run)
-    run = fitted(run, growing)
-    longest = max((one.last - one.first + 1 for one in run.segments), default=settings.rounds)
-    taken = growing.of(longest)
+    if pipeline_of(settings).handed:
+        growing = growth(run)
+        run = fitted(run, growing)
+        taken = growing.of(max((one.last - one.first + 1 for one in run.segments), default=settings.rounds))
+    else:
+        taken = footprint(run.package())
     found = OnKubeflow(max(len(run.segments), 1), taken, said(run, taken))
     try:
         check_fits(run, taken)

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp_stub.server import KfpStub
+from rich.console import Console
 
 from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.opening import open_pipeline_run
 from advantageflow.tracking.pipeline_run import find_pipeline_run
 from advantageflow.tracking.recorder import Recorder
 from advantageflow_pipelines.client import follow
+from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.connection import make_connection
+from advantageflow_pipelines.client.credentials import Credentials
+from advantageflow_pipelines.client.records import Records
+from advantageflow_pipelines.client.runs import get_run
 from advantageflow_pipelines.local import display
 
 Command = Callable[..., tuple[int, str, str]]
@@ -30,7 +38,7 @@ class Recorded:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", pipeline)
         monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
-        open_pipeline_run({}, 0, "round 2 / evaluation")
+        open_pipeline_run({"seed": 0}, "round 2 / evaluation")
         monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
         self.client = open_client(store)
         run = find_pipeline_run(self.client, pipeline)
@@ -90,8 +98,32 @@ def test_a_list_that_stands_still_is_said_once_and_shows_nothing_as_running(
     assert "running" not in out
 
 
+def test_tasks_of_a_list_that_stands_still_are_not_shown_as_running_any_more(
+    server: KfpStub, replayed: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = replayed("too-large")
+    server.state.stories[run_id] = [{**server.state.stories[run_id][-1], "state": "RUNNING", "finished_at": None}]
+    run = get_run(Api(make_connection(server.url, credentials=Credentials())), run_id)
+    out = io.StringIO()
+    bars = display.TaskDisplay(Console(file=out, force_terminal=True, width=100), started=0.0)
+    view = follow._View(bars, Records(print))
+    monkeypatch.setattr(follow, "_LONG_STILL_SECONDS", 1_000.0)
+    view.show(run)
+    assert {name.partition(" ")[0] for name in bars._bars} == {"rollout"}
+    monkeypatch.setattr(follow, "_LONG_STILL_SECONDS", 0.0)
+    view.show(run)
+    view.show(run)
+    assert not bars._bars
+    assert out.getvalue().count("stands still") == 1
+
+
 def test_where_the_list_stands_still_it_goes_on_from_mlflow_with_how_far_tasks_are(
-    advantageflow: Command, server: KfpStub, replayed: Replay, store: str, monkeypatch: pytest.MonkeyPatch
+    advantageflow: Command,
+    server: KfpStub,
+    replayed: Replay,
+    store: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run_id = replayed("succeeded-list-frozen-final", "frozen-with-mlflow")
     final = server.state.stories[run_id][-1]
@@ -102,15 +134,18 @@ def test_where_the_list_stands_still_it_goes_on_from_mlflow_with_how_far_tasks_a
     mlflow.task("training", 2, None, progress(8), progress(9))  # at once, and so not written
     monkeypatch.setattr(follow, "_STILL_SECONDS", 0.0)
     monkeypatch.setattr(display, "REMIND_SECONDS", 0.0)
-    monkeypatch.setattr(
-        server.state, "get_run", _then(server.state.get_run, lambda: mlflow.task("evaluation", 2, None, END))
-    )
+    (tmp_path / "metrics.json").write_text('{"strict": 0.375, "soft": 0.5}')
+    told = {"event": "metrics", "values": {"evaluation/strict": 0.375}, "step": 2, "parent": True}
+    report = {"event": "artifact", "path": str(tmp_path / "metrics.json"), "folder": "report"}
+    evaluated = partial(mlflow.task, "evaluation", 2, None, told, report, END)
+    monkeypatch.setattr(server.state, "get_run", _then(server.state.get_run, evaluated))
     _, out, _ = advantageflow("runs", "follow", run_id, "--host", server.url)
     shown = lines_of(out)
     assert [line for line in shown if "stands still" in line] == [f"{follow._STANDS_STILL}: going on from MLflow"]
     assert any(re.match(r"round 2 reward, shard 1: \d", line) for line in shown)
     assert "round 2 training: 8 of 24 images" in shown
-    assert [line for line in shown if line.startswith("round 2 evaluation")] != []
+    assert any(line.startswith("round 2 evaluation: ") for line in shown)
+    assert any(line.startswith("round 2/2: strict accuracy 0.375, soft reward 0.500, ") for line in shown)
 
 
 def _then(work: Callable[..., Any], more: Callable[[], None]) -> Callable[..., Any]:
