@@ -43,7 +43,7 @@ def warn(console: RichConsole, message: str) -> None:
     say(console, f"warning: {message}", style="yellow")
 
 
-def print_table(console: Console, table: Table) -> None:
+def print_table(console: RichConsole, table: Table) -> None:
     """Print a table: within a terminal's width, and elsewhere as wide as it is, so that whoever reads it finds names
     whole.
     """

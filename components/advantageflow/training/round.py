@@ -33,6 +33,7 @@ def train_round(
     seed: int,
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    step_done: Callable[[int, Metrics], None] = lambda number, metrics: None,
     steps_before: int = 0,
     rounds_before: int = 0,
     minibatches: Sequence[Samples] | None = None,
@@ -54,6 +55,7 @@ def train_round(
         seed: the run's.
         round_index: of the round.
         progress: told the samples done and in all.
+        step_done: told each optimiser step, from 1, and its metrics, as it is done; first those of an earlier attempt.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
         rounds_before: of the runs that this one continues, whose draws are not made again.
         minibatches: which rollouts each optimiser step trains on; drawn if not given.
@@ -77,6 +79,8 @@ def train_round(
     if minibatches is None:
         minibatches = _minibatches(len(values), settings, generator)
     steps = checkpoints.resume(policy, generator)
+    for number, metrics_of_step in enumerate(steps, start=1):
+        step_done(number, metrics_of_step)
     done, in_all = (sum(map(len, some)) for some in (minibatches[: len(steps)], minibatches))
     for number, samples in enumerate(minibatches[len(steps) :], start=len(steps)):
         started = time.perf_counter()
@@ -100,7 +104,9 @@ def train_round(
         totals = group.add_up(policy.adapters.parameters(), totals)
         where = f"round {round_index}, optimiser step {number + 1} of {len(minibatches)}"
         metrics_of_step = _move(policy, totals, settings, where)
-        steps.append({**metrics_of_step, "seconds": time.perf_counter() - started, "samples": float(len(samples))})
+        metrics_of_step |= {"seconds": time.perf_counter() - started, "samples": float(len(samples))}
+        steps.append(metrics_of_step)
+        step_done(number + 1, metrics_of_step)
         checkpoints.keep(policy, generator, steps)
         done += len(samples)
     largest = _read({"largest_weight": policy.largest_weight()})

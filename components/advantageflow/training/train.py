@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
@@ -71,11 +72,16 @@ def train(
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
+
+    def record_step(number: int, values: Metrics) -> None:
+        told = {f"training/{name}": value for name, value in values.items()}
+        journal.metrics(told, step=state.step + number)
+
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
             trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
-            progress=lambda done, total: journal.progress(done, total, "samples"),
+            progress=lambda done, total: journal.progress(done, total, "samples"), step_done=record_step,
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
         sections = {"training": settings, "reward": reward, "model": model}
@@ -91,8 +97,6 @@ def train(
         save_policy(trained, state.model_copy(update=update), outcomes, policy_out)
         checkpoints.remove()
 
-    for number, values in enumerate(steps):
-        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state.step + number + 1)
     told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
     journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)

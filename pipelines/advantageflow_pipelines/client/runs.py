@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from advantageflow.tracking.continuing import FIRST_RUN
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
 from advantageflow_pipelines.client.api import Api, find_or_create
 from advantageflow_pipelines.client.package import Package
@@ -37,6 +38,7 @@ class RunStatus:
     """A run as the server knows it at one moment; a cancelled one is CANCELED, which the server calls FAILED.
 
     Of a run that a schedule started, or of one in a list, `spec` is empty.
+    `first_run` is the run that it continues, itself or through others; its own id if none.
     """
 
     run_id: str
@@ -46,6 +48,8 @@ class RunStatus:
     ended: datetime | None
     error: str
     tasks: tuple[TaskStatus, ...]
+    experiment_id: str
+    first_run: str
     spec: Mapping[str, Any]
 
     @property
@@ -125,8 +129,17 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
             remedy = "check the name, which is case-sensitive"
             raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
         where = {"experiment_id": found}
-    listed = api.pages(api.runs.run_service_list_runs, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where)
-    return (status_of(one) for one in listed)
+    return _list(api, **where)
+
+
+def runs_of_experiment(api: Api, experiment: str) -> Iterator[RunStatus]:
+    """Runs of the experiment of this id, newest first, fetched as they are wanted."""
+    return _list(api, experiment_id=experiment)
+
+
+def _list(api: Api, **where: Any) -> Iterator[RunStatus]:
+    listing = api.runs.run_service_list_runs
+    return map(status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -150,6 +163,7 @@ def find_experiment(api: Api, name: str) -> str | None:
 
 def status_of(one: Any) -> RunStatus:
     """A run by the server's answer."""
+    parameters = (one.runtime_config and one.runtime_config.parameters) or {}
     details = (one.run_details and one.run_details.task_details) or []
     return RunStatus(
         run_id=str(one.run_id),
@@ -159,6 +173,8 @@ def status_of(one: Any) -> RunStatus:
         ended=_time(one.finished_at),
         error=_error(one),
         tasks=tuple(_task(task) for task in details),
+        experiment_id=one.experiment_id or "",
+        first_run=str(parameters.get(FIRST_RUN) or one.run_id),
         spec=one.pipeline_spec or {},
     )
 

@@ -10,10 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from advantageflow_pipelines.client.nodes import find_nodes, parent_of, path_of, without_attempt
+from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import FAILED, SUCCEEDED, RunStatus, TaskStatus
 from advantageflow_pipelines.local.tasks import CANCELLED, FROM_CACHE, Task
 
-OWN_TASKS = ("opening", "closing")  # of a run, which are no stages
+OWN_TASKS = ("opening", "continuing", "closing")  # of a run, which are no stages
 _CONTAINER, _DRIVER = ".executor", "-driver"
 _SHARD = re.compile(r".*\((\d+):.*\)")  # an iteration: its number, and what it is of
 _ENDED = (SUCCEEDED, FAILED, "CACHED", "SKIPPED")
@@ -41,8 +42,10 @@ def stage_tasks(run: RunStatus) -> list[Task]:
 
 
 def last_round(run: RunStatus) -> int:
-    """The number of the run's last round; 0 where its pipeline is not known."""
-    return max(_rounds(run.spec).values(), default=0)
+    """The number of the run's last round, that of its last segment; 0 where its pipeline is not known."""
+    package = _package(run.spec)
+    segments = [_rounds(package.with_root(root).as_json()) for root in package.roots]
+    return max((number for rounds in segments for number in rounds.values()), default=0)
 
 
 def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: Mapping[str, int]) -> Task:
@@ -63,10 +66,15 @@ def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: M
 
 
 def pipeline_tasks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The tasks of a pipeline, and of those within it, by their names."""
-    pipeline = spec.get("pipeline_spec", spec)
-    parts = [pipeline.get("root", {}), *pipeline.get("components", {}).values()]
+    """The tasks of a pipeline, and of those within it, by their names; those of later segments have the same ones."""
+    package = _package(spec)
+    pipeline = package.with_root(package.pipeline["root"]).pipeline
+    parts = [pipeline["root"], *pipeline["components"].values()]
     return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
+
+
+def _package(spec: Mapping[str, Any]) -> Package:
+    return Package({"root": {}, **spec.get("pipeline_spec", spec)}, {})
 
 
 def _rounds(spec: Mapping[str, Any]) -> dict[str, int]:

@@ -40,7 +40,7 @@ def follow(connection: Connection, run_id: Run) -> None:
     """
     from advantageflow_pipelines.client.api import Api
 
-    sys.exit(watch(Api(connection), [run_id], Console()))
+    sys.exit(watch(Api(connection), run_id, Console()))
 
 
 @expanding(connection=connect)
@@ -70,17 +70,25 @@ def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines =
 
 @expanding(connection=connect)
 def cancel(connection: Connection, run_id: Run) -> None:
-    """End a run on a cluster, and its run in MLflow (MLFLOW_TRACKING_URI). What is complete stays in the cache."""
+    """End a run on a cluster, and its run in MLflow (MLFLOW_TRACKING_URI). What is complete stays in the cache.
+
+    Of a run in several pipeline runs any may be named: the one that goes on is ended, and no other follows.
+    """
     from advantageflow_pipelines.client.again import cancel_run
     from advantageflow_pipelines.client.api import Api
+    from advantageflow_pipelines.client.segments import segments_of
 
     console, api = Console(), Api(connection)
-    cancel_run(api, run_id)
+    last = segments_of(api, run_id)[-1].run_id
+    cancel_run(api, last)
     with console.status("waiting for its end"):
-        run = _ended(api, run_id)
-    say(console, f"run {run_id} {'was' if run.over else 'is'} {run.word}")
+        run = _ended(api, last)
+        while (later := segments_of(api, last)[-1].run_id) != last:  # it had just been started
+            cancel_run(api, later)
+            last, run = later, _ended(api, later)
+    say(console, f"run {last} {'was' if run.over else 'is'} {run.word}")
     if not run.over:
-        say(console, f"follow it with: advantageflow runs follow {run_id} {api.options}")
+        say(console, f"follow it with: advantageflow runs follow {last} {api.options}")
     heal_mlflow(api, [run], console)
 
 
@@ -99,7 +107,7 @@ def retry(connection: Connection, run_id: Run, wait: Wait = False) -> None:
     say(console, f"run {again} started, again after run {run_id}", connection.run_page(again))
     _continue_in_mlflow(run_id, again, console)
     if wait:
-        sys.exit(watch(api, [again], console))
+        sys.exit(watch(api, again, console))
 
 
 ACTIONS = {"follow": follow, "logs": logs, "cancel": cancel, "retry": retry}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from advantageflow.errors import ClusterError
@@ -12,6 +11,7 @@ from advantageflow_pipelines.client.follow import follow
 from advantageflow_pipelines.client.records import Records
 from advantageflow_pipelines.client.refusals import NotThere
 from advantageflow_pipelines.client.runs import SUCCEEDED
+from advantageflow_pipelines.client.segments import follow_segments
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.local.failures import RunFailed
@@ -20,20 +20,20 @@ from advantageflow_pipelines.say import Console, say, warn
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
-def watch(api: Api, runs: Sequence[str], console: Console) -> int:
-    """Follow runs that continue each other.
+def watch(api: Api, run_id: str, console: Console) -> int:
+    """Follow a run, from one of its segments to the next.
 
     Returns:
-        The exit status: 0 they succeeded, 130 Ctrl-C.
+        The exit status: 0 it succeeded, 130 Ctrl-C.
 
     Raises:
-        RunFailed: one did not succeed.
+        RunFailed: it did not succeed.
         ClusterError: there is no such run; the server is away or refuses: says how to follow again.
     """
-    again = f"the run goes on; follow it with: advantageflow runs follow {runs[0]} {api.options}"
+    again = f"the run goes on; follow it with: advantageflow runs follow {run_id} {api.options}"
     records = Records(partial(warn, console))
     try:
-        followed = follow(api, runs, console, records)
+        followed = follow(api, follow_segments(api, run_id), console, records)
     except KeyboardInterrupt:
         say(console, f"\n{again}")
         return _INTERRUPTED

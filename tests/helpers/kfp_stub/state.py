@@ -77,7 +77,8 @@ class State:
         _get(self.pipelines, pipelineid, "Pipeline")
         pipeline, *platform = yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         _check_pipeline(pipeline, *platform)
-        version = {"display_name": name, "name": name, "pipeline_id": pipelineid, "pipeline_spec": pipeline, **more}
+        spec = {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
+        version = {"display_name": name, "name": name, "pipeline_id": pipelineid, "pipeline_spec": spec, **more}
         siblings = {key: one for key, one in self.versions.items() if one["pipeline_id"] == pipelineid}
         self._check_free(siblings, version)
         return self._add(self.versions, "pipeline_version_id", version)

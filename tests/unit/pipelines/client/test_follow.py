@@ -38,7 +38,7 @@ class Recorded:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", pipeline)
         monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
-        open_pipeline_run({}, 0, "round 2 / evaluation")
+        open_pipeline_run({"seed": 0}, "round 2 / evaluation")
         monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
         self.client = open_client(store)
         run = find_pipeline_run(self.client, pipeline)

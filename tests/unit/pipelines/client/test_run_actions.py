@@ -90,7 +90,7 @@ def tracked(store: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]
 
     def open_run(pipeline: str) -> Any:
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", pipeline)
-        open_pipeline_run({}, 0, "round 2 / evaluation")
+        open_pipeline_run({"seed": 0}, "round 2 / evaluation")
         return find_pipeline_run(open_client(store), pipeline)
 
     return open_run
