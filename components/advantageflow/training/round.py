@@ -90,7 +90,7 @@ def train_round(
             if not len(indices):
                 break  # more processes than samples
             batch = make_batch(indices)
-            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, settings.reference_weight)
+            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, objective.reference_weight)
             weight = len(indices) / len(samples)
             (weight * loss).backward()
             for name, value in (metrics | batch.measures()).items():
@@ -129,8 +129,8 @@ def _minibatches(count: int, settings: TrainingSettings, generator: torch.Genera
 def _held_to_the_base(
     loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with `weight` times the divergence from the base model added to it, and its metrics with 'reference'."""
-    if weight == 0:
+    """The loss with `weight` times the divergence from the base model, unless it has that, and metrics with 'reference'."""
+    if weight == 0 or "reference" in metrics:
         return loss, metrics
     reference = weight * batch.divergence.mean()
     loss = loss + reference
