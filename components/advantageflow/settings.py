@@ -164,7 +164,15 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     rollout_decay: Annotated[float, Ge(0), Le(1)] | Literal["nft_0", "nft_1", "nft_2"] = Field(
-        0.0, description="eta: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT"
+        0.9,
+        description="eta: the rollout policy is a moving average of the trained one, which keeps this share of itself "
+        "after each update and is sampled from in the next round; 0: the trained policy; or a schedule of "
+        "DiffusionNFT, which is taken once a round",
+    )
+    released: Literal["average", "trained"] = Field(
+        "average",
+        description="which policy a round leaves to be judged, used and registered: the moving average, or the trained "
+        "one; the next round goes on training the trained one",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1, description="CPU threads of each process")

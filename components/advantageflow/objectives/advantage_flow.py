@@ -37,16 +37,18 @@ class AdvantageFlow(VelocityObjective):
     the noise of v. The minimiser without lambda is `flow.regularisation.minimiser`; on the first step of a round
     (v_theta = v_roll) the second term has no gradient.
 
-    lam = 0 is the unstabilised objective, unbounded below wherever A < 0. With `less_advantage` a sample's
-    is lam - A: DiffusionNFT with a shared scale, beta = lam, times 1 / beta. `lam: auto` is for each sample what convexity needs, and a margin,
-    all of it flow matching, that grows when the policy runs ahead: `convex_lam`, `trusted_margin`.
+    lam = 0 is the unstabilised objective, unbounded below wherever A < 0. With `less_advantage` a sample's lam is
+    lam - A: DiffusionNFT with a shared scale and beta = lam, times 1 / beta. `lam: auto` is for each sample what
+    convexity needs, and a margin, all of it flow matching, that grows when the policy runs ahead: `convex_lam`,
+    `trusted_margin`.
     """
 
     name: str = "advantage_flow"
     lam: float | Literal["auto"] = Field(
         1.1,
         description="rollout policy regularisation (the paper's gamma), at least 0; convex for every sample when >= 1; "
-        "'auto' is for each sample what convexity needs, max(-A, 0), and a margin that grows when the policy runs ahead",
+        "'auto' is for each sample what convexity needs, max(-A, 0), and a margin that grows when the policy runs "
+        "ahead",
     )
     less_advantage: bool = Field(
         False, description="lam of a sample is lam - A (the paper's gamma(A)): DiffusionNFT's, with lam as its beta"
@@ -55,11 +57,10 @@ class AdvantageFlow(VelocityObjective):
         1e-3, ge=0, description="lambda, of the term that holds the policy to the base model; 0 saves its evaluation"
     )
     space: Literal["x_0", "velocity"] = Field(
-        "x_0", description="whose errors are squared: of the predicted x_0 (t^2 times the velocity's), or the velocity's"
+        "x_0",
+        description="whose errors are squared: of the predicted x_0 (t^2 times the velocity's), or the velocity's",
     )
-    normalise_error: bool = Field(
-        True, description="divide all terms of a sample by its detached mean absolute error"
-    )
+    normalise_error: bool = Field(True, description="divide all terms of a sample by its detached mean absolute error")
     data_share: float | None = Field(
         None,
         ge=0,

@@ -76,6 +76,7 @@ def train_round(
     batches_of = transition_batches if objective.needs.trajectories else velocity_batches
     if minibatches is None:
         minibatches = _minibatches(len(values), settings, generator)
+    decay = 0.0 if isinstance(settings.rollout_decay, str) else settings.rollout_decay  # schedules are of rounds
     steps = checkpoints.resume(policy, generator)
     done, in_all = (sum(map(len, some)) for some in (minibatches[: len(steps)], minibatches))
     for number, samples in enumerate(minibatches[len(steps) :], start=len(steps)):
@@ -100,12 +101,17 @@ def train_round(
         totals = group.add_up(policy.adapters.parameters(), totals)
         where = f"round {round_index}, optimiser step {number + 1} of {len(minibatches)}"
         metrics_of_step = _move(policy, totals, settings, where)
+        if decay:
+            policy.adapters.follow(decay)
         steps.append({**metrics_of_step, "seconds": time.perf_counter() - started, "samples": float(len(samples))})
         checkpoints.keep(policy, generator, steps)
         done += len(samples)
     largest = _read({"largest_weight": policy.largest_weight()})
     _check_finite(largest, settings, f"round {round_index}, last optimiser step")
-    policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
+    if decay:
+        policy.adapters.take_average()
+    else:
+        policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
     return steps
 
 
@@ -129,7 +135,7 @@ def _minibatches(count: int, settings: TrainingSettings, generator: torch.Genera
 def _held_to_the_base(
     loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with `weight` times the divergence from the base model, unless it has that, and metrics with 'reference'."""
+    """The loss, with `weight` times the divergence from the base model unless it has it, and metrics with it."""
     if weight == 0 or "reference" in metrics:
         return loss, metrics
     reference = weight * batch.divergence.mean()
