@@ -6,6 +6,7 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -13,6 +14,7 @@ from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -94,7 +96,7 @@ def train(
         group.check_equal(trained.adapters.sha256(), "the trained policy")
         if not group.first:
             return
-        save_policy(trained, state.model_copy(update=update), outcomes, policy_out)
+        save_policy(trained, state.model_copy(update=update), outcomes, policy_out, settings.released)
         checkpoints.remove()
 
     told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
@@ -122,15 +124,23 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     return Policy(transformer, adapters, optimiser, family)
 
 
-def save_policy(policy: Policy, state: PolicyState, outcomes: PromptHistory, folder: Path) -> None:
-    """Publish a policy artifact.
+def save_policy(
+    policy: Policy,
+    state: PolicyState,
+    outcomes: PromptHistory,
+    folder: Path,
+    released: Literal["average", "trained"] = "trained",
+) -> None:
+    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released.
 
     Raises:
         StoreError: it cannot be written.
     """
     with publish(folder) as unfinished:
-        policy.adapters.save(unfinished, state, state.model)
-        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
+        average = released == "average" and not policy.is_rollout_policy()
+        policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)
+        parameters = policy.adapters.named_parameters()
+        save_optimiser(policy.optimiser, parameters, unfinished / OPTIMISER_FILE, with_weights=average)
         write_history(unfinished, outcomes)
 
 
