@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from advantageflow.training.call import WorkerCall
 from advantageflow.training.train import train
 
 DRIVER = Path(__file__).parent / "driver.py"
+without_base = partial(AdvantageFlow, reference_weight=0.0)
 CASES: dict[str, dict[str, Any]] = {
     "advantage_flow": {},
     "again": {},
@@ -78,7 +80,14 @@ class Trainings:
 
     def arguments(self, case: str, by: str, **changes: Any) -> dict[str, Any]:
         """Those of the stage."""
-        base = {"gradient_steps": 3, "inner_epochs": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
+        base = {
+            "rollout_decay": 0.0,
+            "gradient_steps": 3,
+            "inner_epochs": 3,
+            "microbatch": 16,
+            "learning_rate": 5e-3,
+            "threads": 1,
+        }
         settings = TrainingSettings(**{**base, "lora": LoraSettings(rank=2, alpha=2), **CASES[case], **changes})
         return {
             "settings": settings, "reward": RewardSettings(), "model": self.model, "seed": 0, "round_index": 1,
