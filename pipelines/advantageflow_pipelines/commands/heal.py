@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rich.console import Console
-
 from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.runs import RunStatus, get_run
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 
 def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
@@ -18,7 +17,7 @@ from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.commands.watch import watch
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.client.api import Api

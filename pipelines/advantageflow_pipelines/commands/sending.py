@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import StoreError, TrackingError
 from advantageflow.prompts.files import WITHOUT_FILE
@@ -19,7 +18,7 @@ from advantageflow_pipelines.configuration.named_files import check_no_local_fil
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.client.package import Package

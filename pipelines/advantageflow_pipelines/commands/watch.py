@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 
-from rich.console import Console
-
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.failure import explain
@@ -17,7 +15,7 @@ from advantageflow_pipelines.client.segments import follow_segments
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.local.failures import RunFailed
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 

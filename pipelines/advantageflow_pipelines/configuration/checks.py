@@ -54,7 +54,10 @@ def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
         UserError: there are not, or they cannot be used.
     """
     source = settings.prompts
-    prompts = load_prompts(source.source, *rewards, count=source.count, seed=source.seed)
+    prompts = load_prompts(
+        source.source, *rewards, count=source.count, seed=source.seed, columns=source.columns.renamed,
+        warn=lambda message: None,  # the prompts stage, which is the first, tells it
+    )  # fmt: skip
     train = [prompt for prompt in prompts if prompt.split == "train"]
     prompts_by_task(train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)

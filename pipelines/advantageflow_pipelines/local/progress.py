@@ -55,6 +55,8 @@ class RunProgress(TaskDisplay):
             self._rewards[task.round_index or 0] = event["values"][self._reward]
         if event["event"] == "alarm":
             self.line(f"alarm: {event['message']}", "bold red")
+        if event["event"] == "warning":
+            self.line(f"warning: {event['message']}", "yellow")
         ended = event["event"] == "end"
         self.update(task, self._result(task) if ended else None)
 

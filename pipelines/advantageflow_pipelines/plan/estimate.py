@@ -81,10 +81,12 @@ def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     from advantageflow.prompts.sources import load_prompts, select_held_out
     from advantageflow.rollout.selection import prompts_by_task
 
-    generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
+    asked = settings.prompts
     try:
-        known = load_prompts(settings.prompts.source, **generated)
-        prompts = select_held_out(known, settings.prompts.eval_prompts)
+        known = load_prompts(
+            asked.source, count=asked.count, seed=asked.seed, columns=asked.columns.renamed, warn=lambda message: None
+        )
+        prompts = select_held_out(known, asked.eval_prompts)
     except UserError as error:
         return 0, 0, str(error).partition("\n")[0]
     prompts_by_task([prompt for prompt in prompts if prompt.split == "train"], settings.rollout.prompts_per_round)
