@@ -115,11 +115,12 @@ class TrainingSettings(Settings):
         description="name of what is minimised (advantage_flow, diffusion_nft, awm, flow_grpo, or a class of your own "
         "as 'package.module:Class'), and its options",
     )
-    reference_weight: float = Field(
-        0.0, ge=0, description="of the KL term that holds the policy to the base model, added to any objective"
+    advantage_scale: Literal["centred", "group", "global"] = Field(
+        "centred",
+        description="what rewards, less their group's mean, are divided by: the root mean square of all of the batch "
+        "('centred'), the standard deviation of their 'group', or of all uncentred rewards of the batch ('global')",
     )
-    advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
-    advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
+    advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
@@ -136,7 +137,15 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     rollout_decay: Annotated[float, Ge(0), Le(1)] | Literal["nft_0", "nft_1", "nft_2"] = Field(
-        0.0, description="eta: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT"
+        0.9,
+        description="eta: the rollout policy is a moving average of the trained one, which keeps this share of itself "
+        "after each update and is sampled from in the next round; 0: the trained policy; or a schedule of "
+        "DiffusionNFT, which is taken once a round",
+    )
+    released: Literal["average", "trained"] = Field(
+        "average",
+        description="which policy a round leaves to be judged, used and registered: the moving average, or the trained "
+        "one; the next round goes on training the trained one",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1, description="CPU threads of each process")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from advantageflow.tracking.links import pipeline_address
@@ -26,6 +26,7 @@ PIPELINE_URL_TAG = "kfp.pipeline_run_url"
 FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
 FIRST_RUN_TAG = "advantageflow.first_run"  # the pipeline run that a run began with, where several continue each other
 LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
+NOTE_TAG = "mlflow.note.content"  # which MLflow shows as the run's description
 CACHED_TAG = "advantageflow.from_cache"
 EARLIER_TAG = "advantageflow.earlier_pipeline_runs"  # of which a later pipeline run made what was missing
 
@@ -80,6 +81,7 @@ def find_or_open(
             client.delete_tag(found.info.run_id, FINAL_STATE_TAG)
     tags |= {PIPELINE_RUN_TAG: pipeline, FIRST_RUN_TAG: first_run or pipeline}
     if found is None:
+        tags |= {NOTE_TAG: f"[Pipeline run {pipeline} in Kubeflow]({address})"} if address else {}
         return client.create_run(
             home_experiment(client, tracking_uri),
             tags={**provenance(), **tags},
@@ -132,7 +134,10 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
             client.set_terminated(task.info.run_id, "FINISHED" if whole else "KILLED")
     if status == "FINISHED" and not attempts:
         client.set_tag(run_id, CACHED_TAG, "all")
-        client.set_tag(run_id, "mlflow.note.content", _FROM_CACHE)
+        client.set_tag(run_id, NOTE_TAG, "\n\n".join(filter(None, (_FROM_CACHE, run.data.tags.get(NOTE_TAG)))))
+    if status == "FINISHED" and attempts and EARLIER_TAG not in run.data.tags:  # else nobody ran it for a while
+        spans = [(task.info.start_time, task.info.end_time or task.info.start_time) for task in tasks]
+        client.log_metric(run_id, "seconds/kubeflow", idle_seconds(run.info.start_time, spans))
     client.set_tag(run_id, FINAL_STATE_TAG, state)
     client.set_terminated(run_id, status)
 
@@ -171,6 +176,20 @@ def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
     ours = f"tags.`{PIPELINE_RUN_TAG}` != '' AND tags.`{_OURS}` != ''"
     newest = ["attributes.start_time DESC"]
     return list(client.search_runs(_experiments(client), ours, max_results=_NEWEST, order_by=newest))
+
+
+def idle_seconds(began: int, spans: Iterable[tuple[int, int]]) -> float:
+    """Seconds in which no task ran, up to the end of the last one: what Kubeflow takes to start and end tasks.
+
+    Args:
+        began: when the run did, in milliseconds.
+        spans: start and end of each task, in milliseconds.
+    """
+    idle, at = 0, began
+    for start, end in sorted(spans):
+        idle += max(0, start - at)
+        at = max(at, end)
+    return idle / 1000
 
 
 def _experiments(client: MlflowClient) -> list[str]:

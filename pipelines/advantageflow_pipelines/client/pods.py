@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from typing import Any
 
+from advantageflow.errors import SettingsError
+from advantageflow.kubernetes_api import api_client, is_reachable
+
 RUN_LABEL, STAGE_LABEL = "pipeline/runid", "app.kubernetes.io/component"
-DEFAULT_NAMESPACE = "kubeflow"  # where Kubeflow Pipelines of a single user runs pipelines
+DEFAULT_NAMESPACE = "kubeflow"  # of Kubeflow Pipelines itself, and of the runs where it has a single user
 _CONTAINER = "main"  # of a task's pod; the others are Argo's
 _TIMEOUT = (3, 20)  # seconds to connect, and without a byte
 
 
 def core_api() -> Any | None:
     """Kubernetes' core API; None where neither a service account nor a kubeconfig leads to one."""
-    from kubernetes import client, config
+    from kubernetes import client
 
-    configuration = client.Configuration()
-    configuration.retries = False
     try:
-        config.load_incluster_config(configuration)
-    except config.ConfigException:
-        try:
-            config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=configuration)
-        except (config.ConfigException, OSError):
-            return None
-    return client.CoreV1Api(client.ApiClient(configuration))
+        return client.CoreV1Api(api_client(retries=False)) if is_reachable() else None
+    except SettingsError:
+        return None
 
 
 def pod_logs(namespace: str | None, run_id: str, stage: str | None = None, *, lines: int) -> dict[str, str]:

@@ -98,5 +98,9 @@ def choose_run(
 def describe(run: ClusterRun) -> str:
     """One line for the server's pages."""
     settings = run.settings
-    what = f"{pipeline_of(settings).describe(settings)}, seed {settings.seed}"
-    return f"preset {settings.preset}, {what}, resources {run.resources.preset}"
+    what = f"{pipeline_of(settings).describe(settings)} on {settings.model.name}"
+    rewards = ", ".join(term.name for term in settings.reward.terms)
+    return (
+        f"preset {settings.preset}: {what}, prompts {settings.prompts.source}, reward {rewards}, seed {settings.seed}; "
+        f"resources {run.resources.preset}; in MLflow: experiment {settings.tracking.experiment}"
+    )

@@ -99,8 +99,9 @@ def _opened_and_closed(
     def run(**given: Any) -> None:
         earlier = {FIRST_RUN: given[FIRST_RUN]} if FIRST_RUN in given else {}
         goes_on = {"goes_on": True} if segment is not None and segment.following else {}
-        closed = placement.place_closing(closing(nodes=nodes, **earlier, **goes_on), last_image)
-        with dsl.ExitHandler(closed, name="run"):
+        store = given.get("store_settings", "{}")
+        closed = closing(nodes=nodes, store_settings=store, **earlier, **goes_on)
+        with dsl.ExitHandler(placement.place_closing(closed, last_image), name="run"):
             opened = open_run(
                 places={one.name: one.place for one in form.shown},
                 last_task=last_task,

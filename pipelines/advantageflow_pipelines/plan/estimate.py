@@ -13,7 +13,8 @@ from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.counts import Counts, counts_key, kept_counts
 from advantageflow_pipelines.plan.kubeflow import on_kubeflow
-from advantageflow_pipelines.plan.pitfalls import find_pitfalls
+from advantageflow_pipelines.plan.overhead import kubeflow_seconds
+from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
 from advantageflow_pipelines.plan.plans import Plan
 from advantageflow_pipelines.plan.stages import stage_plan
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifacts, conditioning_moved
@@ -58,6 +59,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         gpu_hours=total,
         wall_hours=wall,
         kubeflow=kubeflow,
+        kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
         storage=stored,
         weights=needed_weights(settings.model, counts.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
@@ -67,6 +69,18 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         ],
         assumptions=_assumptions(speed),
     )
+
+
+def gpu_memory(settings: RunSettings) -> dict[str, int]:
+    """Bytes that a GPU must have for each stage, without the rest of a plan.
+
+    Raises:
+        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    """
+    work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
+    configs, _ = find_configs(settings.model)
+    counts = kept_counts(counts_key(settings, work, configs), lambda: _count(settings, work, lambda text: None))
+    return {stage: needed_memory(parts) for stage, parts in counts.memory.items()}
 
 
 def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:

@@ -45,6 +45,7 @@ class Plan:
         gpu_hours: of all stages that are known; None on the CPU.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
         kubeflow: segments, nodes and bytes of the run there; None where it cannot be said.
+        kubeflow_seconds: that Kubeflow itself takes, in line.
         storage: artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
@@ -59,6 +60,7 @@ class Plan:
     gpu_hours: float | None
     wall_hours: float | None
     kubeflow: OnKubeflow | None
+    kubeflow_seconds: float
     storage: dict[str, Artifact]
     weights: list[Weights]
     chain: dict[str, Any] | None

@@ -34,13 +34,16 @@ def ended(client: MlflowClient, pipeline: str) -> tuple[str, str, str | None]:
     return parent.info.status, parent.data.tags["kfp.final_state"], parent.data.tags.get("error")
 
 
-def test_success_is_finished(client: MlflowClient, pipeline: str) -> None:
-    open_run()
+def test_success_is_finished(client: MlflowClient, pipeline: str, tmp_path: Path) -> None:
+    open_run(page=tmp_path / "page.md")
     run_task(1)
     run_task(2)
     close_pipeline_run("COMPLETE", None)
     assert ended(client, pipeline) == ("FINISHED", "COMPLETE", None)
-    assert "advantageflow.from_cache" not in parent_of(client, pipeline).data.tags
+    parent = parent_of(client, pipeline)
+    assert "advantageflow.from_cache" not in parent.data.tags
+    assert parent.data.metrics["seconds/kubeflow"] >= 0
+    assert f"/runs/{parent.info.run_id})" in (tmp_path / "page.md").read_text()
 
 
 def test_success_of_which_a_stage_says_that_it_failed_is_a_failure(client: MlflowClient, pipeline: str) -> None:
@@ -206,14 +209,17 @@ def test_segments_of_a_run_are_one_run_that_ends_with_the_last(
 
 
 def test_a_run_wholly_taken_from_the_cache_has_a_run_in_mlflow_that_says_so(
-    client: MlflowClient, pipeline: str
+    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_KFP_URL", "https://kubeflow.example/pipeline")
     open_run()
     close_pipeline_run("COMPLETE", None)
     parent = parent_of(client, pipeline)
     assert ended(client, pipeline) == ("FINISHED", "COMPLETE", None)
     assert parent.data.tags["advantageflow.from_cache"] == "all"
-    assert "nothing was computed" in parent.data.tags["mlflow.note.content"]
+    note, link = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert "nothing was computed" in note
+    assert link == f"[Pipeline run {pipeline} in Kubeflow](https://kubeflow.example/pipeline/#/runs/details/{pipeline})"
     assert parent.data.params == {"training.steps": "6", "reward.column": "soft", "seed": "7"}
 
 

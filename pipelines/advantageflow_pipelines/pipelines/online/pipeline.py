@@ -69,6 +69,7 @@ def online_tasks(
                 **base,
                 **form.inputs("evaluation", evaluation, given),
             )
+            task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
             return placement.place("evaluation", task)
 
         made = shared
@@ -83,6 +84,7 @@ def online_tasks(
                 rollout_policy=made["rollout_policy"],
                 **of_round.values(given),
             )
+            trained.set_display_name(f"round {number}")
             if in_order and before:
                 trained.after(before[-1])
             made = trained.outputs
@@ -153,7 +155,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             **form.inputs("training", train, given),
         )
         for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
-            placement.place(stage, task)
+            placement.place(stage, task.set_display_name(stage))
         return _Policy(
             policy=trained.outputs["new_policy"],
             adapter=trained.outputs["adapter"],

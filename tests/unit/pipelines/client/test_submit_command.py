@@ -37,6 +37,8 @@ def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, serve
     (run,) = server.state.runs.values()
     assert run["display_name"] == "try 1"
     assert run["service_account"] == "mine"
+    for words in ("preset tiny: 1 round of", "reward shapes", "seed 7", "in MLflow: experiment advantageflow"):
+        assert words in run["description"]
     assert server.state.experiments[run["experiment_id"]]["display_name"] == "nightly"
     parameters = run["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
     assert parameters["seed"]["defaultValue"] == 7
