@@ -13,6 +13,7 @@ from advantageflow_pipelines.pipelines.work import Work
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.placing.placement import Placement
 
 ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
@@ -74,6 +75,7 @@ class Pipeline:
         prompts: the output that holds the run's prompts.
         policies: outputs that hold a policy; those of tasks in a round end it.
         report: the output that holds what an evaluation found.
+        inline: its stages as plain calls, one after the other in one process; None where there is no such form.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
     """
 
@@ -88,6 +90,7 @@ class Pipeline:
     prompts: Output
     policies: tuple[Output, ...]
     report: Output
+    inline: Callable[[RunSettings, Stages], None] | None = None
     resources: Traversable | None = None
 
     @property

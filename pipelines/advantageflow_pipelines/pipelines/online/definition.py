@@ -13,6 +13,7 @@ from advantageflow_pipelines.pipelines.online.work import run_work
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
 
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.placing.placement import Placement
 
 
@@ -20,6 +21,12 @@ def _build(settings: RunSettings, placement: Placement, in_order: bool) -> BaseC
     from advantageflow_pipelines.pipelines.online.pipeline import online_pipeline
 
     return online_pipeline(settings, placement, in_order=in_order)
+
+
+def _inline(settings: RunSettings, stages: Stages) -> None:
+    from advantageflow_pipelines.pipelines.online.inline import run_online
+
+    run_online(settings, stages)
 
 
 ONLINE = Pipeline(
@@ -33,6 +40,7 @@ ONLINE = Pipeline(
         Stage("evaluation", on_model_device=True, rewards="all"),
     ),
     build=_build,
+    inline=_inline,
     describe=describe,
     evaluations=evaluations,
     tasks=count_tasks,
