@@ -27,8 +27,9 @@ from advantageflow.settings import (
     RunSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import read_json, read_latents, read_tensors
+from advantageflow.store.files import read_json, read_tensors
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage as training
 from advantageflow_pipelines.commands.models import draw
 from advantageflow_pipelines.plan.estimate import make_plan

@@ -9,11 +9,11 @@ import pytest
 
 from advantageflow.errors import DataError
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.records import Prompt
+from advantageflow.records import HISTORY_FILE, Prompt
 from advantageflow.rollout.stage import run
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import GroupOutcome, PromptHistory, read_rollouts, write_history
-from advantageflow.store.prompt_history import HISTORY_FILE
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, write_history
+from advantageflow.store.rollouts import read_rollouts
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 

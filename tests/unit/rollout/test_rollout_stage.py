@@ -23,18 +23,11 @@ from advantageflow.rollout.groups import encode_png
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    publish,
-    read_latents,
-    read_metadata,
-    read_prompts,
-    read_rollouts,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import publish, read_metadata, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_latents, read_rollouts
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 

@@ -14,13 +14,9 @@ from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    read_latents,
-    read_prompts,
-    read_rollouts,
-    read_trajectories,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_latents, read_rollouts, read_trajectories
 from advantageflow.training.data import RoundData
 from advantageflow.training.reverse import transition_batches
 from advantageflow.training.step import Step

@@ -25,12 +25,10 @@ from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
-from advantageflow.store.artifacts import (
-    read_metadata,
-    read_scores,
-    write_prompts,
-    write_rollouts,
-)
+from advantageflow.store.files import read_metadata
+from advantageflow.store.prompts import write_prompts
+from advantageflow.store.rollouts import write_rollouts
+from advantageflow.store.scores import read_scores
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 

@@ -17,18 +17,11 @@ from hypothesis import strategies as st
 from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import (
-    read_latents,
-    read_metadata,
-    read_prompts,
-    read_rollouts,
-    read_scores,
-    write_json,
-    write_prompts,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.files import read_metadata, write_json
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.prompts import read_prompts, write_prompts
+from advantageflow.store.rollouts import read_latents, read_rollouts, write_rollouts
+from advantageflow.store.scores import read_scores, write_scores
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 values = st.recursive(

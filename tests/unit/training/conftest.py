@@ -15,14 +15,11 @@ from torch import Tensor
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import Prompt, Rollout, Score, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.store.artifacts import (
-    publish,
-    write_conditioning,
-    write_json,
-    write_prompts,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import publish, write_json
+from advantageflow.store.prompts import write_prompts
+from advantageflow.store.rollouts import write_rollouts
+from advantageflow.store.scores import write_scores
 
 SHAPE = (4, 4, 4)
 TOKENS, WIDTH, POOLED = 3, 32, 16

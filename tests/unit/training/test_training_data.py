@@ -12,15 +12,9 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.records import Rollout, Score
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import (
-    read_json,
-    read_latents,
-    read_rollouts,
-    read_scores,
-    write_json,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.files import read_json, write_json
+from advantageflow.store.rollouts import read_latents, read_rollouts, write_rollouts
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.training.data import RoundData, load_round
 
 

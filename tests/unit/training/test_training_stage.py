@@ -12,7 +12,7 @@ import torch
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
 

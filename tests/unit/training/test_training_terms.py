@@ -11,7 +11,8 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import combined_advantages, group_advantages
 from advantageflow.settings import RewardSettings, RewardTerm, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_scores, write_json, write_scores
+from advantageflow.store.files import read_json, write_json
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.training.data import RoundData, load_round
 from advantageflow.training.metrics import data_metrics
 from advantageflow.training.round import round_advantages

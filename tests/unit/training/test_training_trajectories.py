@@ -14,7 +14,8 @@ from advantageflow.errors import DataError
 from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_latents, read_tensors, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_tensors
+from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData, load_round
 

@@ -42,20 +42,20 @@ def run_online(settings: RunSettings, stages: Stages) -> None:
     workers = settings.rollout.shards if settings.model.device == "cpu" else 1
     for number in range(1, settings.rounds + 1):
         this_round = partial(run, of_round=number)
-        rollouts = this_round(
-            "rollout", partial(rollout.run, workers=workers), {"rollouts": "rollouts_out"},
+        rolled_out = this_round(
+            "rollout", partial(rollout.run, workers=workers), {"rollouts": "rollouts_out", "latents": "latents_out"},
             settings=settings.rollout.model_copy(update={"shards": 1}), model=settings.model, seed=seed,
-            round_index=number, shard=0, policy=policy, **texts,
-        )["rollouts"]  # fmt: skip
+            round_index=number, shard=0, rollout_policy=policy, **texts,
+        )  # fmt: skip
         scores = this_round(
             "reward", scoring.run, {"scores": "scores_out"}, settings=settings.reward,
-            prompts=texts["prompts"], rollouts=rollouts,
+            prompts=texts["prompts"], rollouts=rolled_out["rollouts"],
         )["scores"]  # fmt: skip
         policy = this_round(
             "training", training.run, {"new_policy": "policy_out"},
             settings=settings.training.of_a_run(settings.rounds), reward=settings.reward, model=settings.model,
-            seed=seed, round_index=number, policy=policy, rollouts=[rollouts], scores=[scores], store=settings.store,
-            **texts,
+            seed=seed, round_index=number, policy=policy, latents=[rolled_out["latents"]], scores=[scores],
+            store=settings.store, **texts,
         )["new_policy"]  # fmt: skip
         if number in judged:
             evaluate(number, policy, base)

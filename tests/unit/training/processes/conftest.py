@@ -27,7 +27,10 @@ from advantageflow.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import open_conditioning, read_prompts, read_rollouts, read_tensors, write_rollouts
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import read_tensors
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_rollouts, write_rollouts
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import WorkerCall
 from advantageflow.training.train import train
