@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
-from advantageflow.records import Rollout
+from advantageflow.records import Prompt, Rollout
 from advantageflow.settings import RewardSettings
-from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
 from advantageflow.store.scores import read_scores
-from advantageflow.training.terms import make_terms
+from advantageflow.training.terms import make_terms, read_directions
 from advantageflow.training.trajectories import Origin, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels *space"]
@@ -68,14 +68,12 @@ class RoundData:
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
+    """A rollout's clean latent, and what to call it in an error."""
+
     rollout: Rollout
     latent: Tensor
-    origin: Origin
-
-    @property
-    def place(self) -> str:
-        return f"{self.origin.shard}: rollout {self.origin.rollout_id}"
+    place: str
 
 
 def load_round(
@@ -106,34 +104,72 @@ def load_round(
         DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
-    samples = _read_samples(latents, round_index, policy_sha256)
+    samples, origins = _read_samples(latents, round_index, policy_sha256)
     values = _read_values(scores, samples)
     if not samples:
         raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
     known = read_prompts(prompts)
-    rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
-    groups = _group(samples, rows)
+
+    def in_order(names: Sequence[str], clean: Tensor) -> Trajectory:
+        return join_trajectories([origins[name] for name in names], clean)
+
+    return join_round(
+        known, open_conditioning(conditioning, known), samples, values,
+        reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
+        trajectories=in_order if trajectories else None,
+    )  # fmt: skip
+
+
+def join_round(
+    known: Sequence[Prompt],
+    stored: StoredConditioning,
+    samples: Mapping[str, Sample],
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    reward: RewardSettings,
+    higher_is_better: Mapping[str, bool],
+    where: str = "scores",
+    trajectories: Callable[[Sequence[str], Tensor], Trajectory] | None = None,
+) -> RoundData:
+    """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
+
+    Args:
+        known: all prompts.
+        stored: their conditioning.
+        samples: by rollout id.
+        values: of the scores, by column, by rollout id.
+        reward: what to maximise or to lower.
+        higher_is_better: by reward, which of the two.
+        where: the scores are.
+        trajectories: gives those of rollouts in an order, which end in these latents; None where none are kept.
+
+    Raises:
+        DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
+    """
+    groups = _group(samples, {prompt.prompt_id: row for row, prompt in enumerate(known)})
     ordered = [name for group in groups.values() for name in group]
     columns = {
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    told = open_conditioning(conditioning, known).rows(list(groups))
     clean = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
         latents=clean,
-        conditioning=told,
-        terms=make_terms(reward, scores, columns),
+        conditioning=stored.rows(list(groups)),
+        terms=make_terms(reward, higher_is_better, columns, where),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=join_trajectories([samples[name].origin for name in ordered], clean) if trajectories else None,
+        trajectories=trajectories(ordered, clean) if trajectories is not None else None,
     )
 
 
-def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, _Sample]:
+def _read_samples(
+    shards: Sequence[Path], round_index: int, policy_sha256: str | None
+) -> tuple[dict[str, Sample], dict[str, Origin]]:
     """Latent and origin by rollout id."""
-    samples: dict[str, _Sample] = {}
+    samples: dict[str, Sample] = {}
+    origins: dict[str, Origin] = {}
     for shard in shards:
         made_by = read_metadata(shard).get("policy_sha256")
         if made_by != policy_sha256:
@@ -142,19 +178,20 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
         records = read_index(shard)
         tensors = read_latents(shard, rows=len(records))
         for row, (record, latent) in enumerate(zip(records, tensors, strict=True)):
-            name, sample = record.rollout_id, _Sample(record, latent, Origin(shard, row, record.rollout_id))
+            name = record.rollout_id
+            sample = Sample(record, latent, f"{shard}: rollout {name}")
             if record.round != round_index:
                 raise DataError(
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
                 )
             if name in samples:
                 raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
-            samples[name] = sample
+            samples[name], origins[name] = sample, Origin(shard, row, name)
         check_finite(tensors, [samples[record.rollout_id].place for record in records], error=DataError)
-    return samples
+    return samples, origins
 
 
-def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict[str, dict[str, float]]:
+def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:
     """Value by column, by rollout id."""
     values: dict[str, dict[str, float]] = {}
     for shard in shards:
@@ -173,7 +210,7 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict
     return values
 
 
-def _group(samples: Mapping[str, _Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:
+def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:
     """Rollout ids by row of their prompt, both in order; every group complete and of one size."""
     names: dict[str, dict[int, str]] = {}
     for name, sample in samples.items():

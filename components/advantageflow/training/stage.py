@@ -73,7 +73,7 @@ def run(
         Preempted: the task was asked to end, and has kept a checkpoint.
     """
     arguments = {name: value for name, value in locals().items() if name not in _OF_THE_TASK}
-    _check_store(settings, store)
+    check_store(settings, store)
     parts = (one for one in (policy, rollout_policy, optimiser) if one is not None)
     with joined_policy(*parts) as whole:
         _train(settings, model, store, arguments | {"policy": whole}, task_config)
@@ -104,7 +104,7 @@ def _train(
         train(**arguments)
 
 
-def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:
+def check_store(settings: TrainingSettings, store: StoreSettings) -> None:
     """What has to outlive this task needs a place to do so."""
     if store.url is None and settings.nodes > 1:
         needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"

@@ -78,13 +78,13 @@ def draw(
     from PIL import Image
 
     from advantageflow.policy.divergence import check_finite
-    from advantageflow.policy.generate import Generator
+    from advantageflow.policy.generate import load_generator
     from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_prompts
 
     told = encode_prompts(model, [prompt, load_family(model).unconditional])
     with policy_artifact(policy, model) as artifact:
-        generator = Generator(model, artifact, ADAPTER_FOLDER, sampling.threads)
+        generator = load_generator(model, artifact, ADAPTER_FOLDER, sampling.threads)
     latents, images = generator.images(
         told.rows([0]),
         [seed],

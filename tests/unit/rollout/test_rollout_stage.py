@@ -16,7 +16,7 @@ from PIL import Image
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.groups import encode_png
@@ -119,7 +119,7 @@ def test_the_images_are_those_that_the_latents_decode_to(
     known = read_prompts(prompts)
     row = [prompt.prompt_id for prompt in known].index(rollouts[0].prompt_id)
     told = open_conditioning(arguments["conditioning"], known).rows([row])
-    latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
+    latents, images = load_generator(model, base_policy, "rollout_policy", 1).images(
         told, [rollouts[0].seed], steps=2, sampler="ab2"
     )
     assert torch.allclose(latents[0], read_latents(tmp_path / "out")[0], atol=1e-4)
