@@ -126,7 +126,8 @@ class StoredLoopCheckpoints(LoopCheckpoints):
         if self._steps:
             self._write()
         self._group.broadcast(None)  # the others' end would be taken for a failure, and end the first one
-        raise Preempted("was asked to end; the rounds that are complete are kept", where="loop", remedy=f"run it again: it goes on from {self._url}")
+        message = "was asked to end; the rounds that are complete are kept"
+        raise Preempted(message, where="loop", remedy=f"run it again: it goes on from {self._url}")
 
     def _write(self) -> None:
         self._steps = 0

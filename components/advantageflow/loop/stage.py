@@ -44,9 +44,8 @@ from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.history import updated_history
 from advantageflow.training.launch import train_in_processes
-from advantageflow.training.publication import publish_policy
+from advantageflow.training.publication import check_store, publish_policy
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.stage import check_store
 from advantageflow.training.train import load_policy, make_repeatable, save_policy, tell_round, trained_for
 
 

@@ -90,7 +90,7 @@ def joined_policy(*parts: Path) -> Iterator[Path]:
         try:
             yield Path(folder)
         except UserError as error:
-            for path, file in {**files, ".": parts[0]}.items():
+            for path, file in {**files, "": parts[0]}.items():
                 place = str(Path(folder, path))
                 error.where = error.where.replace(place, str(file))
                 error.message = error.message.replace(place, str(file))

@@ -1,4 +1,4 @@
-"""SIGTERM, and a person's Ctrl-C, as a request: a node that is about to go tells its processes so, and leaves them some seconds.
+"""SIGTERM as a request: a node that is about to go tells its processes so, and leaves them some seconds. So is Ctrl-C.
 
 A process that is the first of its container, or that a person started, is told so: those of a TrainJob's nodes, and of
 a run on one machine. A task of Kubeflow's may not be, as Argo's and Kubeflow's programs stand between the signal and

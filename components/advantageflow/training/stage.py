@@ -10,10 +10,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.policy_parts import divide_policy, joined_policy
-from advantageflow.training.publication import publish_policy
+from advantageflow.training.publication import check_store, publish_policy
 
 NO_STORE = StoreSettings()
 _OF_THE_TASK = ("rollout_policy", "optimiser", "rollout_policy_out", "optimiser_out", "task_config")
@@ -102,14 +101,3 @@ def _train(
         from advantageflow.training.train import train
 
         train(**arguments)
-
-
-def check_store(settings: TrainingSettings, store: StoreSettings) -> None:
-    """What has to outlive this task needs a place to do so."""
-    if store.url is None and settings.nodes > 1:
-        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
-    elif store.url is None and settings.checkpoint_every:
-        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
-    else:
-        return
-    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)

@@ -90,7 +90,7 @@ def train(model: ModelSettings) -> Any:
 
 def relabel(world: Any, policy: Path) -> Any:
     """Say that the world's rollouts come from this policy."""
-    for shard in world.rollouts:
+    for shard in world.latents:
         path = shard / "metadata.json"
         write_json(path, {**read_json(path), "policy_sha256": read_json(policy / "state.json")["policy_sha256"]})
     return world

@@ -23,7 +23,7 @@ REWARD = RewardSettings(others=(RewardTerm(name="size", column="bytes", weight=0
 
 def load(world: Any, reward: RewardSettings = REWARD) -> RoundData:
     return load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=reward, round_index=1, policy_sha256=None,
     )  # fmt: skip
 

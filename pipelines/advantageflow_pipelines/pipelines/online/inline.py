@@ -13,6 +13,7 @@ from advantageflow.scoring import stage as scoring
 from advantageflow.settings import RunSettings
 from advantageflow.training import stage as training
 from advantageflow_pipelines.local.inline import Stages
+from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 
 
@@ -21,41 +22,48 @@ def run_online(settings: RunSettings, stages: Stages) -> None:
 
     A round's shards are one task, on the CPU with as many threads side by side: that changes no bit of them.
     """
-    run, judged, seed = stages.run, dict(evaluations(settings)), settings.seed
-    prepared = run(
-        "prompts", prompts.run,
-        {"prompts": "prompts_out", "conditioning": "conditioning_out", "policy": "policy_out"},
-        settings=settings.prompts, model=settings.model, reward=settings.reward, seed=seed,
-        init_policy=settings.init_policy, store=settings.store,
-    )  # fmt: skip
-    texts: dict[str, Any] = {"prompts": prepared["prompts"], "conditioning": prepared["conditioning"]}
-
-    def evaluate(number: int, policy: Path, base: Path | None) -> Path:
-        return run(
-            "evaluation", evaluation.run, {"report": "report_out"}, of_round=number, settings=settings.evaluation,
-            model=settings.model, reward=settings.reward, seed=seed, round_index=number, images=judged[number],
-            policy=policy, base=base, **texts,
-        )["report"]  # fmt: skip
-
-    policy = prepared["policy"]
-    base = evaluate(0, policy, None)
+    texts, policy = prepare(settings, stages)
+    judged = {one.round_index: one for one in evaluations(settings)}
+    base = evaluate(settings, stages, judged[0], policy, texts, None)
     workers = settings.rollout.shards if settings.model.device == "cpu" else 1
     for number in range(1, settings.rounds + 1):
-        this_round = partial(run, of_round=number)
-        rolled_out = this_round(
+        run = partial(stages.run, of_round=number)
+        rolled_out = run(
             "rollout", partial(rollout.run, workers=workers), {"rollouts": "rollouts_out", "latents": "latents_out"},
-            settings=settings.rollout.model_copy(update={"shards": 1}), model=settings.model, seed=seed,
+            settings=settings.rollout.model_copy(update={"shards": 1}), model=settings.model, seed=settings.seed,
             round_index=number, shard=0, rollout_policy=policy, **texts,
         )  # fmt: skip
-        scores = this_round(
+        scores = run(
             "reward", scoring.run, {"scores": "scores_out"}, settings=settings.reward,
             prompts=texts["prompts"], rollouts=rolled_out["rollouts"],
         )["scores"]  # fmt: skip
-        policy = this_round(
+        policy = run(
             "training", training.run, {"new_policy": "policy_out"},
             settings=settings.training.of_a_run(settings.rounds), reward=settings.reward, model=settings.model,
-            seed=seed, round_index=number, policy=policy, latents=[rolled_out["latents"]], scores=[scores],
+            seed=settings.seed, round_index=number, policy=policy, latents=[rolled_out["latents"]], scores=[scores],
             store=settings.store, **texts,
         )["new_policy"]  # fmt: skip
         if number in judged:
-            evaluate(number, policy, base)
+            evaluate(settings, stages, judged[number], policy, texts, base)
+
+
+def prepare(settings: RunSettings, stages: Stages) -> tuple[dict[str, Any], Path]:
+    """Prompts and what conditions the model for them, as arguments of the stages; and the policy before round 1."""
+    made = stages.run(
+        "prompts", prompts.run,
+        {"prompts": "prompts_out", "conditioning": "conditioning_out", "policy": "policy_out"},
+        settings=settings.prompts, model=settings.model, reward=settings.reward, seed=settings.seed,
+        init_policy=settings.init_policy, store=settings.store,
+    )  # fmt: skip
+    return {name: made[name] for name in ("prompts", "conditioning")}, made["policy"]
+
+
+def evaluate(
+    settings: RunSettings, stages: Stages, which: Evaluation, policy: Path, texts: dict[str, Any], base: Path | None
+) -> Path:
+    """Judge a policy, against the base's report where there is one; returns the report."""
+    return stages.run(
+        "evaluation", evaluation.run, {"report": "report_out"}, of_round=which.round_index,
+        settings=settings.evaluation, model=settings.model, reward=settings.reward, seed=settings.seed,
+        round_index=which.round_index, images=which.images, policy=policy, base=base, **texts,
+    )["report"]  # fmt: skip

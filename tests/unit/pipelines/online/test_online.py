@@ -93,8 +93,9 @@ def test_ir_is_what_kubeflow_s_protobuf_describes_without_unknown_fields(tmp_pat
 
 def test_rounds_form_a_chain_from_the_prepared_policy(spec: dict[str, Any]) -> None:
     root = tasks(spec)
-    assert producer(root["round-01"], "policy") == "prompts"
-    assert producer(root["round-02"], "policy") == "round-01"
+    for part in ("policy", "rollout_policy", "policy_optimiser"):
+        assert producer(root["round-01"], part) == "prompts"
+        assert producer(root["round-02"], part) == "round-01"
     assert constants(root["round-01"])["round_index"] == 1
     assert constants(root["round-02"])["round_index"] == 2
 
@@ -124,12 +125,27 @@ def test_a_round_trains_on_the_rollouts_and_scores_of_all_its_shards(spec: dict[
         inner = tasks(spec, component)
         (loop,) = (name for name in inner if name.startswith("for-loop"))
         assert inner[loop]["parameterIterator"]["items"]["raw"] == "[0, 1]"
-        assert producer(inner["training"], "rollouts") == loop
+        assert producer(inner["training"], "latents") == loop
         assert producer(inner["training"], "scores") == loop
         assert producer(inner["training"], "policy") == "input"
         body = tasks(spec, inner[loop]["componentRef"]["name"])
         assert set(body) == {"rollout", "reward"}
         assert producer(body["reward"], "rollouts") == "rollout"
+
+
+def test_a_task_is_given_what_it_reads_and_no_more(spec: dict[str, Any]) -> None:
+    """Kubeflow copies an artifact whole into every task that takes it."""
+    taken = {stage: set(spec["components"][f"comp-{stage}"]["inputDefinitions"].get("artifacts", {}))
+             for stage in ONLINE.stage_names}  # fmt: skip
+    assert taken == {
+        "prompts": set(),
+        "rollout": {"prompts", "conditioning", "rollout_policy"},
+        "reward": {"prompts", "rollouts"},
+        "training": {
+            "prompts", "conditioning", "policy", "rollout_policy", "policy_optimiser", "latents", "scores",
+        },
+        "evaluation": {"prompts", "conditioning", "policy", "base"},
+    }  # fmt: skip
 
 
 def test_no_two_tasks_share_a_component_as_the_local_runner_names_output_folders_by_component(
