@@ -36,13 +36,9 @@ def _inline(settings: RunSettings, stages: Stages) -> None:
 
 
 def _parameters(settings: RunSettings) -> list[Parameter]:
-    """As of pipeline online; what its training is given, the loop is given here."""
-    moved = {"training": "loop", "rollout": None}
-    return [
-        one._replace(stage=moved.get(one.stage, one.stage))
-        for one in parameters(settings)
-        if moved.get(one.stage, one.stage) is not None
-    ]
+    """As of pipeline online, without those of rollouts; what training is given there, the loop is given here."""
+    of_online = [one for one in parameters(settings) if one.stage != "rollout"]
+    return [one._replace(stage="loop") if one.stage == "training" else one for one in of_online]
 
 
 RESIDENT = Pipeline(
