@@ -57,7 +57,7 @@ class RunProgress:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
         self._all_rounds = self._live.add_task("rounds", total=self._rounds, unit="")
 

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -41,7 +42,14 @@ _SECONDS_TO_END = 5.0
 _SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without them the checkpoint before counts
 
 
-def run_locally(workdir: WorkDir, settings: RunSettings, *, console: Console, tracking_uri: str) -> dict[str, Any]:
+def run_locally(
+    workdir: WorkDir,
+    settings: RunSettings,
+    *,
+    console: Console,
+    tracking_uri: str,
+    on_report: Callable[[int, Path], None] = lambda number, report: None,
+) -> dict[str, Any]:
     """Run, or continue, the pipeline of a working folder.
 
     Args:
@@ -49,6 +57,7 @@ def run_locally(workdir: WorkDir, settings: RunSettings, *, console: Console, tr
         settings: its settings.
         console: where progress is shown.
         tracking_uri: MLflow's store.
+        on_report: told each evaluation's round and report when it is done.
 
     Returns:
         The summary, as written to summary.json.
@@ -61,9 +70,7 @@ def run_locally(workdir: WorkDir, settings: RunSettings, *, console: Console, tr
     with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir):
         remove_unfinished(workdir)
         with RunTracking(tracking_uri, workdir, settings, started, partial(warn, console)) as tracking:
-            progress = RunProgress(
-                console, settings, lambda number: read_report(report_folders(workdir, settings)[number]), started
-            )
+            progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
             if is_inline(workdir):
                 run_inline(workdir, settings, progress, started)
             else:
@@ -82,6 +89,15 @@ def run_locally(workdir: WorkDir, settings: RunSettings, *, console: Console, tr
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
     return summary
+
+
+def _report(
+    workdir: WorkDir, settings: RunSettings, on_report: Callable[[int, Path], None], number: int
+) -> dict[str, Any]:
+    """The metrics of the evaluation after a round, which has just been done."""
+    folder = report_folders(workdir, settings)[number]
+    on_report(number, folder)
+    return read_report(folder)
 
 
 @contextlib.contextmanager
