@@ -19,11 +19,8 @@ def loop(
     prompts: dsl.Input[dsl.Dataset],
     conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
-    rollout_policy: dsl.Input[dsl.Model],
-    policy_optimiser: dsl.Input[dsl.Artifact],
     new_policy: dsl.Output[dsl.Model],
-    new_rollout_policy: dsl.Output[dsl.Model],
-    new_policy_optimiser: dsl.Output[dsl.Artifact],
+    adapter: dsl.Output[dsl.Model],
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
 ) -> None:
@@ -40,11 +37,8 @@ def loop(
         prompts: of the run.
         conditioning: of the prompts.
         policy: to go on from.
-        rollout_policy: that generates.
-        policy_optimiser: its state.
-        new_policy: after the last round.
-        new_rollout_policy: for the next rollouts.
-        new_policy_optimiser: for the next training.
+        new_policy: after the last round, the optimiser's state included.
+        adapter: of it, for evaluations.
         learning_rate: instead of training_settings' own.
         lam: instead of training_settings' own: a number, or auto.
     """
@@ -63,9 +57,6 @@ def loop(
         prompts=prompts.path,
         conditioning=conditioning.path,
         policy=policy.path,
-        rollout_policy=rollout_policy.path,
-        optimiser=policy_optimiser.path,
         policy_out=new_policy.path,
-        rollout_policy_out=new_rollout_policy.path,
-        optimiser_out=new_policy_optimiser.path,
+        adapter_out=adapter.path,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.rewards.base import Reward
 from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import StoredConditioning
-from advantageflow.training.data import RoundData, Sample, join_round
+from advantageflow.training.data import RoundData, join_round
+from advantageflow.training.trajectories import Sample
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,14 @@ def join_shares(
     """
     rollouts = [one for share in shares for one in share.rollouts]
     latents = torch.cat([share.latents for share in shares])
-    row = {one.rollout_id: number for number, one in enumerate(rollouts)}
     kept = [share.trajectories for share in shares if share.trajectories is not None]
 
-    def in_order(names: Sequence[str], clean: Tensor) -> Trajectory:
-        return concatenate(kept).rows(torch.tensor([row[name] for name in names]))
+    def in_order(samples: Sequence[Sample]) -> Trajectory:
+        return concatenate(kept).rows(torch.tensor([sample.row for sample in samples]))
 
     return join_round(
         known, stored,
-        {name: Sample(rollouts[number], latents[number], f"rollout {name}") for name, number in row.items()},
+        {one.rollout_id: Sample(Path("loop"), row, one, latents[row]) for row, one in enumerate(rollouts)},
         {score.rollout_id: score.rewards for share in shares for score in share.scores},
         reward=reward,
         higher_is_better={name: one.higher_is_better for name, one in rewards.items()},

@@ -35,8 +35,7 @@ from advantageflow.rollout.stage import generate_chunks, round_prompts
 from advantageflow.scoring.stage import score_rollouts, score_summary
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings, StoreSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning
-from advantageflow.store.policies import read_policy_state
-from advantageflow.store.policy_parts import divide_policy, joined_policy
+from advantageflow.store.policies import copy_parts, read_policy_state
 from advantageflow.store.prompt_history import read_history
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import current_journal
@@ -69,7 +68,6 @@ def run_rounds(
     Each process generates and scores its share of the prompts, and trains on its share of every gradient step.
 
     Args beside those of `run`:
-        policy: a whole one.
         group: the processes, which end with the same policy; the first one writes it.
     """
     journal, device = current_journal(), torch.device(model.device)
@@ -156,10 +154,7 @@ def run(
     conditioning: Path,
     policy: Path,
     policy_out: Path,
-    rollout_policy: Path | None = None,
-    optimiser: Path | None = None,
-    rollout_policy_out: Path | None = None,
-    optimiser_out: Path | None = None,
+    adapter_out: Path | None = None,
 ) -> None:
     """Run rounds here, in as many processes as the settings say, and publish the policy where there is a store.
 
@@ -173,12 +168,9 @@ def run(
         round_index: the last round to run.
         prompts: the prompts artifact.
         conditioning: of these prompts.
-        policy: to go on from: a whole one, or with the two further parts.
-        policy_out: folder of the policy artifact to write; a whole one, if the last two are not given.
-        rollout_policy: the part of the policy that generates.
-        optimiser: the part of the policy that training alone reads.
-        rollout_policy_out: folder for that part of what is written.
-        optimiser_out: likewise.
+        policy: to go on from.
+        policy_out: folder of the policy artifact to write.
+        adapter_out: folder for what evaluations read of it, as an artifact of its own.
 
     Raises:
         SettingsError: the settings ask for several nodes, or need a store, and there is none.
@@ -193,20 +185,18 @@ def run(
         remedy = "set it to 1, or use the online pipeline, whose training runs on several"
         raise SettingsError("the loop runs on one node", where="training.nodes", remedy=remedy)
     check_store(settings, store)
-    parts = (one for one in (policy, rollout_policy, optimiser) if one is not None)
-    with joined_policy(*parts) as whole:
-        arguments: dict[str, Any] = {
-            "settings": settings, "rollout": rollout, "reward": reward, "model": model, "store": store, "seed": seed,
-            "round_index": round_index, "prompts": prompts, "conditioning": conditioning, "policy": whole,
-            "policy_out": policy_out,
-        }  # fmt: skip
-        if settings.processes > 1:
-            train_in_processes(settings, model, arguments, f"{__name__}:run_rounds")
-        else:
-            run_rounds(**arguments)
+    arguments: dict[str, Any] = {
+        "settings": settings, "rollout": rollout, "reward": reward, "model": model, "store": store, "seed": seed,
+        "round_index": round_index, "prompts": prompts, "conditioning": conditioning, "policy": policy,
+        "policy_out": policy_out,
+    }  # fmt: skip
+    if settings.processes > 1:
+        train_in_processes(settings, model, arguments, f"{__name__}:run_rounds")
+    else:
+        run_rounds(**arguments)
     if store.url is not None:
         publish_policy(policy_out, store.url)
-    divide_policy(policy_out, rollout_policy_out, optimiser_out)
+    copy_parts(policy_out, adapter_out, None)
 
 
 def _sha256(file: Path) -> str:

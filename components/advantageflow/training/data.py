@@ -15,7 +15,7 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
-from advantageflow.records import Prompt, Rollout
+from advantageflow.records import Prompt
 from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_metadata
@@ -23,7 +23,7 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
 from advantageflow.store.scores import read_scores
 from advantageflow.training.terms import make_terms, read_directions
-from advantageflow.training.trajectories import Origin, join_trajectories
+from advantageflow.training.trajectories import Sample, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels *space"]
 Grouped = Float[Tensor, "groups group_size"]
@@ -67,15 +67,6 @@ class RoundData:
         )
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A rollout's clean latent, and what to call it in an error."""
-
-    rollout: Rollout
-    latent: Tensor
-    place: str
-
-
 def load_round(
     prompts: Path,
     conditioning: Path,
@@ -104,19 +95,15 @@ def load_round(
         DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
-    samples, origins = _read_samples(latents, round_index, policy_sha256)
+    samples = _read_samples(latents, round_index, policy_sha256)
     values = _read_values(scores, samples)
     if not samples:
         raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
     known = read_prompts(prompts)
-
-    def in_order(names: Sequence[str], clean: Tensor) -> Trajectory:
-        return join_trajectories([origins[name] for name in names], clean)
-
     return join_round(
         known, open_conditioning(conditioning, known), samples, values,
         reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
-        trajectories=in_order if trajectories else None,
+        trajectories=join_trajectories if trajectories else None,
     )  # fmt: skip
 
 
@@ -129,7 +116,7 @@ def join_round(
     reward: RewardSettings,
     higher_is_better: Mapping[str, bool],
     where: str = "scores",
-    trajectories: Callable[[Sequence[str], Tensor], Trajectory] | None = None,
+    trajectories: Callable[[Sequence[Sample]], Trajectory] | None = None,
 ) -> RoundData:
     """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
 
@@ -141,35 +128,32 @@ def join_round(
         reward: what to maximise or to lower.
         higher_is_better: by reward, which of the two.
         where: the scores are.
-        trajectories: gives those of rollouts in an order, which end in these latents; None where none are kept.
+        trajectories: gives those of samples, in their order; None where none are kept.
 
     Raises:
         DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
     """
     groups = _group(samples, {prompt.prompt_id: row for row, prompt in enumerate(known)})
     ordered = [name for group in groups.values() for name in group]
+    in_order = [samples[name] for name in ordered]
     columns = {
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    clean = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
-        latents=clean,
+        latents=torch.stack([sample.latent for sample in in_order]).float(),
         conditioning=stored.rows(list(groups)),
         terms=make_terms(reward, higher_is_better, columns, where),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=trajectories(ordered, clean) if trajectories is not None else None,
+        trajectories=trajectories(in_order) if trajectories is not None else None,
     )
 
 
-def _read_samples(
-    shards: Sequence[Path], round_index: int, policy_sha256: str | None
-) -> tuple[dict[str, Sample], dict[str, Origin]]:
+def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, Sample]:
     """Latent and origin by rollout id."""
     samples: dict[str, Sample] = {}
-    origins: dict[str, Origin] = {}
     for shard in shards:
         made_by = read_metadata(shard).get("policy_sha256")
         if made_by != policy_sha256:
@@ -178,17 +162,16 @@ def _read_samples(
         records = read_index(shard)
         tensors = read_latents(shard, rows=len(records))
         for row, (record, latent) in enumerate(zip(records, tensors, strict=True)):
-            name = record.rollout_id
-            sample = Sample(record, latent, f"{shard}: rollout {name}")
+            name, sample = record.rollout_id, Sample(shard, row, record, latent)
             if record.round != round_index:
                 raise DataError(
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
                 )
             if name in samples:
                 raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
-            samples[name], origins[name] = sample, Origin(shard, row, name)
+            samples[name] = sample
         check_finite(tensors, [samples[record.rollout_id].place for record in records], error=DataError)
-    return samples, origins
+    return samples
 
 
 def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:

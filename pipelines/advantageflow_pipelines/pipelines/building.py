@@ -17,7 +17,7 @@ from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
-from advantageflow_pipelines.placing.resources.records import Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent

@@ -49,16 +49,14 @@ def resident_tasks(
             )
             return placement.place("evaluation", task)
 
-        before = evaluate(0, prepared.outputs["policy"])
-        base = before.outputs["report"]
-        made, prefix = prepared, ""
+        before = evaluate(0, prepared.outputs["adapter"])
+        base, policy = before.outputs["report"], prepared.outputs["policy"]
         for number in judged[1:]:
-            parts = {name: made.outputs[prefix + name] for name in ("policy", "rollout_policy", "policy_optimiser")}
-            made = loop(round_index=number, **texts, **parts, **form.inputs("loop", loop, given))
+            made = loop(round_index=number, policy=policy, **texts, **form.inputs("loop", loop, given))
             placement.place("loop", made)
             if in_order:
                 made.after(before)
-            prefix = "new_"
-            before = evaluate(number, made.outputs["new_policy"], base=base)
+            policy = made.outputs["new_policy"]
+            before = evaluate(number, made.outputs["adapter"], base=base)
 
     return resident

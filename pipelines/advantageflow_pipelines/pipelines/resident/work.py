@@ -32,7 +32,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         scored=online["reward"].scored,
         batch=rollout.batch,
         policies=tasks,
-        reads_prompts=tasks,
+        reads_prompts=rollout.reads_prompts + training.reads_prompts,
         takes_policies=tasks - 1,
         remedy=f"{training.remedy}; or {rollout.remedy}",
     )
