@@ -142,20 +142,20 @@ class StoredLoopCheckpoints(LoopCheckpoints):
 
 @contextmanager
 def loop_checkpoints(
-    settings: TrainingSettings, store: StoreSettings, key: str, group: Group
+    settings: TrainingSettings, store: StoreSettings, key: Callable[[], str], group: Group
 ) -> Iterator[LoopCheckpoints]:
     """The checkpoints of a loop; within the block a signal ends it with one, where it has any.
 
     Args:
         settings: how many gradient steps there are from one to the next.
         store: where they are kept.
-        key: their name.
+        key: gives their name; called only if there are to be any.
         group: the processes of the loop.
     """
     if not settings.checkpoint_every or store.url is None:
         yield LoopCheckpoints()
         return
-    url = join(store.url, "checkpoints", *filter(None, [os.environ.get(PIPELINE_RUN_ENV)]), key)
+    url = join(store.url, "checkpoints", *filter(None, [os.environ.get(PIPELINE_RUN_ENV)]), key())
     checkpoints = StoredLoopCheckpoints(url, settings.checkpoint_every, group)
     with when_asked_to_end(checkpoints.ask_to_end, then=signal.SIG_DFL):
         yield checkpoints

@@ -16,6 +16,7 @@ containers of their own: equal settings and seed give equal policies, on the CPU
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def run_rounds(
     rewards = term_rewards(reward)
     trained = load_policy(settings, model, seed, policy)
     inputs = {"rollout": rollout.model_dump(mode="json"), "prompts": _sha256(prompts / PROMPTS_FILE)}
-    key = checkpoint_key(settings, reward, model, seed=seed, round_index=round_index, policy=policy, further=inputs)
+    key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy,
+                  further=inputs)  # fmt: skip
     with loop_checkpoints(settings, store, key, group) as checkpoints:
         kept = checkpoints.resume()
         if kept is not None:
