@@ -17,7 +17,7 @@ from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.presets import list_presets
 
 IMAGES = dict.fromkeys(
-    ONLINE.stage_names, f"registry.example.com/a-team/advantageflow/stage@sha256:{'0123456789abcdef' * 4}"
+    (*ONLINE.stage_names, "loop"), f"registry.example.com/a-team/advantageflow/stage@sha256:{'0123456789abcdef' * 4}"
 )
 
 
