@@ -19,6 +19,7 @@ from advantageflow.errors import Preempted, UserError
 from advantageflow.parameters import with_parameters
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
+from advantageflow.shown import ShownFormatter, printable
 from advantageflow.tracking.journal import stage_journal
 
 USER_ERROR_STATUS = 2
@@ -45,7 +46,9 @@ def run_stage_task(
             where it was.
         Exception: whatever else the stage raised; the journal has its traceback.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(ShownFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     given = {key: value for key, value in (parameters or {}).items() if value is not None}
     failure = None
     try:
@@ -118,7 +121,7 @@ def _shown() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(printable(str(error)), file=sys.stderr, flush=True)
         raise SystemExit(exit_status(error)) from error
 
 

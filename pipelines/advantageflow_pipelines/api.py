@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -19,6 +17,7 @@ from advantageflow_pipelines.local.results import conditioning_folder, policy_fo
 from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
+from advantageflow_pipelines.say import Console
 
 if TYPE_CHECKING:
     from PIL.Image import Image

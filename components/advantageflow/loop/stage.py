@@ -29,6 +29,7 @@ from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import load_vae
 from advantageflow.records import PROMPTS_FILE, ROLLOUT_ADAPTER_FOLDER
+from advantageflow.rewards.plumbing.dropping import tell_dropped
 from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.rollout.groups import no_groups
 from advantageflow.rollout.selection import chunks, shard_of
@@ -46,7 +47,14 @@ from advantageflow.training.history import updated_history
 from advantageflow.training.launch import train_in_processes
 from advantageflow.training.publication import check_store, publish_policy
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.train import load_policy, make_repeatable, save_policy, tell_round, trained_for
+from advantageflow.training.train import (
+    load_policy,
+    make_repeatable,
+    save_policy,
+    step_recorder,
+    tell_round,
+    trained_for,
+)
 
 
 def run_rounds(
@@ -91,7 +99,7 @@ def run_rounds(
         state, history = read_policy_state(policy), read_history(policy)
         generator = Generator(model, trained.transformer, load_vae(model))
         base_sha256 = weights_sha256(trained.transformer)
-        checkpoints.keeps(lambda folder: save_policy(trained, state, history, folder))
+        checkpoints.keeps(lambda folder: save_policy(trained, state, history, folder, settings.released))
         journal.useful()
 
         for number in range(state.round + 1, round_index + 1):
@@ -111,7 +119,8 @@ def run_rounds(
 
                 # Reward: what each image is worth, and how it looks.
                 asked = [prompt_of[one.prompt_id] for one in groups.rollouts]
-                scores, pictures = score_rollouts(reward, rewards, asked, groups.rollouts, groups.images)
+                scores, pictures, dropped = score_rollouts(reward, rewards, asked, groups.rollouts, groups.images)
+                tell_dropped(reward, list(dropped.values()), len(asked), journal, number)
                 share = Share(groups.rollouts, groups.latents, groups.trajectories, scores, pictures.summary())
                 shares = group.gather(share)
                 data = join_shares(shares, known, stored, reward, rewards)
@@ -125,21 +134,21 @@ def run_rounds(
             steps = train_round(
                 trained, data.to(device), advantages, settings, seed=seed, round_index=number, group=group,
                 progress=lambda done, total: journal.progress(done, total, "samples"),
-                steps_before=state.step, rounds_before=state.rounds_before,
+                step_done=step_recorder(state.step), steps_before=state.step, rounds_before=state.rounds_before,
             )  # fmt: skip
             if group.size > 1:
                 group.check_equal(trained.adapters.sha256(), f"the policy after round {number}")
 
-            scored = [score for one in shares for score in one.scores]
-            of_scored = [prompt_of[one.prompt_id] for share in shares for one in share.rollouts]
-            journal.metrics(score_summary([score.rewards for score in scored], of_scored), step=number)
+            scored = {score.rollout_id: score.rewards for one in shares for score in one.scores}
+            rollouts = {one.rollout_id: prompt_of[one.prompt_id] for share in shares for one in share.rollouts}
+            journal.metrics(score_summary(list(scored.values()), [rollouts[name] for name in scored]), step=number)
             images = [one.pictures for one in shares]
-            tell_round(steps, data, advantages, images, settings, state.step, number, checkpoints.metrics())
+            tell_round(steps, data, advantages, images, settings, number, checkpoints.metrics())
             state = trained_for(state, len(steps), number, base_sha256, settings, reward, model)
             checkpoints.after_round(len(steps), last=number == round_index)
 
         if group.first:
-            save_policy(trained, state, history, policy_out)
+            save_policy(trained, state, history, policy_out, settings.released)
             checkpoints.remove()
 
 

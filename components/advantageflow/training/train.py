@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -16,6 +16,7 @@ from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.files import publish, read_metadata
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -80,7 +81,7 @@ def train(
         journal.useful()
         steps = train_round(
             trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
-            progress=lambda done, total: journal.progress(done, total, "samples"),
+            progress=lambda done, total: journal.progress(done, total, "samples"), step_done=step_recorder(state.step),
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
         update = trained_for(
@@ -89,11 +90,21 @@ def train(
         group.check_equal(trained.adapters.sha256(), "the trained policy")
         if not group.first:
             return
-        save_policy(trained, update, outcomes, policy_out)
+        save_policy(trained, update, outcomes, policy_out, settings.released)
         checkpoints.remove()
 
     images = [read_metadata(shard).get(IMAGE_STATISTICS_KEY, {}) for shard in scores]
-    tell_round(steps, data, advantages, images, settings, state.step, round_index, checkpoints.metrics())
+    tell_round(steps, data, advantages, images, settings, round_index, checkpoints.metrics())
+
+
+def step_recorder(before: int) -> Callable[[int, Metrics], None]:
+    """What tells the journal of each gradient step when it is done; `before` is how many the policy had."""
+
+    def record(number: int, values: Metrics) -> None:
+        told = {f"training/{name}": value for name, value in values.items()}
+        current_journal().metrics(told, step=before + number)
+
+    return record
 
 
 def trained_for(
@@ -122,17 +133,13 @@ def tell_round(
     advantages: Advantages,
     images: Sequence[Mapping[str, Any]],
     settings: TrainingSettings,
-    steps_before: int,
     round_index: int,
     further: Metrics,
 ) -> None:
     """Tell the journal how a round of training went; `images` sum up what its rollouts look like, by shard."""
-    journal = current_journal()
-    for number, values in enumerate(steps):
-        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=steps_before + number + 1)
     told = data_metrics(data, advantages) | image_metrics(images) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
-    journal.metrics(told | further, step=round_index, parent=True)
+    current_journal().metrics(told | further, step=round_index, parent=True)
 
 
 def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:
@@ -155,15 +162,23 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     return Policy(transformer, adapters, optimiser, family)
 
 
-def save_policy(policy: Policy, state: PolicyState, outcomes: PromptHistory, folder: Path) -> None:
-    """Publish a policy artifact.
+def save_policy(
+    policy: Policy,
+    state: PolicyState,
+    outcomes: PromptHistory,
+    folder: Path,
+    released: Literal["average", "trained"] = "trained",
+) -> None:
+    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released.
 
     Raises:
         StoreError: it cannot be written.
     """
     with publish(folder) as unfinished:
-        policy.adapters.save(unfinished, state, state.model)
-        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
+        average = released == "average" and not policy.is_rollout_policy()
+        policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)
+        parameters = policy.adapters.named_parameters()
+        save_optimiser(policy.optimiser, parameters, unfinished / OPTIMISER_FILE, with_weights=average)
         write_history(unfinished, outcomes)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from advantageflow.errors import Preempted
 from advantageflow.runtime import sections_of
 from advantageflow.settings import RunSettings
+from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
@@ -125,7 +126,7 @@ def _logged(file: Path) -> Iterator[None]:
     root = logging.getLogger()
     with file.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
         handler, level = logging.StreamHandler(log), root.level
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(ShownFormatter())
         root.addHandler(handler)
         root.setLevel(logging.INFO)
         try:

@@ -78,6 +78,7 @@ class Pipeline:
         inline: its stages as plain calls, one after the other in one process; None where there is no such form.
         parameters: settings that the form of a run shows one by one.
         sections: of the settings that its stages read, which the form shows as JSON.
+        handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
     """
 
@@ -95,6 +96,7 @@ class Pipeline:
     parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
     sections: Collection[str] = tuple(SECTIONS.values())
     inline: Callable[[RunSettings, Stages], None] | None = None
+    handed: tuple[str, ...] = ()
     resources: Traversable | None = None
 
     @property
