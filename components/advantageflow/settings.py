@@ -239,7 +239,7 @@ class RunSettings(Settings):
     preset: str = "custom"
     pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
-    rounds: int = Field(10, ge=1, le=1000)
+    rounds: int = Field(10, ge=1, le=10_000)
     init_policy: str | None = Field(
         None,
         description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",

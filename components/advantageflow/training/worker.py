@@ -17,6 +17,7 @@ import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, UserError
@@ -64,8 +65,9 @@ def take_part(call: WorkerCall) -> None:
         SettingsError: it is of another size than the settings say.
     """
     from advantageflow.training.group import joined
-    from advantageflow.training.train import train
 
+    module, _, name = call.function.partition(":")
+    train = getattr(import_module(module), name)
     arguments = parse_arguments(train, call.arguments)
     wanted = arguments["settings"].processes * arguments["settings"].nodes
     with joined(arguments["model"].device) as group:
