@@ -29,6 +29,9 @@ class ModelSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
+    compile: bool | None = Field(
+        None, description="compile the transformer's blocks (needs a C compiler); null: on a GPU, not on the CPU"
+    )
     max_sequence_length: int = Field(
         10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
     )
@@ -38,6 +41,11 @@ class ModelSettings(Settings):
     embedded_guidance: float = Field(
         3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"
     )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the transformer's blocks are compiled."""
+        return self.device == "cuda" if self.compile is None else self.compile
 
 
 class PromptSettings(Settings):

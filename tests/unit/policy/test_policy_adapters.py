@@ -13,6 +13,7 @@ from advantageflow.policy.adapter_files import PEFT_FILE, PEFT_PREFIX, tensors_s
 from advantageflow.policy.adapters import Adapters, attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
+from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.saved import read_policy
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
@@ -197,3 +198,32 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
     with pytest.raises(PolicyError, match="target"):
         attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)
+
+
+def test_adapters_of_a_bfloat16_base_are_computed_in_its_precision_and_keep_float32_weights(base_policy: Path) -> None:
+    inputs = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = transformer().to(dtype)
+        adapters = trained(model, base_policy)
+        layer = model.transformer_blocks[0].attn.to_q  # type: ignore[union-attr, index]
+        output = layer(inputs.to(dtype))  # type: ignore[operator]
+        assert output.dtype == dtype
+        output.float().square().mean().backward()
+        gradients = [value.grad for name, value in adapters.named_parameters().items() if ".0.attn.to_q." in name]
+        found[dtype] = [output.detach().float(), *gradients]
+        adapters.use(None)
+        assert torch.equal(layer(inputs.to(dtype)), layer.base_layer(inputs.to(dtype)))  # type: ignore[operator, union-attr]
+    for exact, rounded in zip(*found.values(), strict=True):
+        assert rounded is not None
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+def test_a_loaded_model_says_nothing_that_does_not_matter(
+    base_policy: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = load_transformer(ModelSettings(dtype="bfloat16"))
+    trained(model, base_policy)
+    assert caplog.messages == []
+    assert [str(one.message) for one in recwarn] == []
