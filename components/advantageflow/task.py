@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, UserError
+from advantageflow.threads import wait_asleep
 
 ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE
 _USER_ERROR = 2
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--executor_input", required=True, type=json.loads)
     given = parser.parse_args(arguments)
     read_environment(Path(ENVIRONMENT_FOLDER))
+    wait_asleep()
     if find_spec(given.module) is None:
         remedy = "compile the pipeline with the images that were built from the same version (--images)"
         raise SettingsError("there is no such component in this image", where=given.module, remedy=remedy)

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
+from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     compile,
     evaluate,
@@ -87,6 +88,7 @@ class _Debug:
 
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    wait_asleep()
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
     try:
         app(arguments, prog_name="advantageflow")

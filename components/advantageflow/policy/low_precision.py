@@ -22,9 +22,8 @@ class LowPrecisionLora(Linear):
         if self.disable_adapters or self.merged:
             return result
         (name,) = self.active_adapters
-        down = self.lora_A[name].weight.to(x.dtype)
-        up = (self.lora_B[name].weight * self.scaling[name]).to(x.dtype)
-        low = functional.linear(x, down)
+        a, b = self.lora_A[name].get_parameter("weight"), self.lora_B[name].get_parameter("weight")
+        low, up = functional.linear(x, a.to(x.dtype)), (b * self.scaling[name]).to(x.dtype)
         return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.t()).view(result.shape)
 
 

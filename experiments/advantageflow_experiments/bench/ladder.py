@@ -13,6 +13,7 @@ from advantageflow_experiments.bench.workload import Workload
 YARDSTICK = "the peers' loop"
 FOLDED = "timesteps folded into the batch"
 BFLOAT16 = "bfloat16 base"
+BEST_PEER = "the best open peer"
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ def make_ladder(work: Workload, low_precision: Workload | None = None) -> list[R
         ours(FOLDED, work),
     ]
     return rungs if low_precision is None else [*rungs, ours(BFLOAT16, low_precision)]
+
+
+def best_peer(work: Workload) -> Rung:
+    """A fairer yardstick, as Flow-Factory trains: text encoded once, no forward that the loss does not use, v_roll of
+    all samples on every step, batches of one timestep as large as ours.
+
+    Args:
+        work: in the precision of our own last row.
+    """
+    savings = Savings(text_once=True, no_reference=True, full_batches=True)
+    return Rung(BEST_PEER, work, lambda: peer_round(work, savings))
 
 
 def _train_round(work: Workload) -> list[Metrics]:

@@ -11,7 +11,7 @@ import torch
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.bench.embedded import Bench, embedded_bench
-from advantageflow_experiments.bench.ladder import Rung, make_ladder
+from advantageflow_experiments.bench.ladder import Rung, best_peer, make_ladder
 from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
 from advantageflow_experiments.bench.report import Results, make_report, write_report
 from advantageflow_pipelines.plan.flops import count_flops
@@ -100,13 +100,13 @@ def measure_bench(
     if checkpointing:
         for work in filter(None, (bench.work, bench.low_precision)):
             work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    rungs = make_ladder(bench.work, bench.low_precision)
+    rungs = [*make_ladder(bench.work, bench.low_precision), best_peer(counted)]
     rollouts = Task("rollouts", bench.work.rollouts, lambda: None, bench.generate)
-    first, *others = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
+    first, *others, peer = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
     progress("matrix products")
     dtype = torch.bfloat16 if bench.low_precision else torch.float32
     peak = matmul_peak(device, dtype, matmul_size)
-    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=True)}, flops, peak)
+    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=False)}, peer, flops, peak)
 
 
 def _set_up(settings: RunSettings, device: torch.device, threads: int, seed: int) -> Bench:
