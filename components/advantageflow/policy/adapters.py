@@ -15,7 +15,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
-from advantageflow.policy.low_precision import compute_in_base_precision
+from advantageflow.policy.lora_linear import compute_adapters_cheaply
 from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -181,7 +181,7 @@ def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
             inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
-        compute_in_base_precision(transformer)
+        compute_adapters_cheaply(transformer)
     except ValueError as error:
         raise PolicyError(
             str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
@@ -65,9 +66,11 @@ def generate_groups(
     repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
     seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
     latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
+    with ThreadPoolExecutor() as threads:  # a GPU waits for it
+        pictures = list(threads.map(encode_png, images))
     rollouts = [
-        Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(members, seeds, images, strict=True)
+        Rollout(prompt.prompt_id, round_index, index, noise_seed, picture)
+        for (prompt, index), noise_seed, picture in zip(members, seeds, pictures, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
     return Groups(rollouts, latents, trajectories)

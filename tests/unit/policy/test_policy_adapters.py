@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.lora import Linear
 from torch import nn
 
 from advantageflow.errors import PolicyError, SettingsError
@@ -14,6 +15,7 @@ from advantageflow.policy.adapters import Adapters, attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.lora_linear import LoraLinear
 from advantageflow.policy.saved import read_policy
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
@@ -227,3 +229,21 @@ def test_a_loaded_model_says_nothing_that_does_not_matter(
     trained(model, base_policy)
     assert caplog.messages == []
     assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize("alpha", [2, 3])
+def test_a_float32_layer_with_an_adapter_gives_pefts_result_bit_for_bit(base_policy: Path, alpha: int) -> None:
+    inputs, found = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)), []
+    for kind in (LoraLinear, Linear):
+        model = transformer()
+        adapters = attach_adapters(model, base_policy, LoraSettings(rank=2, alpha=alpha), 3, FAMILY)
+        for parameter in adapters.parameters():
+            parameter.data += 0.1
+        layer = model.transformer_blocks[0].attn.to_q  # type: ignore[union-attr, index]
+        assert type(layer) is LoraLinear
+        layer.__class__ = kind
+        output = layer(inputs)
+        output.square().mean().backward()
+        found.append([output, *(p.grad for p in adapters.parameters() if p.grad is not None)])
+    assert len(found[0]) == 3
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
+import torch._dynamo
 
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.ladder import BFLOAT16, FOLDED
 from advantageflow_experiments.bench.report import make_report
 from advantageflow_experiments.bench.run import measure_bench
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM
-from advantageflow_experiments.bench.workload import base_parameters
+from advantageflow_experiments.bench.workload import CompiledBlocks, base_parameters
 
 
 def test_sd35_medium_has_its_published_sizes() -> None:
@@ -60,3 +61,17 @@ def test_every_row_trains_with_and_without_recomputed_activations(bench: Bench) 
     report = make_report("shapes", bench, results, choices)
     assert report["largest_loss_difference"] < 0.05, "bfloat16 rounds"
     assert report["rows"][-1]["share_of_matmul_peak"] > 0
+
+
+def test_blocks_are_compiled_within_the_context_alone(bench: Bench) -> None:
+    work = bench.work
+    torch._dynamo.utils.counters.clear()
+    compiled, before = CompiledBlocks(work.policy, backend="eager"), work.policy.velocity(work.sample())
+    with torch.no_grad(), compiled:
+        assert torch._dynamo.utils.counters["frames"]["ok"] == 0
+        torch.testing.assert_close(work.policy.velocity(work.sample()), before)
+        frames = torch._dynamo.utils.counters["frames"]["ok"]
+        assert frames > 0
+    with torch.no_grad():
+        work.policy.velocity(work.sample())
+    assert torch._dynamo.utils.counters["frames"]["ok"] == frames
