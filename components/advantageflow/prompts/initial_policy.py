@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
-from advantageflow.store.artifacts import publish
+from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState
 
 if TYPE_CHECKING:
@@ -46,10 +46,7 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
         "path": origin or str(source.absolute()),
     }  # fmt: skip
     with publish(folder) as partial:
-        for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name != STATE_FILE):
-            copy = partial / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
         now = {"round": 0, "rounds_before": state.rounds, "provenance": {**provenance, "continued_from": earlier}}
         state.model_copy(update=now).write(partial)
 

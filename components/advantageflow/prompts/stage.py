@@ -21,7 +21,9 @@ from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
-from advantageflow.store.artifacts import write_conditioning, write_prompts
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.policies import copy_parts
+from advantageflow.store.prompts import write_prompts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.registry import is_registered, local_policy
@@ -44,6 +46,8 @@ def run(
     prompts_out: Path,
     conditioning_out: Path,
     policy_out: Path,
+    adapter_out: Path | None = None,
+    rollout_policy_out: Path | None = None,
     store: StoreSettings = NO_STORE,
 ) -> None:
     """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
@@ -58,6 +62,8 @@ def run(
         prompts_out: folder of the prompts artifact to write.
         conditioning_out: folder of the conditioning artifact to write.
         policy_out: folder of the policy artifact to write.
+        adapter_out: folder for what evaluations read of it, an artifact of its own.
+        rollout_policy_out: folder for what rollouts read of it, likewise.
         store: where what conditions the model is kept, if there is one.
 
     Raises:
@@ -90,6 +96,7 @@ def run(
         write_base_policy(policy_out, sections, provenance)
     else:
         _start_from(init_policy, model, policy_out, sections, provenance)
+    copy_parts(policy_out, adapter_out, rollout_policy_out)
 
 
 def _start_from(

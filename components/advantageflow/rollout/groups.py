@@ -26,11 +26,13 @@ class Groups(NamedTuple):
     """Rollouts, group after group.
 
     Attributes:
+        images: as PNG.
         latents: their clean latents (len(rollouts), *shape).
         trajectories: how they were sampled, where the settings ask for it.
     """
 
     rollouts: list[Rollout]
+    images: list[bytes]
     latents: Tensor
     trajectories: Trajectory | None
 
@@ -66,14 +68,14 @@ def generate_groups(
     repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
     seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
     latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
-    with ThreadPoolExecutor() as threads:  # a GPU waits for it
-        pictures = list(threads.map(encode_png, images))
     rollouts = [
-        Rollout(prompt.prompt_id, round_index, index, noise_seed, picture)
-        for (prompt, index), noise_seed, picture in zip(members, seeds, pictures, strict=True)
+        Rollout(prompt.prompt_id, round_index, index, noise_seed)
+        for (prompt, index), noise_seed in zip(members, seeds, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
-    return Groups(rollouts, latents, trajectories)
+    with ThreadPoolExecutor() as threads:  # a GPU waits for it
+        pictures = list(threads.map(encode_png, images))
+    return Groups(rollouts, pictures, latents, trajectories)
 
 
 def _sample(
@@ -104,6 +106,7 @@ def join(parts: Sequence[Groups]) -> Groups:
     trajectories = [part.trajectories for part in parts if part.trajectories is not None]
     return Groups(
         [rollout for part in parts for rollout in part.rollouts],
+        [image for part in parts for image in part.images],
         torch.cat([part.latents for part in parts]),
         concatenate(trajectories) if trajectories else None,
     )
@@ -121,7 +124,7 @@ def no_groups(settings: RolloutSettings, model: ModelSettings) -> Groups:
     trajectories = Trajectory(
         torch.zeros(0, len(sigmas), *shape), torch.zeros(0, settings.steps), sigmas, settings.noise_level
     )
-    return Groups([], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
+    return Groups([], [], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
 
 
 def encode_png(image: np.ndarray) -> bytes:

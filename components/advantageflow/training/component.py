@@ -18,9 +18,11 @@ def training(
     prompts: dsl.Input[dsl.Dataset],
     conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
-    rollouts: dsl.Input[list[dsl.Dataset]],
+    latents: dsl.Input[list[dsl.Dataset]],
     scores: dsl.Input[list[dsl.Dataset]],
     new_policy: dsl.Output[dsl.Model],
+    adapter: dsl.Output[dsl.Model],
+    rollout_policy: dsl.Output[dsl.Model],
     task_config: dsl.TaskConfig,
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
@@ -37,9 +39,11 @@ def training(
         prompts: of the run.
         conditioning: of the prompts.
         policy: to train.
-        rollouts: of all shards.
+        latents: of all shards.
         scores: of all shards.
-        new_policy: after the round.
+        new_policy: after the round, the optimiser's state included.
+        adapter: of it, for evaluations.
+        rollout_policy: of it, for the rollouts of the next round.
         task_config: what the task is given, for a training over nodes.
         learning_rate: instead of training_settings' own.
         lam: instead of training_settings' own: a number, or auto.
@@ -60,9 +64,11 @@ def training(
         prompts=prompts.path,
         conditioning=conditioning.path,
         policy=policy.path,
-        rollouts=[shard.path for shard in rollouts],
+        latents=[shard.path for shard in latents],
         scores=[shard.path for shard in scores],
         policy_out=new_policy.path,
+        adapter_out=adapter.path,
+        rollout_policy_out=rollout_policy.path,
         task_config=asdict(task_config),
     )
 

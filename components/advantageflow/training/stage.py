@@ -12,9 +12,11 @@ from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
+from advantageflow.store.policies import copy_parts
 from advantageflow.training.publication import publish_policy
 
 NO_STORE = StoreSettings()
+_OF_THE_TASK = ("adapter_out", "rollout_policy_out", "task_config")
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +31,11 @@ def run(
     prompts: Path,
     conditioning: Path,
     policy: Path,
-    rollouts: list[Path],
+    latents: list[Path],
     scores: list[Path],
     policy_out: Path,
+    adapter_out: Path | None = None,
+    rollout_policy_out: Path | None = None,
     store: StoreSettings = NO_STORE,
     task_config: dict[str, Any] | None = None,
 ) -> None:
@@ -46,9 +50,11 @@ def run(
         prompts: the prompts artifact.
         conditioning: of these prompts.
         policy: the policy that generated the rollouts.
-        rollouts: rollouts of each shard.
-        scores: scores of each shard.
+        latents: of each shard.
+        scores: of each shard.
         policy_out: folder of the policy artifact to write.
+        adapter_out: folder for what evaluations read of it, an artifact of its own.
+        rollout_policy_out: folder for what rollouts read of it, likewise.
         store: where checkpoints go and the policy is published.
         task_config: what Kubeflow gives this task in resources, nodes and environment (the fields of dsl.TaskConfig),
             for pods that it starts on other nodes.
@@ -62,7 +68,7 @@ def run(
         ClusterError: several nodes are to train, and the cluster refuses.
         Preempted: the task was asked to end, and has kept a checkpoint.
     """
-    arguments = {name: value for name, value in locals().items() if name != "task_config"}
+    arguments = {name: value for name, value in locals().items() if name not in _OF_THE_TASK}
     _check_store(settings, store)
     if settings.nodes > 1 and store.url is not None:
         from advantageflow.training.trainjob.launch import train_on_nodes
@@ -78,6 +84,7 @@ def run(
         train(**arguments)
     if store.url is not None:
         logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
+    copy_parts(policy_out, adapter_out, rollout_policy_out)
 
 
 def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:

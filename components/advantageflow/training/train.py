@@ -13,8 +13,9 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import PromptHistory, publish, write_history
+from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.prompt_history import PromptHistory, write_history
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
@@ -39,7 +40,7 @@ def train(
     prompts: Path,
     conditioning: Path,
     policy: Path,
-    rollouts: list[Path],
+    latents: list[Path],
     scores: list[Path],
     policy_out: Path,
     store: StoreSettings,
@@ -61,7 +62,7 @@ def train(
     _make_repeatable(settings.threads)
     state = read_policy_state(policy)
     data = load_round(
-        prompts, conditioning, rollouts, scores,
+        prompts, conditioning, latents, scores,
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip

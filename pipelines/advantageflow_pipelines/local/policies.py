@@ -104,8 +104,11 @@ def _open(path: Path) -> tuple[WorkDir, RunSettings]:
     try:
         return open_workdir(path)
     except SettingsError as error:
+        from advantageflow.policy.saved import ADAPTERS  # heavy, and seldom wanted
+
         files = path.rglob(f"artifacts/**/{STATE_FILE}")
-        states = {read_policy_state(file.parent).rounds: file.parent for file in files}
+        folders = [file.parent for file in files if all((file.parent / name).is_dir() for name in ADAPTERS)]
+        states = {read_policy_state(folder).rounds: folder for folder in folders}
         if not states:
             raise
         remedy = f"{error.remedy}; or name the run's last policy itself: {states[max(states)]}"
