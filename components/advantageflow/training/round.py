@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError, TrainingError
 from advantageflow.flow.advantages import Advantages, combined_advantages
+from advantageflow.flow.importance_sampling import importance_weights, sampling_probabilities, systematic_draws
 from advantageflow.flow.moving_average import decay_after
-from advantageflow.flow.visits import inverse_weights, systematic, telling_probabilities
 from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
@@ -134,10 +134,10 @@ def _minibatches(
     if settings.sampling == "uniform":
         order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.inner_epochs)])
         return order.tensor_split(settings.gradient_steps), None
-    probabilities, draws = telling_probabilities(advantages), count * settings.inner_epochs
-    order = systematic(probabilities, draws, torch.rand((), generator=generator).item())
+    probabilities, draws = sampling_probabilities(advantages), count * settings.inner_epochs
+    order = systematic_draws(probabilities, draws, torch.rand((), generator=generator).item())
     order = order[torch.randperm(draws, generator=generator)]
-    return order.tensor_split(settings.gradient_steps), inverse_weights(probabilities)
+    return order.tensor_split(settings.gradient_steps), importance_weights(probabilities)
 
 
 def _held_to_the_base(

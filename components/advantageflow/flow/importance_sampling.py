@@ -1,4 +1,4 @@
-"""Which samples are trained on: drawn in proportion to what they teach, weighted so that the gradient is unbiased."""
+"""Importance sampling: samples drawn in proportion to what they teach, weighted so that the gradient is unbiased."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PerSample = Float[Tensor, " samples"]
 EVEN = 0.3  # share of the draws that falls on all samples alike: a weight is at most its inverse
 
 
-def telling_probabilities(advantages: PerSample) -> PerSample:
+def sampling_probabilities(advantages: PerSample) -> PerSample:
     """`p_i = EVEN / N + (1 - EVEN) |A_i| / sum |A|`; uniform where no sample has an advantage. Float64."""
     sizes = advantages.double().abs()
     total = sizes.sum()
@@ -19,7 +19,7 @@ def telling_probabilities(advantages: PerSample) -> PerSample:
     return EVEN * even + (1 - EVEN) * sizes / total if total > 0 else even
 
 
-def systematic(probabilities: PerSample, count: int, offset: float) -> Int[Tensor, " draws"]:
+def systematic_draws(probabilities: PerSample, count: int, offset: float) -> Int[Tensor, " draws"]:
     """`count` draws, in order: sample i `floor(count p_i)` times or once more, and `count p_i` times on average.
 
     Args:
@@ -31,6 +31,6 @@ def systematic(probabilities: PerSample, count: int, offset: float) -> Int[Tenso
     return torch.searchsorted(probabilities.cumsum(0), points, right=True).clamp_max(len(probabilities) - 1)
 
 
-def inverse_weights(probabilities: PerSample) -> PerSample:
+def importance_weights(probabilities: PerSample) -> PerSample:
     """`1 / (N p_i)`: the mean over draws of weighted gradients is, on average, the mean gradient of all samples."""
     return 1 / (len(probabilities) * probabilities)
