@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ _VERSIONS = 64  # of a block: its kinds, times adapters, times shapes, with and 
 _COMPILERS = {"cuda": ("CC", "gcc", "clang"), "cpu": ("CXX", "g++", "clang++")}
 
 
-def compile_blocks(transformer: nn.Module, family: Family, backend: str = "inductor") -> None:
+def compile_blocks(transformer: nn.Module, family: Family, backend: str | Callable[..., Any] = "inductor") -> None:
     """Compile the blocks of a transformer, at their first call.
 
     Raises:

@@ -23,12 +23,12 @@ class LoraLinear(Linear):
         if self.disable_adapters or self.merged:
             return result
         (name,) = self.active_adapters
-        a, b = self.lora_A[name].get_parameter("weight"), self.lora_B[name].get_parameter("weight")
-        scale = self.scaling[name]
+        down, up, scale = self.lora_A[name], self.lora_B[name], self.scaling[name]
         if self.get_base_layer().weight.dtype == torch.float32:
-            low = functional.linear(functional.linear(x, a), b)
-            return result.add_(low if scale == 1.0 else low * scale)
-        low, up = functional.linear(x, a.to(x.dtype)), (b * scale).to(x.dtype)
+            added: Tensor = up(down(x))
+            return result.add_(added if scale == 1.0 else added * scale)
+        low = functional.linear(x, down.get_parameter("weight").to(x.dtype))
+        up = (up.get_parameter("weight") * scale).to(x.dtype)
         return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.t()).view(result.shape)
 
 

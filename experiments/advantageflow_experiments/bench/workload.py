@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -93,7 +94,7 @@ class Workload:
 class CompiledBlocks(contextlib.AbstractContextManager[None]):
     """The blocks of a policy's transformer, compiled within `with` and eager outside; compiled once."""
 
-    def __init__(self, policy: Policy, backend: str = "inductor") -> None:
+    def __init__(self, policy: Policy, backend: str | Callable[..., Any] = "inductor") -> None:
         compile_blocks(policy.transformer, policy.family, backend)
         self._compiled = {
             module: module._compiled_call_impl for module in policy.transformer.modules() if module._compiled_call_impl
