@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+from advantageflow.settings_reward import RewardSettings as RewardSettings
+from advantageflow.settings_reward import RewardTerm as RewardTerm
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -51,14 +53,30 @@ class ModelSettings(Settings):
         return self.device == "cuda" if self.compile is None else self.compile
 
 
+class PromptColumns(Settings):
+    """What a file of prompts calls its fields, where it has other names for them."""
+
+    text: str | None = Field(None, description="such as caption; null: text or prompt")
+    split: str | None = Field(None, description="such as subset; null: split")
+    task: str | None = Field(None, description="such as category; null: task or tag")
+    spec: str | None = Field(None, description="such as metadata; null: spec")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The file's name by ours, of those that differ."""
+        return {name: value for name, value in self if value is not None}
+
+
 class PromptSettings(Settings):
     """Which prompts are trained on and which are held out."""
 
     source: str = Field(
         "shapes",
         description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
-        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of prompts, local or s3://",
+        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .csv / .tsv / .parquet file of prompts, local or "
+        "s3://",
     )
+    columns: PromptColumns = Field(default_factory=lambda: PromptColumns())
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
@@ -88,51 +106,6 @@ class RolloutSettings(Settings):
     batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
     shards: int = Field(2, ge=1, le=64, description="tasks a round's rollouts are split over")
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
-
-
-class RewardTerm(Settings):
-    """One of the things that training maximises."""
-
-    name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
-    column: str = Field("soft", description="the reward's column that training maximises")
-    weight: float = Field(1.0, gt=0, description="of this term in the sum")
-    minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
-    options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
-    )
-
-
-class RewardSettings(RewardTerm):
-    """What rollouts are scored by: one reward, or several at once."""
-
-    others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
-    combine: Literal["sum", "normalised_sum"] = Field(
-        "normalised_sum",
-        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
-    )
-    golden: str | None = Field(
-        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
-    )
-    watched: tuple[RewardTerm, ...] = Field(
-        (),
-        strict=False,
-        description="rewards that evaluations only watch, to tell whether training games the others (no weight); "
-        "a minimum is the worst mean over held-out images without an alarm",
-    )
-
-    @field_validator("watched")
-    @classmethod
-    def _watched_without_weight(cls, watched: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
-        for term in watched:
-            if term.weight != 1.0:
-                raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
-        return watched
-
-    @property
-    def terms(self) -> tuple[RewardTerm, ...]:
-        """All terms, the first one included."""
-        first = RewardTerm(**{name: getattr(self, name) for name in RewardTerm.model_fields})
-        return (first, *self.others)
 
 
 class LoraSettings(Settings):

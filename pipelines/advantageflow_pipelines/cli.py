@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
+from advantageflow.shown import ShownFormatter
 from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     compile,
@@ -31,6 +31,7 @@ from advantageflow_pipelines.commands import (
     submit,
 )
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.say import Console
 
 _USER_ERROR_STATUS = 2
 _FAILURE_STATUS = 1
@@ -89,6 +90,8 @@ class _Debug:
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
     wait_asleep()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
     try:
         app(arguments, prog_name="advantageflow")
@@ -103,7 +106,9 @@ def main() -> None:
 def _show(message: str, error: Exception) -> None:
     if _Debug.wanted:
         traceback.print_exception(error)
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    console = Console(stderr=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
+from advantageflow.json_text import parse_json
 from advantageflow.policy.families import Family, find_family
 from advantageflow.policy.location import EMBEDDED_MODEL, encoder_class
 from advantageflow.settings import ModelSettings
@@ -121,7 +121,7 @@ def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        config: dict[str, Any] = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise PolicyError(f"cannot be read: {error}", where=str(path), remedy="download the model again") from error
     return config

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from advantageflow.errors import TrackingError
 
@@ -31,7 +32,7 @@ _DEFAULTS = {
 
 def sqlite_uri(path: Path) -> str:
     """The tracking URI of a local sqlite file."""
-    return SQLITE + str(Path(path).absolute())
+    return SQLITE + str(Path(path).absolute()).replace("%", "%25").replace("?", "%3F")  # as SQLAlchemy reads it
 
 
 def open_client(tracking_uri: str) -> MlflowClient:
@@ -135,4 +136,4 @@ def _artifact_location(tracking_uri: str, experiment: str) -> str | None:
 
 
 def _sqlite_path(tracking_uri: str) -> Path | None:
-    return Path(tracking_uri.removeprefix(SQLITE)) if tracking_uri.startswith(SQLITE) else None
+    return Path(unquote(tracking_uri.removeprefix(SQLITE))) if tracking_uri.startswith(SQLITE) else None

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,7 +16,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.local.evaluate import Variant

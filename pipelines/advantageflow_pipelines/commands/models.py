@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
@@ -14,7 +13,7 @@ from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 BASE = "base"
 

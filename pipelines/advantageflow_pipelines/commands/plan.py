@@ -6,13 +6,13 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
 from advantageflow_pipelines.plan.timing import Speed
+from advantageflow_pipelines.say import Console
 
 
 def plan(

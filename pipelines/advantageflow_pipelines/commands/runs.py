@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from advantageflow.errors import UserError
@@ -21,7 +19,7 @@ from advantageflow_pipelines.commands.connect import connect, connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.heal import heal_mlflow
 from advantageflow_pipelines.commands.watch import watch
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 runs = typer.Typer(help="List the runs and what they came to; follow one on a cluster.")
 
@@ -71,7 +69,7 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
     for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
-        table.add_row(escape(run.name), run.run_id, run.word, created, seconds)
+        table.add_row(run.name, run.run_id, run.word, created, seconds)
     if not table.rows:
         say(console, "no runs there; start one with: advantageflow submit")
         return
@@ -92,7 +90,7 @@ def _list_local(runs: Path) -> None:
             _add_run(table, folder)
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, "", "", "", "", "", "", escape(reason), style="red")
+            table.add_row(folder.name, "", "", "", "", "", "", reason, style="red")
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
             table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
     console.print(table)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from advantageflow.errors import SettingsError
@@ -25,7 +23,7 @@ from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
 
@@ -105,7 +103,7 @@ def list_command(connection: Connection) -> None:
     table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
     for one in list_schedules(Api(connection)):
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
-        table.add_row(escape(one.name), one.schedule_id, str(one.when), state, str(one.concurrency), missed)
+        table.add_row(one.name, one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
         say(console, "no schedules; make one with: advantageflow schedule create")
         return

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands.connect import connect
@@ -22,7 +21,7 @@ from advantageflow_pipelines.commands.sending import (
 )
 from advantageflow_pipelines.commands.watch import watch
 from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 
 @expanding(run=choose_run, connection=connect)

@@ -9,8 +9,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
@@ -50,10 +50,10 @@ class RunProgress:
         self._bars: dict[str, TaskID] = {}
         self._live = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,
@@ -85,7 +85,9 @@ class RunProgress:
         if event["event"] == "metrics" and self._reward in event["values"]:
             self._rewards[task.round_index or 0] = event["values"][self._reward]
         if event["event"] == "alarm":
-            self._line(f"[bold red]alarm: {escape(event['message'])}[/bold red]")
+            self._line(f"alarm: {event['message']}", "bold red")
+        if event["event"] == "warning":
+            self._line(f"warning: {event['message']}", "yellow")
         if event["event"] in ("end", "error"):
             self._hide_bar(task)
             self._show_end(task)
@@ -104,7 +106,7 @@ class RunProgress:
 
     def _show_end(self, task: Task) -> None:
         if task.error is not None:
-            self._line(f"[red]{task.name} failed[/red]")
+            self._line(f"{task.name} failed", "red")
             return
         if not self._console.is_terminal:
             self._line(f"{task.name}: {_seconds(task)}")
@@ -119,13 +121,14 @@ class RunProgress:
     def _show_round(self, number: int, result: str) -> None:
         now = time.time()
         name = f"round {number}/{self._rounds}" if number else "base"
-        self._line(f"[bold]{name}: {result}, {now - self._round_started:.0f} s[/bold]")
+        self._line(f"{name}: {result}, {now - self._round_started:.0f} s", "bold")
         self._round_started = now
         self._live.update(self._all_rounds, completed=number)
 
-    def _line(self, text: str) -> None:
+    def _line(self, text: str, style: str = "") -> None:
         elapsed = int(time.time() - self._started)
-        self._live.console.print(f"[dim]{elapsed // 60:3d}:{elapsed % 60:02d}[/dim]  {text}", highlight=False)
+        when = (f"{elapsed // 60:3d}:{elapsed % 60:02d}", "dim")
+        self._live.console.print(Text.assemble(when, "  ", (text, style)), highlight=False)
 
 
 def _seconds(task: Task) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
 from advantageflow.settings import RunSettings
+from advantageflow.shown import masked
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.reading import tail
@@ -26,7 +27,10 @@ _RECORD_FILE = "mlflow.json"
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     """The store that the run was recorded in before; else MLFLOW_TRACKING_URI, or the file that `runs` share."""
-    return _read_record(workdir).get("tracking_uri") or os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE)
+    recorded, named = _read_record(workdir).get("tracking_uri"), os.environ.get(TRACKING_ENV)
+    if named and recorded == masked(named):
+        return named  # with its password, which is not kept
+    return recorded or named or sqlite_uri(runs / STORE_FILE)
 
 
 class RunTracking:
@@ -109,4 +113,4 @@ def _read_record(workdir: WorkDir) -> dict[str, str]:
 
 
 def _write_record(workdir: WorkDir, uri: str, run_id: str) -> None:
-    (workdir.root / _RECORD_FILE).write_text(json.dumps({"tracking_uri": uri, "run_id": run_id}))
+    (workdir.root / _RECORD_FILE).write_text(json.dumps({"tracking_uri": masked(uri), "run_id": run_id}))

@@ -102,6 +102,8 @@ def test_an_alarm_is_a_line_at_once(terminal: bool) -> None:
     start, *_ = task_events("a", "evaluation", 2)
     told = {"task": "a", "event": "alarm", "time": 102.0, "name": "sharpness_drop", "message": "[it] fell", "step": 2}
     assert "alarm: [it] fell" in shown([start, told], terminal=terminal)
+    warned = {"task": "a", "event": "warning", "time": 102.0, "message": "3 texts [are] cut"}
+    assert "warning: 3 texts [are] cut" in shown([start, warned], terminal=terminal)
 
 
 def test_a_failed_task_is_shown_as_failed() -> None:
