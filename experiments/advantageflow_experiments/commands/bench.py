@@ -14,7 +14,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.say import Console
+from advantageflow_pipelines.say import Console, say
 
 
 class Case(StrEnum):
@@ -70,7 +70,7 @@ def bench(
     if case is not Case.SPEED:
         threads = threads or settings.training.threads
         loaded = case is Case.LOADED
-        _show(console, _loaded(settings, load, repeats, threads, output) if loaded else _count_block(threads, output))
+        say(console, *(_loaded(settings, load, repeats, threads, output) if loaded else _count_block(threads, output)))
         return
     with console.status("setting up") as status:
         report = run_bench(
@@ -106,14 +106,9 @@ def _loaded(settings: RunSettings, load: int, repeats: int, threads: int, output
     return [f"{name}: {seconds:.1f} s a round" for name, seconds in found.items()]
 
 
-def _show(console: Console, lines: list[str]) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
 def show_report(console: Console, report: Mapping[str, Any]) -> None:
     """Print what was measured, and how."""
-    _show(console, _lines(report))
+    say(console, *_lines(report))
     console.print(_table(report))
 
 
