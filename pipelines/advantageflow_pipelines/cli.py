@@ -15,6 +15,7 @@ from advantageflow.errors import UserError
 from advantageflow.shown import ShownFormatter
 from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
+    cluster,
     compile,
     evaluate,
     export,
@@ -55,6 +56,7 @@ app.command("export")(export.export)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
+app.add_typer(cluster.cluster, name="cluster")
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")

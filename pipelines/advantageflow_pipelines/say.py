@@ -8,9 +8,12 @@ from typing import Any
 from rich.console import Console as RichConsole
 from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from advantageflow.shown import printable
+
+_WIDE = 10_000
 
 
 class Console(RichConsole):
@@ -38,3 +41,13 @@ def say(console: RichConsole, *lines: str, style: str | None = None) -> None:
 def warn(console: RichConsole, message: str) -> None:
     """Print a warning."""
     say(console, f"warning: {message}", style="yellow")
+
+
+def print_table(console: RichConsole, table: Table) -> None:
+    """Print a table: within a terminal's width, and elsewhere as wide as it is, so that whoever reads it finds names
+    whole.
+    """
+    width = console.width
+    console.width = width if console.is_terminal else _WIDE
+    console.print(table)
+    console.width = width

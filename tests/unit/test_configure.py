@@ -160,6 +160,8 @@ def test_an_unknown_key_names_its_path_and_line_and_the_nearest_key(
         ("training.decay_rounds=-1", "-1", "a whole number, at least 0 or one of all"),
         ("training.rollout_decay=2", "2", "a number, at least 0, at most 1 or one of nft_0"),
         ("training.lora.targets=[1]", "1", "a list, each item text"),
+        ("training.learning_rate=1e999", "inf", "a number, above 0"),
+        ("training.objective.lam=1e999", "inf", "a number or one of auto"),
     ],
 )
 def test_a_wrong_value_names_its_path_the_value_and_what_is_allowed(override: str, value: str, allowed: str) -> None:
@@ -215,6 +217,7 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
         (["training.adam_betas=[0.9, 1.0]"], "training.adam_betas.1"),
         (["training.checkpoint_every=1"], "training.checkpoint_every"),
         (["rollout.trajectories=true"], "rollout.trajectories"),
+        (["training.gradient_steps=4000"], "training.gradient_steps"),
         (["evaluation.sample_prompts=9", "prompts.eval_prompts=8"], "evaluation.sample_prompts"),
     ],
 )

@@ -17,7 +17,7 @@ from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import Console, say, warn
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
 
@@ -51,8 +51,8 @@ def show(
     for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
         counts.add_row(split, task, str(number))
     if count:
-        console.print(samples)
-    console.print(counts)
+        print_table(console, samples)
+    print_table(console, counts)
 
 
 @prompts.command("write")

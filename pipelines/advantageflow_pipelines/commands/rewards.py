@@ -16,7 +16,7 @@ from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
 from advantageflow.settings import RewardSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import Console, say, warn
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 if TYPE_CHECKING:
     from advantageflow.golden_checks.pictures import Picture
@@ -52,7 +52,7 @@ def rewards_list() -> None:
         summary = Text(info.summary) if info.summary else Text(info.error, style="red")
         version = info.version or ("needs options" if info.summary else "")
         table.add_row(info.name, version, columns, summary, info.origin)
-    Console().print(table)
+    print_table(Console(), table)
 
 
 @rewards.command("check")
@@ -150,7 +150,7 @@ def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Pr
     table = Table("split", "task", "prompts")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
-    console.print(table)
+    print_table(console, table)
 
 
 def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
@@ -199,7 +199,7 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: i
         same = ["equal" if value == 0 else f"differs by {value:.2g}" for value in (seen.repeated, seen.alone)]
         highest = f"{seen.highest:.4g}" + (" (constant)" if seen.spread == 0 else "")
         table.add_row(column, f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
-    console.print(table)
+    print_table(console, table)
     batch, alone = (pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
     speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"
     say(console, f"speed: {speed}; first batch, loading included: {trial.first_seconds:.2f} s")

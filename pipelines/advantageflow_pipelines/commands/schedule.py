@@ -23,7 +23,7 @@ from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, print_table, say
 
 schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
 
@@ -107,7 +107,7 @@ def list_command(connection: Connection) -> None:
     if not table.rows:
         say(console, "no schedules; make one with: advantageflow schedule create")
         return
-    console.print(table)
+    print_table(console, table)
 
 
 @schedule.command("pause")

@@ -76,6 +76,7 @@ class Pipeline:
         report: the output that holds what an evaluation found.
         parameters: settings that the form of a run shows one by one.
         sections: of the settings that its stages read, which the form shows as JSON.
+        handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
     """
 
@@ -92,6 +93,7 @@ class Pipeline:
     report: Output
     parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
     sections: Collection[str] = tuple(SECTIONS.values())
+    handed: tuple[str, ...] = ()
     resources: Traversable | None = None
 
     @property

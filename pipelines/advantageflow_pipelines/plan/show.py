@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advantageflow_pipelines.plan.overhead import ROUND, TASK
 from advantageflow_pipelines.plan.pitfalls import needed_memory
 from advantageflow_pipelines.plan.plans import Plan, StagePlan
 from advantageflow_pipelines.plan.storage import Artifact
@@ -83,7 +84,9 @@ def _totals(plan: Plan) -> list[str]:
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
     if plan.kubeflow is not None:
-        lines.append(f"on Kubeflow: {plan.kubeflow}")
+        lines.append(f"on Kubeflow: {plan.kubeflow.words}")
+        minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
+        lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]

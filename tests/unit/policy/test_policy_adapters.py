@@ -247,3 +247,19 @@ def test_a_float32_layer_with_an_adapter_gives_pefts_result_bit_for_bit(base_pol
         found.append([output, *(p.grad for p in adapters.parameters() if p.grad is not None)])
     assert len(found[0]) == 3
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_the_next_rollout_policy_follows_each_step_beside_the_one_in_use(tmp_path: Path) -> None:
+    write_base_policy(tmp_path / "base")
+    adapters = attach_adapters(transformer(), tmp_path / "base", LORA, 0, FAMILY)
+    rollout = adapters.named_parameters(ROLLOUT_ADAPTER_FOLDER).values()
+    for value in rollout:
+        value.data.zero_()
+    for step in (1.0, 2.0, 3.0, 4.0):
+        for parameter in adapters.parameters():
+            parameter.data.fill_(step)
+        adapters.follow(0.9)
+        assert not any(value.any() for value in rollout)
+    adapters.take_average()
+    for value in rollout:
+        torch.testing.assert_close(value.data, torch.full_like(value, 0.9049))
