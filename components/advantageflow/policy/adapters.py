@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
+from advantageflow.policy.lora_linear import compute_adapters_cheaply
 from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -219,7 +221,10 @@ def _misfit(folder: Path, mismatch: str) -> PolicyError:
 
 def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
     try:
-        inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
+            inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        compute_adapters_cheaply(transformer)
     except ValueError as error:
         raise PolicyError(
             str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"

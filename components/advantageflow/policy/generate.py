@@ -63,6 +63,8 @@ class Generator:
         self._shape = latent_shape(model)
         self.transformer = transformer
         self.vae = vae
+        self._compiled, self._batch = model.compiled, 0
+        self._decoded = model.decode_batch
 
     @torch.no_grad()  # not inference_mode: what the transformer keeps from one call to the next may be trained with
     def images(
@@ -97,7 +99,7 @@ class Generator:
         if norm is not None:
             velocity = norm.measuring(velocity)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
-        return latents.float().cpu(), self._family.decode(self.vae, latents)
+        return latents.float().cpu(), self._decode(latents)
 
     @torch.no_grad()
     def sde_images(
@@ -137,10 +139,16 @@ class Generator:
             keep=keep_trajectory,
         )
         kept = trajectory.to(torch.device("cpu")) if trajectory is not None else None
-        return latents.float().cpu(), self._family.decode(self.vae, latents), kept
+        return latents.float().cpu(), self._decode(latents), kept
 
     def _velocity(
         self, conditioning: Conditioning, guidance_scale: float, unconditional: Conditioning | None
     ) -> VelocityFn:
         told = conditioning.to(self._device)
-        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional)
+        if self._compiled:  # the last batch is often a smaller one
+            self._batch = max(self._batch, len(told))
+        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional, self._batch)
+
+    def _decode(self, latents: Tensor) -> NDArray[np.uint8]:
+        parts = latents.split(self._decoded or len(latents))
+        return np.concatenate([self._family.decode(self.vae, part) for part in parts])

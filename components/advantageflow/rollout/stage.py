@@ -92,7 +92,8 @@ def run(
     else:
         groups = no_groups(settings, model)
         current_journal().useful()
-    images = [encode_png(image) for image in groups.images]
+    with ThreadPoolExecutor() as threads:  # a GPU waits for it
+        images = list(threads.map(encode_png, groups.images))
     write_rollouts(rollouts_out, groups.rollouts, images, metadata)
     write_latents(latents_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
 

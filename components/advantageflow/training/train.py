@@ -159,7 +159,7 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
         restore_optimiser(optimiser, adapters.named_parameters(), saved)
     elif read_policy_state(folder).trained:
         logger.info("%s: no optimiser state, starting a fresh one", folder)
-    return Policy(transformer, adapters, optimiser, family)
+    return Policy(transformer, adapters, optimiser, family, settings.microbatch if model.compiled else 0)
 
 
 def save_policy(

@@ -25,6 +25,7 @@ from advantageflow.lifeline import end_with_parent
 from advantageflow.runtime import exit_status, parse_arguments
 from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
+from advantageflow.threads import wait_asleep
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, SAID_EVENT, WorkerCall, read_call
 from advantageflow.training.failures import publish_failure
@@ -40,6 +41,7 @@ def main() -> None:
             "RANK is not set: start it with torchrun or accelerate launch, as `-m advantageflow.training.worker`"
         )
     rank = int(os.environ["RANK"])
+    wait_asleep()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # who waits for this process tells what happened
     level = logging.INFO if rank == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
