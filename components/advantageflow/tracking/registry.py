@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
+CHAMPION = "champion"  # alias of the version that is in use, and that the next retraining has to beat
 _LOGGED_MODEL = "models:/m-"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
@@ -29,6 +30,30 @@ _POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safete
 def is_registered(name: str) -> bool:
     """Whether a name is an address of MLflow's registry."""
     return name.startswith(REGISTRY)
+
+
+def alias_of(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The version that an alias of a registered model names; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+
+
+def pinned(name: str, tracking_uri: str | None = None) -> str:
+    """The address with a version in place of an alias, whom others may move; other names as they are.
+
+    Raises:
+        SettingsError, TrackingError: as `local_policy`.
+    """
+    if not is_registered(name):
+        return name
+    version = _version(name, tracking_uri or os.environ.get(TRACKING_ENV))[1]
+    return f"{REGISTRY}{version.name}/{version.version}"
 
 
 def local_policy(name: str, tracking_uri: str | None = None) -> Path:
@@ -45,10 +70,12 @@ def local_policy(name: str, tracking_uri: str | None = None) -> Path:
         PolicyError: the version holds no adapter.
         StoreError: as `local_folder`.
     """
-    return _fetch(name, tracking_uri or os.environ.get(TRACKING_ENV)) if is_registered(name) else local_folder(name)
+    if not is_registered(name):
+        return local_folder(name)
+    return _policy_in(_download(*_version(name, tracking_uri or os.environ.get(TRACKING_ENV))), name)
 
 
-def _fetch(address: str, tracking_uri: str | None) -> Path:
+def _version(address: str, tracking_uri: str | None) -> tuple[MlflowClient, ModelVersion]:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise SettingsError(
@@ -60,16 +87,15 @@ def _fetch(address: str, tracking_uri: str | None) -> Path:
     client = open_client(tracking_uri)
     with tracking_errors(f"{tracking_uri}, {address}"):
         if parts["alias"]:
-            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
-        else:
-            version = client.get_model_version(parts["name"], parts["version"])
-    return _policy_in(_download(client, version, tracking_uri), address)
+            return client, client.get_model_version_by_alias(parts["name"], parts["alias"])
+        return client, client.get_model_version(parts["name"], parts["version"])
 
 
-def _download(client: MlflowClient, version: ModelVersion, tracking_uri: str) -> Path:
+def _download(client: MlflowClient, version: ModelVersion) -> Path:
     """The version's files, in the cache folder; a version never changes, so what is there is not fetched again."""
     import mlflow.artifacts
 
+    tracking_uri = client.tracking_uri
     told = f"{tracking_uri} {version.name} {version.version} {version.creation_timestamp} {version.source}"
     store = hashlib.sha256(told.encode()).hexdigest()[:12]
     folder = cache_folder() / "registry" / version.name / f"{version.version}-{store}"

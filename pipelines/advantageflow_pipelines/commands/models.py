@@ -10,7 +10,6 @@ from rich.console import Console
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
-from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact
@@ -77,24 +76,10 @@ def draw(
     """
     from PIL import Image
 
-    from advantageflow.policy.divergence import check_finite
-    from advantageflow.policy.generate import Generator
-    from advantageflow.policy.loading import load_family
-    from advantageflow.policy.text import encode_prompts
+    from advantageflow.policy.draw import draw_texts
 
-    told = encode_prompts(model, [prompt, load_family(model).unconditional])
     with policy_artifact(policy, model) as artifact:
-        generator = Generator(model, artifact, ADAPTER_FOLDER, sampling.threads)
-    latents, images = generator.images(
-        told.rows([0]),
-        [seed],
-        steps=sampling.steps,
-        sampler=sampling.sampler,
-        shift=sampling.shift,
-        guidance_scale=sampling.guidance_scale,
-        unconditional=told.rows([1]),
-    )
-    check_finite(latents, [f"'{prompt}'"])
+        [picture] = draw_texts(model, artifact, [prompt], [seed], sampling)
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[0]).save(output, format="PNG")
+        Image.fromarray(picture).save(output, format="PNG")
