@@ -40,14 +40,30 @@ class ModelSettings(Settings):
     )
 
 
+class PromptColumns(Settings):
+    """What a file of prompts calls its fields, where it has other names for them."""
+
+    text: str | None = Field(None, description="such as caption; null: text or prompt")
+    split: str | None = Field(None, description="such as subset; null: split")
+    task: str | None = Field(None, description="such as category; null: task or tag")
+    spec: str | None = Field(None, description="such as metadata; null: spec")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The file's name by ours, of those that differ."""
+        return {name: value for name, value in self if value is not None}
+
+
 class PromptSettings(Settings):
     """Which prompts are trained on and which are held out."""
 
     source: str = Field(
         "shapes",
         description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
-        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of prompts, local or s3://",
+        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .csv / .tsv / .parquet file of prompts, local or "
+        "s3://",
     )
+    columns: PromptColumns = Field(default_factory=lambda: PromptColumns())
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")

@@ -100,11 +100,16 @@ def write_report_page(folder: Path, base: Path | None, facts: Mapping[str, str])
     write_page(
         folder / PAGE_FILE,
         title=title[:1].upper() + title[1:],
-        facts=facts,
+        facts={**facts, **warned(metrics)},
         comparison=compare_reports(reports),
         reports=reports,
         alarms=[(name, alarm["message"]) for alarm in metrics["alarms"]],
     )
+
+
+def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader must know of the prompts, as a fact of the page; nothing where there is nothing to say."""
+    return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
 
 
 def _template() -> Any:

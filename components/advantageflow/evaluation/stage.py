@@ -26,7 +26,7 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_prompts
+from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_metadata, read_prompts
 from advantageflow.store.files import write_json, writing
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, current_journal
@@ -112,6 +112,7 @@ def run(
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
     metrics |= evaluation_metrics(outcomes, judges, reward)
+    metrics |= {key: told for key, told in read_metadata(prompts).items() if key == "warnings"}
     hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]

@@ -71,7 +71,10 @@ def run(
     journal = current_journal()
     scorers = term_rewards(reward)
     readers = scorers | watched_rewards(reward, scorers)
-    known = load_prompts(settings.source, *readers.values(), count=settings.count, seed=settings.seed)
+    known = load_prompts(
+        settings.source, *readers.values(),
+        count=settings.count, seed=settings.seed, columns=settings.columns.renamed, warn=journal.warning,
+    )  # fmt: skip
     prompts = select_held_out(known, settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
@@ -81,7 +84,8 @@ def run(
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
     write_conditioning(conditioning_out, prompts, encode(model, prompts), {"model": model.name}, store.url)
-    write_prompts(prompts_out, prompts, {"source": settings.source, **counts})
+    told = {"warnings": journal.warnings} if journal.warnings else {}
+    write_prompts(prompts_out, prompts, {"source": settings.source, **counts, **told})
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 

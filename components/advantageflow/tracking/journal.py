@@ -13,6 +13,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | artifact | path, folder                                                                           |
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
+| warning  | message: something that a person should know of what was given, such as prompts that were cut |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -58,6 +59,7 @@ class Journal:
         self.task = task
         self.path = path
         self._last_progress = 0.0
+        self.warnings: list[str] = []
 
     def record(self, event: str, **fields: Any) -> None:
         """Append one event. The line goes out in a single write, so readers never see two tasks' lines mixed."""
@@ -126,6 +128,12 @@ class Journal:
         """
         logger.warning("alarm: %s", message)
         self.record("alarm", name=name, message=message, step=int(step))
+
+    def warning(self, message: str) -> None:
+        """Record something that a person should know, on the console, in MLflow and in the log; `warnings` keeps it."""
+        logger.warning("warning: %s", message)
+        self.warnings.append(message)
+        self.record("warning", message=message)
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""

@@ -48,6 +48,7 @@ class Recorder:
         self._client = client
         self._task_run_id = task_run_id
         self._tasks: dict[str, _Task] = {}
+        self._warnings: list[str] = []
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
         self._handlers: dict[str, Callable[[Event], None]] = {
             "start": self._start,
@@ -57,6 +58,7 @@ class Recorder:
             "dataset": self._dataset,
             "artifact": self._artifact,
             "alarm": self._alarm,
+            "warning": self._warning,
             "end": self._end,
             "error": self._error,
         }
@@ -136,6 +138,11 @@ class Recorder:
             self._client.set_tag(run_id, "alarm", "true")
             tag = f"alarm.{_NOT_IN_NAMES.sub('_', event['name'])}"
             self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:_LONGEST_PARAM])
+
+    def _warning(self, event: Event) -> None:
+        self._warnings.append(event["message"])
+        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
+            self._client.set_tag(run_id, "warnings", "\n".join(self._warnings)[:_LONGEST_PARAM])
 
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])

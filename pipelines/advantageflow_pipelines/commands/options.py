@@ -51,6 +51,10 @@ Resources = Annotated[
         "YAML file; one that suits model.device if not given.",
     ),
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="OURS=THEIRS", help="What the file calls text, split, task or spec."),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
 Images = Annotated[
@@ -74,6 +78,12 @@ def choose(
         preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed,
         init_policy=init_policy, pipeline=pipeline,
     )  # fmt: skip
+
+
+def columns(given: list[str] | None) -> dict[str, str]:
+    """What a file of prompts calls text, split, task and spec, from the options --column."""
+    assignments = [f"prompts.columns.{one}" for one in given or []]
+    return choose_settings(assignments=assignments).prompts.columns.renamed
 
 
 def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:

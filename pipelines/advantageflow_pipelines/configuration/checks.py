@@ -39,7 +39,10 @@ def check_run(settings: RunSettings) -> None:
     if settings.reward.golden is not None:
         check_golden_file(Path(settings.reward.golden), rewards)
     source = settings.prompts
-    prompts = load_prompts(source.source, *rewards.values(), count=source.count, seed=source.seed)
+    prompts = load_prompts(
+        source.source, *rewards.values(), count=source.count, seed=source.seed, columns=source.columns.renamed,
+        warn=lambda message: None,  # the prompts stage, which is the first, tells it
+    )  # fmt: skip
     train = [prompt for prompt in prompts if prompt.split == "train"]
     select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
     _check_samples(settings, prompts)

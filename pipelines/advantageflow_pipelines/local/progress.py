@@ -86,6 +86,8 @@ class RunProgress:
             self._rewards[task.round_index or 0] = event["values"][self._reward]
         if event["event"] == "alarm":
             self._line(f"[bold red]alarm: {escape(event['message'])}[/bold red]")
+        if event["event"] == "warning":
+            self._line(f"[yellow]warning: {escape(event['message'])}[/yellow]")
         if event["event"] in ("end", "error"):
             self._hide_bar(task)
             self._show_end(task)

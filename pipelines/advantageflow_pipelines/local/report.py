@@ -8,7 +8,7 @@ from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import draw_curves
-from advantageflow.evaluation.page import PAGE_FILE, write_page
+from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
@@ -38,7 +38,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event
     write_page(
         workdir.report / PAGE_FILE,
         title=f"{workdir.root.name}: {pipeline_of(settings).describe(settings)}",
-        facts=_facts(settings),
+        facts={**_facts(settings), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
         alarms=_alarms(metrics),

@@ -86,10 +86,12 @@ def _count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
     from advantageflow.prompts.sources import load_prompts, select_held_out
 
-    generated = settings.prompts.model_dump(include={"count", "seed"})  # of sources that generate their prompts
+    asked = settings.prompts
     try:
-        known = load_prompts(settings.prompts.source, **generated)
-        prompts = select_held_out(known, settings.prompts.eval_prompts)
+        known = load_prompts(
+            asked.source, count=asked.count, seed=asked.seed, columns=asked.columns.renamed, warn=lambda message: None
+        )
+        prompts = select_held_out(known, asked.eval_prompts)
     except UserError as error:
         return 0, 0, str(error).partition("\n")[0]
     return len(prompts), len({prompt.text for prompt in prompts} | {""}), ""
