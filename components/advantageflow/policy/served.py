@@ -2,7 +2,10 @@
 
     mlflow.pyfunc.load_model("models:/NAME@champion").predict(["a red circle"], params={"seed": 7})
 
-gives a PNG file in base64 for each text; `mlflow models serve` takes {"inputs": ["a red circle"], "params": {"seed": 7}}.
+gives a PNG file in base64 for each text, and `mlflow models serve` answers
+
+    {"inputs": ["a red circle"], "params": {"seed": 7}}
+
 Text number i is drawn from the noise of seed + i. It runs where advantageflow and the model's packages are installed.
 """
 
@@ -11,6 +14,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 logger = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
 class ServedPolicy(PythonModel):

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
 from advantageflow.store.artifacts import publish
 from advantageflow.store.policies import PolicyState
 
@@ -45,8 +45,9 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
         "round": state.round, "step": state.step, "policy_sha256": state.policy_sha256,
         "path": origin or str(source.absolute()),
     }  # fmt: skip
+    left_out = (STATE_FILE, KNOWN_PROMPTS_FILE, REGISTERED_FILE)
     with publish(folder) as partial:
-        for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name != STATE_FILE):
+        for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name not in left_out):
             copy = partial / file.relative_to(source)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)

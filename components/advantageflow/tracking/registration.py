@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
 from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
-from advantageflow.settings import EvaluationSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import tracking_errors
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ PARENT_TAG = "parent"  # models:/NAME/VERSION that its training started from
 _SERVED = Path(__file__).parent.parent / "policy" / "served.py"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow")
 _EXAMPLE = "a red circle"
-_OF_THE_RUN = ("mlflow.source.git.commit", "git.dirty", "lock.sha256", "image.", "version.advantageflow", "preset")
+_OF_THE_RUN = ("mlflow.source.git.commit", "git.dirty", "lock.sha256", "images", "version.advantageflow", "preset")
 _LONGEST_TAG = 5000
 
 
@@ -52,9 +53,21 @@ class Registration:
     policy: Path
     sampling: EvaluationSettings
     seed: int
-    reports: tuple[Path, Path] | None = None
-    prompts: Path | None = None
+    reports: tuple[Path, Path]
+    prompts: Path
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def from_event(name: str, event: Event) -> Registration:
+    """What a journal's event of a policy describes."""
+    return Registration(
+        name,
+        Path(event["path"]),
+        EvaluationSettings.model_validate(event["sampling"]),
+        event["seed"],
+        (Path(event["before"]), Path(event["after"])),
+        Path(event["prompts"]),
+    )
 
 
 def register(client: MlflowClient, run: Run, task: Run | None, what: Registration) -> ModelVersion:
@@ -76,8 +89,10 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
     if not state.trained or state.model is None:
         remedy = "register a policy that a run trained"
         raise PolicyError("this is the base model, or a policy without a record", where=str(what.policy), remedy=remedy)
-    metrics = [read_json(report / METRICS_FILE) for report in what.reports or ()]
+    metrics = [read_json(report / METRICS_FILE) for report in what.reports]
     tags = _tags(run, state, what, metrics)
+    if (known := _registered(client, run, what.name, state)) is not None:  # by an earlier try at the same task
+        return known
     with tracking_errors(client.tracking_uri), _saved(state, what) as folder:
         logged = client.create_logged_model(
             run.info.experiment_id, f"{what.name}-{state.rounds}", run.info.run_id, tags, model_type="text-to-image"
@@ -85,7 +100,7 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
         client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, state.round)])
-        if metrics and task is not None:
+        if task is not None:
             _log_metrics(client, task, logged.model_id, metrics[-1])
         make_registered_model(client, what.name, "Policies of AdvantageFlow: adapters of a rectified-flow image model.")
         version = client.create_model_version(  # MLflow would look for models:/m-... in the store of the environment
@@ -94,6 +109,19 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
         )  # fmt: skip
         client.set_registered_model_alias(what.name, CANDIDATE, version.version)
     return version
+
+
+def task_of(client: MlflowClient, run: Run, name: str) -> Run | None:
+    """The run of a pipeline's task, of its last attempt."""
+    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.run_name = '{name}'"
+    found = client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
+    return found[0] if found else None
+
+
+def _registered(client: MlflowClient, run: Run, name: str, state: PolicyState) -> ModelVersion | None:
+    with tracking_errors(client.tracking_uri):
+        found = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
+    return next((one for one in found if one.tags.get(POLICY_TAG) == state.policy_sha256), None)
 
 
 def make_registered_model(client: MlflowClient, name: str, description: str) -> None:
@@ -113,11 +141,8 @@ def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
     import mlflow.pyfunc
 
     assert state.model is not None
-    files = {"policy": what.policy}
-    if what.reports is not None:
-        files["samples"] = what.reports[-1] / "samples"
-    if what.prompts is not None and (what.prompts / KNOWN_PROMPTS_FILE).is_file():
-        files[KNOWN_PROMPTS_FILE.removesuffix(".json")] = what.prompts / KNOWN_PROMPTS_FILE
+    files = {"policy": what.policy, "samples": what.reports[-1] / "samples"}
+    files["known_prompts"] = what.prompts / KNOWN_PROMPTS_FILE
     with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
         folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
@@ -148,16 +173,14 @@ def _signature(sampling: EvaluationSettings) -> Any:
     return ModelSignature(texts, texts, ParamSchema(params))
 
 
-def _tags(
-    run: Run, state: PolicyState, what: Registration, metrics: Sequence[Mapping[str, Any]]
-) -> dict[str, str]:
+def _tags(run: Run, state: PolicyState, what: Registration, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Where the version comes from."""
-    made, judged = state.provenance, metrics[-1] if metrics else {}
+    made, judged, model = state.provenance, metrics[-1], state.model or ModelSettings()
     versions = judged.get("reward_versions") or made.get("reward_versions") or made.get("reward_version") or ""
     tags = {name: value for name, value in run.data.tags.items() if name.startswith(_OF_THE_RUN)}
     tags |= {
         POLICY_TAG: str(state.policy_sha256),
-        "base": ":".join(filter(None, (state.model and state.model.name, state.model and state.model.revision))),
+        "base": " ".join(filter(None, (model.name, model.revision))),
         "base_sha256": state.base_sha256 or "",
         "reward": ", ".join(f"{term.name}.{term.column}" for term in state.reward.terms),
         "reward_version": versions if isinstance(versions, str) else json.dumps(versions),
@@ -175,7 +198,9 @@ def _log_metrics(client: MlflowClient, task: Run, model_id: str, metrics: Mappin
 
     known, now = task.data.metrics, int(time.time() * 1000)
     wanted = {f"evaluation/{name}": metrics[name] for name in ("strict", "soft")}
-    wanted |= {name: value for name, value in known.items() if name.startswith(("evaluation/task/", "evaluation/term/"))}
+    wanted |= {
+        name: value for name, value in known.items() if name.startswith(("evaluation/task/", "evaluation/term/"))
+    }
     client.log_batch(
         task.info.run_id,
         metrics=[
@@ -189,9 +214,8 @@ def _description(state: PolicyState, metrics: Sequence[Mapping[str, Any]]) -> st
     """Markdown: what it is, and a table of what it came to."""
     told = ", ".join(f"`{term.name}.{term.column}`" for term in state.reward.terms)
     lines = [f"{state.rounds} rounds, {state.step} optimiser steps on reward {told}."]
-    if metrics:
-        before, after = metrics
-        lines += ["", "| task | before | after |", "|---|---|---|"]
-        lines += [f"| {task} | {before['tasks'][task]:.3f} | {after['tasks'][task]:.3f} |" for task in after["tasks"]]
-        lines += [f"| **mean of tasks** | {before['strict']:.3f} | **{after['strict']:.3f}** |"]
+    before, after = metrics
+    lines += ["", "| task | before | after |", "|---|---|---|"]
+    lines += [f"| {task} | {before['tasks'][task]:.3f} | {after['tasks'][task]:.3f} |" for task in after["tasks"]]
+    lines += [f"| **mean of tasks** | {before['strict']:.3f} | **{after['strict']:.3f}** |"]
     return "\n".join(lines)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.records import STATE_FILE
-from advantageflow.store.files import publish
+from advantageflow.records import KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
+from advantageflow.store.files import publish, write_json
 from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.events import TRACKING_ENV
@@ -42,18 +42,6 @@ def alias_of(client: MlflowClient, name: str, alias: str) -> str | None:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise
         return None
-
-
-def pinned(name: str, tracking_uri: str | None = None) -> str:
-    """The address with a version in place of an alias, whom others may move; other names as they are.
-
-    Raises:
-        SettingsError, TrackingError: as `local_policy`.
-    """
-    if not is_registered(name):
-        return name
-    version = _version(name, tracking_uri or os.environ.get(TRACKING_ENV))[1]
-    return f"{REGISTRY}{version.name}/{version.version}"
 
 
 def local_policy(name: str, tracking_uri: str | None = None) -> Path:
@@ -106,7 +94,17 @@ def _download(client: MlflowClient, version: ModelVersion) -> Path:
             if source.startswith(_LOGGED_MODEL):  # what MLflow's own log_model registers
                 source = client.get_logged_model(source.removeprefix(REGISTRY)).artifact_location
             mlflow.artifacts.download_artifacts(source, dst_path=str(partial), tracking_uri=tracking_uri)
+            _complete(partial, version)
     return folder
+
+
+def _complete(folder: Path, version: ModelVersion) -> None:
+    """Put beside a policy's files what a run that starts from them needs to know."""
+    found = next(iter(sorted(folder.rglob(STATE_FILE))), None)
+    if found is not None:
+        write_json(found.parent / REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
+        for known in folder.rglob(KNOWN_PROMPTS_FILE):
+            known.replace(found.parent / KNOWN_PROMPTS_FILE)
 
 
 def _policy_in(folder: Path, address: str) -> Path:

@@ -27,7 +27,9 @@ _DEFAULTS = PromptSettings()
 
 Source = Annotated[
     str,
-    typer.Argument(help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl, .csv, .tsv or .parquet file, local or on s3://."),
+    typer.Argument(
+        help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl, .csv, .tsv or .parquet file, local or on s3://."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
+from advantageflow.tracking.pipeline_run import IMAGES_ENV, PIPELINE_RUN_ENV, PRESET_ENV, REGISTERED_MODEL_ENV
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
 
@@ -69,6 +69,8 @@ class Placement:
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that opens a run on a cluster, placed, in a stage's image."""
+        task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
+        task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
         return self._place_own("opening", task, stage)
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
