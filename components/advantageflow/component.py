@@ -2,7 +2,8 @@
 
 Kubeflow writes a component's source and the descriptions of its inputs into several nodes for each of its tasks, and
 all nodes of a run must fit into one object of a cluster. Here a task names the module that lies in its image, and the
-run form shows the pipeline's own parameters, whose descriptions stay.
+run form shows the pipeline's own parameters, whose descriptions stay. It names the version too, which task.py holds to
+the image's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp import dsl
 
+from advantageflow import __version__
 from advantageflow.image import default_image
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def stage_component(image: str, **options: Any) -> Callable[[Callable[..., None]
     def make(function: Callable[..., None]) -> Any:
         component = dsl.component(base_image=default_image(image), install_kfp_package=False, **options)(function)
         spec = component.component_spec
-        spec.implementation.container.command = [*_STARTED, function.__module__]
+        spec.implementation.container.command = [*_STARTED, f"{function.__module__}=={__version__}"]
         for one in (*(spec.inputs or {}).values(), *(spec.outputs or {}).values()):
             one.description = None
         return component

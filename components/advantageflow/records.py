@@ -11,14 +11,17 @@ PROMPTS_FILE = "prompts.parquet"
 KNOWN_PROMPTS_FILE = "known_prompts.json"  # ids of all training prompts of the sources of a policy and those before it
 REGISTERED_FILE = "registered.json"  # address of the version that a policy was fetched from
 CONDITIONING_FILE = "conditioning.safetensors"  # tensors of the family's, rows as in prompts.parquet and one more
-ROLLOUTS_FILE = "rollouts.parquet"
-LATENTS_FILE = "latents.safetensors"  # latents (N, *shape), rows as in rollouts.parquet
+ROLLOUTS_FILE = "rollouts.parquet"  # of the rollouts artifact: a row for each, with its image
+INDEX_FILE = "index.parquet"  # of the latents artifact: the same rows without images
+LATENTS_FILE = "latents.safetensors"  # latents (N, *shape), rows as in index.parquet
 TRAJECTORIES_FILE = "trajectories.safetensors"  # states (N, S + 1, *shape), log_probabilities (N, S), sigmas (S + 1)
 SCORES_FILE = "scores.parquet"
 STATE_FILE = "state.json"
 METRICS_FILE = "metrics.json"
 ADAPTER_FOLDER = "policy"
 ROLLOUT_ADAPTER_FOLDER = "rollout_policy"
+OPTIMISER_FILE = "optimizer.safetensors"
+HISTORY_FILE = "prompt_outcomes.json"
 
 
 @dataclass(frozen=True)
@@ -51,14 +54,12 @@ class Rollout:
     Attributes:
         index: index within its group, 0 .. group_size - 1.
         seed: seed of its initial noise, derived from the run's seed, round, prompt and index.
-        image: PNG bytes.
     """
 
     prompt_id: str
     round: int
     index: int
     seed: int
-    image: bytes
 
     @property
     def rollout_id(self) -> str:

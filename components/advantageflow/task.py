@@ -1,6 +1,6 @@
 """What a stage's task starts: a component of its image, or of this machine, run by Kubeflow's executor.
 
-    python3 -m advantageflow.task kfp.dsl.executor_main advantageflow.rollout.component --function_to_execute ...
+    python3 -m advantageflow.task kfp.dsl.executor_main advantageflow.rollout.component==0.1.0 --function_to_execute ...
 
 Kubeflow's own way is to send the component's source with each task, and each variable of the environment as an entry of
 its own; Argo keeps a dozen copies of both for each task, and has no room for them in a long run.
@@ -17,7 +17,9 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from advantageflow import __version__
 from advantageflow.errors import SettingsError, UserError
+from advantageflow.inputs import with_inputs
 
 ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE
 _USER_ERROR = 2
@@ -27,10 +29,11 @@ def main(arguments: Sequence[str]) -> None:
     """Run a component, with the environment that is mounted.
 
     Args:
-        arguments: the executor, whose name the local runner looks for; the component's module; the executor's own.
+        arguments: the executor, whose name the local runner looks for; the component's module and the version that the
+            pipeline was compiled with; the executor's own.
 
     Raises:
-        SettingsError: this image has no such module: it is of another version than the pipeline.
+        SettingsError: this image is of another version than the pipeline, or has no such module.
     """
     parser = ArgumentParser()
     parser.add_argument("executor")
@@ -39,13 +42,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--executor_input", required=True, type=json.loads)
     given = parser.parse_args(arguments)
     read_environment(Path(ENVIRONMENT_FOLDER))
-    if find_spec(given.module) is None:
-        remedy = "compile the pipeline with the images that were built from the same version (--images)"
-        raise SettingsError("there is no such component in this image", where=given.module, remedy=remedy)
+    module, _, version = given.module.partition("==")
+    remedy = "compile the pipeline again, with the version and the images that belong together (--images)"
+    if version != __version__:
+        compiled = f"version {version}" if version else "an older version"
+        message = f"the pipeline was compiled with {compiled} of AdvantageFlow, and this image has {__version__}"
+        raise SettingsError(message, where=module, remedy=remedy)
+    if find_spec(module) is None:
+        raise SettingsError("there is no such component in this image", where=module, remedy=remedy)
     from kfp.dsl.executor import Executor  # its executor_main would put the module's folder before the standard library
 
-    component = getattr(import_module(given.module), given.function_to_execute)
-    Executor(executor_input=given.executor_input, function_to_execute=component.python_func).execute()
+    component = getattr(import_module(module), given.function_to_execute)
+    function = getattr(component, "python_func", component)
+    function = with_inputs(function, given.executor_input["inputs"].get("parameterValues", {}))
+    Executor(executor_input=given.executor_input, function_to_execute=function).execute()
 
 
 def read_environment(folder: Path) -> None:

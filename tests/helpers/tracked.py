@@ -33,7 +33,7 @@ with stage_journal("rollout", 1, int(sys.argv[1])) as journal:
 
 def open_run(last_task: str = LAST) -> None:
     """Do the work of the pipeline's first task."""
-    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}}, 7, last_task)
+    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}, last_task)
 
 
 def run_task(round_index: int, value: float = 0.5, shard: int | None = None) -> None:

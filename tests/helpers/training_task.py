@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.runtime import carried
-from advantageflow.store.artifacts import read_json
+from advantageflow.store.files import read_json
 from advantageflow.store.published import fetch_published
 
 _TASK = """

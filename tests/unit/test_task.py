@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from advantageflow import __version__
 from advantageflow.task import read_environment
 
 
-def start(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "advantageflow.task", "kfp.dsl.executor_main", *arguments]
+def start(
+    module: str, *arguments: str, cwd: Path | None = None, version: str = __version__
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "advantageflow.task", "kfp.dsl.executor_main", f"{module}=={version}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=cwd)
 
 
@@ -39,6 +42,14 @@ def test_an_image_without_the_component_says_so() -> None:
     done = start("advantageflow.scoring.other", "--function_to_execute", "other", "--executor_input", "{}")
     assert done.returncode == 2
     assert done.stderr.startswith("advantageflow.scoring.other: there is no such component in this image")
+    assert "--images" in done.stderr
+
+
+def test_an_image_of_another_version_than_the_pipeline_refuses_to_begin() -> None:
+    command = ("advantageflow.scoring.component", "--function_to_execute", "reward", "--executor_input", "{}")
+    done = start(*command, version="0.0.9")
+    assert done.returncode == 2
+    assert f"compiled with version 0.0.9 of AdvantageFlow, and this image has {__version__}" in done.stderr
     assert "--images" in done.stderr
 
 

@@ -26,9 +26,10 @@ from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.store.artifacts import StoredConditioning, open_conditioning, read_metadata, read_prompts
-from advantageflow.store.files import write_json, writing
+from advantageflow.store.conditioning import StoredConditioning, open_conditioning
+from advantageflow.store.files import read_metadata, write_json, writing
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
 
 if TYPE_CHECKING:

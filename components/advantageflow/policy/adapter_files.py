@@ -20,7 +20,7 @@ from torch import Tensor
 
 from advantageflow.errors import PolicyError, StoreError
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import read_json, read_tensors, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.policies import ADAPTER_CONFIG_FILE, REMEDY, lora_of
 
 PEFT_FILE = "adapter_model.safetensors"

@@ -22,7 +22,7 @@ from advantageflow.policy.kohya import KOHYA_PREFIXES, layers_of_kohya
 from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import read_file
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import read_json
+from advantageflow.store.files import read_json
 from advantageflow.store.policies import ADAPTER_CONFIG_FILE
 
 _METADATA = "lora_adapter_metadata"  # diffusers' key in the header of a safetensors file

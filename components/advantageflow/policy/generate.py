@@ -38,7 +38,7 @@ class Generator:
 
     def __init__(self, model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> None:
         torch.set_num_threads(threads)
-        saved = None if policy_dir is None else read_policy(policy_dir)
+        saved = None if policy_dir is None else read_policy(policy_dir, (adapter,))
         self._device = model.device
         self._family = load_family(model)
         self._shape = latent_shape(model)

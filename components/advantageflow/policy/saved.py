@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class SavedPolicy:
     Attributes:
         folder: of the artifact.
         state: its state.
-        tensors: of 'policy' and 'rollout_policy'; none of the base model.
+        tensors: of the adapters that were read, 'policy' and 'rollout_policy'; none of the base model.
     """
 
     folder: Path
@@ -70,8 +70,12 @@ class SavedPolicy:
             raise other_lora(own, wanted, self.folder)
 
 
-def read_policy(folder: Path) -> SavedPolicy:
+def read_policy(folder: Path, adapters: Sequence[str] = ADAPTERS) -> SavedPolicy:
     """Read a policy artifact and check its adapters.
+
+    Args:
+        folder: of the policy, or of a part of it.
+        adapters: which of them to read.
 
     Raises:
         PolicyError: the folder is not a policy, is incomplete or corrupt, or holds weights that are not finite or not
@@ -82,7 +86,8 @@ def read_policy(folder: Path) -> SavedPolicy:
         return SavedPolicy(folder, state, {})
     hashes = dict(zip(ADAPTERS, (state.policy_sha256, state.rollout_policy_sha256), strict=True))
     tensors = {}
-    for name, sha256 in hashes.items():
+    for name in adapters:
+        sha256 = hashes[name]
         lora, tensors[name] = read_peft(folder / name)
         if lora != state.lora:
             raise PolicyError(
@@ -91,7 +96,8 @@ def read_policy(folder: Path) -> SavedPolicy:
         if sha256 is not None and tensors_sha256(tensors[name]) != sha256:
             message = f"the weights are not those that state.json names ({name}_sha256)"
             raise PolicyError(message, where=str(folder / name / PEFT_FILE), remedy=REMEDY)
-    check_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], state.lora)
+    if ADAPTER_FOLDER in tensors:
+        check_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], state.lora)
     return SavedPolicy(folder, state, tensors)
 
 

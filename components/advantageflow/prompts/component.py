@@ -18,6 +18,8 @@ def prompts(
     prompts: dsl.Output[dsl.Dataset],
     conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
+    rollout_policy: dsl.Output[dsl.Model],
+    policy_optimiser: dsl.Output[dsl.Artifact],
     source: Optional[str] = None,
 ) -> None:
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
@@ -32,6 +34,8 @@ def prompts(
         prompts: texts and specs.
         conditioning: of the prompts.
         policy: before round 1.
+        rollout_policy: for the rollouts of round 1.
+        policy_optimiser: for the training of round 1.
         source: instead of prompt_settings' own.
     """
     from advantageflow.runtime import run_stage_task
@@ -48,4 +52,6 @@ def prompts(
         prompts_out=prompts.path,
         conditioning_out=conditioning.path,
         policy_out=policy.path,
+        rollout_policy_out=rollout_policy.path,
+        optimiser_out=policy_optimiser.path,
     )

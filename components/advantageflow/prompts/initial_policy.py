@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
-from advantageflow.store.artifacts import publish
+from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState
+from advantageflow.store.policy_parts import joined_policy, policy_files, policy_parts
 
 if TYPE_CHECKING:
     from advantageflow.policy.foreign import Foreign
@@ -29,7 +30,7 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
     """Publish a copy of an earlier policy, optimiser included, as round 0 of this run.
 
     Args:
-        source: its folder.
+        source: its folder; the further parts of a policy that is divided lie beside it.
         folder: of the policy artifact to write.
         provenance: of this run.
         origin: the address that `source` was fetched from, if it was.
@@ -40,15 +41,18 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
     """
     from advantageflow.policy.saved import check_all_files
 
-    state = check_all_files(source).state
+    parts = policy_parts(source)
+    with joined_policy(*parts) as whole:
+        state = check_all_files(whole).state
     earlier = {
         "round": state.round, "step": state.step, "policy_sha256": state.policy_sha256,
         "path": origin or str(source.absolute()),
     }  # fmt: skip
-    left_out = (STATE_FILE, KNOWN_PROMPTS_FILE, REGISTERED_FILE)
     with publish(folder) as partial:
-        for file in sorted(path for path in source.rglob("*") if path.is_file() and path.name not in left_out):
-            copy = partial / file.relative_to(source)
+        for path, file in policy_files(*parts).items():
+            if path in (KNOWN_PROMPTS_FILE, REGISTERED_FILE):
+                continue
+            copy = partial / path
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
         now = {"round": 0, "rounds_before": state.rounds, "provenance": {**provenance, "continued_from": earlier}}
@@ -116,7 +120,8 @@ def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None,
     artifact = artifact_of(path)
     file = None if artifact is not None else find_adapter(path)
     if file is None:
-        saved = check_all_files(artifact or path)
+        with joined_policy(*policy_parts(artifact or path)) as whole:
+            saved = check_all_files(whole)
         state = saved.state
         if state.model is not None and (state.model.name, state.model.revision) != (model.name, model.revision):
             saved.check_base(load_transformer(model.model_copy(update={"device": "cpu"})), model)

@@ -22,9 +22,10 @@ from advantageflow.records import PROMPTS_FILE, REGISTERED_FILE, Prompt
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
-from advantageflow.store.artifacts import write_conditioning, write_prompts
+from advantageflow.store.conditioning import write_conditioning
 from advantageflow.store.files import read_json
-from advantageflow.store.prompts import read_known, source_sha256
+from advantageflow.store.policy_parts import divide_policy
+from advantageflow.store.prompts import read_known, source_sha256, write_prompts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.registry import local_policy
@@ -47,6 +48,8 @@ def run(
     prompts_out: Path,
     conditioning_out: Path,
     policy_out: Path,
+    rollout_policy_out: Path | None = None,
+    optimiser_out: Path | None = None,
     store: StoreSettings = NO_STORE,
 ) -> None:
     """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
@@ -60,7 +63,9 @@ def run(
             at s3:// or registered in MLflow; None starts from the base model.
         prompts_out: folder of the prompts artifact to write.
         conditioning_out: folder of the conditioning artifact to write.
-        policy_out: folder of the policy artifact to write.
+        policy_out: folder of the policy artifact to write; a whole one, if the next two are not given.
+        rollout_policy_out: folder for the part of it that generates.
+        optimiser_out: folder for the part of it that training alone reads.
         store: where what conditions the model is kept, if there is one.
 
     Raises:
@@ -103,6 +108,7 @@ def run(
         write_base_policy(policy_out, sections, provenance)
     else:
         _start_from(init_policy, start, model, policy_out, sections, provenance)
+    divide_policy(policy_out, rollout_policy_out, optimiser_out)
 
 
 def _start_from(

@@ -40,7 +40,7 @@ from typing import Literal, NamedTuple
 
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.selection import alternate, prompts_by_task, select_prompts, task_counts
-from advantageflow.store.artifacts import GroupOutcome, PromptHistory
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory
 
 BALANCED_EVERY = 5  # one group in so many goes to the prompt that has waited longest
 DISCOUNT = 0.8  # weight of an outcome, a round later

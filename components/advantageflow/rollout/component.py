@@ -16,8 +16,9 @@ def rollout(
     shard: int,
     prompts: dsl.Input[dsl.Dataset],
     conditioning: dsl.Input[dsl.Dataset],
-    policy: dsl.Input[dsl.Model],
+    rollout_policy: dsl.Input[dsl.Model],
     rollouts: dsl.Output[dsl.Dataset],
+    latents: dsl.Output[dsl.Dataset],
     prompts_per_round: Optional[int] = None,
     group_size: Optional[int] = None,
     guidance_scale: Optional[float] = None,
@@ -32,8 +33,9 @@ def rollout(
         shard: which of the round's shards, from 0.
         prompts: of the run.
         conditioning: of the prompts.
-        policy: whose rollout adapter generates.
-        rollouts: images and latents.
+        rollout_policy: that generates.
+        rollouts: the images.
+        latents: of the same rollouts.
         prompts_per_round: instead of rollout_settings' own.
         group_size: instead of rollout_settings' own.
         guidance_scale: instead of rollout_settings' own.
@@ -54,6 +56,7 @@ def rollout(
         shard=shard,
         prompts=prompts.path,
         conditioning=conditioning.path,
-        policy=policy.path,
+        rollout_policy=rollout_policy.path,
         rollouts_out=rollouts.path,
+        latents_out=latents.path,
     )

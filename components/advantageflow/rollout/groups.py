@@ -25,11 +25,13 @@ class Groups(NamedTuple):
     """Rollouts, group after group.
 
     Attributes:
+        images: as PNG.
         latents: their clean latents (len(rollouts), *shape).
         trajectories: how they were sampled, where the settings ask for it.
     """
 
     rollouts: list[Rollout]
+    images: list[bytes]
     latents: Tensor
     trajectories: Trajectory | None
 
@@ -66,11 +68,11 @@ def generate_groups(
     seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
     latents, images, trajectories = _sample(generator, settings, repeated, unconditional, seeds)
     rollouts = [
-        Rollout(prompt.prompt_id, round_index, index, noise_seed, encode_png(image))
-        for (prompt, index), noise_seed, image in zip(members, seeds, images, strict=True)
+        Rollout(prompt.prompt_id, round_index, index, noise_seed)
+        for (prompt, index), noise_seed in zip(members, seeds, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
-    return Groups(rollouts, latents, trajectories)
+    return Groups(rollouts, [encode_png(image) for image in images], latents, trajectories)
 
 
 def _sample(
@@ -101,6 +103,7 @@ def join(parts: Sequence[Groups]) -> Groups:
     trajectories = [part.trajectories for part in parts if part.trajectories is not None]
     return Groups(
         [rollout for part in parts for rollout in part.rollouts],
+        [image for part in parts for image in part.images],
         torch.cat([part.latents for part in parts]),
         concatenate(trajectories) if trajectories else None,
     )
@@ -118,7 +121,7 @@ def no_groups(settings: RolloutSettings, model: ModelSettings) -> Groups:
     trajectories = Trajectory(
         torch.zeros(0, len(sigmas), *shape), torch.zeros(0, settings.steps), sigmas, settings.noise_level
     )
-    return Groups([], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
+    return Groups([], [], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -11,13 +11,11 @@ from advantageflow.rollout.adaptive import select_adaptively
 from advantageflow.rollout.groups import Groups, generate_groups, join, no_groups
 from advantageflow.rollout.selection import chunks, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    read_history,
-    read_prompts,
-    write_rollouts,
-)
+from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompt_history import read_history
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import write_latents, write_rollouts
 from advantageflow.tracking.journal import current_journal
 
 
@@ -30,8 +28,9 @@ def run(
     *,
     prompts: Path,
     conditioning: Path,
-    policy: Path,
+    rollout_policy: Path,
     rollouts_out: Path,
+    latents_out: Path,
 ) -> None:
     """Generate a group of images for each of the shard's prompts.
 
@@ -48,8 +47,9 @@ def run(
         shard: 0 .. settings.shards - 1.
         prompts: the prompts artifact.
         conditioning: of these prompts.
-        policy: the policy artifact; its rollout policy generates.
-        rollouts_out: folder of the rollouts artifact to write.
+        rollout_policy: the part of the policy that generates, or a whole policy.
+        rollouts_out: folder of the rollouts artifact to write: the images.
+        latents_out: folder of the latents artifact to write.
 
     Raises:
         SettingsError: there is no such shard.
@@ -63,18 +63,20 @@ def run(
     journal = current_journal()
     known = read_prompts(prompts)
     train = [prompt for prompt in known if prompt.split == "train"]
-    state = read_policy_state(policy)
-    chosen = _select(settings, seed, round_index, shard, train, policy, state.rounds_before)
+    state = read_policy_state(rollout_policy)
+    before = state.rounds_before
+    chosen = _select(settings, seed, round_index, shard, train, rollout_policy, before)
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
                 "policy_sha256": state.policy_sha256}  # fmt: skip
 
     if mine:
-        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, policy, state.rounds_before)
+        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, rollout_policy, before)
     else:
         groups = no_groups(settings, model)
         journal.useful()
-    write_rollouts(rollouts_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
+    write_rollouts(rollouts_out, groups.rollouts, groups.images, metadata)
+    write_latents(latents_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
 
 
 def _select(

@@ -21,7 +21,7 @@ def reward(
         round_index: the round, from 1.
         shard: which of the round's shards, from 0.
         prompts: of the run.
-        rollouts: the shard's.
+        rollouts: images of the shard.
         scores: of each rollout by each reward.
     """
     from advantageflow.runtime import run_stage_task

@@ -16,7 +16,10 @@ from advantageflow.rewards.plumbing.headline import ACCURACIES
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata, read_prompts, read_rollouts, write_scores
+from advantageflow.store.files import read_metadata
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_images
+from advantageflow.store.scores import IMAGE_STATISTICS_KEY, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.rollouts import RolloutStatistics
 
@@ -46,7 +49,8 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     journal = current_journal()
     rewards = term_rewards(settings)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
-    records = read_rollouts(rollouts)
+    pngs = read_images(rollouts)
+    records = [rollout for rollout, _ in pngs]
     source = read_metadata(rollouts)
     table = rollouts / ROLLOUTS_FILE
     prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
@@ -56,7 +60,7 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     pictures = RolloutStatistics()
     for start in range(0, len(records), BATCH):
         batch = slice(start, start + BATCH)
-        images = [_decode(r, f"{table}: row {row}") for row, r in enumerate(records[batch], start=start)]
+        images = [_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs[batch], start=start)]
         scores += _score(settings, rewards, prompt_of[batch], records[batch], images)
         for record, image in zip(records[batch], images, strict=True):
             pictures.add(record.prompt_id, image)
@@ -76,10 +80,10 @@ def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt
     return by_id[rollout.prompt_id]
 
 
-def _decode(rollout: Rollout, where: str) -> np.ndarray:
+def _decode(rollout: Rollout, png: bytes, where: str) -> np.ndarray:
     """The image (H, W, 3), uint8."""
     try:
-        return decode_image(rollout.image)
+        return decode_image(png)
     except ValueError as error:
         message = f"the image of rollout {rollout.rollout_id} cannot be decoded: {error}"
         raise DataError(message, where=where, remedy="run the rollout task that made it again") from error

@@ -8,9 +8,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from advantageflow.errors import DataError
+from advantageflow.records import HISTORY_FILE
 from advantageflow.store.files import read_json, write_json
-
-HISTORY_FILE = "prompt_outcomes.json"
 
 
 class _Record(BaseModel):

@@ -1,13 +1,14 @@
-"""The rollouts artifact: one shard of a round's images with their clean latents, and their trajectories if kept."""
+"""A shard of rollouts as two artifacts: `rollouts`, the images, which are scored, and `latents`, which train."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.records import LATENTS_FILE, ROLLOUTS_FILE, TRAJECTORIES_FILE, Rollout
+from advantageflow.records import INDEX_FILE, LATENTS_FILE, ROLLOUTS_FILE, TRAJECTORIES_FILE, Rollout
 from advantageflow.store.files import METADATA_FILE, publish, read_tensors, write_json, write_tensors
 from advantageflow.store.tables import REMAKE, check_tensors, read_table, write_table
 
@@ -16,24 +17,42 @@ if TYPE_CHECKING:
 
     from advantageflow.flow.sde import Trajectory
 
-_COLUMNS = {
-    "rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64",
-    "image": "binary",
-}  # fmt: skip
+_INDEX = {"rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64"}
+_IMAGE = {"image": "binary"}
 
 
 def write_rollouts(
+    folder: Path, rollouts: Sequence[Rollout], images: Sequence[bytes], metadata: Mapping[str, Any]
+) -> None:
+    """Publish the rollouts artifact of a shard, possibly empty.
+
+    Args:
+        folder: the artifact.
+        rollouts: which they are.
+        images: of each, as PNG.
+        metadata: what metadata.json says of them.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    rows = [{**_row(one), "image": image} for one, image in zip(rollouts, images, strict=True)]
+    with publish(folder) as partial:
+        write_table(partial / ROLLOUTS_FILE, rows, _INDEX | _IMAGE)
+        write_json(partial / METADATA_FILE, {**metadata, "rollouts": len(rows)})
+
+
+def write_latents(
     folder: Path,
     rollouts: Sequence[Rollout],
     latents: Tensor,
     metadata: Mapping[str, Any],
     trajectories: Trajectory | None = None,
 ) -> None:
-    """Publish a shard of rollouts, possibly empty.
+    """Publish the latents artifact of a shard, possibly empty.
 
     Args:
         folder: the artifact.
-        rollouts: with their images.
+        rollouts: whose they are.
         latents: (N, *shape), a row for each rollout, in the same order.
         metadata: what metadata.json says of them.
         trajectories: how each was sampled; their file is only there where they are given.
@@ -41,35 +60,42 @@ def write_rollouts(
     Raises:
         StoreError: it cannot be written.
     """
-    rows = [
-        {"rollout_id": r.rollout_id, "prompt_id": r.prompt_id, "round": r.round, "index": r.index, "seed": r.seed,
-         "image": r.image}
-        for r in rollouts
-    ]  # fmt: skip
     with publish(folder) as partial:
-        write_table(partial / ROLLOUTS_FILE, rows, _COLUMNS)
+        write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)
         write_tensors(partial / LATENTS_FILE, {"latents": latents})
         if trajectories is not None:
             write_tensors(partial / TRAJECTORIES_FILE, _trajectory_tensors(trajectories))
-        write_json(partial / METADATA_FILE, {**metadata, "rollouts": len(rows)})
+        write_json(partial / METADATA_FILE, {**metadata, "rollouts": len(rollouts)})
 
 
-def read_rollouts(folder: Path) -> list[Rollout]:
-    """The rollouts of a shard, in file order.
+def read_images(folder: Path) -> list[tuple[Rollout, bytes]]:
+    """The rollouts of a rollouts artifact with their images as PNG, in file order.
 
     Raises:
         StoreError: the file is missing or corrupt.
         DataError: a column is missing, or a row's rollout_id does not fit it.
     """
     path = Path(folder) / ROLLOUTS_FILE
-    rollouts = []
-    for number, row in enumerate(read_table(path, _COLUMNS)):
-        rollout = Rollout(row["prompt_id"], row["round"], row["index"], row["seed"], row["image"])
-        if rollout.rollout_id != row["rollout_id"]:
-            message = f"rollout_id {row['rollout_id']} does not fit its round, prompt_id and index"
-            raise DataError(message, where=f"{path}: row {number}", remedy=REMAKE)
-        rollouts.append(rollout)
-    return rollouts
+    rows = read_table(path, _INDEX | _IMAGE)
+    return [(_rollout(path, number, row), row["image"]) for number, row in enumerate(rows)]
+
+
+def read_index(folder: Path) -> list[Rollout]:
+    """The rollouts of a latents artifact, in file order; raises as `read_images`."""
+    path = Path(folder) / INDEX_FILE
+    return [_rollout(path, number, row) for number, row in enumerate(read_table(path, _INDEX))]
+
+
+def _row(rollout: Rollout) -> dict[str, Any]:
+    return {"rollout_id": rollout.rollout_id, **asdict(rollout)}
+
+
+def _rollout(path: Path, number: int, row: Mapping[str, Any]) -> Rollout:
+    rollout = Rollout(row["prompt_id"], row["round"], row["index"], row["seed"])
+    if rollout.rollout_id != row["rollout_id"]:
+        message = f"rollout_id {row['rollout_id']} does not fit its round, prompt_id and index"
+        raise DataError(message, where=f"{path}: row {number}", remedy=REMAKE)
+    return rollout
 
 
 def read_latents(folder: Path, rows: int | None = None) -> Tensor:

@@ -1,63 +1,30 @@
 """The first and the last task of a run on a cluster as Kubeflow components: their inputs, no logic."""
 
-from typing import Optional
+from typing import Any
 
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.inputs import with_inputs
 
 
-@stage_component("prompts")
-def opening(
-    prompt_settings: str,
-    model_settings: str,
-    rollout_settings: str,
-    reward_settings: str,
-    training_settings: str,
-    evaluation_settings: str,
-    store_settings: str,
-    seed: int,
-    last_task: str,
-    prompts_source: Optional[str] = None,
-    prompts_per_round: Optional[int] = None,
-    group_size: Optional[int] = None,
-    rollout_guidance_scale: Optional[float] = None,
-    learning_rate: Optional[float] = None,
-    lam: Optional[str] = None,
-    evaluation_images: Optional[int] = None,
-    round_images: Optional[int] = None,
-    evaluation_guidance_scale: Optional[float] = None,
-) -> None:
+def opening(places: dict, last_task: str, **given: Any) -> None:
     """Open the run in MLflow with its settings, so that it is there whatever the stages take from the cache.
 
-    What the run form shows one by one holds instead of the settings' own, as in the stages.
+    Args:
+        places: of what each of `given` holds: a section of the settings as JSON ('rollout'), or a setting that holds
+            instead of the section's own ('rollout.group_size').
+        last_task: name of the task whose end is the end of the pipeline's work.
+        **given: the run form's values, by the names that they have there.
     """
-    from advantageflow.tracking.opening import open_pipeline_run, sections_of_a_run
+    from advantageflow.tracking.opening import open_pipeline_run, settings_of_a_run
 
-    sections = {
-        "prompts": prompt_settings,
-        "model": model_settings,
-        "rollout": rollout_settings,
-        "reward": reward_settings,
-        "training": training_settings,
-        "evaluation": evaluation_settings,
-        "store": store_settings,
-    }
-    parameters: dict = {
-        "prompts": {"source": prompts_source},
-        "rollout": {
-            "prompts_per_round": prompts_per_round,
-            "group_size": group_size,
-            "guidance_scale": rollout_guidance_scale,
-        },
-        "training": {"learning_rate": learning_rate, "lam": lam},
-        "evaluation": {
-            "images": evaluation_images,
-            "round_images": round_images,
-            "guidance_scale": evaluation_guidance_scale,
-        },
-    }
-    open_pipeline_run(sections_of_a_run(sections, parameters), seed, last_task)
+    open_pipeline_run(settings_of_a_run({places[name]: value for name, value in given.items()}), last_task)
+
+
+def opening_component(inputs: dict[str, type]) -> Any:
+    """The component of `opening`, for a form that shows these."""
+    return stage_component("prompts")(with_inputs(opening, inputs))
 
 
 @stage_component("evaluation")

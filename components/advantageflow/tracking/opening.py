@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
 from advantageflow.parameters import with_parameters
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.links import mlflow_address
 from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, find_or_open
@@ -20,39 +20,40 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def sections_of_a_run(texts: Mapping[str, str], parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, all of them.
 
     Args:
-        texts: each section as JSON, where what is at its default may be left out.
-        parameters: single settings that hold instead, by section and name; None is not given.
+        given: by place: a section as JSON ('rollout'), where what is at its default may be left out; a setting that
+            holds instead of the section's own ('rollout.group_size'); a setting of no section ('seed').
     """
-    sections = {}
-    for name, text in texts.items():
-        given = {key: value for key, value in parameters.get(name, {}).items() if value is not None}
+    sections: dict[str, Any] = {name: value for name, value in given.items() if "." not in name}
+    for name, text in sections.items():
         kind: Any = RunSettings.model_fields[name].annotation
+        if not (isinstance(kind, type) and issubclass(kind, Settings)):
+            continue
+        shown = {place.rpartition(".")[2]: v for place, v in given.items() if place.startswith(f"{name}.")}
         try:
-            sections[name] = with_parameters(kind.model_validate_json(text), given).model_dump(mode="json")
+            sections[name] = with_parameters(kind.model_validate_json(text), shown).model_dump(mode="json")
         except (SettingsError, ValidationError):  # the stage that reads it says what is wrong
             sections[name] = json.loads(text)
     return sections
 
 
-def open_pipeline_run(settings: Mapping[str, Any], seed: int, last_task: str) -> None:
+def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
     """Open the MLflow run of this process's pipeline run, or find the one that Kubeflow's plug-in opened.
 
     Also closes the runs of earlier pipeline runs that nobody could close. A store that stays away costs a warning: the
     closing task opens the run then.
 
     Args:
-        settings: of the run, by section; they become its parameters.
-        seed: of the run.
+        settings: of the run, as `settings_of_a_run` gives them; they become its parameters, and the seed a tag.
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
     """
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(seed), LAST_TASK_TAG: last_task})
-        log_params(client, run.info.run_id, {**settings, "seed": seed})
+        run = find_or_open(client, tracking_uri, pipeline, {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task})
+        log_params(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
 
     on_pipeline_run(work, "this run is not in MLflow yet")

@@ -17,6 +17,7 @@ from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.policy_parts import joined_policy, policy_parts
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import tracking_errors
 
@@ -41,7 +42,8 @@ class Registration:
 
     Attributes:
         name: of the registered model.
-        policy: the policy artifact, all files of which become the version's, so that training can go on from it.
+        policy: the policy artifact, all parts of which that lie beside it become the version's, so that training can go
+            on from it as it was left.
         sampling: how its run evaluated it, and so how the version makes pictures unless told otherwise.
         seed: of the run.
         reports: of the evaluations before and after training; pictures and numbers of the later one.
@@ -141,9 +143,10 @@ def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
     import mlflow.pyfunc
 
     assert state.model is not None
-    files = {"policy": what.policy, "samples": what.reports[-1] / "samples"}
-    files["known_prompts"] = what.prompts / KNOWN_PROMPTS_FILE
-    with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
+    files = {"samples": what.reports[-1] / "samples", "known_prompts": what.prompts / KNOWN_PROMPTS_FILE}
+    scratch_folder = tempfile.TemporaryDirectory(prefix="advantageflow-registered-")
+    with joined_policy(*policy_parts(what.policy)) as policy, scratch_folder as scratch:
+        files["policy"] = policy
         folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             folder,

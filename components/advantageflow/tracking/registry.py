@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.records import KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
+from advantageflow.records import (
+    ADAPTER_FOLDER,
+    KNOWN_PROMPTS_FILE,
+    REGISTERED_FILE,
+    ROLLOUT_ADAPTER_FOLDER,
+    STATE_FILE,
+)
 from advantageflow.store.files import publish, write_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.events import TRACKING_ENV
@@ -101,10 +109,16 @@ def _download(client: MlflowClient, version: ModelVersion) -> Path:
 def _complete(folder: Path, version: ModelVersion) -> None:
     """Put beside a policy's files what a run that starts from them needs to know."""
     found = next(iter(sorted(folder.rglob(STATE_FILE))), None)
-    if found is not None:
-        write_json(found.parent / REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
-        for known in folder.rglob(KNOWN_PROMPTS_FILE):
-            known.replace(found.parent / KNOWN_PROMPTS_FILE)
+    if found is None:
+        return
+    policy = found.parent
+    write_json(policy / REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
+    for known in folder.rglob(KNOWN_PROMPTS_FILE):
+        known.replace(policy / KNOWN_PROMPTS_FILE)
+    if not (policy / ROLLOUT_ADAPTER_FOLDER).is_dir():  # registered by a task that had the policy alone
+        shutil.copytree(policy / ADAPTER_FOLDER, policy / ROLLOUT_ADAPTER_FOLDER)
+        state = read_policy_state(policy)
+        state.model_copy(update={"rollout_policy_sha256": state.policy_sha256}).write(policy)
 
 
 def _policy_in(folder: Path, address: str) -> Path:

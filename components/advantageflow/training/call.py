@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError
-from advantageflow.store.artifacts import publish, read_json, write_json
+from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.store.published import fetch_published
 from advantageflow.tracking.journal import current_journal
 
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
-INPUTS = ("prompts", "conditioning", "policy", "rollouts", "scores")
+INPUTS = ("prompts", "conditioning", "policy", "latents", "scores")
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,11 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import Rollout
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    read_latents,
-    read_metadata,
-    read_prompts,
-    read_rollouts,
-    read_scores,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import read_metadata
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_index, read_latents
+from advantageflow.store.scores import read_scores
 from advantageflow.training.terms import make_terms
 from advantageflow.training.trajectories import Origin, join_trajectories
 
@@ -84,7 +81,7 @@ class _Sample:
 def load_round(
     prompts: Path,
     conditioning: Path,
-    rollouts: Sequence[Path],
+    latents: Sequence[Path],
     scores: Sequence[Path],
     *,
     reward: RewardSettings,
@@ -97,7 +94,7 @@ def load_round(
     Args:
         prompts: the prompts artifact.
         conditioning: of these prompts.
-        rollouts: the rollouts of each shard, in any order.
+        latents: the latents artifact of each shard, in any order.
         scores: the scores of each shard, in any order.
         reward: what to maximise (or to lower, where the scores say that lower is better).
         round_index: the round that the rollouts must belong to.
@@ -109,10 +106,10 @@ def load_round(
         DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
-    samples = _read_samples(rollouts, round_index, policy_sha256)
+    samples = _read_samples(latents, round_index, policy_sha256)
     values = _read_values(scores, samples)
     if not samples:
-        raise DataError("there are no rollouts", where=", ".join(map(str, rollouts)), remedy=_AGAIN)
+        raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
     known = read_prompts(prompts)
     rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
     groups = _group(samples, rows)
@@ -122,15 +119,15 @@ def load_round(
         for name in _common_columns(values)
     }
     told = open_conditioning(conditioning, known).rows(list(groups))
-    latents = torch.stack([samples[name].latent for name in ordered]).float()
+    clean = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
-        latents=latents,
+        latents=clean,
         conditioning=told,
         terms=make_terms(reward, scores, columns),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=join_trajectories([samples[name].origin for name in ordered], latents) if trajectories else None,
+        trajectories=join_trajectories([samples[name].origin for name in ordered], clean) if trajectories else None,
     )
 
 
@@ -142,9 +139,9 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
         if made_by != policy_sha256:
             message = f"these rollouts come from policy {made_by}, the policy to train is {policy_sha256}"
             raise DataError(message, where=str(shard), remedy="give the policy that generated the rollouts")
-        records = read_rollouts(shard)
-        latents = read_latents(shard, rows=len(records))
-        for row, (record, latent) in enumerate(zip(records, latents, strict=True)):
+        records = read_index(shard)
+        tensors = read_latents(shard, rows=len(records))
+        for row, (record, latent) in enumerate(zip(records, tensors, strict=True)):
             name, sample = record.rollout_id, _Sample(record, latent, Origin(shard, row, record.rollout_id))
             if record.round != round_index:
                 raise DataError(
@@ -153,7 +150,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
             if name in samples:
                 raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
             samples[name] = sample
-        check_finite(latents, [samples[record.rollout_id].place for record in records], error=DataError)
+        check_finite(tensors, [samples[record.rollout_id].place for record in records], error=DataError)
     return samples
 
 

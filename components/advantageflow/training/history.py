@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from advantageflow.flow.advantages import Advantages, Grouped, constrained, rounding
-from advantageflow.store.artifacts import GroupOutcome, PromptHistory, read_history
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, read_history
 from advantageflow.training.data import RoundData
 
 PerGroup = Float[Tensor, " groups"]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from advantageflow.flow.advantages import Advantages, violates
 from advantageflow.objectives.batches import Metrics
-from advantageflow.store.artifacts import IMAGE_STATISTICS_KEY, read_metadata
+from advantageflow.store.files import read_metadata
+from advantageflow.store.scores import IMAGE_STATISTICS_KEY
 from advantageflow.training.data import RoundData
 from advantageflow.watch.rollouts import join_summaries
 

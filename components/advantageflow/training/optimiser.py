@@ -12,9 +12,8 @@ from torch.nn import Parameter
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapter_files import read_finite
 from advantageflow.settings import TrainingSettings
-from advantageflow.store.artifacts import write_tensors
+from advantageflow.store.files import write_tensors
 
-OPTIMISER_FILE = "optimizer.safetensors"
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 

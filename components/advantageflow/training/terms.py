@@ -9,7 +9,7 @@ from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Grouped, Term
 from advantageflow.rewards.plumbing.terms import score_column
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import read_metadata
+from advantageflow.store.files import read_metadata
 
 
 def make_terms(reward: RewardSettings, scores: Sequence[Path], columns: Mapping[str, Grouped]) -> tuple[Term, ...]:

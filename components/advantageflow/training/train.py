@@ -12,9 +12,11 @@ import torch
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.records import OPTIMISER_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import PromptHistory, publish, write_history
+from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.prompt_history import PromptHistory, write_history
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
@@ -22,7 +24,7 @@ from advantageflow.training.data import load_round
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.history import updated_history
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
-from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
+from advantageflow.training.optimiser import make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow.training.round import round_advantages, train_round
 
@@ -39,7 +41,7 @@ def train(
     prompts: Path,
     conditioning: Path,
     policy: Path,
-    rollouts: list[Path],
+    latents: list[Path],
     scores: list[Path],
     policy_out: Path,
     store: StoreSettings,
@@ -61,7 +63,7 @@ def train(
     _make_repeatable(settings.threads)
     state = read_policy_state(policy)
     data = load_round(
-        prompts, conditioning, rollouts, scores,
+        prompts, conditioning, latents, scores,
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from advantageflow.errors import DataError
 from advantageflow.flow.sde import Trajectory, concatenate
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import TRAJECTORIES_FILE
-from advantageflow.store.artifacts import read_trajectories
+from advantageflow.store.rollouts import read_trajectories
 
 _AGAIN = "make the rollouts of all shards again, with the same settings"
 
@@ -23,7 +23,7 @@ class Origin(NamedTuple):
     """Where a rollout is stored.
 
     Attributes:
-        shard: folder of its shard's rollouts.
+        shard: folder of its shard's latents artifact.
         row: its index in the shard's files.
         rollout_id: what it is called.
     """

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
-from advantageflow.records import STATE_FILE
+from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
@@ -105,7 +105,8 @@ def _open(path: Path) -> tuple[WorkDir, RunSettings]:
         return open_workdir(path)
     except SettingsError as error:
         files = path.rglob(f"artifacts/**/{STATE_FILE}")
-        states = {read_policy_state(file.parent).rounds: file.parent for file in files}
+        folders = [file.parent for file in files if (file.parent / ADAPTER_FOLDER).is_dir()]
+        states = {read_policy_state(folder).rounds: folder for folder in folders}
         if not states:
             raise
         remedy = f"{error.remedy}; or name the run's last policy itself: {states[max(states)]}"

@@ -1,13 +1,20 @@
-"""A run's pipeline, built by its definition: for Kubeflow's local runner, or compiled to a file."""
+"""A run's pipeline, built by its definition: for Kubeflow's local runner, or compiled to a file.
+
+On a cluster every pipeline gets a first task, which opens the run in MLflow, and a last one, which ends it there with
+its true final state, whatever came of the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.recorder import run_name
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import Pipeline
+from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
 from advantageflow_pipelines.placing.resources.records import Resources
@@ -32,9 +39,16 @@ def build_pipeline(
         in_order: let nothing run beside a round. A cluster evaluates beside the next round; one machine has nothing to
             gain from that, and stops at the first failure this way.
     """
+    from kfp import dsl
+
     pipeline = pipeline_of(settings)
     placement = Placement(settings, images or default_images(pipeline), resources)
-    return pipeline.build(settings, placement, in_order)
+    form = run_form(settings, pipeline.parameters(settings), pipeline.sections)
+    tasks = pipeline.build(settings, placement, form, in_order)
+    if resources is not None:
+        tasks = _opened_and_closed(tasks, pipeline, placement, form)
+    named = dsl.pipeline(name=f"advantageflow-{pipeline.name}", description=pipeline.summary)
+    return named(taking(form, outermost=True)(tasks))
 
 
 def compile_pipeline(
@@ -49,3 +63,49 @@ def compile_pipeline(
     from kfp import compiler
 
     compiler.Compiler().compile(build_pipeline(settings, images, resources, in_order=in_order), str(path))
+
+
+def _opened_and_closed(
+    tasks: Callable[..., None], pipeline: Pipeline, placement: Placement, form: Form
+) -> Callable[..., None]:
+    """A pipeline's tasks on a cluster, between one that opens the run in MLflow and one that ends it.
+
+    The last is a task of its own, as only Kubeflow sees that a pod was killed, evicted, never started or not started
+    again; the task in it, or the last evaluation, could not tell. It also ends what they left on nodes. On one machine
+    the process that started the run does all this.
+    """
+    from kfp import dsl
+
+    from advantageflow.tracking.component import closing, opening_component
+
+    assert placement.resources is not None
+    nodes = placement.resources.nodes
+    # The image that has what it needs to end nodes.
+    last_image = pipeline.trainer if placement.on_nodes and pipeline.trainer else pipeline.report.stage
+    judged_last = pipeline.evaluations(placement.settings)[-1].round_index
+    last_task = run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
+    open_run = opening_component({one.name: one.kind for one in form.shown})
+
+    def run(**given: Any) -> None:
+        with dsl.ExitHandler(placement.place_closing(closing(nodes=nodes), last_image), name="run"):
+            opened = open_run(
+                places={one.name: one.place for one in form.shown},
+                last_task=last_task,
+                **given,
+            )
+            known = set(_tasks())
+            tasks(**given)
+            for name, task in _tasks().items():
+                if name not in known and not task.dependent_tasks and not any(c.task_name for c in task.channel_inputs):
+                    task.after(opened)
+            placement.place_opening(opened, pipeline.prompts.stage)
+
+    run.__doc__ = tasks.__doc__
+    return run
+
+
+def _tasks() -> dict[str, Any]:
+    """The tasks so far of the pipeline that is being built."""
+    from kfp.dsl.pipeline_context import Pipeline as Building
+
+    return dict(Building.get_default_pipeline().tasks)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.parameters import SECTIONS, Form, Parameter
 from advantageflow_pipelines.pipelines.work import Work
 
 if TYPE_CHECKING:
-    from kfp.dsl.base_component import BaseComponent
-
     from advantageflow_pipelines.placing.placement import Placement
 
 ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
@@ -65,8 +64,9 @@ class Pipeline:
         name: what a person chooses it by.
         summary: what it is for, in a line.
         stages: in order.
-        build: the pipeline of a run as Kubeflow's compiler and local runner take it. With `in_order`, as on one
-            machine, which stops at the first failure this way, nothing runs beside a round.
+        build: a function that makes the tasks of a run from what its form gives, by name; `building.py` makes it a
+            pipeline of Kubeflow's. With `in_order`, as on one machine, which stops at the first failure this way,
+            nothing runs beside a round.
         describe: a run in a few words, such as '8 rounds of advantage_flow'.
         evaluations: of a run, in order; at least one.
         tasks: of a run by stage.
@@ -74,13 +74,15 @@ class Pipeline:
         prompts: the output that holds the run's prompts.
         policies: outputs that hold a policy; those of tasks in a round end it.
         report: the output that holds what an evaluation found.
+        parameters: settings that the form of a run shows one by one.
+        sections: of the settings that its stages read, which the form shows as JSON.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
     """
 
     name: str
     summary: str
     stages: tuple[Stage, ...]
-    build: Callable[[RunSettings, Placement, bool], BaseComponent]
+    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., None]]
     describe: Callable[[RunSettings], str]
     evaluations: Callable[[RunSettings], list[Evaluation]]
     tasks: Callable[[RunSettings], Mapping[str, int]]
@@ -88,6 +90,8 @@ class Pipeline:
     prompts: Output
     policies: tuple[Output, ...]
     report: Output
+    parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
+    sections: Collection[str] = tuple(SECTIONS.values())
     resources: Traversable | None = None
 
     @property

@@ -1,19 +1,38 @@
-"""Typed parameters of a pipeline: settings that the run form shows one by one, beside each section's JSON.
+"""The run form of a pipeline: settings that it shows one by one, the other settings as JSON, seed and initial policy.
 
-A parameter goes to the tasks that read it and to no others, which Kubeflow's cache then knows by what they read. It
-holds instead of the JSON's value; see advantageflow/parameters.py.
+A parameter goes to the tasks that read it and to no others, which Kubeflow's cache then knows by what they read. One
+that is shown holds instead of the JSON's value; see advantageflow/parameters.py.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advantageflow.parameters import as_parameter, field_and_value, kind_of, locate
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RunSettings, Settings
+
+if TYPE_CHECKING:
+    from kfp.dsl.base_component import BaseComponent
+
+SECTIONS = {
+    "prompt_settings": "prompts",
+    "model_settings": "model",
+    "rollout_settings": "rollout",
+    "reward_settings": "reward",
+    "training_settings": "training",
+    "evaluation_settings": "evaluation",
+    "store_settings": "store",
+}
+EVERY_STAGE = "*"
+_SEED = "equal seeds give equal runs."
+_INIT_POLICY = (
+    "policy to begin with: where it is published (s3://bucket/prefix) or registered (models:/NAME@alias); empty to "
+    "begin at the base model."
+)
 
 
 class Parameter(NamedTuple):
@@ -34,22 +53,67 @@ class Parameter(NamedTuple):
     description: str = ""
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A parameter of one run's pipeline: with its type, and the run's value as its default."""
+class Shown(NamedTuple):
+    """A parameter in one run's form.
 
-    parameter: Parameter
+    Attributes:
+        name: in the form.
+        kind: its type.
+        default: the run's value.
+        description: for the form.
+        place: of what it holds in the run's settings: a section ('rollout'), or a setting ('rollout.group_size').
+        stage: whose tasks are given it; EVERY_STAGE for all that have such an input, empty for none.
+        input: of those tasks.
+    """
+
+    name: str
     kind: type
     default: bool | int | float | str
     description: str
+    place: str
+    stage: str
+    input: str
 
-    @property
-    def name(self) -> str:
-        return self.parameter.name
+
+@dataclass(frozen=True)
+class Form:
+    """What a run's form shows, in order."""
+
+    shown: tuple[Shown, ...]
+
+    def inputs(self, stage: str, component: BaseComponent, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the tasks of a stage are given of the form, by the names of their inputs.
+
+        Args:
+            stage: of the pipeline.
+            component: that its tasks run.
+            given: the form's values, by the names that they have there.
+        """
+        return {one.input: given[one.name] for one in self._taken(stage, component)}
+
+    def part(self, **components: BaseComponent) -> Form:
+        """What the tasks of these stages take, each with its component."""
+        names = {one.name for stage, component in components.items() for one in self._taken(stage, component)}
+        return Form(tuple(one for one in self.shown if one.name in names))
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `given` that the form shows."""
+        return {one.name: given[one.name] for one in self.shown}
+
+    def _taken(self, stage: str, component: BaseComponent) -> list[Shown]:
+        inputs = component.component_spec.inputs or {}
+        return [one for one in self.shown if one.stage in (EVERY_STAGE, stage) and one.input in inputs]
 
 
-def shown_for(settings: RunSettings, table: Iterable[Parameter]) -> list[Shown]:
-    """The parameters whose settings a run has; an objective without `lam`, for one, leaves that out."""
+def run_form(settings: RunSettings, table: Sequence[Parameter], sections: Collection[str]) -> Form:
+    """The form of a run.
+
+    Args:
+        settings: of the run.
+        table: what is shown one by one, where the run has such a setting: an objective without `lam` leaves it out.
+        sections: of the settings that the pipeline reads.
+    """
+    settings = settings.model_copy(update={"training": settings.training.of_a_run(settings.rounds)})
     found = []
     for one in table:
         section = getattr(settings, one.section)
@@ -57,22 +121,26 @@ def shown_for(settings: RunSettings, table: Iterable[Parameter]) -> list[Shown]:
         if path is not None:
             field, value = field_and_value(section, path)
             text = one.description or field.description or ""
-            where = ".".join((one.section, *path))
-            found.append(Shown(one, kind_of(field), as_parameter(field, value), f"{where}: {text}" if text else where))
-    return found
+            place = ".".join((one.section, *path))
+            described = f"{place}: {text}" if text else place
+            value = as_parameter(field, value)
+            found.append(Shown(one.name, kind_of(field), value, described, place, one.stage, one.setting))
+    for name, of in SECTIONS.items():
+        if of in sections:
+            told = f"other settings of {of}, as JSON."
+            found.append(Shown(name, str, _json(getattr(settings, of)), told, of, EVERY_STAGE, name))
+    found.append(Shown("seed", int, settings.seed, _SEED, "seed", EVERY_STAGE, "seed"))
+    policy = settings.init_policy or ""
+    found.append(Shown("init_policy", str, policy, _INIT_POLICY, "init_policy", EVERY_STAGE, "init_policy"))
+    return Form(tuple(found))
 
 
-def inputs_of(stage: str, shown: Iterable[Shown], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the tasks of a stage are given, by the names of their inputs; `given` is by the names in the form."""
-    return {one.parameter.setting: given[one.name] for one in shown if one.parameter.stage == stage}
-
-
-def taking(shown: Sequence[Shown], *, in_form: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a pipeline's function, which takes `**parameters`, the signature that Kubeflow reads.
+def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a pipeline's function, which takes the form's values as `**given`, the signature that Kubeflow reads.
 
     Args:
-        shown: its parameters, before its own.
-        in_form: whether it is the outermost, whose parameters have defaults and descriptions.
+        form: its parameters, before its own.
+        outermost: whether its parameters have the run's values as defaults, and descriptions.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,9 +151,9 @@ def taking(shown: Sequence[Shown], *, in_form: bool = False) -> Callable[[Callab
                 one.name,
                 inspect.Parameter.POSITIONAL_OR_KEYWORD,
                 annotation=one.kind,
-                default=one.default if in_form else inspect.Parameter.empty,
+                default=one.default if outermost else inspect.Parameter.empty,
             )
-            for one in shown
+            for one in form.shown
         ]
         names = [one.name for one in (*further, *own)]
 
@@ -93,10 +161,18 @@ def taking(shown: Sequence[Shown], *, in_form: bool = False) -> Callable[[Callab
         def called(*values: Any) -> Any:
             return function(**dict(zip(names, values, strict=True)))
 
-        called.__signature__ = signature.replace(parameters=[*further, *own])  # type: ignore[attr-defined]
-        if in_form:
-            described = "".join(f"\n    {one.name}: {' '.join(one.description.split())}" for one in shown)
-            called.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}{described}"
+        gives = inspect.Signature.empty if outermost else signature.return_annotation
+        called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [*further, *own], return_annotation=gives
+        )
+        if outermost:
+            described = "".join(f"\n    {one.name}: {' '.join(one.description.split())}" for one in form.shown)
+            called.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nArgs:{described}"
         return called
 
     return decorate
+
+
+def _json(settings: Settings) -> str:
+    """What differs from the defaults: every node of a run on a cluster holds it several times."""
+    return settings.model_dump_json(exclude_defaults=True)

@@ -29,7 +29,7 @@ def live_in(cluster: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch)
 def make_arguments(folder: Path) -> dict[str, Any]:
     """What the stage would hand over, of artifacts that nobody reads."""
     folders: dict[str, Any] = {name: folder / "in" / name for name in ("prompts", "conditioning", "policy")}
-    folders |= {name: [folder / "in" / name / str(shard) for shard in (0, 1)] for name in ("rollouts", "scores")}
+    folders |= {name: [folder / "in" / name / str(shard) for shard in (0, 1)] for name in ("latents", "scores")}
     for value in folders.values():
         for one in value if isinstance(value, list) else [value]:
             one.mkdir(parents=True)

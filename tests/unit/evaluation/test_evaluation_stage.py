@@ -21,8 +21,10 @@ from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_json, write_prompts
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.store.policies import PolicyState
+from advantageflow.store.prompts import write_prompts
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
 

@@ -63,7 +63,13 @@ def test_its_stages_and_parameters_are_compiled_and_no_others(advantageflow: Com
     pipeline, platform = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     json_format.ParseDict(platform, pipeline_spec_pb2.PlatformSpec())
-    assert set(pipeline["deploymentSpec"]["executors"]) == {"exec-prompts", "exec-evaluation"}
+    executors = {f"exec-{task}" for task in ("opening", "prompts", "evaluation", "closing")}
+    assert set(pipeline["deploymentSpec"]["executors"]) == executors
+    tasks = pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+    assert tasks["prompts"]["dependentTasks"] == ["opening"]
+    opening = tasks["opening"]["inputs"]["parameters"]
+    assert opening["last_task"]["runtimeValue"]["constant"] == "round 0 / evaluation"
+    assert set(opening["places"]["runtimeValue"]["constant"]) == set(opening) - {"places", "last_task"}
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
     assert (parameters["images"]["parameterType"], parameters["images"]["defaultValue"]) == ("NUMBER_INTEGER", 12)
     assert "learning_rate" not in parameters

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from rolled_out import outputs_in
 
 from advantageflow.evaluation import stage as evaluation
 from advantageflow.evaluation.report import read_outcomes
@@ -27,8 +28,9 @@ from advantageflow.settings import (
     RunSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import read_json, read_latents, read_tensors
+from advantageflow.store.files import read_json, read_tensors
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage as training
 from advantageflow_pipelines.commands.models import draw
 from advantageflow_pipelines.plan.estimate import make_plan
@@ -78,24 +80,24 @@ def test_a_round_trains_a_policy_that_loads_again(
     )  # fmt: skip
     stored = read_tensors(made["conditioning"] / CONDITIONING_FILE).values()
     assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {getattr(torch, dtype)}
-    rollout.run(ROLLOUT, model, 0, 1, 0, **made, policy=base, rollouts_out=tmp_path / "rollouts")
+    rollout.run(ROLLOUT, model, 0, 1, 0, **made, rollout_policy=base, **outputs_in(tmp_path))
     reward.run(REWARD, prompts=made["prompts"], rollouts=tmp_path / "rollouts", scores_out=tmp_path / "scores")
     training.run(
         TRAINING, REWARD, model, 0, 1, **made, policy=base,
-        rollouts=[tmp_path / "rollouts"], scores=[tmp_path / "scores"], policy_out=trained,
+        latents=[tmp_path / "latents"], scores=[tmp_path / "scores"], policy_out=trained,
     )  # fmt: skip
     for name, policy in {"before": base, "after": trained}.items():
         evaluation.run(EVALUATION, model, REWARD, 0, 1, 4, **made, policy=policy, report_out=tmp_path / name)
 
-    assert read_latents(tmp_path / "rollouts").shape == (8, *shape)
+    assert read_latents(tmp_path / "latents").shape == (8, *shape)
     adapters = attach_adapters(load_transformer(model), trained, TRAINING.lora, 0, load_family(model))
     assert adapters.sha256() == read_policy_state(trained).policy_sha256
     assert {value.dtype for value in adapters.parameters()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in adapters.named_parameters().items() if "lora_B" in name)
     assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_outcomes(tmp_path / "after")) == 4
 
-    rollout.run(ROLLOUT, model, 0, 1, 0, **made, policy=trained, rollouts_out=tmp_path / "again")
-    assert not torch.equal(read_latents(tmp_path / "again"), read_latents(tmp_path / "rollouts"))
+    rollout.run(ROLLOUT, model, 0, 1, 0, **made, rollout_policy=trained, **outputs_in(tmp_path / "again"))
+    assert not torch.equal(read_latents(tmp_path / "again" / "latents"), read_latents(tmp_path / "latents"))
 
     draw(model, trained, "a red star", 0, EVALUATION.model_copy(update={"guidance_scale": 2.0}), tmp_path / "drawn.png")
     assert Image.open(tmp_path / "drawn.png").size == (16, 16)

@@ -18,7 +18,7 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_transformer
-from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import PolicyState
 
 FAMILY = StableDiffusion3()

@@ -23,16 +23,10 @@ from advantageflow.rewards.base import Result
 from advantageflow.rewards.shapes import ShapesReward
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    publish,
-    read_json,
-    read_metadata,
-    read_prompts,
-    read_tensors,
-    write_tensors,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import publish, read_json, read_metadata, read_tensors, write_tensors
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 

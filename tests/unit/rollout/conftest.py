@@ -16,8 +16,10 @@ from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import publish, write_conditioning, write_prompts
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import publish
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import write_prompts
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rollout.adaptive import BALANCED_EVERY, PRIOR, Selection, select_adaptively, upper_bounds
 from advantageflow.rollout.selection import select_prompts, task_counts
-from advantageflow.store.artifacts import GroupOutcome, PromptHistory
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory
 
 SIZES = {"a": 30, "b": 12, "c": 3}
 

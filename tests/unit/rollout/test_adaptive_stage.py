@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rolled_out import outputs_in
 
 from advantageflow.errors import DataError
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.records import Prompt
+from advantageflow.records import HISTORY_FILE, Prompt
 from advantageflow.rollout.stage import run
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import GroupOutcome, PromptHistory, read_rollouts, write_history
-from advantageflow.store.prompt_history import HISTORY_FILE
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, write_history
+from advantageflow.store.rollouts import read_index
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -42,9 +43,9 @@ def chosen(model: ModelSettings, prompts: Path, conditioning: Path, tmp_path: Pa
         ids = []
         for shard in range(shards):
             out = tmp_path / f"{policy.name}-{shard}-of-{shards}"
-            read = {"prompts": prompts, "conditioning": conditioning, "policy": policy}
-            run(settings, model, 3, 2, shard, **read, rollouts_out=out)
-            ids += [rollout.prompt_id for rollout in read_rollouts(out) if rollout.index == 0]
+            read = {"prompts": prompts, "conditioning": conditioning, "rollout_policy": policy}
+            run(settings, model, 3, 2, shard, **read, **outputs_in(out))
+            ids += [rollout.prompt_id for rollout in read_index(out / "latents") if rollout.index == 0]
         return ids
 
     return go

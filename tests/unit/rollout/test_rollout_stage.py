@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rolled_out import outputs_in
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.adapters import attach_adapters
@@ -23,18 +24,11 @@ from advantageflow.rollout.groups import encode_png
 from advantageflow.rollout.selection import select_prompts
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    publish,
-    read_latents,
-    read_metadata,
-    read_prompts,
-    read_rollouts,
-    read_tensors,
-    write_json,
-    write_tensors,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import publish, read_metadata, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_images, read_index, read_latents
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -51,7 +45,7 @@ def arguments(model: ModelSettings, prompts: Path, conditioning: Path, base_poli
         "round_index": 1,
         "prompts": prompts,
         "conditioning": conditioning,
-        "policy": base_policy,
+        "rollout_policy": base_policy,
     }
 
 
@@ -61,13 +55,14 @@ def images_of(folder: Path, shards: int, **arguments: Any) -> Images:
     images: Images = {}
     for shard in range(shards):
         out = folder / f"{shard}-of-{shards}"
-        run(settings, **arguments, shard=shard, rollouts_out=out)
-        rollouts = read_rollouts(out)
-        latents = read_latents(out, rows=len(rollouts))
-        assert images.keys().isdisjoint(rollout.rollout_id for rollout in rollouts)
+        run(settings, **arguments, shard=shard, **outputs_in(out))
+        rollouts = read_images(out / "rollouts")
+        assert [rollout for rollout, _ in rollouts] == read_index(out / "latents")
+        latents = read_latents(out / "latents", rows=len(rollouts))
+        assert images.keys().isdisjoint(rollout.rollout_id for rollout, _ in rollouts)
         images |= {
-            rollout.rollout_id: (rollout.image, latent.numpy().tobytes())
-            for rollout, latent in zip(rollouts, latents, strict=True)
+            rollout.rollout_id: (image, latent.numpy().tobytes())
+            for (rollout, image), latent in zip(rollouts, latents, strict=True)
         }
     return images
 
@@ -77,13 +72,13 @@ def test_a_run_that_continues_another_draws_what_one_long_run_would_have_drawn(
 ) -> None:
     """The same prompts and noise as in round 3, not those of round 1 again; only the rollouts' names say round 1."""
     continued = tmp_path / "continued"
-    shutil.copytree(arguments["policy"], continued)
+    shutil.copytree(arguments["rollout_policy"], continued)
     read_policy_state(continued).model_copy(update={"rounds_before": 2}).write(continued)
 
     def unnumbered(images: Images) -> Images:
         return {rollout_id.partition("-")[2]: image for rollout_id, image in images.items()}
 
-    second_run = images_of(tmp_path / "a", 1, **{**arguments, "policy": continued})
+    second_run = images_of(tmp_path / "a", 1, **{**arguments, "rollout_policy": continued})
     assert {rollout_id.partition("-")[0] for rollout_id in second_run} == {"1"}
     long_run = images_of(tmp_path / "b", 1, **{**arguments, "round_index": 3})
     assert unnumbered(second_run) == unnumbered(long_run)
@@ -99,16 +94,16 @@ def test_any_number_of_shards_makes_the_same_images_bit_for_bit(tmp_path: Path, 
 
 def test_a_shard_beyond_the_chunks_is_empty_but_whole(tmp_path: Path, arguments: dict[str, Any]) -> None:
     settings = SETTINGS.model_copy(update={"shards": 5})
-    run(**{**arguments, "settings": settings}, shard=4, rollouts_out=tmp_path / "empty")
-    assert read_rollouts(tmp_path / "empty") == []
-    assert read_latents(tmp_path / "empty", rows=0).shape == (0, 8, 6, 6)
+    run(**{**arguments, "settings": settings}, shard=4, **outputs_in(tmp_path / "empty"))
+    assert read_images(tmp_path / "empty" / "rollouts") == read_index(tmp_path / "empty" / "latents") == []
+    assert read_latents(tmp_path / "empty" / "latents", rows=0).shape == (0, 8, 6, 6)
 
 
 def test_groups_are_whole_and_seeds_are_those_of_the_rollouts(
     tmp_path: Path, arguments: dict[str, Any], train: list[Prompt]
 ) -> None:
-    run(**arguments, shard=0, rollouts_out=tmp_path / "out")
-    rollouts = read_rollouts(tmp_path / "out")
+    run(**arguments, shard=0, **outputs_in(tmp_path / "out"))
+    rollouts = read_index(tmp_path / "out" / "latents")
     chosen = select_prompts(3, 1, train, 5)
     assert [rollout.prompt_id for rollout in rollouts] == [prompt.prompt_id for prompt in chosen for _ in range(3)]
     assert Counter(rollout.index for rollout in rollouts) == {0: 5, 1: 5, 2: 5}
@@ -119,17 +114,17 @@ def test_groups_are_whole_and_seeds_are_those_of_the_rollouts(
 def test_the_images_are_those_that_the_latents_decode_to(
     tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, base_policy: Path, prompts: Path
 ) -> None:
-    run(**arguments, shard=0, rollouts_out=tmp_path / "out")
-    rollouts = read_rollouts(tmp_path / "out")
-    picture = np.asarray(Image.open(io.BytesIO(rollouts[0].image)))
+    run(**arguments, shard=0, **outputs_in(tmp_path / "out"))
+    rollout, image = read_images(tmp_path / "out" / "rollouts")[0]
+    picture = np.asarray(Image.open(io.BytesIO(image)))
     assert (picture.shape, picture.dtype) == ((48, 48, 3), np.uint8)
     known = read_prompts(prompts)
-    row = [prompt.prompt_id for prompt in known].index(rollouts[0].prompt_id)
+    row = [prompt.prompt_id for prompt in known].index(rollout.prompt_id)
     told = open_conditioning(arguments["conditioning"], known).rows([row])
     latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
-        told, [rollouts[0].seed], steps=2, sampler="ab2"
+        told, [rollout.seed], steps=2, sampler="ab2"
     )
-    assert torch.allclose(latents[0], read_latents(tmp_path / "out")[0], atol=1e-4)
+    assert torch.allclose(latents[0], read_latents(tmp_path / "out" / "latents")[0], atol=1e-4)
     assert np.abs(images[0].astype(int) - picture).max() <= 1
 
 
@@ -145,17 +140,17 @@ def test_the_rollout_policy_generates_not_the_policy(
 ) -> None:
     """The tuned policy's 'policy' adapter changes nothing, so only the rollout policy can make a difference."""
     base = images_of(tmp_path / "base", 1, **arguments)
-    tuned = images_of(tmp_path / "tuned", 1, **{**arguments, "policy": tuned_policy})
+    tuned = images_of(tmp_path / "tuned", 1, **{**arguments, "rollout_policy": tuned_policy})
     assert base.keys() == tuned.keys()
     assert all(base[name] != tuned[name] for name in base)
 
 
 def test_the_artifact_names_its_policy_and_shard(tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path) -> None:
-    run(**{**arguments, "policy": tuned_policy}, shard=0, rollouts_out=tmp_path / "out")
+    run(**{**arguments, "rollout_policy": tuned_policy}, shard=0, **outputs_in(tmp_path / "out"))
     sha256 = read_policy_state(tuned_policy).policy_sha256
     expected = {"round": 1, "shard": 0, "shards": 1, "policy_sha256": sha256, "rollouts": 15}
     assert sha256
-    assert read_metadata(tmp_path / "out") == expected
+    assert all(read_metadata(tmp_path / "out" / name) == expected for name in ("rollouts", "latents"))
 
 
 def test_the_journal_tells_progress_in_images(
@@ -163,7 +158,7 @@ def test_the_journal_tells_progress_in_images(
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
     with stage_journal("rollout", 1, 0):
-        run(**arguments, shard=0, rollouts_out=tmp_path / "out")
+        run(**arguments, shard=0, **outputs_in(tmp_path / "out"))
     events = read_events(tmp_path / "journal")
     kinds = [event["event"] for event in events]
     assert kinds.index("useful") < kinds.index("progress")
@@ -174,19 +169,18 @@ def test_the_journal_tells_progress_in_images(
 @pytest.mark.parametrize("shard", [-1, 1])
 def test_a_shard_that_does_not_exist_is_refused(tmp_path: Path, arguments: dict[str, Any], shard: int) -> None:
     with pytest.raises(SettingsError, match=f"no shard {shard} of 1"):
-        run(**arguments, shard=shard, rollouts_out=tmp_path / "out")
+        run(**arguments, shard=shard, **outputs_in(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(("factor", "message"), [(float("nan"), "not finite"), (2.0, "_sha256")])
-@pytest.mark.parametrize("adapter", ["policy", "rollout_policy"])
 def test_a_policy_of_other_weights_is_refused_by_its_file_and_nothing_is_written(
-    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path, adapter: str, factor: float, message: str
+    tmp_path: Path, arguments: dict[str, Any], tuned_policy: Path, factor: float, message: str
 ) -> None:
     shutil.copytree(tuned_policy, tmp_path / "policy")
-    weights = tmp_path / "policy" / adapter / "adapter_model.safetensors"
+    weights = tmp_path / "policy" / "rollout_policy" / "adapter_model.safetensors"
     write_tensors(weights, {name: tensor * factor for name, tensor in read_tensors(weights).items()})
     with pytest.raises(PolicyError, match=message) as caught:
-        run(**{**arguments, "policy": tmp_path / "policy"}, shard=0, rollouts_out=tmp_path / "out")
+        run(**{**arguments, "rollout_policy": tmp_path / "policy"}, shard=0, **outputs_in(tmp_path / "out"))
     assert caught.value.where == str(weights)
     assert not (tmp_path / "out").exists()
 
@@ -200,7 +194,7 @@ def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
     with publish(tmp_path / "policy") as broken:
         adapters.save(broken, read_policy_state(base_policy), model)
     with pytest.raises(PolicyError, match="its latent is not finite") as caught:
-        run(**{**arguments, "policy": tmp_path / "policy"}, shard=0, rollouts_out=tmp_path / "out")
+        run(**{**arguments, "rollout_policy": tmp_path / "policy"}, shard=0, **outputs_in(tmp_path / "out"))
     assert caught.value.where.startswith("rollout 1-")
     assert not (tmp_path / "out").exists()
 
@@ -208,7 +202,7 @@ def test_a_diverged_policy_is_named_by_its_first_rollout_and_writes_nothing(
 def test_a_corrupt_policy_is_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
     write_json(tmp_path / "state.json", {"round": 1})
     with pytest.raises(PolicyError, match="not a policy"):
-        run(**{**arguments, "policy": tmp_path}, shard=0, rollouts_out=tmp_path / "out")
+        run(**{**arguments, "rollout_policy": tmp_path}, shard=0, **outputs_in(tmp_path / "out"))
 
 
 def test_png_is_lossless() -> None:

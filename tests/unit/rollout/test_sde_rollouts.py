@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from rolled_out import outputs_in
 
 from advantageflow.flow.advantages import Term
 from advantageflow.flow.samplers import timesteps
@@ -14,13 +15,9 @@ from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
-from advantageflow.store.artifacts import (
-    open_conditioning,
-    read_latents,
-    read_prompts,
-    read_rollouts,
-    read_trajectories,
-)
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_images, read_index, read_latents, read_trajectories
 from advantageflow.training.data import RoundData
 from advantageflow.training.reverse import transition_batches
 from advantageflow.training.step import Step
@@ -34,7 +31,7 @@ SDE = RolloutSettings(
 
 @pytest.fixture
 def arguments(model: ModelSettings, prompts: Path, conditioning: Path, tuned_policy: Path) -> dict[str, Any]:
-    read = {"prompts": prompts, "conditioning": conditioning, "policy": tuned_policy}
+    read = {"prompts": prompts, "conditioning": conditioning, "rollout_policy": tuned_policy}
     return {"model": model, "seed": 3, "round_index": 1, **read}
 
 
@@ -44,13 +41,14 @@ def rolled_out(folder: Path, settings: RolloutSettings, shards: int, **arguments
     found: dict[str, tuple[bytes, ...]] = {}
     for shard in range(shards):
         out = folder / f"{shard}-of-{shards}"
-        run(settings, **arguments, shard=shard, rollouts_out=out)
-        rollouts, latents = read_rollouts(out), read_latents(out)
-        paths = read_trajectories(out, rows=len(rollouts))
+        run(settings, **arguments, shard=shard, **outputs_in(out))
+        rollouts, latents = read_index(out / "latents"), read_latents(out / "latents")
+        images = [image for _, image in read_images(out / "rollouts")]
+        paths = read_trajectories(out / "latents", rows=len(rollouts))
         assert torch.equal(paths.sigmas, timesteps(3, 2.0))
         for k, rollout in enumerate(rollouts):
             tensors = (latents[k], paths.states[k], paths.log_probabilities[k])
-            found[rollout.rollout_id] = (rollout.image, *(tensor.numpy().tobytes() for tensor in tensors))
+            found[rollout.rollout_id] = (images[k], *(tensor.numpy().tobytes() for tensor in tensors))
     return found
 
 
@@ -68,10 +66,10 @@ def test_trajectories_are_written_only_where_asked_for_and_change_no_image(
 ) -> None:
     for trajectories in (True, False):
         settings = SDE.model_copy(update={"trajectories": trajectories, "prompts_per_round": 1})
-        run(settings, **arguments, shard=0, rollouts_out=tmp_path / str(trajectories))
-        assert (tmp_path / str(trajectories) / TRAJECTORIES_FILE).exists() == trajectories
-    assert torch.equal(*(read_latents(tmp_path / name) for name in ("True", "False")))
-    assert read_rollouts(tmp_path / "True") == read_rollouts(tmp_path / "False")
+        run(settings, **arguments, shard=0, **outputs_in(tmp_path / str(trajectories)))
+        assert (tmp_path / str(trajectories) / "latents" / TRAJECTORIES_FILE).exists() == trajectories
+    assert torch.equal(*(read_latents(tmp_path / name / "latents") for name in ("True", "False")))
+    assert read_images(tmp_path / "True" / "rollouts") == read_images(tmp_path / "False" / "rollouts")
 
 
 def test_noise_level_reaches_the_sampler_and_zero_is_the_euler_ode(tmp_path: Path, arguments: dict[str, Any]) -> None:
@@ -80,8 +78,8 @@ def test_noise_level_reaches_the_sampler_and_zero_is_the_euler_ode(tmp_path: Pat
         "sde": {}, "quiet": {"noise_level": 0.0}, "euler": {"sampler": "euler"},
     }.items():  # fmt: skip
         settings = SDE.model_copy(update={"trajectories": False, "prompts_per_round": 1, **changes})
-        run(settings, **arguments, shard=0, rollouts_out=tmp_path / name)
-        latents[name] = read_latents(tmp_path / name)
+        run(settings, **arguments, shard=0, **outputs_in(tmp_path / name))
+        latents[name] = read_latents(tmp_path / name / "latents")
     assert torch.equal(latents["quiet"], latents["euler"])
     assert not torch.allclose(latents["sde"], latents["euler"], atol=0.1)
 
@@ -90,8 +88,8 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
     tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, prompts: Path, tuned_policy: Path
 ) -> None:
     """Rollouts come from merged weights in batches of 6, training runs the adapter beside them in batches of 15."""
-    run(SDE, **arguments, shard=0, rollouts_out=tmp_path / "out")
-    rollouts, known = read_rollouts(tmp_path / "out"), read_prompts(prompts)
+    run(SDE, **arguments, shard=0, **outputs_in(tmp_path / "out"))
+    rollouts, known = read_index(tmp_path / "out" / "latents"), read_prompts(prompts)
     row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
     rows = [row[rollout.prompt_id] for rollout in rollouts[::3]]
     objective = FlowGrpo(clip_range=1e-5, step_fraction=1.0)
@@ -100,11 +98,11 @@ def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
     for name, value in policy.adapters.named_parameters().items():
         value.data.copy_(policy.adapters.named_parameters("rollout_policy")[name])
     data = RoundData(
-        read_latents(tmp_path / "out"),
+        read_latents(tmp_path / "out" / "latents"),
         open_conditioning(arguments["conditioning"], known).rows(rows),
         (Term(torch.zeros(5, 3, dtype=torch.float64)),),
         {},
-        trajectories=read_trajectories(tmp_path / "out"),
+        trajectories=read_trajectories(tmp_path / "out" / "latents"),
     )
     samples = torch.arange(15).repeat(3)
     step = Step(policy, data, torch.zeros(15), samples, settings, False, {}, torch.Generator().manual_seed(0))

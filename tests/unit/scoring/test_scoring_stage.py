@@ -7,13 +7,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import advantageflow
@@ -25,12 +23,10 @@ from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
-from advantageflow.store.artifacts import (
-    read_metadata,
-    read_scores,
-    write_prompts,
-    write_rollouts,
-)
+from advantageflow.store.files import read_metadata
+from advantageflow.store.prompts import write_prompts
+from advantageflow.store.rollouts import write_rollouts
+from advantageflow.store.scores import read_scores
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 
@@ -54,16 +50,16 @@ class Shard:
         self.root = root
         every = [prompt for prompt in all_prompts() if prompt.split == "train"]
         self.chosen = [next(p for p in every if p.task == task) for task in ("colors", "counting", "position")]
-        self.rollouts = [
-            Rollout(prompt.prompt_id, 4, index, 0, png(image))
-            for prompt in self.chosen
-            for index, image in enumerate([render(scene_for(prompt.spec, np.random.default_rng(0))), BLANK])
-        ]
+        self.rollouts = [Rollout(prompt.prompt_id, 4, index, 0) for prompt in self.chosen for index in (0, 1)]
+        true = [render(scene_for(prompt.spec, np.random.default_rng(0))) for prompt in self.chosen]
+        images = [png(image) for picture in true for image in (picture, BLANK)]
+        self.images = dict(zip([one.rollout_id for one in self.rollouts], images, strict=True))
 
     def write(self) -> dict[str, Path]:
         write_prompts(self.root / "prompts", self.chosen, {})
         metadata = {"round": 4, "shard": 1, "shards": 2, "policy_sha256": "ab"}
-        write_rollouts(self.root / "rollouts", self.rollouts, torch.zeros(len(self.rollouts), 1, 1, 1), metadata)
+        images = [self.images[one.rollout_id] for one in self.rollouts]
+        write_rollouts(self.root / "rollouts", self.rollouts, images, metadata)
         return {"prompts": self.root / "prompts", "rollouts": self.root / "rollouts"}
 
 
@@ -147,7 +143,7 @@ def test_scores_that_are_all_the_same_raise_an_alarm_metric(shard: Shard, monkey
 
 @pytest.mark.parametrize("image", [b"", b"not a picture", png(BLANK)[:60]])
 def test_a_picture_that_cannot_be_decoded_is_named_with_its_row(shard: Shard, image: bytes) -> None:
-    shard.rollouts[3] = replace(shard.rollouts[3], image=image)
+    shard.images[shard.rollouts[3].rollout_id] = image
     with pytest.raises(DataError, match=shard.rollouts[3].rollout_id) as caught:
         run(SHAPES, **shard.write(), scores_out=shard.root / "scores")
     assert caught.value.where.endswith("rollouts.parquet: row 3")

@@ -37,7 +37,7 @@ def prompts() -> list[Prompt]:
 
 @pytest.fixture
 def rollouts(prompts: list[Prompt]) -> list[Rollout]:
-    return [Rollout(prompts[0].prompt_id, 3, index, 2**63 - 1 - index, b"\x89PNG" + bytes([index])) for index in (0, 1)]
+    return [Rollout(prompts[0].prompt_id, 3, index, 2**63 - 1 - index) for index in (0, 1)]
 
 
 @pytest.fixture

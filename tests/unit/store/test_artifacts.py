@@ -17,18 +17,11 @@ from hypothesis import strategies as st
 from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import (
-    read_latents,
-    read_metadata,
-    read_prompts,
-    read_rollouts,
-    read_scores,
-    write_json,
-    write_prompts,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.files import read_metadata, write_json
 from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.prompts import read_prompts, write_prompts
+from advantageflow.store.rollouts import read_images, read_index, read_latents, write_latents, write_rollouts
+from advantageflow.store.scores import read_scores, write_scores
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 values = st.recursive(
@@ -57,7 +50,6 @@ def test_any_prompts_come_back(prompts: list[Prompt]) -> None:
             round=st.integers(0, 1000),
             index=st.integers(0, 1000),
             seed=st.integers(0, 2**63 - 1),
-            image=st.binary(max_size=30),
         ),
         max_size=4,
     )
@@ -65,11 +57,14 @@ def test_any_prompts_come_back(prompts: list[Prompt]) -> None:
 def test_any_rollouts_come_back(rollouts: list[Rollout]) -> None:
     latents = torch.rand(len(rollouts), 2, 3, 3)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "rollouts"
-        write_rollouts(folder, rollouts, latents, {"round": 1})
-        assert read_rollouts(folder) == rollouts
-        assert torch.equal(read_latents(folder, rows=len(rollouts)), latents)
-        assert read_metadata(folder) == {"round": 1, "rollouts": len(rollouts)}
+        images = [rollout.rollout_id.encode() for rollout in rollouts]
+        write_rollouts(Path(name) / "images", rollouts, images, {"round": 1})
+        write_latents(Path(name) / "latents", rollouts, latents, {"round": 1})
+        assert read_images(Path(name) / "images") == list(zip(rollouts, images, strict=True))
+        assert read_index(Path(name) / "latents") == rollouts
+        assert torch.equal(read_latents(Path(name) / "latents", rows=len(rollouts)), latents)
+        for artifact in ("images", "latents"):
+            assert read_metadata(Path(name) / artifact) == {"round": 1, "rollouts": len(rollouts)}
 
 
 def test_scores_come_back_with_their_columns_as_float64(tmp_path: Path, scores: list[Score]) -> None:
@@ -88,14 +83,15 @@ def test_an_empty_shard_of_scores_keeps_its_columns(tmp_path: Path) -> None:
 
 def test_equal_artifacts_are_equal_bytes(tmp_path: Path, rollouts: list[Rollout]) -> None:
     for name in ("a", "b"):
-        write_rollouts(tmp_path / name, rollouts, torch.ones(2, 1, 2, 2), {"round": 3})
-    for file in (tmp_path / "a").iterdir():
-        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+        write_rollouts(tmp_path / name / "images", rollouts, [b"x", b"y"], {"round": 3})
+        write_latents(tmp_path / name / "latents", rollouts, torch.ones(2, 1, 2, 2), {"round": 3})
+    for file in (tmp_path / "a").glob("*/*"):
+        assert file.read_bytes() == (tmp_path / "b" / file.relative_to(tmp_path / "a")).read_bytes()
 
 
 @pytest.fixture
 def rollouts_folder(tmp_path: Path, rollouts: list[Rollout]) -> Path:
-    write_rollouts(tmp_path / "rollouts", rollouts, torch.ones(2, 1, 2, 2), {})
+    write_rollouts(tmp_path / "rollouts", rollouts, [b"x", b"y"], {})
     return tmp_path / "rollouts"
 
 
@@ -107,7 +103,7 @@ def test_a_missing_column_is_named(rollouts_folder: Path) -> None:
     path = rollouts_folder / "rollouts.parquet"
     change_table(path, lambda table: table.drop_columns(["seed"]))
     with pytest.raises(DataError, match="column 'seed' is missing") as caught:
-        read_rollouts(rollouts_folder)
+        read_images(rollouts_folder)
     assert caught.value.where == str(path)
 
 
@@ -115,14 +111,14 @@ def test_a_column_of_another_type_is_named(rollouts_folder: Path) -> None:
     wrong = pa.array(["x", "y"])
     change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["seed"]).append_column("seed", wrong))
     with pytest.raises(DataError, match="column 'seed' is string, not int64"):
-        read_rollouts(rollouts_folder)
+        read_images(rollouts_folder)
 
 
 def test_a_null_is_named_with_its_row(rollouts_folder: Path) -> None:
     some = pa.array([b"x", None], pa.binary())
     change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["image"]).append_column("image", some))
     with pytest.raises(DataError, match="column 'image' has no value") as caught:
-        read_rollouts(rollouts_folder)
+        read_images(rollouts_folder)
     assert caught.value.where.endswith("rollouts.parquet: row 1")
 
 
@@ -132,7 +128,7 @@ def test_an_id_that_does_not_fit_its_row_is_named(rollouts_folder: Path) -> None
         rollouts_folder / "rollouts.parquet", lambda table: table.drop(["index"]).append_column("index", other)
     )
     with pytest.raises(DataError, match="does not fit") as caught:
-        read_rollouts(rollouts_folder)
+        read_images(rollouts_folder)
     assert caught.value.where.endswith("row 0")
 
 
@@ -154,16 +150,16 @@ def test_a_broken_spec_is_named(tmp_path: Path, prompts: list[Prompt], spec: str
         read_prompts(tmp_path / "p")
 
 
-def test_latents_that_are_too_few_are_refused(rollouts_folder: Path) -> None:
+def test_latents_that_are_too_few_are_refused(tmp_path: Path, rollouts: list[Rollout]) -> None:
+    write_latents(tmp_path, rollouts, torch.ones(2, 1, 2, 2), {})
     with pytest.raises(DataError, match="'latents' has 2 rows, its table 3"):
-        read_latents(rollouts_folder, rows=3)
+        read_latents(tmp_path, rows=3)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "one byte"])
 def test_a_corrupt_table_is_named(tmp_path: Path, rollouts: list[Rollout], damage: str) -> None:
     image = bytes(range(256)) * 40
-    rollouts = [Rollout(r.prompt_id, r.round, r.index, r.seed, image) for r in rollouts]
-    write_rollouts(tmp_path / "rollouts", rollouts, torch.ones(2, 1, 2, 2), {})
+    write_rollouts(tmp_path / "rollouts", rollouts, [image, image], {})
     path = tmp_path / "rollouts" / "rollouts.parquet"
     content = bytearray(path.read_bytes())
     if damage == "truncated":
@@ -172,7 +168,7 @@ def test_a_corrupt_table_is_named(tmp_path: Path, rollouts: list[Rollout], damag
         content[content.index(bytes(range(100, 200)))] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match="corrupt") as caught:
-        read_rollouts(tmp_path / "rollouts")
+        read_images(tmp_path / "rollouts")
     assert caught.value.where == str(path)
 
 

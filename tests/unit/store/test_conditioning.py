@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from advantageflow.errors import DataError, StoreError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import CONDITIONING_FILE, Prompt
-from advantageflow.store.artifacts import open_conditioning, write_conditioning
+from advantageflow.store.conditioning import open_conditioning, write_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.tensor_rows import TensorRows, write_rows
 

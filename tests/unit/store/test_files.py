@@ -18,7 +18,7 @@ import torch
 
 import advantageflow
 from advantageflow.errors import StoreError
-from advantageflow.store.artifacts import publish, read_json, read_tensors, write_json, write_tensors
+from advantageflow.store.files import publish, read_json, read_tensors, write_json, write_tensors
 from advantageflow.store.tables import write_table
 
 COMPONENTS = Path(advantageflow.__file__).parent.parent
@@ -135,7 +135,7 @@ from pathlib import Path
 sys.path[:0] = [{components!r}, {tests!r}]
 from test_files import WRITERS
 from advantageflow.errors import StoreError
-from advantageflow.store.artifacts import publish, write_json
+from advantageflow.store.files import publish, write_json
 
 seen = []
 for write in [*WRITERS, None]:

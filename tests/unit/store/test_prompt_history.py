@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.store.prompt_history import HISTORY_FILE, GroupOutcome, PromptHistory, read_history, write_history
+from advantageflow.records import HISTORY_FILE
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, read_history, write_history
 
 numbers = st.floats(-1e6, 1e6)
 outcome = st.builds(GroupOutcome, round=st.integers(1, 9), mean=numbers, std=st.floats(0, 1e6), gain=numbers)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from advantageflow.settings import RolloutSettings, TrainingSettings
-from advantageflow.tracking.opening import sections_of_a_run
+from advantageflow.tracking.opening import settings_of_a_run
 
 
 def test_what_the_form_gives_holds_and_defaults_that_were_left_out_are_said() -> None:
-    texts = {"rollout": '{"group_size": 4}', "training": '{"learning_rate": 0.5}'}
-    parameters = {"rollout": {"group_size": 6.0, "guidance_scale": None}, "training": {"lam": "auto"}}
-    found = sections_of_a_run(texts, parameters)
-    assert found["rollout"] == RolloutSettings(group_size=6).model_dump(mode="json")
+    given = {
+        "rollout": '{"group_size": 4}', "training": '{"learning_rate": 0.5}', "seed": 7,
+        "rollout.group_size": 6.0, "training.objective.lam": "auto",
+    }  # fmt: skip
+    found = settings_of_a_run(given)
     training = TrainingSettings.model_validate({"learning_rate": 0.5, "objective": {"lam": "auto"}})
-    assert found["training"] == training.model_dump(mode="json")
+    assert found == {
+        "rollout": RolloutSettings(group_size=6).model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "seed": 7,
+    }
 
 
 def test_settings_that_a_stage_will_refuse_are_told_as_they_are() -> None:
-    texts = {"rollout": '{"group_size": 1}'}
-    assert sections_of_a_run(texts, {}) == {"rollout": {"group_size": 1}}
-    refused = {"rollout": {"group_size": 1}}
-    assert sections_of_a_run({"rollout": "{}"}, refused) == {"rollout": {}}
+    assert settings_of_a_run({"rollout": '{"group_size": 1}'}) == {"rollout": {"group_size": 1}}
+    assert settings_of_a_run({"rollout": "{}", "rollout.group_size": 1}) == {"rollout": {}}

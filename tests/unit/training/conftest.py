@@ -15,14 +15,11 @@ from torch import Tensor
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import Prompt, Rollout, Score, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.store.artifacts import (
-    publish,
-    write_conditioning,
-    write_json,
-    write_prompts,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import publish, write_json
+from advantageflow.store.prompts import write_prompts
+from advantageflow.store.rollouts import write_latents
+from advantageflow.store.scores import write_scores
 
 SHAPE = (4, 4, 4)
 TOKENS, WIDTH, POOLED = 3, 32, 16
@@ -33,7 +30,7 @@ class World:
     """Folders of a round.
 
     Attributes:
-        rollouts: a folder for each shard.
+        latents: a folder for each shard.
         scores: a folder for each shard.
     """
 
@@ -41,12 +38,12 @@ class World:
     prompts: Path
     conditioning: Path
     policy: Path
-    rollouts: list[Path]
+    latents: list[Path]
     scores: list[Path]
 
     def artifacts(self) -> dict[str, Path | list[Path]]:
         """The inputs that the stage takes."""
-        return {name: getattr(self, name) for name in ("prompts", "conditioning", "policy", "rollouts", "scores")}
+        return {name: getattr(self, name) for name in ("prompts", "conditioning", "policy", "latents", "scores")}
 
 
 class WorldMaker:
@@ -79,7 +76,7 @@ class WorldMaker:
 
     def _write_shard(self, world: World, prompts: Sequence[Prompt], shard: int, round_index: int) -> None:
         rollouts = [
-            Rollout(prompt.prompt_id, round_index, k, derive_seed(prompt.text, k), b"")
+            Rollout(prompt.prompt_id, round_index, k, derive_seed(prompt.text, k))
             for prompt in prompts
             for k in range(self.group_size)
         ]
@@ -88,9 +85,9 @@ class WorldMaker:
             Score(r.rollout_id, {"soft": x_0.mean().item(), "strict": float(x_0.mean() > 0)}, {}, "1")
             for r, x_0 in zip(rollouts, latents, strict=True)
         ]
-        world.rollouts.append(world.root / f"rollouts-{shard}")
+        world.latents.append(world.root / f"latents-{shard}")
         world.scores.append(world.root / f"scores-{shard}")
-        write_rollouts(world.rollouts[-1], rollouts, latents, {"round": round_index, "policy_sha256": None})
+        write_latents(world.latents[-1], rollouts, latents, {"round": round_index, "policy_sha256": None})
         write_scores(world.scores[-1], scores, ["soft", "strict"], {"round": round_index})
 
     @staticmethod

@@ -26,7 +26,7 @@ def key(maker: Any, settings: TrainingSettings, own_model: ModelSettings) -> Cal
     world = maker.make()
     reward = RewardSettings()
     data = load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=reward, round_index=1, policy_sha256=None,
     )  # fmt: skip
     return lambda: checkpoint_key(settings, reward, own_model, seed=0, round_index=1, policy=world.policy, data=data)

@@ -14,10 +14,10 @@ from advantageflow.flow.advantages import Term, group_advantages
 from advantageflow.flow.regularisation import expected_reward_gain
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
-from advantageflow.records import derive_seed
+from advantageflow.records import HISTORY_FILE, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_history, read_json, write_json
-from advantageflow.store.prompt_history import HISTORY_FILE
+from advantageflow.store.files import read_json, write_json
+from advantageflow.store.prompt_history import read_history
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData
 from advantageflow.training.history import group_gains, updated_history
@@ -90,7 +90,7 @@ def train(model: ModelSettings) -> Any:
 
 def relabel(world: Any, policy: Path) -> Any:
     """Say that the world's rollouts come from this policy."""
-    for shard in world.rollouts:
+    for shard in world.latents:
         path = shard / "metadata.json"
         write_json(path, {**read_json(path), "policy_sha256": read_json(policy / "state.json")["policy_sha256"]})
     return world

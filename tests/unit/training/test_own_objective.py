@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json
+from advantageflow.store.files import read_json
 from advantageflow.training import stage
 
 OBJECTIVE = """

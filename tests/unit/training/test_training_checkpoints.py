@@ -17,8 +17,9 @@ from advantageflow.errors import Preempted, SettingsError, StoreError
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.records import Score
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_scores, write_scores
+from advantageflow.store.files import read_json
 from advantageflow.store.published import fetch_published
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training import stage
 

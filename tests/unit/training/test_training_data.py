@@ -12,22 +12,16 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.records import Rollout, Score
 from advantageflow.settings import RewardSettings
-from advantageflow.store.artifacts import (
-    read_json,
-    read_latents,
-    read_rollouts,
-    read_scores,
-    write_json,
-    write_rollouts,
-    write_scores,
-)
+from advantageflow.store.files import read_json, write_json
+from advantageflow.store.rollouts import read_index, read_latents, write_latents
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.training.data import RoundData, load_round
 
 
 def load(world: Any, round_index: int = 1) -> RoundData:
     reward = RewardSettings(column="soft")
     return load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=reward, round_index=round_index, policy_sha256=None,
     )  # fmt: skip
 
@@ -37,9 +31,9 @@ def edit_scores(world: Any, change: Callable[[list[Score]], list[Score]]) -> Non
 
 
 def edit_rollouts(world: Any, change: Callable[[list[Rollout]], list[Rollout]]) -> None:
-    rollouts = change(read_rollouts(world.rollouts[0]))
-    latents = torch.zeros(len(rollouts), *read_latents(world.rollouts[0]).shape[1:])
-    write_rollouts(world.rollouts[0], rollouts, latents, {"policy_sha256": None})
+    rollouts = change(read_index(world.latents[0]))
+    latents = torch.zeros(len(rollouts), *read_latents(world.latents[0]).shape[1:])
+    write_latents(world.latents[0], rollouts, latents, {"policy_sha256": None})
 
 
 def test_rollouts_come_by_prompt_and_index_with_their_own_reward_and_text(maker: Any) -> None:
@@ -90,7 +84,7 @@ def test_scores_that_do_not_fit_name_the_rollout(maker: Any, edit: Any, message:
 
 def test_group_with_a_hole_names_the_missing_rollout(maker: Any) -> None:
     world = maker.make()
-    lost = read_rollouts(world.rollouts[0])[8]
+    lost = read_index(world.latents[0])[8]
     edit_rollouts(world, lambda rollouts: [r for r in rollouts if r != lost])
     edit_scores(world, lambda scores: [s for s in scores if s.rollout_id != lost.rollout_id])
     with pytest.raises(DataError, match="missing from its group of 6") as caught:
@@ -105,14 +99,14 @@ def test_rollout_of_another_round_is_named(maker: Any) -> None:
 
 def test_shard_given_twice_is_named(maker: Any) -> None:
     world = maker.make(shards=2)
-    world.rollouts.append(world.rollouts[0])
+    world.latents.append(world.latents[0])
     with pytest.raises(DataError, match="is a duplicate"):
         load(world)
 
 
 def test_shard_left_out_is_found_by_its_scores(maker: Any) -> None:
     world = maker.make(shards=2)
-    world.rollouts.pop()
+    world.latents.pop()
     with pytest.raises(DataError, match="no such rollout"):
         load(world)
 
@@ -128,9 +122,9 @@ def test_rollout_of_an_unknown_prompt_is_named(maker: Any) -> None:
 
 def test_latent_that_is_not_finite_is_named(maker: Any) -> None:
     world = maker.make()
-    rollouts, latents = read_rollouts(world.rollouts[0]), read_latents(world.rollouts[0])
+    rollouts, latents = read_index(world.latents[0]), read_latents(world.latents[0])
     latents[5, 0, 0, 0] = float("inf")
-    write_rollouts(world.rollouts[0], rollouts, latents, {"policy_sha256": None})
+    write_latents(world.latents[0], rollouts, latents, {"policy_sha256": None})
     with pytest.raises(DataError, match="latent is not finite") as caught:
         load(world)
     assert caught.value.where.endswith(rollouts[5].rollout_id)

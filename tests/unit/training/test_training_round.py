@@ -25,7 +25,7 @@ def data(maker: Any) -> RoundData:
     world = maker.make()
     reward = RewardSettings(column="soft")
     return load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=reward, round_index=1, policy_sha256=None,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import torch
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_tensors, write_json, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
 
@@ -72,7 +72,7 @@ def test_same_seed_repeats_bit_for_bit_and_another_does_not(train: Any, maker: A
 def test_next_round_continues_with_the_optimiser(train: Any, maker: Any) -> None:
     first = train(maker.make())
     second_world = maker.make(round_index=2)
-    _relabel(second_world.rollouts, read_json(first / "state.json")["policy_sha256"])
+    _relabel(second_world.latents, read_json(first / "state.json")["policy_sha256"])
     second = train(second_world, policy=first, round_index=2)
     assert read_json(second / "state.json")["step"] == 6
     steps = [v for k, v in read_tensors(second / "optimizer.safetensors").items() if k.endswith(".step")]
@@ -145,7 +145,7 @@ def test_journal_tells_progress_steps_and_the_round(
 
 def test_rollouts_of_another_policy_are_refused(train: Any, maker: Any) -> None:
     world = maker.make()
-    _relabel(world.rollouts, "f" * 64)
+    _relabel(world.latents, "f" * 64)
     with pytest.raises(DataError, match="come from policy ffff"):
         train(world)
 
@@ -184,7 +184,7 @@ def test_divergence_is_named_and_nothing_is_written(train: Any, maker: Any) -> N
 def test_optimiser_state_that_does_not_fit_is_refused(train: Any, maker: Any, change: Any, message: str) -> None:
     first = train(maker.make())
     world = maker.make(round_index=2)
-    _relabel(world.rollouts, read_json(first / "state.json")["policy_sha256"])
+    _relabel(world.latents, read_json(first / "state.json")["policy_sha256"])
     path = first / "optimizer.safetensors"
     write_tensors(path, change(read_tensors(path)))
     with pytest.raises(PolicyError, match=message):

@@ -11,7 +11,8 @@ import torch
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import combined_advantages, group_advantages
 from advantageflow.settings import RewardSettings, RewardTerm, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_scores, write_json, write_scores
+from advantageflow.store.files import read_json, write_json
+from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.training.data import RoundData, load_round
 from advantageflow.training.metrics import data_metrics
 from advantageflow.training.round import round_advantages
@@ -22,7 +23,7 @@ REWARD = RewardSettings(others=(RewardTerm(name="size", column="bytes", weight=0
 
 def load(world: Any, reward: RewardSettings = REWARD) -> RoundData:
     return load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=reward, round_index=1, policy_sha256=None,
     )  # fmt: skip
 

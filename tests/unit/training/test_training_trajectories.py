@@ -14,7 +14,8 @@ from advantageflow.errors import DataError
 from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.store.artifacts import read_json, read_latents, read_tensors, write_tensors
+from advantageflow.store.files import read_json, read_tensors, write_tensors
+from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData, load_round
 
@@ -27,7 +28,7 @@ def make(maker: Any) -> Callable[..., Any]:
 
     def make(shards: int = 1) -> Any:
         world = maker.make(shards=shards)
-        for shard in world.rollouts:
+        for shard in world.latents:
             latents = read_latents(shard)
             states = torch.stack([latents * factor for factor in (4.0, 3.0, 2.0, 1.0)], 1)
             tensors = {
@@ -44,7 +45,7 @@ def make(maker: Any) -> Callable[..., Any]:
 
 def load(world: Any) -> RoundData:
     return load_round(
-        world.prompts, world.conditioning, world.rollouts, world.scores,
+        world.prompts, world.conditioning, world.latents, world.scores,
         reward=RewardSettings(), round_index=1, policy_sha256=None, trajectories=True,
     )  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_they_are_only_read_where_asked_for(make: Callable[..., Any]) -> None:
     data = load_round(
         world.prompts,
         world.conditioning,
-        world.rollouts,
+        world.latents,
         world.scores,
         reward=RewardSettings(),
         round_index=1,
@@ -83,10 +84,10 @@ def test_they_are_only_read_where_asked_for(make: Callable[..., Any]) -> None:
 
 def test_missing_file_is_named_with_the_settings_that_write_it(make: Callable[..., Any]) -> None:
     world = make(shards=2)
-    (world.rollouts[1] / TRAJECTORIES_FILE).unlink()
+    (world.latents[1] / TRAJECTORIES_FILE).unlink()
     with pytest.raises(DataError, match="without trajectories") as caught:
         load(world)
-    assert caught.value.where == str(world.rollouts[1] / TRAJECTORIES_FILE)
+    assert caught.value.where == str(world.latents[1] / TRAJECTORIES_FILE)
     assert "rollout.trajectories" in caught.value.remedy
 
 
@@ -105,10 +106,10 @@ def test_missing_file_is_named_with_the_settings_that_write_it(make: Callable[..
 )
 def test_trajectories_that_do_not_fit_name_their_file(make: Callable[..., Any], change: Any, message: str) -> None:
     world = make(shards=2)
-    edit(world.rollouts[1], change)
+    edit(world.latents[1], change)
     with pytest.raises(DataError, match=message) as caught:
         load(world)
-    files = [str(shard / TRAJECTORIES_FILE) for shard in world.rollouts]
+    files = [str(shard / TRAJECTORIES_FILE) for shard in world.latents]
     assert caught.value.where.startswith(tuple(files))
 
 
@@ -120,7 +121,7 @@ def test_stage_trains_flow_grpo_on_them(
     arguments = (settings, RewardSettings(), model, 0, 1)
     stage.run(*arguments, **world.artifacts(), policy_out=world.root / "trained")
     assert read_json(world.root / "trained" / "state.json")["step"] == 3
-    (world.rollouts[0] / TRAJECTORIES_FILE).unlink()
+    (world.latents[0] / TRAJECTORIES_FILE).unlink()
     with pytest.raises(DataError, match="without trajectories"):
         stage.run(*arguments, **world.artifacts(), policy_out=world.root / "again")
     assert not (world.root / "again").exists()

@@ -42,7 +42,7 @@ def staged(arguments: dict[str, Any], tmp_path: Path) -> str:
     paths: dict[str, Any] = {name: name for name in inputs} | {"policy_out": "unused"}
     for name in inputs:
         shutil.copytree(arguments[name], folder / name)
-    for name in ("rollouts", "scores"):
+    for name in ("latents", "scores"):
         shutil.copytree(arguments[name][0], folder / name)
         paths[name] = [name]
     call = WorkerCall(carried(arguments) | paths, "task-1", result=str(tmp_path / "result"))

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Output, Pipeline, Stage
+from advantageflow_pipelines.pipelines.online.parameters import parameters
 from advantageflow_pipelines.pipelines.online.schedule import count_tasks, describe, evaluations
 from advantageflow_pipelines.pipelines.online.work import run_work
 
 if TYPE_CHECKING:
-    from kfp.dsl.base_component import BaseComponent
-
+    from advantageflow_pipelines.pipelines.parameters import Form
     from advantageflow_pipelines.placing.placement import Placement
 
 
-def _build(settings: RunSettings, placement: Placement, in_order: bool) -> BaseComponent:
-    from advantageflow_pipelines.pipelines.online.pipeline import online_pipeline
+def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
+    from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
 
-    return online_pipeline(settings, placement, in_order=in_order)
+    return online_tasks(settings, placement, form, in_order=in_order)
 
 
 ONLINE = Pipeline(
@@ -40,5 +41,6 @@ ONLINE = Pipeline(
     prompts=Output("prompts", "prompts"),
     policies=(Output("prompts", "policy"), Output("training", "new_policy")),
     report=Output("evaluation", "report"),
+    parameters=parameters,
     resources=files(__package__) / "resources",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.pipelines.parameters import Parameter
 
 PARAMETERS = (
@@ -16,3 +18,9 @@ PARAMETERS = (
     Parameter("round_images", "evaluation", "round_images"),
     Parameter("evaluation_guidance_scale", "evaluation", "guidance_scale", "evaluation", "as of rollouts"),
 )
+
+
+def parameters(settings: RunSettings) -> list[Parameter]:
+    """Those of a run: how many images the evaluations between rounds take is none where there are no such."""
+    between = evaluations(settings)[1:-1]
+    return [one for one in PARAMETERS if one.name != "round_images" or between]

@@ -59,7 +59,7 @@ def test_listing_and_following_set_mlflow_right_and_say_so(
     runs = {name: replay(server, name) for name in ("cancelled-without-defaults", "killed-as-shipped")}
     for run_id in runs.values():
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", run_id)
-        open_pipeline_run({}, 0, "round 1 / evaluation")
+        open_pipeline_run({"seed": 0}, "round 1 / evaluation")
     monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
 
     out = advantageflow("runs", "follow", runs["killed-as-shipped"], "--host", server.url)[1]

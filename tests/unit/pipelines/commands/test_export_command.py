@@ -23,7 +23,7 @@ from advantageflow.policy.sampling import initial_noise
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
-from advantageflow.store.artifacts import publish, read_json
+from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
 from advantageflow_pipelines import cli
 from advantageflow_pipelines.local.export import export_policy

@@ -12,7 +12,7 @@ from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.artifacts import publish
+from advantageflow.store.files import publish
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import is_published
 from advantageflow_pipelines import cli

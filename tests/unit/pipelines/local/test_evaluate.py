@@ -25,8 +25,10 @@ from advantageflow.settings import (
 )
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.artifacts import publish, read_json, write_conditioning, write_prompts
+from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
+from advantageflow.store.prompts import write_prompts
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.evaluate import Judged, evaluate, judged_as_trained, make_variants, parse_scales

@@ -20,7 +20,7 @@ from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import find_initial, write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.shapes.architecture import build_pipeline
-from advantageflow.store.artifacts import publish, read_tensors, write_tensors
+from advantageflow.store.files import publish, read_tensors, write_tensors
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
 from advantageflow_pipelines.cli import main

@@ -12,8 +12,8 @@ from advantageflow.flow.advantages import Term
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import RunSettings
-from advantageflow.store.artifacts import PromptHistory
 from advantageflow.store.policies import PolicyState
+from advantageflow.store.prompt_history import PromptHistory
 from advantageflow.training.data import RoundData
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy

@@ -27,7 +27,10 @@ from advantageflow.settings import (
     StoreSettings,
     TrainingSettings,
 )
-from advantageflow.store.artifacts import open_conditioning, read_prompts, read_rollouts, read_tensors, write_rollouts
+from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import read_tensors
+from advantageflow.store.prompts import read_prompts
+from advantageflow.store.rollouts import read_index, write_latents
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import WorkerCall
 from advantageflow.training.train import train
@@ -118,7 +121,7 @@ def trained(model: ModelSettings, tmp_path_factory: pytest.TempPathFactory, worl
 
 def _add_trajectories(world: Any, model: ModelSettings) -> None:
     """Rollouts sampled by the base model stochastically, so that every objective can learn from them."""
-    rollouts, prompts = read_rollouts(world.rollouts[0]), read_prompts(world.prompts)
+    rollouts, prompts = read_index(world.latents[0]), read_prompts(world.prompts)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
     rows = [row[rollout.prompt_id] for rollout in rollouts]
     told = open_conditioning(world.conditioning, prompts).rows(rows)
@@ -130,4 +133,4 @@ def _add_trajectories(world: Any, model: ModelSettings) -> None:
             step_noise=step_noise(range(len(noise)), (4, 4, 4), "cpu"), keep=True,
         )  # fmt: skip
     told = {"round": 1, "policy_sha256": None}
-    write_rollouts(world.rollouts[0], rollouts, latents, told, trajectories)
+    write_latents(world.latents[0], rollouts, latents, told, trajectories)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from advantageflow.errors import SettingsError
-from advantageflow.store.artifacts import read_history, read_json
+from advantageflow.store.files import read_json
+from advantageflow.store.prompt_history import read_history
 from advantageflow.training.group import Group, check_gpus
 
 

@@ -16,7 +16,7 @@ from training_task import checkpoints, start, steps_kept, wait_for
 
 from advantageflow.errors import DataError, Preempted, TrainingError
 from advantageflow.settings import StoreSettings
-from advantageflow.store.artifacts import read_json
+from advantageflow.store.files import read_json
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
 from advantageflow.training.failures import ProcessFailed, first_failure, publish_failure

@@ -50,7 +50,7 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
     def run(job: Any) -> None:
         inputs = fetch_published(job.arguments, tmp_path)
         told = json.loads((inputs / "arguments.json").read_text())["arguments"]
-        seen["files"] = [(inputs / place / "file").read_text() for place in [told["prompts"], *told["rollouts"]]]
+        seen["files"] = [(inputs / place / "file").read_text() for place in [told["prompts"], *told["latents"]]]
         job.pods[0].waits("ContainerCreating", "")
         job.pods[1].waits("ErrImagePull", "no such image")
         time.sleep(0.1)
@@ -61,7 +61,7 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
     cluster.controller = run
     with journal_in_use(Journal("task", tmp_path / "journal.jsonl")):
         train(tmp_path, arguments)
-    assert seen["files"] == [str(arguments["prompts"]), *map(str, arguments["rollouts"])]
+    assert seen["files"] == [str(arguments["prompts"]), *map(str, arguments["latents"])]
     assert (arguments["policy_out"] / "state.json").read_text() == '{"round": 2}'
     assert json.loads((tmp_path / "journal.jsonl").read_text())["values"] == {"loss": 1.0}
     for line in ("[node-0] step 1", "[node-0] step 2", "[node-1] hello", "[node-1] waits: ErrImagePull: no such image"):

@@ -16,7 +16,7 @@ import torch
 
 from advantageflow.errors import StoreError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.artifacts import read_tensors
+from advantageflow.store.files import read_tensors
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.stage import run
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from advantageflow import __version__
 from advantageflow.settings import (
     EvaluationSettings,
     ModelSettings,
@@ -292,8 +293,10 @@ def test_every_task_runs_the_component_that_lies_in_its_image(everything: Tasks,
         [*start, module] = task.container.command
         assert start == ["python3", "-m", "advantageflow.task", "kfp.dsl.executor_main"]
         arguments = list(task.container.args)
-        function = arguments[arguments.index("--function_to_execute") + 1]
-        assert getattr(import_module(module), function).python_func.__name__ == function
+        name = arguments[arguments.index("--function_to_execute") + 1]
+        module, version = module.split("==")
+        function = getattr(import_module(module), name)
+        assert (getattr(function, "python_func", function).__name__, version) == (name, __version__)
 
 
 def test_the_closing_task_which_loads_nothing_is_not_told_the_hub_s_secret(on_nodes: Tasks) -> None:
