@@ -30,7 +30,12 @@ _RECORD_FILE = "mlflow.json"
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     """The store that the run was recorded in before; else MLFLOW_TRACKING_URI, or the file that `runs` share."""
-    return _read_record(workdir).get("tracking_uri") or os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE)
+    return _read_record(workdir).get("tracking_uri") or store_uri(runs)
+
+
+def store_uri(runs: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the store that the runs of a folder share."""
+    return os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE)
 
 
 class RunTracking:

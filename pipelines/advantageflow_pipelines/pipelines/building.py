@@ -83,7 +83,7 @@ def _opened_and_closed(
     # The image that has what it needs to end nodes.
     last_image = pipeline.trainer if placement.on_nodes and pipeline.trainer else pipeline.report.stage
     judged_last = pipeline.evaluations(placement.settings)[-1].round_index
-    last_task = run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
+    last_task = pipeline.last_task or run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
     open_run = opening_component({one.name: one.kind for one in form.shown})
 
     def run(**given: Any) -> None:

@@ -23,7 +23,7 @@ from advantageflow_pipelines.placing.placement import Placement
 
 def online_tasks(
     settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
-) -> Callable[..., None]:
+) -> "Callable[..., Made]":
     """What makes the tasks of a run.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
@@ -38,7 +38,7 @@ def online_tasks(
     judged = [number for number, _ in evaluations(settings)]
     rounds = [_round_pipeline(number, placement, form) for number in range(1, settings.rounds + 1)]
 
-    def online(**given: Any) -> None:
+    def online(**given: Any) -> Made:
         """Rounds of rollout, reward and training."""
         prepared = placement.place(
             "prompts", prompts(**form.inputs("prompts", prompts, given)), cached=not placement.reads_addresses
@@ -58,7 +58,7 @@ def online_tasks(
             return placement.place("evaluation", task)
 
         made = prepared
-        before = evaluate(0, made.outputs["policy"])
+        first = before = evaluate(0, made.outputs["policy"])
         base = before.outputs["report"]
         for number, (one_round, of_round) in enumerate(rounds, start=1):
             made = one_round(
@@ -74,8 +74,24 @@ def online_tasks(
                 made.after(before)
             if number in judged:
                 before = evaluate(number, made.outputs["policy"], base=base)
+        return Made(prepared, made, first, before)
 
     return online
+
+
+class Made(NamedTuple):
+    """Tasks of a run.
+
+    Attributes:
+        prepared: that of the prompts, and of the policy that the run starts from.
+        made: that of the policy after the last round.
+        base, final: the first and the last evaluation.
+    """
+
+    prepared: dsl.PipelineTask
+    made: dsl.PipelineTask
+    base: dsl.PipelineTask
+    final: dsl.PipelineTask
 
 
 class _Policy(NamedTuple):
