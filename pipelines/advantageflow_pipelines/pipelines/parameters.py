@@ -159,7 +159,8 @@ def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., An
 
         @functools.wraps(function)
         def called(*values: Any) -> Any:
-            return function(**dict(zip(names, values, strict=True)))
+            made = function(**dict(zip(names, values, strict=True)))
+            return None if outermost else made  # which has no outputs of its own
 
         gives = inspect.Signature.empty if outermost else signature.return_annotation
         called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
