@@ -54,7 +54,13 @@ def pipeline_run(client: MlflowClient, experiment: str) -> Run:
 
 
 def concluded(
-    client: MlflowClient, folder: Path, sha256: str, *, parent: str = "", decision: Mapping[str, Any] | None = DECISION
+    client: MlflowClient,
+    folder: Path,
+    sha256: str,
+    *,
+    name: str = "tuned",
+    parent: str = "",
+    decision: Mapping[str, Any] | None = DECISION,
 ) -> Conclusion:
     """A policy, registered after a run of its own."""
-    return conclude(client, pipeline_run(client, "runs"), None, registration(folder, sha256, parent), decision)
+    return conclude(client, pipeline_run(client, "runs"), None, registration(folder, sha256, parent, name), decision)

@@ -80,6 +80,18 @@ def reigns(client: MlflowClient, name: str) -> list[Reign]:
     return held
 
 
+def predecessor(client: MlflowClient, name: str) -> str | None:
+    """Who was champion before the present one first was; None where nobody was.
+
+    Raises:
+        TrackingError: MLflow cannot be read or written.
+    """
+    now = champion(client, name)
+    with tracking_errors(client.tracking_uri):
+        versions = [one.version for one in reigns(client, name)]
+    return versions[max(0, versions.index(now.version) - 1)]
+
+
 def change_champion(client: MlflowClient, name: str, expected: str | None, version: str, reason: str) -> Reign:
     """Make a version champion in place of another one.
 

@@ -16,6 +16,7 @@ from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.results import policy_folders
+from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
 
@@ -80,8 +81,10 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
         workdir, settings = _open(path)
         policies = policy_folders(workdir, settings)
         if not policies:
-            remedy = f"continue the run with: advantageflow run --resume {path}"
-            raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
+            registered = (read_summary(workdir) or {}).get("registered")
+            message = "the run's policy was removed" if registered else "the run has made no policy yet"
+            remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
+            raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
         state = read_policy_state(policies[last])
         return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
