@@ -20,7 +20,6 @@ STATE_FILE = "state.json"
 METRICS_FILE = "metrics.json"
 ADAPTER_FOLDER = "policy"
 ROLLOUT_ADAPTER_FOLDER = "rollout_policy"
-OPTIMISER_FILE = "optimizer.safetensors"
 HISTORY_FILE = "prompt_outcomes.json"
 
 

@@ -25,7 +25,7 @@ def build(settings: RunSettings, placement: Placement, form: Form, in_order: boo
             images=given["images"],
             prompts=prepared.outputs["prompts"],
             conditioning=prepared.outputs["conditioning"],
-            policy=prepared.outputs["policy"],
+            policy=prepared.outputs["adapter"],
             **form.inputs("evaluation", evaluation, given),
         )
         placement.place("evaluation", judged)

@@ -43,7 +43,7 @@ def registration(folder: Path, sha256: str, parent: str = "", name: str = "tuned
         )
     if not (folder / "prompts").exists():
         write_prompts(folder / "prompts", [Prompt("a red circle", "train", "colours")], {}, KNOWN)
-    return Registration(name, (policy,), EvaluationSettings(), 7, reports, folder / "prompts")
+    return Registration(name, policy, EvaluationSettings(), 7, reports, folder / "prompts")
 
 
 def pipeline_run(client: MlflowClient, experiment: str) -> Run:

@@ -12,7 +12,13 @@ from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.resources.files import load_resources
-from advantageflow_pipelines.placing.resources.records import CONFIG_MAP, GPU, HF_SECRET, S3_SECRET, SERVICE_ACCOUNT
+from advantageflow_pipelines.placing.resources.stage_resources import (
+    CONFIG_MAP,
+    GPU,
+    HF_SECRET,
+    S3_SECRET,
+    SERVICE_ACCOUNT,
+)
 
 if TYPE_CHECKING:
     from conftest import Overlay

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from commands import processes_of, start
 
+from advantageflow_experiments.compare.comparison import read_comparison
 from advantageflow_experiments.compare.pictures import draw
-from advantageflow_experiments.compare.records import read_comparison
 
 pytestmark = pytest.mark.slow
 

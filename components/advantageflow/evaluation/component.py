@@ -77,8 +77,6 @@ def promotion(
     conditioning: dsl.Input[dsl.Dataset],
     champion: dsl.Input[dsl.Model],
     candidate: dsl.Input[dsl.Model],
-    rollout_policy: dsl.Input[dsl.Model],
-    policy_optimiser: dsl.Input[dsl.Artifact],
     before: dsl.Input[dsl.Artifact],
     after: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
@@ -96,8 +94,6 @@ def promotion(
         conditioning: of the prompts.
         champion: that the run started from.
         candidate: that it trained.
-        rollout_policy: of the candidate, to go on from.
-        policy_optimiser: of the candidate, to go on from.
         before: report of the champion.
         after: report of the candidate.
         decision: and the reports of the further seeds.
@@ -117,7 +113,6 @@ def promotion(
         conditioning=conditioning.path,
         champion=champion.path,
         candidate=candidate.path,
-        parts=[rollout_policy.path, policy_optimiser.path],
         before=before.path,
         after=after.path,
         decision_out=decision.path,

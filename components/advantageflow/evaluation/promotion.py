@@ -32,7 +32,6 @@ def run(
     before: Path,
     after: Path,
     decision_out: Path,
-    parts: tuple[Path, ...] = (),
     inputs_sha256: str = "",
 ) -> None:
     """Decide between two policies; whoever records the run in MLflow registers the candidate and acts on it.
@@ -49,7 +48,6 @@ def run(
         candidate: the trained policy.
         before: report of the champion, with `seed`.
         after: report of the candidate, with `seed`, held against `before`.
-        parts: the candidate's further parts, which are registered with it.
         decision_out: folder to write: decision.json, and the reports of the further seeds.
         inputs_sha256: of what the run was made from, see `tracking.changes`; empty where that is found out elsewhere.
 
@@ -76,7 +74,7 @@ def run(
         write_json(partial / DECISION_FILE, decision.as_json())
     _tell(journal, decision, trained_for)
     journal.policy(
-        (candidate, *parts), (before, after), prompts, evaluation.model_dump(mode="json"), seed,
+        candidate, (before, after), prompts, evaluation.model_dump(mode="json"), seed,
         decision={**decision.as_json(), "summary": decision.summary}, inputs_sha256=inputs_sha256,
     )  # fmt: skip
     if os.environ.get(TRACKING_ENV) and not os.environ.get(JOURNAL_ENV):

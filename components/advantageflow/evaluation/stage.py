@@ -121,7 +121,7 @@ def run(
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
     if base is not None:
-        journal.policy([policy], (base, report_out), prompts, settings.model_dump(mode="json"), seed)
+        journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:

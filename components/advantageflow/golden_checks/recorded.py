@@ -40,7 +40,7 @@ def find_golden(reward: str, file: Path | None) -> tuple[list[Picture], Recorded
     """The pictures that the reward of this name is held to, and its scores as the file, or else the package, has them.
 
     Raises:
-        StoreError: the file is missing or no JSON.
+        StoreError: the file is missing or not JSON.
         DataError: it is not what `record` writes; names the reward and field.
     """
     own = {} if file is None else read_json(file)

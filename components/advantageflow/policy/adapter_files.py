@@ -21,9 +21,8 @@ from torch import Tensor
 from advantageflow.errors import PolicyError, StoreError
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_json, read_tensors, write_tensors
-from advantageflow.store.policies import ADAPTER_CONFIG_FILE, REMEDY, lora_of
+from advantageflow.store.policies import ADAPTER_CONFIG_FILE, PEFT_FILE, REMEDY, lora_of
 
-PEFT_FILE = "adapter_model.safetensors"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 PEFT_PREFIX = "base_model.model."
 DIFFUSERS_PREFIX = "transformer."

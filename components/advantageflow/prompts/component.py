@@ -19,8 +19,8 @@ def prompts(
     prompts: dsl.Output[dsl.Dataset],
     conditioning: dsl.Output[dsl.Dataset],
     policy: dsl.Output[dsl.Model],
+    adapter: dsl.Output[dsl.Model],
     rollout_policy: dsl.Output[dsl.Model],
-    policy_optimiser: dsl.Output[dsl.Artifact],
     source: Optional[str] = None,
 ) -> None:
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
@@ -35,8 +35,8 @@ def prompts(
         prompts: texts and specs.
         conditioning: of the prompts.
         policy: before round 1.
-        rollout_policy: for the rollouts of round 1.
-        policy_optimiser: for the training of round 1.
+        adapter: of it, for evaluations.
+        rollout_policy: of it, for the rollouts of round 1.
         source: instead of prompt_settings' own.
     """
     from advantageflow.runtime import run_stage_task
@@ -53,8 +53,8 @@ def prompts(
         prompts_out=prompts.path,
         conditioning_out=conditioning.path,
         policy_out=policy.path,
+        adapter_out=adapter.path,
         rollout_policy_out=rollout_policy.path,
-        optimiser_out=policy_optimiser.path,
     )
 
 

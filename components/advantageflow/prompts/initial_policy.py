@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
 from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState
-from advantageflow.store.policy_parts import joined_policy, policy_files, policy_parts
 
 if TYPE_CHECKING:
     from advantageflow.policy.foreign import Foreign
@@ -30,7 +29,7 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
     """Publish a copy of an earlier policy, optimiser included, as round 0 of this run.
 
     Args:
-        source: its folder; the further parts of a policy that is divided lie beside it.
+        source: its folder.
         folder: of the policy artifact to write.
         provenance: of this run.
         origin: the address that `source` was fetched from, if it was.
@@ -41,20 +40,14 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
     """
     from advantageflow.policy.saved import check_all_files
 
-    parts = policy_parts(source)
-    with joined_policy(*parts) as whole:
-        state = check_all_files(whole).state
+    state = check_all_files(source).state
     earlier = {
         "round": state.round, "step": state.step, "policy_sha256": state.policy_sha256,
         "path": origin or str(source.absolute()),
     }  # fmt: skip
     with publish(folder) as partial:
-        for path, file in policy_files(*parts).items():
-            if path in (KNOWN_PROMPTS_FILE, REGISTERED_FILE):
-                continue
-            copy = partial / path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
+        left_out = shutil.ignore_patterns(KNOWN_PROMPTS_FILE, REGISTERED_FILE)
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=left_out)
         now = {"round": 0, "rounds_before": state.rounds, "provenance": {**provenance, "continued_from": earlier}}
         state.model_copy(update=now).write(partial)
 
@@ -120,8 +113,7 @@ def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None,
     artifact = artifact_of(path)
     file = None if artifact is not None else find_adapter(path)
     if file is None:
-        with joined_policy(*policy_parts(artifact or path)) as whole:
-            saved = check_all_files(whole)
+        saved = check_all_files(artifact or path)
         state = saved.state
         if state.model is not None and (state.model.name, state.model.revision) != (model.name, model.revision):
             saved.check_base(load_transformer(model.model_copy(update={"device": "cpu"})), model)

@@ -24,7 +24,7 @@ from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
 from advantageflow.store.conditioning import write_conditioning
 from advantageflow.store.files import read_json
-from advantageflow.store.policy_parts import divide_policy
+from advantageflow.store.policies import copy_parts
 from advantageflow.store.prompts import read_known, source_sha256, write_prompts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
@@ -48,8 +48,8 @@ def run(
     prompts_out: Path,
     conditioning_out: Path,
     policy_out: Path,
+    adapter_out: Path | None = None,
     rollout_policy_out: Path | None = None,
-    optimiser_out: Path | None = None,
     store: StoreSettings = NO_STORE,
 ) -> None:
     """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
@@ -63,9 +63,9 @@ def run(
             at s3:// or registered in MLflow; None starts from the base model.
         prompts_out: folder of the prompts artifact to write.
         conditioning_out: folder of the conditioning artifact to write.
-        policy_out: folder of the policy artifact to write; a whole one, if the next two are not given.
-        rollout_policy_out: folder for the part of it that generates.
-        optimiser_out: folder for the part of it that training alone reads.
+        policy_out: folder of the policy artifact to write.
+        adapter_out: folder for what evaluations read of it, an artifact of its own.
+        rollout_policy_out: folder for what rollouts read of it, likewise.
         store: where what conditions the model is kept, if there is one.
 
     Raises:
@@ -108,7 +108,7 @@ def run(
         write_base_policy(policy_out, sections, provenance)
     else:
         _start_from(init_policy, start, model, policy_out, sections, provenance)
-    divide_policy(policy_out, rollout_policy_out, optimiser_out)
+    copy_parts(policy_out, adapter_out, rollout_policy_out)
 
 
 def _start_from(

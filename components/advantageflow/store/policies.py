@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ from typing import Any
 from pydantic import Field, ValidationError, model_validator
 
 from advantageflow.errors import PolicyError, StoreError
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.records import ADAPTER_FOLDER, HISTORY_FILE, ROLLOUT_ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, Settings
-from advantageflow.store.files import read_json, write_json
+from advantageflow.store.files import publish, read_json, write_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
+PEFT_FILE = "adapter_model.safetensors"
 REMEDY = "give the folder of a complete policy; one that was interrupted has to be trained again"
 
 
@@ -123,3 +125,29 @@ def lora_of(config: Mapping[str, Any]) -> LoraSettings:
     targets = config.get("target_modules")
     names = [targets] if isinstance(targets, str) else sorted(targets or [])
     return LoraSettings.model_validate({"rank": config.get("r"), "alpha": config.get("lora_alpha"), "targets": names})
+
+
+def copy_parts(policy: Path, adapter: Path | None, rollout_policy: Path | None) -> None:
+    """Publish what some tasks read of a policy as artifacts of their own, each with its state.
+
+    Args:
+        policy: the artifact.
+        adapter: folder for the trained adapter in PEFT's files, for evaluations; None for none.
+        rollout_policy: folder for the adapter of the rollout policy and how prompts fared, for rollouts; likewise.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    of_rollouts = (*_files(ROLLOUT_ADAPTER_FOLDER), HISTORY_FILE)
+    for part, names in ((adapter, _files(ADAPTER_FOLDER)), (rollout_policy, of_rollouts)):
+        if part is None:
+            continue
+        with publish(part) as partial:
+            for file in (policy / name for name in (STATE_FILE, *names) if (policy / name).exists()):
+                copy = partial / file.relative_to(policy)
+                copy.parent.mkdir(exist_ok=True)
+                shutil.copyfile(file, copy)
+
+
+def _files(adapter: str) -> tuple[str, str]:
+    return f"{adapter}/{ADAPTER_CONFIG_FILE}", f"{adapter}/{PEFT_FILE}"

@@ -14,7 +14,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | warning  | message: something that a person should know of what was given, such as prompts that were cut |
-| policy   | parts, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
+| policy   | path, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -32,7 +32,7 @@ import tempfile
 import time
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from io import FileIO
@@ -138,7 +138,7 @@ class Journal:
 
     def policy(
         self,
-        parts: Sequence[Path],
+        path: Path,
         reports: tuple[Path, Path],
         prompts: Path,
         sampling: Mapping[str, Any],
@@ -150,7 +150,7 @@ class Journal:
         """Record a policy and how it was judged: what a run ends with becomes a version of a registered model.
 
         Args:
-            parts: artifacts of the policy and its further parts.
+            path: the policy artifact.
             reports: of the evaluations before and after training.
             prompts: the prompts artifact.
             sampling: EvaluationSettings as JSON values.
@@ -158,11 +158,10 @@ class Journal:
             decision: of the gate between it and the champion, where it passed one.
             inputs_sha256: of what the run was made from, where that is known.
         """
-        paths = {"prompts": prompts, "before": reports[0], "after": reports[1]}
+        paths = {"path": path, "prompts": prompts, "before": reports[0], "after": reports[1]}
         named = {name: str(one.absolute()) for name, one in paths.items()}
-        own = [str(part.absolute()) for part in parts]
         told = {"sampling": dict(sampling), "seed": seed, "decision": decision, "inputs_sha256": inputs_sha256}
-        self.record("policy", parts=own, **named, **told)
+        self.record("policy", **named, **told)
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""

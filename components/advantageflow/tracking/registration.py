@@ -17,7 +17,6 @@ from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import PolicyState, read_policy_state
-from advantageflow.store.policy_parts import joined_policy, policy_parts
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import tracking_errors
 
@@ -42,8 +41,7 @@ class Registration:
 
     Attributes:
         name: of the registered model.
-        parts: artifacts of the policy and its further parts; what lies beside a single one belongs to it. All become
-            the version's, so that training can go on from it as it was left.
+        policy: the policy artifact, all of which becomes the version's, so that training can go on from it.
         sampling: how its run evaluated it, and so how the version makes pictures unless told otherwise.
         seed: of the run.
         reports: of the evaluations before and after training; pictures and numbers of the later one.
@@ -52,7 +50,7 @@ class Registration:
     """
 
     name: str
-    parts: tuple[Path, ...]
+    policy: Path
     sampling: EvaluationSettings
     seed: int
     reports: tuple[Path, Path]
@@ -64,7 +62,7 @@ def from_event(name: str, event: Event) -> Registration:
     """What a journal's event of a policy describes."""
     return Registration(
         name,
-        tuple(map(Path, event["parts"])),
+        Path(event["path"]),
         EvaluationSettings.model_validate(event["sampling"]),
         event["seed"],
         (Path(event["before"]), Path(event["after"])),
@@ -87,12 +85,10 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
     """
     from mlflow.entities import LoggedModelOutput
 
-    state = read_policy_state(what.parts[0])
+    state = read_policy_state(what.policy)
     if not state.trained or state.model is None:
         remedy = "register a policy that a run trained"
-        raise PolicyError(
-            "this is the base model, or a policy without a record", where=str(what.parts[0]), remedy=remedy
-        )
+        raise PolicyError("this is the base model, or a policy without a record", where=str(what.policy), remedy=remedy)
     metrics = [read_json(report / METRICS_FILE) for report in what.reports]
     tags = _tags(run, state, what, metrics)
     if (known := _registered(client, run, what.name, state)) is not None:  # by an earlier try at the same task
@@ -145,13 +141,12 @@ def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
     import mlflow.pyfunc
 
     assert state.model is not None
-    files = {"samples": what.reports[-1] / "samples", "known_prompts": what.prompts / KNOWN_PROMPTS_FILE}
-    scratch_folder = tempfile.TemporaryDirectory(prefix="advantageflow-registered-")
-    with (
-        joined_policy(*(what.parts if what.parts[1:] else policy_parts(what.parts[0]))) as policy,
-        scratch_folder as scratch,
-    ):
-        files["policy"] = policy
+    files = {
+        "policy": what.policy,
+        "samples": what.reports[-1] / "samples",
+        "known_prompts": what.prompts / KNOWN_PROMPTS_FILE,
+    }
+    with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
         folder = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
             folder,

@@ -18,13 +18,11 @@ def training(
     prompts: dsl.Input[dsl.Dataset],
     conditioning: dsl.Input[dsl.Dataset],
     policy: dsl.Input[dsl.Model],
-    rollout_policy: dsl.Input[dsl.Model],
-    policy_optimiser: dsl.Input[dsl.Artifact],
     latents: dsl.Input[list[dsl.Dataset]],
     scores: dsl.Input[list[dsl.Dataset]],
     new_policy: dsl.Output[dsl.Model],
-    new_rollout_policy: dsl.Output[dsl.Model],
-    new_policy_optimiser: dsl.Output[dsl.Artifact],
+    adapter: dsl.Output[dsl.Model],
+    rollout_policy: dsl.Output[dsl.Model],
     task_config: dsl.TaskConfig,
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
@@ -41,13 +39,11 @@ def training(
         prompts: of the run.
         conditioning: of the prompts.
         policy: to train.
-        rollout_policy: that generated the rollouts.
-        policy_optimiser: its state.
         latents: of all shards.
         scores: of all shards.
-        new_policy: after the round.
-        new_rollout_policy: for the rollouts of the next round.
-        new_policy_optimiser: for the training of the next round.
+        new_policy: after the round, the optimiser's state included.
+        adapter: of it, for evaluations.
+        rollout_policy: of it, for the rollouts of the next round.
         task_config: what the task is given, for a training over nodes.
         learning_rate: instead of training_settings' own.
         lam: instead of training_settings' own: a number, or auto.
@@ -68,13 +64,11 @@ def training(
         prompts=prompts.path,
         conditioning=conditioning.path,
         policy=policy.path,
-        rollout_policy=rollout_policy.path,
-        optimiser=policy_optimiser.path,
         latents=[shard.path for shard in latents],
         scores=[shard.path for shard in scores],
         policy_out=new_policy.path,
-        rollout_policy_out=new_rollout_policy.path,
-        optimiser_out=new_policy_optimiser.path,
+        adapter_out=adapter.path,
+        rollout_policy_out=rollout_policy.path,
         task_config=asdict(task_config),
     )
 

@@ -15,7 +15,6 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
-from advantageflow.records import Rollout
 from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import read_metadata
@@ -23,7 +22,7 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
 from advantageflow.store.scores import read_scores
 from advantageflow.training.terms import make_terms
-from advantageflow.training.trajectories import Origin, join_trajectories
+from advantageflow.training.trajectories import Sample, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels *space"]
 Grouped = Float[Tensor, "groups group_size"]
@@ -67,17 +66,6 @@ class RoundData:
         )
 
 
-@dataclass(frozen=True)
-class _Sample:
-    rollout: Rollout
-    latent: Tensor
-    origin: Origin
-
-    @property
-    def place(self) -> str:
-        return f"{self.origin.shard}: rollout {self.origin.rollout_id}"
-
-
 def load_round(
     prompts: Path,
     conditioning: Path,
@@ -114,26 +102,26 @@ def load_round(
     rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
     groups = _group(samples, rows)
     ordered = [name for group in groups.values() for name in group]
+    in_order = [samples[name] for name in ordered]
     columns = {
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
     told = open_conditioning(conditioning, known).rows(list(groups))
-    clean = torch.stack([samples[name].latent for name in ordered]).float()
     return RoundData(
-        latents=clean,
+        latents=torch.stack([sample.latent for sample in in_order]).float(),
         conditioning=told,
         terms=make_terms(reward, scores, columns),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=join_trajectories([samples[name].origin for name in ordered], clean) if trajectories else None,
+        trajectories=join_trajectories(in_order) if trajectories else None,
     )
 
 
-def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, _Sample]:
+def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, Sample]:
     """Latent and origin by rollout id."""
-    samples: dict[str, _Sample] = {}
+    samples: dict[str, Sample] = {}
     for shard in shards:
         made_by = read_metadata(shard).get("policy_sha256")
         if made_by != policy_sha256:
@@ -142,7 +130,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
         records = read_index(shard)
         tensors = read_latents(shard, rows=len(records))
         for row, (record, latent) in enumerate(zip(records, tensors, strict=True)):
-            name, sample = record.rollout_id, _Sample(record, latent, Origin(shard, row, record.rollout_id))
+            name, sample = record.rollout_id, Sample(shard, row, record, latent)
             if record.round != round_index:
                 raise DataError(
                     f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
@@ -154,7 +142,7 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
     return samples
 
 
-def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict[str, dict[str, float]]:
+def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:
     """Value by column, by rollout id."""
     values: dict[str, dict[str, float]] = {}
     for shard in shards:
@@ -173,7 +161,7 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, _Sample]) -> dict
     return values
 
 
-def _group(samples: Mapping[str, _Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:
+def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:
     """Rollout ids by row of their prompt, both in order; every group complete and of one size."""
     names: dict[str, dict[int, str]] = {}
     for name, sample in samples.items():

@@ -14,6 +14,7 @@ from advantageflow.policy.adapter_files import read_finite
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.files import write_tensors
 
+OPTIMISER_FILE = "optimizer.safetensors"
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 

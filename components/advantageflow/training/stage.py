@@ -12,11 +12,11 @@ from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.policy_parts import divide_policy, joined_policy
+from advantageflow.store.policies import copy_parts
 from advantageflow.training.publication import publish_policy
 
 NO_STORE = StoreSettings()
-_OF_THE_TASK = ("rollout_policy", "optimiser", "rollout_policy_out", "optimiser_out", "task_config")
+_OF_THE_TASK = ("adapter_out", "rollout_policy_out", "task_config")
 
 logger = logging.getLogger(__name__)
 
@@ -34,10 +34,8 @@ def run(
     latents: list[Path],
     scores: list[Path],
     policy_out: Path,
-    rollout_policy: Path | None = None,
-    optimiser: Path | None = None,
+    adapter_out: Path | None = None,
     rollout_policy_out: Path | None = None,
-    optimiser_out: Path | None = None,
     store: StoreSettings = NO_STORE,
     task_config: dict[str, Any] | None = None,
 ) -> None:
@@ -51,14 +49,12 @@ def run(
         round_index: of this round.
         prompts: the prompts artifact.
         conditioning: of these prompts.
-        policy: the policy that generated the rollouts: a whole one, or with the two further parts.
+        policy: the policy that generated the rollouts.
         latents: of each shard.
         scores: of each shard.
-        policy_out: folder of the policy artifact to write; a whole one, if the next two are not given.
-        rollout_policy: the part of the policy that generates.
-        optimiser: the part of the policy that training alone reads.
-        rollout_policy_out: folder for that part of what is written.
-        optimiser_out: likewise.
+        policy_out: folder of the policy artifact to write.
+        adapter_out: folder for what evaluations read of it, an artifact of its own.
+        rollout_policy_out: folder for what rollouts read of it, likewise.
         store: where checkpoints go and the policy is published.
         task_config: what Kubeflow gives this task in resources, nodes and environment (the fields of dsl.TaskConfig),
             for pods that it starts on other nodes.
@@ -74,22 +70,6 @@ def run(
     """
     arguments = {name: value for name, value in locals().items() if name not in _OF_THE_TASK}
     _check_store(settings, store)
-    parts = (one for one in (policy, rollout_policy, optimiser) if one is not None)
-    with joined_policy(*parts) as whole:
-        _train(settings, model, store, arguments | {"policy": whole}, task_config)
-    if store.url is not None:
-        logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
-    divide_policy(policy_out, rollout_policy_out, optimiser_out)
-
-
-def _train(
-    settings: TrainingSettings,
-    model: ModelSettings,
-    store: StoreSettings,
-    arguments: dict[str, Any],
-    task_config: dict[str, Any] | None,
-) -> None:
-    """In this process, in several, or on several nodes."""
     if settings.nodes > 1 and store.url is not None:
         from advantageflow.training.trainjob.launch import train_on_nodes
 
@@ -102,6 +82,9 @@ def _train(
         from advantageflow.training.train import train
 
         train(**arguments)
+    if store.url is not None:
+        logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
+    copy_parts(policy_out, adapter_out, rollout_policy_out)
 
 
 def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:

@@ -12,7 +12,6 @@ import torch
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
-from advantageflow.records import OPTIMISER_FILE
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -24,7 +23,7 @@ from advantageflow.training.data import load_round
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.history import updated_history
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
-from advantageflow.training.optimiser import make_optimiser, restore_optimiser, save_optimiser
+from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow.training.round import round_advantages, train_round
 

@@ -13,51 +13,59 @@ from torch import Tensor
 from advantageflow.errors import DataError
 from advantageflow.flow.sde import Trajectory, concatenate
 from advantageflow.policy.divergence import check_finite
-from advantageflow.records import TRAJECTORIES_FILE
+from advantageflow.records import TRAJECTORIES_FILE, Rollout
 from advantageflow.store.rollouts import read_trajectories
 
 _AGAIN = "make the rollouts of all shards again, with the same settings"
 
 
-class Origin(NamedTuple):
-    """Where a rollout is stored.
+class Sample(NamedTuple):
+    """A rollout, and where it is stored.
 
     Attributes:
         shard: folder of its shard's latents artifact.
         row: its index in the shard's files.
-        rollout_id: what it is called.
+        rollout: which it is.
+        latent: its clean latent.
     """
 
     shard: Path
     row: int
-    rollout_id: str
+    rollout: Rollout
+    latent: Tensor
+
+    @property
+    def place(self) -> str:
+        return f"{self.shard}: rollout {self.rollout.rollout_id}"
 
 
-def join_trajectories(origins: Sequence[Origin], latents: Tensor) -> Trajectory:
-    """The trajectories of a round's rollouts, in the order of `origins`.
+def join_trajectories(samples: Sequence[Sample]) -> Trajectory:
+    """The trajectories of a round's rollouts, which must end in their clean latents.
 
     Args:
-        origins: of all rollouts of the shards.
-        latents: their clean latents, in which the trajectories must end.
+        samples: all rollouts of the shards.
+
+    Returns:
+        In the order of `samples`.
 
     Raises:
         StoreError: a file is corrupt.
         DataError: a file is missing, differs from the others in its noise levels, or holds a trajectory that is not
             finite or not that of its rollout; names the file, and the rollout.
     """
-    sizes = Counter(origin.shard for origin in origins)
+    sizes = Counter(sample.shard for sample in samples)
     parts = {shard: read_trajectories(shard, rows=size) for shard, size in sizes.items()}
     _check_one_grid(parts)
     starts, start = {}, 0
     for shard, size in sizes.items():
         starts[shard], start = start, start + size
-    order = torch.tensor([starts[origin.shard] + origin.row for origin in origins])
+    order = torch.tensor([starts[sample.shard] + sample.row for sample in samples])
     joined = concatenate(list(parts.values())).rows(order)
-    names = [f"{origin.shard / TRAJECTORIES_FILE}: rollout {origin.rollout_id}" for origin in origins]
+    names = [f"{one.shard / TRAJECTORIES_FILE}: rollout {one.rollout.rollout_id}" for one in samples]
     check_finite(joined.states, names, "trajectory", DataError)
     check_finite(joined.log_probabilities, names, "log-probability", DataError)
-    for name, same in zip(names, (joined.states[:, -1] == latents).flatten(1).all(1).tolist(), strict=True):
-        if not same:
+    for name, sample, end in zip(names, samples, joined.states[:, -1], strict=True):
+        if not (end == sample.latent).all():
             raise DataError("its trajectory does not end in its latent", where=name, remedy=_AGAIN)
     return joined
 

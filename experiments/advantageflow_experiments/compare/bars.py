@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advantageflow_experiments.compare.records import Comparison
+from advantageflow_experiments.compare.comparison import Comparison
 from advantageflow_experiments.compare.style import INK, picture, set_legend, set_title
 
 _GROUP = 0.82  # of the distance between two tasks, taken by bars

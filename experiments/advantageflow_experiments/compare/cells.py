@@ -84,7 +84,7 @@ def with_choices(
         variants: names of those that run, the one that the others are compared with first; None takes all.
 
     Raises:
-        SettingsError: a text is no assignment, or changes what the variants differ in; a variant is unknown.
+        SettingsError: a text is not an assignment, or changes what the variants differ in; a variant is unknown.
     """
     if variants is not None:
         plan = plan.model_copy(update={"variants": _only(plan, variants)})

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advantageflow_experiments.compare.comparison import Comparison, VariantResult
 from advantageflow_experiments.compare.plan import Grid, grid_name
-from advantageflow_experiments.compare.records import Comparison, VariantResult
 from advantageflow_experiments.compare.style import PALE, picture, set_title
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow_experiments.compare.records import Comparison, CurvePoint
+from advantageflow_experiments.compare.comparison import Comparison, CurvePoint
 from advantageflow_experiments.compare.style import GREY, PALE, picture, set_legend, set_title
 
 if TYPE_CHECKING:

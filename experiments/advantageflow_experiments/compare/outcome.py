@@ -9,7 +9,7 @@ from advantageflow.errors import DataError
 from advantageflow.evaluation.labels import soft_label, strict_label
 from advantageflow.tracking.reading import read_events
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.records import CellResult
+from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_pipelines.local.summary import base_entry, read_summary, round_entries
 from advantageflow_pipelines.local.tasks import Task, Tasks
 from advantageflow_pipelines.local.workdir import WorkDir, seconds_of_earlier_attempts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow_experiments.compare.records import Comparison, Estimate, Point
+from advantageflow_experiments.compare.comparison import Comparison, Estimate, Point
 from advantageflow_experiments.compare.statistics import estimate
 from advantageflow_experiments.compare.style import GREY, picture, set_legend, set_title
 

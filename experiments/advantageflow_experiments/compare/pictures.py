@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advantageflow_experiments.compare.bars import draw_tasks
+from advantageflow_experiments.compare.comparison import Comparison
 from advantageflow_experiments.compare.heatmap import draw_heatmap
 from advantageflow_experiments.compare.lines import draw_by_images, draw_by_seconds
 from advantageflow_experiments.compare.pareto import draw_pareto
-from advantageflow_experiments.compare.records import Comparison
 from advantageflow_experiments.compare.table import write_tables
 
 _Pictures = dict[str, Callable[[Comparison, Path], None]]

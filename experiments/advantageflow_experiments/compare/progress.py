@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 
-from advantageflow_experiments.compare.records import CellResult
+from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_pipelines.local.workdir import WorkDir
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from advantageflow.tracking.provenance import provenance
 from advantageflow_experiments.compare.cells import Cell
+from advantageflow_experiments.compare.comparison import CellResult, Comparison, Estimate, VariantResult
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.records import CellResult, Comparison, Estimate, VariantResult
 from advantageflow_experiments.compare.statistics import curve_mean, estimate, first_reached, mean_curve, paired
 from advantageflow_pipelines.configuration.counts import images_of_a_run
 

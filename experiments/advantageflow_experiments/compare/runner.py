@@ -13,10 +13,10 @@ from rich.progress import Progress, TaskID
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.children import Child, end_children, start_child
+from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.folder import Folder
 from advantageflow_experiments.compare.outcome import read_result
 from advantageflow_experiments.compare.progress import describe, rounds_done, time_left
-from advantageflow_experiments.compare.records import CellResult
 from advantageflow_pipelines.local.failures import RunFailed
 
 _INTERVAL = 0.25  # seconds between two looks at the processes

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from advantageflow_experiments.compare.records import Curve, CurvePoint, Estimate
+from advantageflow_experiments.compare.comparison import Curve, CurvePoint, Estimate
 
 
 def estimate(values: Sequence[float]) -> Estimate:

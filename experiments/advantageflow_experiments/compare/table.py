@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.records import Comparison, Estimate, VariantResult
+from advantageflow_experiments.compare.comparison import Comparison, Estimate, VariantResult
 from advantageflow_experiments.compare.results import uneven_starts
 
 _NONE = "-"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, tracking_errors
 from advantageflow.tracking.recorder import log_params
 from advantageflow_experiments.compare.cells import cell_name
+from advantageflow_experiments.compare.comparison import Comparison, VariantResult
 from advantageflow_experiments.compare.folder import Folder
-from advantageflow_experiments.compare.records import Comparison, VariantResult
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir
 

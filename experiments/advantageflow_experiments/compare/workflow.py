@@ -13,11 +13,11 @@ from rich.markup import escape
 from advantageflow.errors import TrackingError
 from advantageflow.store.files import writing
 from advantageflow_experiments.compare.cells import Cell, make_cells, with_choices
+from advantageflow_experiments.compare.comparison import CellResult, read_comparison, write_comparison
 from advantageflow_experiments.compare.fairness import check_fairness
 from advantageflow_experiments.compare.folder import Folder, create_folder
 from advantageflow_experiments.compare.plan import Plan
 from advantageflow_experiments.compare.plan_files import load_plan
-from advantageflow_experiments.compare.records import CellResult, read_comparison, write_comparison
 from advantageflow_experiments.compare.results import make_comparison, uneven_starts
 from advantageflow_experiments.compare.runner import cores, default_jobs, run_cells, threads_of
 from advantageflow_experiments.compare.table import show_table

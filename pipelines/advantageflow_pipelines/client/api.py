@@ -36,7 +36,7 @@ class Api:
         runs, experiments, pipelines, uploads, schedules: the generated services.
 
     Raises:
-        ClusterError: the server cannot be reached, refuses, is none of Kubeflow's, or needs a namespace.
+        ClusterError: the server cannot be reached, refuses, is not one of Kubeflow's, or needs a namespace.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -107,7 +107,7 @@ class Api:
         except ApiException as error:
             raise refusal(error.status, error.headers, error.body and hide(error.body), host=host, what=what) from None
         except UnicodeDecodeError:
-            raise no_api(host, "its answer is no text") from None
+            raise no_api(host, "its answer is not text") from None
         except HTTPError as error:
             reason = getattr(error, "reason", None) or error
             kind = type(reason).__name__

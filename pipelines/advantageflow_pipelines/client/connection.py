@@ -88,7 +88,7 @@ def _address(text: str, where: str) -> str:
     except ValueError:
         usable = False
     if not usable:
-        raise ClusterError("is no http(s) address", where=where, remedy=remedy)
+        raise ClusterError("not an http(s) address", where=where, remedy=remedy)
     if parts.username or parts.password:
         remedy = "leave user and password away, and give credentials in a file: --token-file or --cookie-file"
         raise ClusterError("has credentials in it, which others can see", where=where, remedy=remedy)

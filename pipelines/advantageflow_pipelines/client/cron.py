@@ -34,12 +34,12 @@ def interval_seconds(text: str) -> int:
     """The seconds of an interval such as 6h.
 
     Raises:
-        SettingsError: it is no interval.
+        SettingsError: it is not an interval.
     """
     parsed = _INTERVAL.fullmatch(text.strip())
     if parsed is None:
         remedy = "write a number and s, m, h or d, as in --every 6h"
-        raise SettingsError("is no interval", where=f"--every '{text}'", remedy=remedy)
+        raise SettingsError("not an interval", where=f"--every '{text}'", remedy=remedy)
     return int(parsed["count"]) * _SECONDS[parsed["unit"]]
 
 

@@ -34,7 +34,7 @@ class Package:
         return found
 
     def executor(self, component: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What a component that is no pipeline runs: its container, and its Kubernetes settings; {} for none."""
+        """What a component that is not a pipeline runs: its container, and its Kubernetes settings; {} for none."""
         label = component["executorLabel"]
         container = self.pipeline["deploymentSpec"]["executors"][label].get("container", {})
         return container, self.kubernetes.get(label, {})

@@ -34,7 +34,7 @@ class AlreadyThere(ClusterError):
 
 
 def refusal(status: int, headers: Any, body: str | None, *, host: str, what: str) -> ClusterError:
-    """The error of an answer that is no success.
+    """The error of an answer other than success.
 
     Args:
         status: of HTTP.
@@ -73,7 +73,7 @@ def refusal(status: int, headers: Any, body: str | None, *, host: str, what: str
 
 def no_api(host: str, why: str) -> ClusterError:
     """The error of an address where something else than an API server of Kubeflow Pipelines 2 answers."""
-    return ClusterError(f"this is no Kubeflow Pipelines 2 API server ({why})", where=host, remedy=_ADDRESS)
+    return ClusterError(f"not a Kubeflow Pipelines 2 API server ({why})", where=host, remedy=_ADDRESS)
 
 
 def sign_in_page(host: str) -> ClusterError:

@@ -14,7 +14,7 @@ from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
 _ENDED = (SUCCEEDED, "FAILED", CANCELED, "SKIPPED")
-_OWN_TASKS = ("opening", "closing")  # which no cache gives, and which are no stages
+_OWN_TASKS = ("opening", "closing")  # which no cache gives, and which are not stages
 _NEWEST_FIRST = "created_at desc"
 _FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
 

@@ -11,13 +11,13 @@ from rich.console import Console
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import compile_run
+from advantageflow_pipelines.commands.sending import choose, compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
 from advantageflow_pipelines.say import say, warn
 
 
-@expanding(settings=options.choose)
+@expanding(settings=choose)
 def compile_command(
     settings: RunSettings,
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),

@@ -21,13 +21,11 @@ def publish(
     Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
     """
     from advantageflow.policy.saved import check_all_files
-    from advantageflow.store.policy_parts import joined_policy, policy_parts
     from advantageflow.store.published import publish_folder
     from advantageflow_pipelines.local.policies import find_policy
 
     found = find_policy(policy)
     found.trained_state()
-    with joined_policy(*policy_parts(found.path)) as whole:
-        check_all_files(whole)
-        publish_folder(whole, url)
+    check_all_files(found.path)
+    publish_folder(found.path, url)
     say(Console(), f"{url}: {found.name}", f"continue from it: advantageflow run --init-policy {url}")

@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from advantageflow.errors import StoreError, TrackingError
 from advantageflow.settings import RunSettings
+from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
+from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import say, warn
@@ -50,7 +54,34 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
     return package
 
 
-@expanding(settings=options.choose)
+def choose(
+    pipeline: options.Pipeline = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    init_policy: options.InitPolicy = None,
+) -> RunSettings:
+    """The settings that these options choose for a cluster; they train the adapter that the initial policy has.
+
+    Where that policy cannot be read from this machine, a warning says so: the training task holds the two together.
+    """
+    settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
+    address = settings.init_policy or ""
+    if not (is_s3(address) or is_registered(address)):
+        return settings
+    lora_asked = options.asks_for_lora(config, assignments, settings)
+    try:
+        adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
+    except (StoreError, TrackingError) as error:
+        warn(Console(), f"training.lora is not compared with the initial policy's: {error}")
+        return settings
+    say(Console(), words)
+    return settings.model_copy(update={"training": adopted.training})
+
+
+@expanding(settings=choose)
 def choose_run(
     settings: RunSettings,
     images: options.Images = None,

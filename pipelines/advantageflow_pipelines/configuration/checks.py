@@ -22,8 +22,8 @@ from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
 _BYTES_PER_LARGE_ROLLOUT = 2_000_000
-_BYTES_PER_POLICY = {"shapes": 12_000_000}  # two adapters and the optimiser
-_BYTES_PER_LARGE_POLICY = 500_000_000
+_BYTES_PER_POLICY = {"shapes": 12_000_000}  # two adapters, each twice, and the optimiser
+_BYTES_PER_LARGE_POLICY = 700_000_000
 _ROOM_TO_SPARE = 100_000_000
 
 

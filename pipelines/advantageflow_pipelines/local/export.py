@@ -44,10 +44,10 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
         StoreError: the folder is not empty, or cannot be written.
     """
     from advantageflow.policy.licence import base_licence
-    from advantageflow.policy.saved import read_policy
+    from advantageflow.policy.saved import check_all_files
 
     found.trained_state()
-    saved = read_policy(found.path, (ADAPTER_FOLDER,))
+    saved = check_all_files(found.path)
     run = found.run or _run_of(found.path)
     model = saved.state.model or ModelSettings()
     licence = base_licence(model)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
@@ -104,8 +104,10 @@ def _open(path: Path) -> tuple[WorkDir, RunSettings]:
     try:
         return open_workdir(path)
     except SettingsError as error:
+        from advantageflow.policy.saved import ADAPTERS  # heavy, and seldom wanted
+
         files = path.rglob(f"artifacts/**/{STATE_FILE}")
-        folders = [file.parent for file in files if (file.parent / ADAPTER_FOLDER).is_dir()]
+        folders = [file.parent for file in files if all((file.parent / name).is_dir() for name in ADAPTERS)]
         states = {read_policy_state(folder).rounds: folder for folder in folders}
         if not states:
             raise

@@ -17,7 +17,7 @@ from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
-from advantageflow_pipelines.placing.resources.records import Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
@@ -47,8 +47,13 @@ def build_pipeline(
     tasks = pipeline.build(settings, placement, form, in_order)
     if resources is not None:
         tasks = _opened_and_closed(tasks, pipeline, placement, form)
+
+    def run(**given: Any) -> None:  # without what the tasks give to a pipeline that builds on them
+        tasks(**given)
+
+    run.__doc__ = tasks.__doc__
     named = dsl.pipeline(name=f"advantageflow-{pipeline.name}", description=pipeline.summary)
-    return named(taking(form, outermost=True)(tasks))
+    return named(taking(form, outermost=True)(run))
 
 
 def compile_pipeline(

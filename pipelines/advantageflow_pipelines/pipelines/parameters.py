@@ -6,12 +6,12 @@ that is shown holds instead of the JSON's value; see advantageflow/parameters.py
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from advantageflow.inputs import with_inputs
 from advantageflow.parameters import as_parameter, field_and_value, kind_of, locate
 from advantageflow.settings import RunSettings, Settings
 
@@ -144,28 +144,9 @@ def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., An
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        signature = inspect.signature(function)
-        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-        further = [
-            inspect.Parameter(
-                one.name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                annotation=one.kind,
-                default=one.default if outermost else inspect.Parameter.empty,
-            )
-            for one in form.shown
-        ]
-        names = [one.name for one in (*further, *own)]
-
-        @functools.wraps(function)
-        def called(*values: Any) -> Any:
-            made = function(**dict(zip(names, values, strict=True)))
-            return None if outermost else made  # which has no outputs of its own
-
-        gives = inspect.Signature.empty if outermost else signature.return_annotation
-        called.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [*further, *own], return_annotation=gives
-        )
+        kinds = {one.name: one.kind for one in form.shown}
+        defaults = {one.name: one.default for one in form.shown if outermost}
+        called = with_inputs(function, kinds, defaults)
         if outermost:
             described = "".join(f"\n    {one.name}: {' '.join(one.description.split())}" for one in form.shown)
             called.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\nArgs:{described}"

@@ -25,8 +25,10 @@ class Work:
         kept: images that are kept with their latents.
         policies: that are kept.
         reads_prompts: whose conditioning its tasks read, each task's counted.
-        takes_images: that its tasks take, with their latents.
-        takes_policies: trained ones that its tasks take.
+        takes_images: that its tasks take.
+        takes_latents: likewise, trajectories included.
+        takes_policies: whole ones that its tasks take, trained and with the optimiser's state.
+        takes_adapters: trained ones that its tasks take, a policy's or its rollout policy's.
         remedy: which settings to change where it does not fit a GPU.
     """
 
@@ -43,7 +45,9 @@ class Work:
     policies: int = 0
     reads_prompts: int = 0
     takes_images: int = 0
+    takes_latents: int = 0
     takes_policies: int = 0
+    takes_adapters: int = 0
     remedy: str = "use a larger GPU"
 
 
@@ -70,7 +74,7 @@ def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts
         scored=held_out,
         batch=(settings.batch, settings.guidance_scale != 1.0),
         reads_prompts=sum(min(prompts, one) for one in images),
-        takes_policies=policies,
+        takes_adapters=policies,
         remedy="lower evaluation.batch",
     )
 

@@ -15,7 +15,7 @@ from advantageflow_pipelines.client.package import Package, read_package
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
-from advantageflow_pipelines.placing.resources.records import Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 
 @dataclass(frozen=True)

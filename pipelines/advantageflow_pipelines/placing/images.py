@@ -34,7 +34,7 @@ def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
     """The images of a pipeline's stages, from a JSON file of name to reference, as `docker/build.sh` writes it.
 
     Raises:
-        SettingsError: the file is missing or no JSON object, lacks an image or has one that no stage runs in, or an
+        SettingsError: the file is missing or not a JSON object, lacks an image or has one that no stage runs in, or an
             image in it is not pinned.
     """
     images = _read_object(path)
@@ -60,7 +60,7 @@ def check_reference(image: object, *, where: str) -> str:
         where: the option or field that it was given in.
 
     Raises:
-        SettingsError: it is no image reference, or not pinned.
+        SettingsError: it is not an image reference, or not pinned.
     """
     parsed = _REFERENCE.fullmatch(image) if isinstance(image, str) else None
     if parsed is None:
@@ -81,7 +81,7 @@ def _read_object(path: Path) -> dict[str, object]:
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
     except ValueError as error:
-        raise SettingsError(f"is no JSON ({error})", where=str(path), remedy=remedy) from error
+        raise SettingsError(f"not JSON ({error})", where=str(path), remedy=remedy) from error
     if not isinstance(value, dict):
-        raise SettingsError("holds no JSON object of stage to image", where=str(path), remedy=remedy)
+        raise SettingsError("not a JSON object of image by stage", where=str(path), remedy=remedy)
     return value

@@ -11,7 +11,7 @@ from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import IMAGES_ENV, PIPELINE_RUN_ENV, PRESET_ENV, REGISTERED_MODEL_ENV
 from advantageflow_pipelines.placing.resources.apply import apply_resources
-from advantageflow_pipelines.placing.resources.records import HF_SECRET, Resources, StageResources
+from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
@@ -80,7 +80,7 @@ class Placement:
         return self._place_own("closing", task, stage)
 
     def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """A task that is no stage, with little of everything."""
+        """A task that is not a stage's, with little of everything."""
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}

@@ -52,22 +52,33 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
         prompts: each with a conditioning of its own; 0 where they are not known.
         work: of the run's stages.
     """
-    steps = settings.rollout.steps
+    steps, stored = settings.rollout.steps, settings.store.url is not None
     trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
-    of_an_image = {
-        "rollout images (PNG)": round(PNG_SHARE * 3 * sizes.image_size**2),
-        "rollout latents (float32)": _FLOAT32 * sizes.latent,
-        "rollout trajectories (float32)": trajectory,
-    }
-    kept, taken = sum(one.kept for one in work), sum(one.takes_images for one in work)
-    # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments: any round can be continued.
-    policy = 5 * _FLOAT32 * sizes.adapter
-    moved = conditioning_moved(sizes, prompts, work, stored=settings.store.url is not None)
-    return {kind: Artifact(kept * size, taken * size) for kind, size in of_an_image.items()} | {
-        "conditioning": Artifact(prompts * sizes.conditioning, moved),
-        "policies and optimiser states (float32)": Artifact(
-            sum(one.policies for one in work) * policy, sum(one.takes_policies for one in work) * policy
+    adapter = _FLOAT32 * sizes.adapter
+    images, policies = sum(one.kept for one in work), sum(one.policies for one in work)
+    latents = sum(one.takes_latents for one in work)
+    each = {  # bytes, how many are kept, how many tasks take
+        "rollout images (PNG)": (
+            round(PNG_SHARE * 3 * sizes.image_size**2),
+            images,
+            sum(one.takes_images for one in work),
         ),
+        "rollout latents (float32)": (_FLOAT32 * sizes.latent, images, latents),
+        "rollout trajectories (float32)": (trajectory, images, latents),
+        # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments; with a store there too.
+        "policies and optimiser states (float32)": (
+            5 * adapter,
+            policies * (2 if stored else 1),
+            sum(one.takes_policies for one in work),
+        ),
+        "adapters for rollouts and evaluations (float32)": (
+            adapter,
+            2 * policies,
+            sum(one.takes_adapters for one in work),
+        ),
+    }
+    return {kind: Artifact(kept * size, taken * size) for kind, (size, kept, taken) in each.items()} | {
+        "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored)),
     }
 
 

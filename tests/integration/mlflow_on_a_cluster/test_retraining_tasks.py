@@ -29,7 +29,7 @@ def model(monkeypatch: pytest.MonkeyPatch, pipeline: str, tmp_path: Path) -> str
 
 def tell(journal: Journal, made: Registration, **more: object) -> None:
     sampling = EvaluationSettings().model_dump(mode="json")
-    journal.policy(made.parts, made.reports, made.prompts, sampling, 7, **more)  # type: ignore[arg-type]
+    journal.policy(made.policy, made.reports, made.prompts, sampling, 7, **more)  # type: ignore[arg-type]
 
 
 def test_the_task_that_ends_a_run_registers_its_policy_and_no_other_does(

@@ -18,7 +18,8 @@ from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_metadata, write_json
-from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.manifest import files_of
+from advantageflow.store.policies import PolicyState, copy_parts, read_policy_state
 from advantageflow.store.prompts import read_prompts, write_prompts
 from advantageflow.store.rollouts import read_images, read_index, read_latents, write_latents, write_rollouts
 from advantageflow.store.scores import read_scores, write_scores
@@ -219,3 +220,25 @@ def test_a_state_that_an_older_version_wrote_is_read(tmp_path: Path, adapter: st
     assert state.lora == (LoraSettings(rank=4, alpha=8, targets=("to_q", "to_v")) if adapter else None)
     assert (state.trained, state.rounds, state.policy_sha256) == (adapter is not None, 2, sha256)
     assert state.model == ModelSettings(name="mine")
+
+
+def test_what_tasks_read_of_a_policy_are_artifacts_with_its_state(tmp_path: Path) -> None:
+    files = {"adapter_config.json", "adapter_model.safetensors"}
+    policy = {f"{name}/{file}" for name in ("policy", "rollout_policy") for file in files}
+    for name in (*policy, "policy/pytorch_lora_weights.safetensors", "prompt_outcomes.json", "optimizer.safetensors"):
+        (tmp_path / "whole" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "whole" / name).write_text(name)
+    STATE.write(tmp_path / "whole")
+    copy_parts(tmp_path / "whole", tmp_path / "adapter", tmp_path / "rollout")
+    assert set(files_of(tmp_path / "adapter")) == {"state.json", *(f"policy/{file}" for file in files)}
+    of_rollouts = {"state.json", "prompt_outcomes.json", *(f"rollout_policy/{file}" for file in files)}
+    assert set(files_of(tmp_path / "rollout")) == of_rollouts
+    assert read_policy_state(tmp_path / "rollout") == read_policy_state(tmp_path / "adapter") == STATE
+
+
+def test_the_base_model_s_parts_are_its_state(tmp_path: Path) -> None:
+    base = PolicyState(round=0, step=0, policy_sha256=None)
+    (tmp_path / "base").mkdir()
+    base.write(tmp_path / "base")
+    copy_parts(tmp_path / "base", tmp_path / "adapter", None)
+    assert set(files_of(tmp_path / "adapter")) == {"state.json"}

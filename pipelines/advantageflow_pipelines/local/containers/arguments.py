@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
-from advantageflow.store.policy_parts import policy_parts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.named_files import STORE, named_files
@@ -96,12 +95,9 @@ def identify(uid: int, gid: int, *, rootless: bool) -> tuple[str, int | None]:
 
 
 def files_read(settings: RunSettings) -> set[Path]:
-    """The files and folders of this machine that the settings name; absolute, as `with_absolute_paths` makes them.
-
-    A part of a policy comes with the others.
-    """
-    named = [path for setting, path in named_files(settings).items() if setting != STORE and path.is_absolute()]
-    return {part for path in named if os.path.exists(path) for part in policy_parts(path)}
+    """The files and folders of this machine that the settings name; absolute, as `with_absolute_paths` makes them."""
+    named = named_files(settings).items()
+    return {path for setting, path in named if setting != STORE and path.is_absolute() and os.path.exists(path)}
 
 
 def cache_folder() -> Path:

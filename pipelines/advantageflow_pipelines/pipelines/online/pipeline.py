@@ -58,7 +58,7 @@ def online_tasks(
             return placement.place("evaluation", task)
 
         made = prepared
-        first = before = evaluate(0, made.outputs["policy"])
+        first = before = evaluate(0, made.outputs["adapter"])
         base = before.outputs["report"]
         for number, (one_round, of_round) in enumerate(rounds, start=1):
             made = one_round(
@@ -67,13 +67,14 @@ def online_tasks(
                 conditioning=prepared.outputs["conditioning"],
                 policy=made.outputs["policy"],
                 rollout_policy=made.outputs["rollout_policy"],
-                policy_optimiser=made.outputs["policy_optimiser"],
                 **of_round.values(given),
             )
             if in_order:
                 made.after(before)
             if number in judged:
-                before = evaluate(number, made.outputs["policy"], base=base)
+                # The last has all of the policy, which it registers.
+                part = "policy" if number == settings.rounds else "adapter"
+                before = evaluate(number, made.outputs[part], base=base)
         return Made(prepared, made, first, before)
 
     return online
@@ -95,11 +96,11 @@ class Made(NamedTuple):
 
 
 class _Policy(NamedTuple):
-    """What a round gives: the parts of the policy after it."""
+    """What a round gives: the policy after it, and what evaluations and rollouts read of that."""
 
     policy: dsl.Model
+    adapter: dsl.Model
     rollout_policy: dsl.Model
-    policy_optimiser: dsl.Artifact
 
 
 def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[BaseComponent, Form]:
@@ -118,7 +119,6 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
         conditioning: dsl.Input[dsl.Dataset],
         policy: dsl.Input[dsl.Model],
         rollout_policy: dsl.Input[dsl.Model],
-        policy_optimiser: dsl.Input[dsl.Artifact],
         **given: Any,
     ) -> _Policy:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
@@ -142,8 +142,6 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             prompts=prompts,
             conditioning=conditioning,
             policy=policy,
-            rollout_policy=rollout_policy,
-            policy_optimiser=policy_optimiser,
             latents=dsl.Collected(rolled_out.outputs["latents"]),
             scores=dsl.Collected(scored.outputs["scores"]),
             **form.inputs("training", train, given),
@@ -152,8 +150,8 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             placement.place(stage, task)
         return _Policy(
             policy=trained.outputs["new_policy"],
-            rollout_policy=trained.outputs["new_rollout_policy"],
-            policy_optimiser=trained.outputs["new_policy_optimiser"],
+            adapter=trained.outputs["adapter"],
+            rollout_policy=trained.outputs["rollout_policy"],
         )
 
     return one_round, form

@@ -20,6 +20,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     """
     rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
     groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
+    trained = settings.rounds - (0 if settings.init_policy else 1)  # policies that rounds begin with
     lower = "lower training.microbatch"
     if not settings.training.gradient_checkpointing:
         lower = f"set training.gradient_checkpointing=true, or {lower}"
@@ -33,7 +34,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
             kept=images,
             reads_prompts=groups,
-            takes_policies=(settings.rounds - 1) * rollout.shards,
+            takes_adapters=trained * rollout.shards,
             remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
         "reward": Work(tasks["reward"], scored=images, takes_images=images),
@@ -43,12 +44,15 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             backwards=images * settings.training.inner_epochs,
             policies=settings.rounds,
             reads_prompts=groups,
-            takes_images=images,
-            takes_policies=settings.rounds - 1,
+            takes_latents=images,
+            takes_policies=trained,
             remedy=lower,
         ),
         "evaluation": evaluation_work(
-            settings.evaluation, [one.images for one in judged], settings.prompts.eval_prompts, len(judged) - 1
+            settings.evaluation,
+            [one.images for one in judged],
+            settings.prompts.eval_prompts,
+            len(judged) - (0 if settings.init_policy else 1),
         ),
     }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.component import reads_environment
 from advantageflow.task import ENVIRONMENT_FOLDER
-from advantageflow_pipelines.placing.resources.records import (
+from advantageflow_pipelines.placing.resources.stage_resources import (
     CONFIG_MAP,
     HF_SECRET,
     S3_SECRET,

@@ -17,7 +17,7 @@ from advantageflow.problems import Problem, problems_of, to_error
 from advantageflow.settings import Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.pipelines.definition import Pipeline
-from advantageflow_pipelines.placing.resources.records import Resources, file_of, section_of
+from advantageflow_pipelines.placing.resources.stage_resources import Resources, file_of, section_of
 
 _PRESETS = files(__name__.rpartition(".")[0]) / "presets"
 _YAML = (".yaml", ".yml")  # what makes a name that of a file

@@ -11,7 +11,7 @@ from advantageflow.store.s3 import is_s3
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Stage
 from advantageflow_pipelines.placing.resources.files import list_resources, load_resources
-from advantageflow_pipelines.placing.resources.records import Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 _ON_NODES = "multi-node"  # preset of pipelines that may train over several nodes
 

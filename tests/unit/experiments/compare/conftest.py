@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from advantageflow_experiments.compare.cells import Cell, make_cells
+from advantageflow_experiments.compare.comparison import CellResult, Comparison, Measured, Point
 from advantageflow_experiments.compare.plan import Plan
 from advantageflow_experiments.compare.plan_files import read_plan
-from advantageflow_experiments.compare.records import CellResult, Comparison, Measured, Point
 from advantageflow_experiments.compare.results import make_comparison
 
 PLAN = """

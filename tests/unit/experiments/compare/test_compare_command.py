@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from advantageflow_experiments.__main__ import main
+from advantageflow_experiments.compare.comparison import Comparison, write_comparison
 from advantageflow_experiments.compare.plan_files import plan_names
-from advantageflow_experiments.compare.records import Comparison, write_comparison
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from advantageflow_experiments.compare.comparison import Comparison
 from advantageflow_experiments.compare.pareto import pareto_front
 from advantageflow_experiments.compare.pictures import draw
-from advantageflow_experiments.compare.records import Comparison
 
 
 @pytest.mark.parametrize(

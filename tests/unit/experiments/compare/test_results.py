@@ -11,7 +11,7 @@ from rich.console import Console
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.records import CellResult, Comparison, read_comparison, write_comparison
+from advantageflow_experiments.compare.comparison import CellResult, Comparison, read_comparison, write_comparison
 from advantageflow_experiments.compare.results import uneven_starts
 from advantageflow_experiments.compare.table import overall_table, show_table, tasks_table, write_tables
 

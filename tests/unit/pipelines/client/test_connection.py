@@ -33,7 +33,7 @@ def test_an_address_is_taken_as_people_have_it(given: str, address: str) -> None
 
 @pytest.mark.parametrize("given", ["ftp://kf.example", "https://", "https://kf.example:port", "https://kf.example:0"])
 def test_other_addresses_are_refused(given: str) -> None:
-    with pytest.raises(ClusterError, match="--host: is no http"):
+    with pytest.raises(ClusterError, match="--host: not an http"):
         make_connection(given, credentials=Credentials())
 
 

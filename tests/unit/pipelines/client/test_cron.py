@@ -36,5 +36,5 @@ def test_an_interval_is_a_number_and_a_unit(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "6", "h", "0h", "-1h", "1.5h", "1w", "1h30m"])
 def test_other_intervals_are_refused(text: str) -> None:
-    with pytest.raises(SettingsError, match="is no interval"):
+    with pytest.raises(SettingsError, match="not an interval"):
         interval_seconds(text)

@@ -67,8 +67,8 @@ def test_an_image_that_is_not_pinned_is_refused_by_stage_and_file(image: object,
     [
         ({stage: f"{stage}:1" for stage in ONLINE.stage_names if stage != "reward"}, "has no image for reward"),
         (five(rewards="x:1"), "there is no stage 'rewards'"),
-        ([], "holds no JSON object"),
-        ("{", "is no JSON"),
+        ([], "not a JSON object"),
+        ("{", "not JSON"),
     ],
 )
 def test_a_file_of_another_form_is_refused(content: object, words: str, tmp_path: Path) -> None:

@@ -101,10 +101,23 @@ def test_with_a_store_tasks_get_the_conditioning_that_they_read_and_else_all_of_
     rows = 10 * 192 + 10 * 192 + 3 * 553
     found = artifacts(stored, sizes, 5553, work)
     assert found["conditioning"] == Artifact(5553 * 10**6, rows * 10**6)
-    policies = found["policies and optimiser states (float32)"]
-    assert policies == Artifact(10 * 2000, (9 * 9 + 2) * 2000), "the first round starts from the base model"
+    policies, adapters = "policies and optimiser states (float32)", "adapters for rollouts and evaluations (float32)"
+    assert found[policies] == Artifact(2 * 10 * 2000, 9 * 2000), "the first round starts from the base model"
+    assert found[adapters] == Artifact(2 * 10 * 400, (9 * 8 + 2) * 400)
+    assert artifacts(settings, sizes, 5553, work)[policies].kept == 10 * 2000, "nothing is published without a store"
     latents = 10 * 192 * 24 * 4 * 16 * 64 * 64
-    assert found["rollout latents (float32)"] == Artifact(latents, 2 * latents), "into reward and training"
+    assert found["rollout latents (float32)"] == Artifact(latents, latents), "into training alone"
+    continued = ONLINE.work(stored.model_copy(update={"init_policy": "s3://bucket/policy"}), 5554).values()
+    assert artifacts(stored, sizes, 5553, continued)[policies].moved == 10 * 2000
+
+
+def test_the_tasks_of_the_largest_preset_get_less_than_60_gb_in_all_with_4_or_8_shards() -> None:
+    for shards in (4, 8):
+        stored = ["store.url=s3://bucket/prefix", f"rollout.shards={shards}"]
+        settings = choose_settings(preset="sd35-geneval", assignments=stored)
+        sizes = Sizes(512, 16 * 64 * 64, 1_684_480, 18_800_000)  # those of Stable Diffusion 3.5 Medium
+        found = artifacts(settings, sizes, 5553, ONLINE.work(settings, 5554).values())
+        assert sum(one.moved for one in found.values()) < 60 * 10**9
 
 
 def test_a_published_budget_is_a_chain_of_runs() -> None:

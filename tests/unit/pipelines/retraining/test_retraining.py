@@ -49,7 +49,7 @@ def test_all_work_waits_for_a_look_at_what_has_changed_and_the_gate_comes_last(s
     made_by = {name: one["taskOutputArtifact"]["producerTask"] for name, one in inputs["artifacts"].items()}
     assert made_by == {
         "prompts": "prompts", "conditioning": "prompts", "champion": "prompts", "candidate": "round-02",
-        "rollout_policy": "round-02", "policy_optimiser": "round-02", "before": "evaluation", "after": "evaluation-3",
+        "before": "evaluation", "after": "evaluation-3",
     }  # fmt: skip
     assert inputs["parameters"]["promotion_settings"]["runtimeValue"]["constant"] == '{"seeds":3}'
     for task in (within["changes"], work["promotion"]):

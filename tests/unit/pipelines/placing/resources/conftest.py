@@ -15,7 +15,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.building import compile_pipeline
-from advantageflow_pipelines.placing.resources.records import Resources
+from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 
 @dataclass(frozen=True)

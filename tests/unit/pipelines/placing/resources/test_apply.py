@@ -28,7 +28,7 @@ from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.apply import deadline
 from advantageflow_pipelines.placing.resources.files import list_resources
 from advantageflow_pipelines.placing.resources.fit import fit
-from advantageflow_pipelines.placing.resources.records import (
+from advantageflow_pipelines.placing.resources.stage_resources import (
     CONFIG_MAP,
     HF_SECRET,
     S3_SECRET,

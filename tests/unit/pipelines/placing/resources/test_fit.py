@@ -19,7 +19,7 @@ from advantageflow.settings import (
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
-from advantageflow_pipelines.placing.resources.records import (
+from advantageflow_pipelines.placing.resources.stage_resources import (
     Resources,
     Retries,
     StageResources,

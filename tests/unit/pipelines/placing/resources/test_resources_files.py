@@ -12,7 +12,12 @@ from advantageflow_pipelines.pipelines.definition import Pipeline, Stage
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.files import list_resources, resources_text
-from advantageflow_pipelines.placing.resources.records import Resources, StageResources, Toleration, TrainingResources
+from advantageflow_pipelines.placing.resources.stage_resources import (
+    Resources,
+    StageResources,
+    Toleration,
+    TrainingResources,
+)
 
 
 def load_resources(name: str, pipeline: Pipeline = ONLINE) -> Resources:
