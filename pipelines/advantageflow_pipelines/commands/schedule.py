@@ -75,8 +75,8 @@ def create(
 ) -> None:
     """Have a pipeline run again and again.
 
-    On a cluster the pipeline is uploaded; a run that is due while another goes on waits for it. Each does all of its work
-    anew: Kubeflow's cache would take it for the one before. With --local, cron of this machine starts `advantageflow run`
+    On a cluster the pipeline is uploaded; a run that is due while another goes on waits for it. Each does all of its
+    work anew: Kubeflow's cache would take it for the one before. With --local, cron of this machine starts a run
     with the same options in this folder; one that is due while another goes on is left out. Missed runs are left out
     unless told otherwise.
     """
