@@ -64,9 +64,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     model, rollout = settings.model.model_copy(update={"device": "cpu", "dtype": "float32"}), settings.rollout
     training = comparable(settings.training)
     source, scorer = settings.prompts, get_reward(settings.reward.name, settings.reward.options)
-    known = load_prompts(
-        source.source, scorer, count=source.count, seed=source.seed, columns=source.columns.renamed
-    )
+    known = load_prompts(source.source, scorer, count=source.count, seed=source.seed, columns=source.columns.renamed)
     train = [prompt for prompt in known if prompt.split == "train"]
     prompts = select_prompts(seed, 1, train, min(bench_groups(settings), len(train)))
     texts = [prompt.text for prompt in prompts]
