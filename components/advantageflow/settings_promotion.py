@@ -18,4 +18,6 @@ class PromotionSettings(Settings):
         0.95, gt=0.5, lt=1, description="one-sided, that the paired difference is positive, on each seed"
     )
     task_drop: float = Field(0.05, ge=0, description="most that a task's mean over the seeds may fall")
-    watched_must_hold: bool = Field(True, description="keep a candidate whose evaluations raise an alarm")
+    watched_must_hold: bool = Field(
+        True, description="keep a candidate that raises an alarm, or on which a watched reward falls beyond doubt"
+    )

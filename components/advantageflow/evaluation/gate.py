@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
@@ -34,13 +34,14 @@ class Change:
     Attributes:
         seed: of the trial.
         mean: paired difference of the mean of task means, positive where the candidate is better.
-        at_least: its lower bound at the confidence of the gate, one-sided.
+        at_least, at_most: its bounds, each one-sided at the confidence of the gate.
         tasks: difference of each task's mean.
     """
 
     seed: int
     mean: float
     at_least: float
+    at_most: float
     tasks: dict[str, float]
 
 
@@ -69,18 +70,28 @@ class Decision:
         return {"promote": self.promote, **asdict(self)}
 
 
-def decide(trials: Sequence[Trial], settings: PromotionSettings, *, higher_is_better: bool = True) -> Decision:
+_NOTHING_WATCHED: Mapping[str, bool] = {}
+
+
+def decide(
+    trials: Sequence[Trial],
+    settings: PromotionSettings,
+    *,
+    higher_is_better: bool = True,
+    watched: Mapping[str, bool] = _NOTHING_WATCHED,
+) -> Decision:
     """Hold a candidate against the champion.
 
     Args:
         trials: one for each evaluation seed.
         settings: the bounds.
         higher_is_better: whether the measure is to rise.
+        watched: terms that training does not see, each with whether it is to rise.
 
     Raises:
         DataError: the policies of a trial were not judged on the same images.
     """
-    changes = tuple(_change(trial, settings, 1 if higher_is_better else -1) for trial in trials)
+    changes = tuple(_change(trial, settings, settings.measure, higher_is_better) for trial in trials)
     reasons = []
     if len({trial.seed for trial in trials}) < settings.seeds:
         reasons.append(f"judged on {len(trials)} seeds, fewer than {settings.seeds}")
@@ -95,14 +106,20 @@ def decide(trials: Sequence[Trial], settings: PromotionSettings, *, higher_is_be
         if fall > settings.task_drop:
             reasons.append(f"task '{task}' falls by {fall:.3f}, more than {settings.task_drop:g}")
     if settings.watched_must_hold:
+        for name, rises in watched.items():
+            moved = [_change(trial, settings, name, rises) for trial in trials]
+            reasons += [
+                f"watched reward '{name}' falls beyond doubt on seed {one.seed}: {one.mean:+.3f}, at most "
+                f"{one.at_most:+.3f}"
+                for one in moved
+                if one.at_most < 0
+            ]
         reasons += [f"alarm: {message}" for message in dict.fromkeys(m for trial in trials for m in trial.alarms)]
     return Decision(tuple(reasons), changes)
 
 
-def _change(trial: Trial, settings: PromotionSettings, sign: int) -> Change:
-    means = difference(trial.champion, trial.candidate, settings.measure, level=2 * settings.confidence - 1)
-    overall = means.overall
-    at_least = overall.low if sign > 0 else -overall.high
-    return Change(
-        trial.seed, sign * overall.mean, at_least, {task: sign * one.mean for task, one in means.tasks.items()}
-    )
+def _change(trial: Trial, settings: PromotionSettings, column: str, rises: bool) -> Change:
+    means = difference(trial.champion, trial.candidate, column, level=2 * settings.confidence - 1)
+    sign, (low, high) = (1, means.overall.ci95) if rises else (-1, [-bound for bound in reversed(means.overall.ci95)])
+    tasks = {task: sign * one.mean for task, one in means.tasks.items()}
+    return Change(trial.seed, sign * means.overall.mean, low, high, tasks)

@@ -68,9 +68,11 @@ def run(
                         evaluation, model, reward, again, 0 if base is None else trained_for, images,
                         prompts=prompts, conditioning=conditioning, policy=policy, report_out=report, base=base,
                     )  # fmt: skip
-        first = next(iter(read_json(after / METRICS_FILE)["terms"].values()))
+        metrics = read_json(after / METRICS_FILE)
+        rises = next(iter(metrics["terms"].values()))["higher_is_better"]
+        watched = {name: term["higher_is_better"] for name, term in metrics["watched"].items()}
         trials = [_trial(one, *reports) for one, reports in pairs.items()]
-        decision = decide(trials, settings, higher_is_better=first["higher_is_better"])
+        decision = decide(trials, settings, higher_is_better=rises, watched=watched)
         write_json(partial / DECISION_FILE, decision.as_json())
     _tell(journal, decision, trained_for)
     journal.policy(

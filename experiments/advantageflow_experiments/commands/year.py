@@ -14,6 +14,7 @@ def simulate_year(
     weeks: Annotated[int, typer.Option("--weeks", min=1, max=52, help="How many.")] = 52,
 ) -> None:
     """Simulate a year of weekly retrainings (some minutes on two cores); writes year.json and year.png."""
+    import itertools
     import os
 
     from advantageflow_experiments.year.plot import plot_year
@@ -26,5 +27,5 @@ def simulate_year(
     told = Year(output, lambda line: console.print(line, highlight=False, soft_wrap=True)).run(weeks)
     plot_year(told, output / "year.png")
     promoted = sum(one["outcome"] == "promoted" for one in told)
-    falls = sum(later["accuracy"] < one["accuracy"] for one, later in zip(told, told[1:], strict=False))
+    falls = sum(later["accuracy"] < one["accuracy"] for one, later in itertools.pairwise(told))
     console.print(f"{promoted} promotions; the champion's accuracy fell {falls} times", highlight=False)

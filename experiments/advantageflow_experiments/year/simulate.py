@@ -1,4 +1,4 @@
-"""A year of weekly retrainings: the stages of the retraining pipeline in this process, against a registry of MLflow's."""
+"""A year of weekly retrainings: the stages of the retraining pipeline in this process, and a registry of MLflow's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import task_means
 from advantageflow.prompts import stage as prompts_stage
 from advantageflow.prompts.changes import made_from
-from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.rollout import stage as rollout
 from advantageflow.scoring import stage as scoring
 from advantageflow.settings import RunSettings
@@ -52,7 +52,7 @@ class Year:
         self._folder, self._report = folder, report
         self._uri = sqlite_uri(folder / "mlflow.db")
         self._client = open_client(self._uri)
-        self._settings = settings_in(folder / "prompts")
+        self._settings = settings_in(folder)
         self._accuracy: dict[str | None, float] = {}
 
     def run(self, count: int) -> list[dict[str, Any]]:
@@ -93,12 +93,9 @@ class Year:
         Judge.broken = week.broken == "before"
         with journal_in_use(journal):
             init = str(local_policy(start.parent, self._uri)) if start.parent else None
-            made = _train(settings, folder, init, week, crash=crash)
+            _train(settings, folder, init, week, crash=crash)
         event = [one for one in read_events(folder / "journal") if one["event"] == "policy"][-1]
-        what = from_event(NAME, event)
-        return _said(
-            self._conclude(Registration(**{**vars(what), "policy": made, "tags": {INPUTS_TAG: inputs}}), event)
-        )
+        return _said(self._conclude(replace(from_event(NAME, event), tags={INPUTS_TAG: inputs}), event))
 
     def _conclude(self, what: Registration, event: dict[str, Any]) -> Conclusion:
         run = self._client.create_run(experiment_id(self._client, self._uri, NAME))
@@ -118,33 +115,30 @@ class Year:
         return {
             "champion": version,
             "accuracy": self._accuracy[version],
-            "megabytes": sum(files) / 1e6,
+            "megabytes": round(sum(files) / 1e6, 1),
             "versions": kept,
         }
 
     def _measure(self, version: str | None) -> float:
         settings, folder = self._settings, self._folder / "measure"
-        reward = settings.reward.model_copy(update={"name": "shapes", "watched": ()})
-        policy = folder / "base"
-        if version is None:
-            write_base_policy(policy)
-        else:
-            policy = local_policy(f"models:/{NAME}/{version}", self._uri)
-        prompts_stage.run(
-            settings.prompts, settings.model, reward, 0, init_policy=None, prompts_out=folder / "prompts",
-            conditioning_out=folder / "conditioning", policy_out=folder / "unused",
-        )  # fmt: skip
+        reward = settings.reward.model_copy(update={"name": "shapes", "watched": (), "golden": None})
+        if not folder.exists():  # the held-out prompts are those of the first week all year
+            prompts_stage.run(
+                settings.prompts, settings.model, reward, 0, init_policy=None, prompts_out=folder / "prompts",
+                conditioning_out=folder / "conditioning", policy_out=folder / "base",
+            )  # fmt: skip
+        policy = folder / "base" if version is None else local_policy(f"models:/{NAME}/{version}", self._uri)
         evaluation.run(
-            settings.evaluation, settings.model, reward, FIXED_SEED, 0, 320, prompts=folder / "prompts",
+            settings.evaluation, settings.model, reward, FIXED_SEED, 0, 240, prompts=folder / "prompts",
             conditioning=folder / "conditioning", policy=policy, report_out=folder / "report",
         )  # fmt: skip
         accuracy = task_means(read_outcomes(folder / "report"), "strict").overall.mean
-        shutil.rmtree(folder)
+        shutil.rmtree(folder / "report")
         return accuracy
 
 
-def _train(settings: RunSettings, folder: Path, init: str | None, week: Week, *, crash: bool) -> Path:
-    """Prepare, evaluate, train, evaluate, decide; gives the trained policy."""
+def _train(settings: RunSettings, folder: Path, init: str | None, week: Week, *, crash: bool) -> None:
+    """Prepare, evaluate, train, evaluate, decide."""
     model, reward, seed = settings.model, settings.reward, settings.seed
     prompts, conditioning, start = folder / "prompts", folder / "conditioning", folder / "start"
     prompts_stage.run(
@@ -152,7 +146,7 @@ def _train(settings: RunSettings, folder: Path, init: str | None, week: Week, *,
         policy_out=start,
     )  # fmt: skip
     Judge.broken = bool(week.broken)
-    texts = {"prompts": prompts, "conditioning": conditioning}
+    texts: dict[str, Any] = {"prompts": prompts, "conditioning": conditioning}
     images = settings.evaluation.images
     before, after = folder / "before", folder / "after"
     evaluation.run(settings.evaluation, model, reward, seed, 0, images, policy=start, report_out=before, **texts)
@@ -179,7 +173,6 @@ def _train(settings: RunSettings, folder: Path, init: str | None, week: Week, *,
         settings.promotion, settings.evaluation, model, reward, seed, champion=start, candidate=policy, before=before,
         after=after, decision_out=folder / "decision", **texts,
     )  # fmt: skip
-    return policy
 
 
 def _said(done: Conclusion) -> str:

@@ -1,4 +1,4 @@
-"""What happens in the weeks of a simulated year: prompts that drift, a reward that breaks, a crash, a week without news."""
+"""The weeks of a simulated year: prompts that drift, a reward that breaks, a crash, a week without news."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from advantageflow.golden_checks.pictures import golden_pictures
+from advantageflow.golden_checks.recorded import record
 from advantageflow.records import Prompt
 from advantageflow.settings import RunSettings
 from advantageflow.shapes.prompts import all_prompts
+from advantageflow_experiments.year.judge import Judge
 
 NAME = "year"
 FIRST = 60  # training prompts of the first week
@@ -19,13 +22,13 @@ SETTINGS = {
     "pipeline": "retraining",
     "rounds": 2,
     "prompts": {"eval_prompts": 80, "replay_share": 0.5},
-    "rollout": {"prompts_per_round": 12, "group_size": 10},
+    "rollout": {"prompts_per_round": 12, "group_size": 8},
     "reward": {
         "name": "advantageflow_experiments.year.judge:Judge",
         "watched": [{"name": "shapes", "column": "strict"}],
     },
     "training": {"gradient_steps": 4, "learning_rate": 3e-3, "objective": {"name": "advantage_flow", "lam": "auto"}},
-    "evaluation": {"images": 160, "batch": 80, "sample_prompts": 3},
+    "evaluation": {"images": 120, "batch": 60, "sample_prompts": 3},
 }
 
 
@@ -54,15 +57,18 @@ def weeks(count: int) -> list[Week]:
     return [special.get(number, Week(number)) for number in range(1, count + 1)]
 
 
-def settings_in(source: Path) -> RunSettings:
-    """Those of every run of the year; the folder of prompts is all that changes."""
+def settings_in(folder: Path) -> RunSettings:
+    """Those of every run of the year, whose prompts alone change; records what the reward gives while it is whole."""
     values = json.loads(json.dumps(SETTINGS))
-    values["prompts"]["source"] = str(source)
+    values["prompts"]["source"], values["reward"]["golden"] = str(folder / "prompts"), str(folder / "golden.json")
+    pictures, judge, name = golden_pictures(), Judge(), values["reward"]["name"]
+    results = judge.score([one.prompt for one in pictures], [one.image for one in pictures])
+    record(folder / "golden.json", judge, name, {}, pictures, results, tolerance=0.01, with_pictures=False)
     return RunSettings.model_validate(values)
 
 
 def write_prompts(week: Week, folder: Path) -> None:
-    """Put a week's new prompts into the folder. Tasks drift: in each quarter of a year another third of them prevails."""
+    """Put a week's new prompts into the folder. Tasks drift: in each quarter another third of them prevails."""
     folder.mkdir(parents=True, exist_ok=True)
     if not week.news:
         return

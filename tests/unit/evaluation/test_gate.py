@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -65,6 +66,25 @@ def test_anything_less_is_kept_with_the_reason(judged: list[Trial], words: str) 
 def test_what_is_better_when_lower_is_promoted_when_it_falls() -> None:
     assert decide(trials(grid(0.8), grid(0.3)), GATE, higher_is_better=False).promote
     assert not decide(trials(grid(0.3), grid(0.8)), GATE, higher_is_better=False).promote
+
+
+def test_what_training_does_not_see_must_not_fall_beyond_doubt() -> None:
+    def judged(watched: float) -> list[Trial]:
+        return [
+            Trial(one.seed, with_watched(one.champion, 0.8), with_watched(one.candidate, watched))
+            for one in trials(grid(0.3), grid(0.8))
+        ]
+
+    for rises, falling in ((True, 0.4), (False, 0.95)):
+        kept = decide(judged(falling), GATE, watched={"eye": rises})
+        assert any("watched reward 'eye' falls beyond doubt" in reason for reason in kept.reasons)
+        assert decide(judged(falling), GATE, watched={"eye": not rises}).promote
+    assert decide(judged(0.8), GATE, watched={"eye": True}).promote
+    assert decide(judged(0.4), replace_settings(watched_must_hold=False), watched={"eye": True}).promote
+
+
+def with_watched(judged: Sequence[Outcome], value: float) -> list[Outcome]:
+    return [replace(one, terms={"eye": value}) for one in judged]
 
 
 @settings(max_examples=25, deadline=None)
