@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from advantageflow.golden_checks.check import readable, score_pictures
 from advantageflow.golden_checks.pictures import golden_pictures
 from advantageflow.golden_checks.recorded import record
 from advantageflow.records import Prompt
@@ -61,8 +62,9 @@ def settings_in(folder: Path) -> RunSettings:
     """Those of every run of the year, whose prompts alone change; records what the reward gives while it is whole."""
     values = json.loads(json.dumps(SETTINGS))
     values["prompts"]["source"], values["reward"]["golden"] = str(folder / "prompts"), str(folder / "golden.json")
-    pictures, judge, name = golden_pictures(), Judge(), values["reward"]["name"]
-    results = judge.score([one.prompt for one in pictures], [one.image for one in pictures])
+    judge, name = Judge(), values["reward"]["name"]
+    pictures = readable(judge, golden_pictures())
+    results = score_pictures(judge, pictures)
     record(folder / "golden.json", judge, name, {}, pictures, results, tolerance=0.01, with_pictures=False)
     return RunSettings.model_validate(values)
 
