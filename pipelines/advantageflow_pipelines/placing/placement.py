@@ -10,6 +10,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
 from advantageflow.tracking.pipeline_run import IMAGES_ENV, PIPELINE_RUN_ENV, PRESET_ENV, REGISTERED_MODEL_ENV
+from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
 
@@ -42,7 +43,8 @@ class Placement:
     def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings
-        return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
+        policy = settings.init_policy or ""
+        return is_registered(policy) or any(map(is_s3, (settings.prompts.source, settings.model.name, policy)))
 
     def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
         """The task of a stage, placed.
