@@ -21,6 +21,7 @@ from advantageflow.errors import Preempted, UserError
 from advantageflow.parameters import with_parameters
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
+from advantageflow.shown import ShownFormatter, printable
 from advantageflow.tracking.journal import Journal, journal_file, new_task_id, stage_journal
 from advantageflow.tracking.process import process_started
 from advantageflow.warm import WARM_ENV, WarmError, run_in_worker
@@ -97,7 +98,9 @@ def execute_in_worker(**call: Any) -> None:
 
 def _execute(call: StageCall) -> None:
     """Run a stage with its journal open, which starts with the settings that hold: all of them, parameters included."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    log = logging.StreamHandler(sys.stderr)
+    log.setFormatter(ShownFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[log])
     failure = None
     try:
         run = import_module(call.module).run
@@ -193,7 +196,7 @@ def _shown() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        print(error, file=sys.stderr, flush=True)
+        print(printable(str(error)), file=sys.stderr, flush=True)
         raise SystemExit(exit_status(error)) from error
 
 

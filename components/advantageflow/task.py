@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
@@ -70,6 +71,12 @@ def read_environment(folder: Path) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(_USER_ERROR)
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, SystemExit):
+            print(error if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr, flush=True)
+        from advantageflow.again import begin_again_where_away
+
+        begin_again_where_away(error)
+        if isinstance(error, SystemExit):
+            raise
+        sys.exit(_USER_ERROR if isinstance(error, UserError) else 1)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT
 from advantageflow.evaluation.metrics import evaluation_metrics
@@ -22,7 +23,7 @@ from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
@@ -100,21 +101,27 @@ def run(
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
     outcomes: list[Outcome] = []
     statistics = ImageStatistics()
+    dropped: list[RewardError] = []
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
     for batch, images_of_batch, norms in _generate(generator, settings, stored, shots):
-        judged = _judge(judges, batch, images_of_batch)
+        judged = _judge(reward, judges, batch, images_of_batch)
         for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
-            outcomes.append(_outcome(shot, scores, reward, headline))
+            dropped += [scores] if isinstance(scores, RewardError) else []
+            values = _nothing(judges) if isinstance(scores, RewardError) else scores
+            outcomes.append(_outcome(shot, values, reward, headline))
             statistics.add(shot, picture, norm)
             if shot.seed in to_show:
-                shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column, headline), picture)
+                shown[shot.seed] = (_sample(shot, values[reward.name], reward.column, headline), picture)
         journal.progress(len(outcomes), images, "images")
 
+    tell_dropped(reward, dropped, len(shots), journal, round_index)
+    scored = [outcome for outcome in outcomes if outcome.judged]
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
-    metrics |= evaluation_metrics(outcomes, judges, reward)
+    metrics |= evaluation_metrics(scored, judges, reward) | {"images": len(outcomes)}
+    metrics |= {"dropped_images": len(dropped)} if dropped else {}
     metrics |= {key: told for key, told in read_metadata(prompts).items() if key == "warnings"}
-    hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
+    hacking, alarms = hacking_metrics(statistics.rows, scored, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
     page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
@@ -165,12 +172,19 @@ def _name(shot: Shot) -> str:
 
 
 def _judge(
-    judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
-) -> list[dict[str, dict[str, float]]]:
-    """Scores of each picture, by reward and column."""
+    settings: RewardSettings, judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
+) -> list[dict[str, dict[str, float]] | RewardError]:
+    """Scores of each picture, by reward and column; the error of one that is left out."""
     prompts, names = [shot.prompt for shot in shots], [_name(shot) for shot in shots]
-    results = {reward: score_images(judge, prompts, list(pictures), names) for reward, judge in judges.items()}
-    return [{reward: of_reward[number][0] for reward, of_reward in results.items()} for number in range(len(shots))]
+    results = score_all(settings, judges, prompts, list(pictures), names)
+    return [
+        one if isinstance(one, RewardError) else {name: values for name, (values, _) in one.items()} for one in results
+    ]
+
+
+def _nothing(judges: Mapping[str, Reward]) -> dict[str, dict[str, float]]:
+    """Of an image that is left out: not a number in every column."""
+    return {name: dict.fromkeys(judge.columns, math.nan) for name, judge in judges.items()}
 
 
 def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings, headline: str) -> Outcome:
@@ -189,8 +203,10 @@ def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardS
 
 def _sample(shot: Shot, values: dict[str, float], column: str, headline: str) -> Sample:
     prompt = shot.prompt
+    if math.isnan(values[column]):
+        return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, None, None)
     correct = bool(values[headline]) if headline in ACCURACIES else None
-    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, float(values[column]), correct)
+    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, values[column], correct)
 
 
 def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:

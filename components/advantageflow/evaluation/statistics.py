@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one held-out image was judged.
+    """How one held-out image was judged; NaN in all values where the reward could not score it.
 
     Attributes:
         prompt_id: its prompt.
@@ -45,6 +45,11 @@ class Outcome:
     strict: float
     soft: float
     terms: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def judged(self) -> bool:
+        """Whether the reward could score it."""
+        return not math.isnan(self.soft)
 
     def value(self, column: str) -> float:
         """Its value of 'strict', 'soft' or a term."""
@@ -112,7 +117,7 @@ def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level
     random = np.random.default_rng(seed)
     means: dict[str, float] = {}
     draws: dict[str, Floats] = {}
-    for task, images in sorted(_by_task(outcomes).items()):
+    for task, images in sorted(_by_task([one for one in outcomes if one.judged]).items()):
         sums, counts = _by_cluster(images, column)
         means[task] = float(sums.sum() / counts.sum())
         number = len(sums)
@@ -185,6 +190,8 @@ def _paired(
         )
     combined = []
     for key, outcome in later.items():
+        if not (outcome.judged and earlier[key].judged):
+            continue
         value = combine(earlier[key].value(column), outcome.value(column))
         change = {"terms": {**outcome.terms, column: value}} if column in outcome.terms else {column: value}
         combined.append(replace(outcome, **change))

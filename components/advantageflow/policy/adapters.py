@@ -25,10 +25,13 @@ class Adapters:
 
     Attributes:
         lora: their rank, alpha and targets.
+        average: the rollout policy of the next round as it comes about, by parameter; empty where nothing follows the
+            trained policy step by step.
     """
 
     def __init__(self, transformer: nn.Module, lora: LoraSettings) -> None:
         self.lora = lora
+        self.average: dict[str, Tensor] = {}
         self._transformer = transformer
         self._layers = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
         self._parameters = {name: _parameters_of(transformer, name) for name in ADAPTERS}
@@ -51,24 +54,42 @@ class Adapters:
             for parameter in self.named_parameters(name).values():
                 parameter.requires_grad_(name == ADAPTER_FOLDER)
 
+    def follow(self, decay: float) -> None:
+        """theta_next <- decay theta_next + (1 - decay) theta, after an optimiser step; it begins as theta_roll."""
+        if not self.average:
+            rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
+            self.average = {name: value.detach().clone() for name, value in rollout.items()}
+        policy = self.named_parameters()
+        move_toward([self.average[name] for name in policy], [p.data for p in policy.values()], decay)
+
+    def take_average(self) -> None:
+        """theta_roll <- theta_next, at the end of a round."""
+        for name, value in self.named_parameters(ROLLOUT_ADAPTER_FOLDER).items():
+            value.data.copy_(self.average[name])
+        self.average = {}
+
     def move_rollout_policy(self, decay: float) -> None:
         """theta_roll <- decay theta_roll + (1 - decay) theta."""
         policy = self.named_parameters()
         rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
         move_toward([rollout[name].data for name in policy], [p.data for p in policy.values()], decay)
 
-    def save(self, folder: Path, state: PolicyState, model: ModelSettings | None) -> None:
+    def save(
+        self, folder: Path, state: PolicyState, model: ModelSettings | None, released: str = ADAPTER_FOLDER
+    ) -> None:
         """Write policy/ and rollout_policy/, the first for diffusers too, and the state with their shape and hashes.
 
         Args:
             folder: of the policy artifact, being published.
             state: of the policy; what it says of adapters is replaced.
             model: the base model, which the files name.
+            released: which adapter policy/ gets: 'policy' or 'rollout_policy'.
 
         Raises:
             StoreError: a file cannot be written.
         """
-        tensors = {name: self._tensors(name) for name in ADAPTERS}
+        rollout = self._tensors(ROLLOUT_ADAPTER_FOLDER)
+        tensors = {ADAPTER_FOLDER: self._tensors(released), ROLLOUT_ADAPTER_FOLDER: rollout}
         for name in ADAPTERS:
             write_peft(folder / name, tensors[name], self.lora, model)
         write_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], self.lora)

@@ -22,6 +22,7 @@ def prompts(
     adapter: dsl.Output[dsl.Model],
     rollout_policy: dsl.Output[dsl.Model],
     source: Optional[str] = None,
+    made_for: Optional[str] = None,
 ) -> None:
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
 
@@ -38,6 +39,7 @@ def prompts(
         adapter: of it, for evaluations.
         rollout_policy: of it, for the rollouts of round 1.
         source: instead of prompt_settings' own.
+        made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
     from advantageflow.runtime import run_stage_task
 

@@ -42,11 +42,12 @@ def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
         what = wrong if isinstance(task, str) and task.strip() else "not a name"
         raise DataError(f"'task' is {_show(task)}, {what}", where=where, remedy="give a text, such as 'counting'")
     given: Any = record.get("split")
+    split: Literal["train", "eval"] | None
     if given is None:
         split = "eval" if derive_seed("split", text) % HELD_OUT_SHARE == 0 else "train"
     else:
-        split = _SPLITS.get(given.strip().lower(), "") if isinstance(given, str) else ""
-    if split not in ("train", "eval"):
+        split = _SPLITS.get(given.strip().lower()) if isinstance(given, str) else None
+    if split is None:
         remedy = f"give one of {', '.join(_SPLITS)}, or leave it out"
         raise DataError(f"'split' is {_show(given)}", where=where, remedy=remedy)
     return Prompt(text=text, split=split, task=task, spec=spec)

@@ -35,7 +35,7 @@ def read_csv(path: Path, shown: str) -> Records:
 
     def lines() -> Iterator[str]:
         nonlocal number, quoted
-        for number, line in _lines(path, shown):
+        for number, line in _lines(path, shown):  # noqa: B007 (read by errors)
             if quoted or not line.startswith(_COMMENT):
                 quoted ^= line.count('"') % 2 == 1  # a quoted cell may go on for lines
                 yield line

@@ -14,6 +14,7 @@ from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
 from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
+from advantageflow.rewards.plumbing.checks import check_readable
 from advantageflow.settings import PromptSettings
 
 EMBEDDED, EMBEDDED_HARD, GENEVAL, OCR = WITHOUT_FILE
@@ -143,7 +144,7 @@ def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:
     failures: list[tuple[LocatedPrompt, DataError]] = []
     for one in located:
         try:
-            reward.check(one.prompt)
+            check_readable(reward, one.prompt)
         except DataError as error:
             failures.append((one, error))
     if failures:

@@ -90,7 +90,7 @@ def run(
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
-    journal.metrics(check_rewards(reward, readers))
+    journal.metrics(check_rewards(reward, readers, prompts))
     versions = {name: planned_version(scorer) for name, scorer in scorers.items()}
     provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(versions)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need

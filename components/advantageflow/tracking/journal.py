@@ -40,10 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
-from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
+from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
 from advantageflow.tracking.process import process_started
-
-PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +52,12 @@ class Journal:
     Args:
         task: unique id of the task, the journal's file name.
         path: the journal's file, appended to; None writes nothing.
+
+    Attributes:
+        progress_interval: seconds between two progress events: a person sees no more.
     """
+
+    progress_interval = 0.2
 
     def __init__(self, task: str = "", path: Path | None = None) -> None:
         self.task = task
@@ -63,13 +66,20 @@ class Journal:
         self.warnings: list[str] = []
 
     def record(self, event: str, **fields: Any) -> None:
-        """Append one event. The line goes out in a single write, so readers never see two tasks' lines mixed."""
-        if self.path is None:
-            return
-        line = json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}) + "\n"
+        """Append one event; `time` and `task` are those of now and here, unless the fields have them."""
+        if self.path is not None:
+            self.write(json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}))
+
+    def repeat(self, event: Event) -> None:
+        """Record an event of another process's journal as this task's, at its own time."""
+        self.record(**{**event, "task": self.task})
+
+    def write(self, line: str) -> None:
+        """Append an event's line, in a single write, so that readers never see two tasks' lines mixed."""
+        assert self.path is not None
         try:
             with self.path.open("ab", buffering=0) as file:
-                _append(file, line.encode())
+                _append(file, f"{line}\n".encode())
         except OSError as error:
             raise StoreError(
                 f"the task's journal cannot be written: {error.strerror}",
@@ -84,7 +94,7 @@ class Journal:
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far the task is, at most five times a second; the last step is always recorded."""
         now = time.monotonic()
-        if done < total and now - self._last_progress < PROGRESS_INTERVAL:
+        if done < total and now - self._last_progress < self.progress_interval:
             return
         self._last_progress = now
         self.record("progress", done=int(done), total=int(total), unit=unit)

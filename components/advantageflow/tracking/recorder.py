@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _PARAMS_IN_A_BATCH = 100  # MLflow's limits
 _LONGEST_PARAM = 6000
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-./ ]+")
+_PROGRESS_SECONDS = 10.0  # between two writes of how far a task is
+PROGRESS_TAG = "advantageflow.progress"
+ERROR_FILE = "error.txt"
 
 
 @dataclass
@@ -27,6 +30,7 @@ class _Task:
     run_id: str
     start: Event
     created: bool  # whether its run was opened here, and so is closed here
+    progress_at: float = 0.0  # epoch seconds of the progress written last
 
 
 class Recorder:
@@ -53,6 +57,7 @@ class Recorder:
         self._handlers: dict[str, Callable[[Event], None]] = {
             "start": self._start,
             "useful": self._useful,
+            "progress": self._progress,
             "metrics": self._metrics,
             "image": self._image,
             "dataset": self._dataset,
@@ -64,8 +69,11 @@ class Recorder:
         }
 
     def takes(self, event: Event) -> bool:
-        """Whether MLflow has a place for the event: progress has none, nor has what follows a start that failed."""
-        return event["event"] in self._handlers and (event["event"] == "start" or event["task"] in self._tasks)
+        """Whether MLflow has a place for the event: not for what follows a start that failed, nor for most progress."""
+        task = self._tasks.get(event["task"])
+        if event["event"] == "progress" and task is not None:
+            return bool(event["time"] - task.progress_at >= _PROGRESS_SECONDS)
+        return event["event"] in self._handlers and (event["event"] == "start" or task is not None)
 
     def record(self, event: Event) -> None:
         """Write one event that it takes."""
@@ -84,6 +92,7 @@ class Recorder:
         if event["shard"] is None:
             self._write_seconds()  # the shards before it have ended
         self._tasks[event["task"]] = task = _Task(self._open_run(event), event, self._task_run_id is None)
+        task.progress_at = event["time"]
         self.last_run_id = task.run_id
         log_params(self._client, task.run_id, named_sections(event))
 
@@ -101,6 +110,12 @@ class Recorder:
     def _useful(self, event: Event) -> None:
         task = self._tasks[event["task"]]
         self._log(task.run_id, {"overhead_seconds": event["time"] - task.start["process_started"]}, 0, event)
+
+    def _progress(self, event: Event) -> None:
+        """A tag, which is written over: how far the task is matters to whoever follows it, and later to nobody."""
+        task = self._tasks[event["task"]]
+        task.progress_at = event["time"]
+        self._client.set_tag(task.run_id, PROGRESS_TAG, f"{event['done']}/{event['total']} {event['unit']}")
 
     def _metrics(self, event: Event) -> None:
         task = self._tasks[event["task"]]
@@ -158,7 +173,7 @@ class Recorder:
         task = self._tasks.pop(event["task"])
         text = "\n".join(filter(None, (event["where"], event["message"], event["remedy"], event["traceback"])))
         self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:_LONGEST_PARAM])
-        self._client.log_text(task.run_id, text, "error.txt")
+        self._client.log_text(task.run_id, text, ERROR_FILE)
         self._terminate(task, "FAILED", event["time"])
 
     def _write_seconds(self) -> None:

@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _WAITS = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds between tries while MLflow is away, the last one again and again
 _FAILURES_IN_A_ROW = 3  # at the task's end; then the rest is left unpublished
+SECONDS_AT_THE_END = 300.0  # for what is left to be published, its files too
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def publishing_task(folder: Path) -> Iterator[None]:
         yield
     finally:
         publisher.stop.set()
-        publisher.thread.join()
+        publisher.thread.join(SECONDS_AT_THE_END)
         publisher.tell()
 
 
@@ -74,6 +75,12 @@ class _TaskPublisher:
 
     def tell(self) -> None:
         """Tell where the task and its pipeline's run are in MLflow, in the log and on the task's pages, or why not."""
+        if self.thread.is_alive():
+            late = (
+                f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is left out"
+            )
+            print(late, file=sys.stderr, flush=True)
+            return
         if self._failure is not None:
             try:
                 with tracking_errors(self._tracking_uri):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
-from advantageflow.store.scores import read_scores
+from advantageflow.store.scores import DROPPED_KEY, read_scores
 from advantageflow.training.terms import make_terms
 from advantageflow.training.trajectories import Sample, join_trajectories
 
@@ -101,6 +102,7 @@ def load_round(
     known = read_prompts(prompts)
     rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
     groups = _group(samples, rows)
+    _fill_dropped(values, groups.values())
     ordered = [name for group in groups.values() for name in group]
     in_order = [samples[name] for name in ordered]
     columns = {
@@ -143,9 +145,11 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
 
 
 def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:
-    """Value by column, by rollout id."""
+    """Value by column, by rollout id; of rollouts that the shards say were left out, none."""
     values: dict[str, dict[str, float]] = {}
+    dropped: set[str] = set()
     for shard in shards:
+        dropped.update(read_metadata(shard).get(DROPPED_KEY, ()))
         for score in read_scores(shard):
             name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
             if name in values:
@@ -156,9 +160,22 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[
                 raise DataError(f"is not finite: {score.rewards}", where=place, remedy="score that shard again")
             values[name] = score.rewards
     for name, sample in samples.items():
-        if name not in values:
+        if name not in values and name not in dropped:
             raise DataError("has no score", where=sample.place, remedy=_AGAIN)
     return values
+
+
+def _fill_dropped(values: dict[str, dict[str, float]], groups: Iterable[Sequence[str]]) -> None:
+    """Give each rollout without a score its group's mean, so that its advantage is 0; without any in its group, all
+    have the round's mean.
+    """
+    scored = list(values.values())
+    for group in groups:
+        missing = [name for name in group if name not in values]
+        if missing:
+            of_group = [values[name] for name in group if name in values] or scored
+            means = {column: fmean(one[column] for one in of_group) for column in of_group[0]}
+            values.update(dict.fromkeys(missing, means))
 
 
 def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:

@@ -15,6 +15,7 @@ from advantageflow.settings import TrainingSettings
 from advantageflow.store.files import write_tensors
 
 OPTIMISER_FILE = "optimizer.safetensors"
+_WEIGHT = "trained"
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -25,13 +26,22 @@ def make_optimiser(parameters: list[Parameter], settings: TrainingSettings) -> t
     )
 
 
-def save_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
+def save_optimiser(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path, *, with_weights: bool
+) -> None:
     """Write the moments and step of each parameter as `<parameter name>.<part>`.
+
+    Args:
+        optimiser: over the parameters.
+        parameters: by name.
+        path: of the file.
+        with_weights: write the parameters too, as part 'trained': the policy beside the file is another.
 
     Raises:
         StoreError: the file cannot be written.
     """
-    write_tensors(path, optimiser_tensors(optimiser, parameters))
+    weights = {f"{name}.{_WEIGHT}": value.detach().cpu() for name, value in parameters.items() if with_weights}
+    write_tensors(path, optimiser_tensors(optimiser, parameters) | weights)
 
 
 def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
@@ -41,12 +51,18 @@ def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Par
 
 
 def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
-    """Continue from a saved state.
+    """Continue from a saved state, and from the weights in it, if any.
 
     Raises:
         PolicyError: the file is corrupt, belongs to another adapter, or holds values that are not finite.
     """
-    restore_tensors(optimiser, parameters, read_finite(path), path)
+    saved = read_finite(path)
+    weights = {name: saved.pop(f"{name}.{_WEIGHT}") for name in parameters if f"{name}.{_WEIGHT}" in saved}
+    restore_tensors(optimiser, parameters, saved, path)
+    for name, value in weights.items():
+        if value.shape != parameters[name].shape:
+            raise _misfit(path, f"'{name}' is {tuple(value.shape)}, not {tuple(parameters[name].shape)}")
+        parameters[name].data.copy_(value)
 
 
 def restore_tensors(

@@ -33,6 +33,7 @@ def train_round(
     seed: int,
     round_index: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    step_done: Callable[[int, Metrics], None] = lambda number, metrics: None,
     steps_before: int = 0,
     rounds_before: int = 0,
     minibatches: Sequence[Samples] | None = None,
@@ -54,6 +55,7 @@ def train_round(
         seed: the run's.
         round_index: of the round.
         progress: told the samples done and in all.
+        step_done: told each optimiser step, from 1, and its metrics, as it is done; first those of an earlier attempt.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.
         rounds_before: of the runs that this one continues, whose draws are not made again.
         minibatches: which rollouts each optimiser step trains on; drawn if not given.
@@ -76,7 +78,10 @@ def train_round(
     batches_of = transition_batches if objective.needs.trajectories else velocity_batches
     if minibatches is None:
         minibatches = _minibatches(len(values), settings, generator)
+    decay = 0.0 if isinstance(settings.rollout_decay, str) else settings.rollout_decay  # schedules are of rounds
     steps = checkpoints.resume(policy, generator)
+    for number, metrics_of_step in enumerate(steps, start=1):
+        step_done(number, metrics_of_step)
     done, in_all = (sum(map(len, some)) for some in (minibatches[: len(steps)], minibatches))
     for number, samples in enumerate(minibatches[len(steps) :], start=len(steps)):
         started = time.perf_counter()
@@ -90,7 +95,7 @@ def train_round(
             if not len(indices):
                 break  # more processes than samples
             batch = make_batch(indices)
-            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, settings.reference_weight)
+            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, objective.reference_weight)
             weight = len(indices) / len(samples)
             (weight * loss).backward()
             for name, value in (metrics | batch.measures()).items():
@@ -100,12 +105,19 @@ def train_round(
         totals = group.add_up(policy.adapters.parameters(), totals)
         where = f"round {round_index}, optimiser step {number + 1} of {len(minibatches)}"
         metrics_of_step = _move(policy, totals, settings, where)
-        steps.append({**metrics_of_step, "seconds": time.perf_counter() - started, "samples": float(len(samples))})
+        if decay:
+            policy.adapters.follow(decay)
+        metrics_of_step |= {"seconds": time.perf_counter() - started, "samples": float(len(samples))}
+        steps.append(metrics_of_step)
+        step_done(number + 1, metrics_of_step)
         checkpoints.keep(policy, generator, steps)
         done += len(samples)
     largest = _read({"largest_weight": policy.largest_weight()})
     _check_finite(largest, settings, f"round {round_index}, last optimiser step")
-    policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
+    if decay:
+        policy.adapters.take_average()
+    else:
+        policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
     return steps
 
 
@@ -129,8 +141,8 @@ def _minibatches(count: int, settings: TrainingSettings, generator: torch.Genera
 def _held_to_the_base(
     loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss with `weight` times the divergence from the base model added to it, and its metrics with 'reference'."""
-    if weight == 0:
+    """The loss, with `weight` times the divergence from the base model unless it has it, and metrics with it."""
+    if weight == 0 or "reference" in metrics:
         return loss, metrics
     reference = weight * batch.divergence.mean()
     loss = loss + reference

@@ -51,4 +51,4 @@ class Step:
     @property
     def needs_reference(self) -> bool:
         """Whether the base model has to be evaluated."""
-        return self.settings.reference_weight > 0 or self.settings.objective.needs.reference
+        return self.settings.objective.reference_weight > 0 or self.settings.objective.needs.reference

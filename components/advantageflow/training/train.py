@@ -6,12 +6,15 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import torch
 
+from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -71,11 +74,16 @@ def train(
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
+
+    def record_step(number: int, values: Metrics) -> None:
+        told = {f"training/{name}": value for name, value in values.items()}
+        journal.metrics(told, step=state.step + number)
+
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
             trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
-            progress=lambda done, total: journal.progress(done, total, "samples"),
+            progress=lambda done, total: journal.progress(done, total, "samples"), step_done=record_step,
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
         sections = {"training": settings, "reward": reward, "model": model}
@@ -88,11 +96,9 @@ def train(
         group.check_equal(trained.adapters.sha256(), "the trained policy")
         if not group.first:
             return
-        save_policy(trained, state.model_copy(update=update), outcomes, policy_out)
+        save_policy(trained, state.model_copy(update=update), outcomes, policy_out, settings.released)
         checkpoints.remove()
 
-    for number, values in enumerate(steps):
-        journal.metrics({f"training/{name}": value for name, value in values.items()}, step=state.step + number + 1)
     told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
     journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
@@ -118,15 +124,23 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     return Policy(transformer, adapters, optimiser, family)
 
 
-def save_policy(policy: Policy, state: PolicyState, outcomes: PromptHistory, folder: Path) -> None:
-    """Publish a policy artifact.
+def save_policy(
+    policy: Policy,
+    state: PolicyState,
+    outcomes: PromptHistory,
+    folder: Path,
+    released: Literal["average", "trained"] = "trained",
+) -> None:
+    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released.
 
     Raises:
         StoreError: it cannot be written.
     """
     with publish(folder) as unfinished:
-        policy.adapters.save(unfinished, state, state.model)
-        save_optimiser(policy.optimiser, policy.adapters.named_parameters(), unfinished / OPTIMISER_FILE)
+        average = released == "average" and not policy.is_rollout_policy()
+        policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)
+        parameters = policy.adapters.named_parameters()
+        save_optimiser(policy.optimiser, parameters, unfinished / OPTIMISER_FILE, with_weights=average)
         write_history(unfinished, outcomes)
 
 

@@ -25,7 +25,7 @@ from advantageflow.runtime import exit_status, parse_arguments
 from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.journal import Journal, journal_in_use
-from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, WorkerCall, read_call
+from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, SAID_EVENT, WorkerCall, read_call
 from advantageflow.training.failures import publish_failure
 
 
@@ -79,6 +79,16 @@ def take_part(call: WorkerCall) -> None:
             train(**{**arguments, "policy_out": policy_out}, group=group)
 
 
+class _SpokenJournal(Journal):
+    """Says each event on standard error too, where the task that waits for the nodes hears it at once."""
+
+    progress_interval = 5.0
+
+    def write(self, line: str) -> None:
+        super().write(line)
+        print(f"{SAID_EVENT}{line}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def _outputs(call: WorkerCall, policy_out: Path) -> Iterator[tuple[Journal, Path]]:
     """Where the first process writes; what has to go elsewhere is published at the end."""
@@ -87,7 +97,7 @@ def _outputs(call: WorkerCall, policy_out: Path) -> Iterator[tuple[Journal, Path
         return
     with tempfile.TemporaryDirectory(prefix="advantageflow-training-") as name:
         folder = Path(name)
-        yield Journal(call.task, folder / RESULT_JOURNAL), folder / RESULT_POLICY
+        yield _SpokenJournal(call.task, folder / RESULT_JOURNAL), folder / RESULT_POLICY
         publish_folder(folder, call.result)
 
 

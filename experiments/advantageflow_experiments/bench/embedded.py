@@ -115,7 +115,8 @@ def comparable(training: TrainingSettings) -> TrainingSettings:
     The rollout policy takes over the trained one, so that a round starts from it.
     """
     objective = training.objective if isinstance(training.objective, AdvantageFlow) else AdvantageFlow()
-    return training.model_copy(update={"objective": objective, "reference_weight": 0.0, "rollout_decay": 0.0})
+    objective = objective.model_copy(update={"reference_weight": 0.0})
+    return training.model_copy(update={"objective": objective, "rollout_decay": 0.0})
 
 
 def _encoder(model: ModelSettings, texts: list[str]) -> Encode:

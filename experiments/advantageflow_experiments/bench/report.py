@@ -17,7 +17,7 @@ from advantageflow_experiments.bench.chart import draw_chart
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.measure import Measurement, process_memory
 from advantageflow_experiments.bench.peers import peer_batch
-from advantageflow_pipelines.plan.flops import Flops
+from advantageflow_pipelines.plan.counts import Flops
 
 JSON_FILE, CHART_FILE = "bench.json", "bench.png"
 

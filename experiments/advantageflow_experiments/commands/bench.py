@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.say import Console
 
 
 class Device(StrEnum):

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
 
 def gc(
@@ -46,9 +44,9 @@ def gc(
         return
     table = Table("what", Column("MB", justify="right"), "why")
     for one in found:
-        table.add_row(escape(one.what), f"{one.size / 1e6:.1f}" if one.size else "", one.why)
+        table.add_row(one.what, f"{one.size / 1e6:.1f}" if one.size else "", one.why)
         if delete:
             one.remove()
-    console.print(table)
+    print_table(console, table)
     total = f"{sum(one.size for one in found) / 1e6:,.1f} MB"
     say(console, f"removed {total}" if delete else f"{total} would go; remove it with --delete")

@@ -6,11 +6,11 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.presets import list_presets, preset_text
+from advantageflow_pipelines.say import Console, print_table
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
 
@@ -35,7 +35,7 @@ def presets_list() -> None:
     table = Table("preset", "what it is for")
     for name, purpose in list_presets().items():
         table.add_row(name, purpose)
-    Console().print(table)
+    print_table(Console(), table)
 
 
 @presets.command("show")

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 BASE = "base"
 

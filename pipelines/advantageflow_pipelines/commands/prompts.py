@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from advantageflow.errors import DataError, StoreError
@@ -19,7 +17,7 @@ from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
 
@@ -46,15 +44,15 @@ def show(
 
     console = Console()
     known = load_prompts(source, seed=seed, columns=options.columns(column), warn=partial(warn, console))
-    samples = Table("split", "task", "prompt", title=f"some prompts of {escape(source)}", title_justify="left")
+    samples = Table("split", "task", "prompt", title=f"some prompts of {source}", title_justify="left")
     for prompt in spread(known, count):
-        samples.add_row(prompt.split, prompt.task, escape(prompt.text))
+        samples.add_row(prompt.split, prompt.task, prompt.text)
     counts = Table("split", "task", "prompts", title=f"all {len(known)}", title_justify="left")
     for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
-        counts.add_row(split, escape(task), str(number))
+        counts.add_row(split, task, str(number))
     if count:
-        console.print(samples)
-    console.print(counts)
+        print_table(console, samples)
+    print_table(console, counts)
 
 
 @prompts.command("write")

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 
 def rollback(

@@ -9,7 +9,6 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
@@ -23,7 +22,7 @@ from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 

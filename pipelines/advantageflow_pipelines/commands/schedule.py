@@ -6,8 +6,6 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from advantageflow.errors import SettingsError
@@ -25,7 +23,7 @@ from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding, later
 from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
 schedule = typer.Typer(
     no_args_is_help=True,
@@ -124,11 +122,11 @@ def list_command(connection: Connect) -> None:
     table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
     for one in list_schedules(Api(connection())):
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
-        table.add_row(escape(one.name), one.schedule_id, str(one.when), state, str(one.concurrency), missed)
+        table.add_row(one.name, one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
         say(console, "no schedules; make one with: advantageflow schedule create")
         return
-    console.print(table)
+    print_table(console, table)
 
 
 @schedule.command("pause")
@@ -164,8 +162,8 @@ def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Sc
     find_schedule(name)
     for one in history(name):
         status = {0: "ok", None: "left out"}.get(one["status"], f"failed ({one['status']})")
-        table.add_row(one["started"], one["ended"] or "", status, escape(one["outcome"]))
-    console.print(table)
+        table.add_row(one["started"], one["ended"] or "", status, one["outcome"])
+    print_table(console, table)
     say(console, f"log: {folder_of(name) / 'log'}")
 
 
@@ -229,11 +227,11 @@ def _list_local(console: Console) -> None:
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
         due = f"{one.next_time():%Y-%m-%d %H:%M}" if one.enabled else ""
         last = next((entry["started"][:16].replace("T", " ") for entry in reversed(history(one.name))), "")
-        table.add_row(escape(one.name), one.cron, state, due, last, missed, escape(" ".join(one.arguments)))
+        table.add_row(one.name, one.cron, state, due, last, missed, " ".join(one.arguments))
     if not table.rows:
         say(console, "no schedules on this machine; make one with: advantageflow schedule create --local '0 3 * * *'")
         return
-    console.print(table)
+    print_table(console, table)
 
 
 def _when(cron: str | None, every: str | None) -> When:

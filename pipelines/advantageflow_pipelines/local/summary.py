@@ -21,7 +21,7 @@ from advantageflow_pipelines.configuration.counts import images_of_a_round
 from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import print_table, say
 
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
@@ -133,7 +133,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     for name, term in final.get("watched", {}).items():
         before, after = base["watched"][name]["mean"], term["mean"]
         table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-    console.print(table)
+    print_table(console, table)
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
             say(console, f"alarm, round {entry['round']}: {alarm['message']}", style="bold red")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from advantageflow.tracking.events import Event
 
+FROM_CACHE, CANCELLED = "from the cache", "cancelled"
+
 
 @dataclass
 class Task:
@@ -19,6 +21,8 @@ class Task:
         ended: when it ended; None while it runs.
         done, total, unit: how far it is; total 0 until it says so.
         error: its error event, if it failed.
+        attempt: which try it is, from 1 on.
+        how: it ended, where that was not by its own work: FROM_CACHE or CANCELLED.
     """
 
     task_id: str
@@ -32,6 +36,8 @@ class Task:
     total: int = 0
     unit: str = ""
     error: Event | None = None
+    attempt: int = 1
+    how: str = ""
 
     @property
     def name(self) -> str:

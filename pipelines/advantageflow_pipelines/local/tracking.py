@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError, UserError
 from advantageflow.settings import RunSettings
+from advantageflow.shown import masked
 from advantageflow.store.files import read_metadata
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import sqlite_uri
@@ -30,7 +31,10 @@ _RECORD_FILE = "mlflow.json"
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     """The store that the run was recorded in before; else MLFLOW_TRACKING_URI, or the file that `runs` share."""
-    return _read_record(workdir).get("tracking_uri") or store_uri(runs)
+    recorded, named = _read_record(workdir).get("tracking_uri"), os.environ.get(TRACKING_ENV)
+    if named and recorded == masked(named):
+        return named  # with its password, which is not kept
+    return recorded or store_uri(runs)
 
 
 def store_uri(runs: Path) -> str:
@@ -143,4 +147,4 @@ def _read_record(workdir: WorkDir) -> dict[str, str]:
 
 
 def _write_record(workdir: WorkDir, uri: str, run_id: str) -> None:
-    (workdir.root / _RECORD_FILE).write_text(json.dumps({"tracking_uri": uri, "run_id": run_id}))
+    (workdir.root / _RECORD_FILE).write_text(json.dumps({"tracking_uri": masked(uri), "run_id": run_id}))

@@ -191,6 +191,9 @@ def make_output(out: Path) -> None:
 
 
 def _check_new(root: Path) -> None:
+    if "{{$" in str(root):
+        message = "Kubeflow would read '{{$' in the path as a placeholder"
+        raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
     if root.is_file():
         raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
     if root.is_dir() and _is_denied(root):

@@ -80,6 +80,7 @@ class Pipeline:
         report: the output that holds what an evaluation found.
         parameters: settings that the form of a run shows one by one.
         sections: of the settings that its stages read, which the form shows as JSON.
+        handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
         complete: settings with what this pipeline takes where a person said nothing.
         begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
@@ -99,6 +100,7 @@ class Pipeline:
     report: Output
     parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
     sections: Collection[str] = tuple(SECTIONS.values())
+    handed: tuple[str, ...] = ()
     resources: Traversable | None = None
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
     begin: Callable[[RunSettings, str], RunSettings] = lambda settings, tracking_uri: settings

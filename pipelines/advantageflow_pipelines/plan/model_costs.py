@@ -16,26 +16,12 @@ from advantageflow.policy.sampling import velocity_function
 from advantageflow.policy.text import batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import TrainingSettings
-from advantageflow_pipelines.plan.flops import Flops, count_flops
+from advantageflow_pipelines.plan.counts import Operations
+from advantageflow_pipelines.plan.flops import count_flops
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, parameters
 
 _FLOAT32 = 4
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Floating point operations of matrix products and convolutions, two for each multiply-add.
-
-    Attributes:
-        velocity: of one velocity, and of a training sample without recomputation.
-        decode: of one image, from its latent.
-        encode: of one text, by text encoder.
-    """
-
-    velocity: Flops
-    decode: float
-    encode: Mapping[str, float]
 
 
 @dataclass(frozen=True)

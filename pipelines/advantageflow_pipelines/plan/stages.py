@@ -12,7 +12,7 @@ from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.timing import Speed
 
 if TYPE_CHECKING:
-    from advantageflow_pipelines.plan.model_costs import Operations
+    from advantageflow_pipelines.plan.counts import Operations
     from advantageflow_pipelines.plan.skeleton import Skeleton
 
 _FLOAT32 = 4

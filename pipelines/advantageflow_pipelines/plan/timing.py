@@ -49,7 +49,7 @@ class Speed:
             f"of {self.gpu.title}'s {self.gpu.peak / 1e12:g} TFLOP/s in dense bfloat16 the model is taken to reach "
             f"{self.utilisation:.0%} (--utilisation) and rewards {self.reward_utilisation:.0%}: assumed, not measured; "
             f"peak and memory: {self.gpu.source}",
-            "hours leave out starting tasks, loading models, and moving artifacts: minutes for each stage of a round",
+            "hours leave out loading models, moving artifacts, and what Kubeflow takes: minutes for a stage of a round",
             "rollout and reward shards share the GPUs; training is one process on one GPU; evaluations are done in "
             "line, though a cluster does them beside the next round",
         ]

@@ -197,3 +197,19 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
     with pytest.raises(PolicyError, match="target"):
         attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)
+
+
+def test_the_next_rollout_policy_follows_each_step_beside_the_one_in_use(tmp_path: Path) -> None:
+    write_base_policy(tmp_path / "base")
+    adapters = attach_adapters(transformer(), tmp_path / "base", LORA, 0, FAMILY)
+    rollout = adapters.named_parameters(ROLLOUT_ADAPTER_FOLDER).values()
+    for value in rollout:
+        value.data.zero_()
+    for step in (1.0, 2.0, 3.0, 4.0):
+        for parameter in adapters.parameters():
+            parameter.data.fill_(step)
+        adapters.follow(0.9)
+        assert not any(value.any() for value in rollout)
+    adapters.take_average()
+    for value in rollout:
+        torch.testing.assert_close(value.data, torch.full_like(value, 0.9049))

@@ -217,9 +217,8 @@ def test_unknown_fields_are_kept_in_the_spec_and_told(file: Path) -> None:
     write(file, {"text": "a", "spec": {"n": 1}, "splt": "val"}, {"text": "b", "include": [], "id": 7})
     first, second = (one.prompt.spec for one in read_file(file, warn=told.append))
     assert (first, second) == ({"n": 1, "splt": "val"}, {"include": [], "id": 7})
-    assert told == [
-        f"{file}: fields that only the reward may know, kept in each prompt's spec: 'splt' (did you mean 'split'?), 'id'"
-    ]
+    kept = "kept in each prompt's spec: 'splt' (did you mean 'split'?), 'id'"
+    assert told == [f"{file}: fields that only the reward may know, {kept}"]
 
 
 CSV = '''\

@@ -42,5 +42,6 @@ ONLINE = Pipeline(
     policies=(Output("prompts", "policy"), Output("training", "new_policy")),
     report=Output("evaluation", "report"),
     parameters=parameters,
+    handed=("prompts", "conditioning", "policy", "rollout_policy", "base"),
     resources=files(__package__) / "resources",
 )

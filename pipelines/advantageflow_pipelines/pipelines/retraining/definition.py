@@ -62,4 +62,5 @@ RETRAINING = replace(
     complete=_complete,
     begin=_begin,
     last_task="promotion",
+    handed=(),
 )

@@ -34,12 +34,12 @@ def retraining_tasks(
         done = online(**given)
         judged = promotion(
             promotion_settings=gate,
-            prompts=done.prepared.outputs["prompts"],
-            conditioning=done.prepared.outputs["conditioning"],
-            champion=done.prepared.outputs["adapter"],
-            candidate=done.made.outputs["policy"],
-            before=done.base.outputs["report"],
-            after=done.final.outputs["report"],
+            prompts=done.shared["prompts"],
+            conditioning=done.shared["conditioning"],
+            champion=done.shared["adapter"],
+            candidate=done.made["policy"],
+            before=done.base,
+            after=done.final,
             inputs_sha256=inputs_sha256,
             **form.inputs("promotion", promotion, given),
         )

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.awm import Awm
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.bench.embedded import bench_groups, comparable
@@ -70,11 +71,11 @@ def test_recomputed_activations_are_for_the_gpu(
 
 
 def test_any_preset_is_made_comparable() -> None:
-    settings = TrainingSettings(objective="awm", reference_weight=0.1, rollout_decay=0.5, inner_epochs=8)
+    settings = TrainingSettings(objective=Awm(reference_weight=0.1), rollout_decay=0.5, inner_epochs=8)
     training = comparable(settings)
-    assert (training.objective, training.reference_weight) == (AdvantageFlow(), 0.0)
+    assert training.objective == AdvantageFlow(reference_weight=0.0)
     assert (training.rollout_decay, training.inner_epochs) == (0.0, 8)
-    kept = AdvantageFlow(lam=0.3)
+    kept = AdvantageFlow(lam=0.3, reference_weight=0.0)
     assert comparable(TrainingSettings(objective=kept)).objective == kept
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
 from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.awm import Awm
 from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
@@ -39,12 +40,18 @@ DRIVER = Path(__file__).parent / "driver.py"
 CASES: dict[str, dict[str, Any]] = {
     "advantage_flow": {},
     "again": {},
-    "v_roll for the deviation alone": {"objective": AdvantageFlow(data_share=1.0), "microbatch": 12},
-    "v_roll of bad rollouts and a few others": {"objective": AdvantageFlow(lam="auto"), "microbatch": 5},
-    "weight decay and a reference": {"weight_decay": 0.1, "reference_weight": 0.1},
+    "v_roll for the deviation alone": {
+        "objective": AdvantageFlow(data_share=1.0, reference_weight=0.0),
+        "microbatch": 12,
+    },
+    "v_roll of bad rollouts and a few others": {
+        "objective": AdvantageFlow(lam="auto", reference_weight=0.0),
+        "microbatch": 5,
+    },
+    "weight decay and a reference": {"weight_decay": 0.1, "objective": AdvantageFlow(reference_weight=0.1)},
     "diffusion_nft": {"objective": "diffusion_nft"},
-    "awm": {"objective": "awm", "reference_weight": 0.1},
-    "flow_grpo": {"objective": FlowGrpo(clip_range=1e-2), "reference_weight": 0.04},
+    "awm": {"objective": Awm(reference_weight=0.1)},
+    "flow_grpo": {"objective": FlowGrpo(clip_range=1e-2, reference_weight=0.04)},
     "uneven steps, uneven microbatches": {"gradient_steps": 5, "inner_epochs": 1, "microbatch": 2},
     "steps of one sample, none for the second process": {
         "gradient_steps": 24,
