@@ -13,6 +13,7 @@ from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+from advantageflow.settings_promotion import PromotionSettings
 from advantageflow.settings_reward import RewardSettings as RewardSettings
 from advantageflow.settings_reward import RewardTerm as RewardTerm
 
@@ -74,12 +75,16 @@ class PromptSettings(Settings):
         "shapes",
         description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
         "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .csv / .tsv / .parquet file of prompts, local or "
-        "s3://",
+        "s3://; or a folder of such, s3://bucket/prefix/, that grows",
     )
     columns: PromptColumns = Field(default_factory=lambda: PromptColumns())
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
+    replay_share: float | None = Field(
+        None, ge=0, lt=1, description="share of training prompts that the registered policy it starts from knows; "
+        "the others are new in the source; null: all of the source",
+    )  # fmt: skip
 
 
 class RolloutSettings(Settings):
@@ -247,6 +252,9 @@ class TrackingSettings(Settings):
     """Where MLflow records go."""
 
     experiment: str = "advantageflow"
+    registered_model: str | None = Field(
+        None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
+    )
 
 
 class RunSettings(Settings):
@@ -268,6 +276,13 @@ class RunSettings(Settings):
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+    promotion: PromotionSettings = Field(default_factory=lambda: PromotionSettings())
+
+    @property
+    def registered_model(self) -> str:
+        """The registered model that the run's policy becomes a version of; empty: of none."""
+        named = self.tracking.registered_model
+        return self.preset if named is None else named
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSettings:

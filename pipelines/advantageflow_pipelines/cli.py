@@ -19,11 +19,13 @@ from advantageflow_pipelines.commands import (
     compile,
     evaluate,
     export,
+    gc,
     look,
     models,
     plan,
     prompts,
     publish,
+    registry,
     resources,
     rewards,
     run,
@@ -53,6 +55,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
 app.command("export")(export.export)
+app.command("rollback")(registry.rollback)
+app.command("gc")(gc.gc)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import signal
@@ -14,8 +16,10 @@ from typing import Any
 import commands
 import pytest
 from commands import processes_of, start
+from fastapi.testclient import TestClient
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from mlflow.pyfunc import scoring_server
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.results import policy_folders, report_folders
@@ -244,12 +248,41 @@ def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_p
             drawn[model] = picture.tobytes()
     assert len(set(drawn.values())) == 2
     assert "after round 2" in done.output
+    served = serve(run)
+    asked = {"inputs": ["a red circle left of a blue star", "a circle"], "params": {"seed": 0, "steps": 2}}
+    pictures = served.post("/invocations", json=asked).json()["predictions"]
+    with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
+        assert picture.tobytes() == drawn[str(run.workdir.root)], "a registered policy draws what the run's own does"
+    assert pictures[0] != pictures[1]
 
 
-def test_a_finished_run_can_be_continued_as_a_new_one(run: Run, tmp_path: Path) -> None:
-    last = policy_folders(*opened(run))[2]
-    longer = complete(*TINY, "--rounds", "1", "--init-policy", str(last), "--workdir", "run", cwd=tmp_path)
-    base = longer.summary["base"]
-    assert base == run.summary["final"]
+def serve(run: Run) -> TestClient:
+    """What `mlflow models serve` starts, for the version that the run registered."""
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{run.workdir.root.parent / 'runs' / 'mlflow.db'}")
+    return TestClient(scoring_server.init(mlflow.pyfunc.load_model(run.summary["registered"])))
+
+
+def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed(run: Run) -> None:
+    folder = run.workdir.root.parent
+    assert run.summary["registered"] == "models:/tiny/1"
+    chosen = advantageflow("rollback", "tiny", "--to", "1", cwd=folder)
+    assert "models:/tiny@champion is version 1" in chosen.output
+    retraining = (*TINY, "--pipeline", "retraining", "--rounds", "1", "--workdir")
+    done = advantageflow(*retraining, "retrained", cwd=folder)
+    assert done.status == 0, done.output
+    longer = Run(WorkDir(folder / "retrained"), done.output)
+    assert longer.summary["base"] == run.summary["final"], "it goes on from the champion"
     state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]
+    assert state["provenance"]["continued_from"]["path"] == "models:/tiny/1"
+    [decision] = [json.loads(path.read_text()) for path in longer.workdir.root.rglob("decision.json")]
+    assert len(decision["changes"]) == 2
+    champion = 2 if decision["promote"] else 1
+    assert ("is champion now" if decision["promote"] else "is kept as a candidate") in longer.summary["outcome"]
+
+    again = advantageflow(*retraining, "again", cwd=folder)
+    assert (again.status, "nothing to do" in again.output, (folder / "again").exists()) == (0, True, False)
+    refused = advantageflow("rollback", "tiny", "--to", str(champion), cwd=folder)
+    assert (refused.status, f"version {champion} is champion already" in refused.output) == (2, True)

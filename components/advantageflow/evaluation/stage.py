@@ -127,6 +127,8 @@ def run(
     page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    if base is not None:
+        journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:

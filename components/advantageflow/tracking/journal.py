@@ -14,6 +14,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | warning  | message: something that a person should know of what was given, such as prompts that were cut |
+| policy   | path, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -144,6 +145,33 @@ class Journal:
         logger.warning("warning: %s", message)
         self.warnings.append(message)
         self.record("warning", message=message)
+
+    def policy(
+        self,
+        path: Path,
+        reports: tuple[Path, Path],
+        prompts: Path,
+        sampling: Mapping[str, Any],
+        seed: int,
+        *,
+        decision: Mapping[str, Any] | None = None,
+        inputs_sha256: str = "",
+    ) -> None:
+        """Record a policy and how it was judged: what a run ends with becomes a version of a registered model.
+
+        Args:
+            path: the policy artifact.
+            reports: of the evaluations before and after training.
+            prompts: the prompts artifact.
+            sampling: EvaluationSettings as JSON values.
+            seed: of the run.
+            decision: of the gate between it and the champion, where it passed one.
+            inputs_sha256: of what the run was made from, where that is known.
+        """
+        paths = {"path": path, "prompts": prompts, "before": reports[0], "after": reports[1]}
+        named = {name: str(one.absolute()) for name, one in paths.items()}
+        told = {"sampling": dict(sampling), "seed": seed, "decision": decision, "inputs_sha256": inputs_sha256}
+        self.record("policy", **named, **told)
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""

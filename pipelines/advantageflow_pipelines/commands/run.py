@@ -25,9 +25,10 @@ from advantageflow_pipelines.local.runners import (
     write_runner,
 )
 from advantageflow_pipelines.local.summary import read_summary, show_summary
-from advantageflow_pipelines.local.tracking import tracking_uri
+from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -82,6 +83,11 @@ def run(
             check_images(known, settings)
     else:
         settings = with_absolute_paths(options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy))
+        try:
+            settings = pipeline_of(settings).begin(settings, store_uri(runs))
+        except NothingToDo as reason:
+            say(console, f"nothing to do: {reason}")
+            return
         if settings.init_policy is not None:
             lora_asked = options.asks_for_lora(config, assignments, settings)
             settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)

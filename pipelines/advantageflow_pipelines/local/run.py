@@ -86,6 +86,7 @@ def run_locally(
                 seconds=seconds_of_earlier_attempts(workdir) + ended - started,
                 overhead=measure_overhead(events, started, ended),
                 mlflow_run_id=tracking.run_id,
+                conclusion=tracking.conclude(),
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
     return summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.parameters import SECTIONS, Form, Parameter
@@ -41,6 +41,10 @@ class Stage:
     @property
     def image_name(self) -> str:
         return self.image or self.name
+
+
+class NothingToDo(Exception):
+    """A run that would do nothing new; says why."""
 
 
 class Output(NamedTuple):
@@ -80,12 +84,15 @@ class Pipeline:
         sections: of the settings that its stages read, which the form shows as JSON.
         handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
+        complete: settings with what this pipeline takes where a person said nothing.
+        begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
+        last_task: name of the task that ends its work, as MLflow shows it; that of the last evaluation if None.
     """
 
     name: str
     summary: str
     stages: tuple[Stage, ...]
-    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., None]]
+    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., Any]]
     describe: Callable[[RunSettings], str]
     evaluations: Callable[[RunSettings], list[Evaluation]]
     tasks: Callable[[RunSettings], Mapping[str, int]]
@@ -98,6 +105,9 @@ class Pipeline:
     inline: Callable[[RunSettings, Stages], None] | None = None
     handed: tuple[str, ...] = ()
     resources: Traversable | None = None
+    complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
+    begin: Callable[[RunSettings, str], RunSettings] = lambda settings, tracking_uri: settings
+    last_task: str | None = None
 
     @property
     def stage_names(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Output, Pipeline, Stage
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from advantageflow_pipelines.placing.placement import Placement
 
 
-def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
+def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., Any]:
     from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
 
     return online_tasks(settings, placement, form, in_order=in_order)
