@@ -48,7 +48,7 @@ format: setup
 	@$(BIN)/ruff format
 
 golden: setup
-	@$(BIN)/python -m pytest tests/unit/pipelines/online/test_online.py --update-golden
+	@$(BIN)/python -m pytest tests/unit/pipelines/online/test_online.py tests/unit/pipelines/plan/test_counts.py --update-golden
 
 docs: setup
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict --site-dir build/site

@@ -18,6 +18,7 @@ from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
 PRESETS_PACKAGE = "advantageflow_pipelines.presets"
+_LARGEST = 1_000_000  # bytes of a file of settings
 _NAMED = {"training.objective"}  # sections that may be given as a name alone, which replaces the whole section
 
 
@@ -73,12 +74,17 @@ def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tu
         SettingsError: the file cannot be read, is not YAML, or holds no settings.
     """
     try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
+            raise SettingsError(f"is larger than {_LARGEST:,} bytes", where=name, remedy="give a file of settings")
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise SettingsError("is not UTF-8 text", where=name, remedy="save the file as UTF-8") from error
+        error = error if isinstance(error, OSError) else OSError(0, str(error))  # a NUL in the path
         remedy = "give the path of a YAML file of settings that you may read"
         raise SettingsError(f"cannot be read: {error.strerror}", where=name, remedy=remedy) from error
-    except UnicodeDecodeError as error:
-        raise SettingsError("is not UTF-8 text", where=name, remedy="save the file as UTF-8") from error
     values, lines = parse_yaml(text, name)
     if not isinstance(values, dict):
         what = "is empty" if values is None else f"holds {type(values).__name__}, not settings"

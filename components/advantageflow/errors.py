@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from advantageflow.shown import masked
+
 
 class UserError(Exception):
-    """A mistake in what the user supplied; shown as one clear message, exit code 2.
+    """A mistake in what the user supplied; shown as one clear message, exit code 2, passwords in addresses masked.
 
     Args:
         message: what is wrong, in one sentence.
@@ -13,10 +15,10 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.where = where
-        self.remedy = remedy
+        super().__init__(masked(message))
+        self.message = masked(message)
+        self.where = masked(where)
+        self.remedy = masked(remedy)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

@@ -9,6 +9,7 @@ MOVED = {
         "lam": "training.objective.lam",
         "passes": "training.inner_epochs",
         "data_weight": "training.objective.data_share, a share of lam in [0, 1]",
+        "reference_weight": "training.objective.reference_weight",
         "normalise_error": "training.objective.normalise_error",
         "timestep_sampling": "training.objective.timestep_sampling",
         "diffusion_nft": "training.objective, with name diffusion_nft",

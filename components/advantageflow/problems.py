@@ -103,7 +103,8 @@ def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Pr
         path = path[:depth]  # without the member's name
     dotted = ".".join(path)
     if line["type"] == "value_error":  # raised by a validator of ours, whose text already says all
-        return Problem.at(dotted, str(line["ctx"]["error"]), "change one of them", places)
+        remedy = "change one of them" if field is None or _is_section(field.annotation) else "change it"
+        return Problem.at(dotted, str(line["ctx"]["error"]), remedy, places)
     if field is None:
         return Problem.at(dotted, f"{_show(line['input'])} is not allowed ({line['msg']})", "mend it", places)
     meaning = f" ({field.description})" if field.description else ""

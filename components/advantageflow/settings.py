@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_reward import RewardSettings as RewardSettings
+from advantageflow.settings_reward import RewardTerm as RewardTerm
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -29,15 +32,40 @@ class ModelSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
+    compile: bool | None = Field(
+        None, description="compile the transformer's blocks (needs a C compiler); null: on a GPU, not on the CPU"
+    )
     max_sequence_length: int = Field(
         10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
     )
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )
+    decode_batch: int | None = Field(
+        None, ge=1, description="latents decoded to images at once; null: as many as are sampled at once"
+    )
     embedded_guidance: float = Field(
         3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"
     )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the transformer's blocks are compiled."""
+        return self.device == "cuda" if self.compile is None else self.compile
+
+
+class PromptColumns(Settings):
+    """What a file of prompts calls its fields, where it has other names for them."""
+
+    text: str | None = Field(None, description="such as caption; null: text or prompt")
+    split: str | None = Field(None, description="such as subset; null: split")
+    task: str | None = Field(None, description="such as category; null: task or tag")
+    spec: str | None = Field(None, description="such as metadata; null: spec")
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The file's name by ours, of those that differ."""
+        return {name: value for name, value in self if value is not None}
 
 
 class PromptSettings(Settings):
@@ -46,11 +74,17 @@ class PromptSettings(Settings):
     source: str = Field(
         "shapes",
         description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
-        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .parquet file of prompts, local or s3://",
+        "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .csv / .tsv / .parquet file of prompts, local or "
+        "s3://; or a folder of such, s3://bucket/prefix/, that grows",
     )
+    columns: PromptColumns = Field(default_factory=lambda: PromptColumns())
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
+    replay_share: float | None = Field(
+        None, ge=0, lt=1, description="share of training prompts that the registered policy it starts from knows; "
+        "the others are new in the source; null: all of the source",
+    )  # fmt: skip
 
 
 class RolloutSettings(Settings):
@@ -79,51 +113,6 @@ class RolloutSettings(Settings):
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
 
 
-class RewardTerm(Settings):
-    """One of the things that training maximises."""
-
-    name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
-    column: str = Field("soft", description="the reward's column that training maximises")
-    weight: float = Field(1.0, gt=0, description="of this term in the sum")
-    minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
-    options: dict[str, JsonValue] = Field(
-        default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
-    )
-
-
-class RewardSettings(RewardTerm):
-    """What rollouts are scored by: one reward, or several at once."""
-
-    others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
-    combine: Literal["sum", "normalised_sum"] = Field(
-        "normalised_sum",
-        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
-    )
-    golden: str | None = Field(
-        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
-    )
-    watched: tuple[RewardTerm, ...] = Field(
-        (),
-        strict=False,
-        description="rewards that evaluations only watch, to tell whether training games the others (no weight); "
-        "a minimum is the worst mean over held-out images without an alarm",
-    )
-
-    @field_validator("watched")
-    @classmethod
-    def _watched_without_weight(cls, watched: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
-        for term in watched:
-            if term.weight != 1.0:
-                raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
-        return watched
-
-    @property
-    def terms(self) -> tuple[RewardTerm, ...]:
-        """All terms, the first one included."""
-        first = RewardTerm(**{name: getattr(self, name) for name in RewardTerm.model_fields})
-        return (first, *self.others)
-
-
 class LoraSettings(Settings):
     """The trained low-rank adapter (PEFT)."""
 
@@ -142,13 +131,19 @@ class TrainingSettings(Settings):
         description="name of what is minimised (advantage_flow, diffusion_nft, awm, flow_grpo, or a class of your own "
         "as 'package.module:Class'), and its options",
     )
-    reference_weight: float = Field(
-        0.0, ge=0, description="of the KL term that holds the policy to the base model, added to any objective"
+    advantage_scale: Literal["centred", "group", "global"] = Field(
+        "centred",
+        description="what rewards, less their group's mean, are divided by: the root mean square of all of the batch "
+        "('centred'), the standard deviation of their 'group', or of all uncentred rewards of the batch ('global')",
     )
-    advantage_scale: Literal["group", "global"] = Field("group", description="standard deviation over group or batch")
-    advantage_clip: float = Field(2.0, gt=0, description="advantages are clipped at +-this, then divided by it")
+    advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
+    sampling: Literal["uniform", "by_advantage"] = Field(
+        "uniform",
+        description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
+        "weight, so that the gradient stays unbiased",
+    )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -163,7 +158,15 @@ class TrainingSettings(Settings):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     rollout_decay: Annotated[float, Ge(0), Le(1)] | Literal["nft_0", "nft_1", "nft_2"] = Field(
-        0.0, description="eta: share of the old rollout policy kept after a round; or a schedule of DiffusionNFT"
+        0.9,
+        description="eta: the rollout policy is a moving average of the trained one, which keeps this share of itself "
+        "after each update and is sampled from in the next round; 0: the trained policy; or a schedule of "
+        "DiffusionNFT, which is taken once a round",
+    )
+    released: Literal["average", "trained"] = Field(
+        "average",
+        description="which policy a round leaves to be judged, used and registered: the moving average, or the trained "
+        "one; the next round goes on training the trained one",
     )
     lora: LoraSettings = Field(default_factory=lambda: LoraSettings())
     threads: int = Field(2, ge=1, description="CPU threads of each process")
@@ -254,6 +257,9 @@ class TrackingSettings(Settings):
     gpu_price: float | None = Field(
         None, ge=0, description="of an hour of one GPU, in any currency: reports then tell what a run cost"
     )
+    registered_model: str | None = Field(
+        None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
+    )
 
 
 class RunSettings(Settings):
@@ -262,7 +268,7 @@ class RunSettings(Settings):
     preset: str = "custom"
     pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
-    rounds: int = Field(10, ge=1, le=1000)
+    rounds: int = Field(10, ge=1, le=10_000)
     init_policy: str | None = Field(
         None,
         description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",
@@ -275,6 +281,13 @@ class RunSettings(Settings):
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+    promotion: PromotionSettings = Field(default_factory=lambda: PromotionSettings())
+
+    @property
+    def registered_model(self) -> str:
+        """The registered model that the run's policy becomes a version of; empty: of none."""
+        named = self.tracking.registered_model
+        return self.preset if named is None else named
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSettings:
@@ -285,6 +298,10 @@ class RunSettings(Settings):
     def _misfits(self) -> Iterator[tuple[str, str, str]]:
         """Setting, message and remedy of each that another section forbids."""
         decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
+        images, steps = rollout.prompts_per_round * rollout.group_size, self.training.gradient_steps
+        if images * self.training.inner_epochs < steps:
+            message = f"{steps} steps for {images} rollouts a round x {self.training.inner_epochs} inner epochs"
+            yield "training.gradient_steps", f"{message}: some have none", "lower it, or make more rollouts a round"
         if decay != "all" and 0 < decay < self.rounds:
             message = f"the learning rate is 0 after round {decay} of {self.rounds}"
             yield "training.decay_rounds", message, "set it to all, or to 0 for a constant one"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,6 +21,7 @@ from pathlib import Path
 from advantageflow import __version__
 from advantageflow.errors import SettingsError, UserError
 from advantageflow.inputs import with_inputs
+from advantageflow.threads import wait_asleep
 
 ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE
 _USER_ERROR = 2
@@ -42,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--executor_input", required=True, type=json.loads)
     given = parser.parse_args(arguments)
     read_environment(Path(ENVIRONMENT_FOLDER))
+    wait_asleep()
     module, _, version = given.module.partition("==")
     remedy = "compile the pipeline again, with the version and the images that belong together (--images)"
     if version != __version__:
@@ -70,6 +73,12 @@ def read_environment(folder: Path) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except UserError as error:
-        print(error, file=sys.stderr, flush=True)
-        sys.exit(_USER_ERROR)
+    except (Exception, SystemExit) as error:
+        if not isinstance(error, SystemExit):
+            print(error if isinstance(error, UserError) else traceback.format_exc(), file=sys.stderr, flush=True)
+        from advantageflow.again import begin_again_where_away
+
+        begin_again_where_away(error)
+        if isinstance(error, SystemExit):
+            raise
+        sys.exit(_USER_ERROR if isinstance(error, UserError) else 1)

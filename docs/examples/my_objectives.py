@@ -24,4 +24,4 @@ class GoodOnly(VelocityObjective):
 
     @property
     def steadier(self) -> str:
-        return "raise training.reference_weight"
+        return "raise training.objective.reference_weight"

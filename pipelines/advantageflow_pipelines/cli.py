@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
+from advantageflow.shown import ShownFormatter
+from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
+    cluster,
     compile,
     evaluate,
     export,
+    gc,
     look,
     models,
     plan,
     prompts,
     publish,
+    registry,
     resources,
     rewards,
     run,
@@ -30,6 +34,7 @@ from advantageflow_pipelines.commands import (
     submit,
 )
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.say import Console
 
 _USER_ERROR_STATUS = 2
 _FAILURE_STATUS = 1
@@ -50,9 +55,12 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
 app.command("export")(export.export)
+app.command("rollback")(registry.rollback)
+app.command("gc")(gc.gc)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
+app.add_typer(cluster.cluster, name="cluster")
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")
@@ -87,6 +95,9 @@ class _Debug:
 
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    wait_asleep()
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
     try:
         app(arguments, prog_name="advantageflow")
@@ -101,7 +112,9 @@ def main() -> None:
 def _show(message: str, error: Exception) -> None:
     if _Debug.wanted:
         traceback.print_exception(error)
-    Console(stderr=True).print(f"[bold red]error:[/bold red] {escape(message)}", highlight=False, soft_wrap=True)
+    console = Console(stderr=True)
+    console.print("error:", style="bold red", end=" ")
+    console.print(message, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import commands
 import pages
 import pytest
 
-FILES = ("my_rewards.py", "my_prompts.jsonl", "my_run.yaml")
+FILES = ("my_function.py", "my_rewards.py", "my_prompts.jsonl", "my_run.yaml")
 advantageflow = partial(commands.advantageflow, longest=600)
 
 
@@ -31,6 +32,16 @@ def test_rewards_check_tries_the_reward_on_the_prompts(folder: Path) -> None:
     done = advantageflow("rewards", "check", "my_prompts.jsonl", "--reward", "my_rewards:ColourCover", cwd=folder)
     assert done.status == 0, done.output
     assert "can read all of my_prompts.jsonl" in done.output
+
+
+def test_the_function_of_the_readme_is_a_reward(tmp_path: Path) -> None:
+    readme = (pages.ROOT / "README.md").read_text()
+    code = readme.partition("as in `my_rewards.py`:\n")[2].partition("\nTry it")[0]
+    (tmp_path / "my_rewards.py").write_text(textwrap.dedent(code))
+    done = advantageflow("rewards", "check", "--reward", "my_rewards:warmth", cwd=tmp_path)
+    assert done.status == 0, done.output
+    assert "warmth" in done.output
+    assert len(readme.split()) < 1000
 
 
 def test_a_prompt_that_the_reward_cannot_read_is_named(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Batches of velocities made by hand, and the loss of AdvantageFlow as the paper has it: no weights of the errors."""
+"""Batches of velocities made by hand, and the loss of AdvantageFlow at its plainest."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def velocity_batch(
 
 
 def advantage_flow_loss(batch: VelocityBatch, **options: Any) -> LossAndMetrics:
-    """With c = 0 and w = 1, unless options say so."""
-    loss, metrics = AdvantageFlow(**{"data_share": 0.0, "normalise_error": False, **options}).loss(batch)
+    """In the space of velocities, with lambda = c = 0 and w = 1, unless options say so."""
+    plain = {"space": "velocity", "reference_weight": 0.0, "data_share": 0.0, "normalise_error": False}
+    loss, metrics = AdvantageFlow(**{**plain, **options}).loss(batch)
     return loss, metrics | batch.measures()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
@@ -31,9 +32,10 @@ with stage_journal("rollout", 1, int(sys.argv[1])) as journal:
 """
 
 
-def open_run(last_task: str = LAST) -> None:
+def open_run(last_task: str = LAST, first_run: str = "", page: Path | None = None) -> None:
     """Do the work of the pipeline's first task."""
-    open_pipeline_run({"training": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}, last_task)
+    settings = {"training": {"steps": 6}, "reward": {"column": "soft"}, "seed": 7}
+    open_pipeline_run(settings, last_task, first_run, page)
 
 
 def run_task(round_index: int, value: float = 0.5, shard: int | None = None) -> None:

@@ -84,6 +84,18 @@ def test_services_and_budgets_select_one_workload_each(overlay: Overlay) -> None
     assert {port["targetPort"] for one in overlay.all("Service") for port in one["spec"]["ports"]} == ports
 
 
+def test_one_overlay_changes_into_another_in_place(overlays: dict[str, Overlay]) -> None:
+    fixed = {  # what Kubernetes refuses to change
+        "StatefulSet": ("serviceName", "selector", "volumeClaimTemplates", "podManagementPolicy"),
+        "Deployment": ("selector",),
+    }
+    for kind, fields in fixed.items():
+        found = [{one["metadata"]["name"]: [one["spec"].get(field) for field in fields] for one in overlay.all(kind)}
+                 for overlay in overlays.values()]  # fmt: skip
+        assert found[0]
+        assert all(one == found[0] for one in found)
+
+
 def test_accounts_roles_and_classes_exist(overlay: Overlay) -> None:
     for pod in overlay.pods():
         assert overlay.one("ServiceAccount", pod.spec["serviceAccountName"], pod.namespace)

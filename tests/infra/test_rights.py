@@ -18,7 +18,8 @@ from kubernetes_stub.task import complete, live_in, make_arguments
 from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.trainjob.launch import train_on_nodes
-from advantageflow.training.trainjob.leftovers import remove_left_jobs
+from advantageflow.training.trainjob.leftovers import remove_leftovers
+from advantageflow_pipelines.client.checks.rights import ALWAYS, ON_NODES, SEVERAL_USERS
 
 if TYPE_CHECKING:
     from conftest import Overlay
@@ -31,6 +32,12 @@ KFP = {
     Right("argoproj.io", "workflowtasksets", "watch"),
     Right("argoproj.io", "workflowtasksets/status", "patch"),
     Right("", "pods", "get"),  # KFP's launcher: how its own pod failed
+}
+CONTINUING = {  # of a KFP with several users: `advantageflow.tracking.kubeflow` and `continuing` ask and start runs
+    Right("pipelines.kubeflow.org", "runs", "get"),
+    Right("pipelines.kubeflow.org", "runs", "list"),
+    Right("pipelines.kubeflow.org", "runs", "create"),
+    Right("pipelines.kubeflow.org", "pipelines", "get"),
 }
 KFP_BY_NAME = {  # KFP's driver and launcher: where artifacts are, and with which key
     (Right("", "configmaps", "get"), "kfp-launcher"),
@@ -86,14 +93,14 @@ def asked(overlays: dict[str, Overlay], tmp_path_factory: pytest.TempPathFactory
     with pytest.MonkeyPatch.context() as monkeypatch, serving(role["metadata"]["namespace"]) as cluster:
         live_in(cluster, folder / "kubeconfig", monkeypatch)
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
-        cluster.runtimes = {one["metadata"]["name"] for one in overlays["multi-node"].all("TrainingRuntime")}
+        cluster.runtimes = {one["metadata"]["name"]: one for one in overlays["multi-node"].all("TrainingRuntime")}
         left = attempt(cluster, fails_without_pods, arguments)
         attempt(cluster, fails, arguments)
         cluster.add(left)
         attempt(cluster, succeeds, arguments)
         assert json.loads((arguments["policy_out"] / "state.json").read_text()) == {"round": 2}
         cluster.add(left)
-        remove_left_jobs()
+        remove_leftovers(str(folder / "store"))
         assert len(cluster.deleted) == 5
         assert cluster.strays == []
         return set(cluster.asked)
@@ -120,8 +127,13 @@ def test_the_runner_may_do_all_that_training_on_nodes_asks_for(overlay: Overlay,
 
 
 def test_the_runner_may_do_what_kfp_s_own_parts_ask_for(overlay: Overlay) -> None:
-    assert ({(right, None) for right in KFP} | KFP_BY_NAME) - rights(overlay) == set()
+    assert ({(right, None) for right in KFP | CONTINUING} | KFP_BY_NAME) - rights(overlay) == set()
+
+
+def test_the_check_of_a_cluster_asks_for_these_rights_and_no_others(overlay: Overlay) -> None:
+    checked = {(Right(one.group, one.resource, one.verb), one.name) for one in (*ALWAYS, *ON_NODES, *SEVERAL_USERS)}
+    assert checked == rights(overlay)
 
 
 def test_the_runner_may_do_nothing_else(overlay: Overlay, asked: set[Right]) -> None:
-    assert rights(overlay) - {(right, None) for right in asked | KFP} - KFP_BY_NAME == set()
+    assert rights(overlay) - {(right, None) for right in asked | KFP | CONTINUING} - KFP_BY_NAME == set()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from advantageflow.training.trainjob.runtime import check_resources
 from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, NodesJob, train_job
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ def test_the_job_s_patches_are_of_jobs_that_it_has(runtime: dict[str, Any], job:
     [patch] = job["spec"]["runtimePatches"]
     patched = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     assert [one["name"] for one in patched] == list(nodes(runtime))
+
+
+@pytest.mark.parametrize("gpus", [{}, {"nvidia.com/gpu": "8"}, {"amd.com/gpu": "4"}], ids=["cpu", "nvidia", "amd"])
+def test_nodes_get_what_the_training_asks_for_and_nothing_else(runtime: dict[str, Any], gpus: dict[str, str]) -> None:
+    resources = {"requests": {"cpu": "48", "memory": "384Gi"}, "limits": {"memory": "384Gi", **gpus}}
+    check_resources("runtime", runtime, {"resources": resources})
 
 
 def test_kubeflow_trainer_finds_where_the_job_s_command_goes(runtime: dict[str, Any]) -> None:

@@ -158,11 +158,13 @@ def test_an_alarm_is_a_tag_of_the_whole_run_that_keeps_what_it_last_said(store: 
         with stage_journal("evaluation", number) as task:
             task.metrics({"alarm/watched/a.b": 1.0}, step=number, parent=True)
             task.alarm("watched/a.b", f"a.b fell by {number}", step=number)
+            task.warning(f"{number} texts are cut")
     publisher = publish(store, journal)
     publisher.close()
     client = MlflowClient(store)
     parent = client.get_run(publisher.run_id)
     assert parent.data.tags["alarm"] == "true"
+    assert parent.data.tags["warnings"] == "1 texts are cut\n2 texts are cut"
     assert parent.data.tags["alarm.watched/a.b"] == "round 2: a.b fell by 2"
     assert curve(client, parent, "warnings/watched/a.b") == [(1, 1.0), (2, 1.0)]
     told = [run for run in task_runs(client, parent) if "alarm" in run.data.tags]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, ValidationError
 
 from advantageflow.configure import load_settings, preset_names
 from advantageflow.errors import SettingsError
@@ -212,6 +215,7 @@ def test_an_override_that_is_no_yaml_says_how_to_quote() -> None:
         (["training.adam_betas=[0.9, 1.0]"], "training.adam_betas.1"),
         (["training.checkpoint_every=1"], "training.checkpoint_every"),
         (["rollout.trajectories=true"], "rollout.trajectories"),
+        (["training.gradient_steps=4000"], "training.gradient_steps"),
         (["evaluation.sample_prompts=9", "prompts.eval_prompts=8"], "evaluation.sample_prompts"),
     ],
 )
@@ -288,3 +292,44 @@ def test_the_learning_rate_falls_linearly_and_is_constant_without_decay() -> Non
     training = TrainingSettings(learning_rate=0.4, decay_rounds=4)
     assert [training.learning_rate_in(number) for number in (1, 2, 3, 4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert TrainingSettings(learning_rate=0.4).learning_rate_in(999) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("training: {learning_rate: .inf}", "'.inf' is not allowed"),
+        ("seed: " + "1" * 5000, "a number of 5,000 digits"),
+        ("rounds: " + "[" * 70 + "]" * 70, "nested more than 64 deep"),
+        ("preset: 'a\0b'", "is not valid YAML"),
+        ('preset: "a\\0b"', "holds the character NUL"),
+        ('preset: "\\ud800"', "half of a surrogate pair"),
+        ("preset: " + "a" * 1_100_000, "is larger than 1,000,000 bytes"),
+        (
+            "reward: {options: {base_url: 'http://me:secret@host'}}",
+            "reward.options .*: http://me:[*]{3}@host holds a passw",
+        ),
+        ("prompts: {source: '{{$.inputs}}'}", "Kubeflow would read '{{[$]' as a placeholder"),
+    ],
+)
+def test_what_no_file_or_pipeline_could_hold_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    error = error_of(tmp_path, text)
+    assert re.search(words, str(error))
+    assert "secret" not in str(error)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), float("-inf")])
+def test_numbers_that_are_not_finite_are_refused_in_every_setting(value: float) -> None:
+    def numbers(kind: type[BaseModel]) -> Iterator[tuple[type[BaseModel], str]]:
+        for name, field in kind.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                yield from numbers(field.annotation)
+            elif "float" in str(field.annotation):
+                yield kind, name
+
+    found = list(numbers(RunSettings))
+    assert len(found) > 20
+    for kind, name in found:
+        with pytest.raises(ValidationError):
+            kind.model_validate({name: value})
+    with pytest.raises(ValidationError):
+        RewardTerm.model_validate({"options": {"reach": value}})

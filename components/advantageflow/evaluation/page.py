@@ -123,12 +123,17 @@ def write_report_page(
         folder / PAGE_FILE,
         title=result(*(read_json(one / METRICS_FILE) for one in reports.values())),
         subtitle=" and ".join(reports),
-        facts=facts,
+        facts={**facts, **warned(metrics)},
         texts=texts,
         comparison=compare_reports(reports),
         reports=reports,
         alarms=[(name, alarm["message"]) for alarm in metrics["alarms"]],
     )
+
+
+def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader must know of the prompts, as a fact of the page; nothing where there is nothing to say."""
+    return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
 
 
 def _template() -> Any:

@@ -117,7 +117,8 @@ def _watched(
     if not reward.watched:
         return {}
     now, then = (
-        [one for one in of_one if (one.prompt_id, one.seed) in shared] for of_one in (outcomes, read_outcomes(base))
+        [one for one in of_one if one.judged and (one.prompt_id, one.seed) in shared]
+        for of_one in (outcomes, read_outcomes(base))
     )
     watched = {}
     for term in reward.watched:

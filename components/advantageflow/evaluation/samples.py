@@ -25,7 +25,7 @@ class Sample:
     Attributes:
         prompt_id, text, task: its prompt.
         seed: of its initial noise.
-        reward: value of the column that training maximises.
+        reward: value of the column that training maximises; None where the reward could not score it.
         correct: whether it is what the prompt asks for; None where the reward has no strict column.
     """
 
@@ -33,12 +33,14 @@ class Sample:
     text: str
     task: str
     seed: int
-    reward: float
+    reward: float | None
     correct: bool | None
 
     @property
     def verdict(self) -> str:
         """'correct' or 'wrong'; where that was not judged, the reward."""
+        if self.reward is None:
+            return "not scored"
         return {True: "correct", False: "wrong", None: f"{self.reward:.3g}"}[self.correct]
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
 from advantageflow.evaluation.metrics import evaluation_metrics
@@ -22,12 +23,12 @@ from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.checks import score_images
+from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
-from advantageflow.store.files import read_json, write_json, writing
+from advantageflow.store.files import read_json, read_metadata, write_json, writing
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -81,7 +82,7 @@ def run(
         RewardError: a reward failed on an image; names it.
         StoreError: an input is corrupt, or the output cannot be written.
     """
-    from advantageflow.policy.generate import Generator
+    from advantageflow.policy.generate import load_generator
 
     journal = current_journal()
     judges = term_rewards(reward)
@@ -94,26 +95,33 @@ def run(
     stored = open_conditioning(conditioning, known)
     state = read_policy_state(policy)
     shots = plan_images(known, images, seed)
-    generator = Generator(model, policy, ADAPTER_FOLDER, settings.threads)
+    generator = load_generator(model, policy, ADAPTER_FOLDER, settings.threads)
 
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
     outcomes: list[Outcome] = []
     statistics = ImageStatistics()
+    dropped: list[RewardError] = []
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
     for batch, images_of_batch, norms in _generate(generator, settings, stored, shots):
-        judged = _judge(judges, batch, images_of_batch)
+        judged = _judge(reward, judges, batch, images_of_batch)
         for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
-            outcomes.append(_outcome(shot, scores, reward, headline))
+            dropped += [scores] if isinstance(scores, RewardError) else []
+            values = _nothing(judges) if isinstance(scores, RewardError) else scores
+            outcomes.append(_outcome(shot, values, reward, headline))
             statistics.add(shot, picture, norm)
             if shot.seed in to_show:
-                shown[shot.seed] = (_sample(shot, scores[reward.name], reward.column, headline), picture)
+                shown[shot.seed] = (_sample(shot, values[reward.name], reward.column, headline), picture)
         journal.progress(len(outcomes), images, "images")
 
+    tell_dropped(reward, dropped, len(shots), journal, round_index)
+    scored = [outcome for outcome in outcomes if outcome.judged]
     held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
-    metrics |= evaluation_metrics(outcomes, judges, reward)
-    hacking, alarms = hacking_metrics(statistics.rows, outcomes, reward, judges, settings.alarms, base)
+    metrics |= evaluation_metrics(scored, judges, reward) | {"images": len(outcomes)}
+    metrics |= {"dropped_images": len(dropped)} if dropped else {}
+    metrics |= {key: told for key, told in read_metadata(prompts).items() if key == "warnings"}
+    hacking, alarms = hacking_metrics(statistics.rows, scored, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
     texts = {shot.prompt.prompt_id: shot.prompt.text for shot in shots}
@@ -123,6 +131,8 @@ def run(
     before = [read_json(base / METRICS_FILE)] if base is not None else []
     headline_metric = f"evaluation/{strict_column(metrics)}"
     journal.result(result(*before, metrics), result_table(*before, metrics), headline_metric)
+    if base is not None:
+        journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:
@@ -166,12 +176,19 @@ def _name(shot: Shot) -> str:
 
 
 def _judge(
-    judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
-) -> list[dict[str, dict[str, float]]]:
-    """Scores of each picture, by reward and column."""
+    settings: RewardSettings, judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
+) -> list[dict[str, dict[str, float]] | RewardError]:
+    """Scores of each picture, by reward and column; the error of one that is left out."""
     prompts, names = [shot.prompt for shot in shots], [_name(shot) for shot in shots]
-    results = {reward: score_images(judge, prompts, list(pictures), names) for reward, judge in judges.items()}
-    return [{reward: of_reward[number][0] for reward, of_reward in results.items()} for number in range(len(shots))]
+    results = score_all(settings, judges, prompts, list(pictures), names)
+    return [
+        one if isinstance(one, RewardError) else {name: values for name, (values, _) in one.items()} for one in results
+    ]
+
+
+def _nothing(judges: Mapping[str, Reward]) -> dict[str, dict[str, float]]:
+    """Of an image that is left out: not a number in every column."""
+    return {name: dict.fromkeys(judge.columns, math.nan) for name, judge in judges.items()}
 
 
 def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings, headline: str) -> Outcome:
@@ -190,8 +207,10 @@ def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardS
 
 def _sample(shot: Shot, values: dict[str, float], column: str, headline: str) -> Sample:
     prompt = shot.prompt
+    if math.isnan(values[column]):
+        return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, None, None)
     correct = bool(values[headline]) if headline in ACCURACIES else None
-    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, float(values[column]), correct)
+    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, values[column], correct)
 
 
 def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:

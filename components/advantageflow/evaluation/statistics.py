@@ -26,7 +26,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one held-out image was judged.
+    """How one held-out image was judged; NaN in all values where the reward could not score it.
 
     Attributes:
         prompt_id: its prompt.
@@ -46,6 +46,11 @@ class Outcome:
     soft: float
     terms: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def judged(self) -> bool:
+        """Whether the reward could score it."""
+        return not math.isnan(self.soft)
+
     def value(self, column: str) -> float:
         """Its value of 'strict', 'soft' or a term."""
         return self.terms[column] if column in self.terms else float(getattr(self, column))
@@ -53,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the bounds of its 95 % percentile interval, which lies within the range of the values.
+    """A mean with the bounds of its percentile interval, 95 % unless told otherwise, within the range of the values.
 
     Attributes:
         mean: of the images that were judged.
@@ -100,28 +105,31 @@ class WinRate:
     rate: Interval
 
 
-def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:
     """Means of a column by task, and over tasks, with their intervals.
 
     Args:
         outcomes: images judged, at least one.
         column: 'strict', 'soft' or a term.
         seed: of the draws; equal seeds give equal intervals.
+        level: of the intervals, in (0, 1).
     """
     random = np.random.default_rng(seed)
     means: dict[str, float] = {}
     draws: dict[str, Floats] = {}
-    for task, images in sorted(_by_task(outcomes).items()):
+    for task, images in sorted(_by_task([one for one in outcomes if one.judged]).items()):
         sums, counts = _by_cluster(images, column)
         means[task] = float(sums.sum() / counts.sum())
         number = len(sums)
         times = random.multinomial(number, np.full(number, 1 / number), size=REPLICATES)  # how often each is drawn
         draws[task] = (times @ sums) / (times @ counts)
-    tasks = {task: _interval(means[task], drawn) for task, drawn in draws.items()}
-    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0)))
+    tasks = {task: _interval(means[task], drawn, level) for task, drawn in draws.items()}
+    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0), level))
 
 
-def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+def difference(
+    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL
+) -> Means:
     """Changes of a column, image by image on equal prompts and noise.
 
     Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
@@ -130,7 +138,7 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str,
     Raises:
         DataError: the two did not judge the same images.
     """
-    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed)
+    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed, level=level)
 
 
 def win_rate(
@@ -182,6 +190,8 @@ def _paired(
         )
     combined = []
     for key, outcome in later.items():
+        if not (outcome.judged and earlier[key].judged):
+            continue
         value = combine(earlier[key].value(column), outcome.value(column))
         change = {"terms": {**outcome.terms, column: value}} if column in outcome.terms else {column: value}
         combined.append(replace(outcome, **change))
@@ -205,6 +215,6 @@ def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def _interval(mean: float, drawn: Floats) -> Interval:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _interval(mean: float, drawn: Floats, level: float) -> Interval:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-AdvantageScale = Literal["group", "global"]
+AdvantageScale = Literal["centred", "group", "global"]
 Combination = Literal["sum", "normalised_sum"]
 Grouped = Float[Tensor, "groups group_size"]
 GroupedMask = Bool[Tensor, "groups group_size"]
@@ -18,6 +18,7 @@ GroupMask = Bool[Tensor, " groups"]
 Scalar = Float[Tensor, ""]
 
 EQUAL_TOLERANCE = 8.0  # rewards this many rounding errors apart are equal: noise must not become an advantage
+PRECISION = torch.finfo(torch.float32).eps  # of the models that score, whatever the dtype that scores are kept in
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) ->
 
     Args:
         rewards: finite rewards; float64 recommended.
-        scale: s is the (population) standard deviation of each 'group', or of all rewards of the batch ('global').
+        scale: s is the root mean square of all centred rewards `r - mean_group r` of the batch ('centred', as the
+            paper), or the (population) standard deviation of each 'group' or of all rewards of the batch, differences
+            between groups included ('global', as DiffusionNFT and Flow-GRPO).
         clip: k > 0, in standard deviations.
     """
     standardised, equal = _standardised(rewards, scale)
@@ -152,7 +155,10 @@ def _standardised(rewards: Grouped, scale: AdvantageScale) -> tuple[Grouped, Gro
     spread = rewards.amax(1) - rewards.amin(1)
     equal = spread <= rounding(rewards)[:, 0]
     centred = (rewards - rewards.mean(1, keepdim=True)).masked_fill(equal[:, None], 0.0)
-    deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
+    if scale == "centred":
+        deviation = centred.square().mean().sqrt()
+    else:
+        deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
     # A zero deviation only meets zero numerators; the mask keeps 0 / 0 out.
     return torch.where(centred == 0, 0.0, centred / deviation), equal
 
@@ -174,7 +180,7 @@ def _shortfall(term: Term) -> Grouped:
     if term.minimum is None:
         return torch.zeros_like(term.rewards)
     shortfall = term.minimum - term.rewards
-    tolerance = EQUAL_TOLERANCE * torch.finfo(shortfall.dtype).eps * abs(term.minimum)
+    tolerance = EQUAL_TOLERANCE * PRECISION * abs(term.minimum)
     return torch.where(shortfall > tolerance, shortfall, 0.0)
 
 
@@ -186,4 +192,4 @@ def _violation(term: Term) -> Grouped:
 
 def rounding(values: Grouped) -> Float[Tensor, "groups 1"]:
     """How far apart values of a group may be and still count as equal."""
-    return EQUAL_TOLERANCE * torch.finfo(values.dtype).eps * values.abs().amax(1, keepdim=True)
+    return EQUAL_TOLERANCE * PRECISION * values.abs().amax(1, keepdim=True)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden
+from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.rewards.plumbing.checks import check_readable, identical_columns, score_images
 from advantageflow.settings import RewardSettings
 
 _RECORD = "advantageflow rewards record --reward NAME --images DIR -o FILE, then --set reward.golden=FILE"
@@ -19,12 +22,15 @@ _RECORD = "advantageflow rewards record --reward NAME --images DIR -o FILE, then
 logger = logging.getLogger(__name__)
 
 
-def check_rewards(settings: RewardSettings, rewards: Mapping[str, Reward]) -> dict[str, float]:
+def check_rewards(
+    settings: RewardSettings, rewards: Mapping[str, Reward], prompts: Sequence[Prompt] = ()
+) -> dict[str, float]:
     """Hold every reward of a run to its golden pictures.
 
     Args:
         settings: terms and watched rewards, whose columns must tell the pictures apart; where recorded scores are.
         rewards: the rewards by the name that settings call them.
+        prompts: of the run; a reward that does not say what it can read is tried on these.
 
     Returns:
         Metrics: by reward, pictures scored and seconds; an alarm for a reward that can read none of their prompts.
@@ -43,7 +49,10 @@ def check_rewards(settings: RewardSettings, rewards: Mapping[str, Reward]) -> di
     for name, reward in rewards.items():
         started = time.monotonic()
         columns = [term.column for term in (*settings.terms, *settings.watched) if term.name == name]
-        count = check_reward(reward, *find_golden(name, file), columns)
+        pictures, recorded = find_golden(name, file)
+        if recorded is None and getattr(reward, "reads_any", False):
+            pictures = with_prompts(pictures, prompts)
+        count = check_reward(reward, pictures, recorded, columns)
         metrics |= {f"golden_check/{name}/pictures": count, f"golden_check/{name}/seconds": time.monotonic() - started}
         metrics[f"alarm/{name}_no_golden_check"] = float(count == 0)
         if count == 0:
@@ -86,6 +95,11 @@ def check_reward(reward: Reward, pictures: Sequence[Picture], recorded: Recorded
     return len(read)
 
 
+def with_prompts(pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> list[Picture]:
+    """The pictures with these prompts in turn; none where there are no prompts."""
+    return [replace(one, prompt=prompt) for one, prompt in zip(pictures, cycle(prompts), strict=False)]
+
+
 def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
     """The pictures whose prompts the reward can read.
 
@@ -103,13 +117,9 @@ def score_pictures(reward: Reward, pictures: Sequence[Picture]) -> list[Result]:
 
 def _reads(reward: Reward, picture: Picture) -> bool:
     try:
-        reward.check(picture.prompt)
+        check_readable(reward, picture.prompt)
     except DataError:
         return False
-    except Exception as error:
-        message = f"check() failed for prompt '{picture.prompt.text}': {type(error).__name__}: {error}"
-        remedy = "mend the reward: check() raises DataError for a prompt that it cannot read, and nothing else"
-        raise _error(reward, message, remedy) from error
     return True
 
 

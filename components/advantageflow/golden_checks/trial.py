@@ -1,15 +1,11 @@
-"""A trial of a reward on sample pictures: declared form, range, repeatability, independence of the batch, speed."""
+"""A trial of a reward on sample pictures: range, repeatability, independence of the batch, speed."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-
-from advantageflow.errors import RewardError
 from advantageflow.golden_checks.check import score_pictures
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.rewards.base import Result, Reward
@@ -77,39 +73,6 @@ def try_reward(reward: Reward, pictures: Sequence[Picture]) -> Trial:
         values, repeated, singly = ([float(scores[name]) for scores, _ in one] for one in (first, again, alone))
         columns[name] = ColumnTrial(min(values), max(values), _apart(values, repeated), _apart(values, singly))
     return Trial(columns, first_seconds, batch_seconds, alone_seconds)
-
-
-def check_declaration(reward: Reward) -> None:
-    """Hold what a reward says of itself to the protocol, types included.
-
-    Raises:
-        RewardError: its name, version, columns or direction are not as they should be.
-    """
-    try:
-        _Declaration.model_validate(reward)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
-        remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
-        raise RewardError(message, where=f"reward {type(reward).__name__}", remedy=remedy) from error
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    if not limits[0] < limits[1]:
-        raise ValueError("not (lowest, highest)")
-    return limits
-
-
-_Text = Annotated[str, Field(strict=True, min_length=1)]
-
-
-class _Declaration(BaseModel):
-    model_config = ConfigDict(from_attributes=True)
-
-    name: _Text
-    version: _Text
-    higher_is_better: bool = Field(strict=True)
-    columns: dict[str, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
 
 
 def _timed(reward: Reward, batches: Sequence[Sequence[Picture]]) -> tuple[list[Result], float]:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from advantageflow.settings_base import Settings
 
@@ -25,7 +25,7 @@ class Needs:
     Attributes:
         rollout: the samples on which the loss contains v_roll. On others it is v_theta instead, and its evaluation is
             saved: 'bad' ones are those of A < 0.
-        reference: whether the loss contains v_ref.
+        reference: whether the loss contains v_ref, whatever reference_weight.
         trajectories: whether it is of the steps of stored trajectories, which only sampler 'sde' leaves, and not of
             rollouts noised to times t.
     """
@@ -43,6 +43,9 @@ class Objective(Settings, ABC):
     """
 
     name: str = Field("", description="what settings call it: a registered name, or 'package.module:Class'")
+    reference_weight: float = Field(
+        0.0, ge=0, description="of the KL term that holds the policy to the base model; 0 saves the base's evaluation"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -57,6 +60,11 @@ class Objective(Settings, ABC):
         if self.needs.trajectories != isinstance(self, TransitionObjective):
             raise ValueError("the needs of a TransitionObjective say trajectories=True, those of no other objective do")
         return self
+
+    @model_serializer(mode="wrap")
+    def _with_its_name(self, options: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Also where defaults are left out: without its name an objective would be read back as the default one."""
+        return {"name": self.name, **options(self)}
 
     @property
     def needs(self) -> Needs:
@@ -74,7 +82,8 @@ class Objective(Settings, ABC):
 
         Returns:
             The loss, and its parts and whatever else is worth a curve, means over the batch without gradient; 'loss'
-            and 'advantage_loss' among them. `loss_and_metrics` makes both.
+            and 'advantage_loss' among them. `loss_and_metrics` makes both. Training adds reference_weight times the
+            batch's divergence, unless a part called 'reference' says that the loss has it.
         """
 
 

@@ -38,4 +38,4 @@ class FlowGrpo(TransitionObjective):
 
     @property
     def steadier(self) -> str:
-        return "raise training.reference_weight"
+        return "raise training.objective.reference_weight"

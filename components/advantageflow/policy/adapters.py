@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
+from advantageflow.policy.lora_linear import compute_adapters_cheaply
 from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -25,12 +29,15 @@ class Adapters:
 
     Attributes:
         lora: their rank, alpha and targets.
+        average: the rollout policy of the next round as it comes about, by parameter; empty where nothing follows the
+            trained policy step by step.
     """
 
     def __init__(self, transformer: nn.Module, lora: LoraSettings) -> None:
         self.lora = lora
+        self.average: dict[str, Tensor] = {}
         self._transformer = transformer
-        self._layers = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
+        self._layers: list[Any] = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
         self._parameters = {name: _parameters_of(transformer, name) for name in ADAPTERS}
 
     def named_parameters(self, adapter: str = ADAPTER_FOLDER) -> dict[str, nn.Parameter]:
@@ -51,24 +58,62 @@ class Adapters:
             for parameter in self.named_parameters(name).values():
                 parameter.requires_grad_(name == ADAPTER_FOLDER)
 
+    def follow(self, decay: float) -> None:
+        """theta_next <- decay theta_next + (1 - decay) theta, after an optimiser step; it begins as theta_roll."""
+        if not self.average:
+            rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
+            self.average = {name: value.detach().clone() for name, value in rollout.items()}
+        policy = self.named_parameters()
+        move_toward([self.average[name] for name in policy], [p.data for p in policy.values()], decay)
+
+    def take_average(self) -> None:
+        """theta_roll <- theta_next, at the end of a round."""
+        for name, value in self.named_parameters(ROLLOUT_ADAPTER_FOLDER).items():
+            value.data.copy_(self.average[name])
+        self.average = {}
+
     def move_rollout_policy(self, decay: float) -> None:
         """theta_roll <- decay theta_roll + (1 - decay) theta."""
         policy = self.named_parameters()
         rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
         move_toward([rollout[name].data for name in policy], [p.data for p in policy.values()], decay)
 
-    def save(self, folder: Path, state: PolicyState, model: ModelSettings | None) -> None:
+    @contextmanager
+    def generating(self, adapter: str) -> Iterator[None]:
+        """Within the block the transformer computes as a `Generator` that has loaded this adapter, bit for bit.
+
+        Float32 weights have it added to them, a copy of each layer that has an adapter; lower-precision ones keep it
+        beside them.
+        """
+        self.use(adapter)
+        merged = [layer for layer in self._layers if layer.get_base_layer().weight.dtype == torch.float32]
+        weights = [layer.get_base_layer().weight.data for layer in merged]
+        for layer, weight in zip(merged, weights, strict=True):
+            layer.get_base_layer().weight.data = weight + layer.get_delta_weight(adapter)
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer, weight in zip(merged, weights, strict=True):
+                layer.get_base_layer().weight.data = weight
+            self.use(ADAPTER_FOLDER)
+
+    def save(
+        self, folder: Path, state: PolicyState, model: ModelSettings | None, released: str = ADAPTER_FOLDER
+    ) -> None:
         """Write policy/ and rollout_policy/, the first for diffusers too, and the state with their shape and hashes.
 
         Args:
             folder: of the policy artifact, being published.
             state: of the policy; what it says of adapters is replaced.
             model: the base model, which the files name.
+            released: which adapter policy/ gets: 'policy' or 'rollout_policy'.
 
         Raises:
             StoreError: a file cannot be written.
         """
-        tensors = {name: self._tensors(name) for name in ADAPTERS}
+        rollout = self._tensors(ROLLOUT_ADAPTER_FOLDER)
+        tensors = {ADAPTER_FOLDER: self._tensors(released), ROLLOUT_ADAPTER_FOLDER: rollout}
         for name in ADAPTERS:
             write_peft(folder / name, tensors[name], self.lora, model)
         write_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], self.lora)
@@ -176,7 +221,10 @@ def _misfit(folder: Path, mismatch: str) -> PolicyError:
 
 def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
     try:
-        inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
+            inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        compute_adapters_cheaply(transformer)
     except ValueError as error:
         raise PolicyError(
             str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"

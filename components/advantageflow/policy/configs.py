@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
+from advantageflow.json_text import parse_json
+from advantageflow.policy.config_files import CONFIG, INDEX, find_configs, known_folder
 from advantageflow.policy.families import Family, find_family
-from advantageflow.policy.location import EMBEDDED_MODEL, encoder_class
+from advantageflow.policy.location import encoder_class
 from advantageflow.settings import ModelSettings
 
 if TYPE_CHECKING:
     from torch import nn
 
-KNOWN_MODELS = Path(__file__).parent / "known"
 REQUIRED = ("transformer", "vae")
-_INDEX, _CONFIG = "model_index.json", "config.json"
 
 
 @dataclass(frozen=True)
@@ -67,53 +66,22 @@ def model_configs(model: ModelSettings) -> ModelConfigs:
     Raises:
         PolicyError: they are in none of these places, a file is corrupt, or the family is not supported.
     """
-    local = EMBEDDED_MODEL if model.name == "shapes" else Path(model.name)
-    if (local / _INDEX).exists():
-        return _read(model, local, str(local))
-    cached = cached_file(model.name, _INDEX, model.revision)
-    if cached is not None and (cached.parent / "transformer" / _CONFIG).exists():
-        return _read(model, cached.parent, f"{model.name}, in the local hub cache")
-    name = model.name.rstrip("/").rpartition("/")[2]
-    if name in known_models():
-        return known_configs(name, model)
-    names = ", ".join(known_models())
-    raise PolicyError(
-        "the model's configuration is not on this machine, and it is none of the known models",
-        where=f"model.name: {model.name}",
-        remedy=f"name a local diffusers folder, download the model first, or use one of: {names}",
-    )
-
-
-def known_models() -> list[str]:
-    """Names of the models whose configurations this package ships, sorted."""
-    return sorted(folder.name for folder in KNOWN_MODELS.iterdir() if folder.is_dir())
+    return _read(model, *find_configs(model))
 
 
 def known_configs(name: str, model: ModelSettings) -> ModelConfigs:
     """What this package ships for one of the known models; its family is as the settings have it."""
-    return _read(model, KNOWN_MODELS / name, f"{name}, as this package ships it")
-
-
-def cached_file(repository: str, name: str, revision: str | None = None) -> Path | None:
-    """A file of a hub repository in the local cache, or None; nothing is downloaded."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = try_to_load_from_cache(repository, name, revision=revision)
-    except HFValidationError:  # the name of a folder or of an address, not of a repository
-        return None
-    return Path(found) if isinstance(found, str) else None
+    return _read(model, *known_folder(name))
 
 
 def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
-    index = _read_json(folder / _INDEX)
-    family = find_family(str(index.get("_class_name")), model, f"{folder}: {_INDEX}")
-    parts = {part: folder / part / _CONFIG for part in (*REQUIRED, *family.text_encoders)}
+    index = _read_json(folder / INDEX)
+    family = find_family(str(index.get("_class_name")), model, f"{folder}: {INDEX}")
+    parts = {part: folder / part / CONFIG for part in (*REQUIRED, *family.text_encoders)}
     missing = [part for part in REQUIRED if not parts[part].exists()]
     if missing:
         remedy = "name a complete folder written by save_pretrained"
-        raise PolicyError(f"it has no {missing[0]}/{_CONFIG}", where=str(folder), remedy=remedy)
+        raise PolicyError(f"it has no {missing[0]}/{CONFIG}", where=str(folder), remedy=remedy)
     return ModelConfigs(
         index, family, {part: _read_json(path) for part, path in parts.items() if path.exists()}, origin
     )
@@ -121,7 +89,7 @@ def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        config: dict[str, Any] = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise PolicyError(f"cannot be read: {error}", where=str(path), remedy="download the model again") from error
     return config

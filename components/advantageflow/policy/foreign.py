@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -16,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
+from advantageflow.json_text import parse_json
 from advantageflow.policy.adapter_files import DIFFUSERS_FILE, DIFFUSERS_PREFIX, PEFT_FILE, PEFT_PREFIX, read_finite
 from advantageflow.policy.families import Family
 from advantageflow.policy.kohya import KOHYA_PREFIXES, layers_of_kohya
@@ -144,7 +144,13 @@ def _config(file: Path) -> dict[str, Any]:
         return read_json(beside)
     with safe_open(file, "pt") as opened:
         header = (opened.metadata() or {}).get(_METADATA)
-    told = json.loads(header) if header else {}
+    try:
+        told = parse_json(header) if header else {}
+        if not isinstance(told, dict):
+            raise ValueError(f"{type(told).__name__}, not an object")
+    except ValueError as error:
+        remedy = "save the adapter again with diffusers"
+        raise PolicyError(f"its header cannot be read: {error}", where=str(file), remedy=remedy) from error
     return {name.removeprefix(DIFFUSERS_PREFIX): value for name, value in told.items()}
 
 

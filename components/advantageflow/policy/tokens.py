@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-logger = logging.getLogger(__name__)
+from advantageflow.tracking.journal import current_journal
 
 Tokens = dict[str, Tensor]
 """`input_ids` and, where padding must be told apart, `attention_mask`: (texts, length)."""
@@ -24,7 +23,7 @@ def tokenize(
     mask: bool = False,
     shown: Sequence[str] | None = None,
 ) -> Tokens:
-    """Token ids of all texts, padded on the right; a warning says how many texts were cut.
+    """Token ids of all texts, padded on the right; the journal is told how many texts were cut.
 
     Args:
         tokenizer: of transformers.
@@ -38,9 +37,10 @@ def tokenize(
     counts = [len(ids) for ids in tokenizer(list(texts))["input_ids"]]
     cut = [text for text, count in zip(shown or texts, counts, strict=True) if count > length]
     if cut:
-        logger.warning(
-            "%s reads the first %d tokens only: %d texts are cut, such as '%s'", part, length, len(cut), cut[0]
-        )
+        shortest = min(cut, key=len)
+        such = shortest if len(shortest) <= 80 else f"{shortest[:77]}..."
+        whole = f"{len(cut)} of {len(texts)} texts are cut, such as '{such}'"
+        current_journal().warning(f"{part} reads the first {length} tokens of a text only: {whole}")
     told = tokenizer(
         list(texts), padding="max_length", max_length=min(length, max(counts)) if to_longest else length,
         truncation=True, padding_side="right", return_tensors="pt",

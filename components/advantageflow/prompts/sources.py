@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
+from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
+from advantageflow.rewards.plumbing.checks import check_readable
 from advantageflow.settings import PromptSettings
 
 EMBEDDED, EMBEDDED_HARD, GENEVAL, OCR = WITHOUT_FILE
 _DEFAULTS = PromptSettings()
 _S3 = "s3://"
+FEW = 16  # held-out prompts; the interval of an accuracy over fewer is wider than 0.4
+
+logger = logging.getLogger(__name__)
 
 
 def is_local_file(source: str) -> bool:
@@ -25,29 +31,40 @@ def is_local_file(source: str) -> bool:
 
 
 def load_prompts(
-    source: str, *rewards: Reward, count: int = _DEFAULTS.count, seed: int = _DEFAULTS.seed
+    source: str,
+    *rewards: Reward,
+    count: int = _DEFAULTS.count,
+    seed: int = _DEFAULTS.seed,
+    columns: Mapping[str, str] = _DEFAULTS.columns.renamed,
+    warn: Callable[[str], None] = logger.warning,
 ) -> list[Prompt]:
     """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
 
     Args:
-        source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl or .parquet file, local or s3://.
+        source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl, .csv, .tsv or .parquet file, or a folder
+            of such, local or s3:// (a folder there ends in a slash).
         rewards: what will read their specs.
         count: training prompts of 'geneval' and 'ocr'.
         seed: of these.
+        columns: what a file calls text, split, task and spec, where it has other names for them.
+        warn: is told what a person should know, such as a held-out set too small to judge by.
 
     Raises:
-        DataError: a prompt is invalid or a duplicate, a reward cannot read its spec, or a split has no prompts; names
-            file and line.
+        DataError: a prompt is invalid or contradicts another, a reward cannot read its spec, or a split has no prompts;
+            names file and line.
         StoreError: a file on S3 cannot be fetched.
     """
-    located = _read(source, count, seed)
+    located = _read(source, count, seed, columns, warn)
     for reward in rewards:
         _check_specs(located, reward)
     prompts = [one.prompt for one in located]
     for split, use in {"train": "to train on", "eval": "held out to judge the policy by"}.items():
         if not any(prompt.split == split for prompt in prompts):
-            remedy = f'give some prompts "split": "{split}"'
+            remedy = f"{_HOLD_OUT} {split}" if not source.endswith(".txt") else f"{_TO_CSV} {split}"
             raise DataError(f"none of its {len(prompts)} prompts is {use}", where=source, remedy=remedy)
+    held_out = sum(prompt.split == "eval" for prompt in prompts)
+    if held_out < FEW:
+        warn(f"{source}: only {held_out} of {len(prompts)} prompts are held out, too few to judge a policy by")
     return prompts
 
 
@@ -68,11 +85,18 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     return [prompt for prompt in prompts if prompt.split == "train" or prompt.prompt_id in chosen]
 
 
-def _read(source: str, count: int, seed: int) -> list[LocatedPrompt]:
+_HOLD_OUT = "say in the field 'split' of some prompts"
+_TO_CSV = "make it a .csv whose first line is text,split, and say of some prompts that they are"
+
+
+def _read(
+    source: str, count: int, seed: int, columns: Mapping[str, str], warn: Callable[[str], None]
+) -> list[LocatedPrompt]:
     if source.startswith(_S3):
-        return _read_from_s3(source)
+        return _read_from_s3(source, columns, warn)
     if is_local_file(source):
-        return read_file(Path(source))
+        path = Path(source)
+        return _read_folder(path, source, columns, warn) if path.is_dir() else read_file(path, None, columns, warn)
     return [LocatedPrompt(prompt, f"{source} prompt '{prompt.text}'") for prompt in _generate(source, count, seed)]
 
 
@@ -90,18 +114,37 @@ def _generate(source: str, count: int, seed: int) -> list[Prompt]:
     return all_prompts() + (hard_prompts() if source == EMBEDDED_HARD else [])
 
 
-def _read_from_s3(source: str) -> list[LocatedPrompt]:
-    from advantageflow.store.s3 import fetch_file
+def _read_from_s3(source: str, columns: Mapping[str, str], warn: Callable[[str], None]) -> list[LocatedPrompt]:
+    from advantageflow.store import s3
 
     with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
-        return read_file(fetch_file(source, Path(folder)), shown=source)
+        if source.endswith("/"):
+            return _read_folder(s3.fetch_folder(source, Path(folder)), source, columns, warn)
+        return read_file(s3.fetch_file(source, Path(folder)), source, columns, warn)
+
+
+def _read_folder(
+    folder: Path, shown: str, columns: Mapping[str, str], warn: Callable[[str], None]
+) -> list[LocatedPrompt]:
+    """The prompts of all files of a folder, in the order of their names; repeats across files are dropped."""
+    found: dict[str, LocatedPrompt] = {}
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in READERS):
+        for one in read_file(file, f"{shown.rstrip('/')}/{file.relative_to(folder)}", columns, warn):
+            first = found.setdefault(one.prompt.text, one)
+            if first.prompt != one.prompt:
+                message = f"'{one.prompt.text}' has another split, task or spec than at {first.where}"
+                raise DataError(message, where=one.where, remedy="remove one of the two")
+    if not found:
+        remedy = f"put in a file that ends in {', '.join(READERS)}"
+        raise DataError("holds no prompts", where=shown, remedy=remedy)
+    return list(found.values())
 
 
 def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:
     failures: list[tuple[LocatedPrompt, DataError]] = []
     for one in located:
         try:
-            reward.check(one.prompt)
+            check_readable(reward, one.prompt)
         except DataError as error:
             failures.append((one, error))
     if failures:

@@ -40,8 +40,9 @@ class Reward(Protocol):
         columns: lowest and highest value by column; each score has every column.
         higher_is_better: whether training should raise the columns (else it lowers them).
 
-    Two more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
-    `unloaded_version`: see `planned_version`.
+    Three more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
+    `unloaded_version`: see `planned_version`. `reads_any`: true where it does not say which prompts it can read, so
+    that it is tried on prompts of the run alone.
     """
 
     @property

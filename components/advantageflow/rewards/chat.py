@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import json
+import base64
+import contextlib
 import os
+import socket
+import threading
+import time
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import RewardError
+from advantageflow.json_text import parse_json
 
 if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, PoolManager
+    from urllib3 import BaseHTTPResponse, PoolManager, Retry
 
 _PASSING = (408, 409, 425, 429, 500, 502, 503, 504)  # statuses that may be others a moment later
 _LONGEST_WAIT = 60  # seconds, whatever a server asks for
+_LARGEST_REPLY = 4_000_000  # bytes, decompressed
+_PIECE = 65_536  # bytes read at once
 _SHOWN = 300  # characters of a reply in an error
 _REMEDIES = {
     401: "name the environment variable that holds the API key by the option api_key_env",
@@ -28,9 +35,9 @@ class ChatEndpoint:
 
     Args:
         base_url: address of the API, such as 'http://localhost:8000/v1'.
-        api_key_env: environment variable that holds the API key; None sends no key.
+        api_key_env: environment variable that holds the API key, or 'Basic user:password'; None sends no key.
         connections: most requests at a time; further ones wait.
-        timeout: seconds that the server may take for one answer.
+        timeout: seconds that the server may take until an answer begins, and again until it is complete.
         retries: how often a request is repeated that the server refuses for now (status 429, 5xx and the like), or that
             fails or times out on the way.
         backoff: seconds before the second repetition, doubled for each further one, at most 60; a Retry-After that the
@@ -57,9 +64,9 @@ class ChatEndpoint:
         from urllib3.exceptions import HTTPError
 
         key = self._key()
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Authorization": _authorization(key)} if key else {}
         try:
-            response = self._pool.request("POST", self._url, json=request, headers=headers, redirect=False)
+            response, content = self._answer(request, headers)
         except HTTPError as error:
             reason = getattr(error, "reason", None) or error
             message = (
@@ -67,15 +74,59 @@ class ChatEndpoint:
             )
             remedy = "check that the server is up and base_url is right; raise the option timeout for a slow one"
             raise RewardError(message, where=self._url, remedy=remedy) from None  # the cause may quote the request
+        text = _hide(content.decode(errors="replace"), key)
         if response.status != 200:
-            raise self._refusal(response, key)
-        return self._text(_hide(response.data.decode(errors="replace"), key))
+            raise self._refusal(response.status, text)
+        return self._text(text)
+
+    def _answer(self, request: Mapping[str, Any], headers: Mapping[str, str]) -> tuple[BaseHTTPResponse, bytes]:
+        """The response and its content, decompressed; asked again where that comes too slowly or breaks off."""
+        from urllib3.exceptions import HTTPError
+
+        retries = self._retry
+        while True:
+            response = self._pool.request(
+                "POST", self._url, json=request, headers=headers, redirect=False, preload_content=False, retries=retries
+            )
+            try:
+                return response, self._content(response)
+            except HTTPError as error:
+                retries = (response.retries or retries).increment("POST", self._url, error=error)
+                retries.sleep()
+            finally:
+                response.close()
+
+    def _content(self, response: BaseHTTPResponse) -> bytes:
+        from urllib3.exceptions import ProtocolError
+
+        ends, content = time.monotonic() + self._timeout, b""
+        while part := response.read1(_PIECE):
+            content += part
+            if len(content) > _LARGEST_REPLY:
+                remedy = "check that base_url is that of an OpenAI-compatible chat API"
+                raise RewardError(f"the reply is larger than {_LARGEST_REPLY:,} bytes", where=self._url, remedy=remedy)
+            if time.monotonic() > ends:
+                raise ProtocolError(f"the reply was not complete within {self._timeout:g} s")
+        return content
 
     @cached_property
     def _pool(self) -> PoolManager:
-        from urllib3 import PoolManager, Retry
+        """Connections on which the head of an answer must be complete within the timeout, however it trickles in."""
+        from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 
-        retry = Retry(
+        pool = PoolManager(maxsize=self._connections, block=True, timeout=self._timeout)
+        kinds: dict[str, Any] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+        pool.pool_classes_by_scheme = {
+            scheme: type(kind.__name__, (kind,), {"ConnectionCls": _bounded(kind.ConnectionCls)})
+            for scheme, kind in kinds.items()
+        }
+        return pool
+
+    @cached_property
+    def _retry(self) -> Retry:
+        from urllib3 import Retry
+
+        return Retry(
             total=self._retries,
             status_forcelist=_PASSING,
             allowed_methods=None,  # also POST: asking twice does no harm
@@ -84,7 +135,6 @@ class ChatEndpoint:
             retry_after_max=_LONGEST_WAIT,
             raise_on_status=False,
         )
-        return PoolManager(maxsize=self._connections, block=True, timeout=self._timeout, retries=retry)
 
     def _key(self) -> str | None:
         if self._api_key_env is None:
@@ -95,15 +145,14 @@ class ChatEndpoint:
             raise RewardError("there is no API key", where=f"environment variable {self._api_key_env}", remedy=remedy)
         return key
 
-    def _refusal(self, response: BaseHTTPResponse, key: str | None) -> RewardError:
-        tried = f" after {self._retries + 1} attempts" if response.status in _PASSING else ""
-        said = _excerpt(_hide(response.data.decode(errors="replace"), key))
-        remedy = _REMEDIES.get(response.status, "see what the server says; then run again with --resume")
-        return RewardError(f"status {response.status}{tried}: {said}", where=self._url, remedy=remedy)
+    def _refusal(self, status: int, text: str) -> RewardError:
+        tried = f" after {self._retries + 1} attempts" if status in _PASSING else ""
+        remedy = _REMEDIES.get(status, "see what the server says; then run again with --resume")
+        return RewardError(f"status {status}{tried}: {_excerpt(text)}", where=self._url, remedy=remedy)
 
     def _text(self, body: str) -> str:
         try:
-            answer = json.loads(body)["choices"][0]["message"]
+            answer = parse_json(body)["choices"][0]["message"]
             text = answer["content"]
         except (ValueError, LookupError, TypeError):
             answer, text = {}, None
@@ -112,6 +161,32 @@ class ChatEndpoint:
         said = answer.get("refusal") or _excerpt(body)
         remedy = "check that base_url is that of an OpenAI-compatible chat API"
         raise RewardError(f"the server's reply is not a chat completion: {said}", where=self._url, remedy=remedy)
+
+
+def _bounded(kind: Any) -> Any:
+    """A kind of connection that is cut where the head of an answer is not complete within its timeout."""
+
+    class Bounded(kind):
+        def getresponse(self) -> Any:
+            def cut() -> None:
+                with contextlib.suppress(OSError, AttributeError):
+                    self.sock.shutdown(socket.SHUT_RDWR)
+
+            timer = threading.Timer(self.timeout, cut)
+            timer.daemon = True
+            timer.start()
+            try:
+                return super().getresponse()
+            finally:
+                timer.cancel()
+
+    return Bounded
+
+
+def _authorization(key: str) -> str:
+    """What a key is sent as: a bearer's, or that of 'Basic user:password'."""
+    kind, _, pair = key.partition(" ")
+    return f"Basic {base64.b64encode(pair.encode()).decode()}" if kind == "Basic" and ":" in pair else f"Bearer {key}"
 
 
 def _hide(text: str, key: str | None) -> str:

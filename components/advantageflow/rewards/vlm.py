@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from advantageflow.errors import RewardError
+from advantageflow.json_text import parse_json
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, SampleError
 from advantageflow.rewards.chat import ChatEndpoint
@@ -52,7 +52,7 @@ class VlmReward(BaseModel):
     Attributes:
         base_url: address of the API, such as 'http://localhost:8000/v1'.
         model: the judge, as the endpoint calls it.
-        api_key_env: environment variable that holds the API key; None sends no key.
+        api_key_env: environment variable that holds the API key, or 'Basic user:password'; None sends no key.
         template: what the judge is told; {prompt} stands for the prompt.
         temperature: of the judge's answers; None leaves it to the endpoint, for models that take none.
         concurrency: most requests at a time.
@@ -139,7 +139,7 @@ def _verdict(text: str) -> Result:
         RewardError: the text is not the JSON object that was asked for.
     """
     try:
-        reply = json.loads(text)
+        reply = parse_json(text)
         score, reason = reply["score"], str(reply["reason"])
     except (ValueError, LookupError, TypeError) as error:
         raise _unreadable(text) from error

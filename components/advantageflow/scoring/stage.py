@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.rewards.plumbing.checks import identical_columns
+from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
 from advantageflow.rewards.plumbing.headline import ACCURACIES
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
@@ -19,7 +21,7 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_images
-from advantageflow.store.scores import IMAGE_STATISTICS_KEY, write_scores
+from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.rollouts import RolloutStatistics
 
@@ -56,21 +58,48 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
 
     journal.useful()
-    scores: list[Score] = []
-    pictures = RolloutStatistics()
-    for start in range(0, len(records), BATCH):
-        batch = slice(start, start + BATCH)
-        images = [_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs[batch], start=start)]
-        scores += _score(settings, rewards, prompt_of[batch], records[batch], images)
-        for record, image in zip(records[batch], images, strict=True):
-            pictures.add(record.prompt_id, image)
-        journal.progress(len(scores), len(records), "images")
-
+    images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs))
+    scores, pictures, dropped = score_rollouts(settings, rewards, prompt_of, records, images)
+    tell_dropped(settings, list(dropped.values()), len(records), journal, source.get("round") or 0)
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
     described = made_by | _description(rewards) | {IMAGE_STATISTICS_KEY: pictures.summary()}
+    described |= {DROPPED_KEY: list(dropped)} if dropped else {}
     write_scores(scores_out, scores, score_columns(settings, rewards), described)
     if scores:
-        journal.metrics(_summary([score.rewards for score in scores], prompt_of), step=source.get("round"))
+        scored = [prompt for prompt, one in zip(prompt_of, records, strict=True) if one.rollout_id not in dropped]
+        journal.metrics(score_summary([score.rewards for score in scores], scored), step=source.get("round"))
+
+
+def score_rollouts(
+    settings: RewardSettings,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[Prompt],
+    rollouts: Sequence[Rollout],
+    images: Iterable[np.ndarray],
+) -> tuple[list[Score], RolloutStatistics, dict[str, RewardError]]:
+    """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
+
+    Args:
+        settings: of the rewards.
+        rewards: of each term, by name.
+        prompts: of each rollout.
+        rollouts: which they are.
+        images: of each, (H, W, 3) uint8; taken as they are needed.
+
+    Raises:
+        RewardError: a reward failed on a sample, or left its declared range; names the sample.
+    """
+    scores: list[Score] = []
+    dropped: dict[str, RewardError] = {}
+    pictures, pixels = RolloutStatistics(), iter(images)
+    for start in range(0, len(rollouts), BATCH):
+        batch = slice(start, start + BATCH)
+        of_batch = list(itertools.islice(pixels, BATCH))
+        scores += _score(settings, rewards, prompts[batch], rollouts[batch], of_batch, dropped)
+        for rollout, image in zip(rollouts[batch], of_batch, strict=True):
+            pictures.add(rollout.prompt_id, image)
+        current_journal().progress(min(batch.stop, len(rollouts)), len(rollouts), "images")
+    return scores, pictures, dropped
 
 
 def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt:
@@ -95,22 +124,24 @@ def _score(
     prompts: Sequence[Prompt],
     rollouts: Sequence[Rollout],
     images: Sequence[np.ndarray],
+    dropped: dict[str, RewardError],
 ) -> list[Score]:
-    """Each rollout's scores by all rewards."""
+    """Each rollout's scores by all rewards; `dropped` gets those that have none."""
     samples = [rollout.rollout_id for rollout in rollouts]
-    results = {name: score_images(reward, prompts, images, samples) for name, reward in rewards.items()}
     version = _version(rewards)
     scores = []
-    for number, sample in enumerate(samples):
-        values, details = _joined(settings, {name: of_reward[number] for name, of_reward in results.items()})
-        scores.append(Score(sample, values, details, version))
+    for sample, results in zip(samples, score_all(settings, rewards, prompts, images, samples), strict=True):
+        if isinstance(results, RewardError):
+            dropped[sample] = results
+        else:
+            scores.append(Score(sample, *_joined(settings, results), version))
     return scores
 
 
 def _joined(settings: RewardSettings, results: Mapping[str, Result]) -> Result:
     """The results of all rewards for one image as one: details by reward; those of a single reward as it gave them."""
     values = {
-        score_column(settings, name, column): float(value)
+        score_column(settings, name, column): value
         for name, (columns, _) in results.items()
         for column, value in columns.items()
     }
@@ -133,7 +164,7 @@ def _description(rewards: Mapping[str, Reward]) -> dict[str, Any]:
     return described if len(rewards) == 1 else described | {"rewards": by_name}
 
 
-def _summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:
+def score_summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:
     """Mean and spread by column, accuracies by task, and the alarm of columns that are all the same."""
     metrics: dict[str, float] = {}
     for column in values[0]:

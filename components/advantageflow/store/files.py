@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import StoreError
+from advantageflow.json_text import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
         StoreError: the file is missing, is not JSON, or holds something other than an object.
     """
     with reading(path):
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = parse_json(Path(path).read_bytes())
         if not isinstance(value, dict):
             raise _corrupt(path, ValueError(f"a JSON object was expected, not {type(value).__name__}"))
         return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
@@ -11,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from advantageflow.errors import StoreError
+from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading
 
 MANIFEST_FILE = "manifest.json"
@@ -104,7 +104,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
         StoreError: it is not a manifest, is damaged, or of a newer format.
     """
     try:
-        value = json.loads(content)
+        value = parse_json(content)
     except ValueError as error:
         raise StoreError(f"the manifest is damaged ({error})", where=where, remedy=_AGAIN) from error
     found = value.get("format_version") if isinstance(value, dict) else None

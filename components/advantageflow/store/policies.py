@@ -5,18 +5,20 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
 from advantageflow.errors import PolicyError, StoreError
+from advantageflow.problems import problems_of, to_error
 from advantageflow.records import ADAPTER_FOLDER, HISTORY_FILE, ROLLOUT_ADAPTER_FOLDER, STATE_FILE
 from advantageflow.settings import LoraSettings, ModelSettings, PromptSettings, RewardSettings, Settings
 from advantageflow.store.files import publish, read_json, write_json
 
 ADAPTER_CONFIG_FILE = "adapter_config.json"
+_Kind = TypeVar("_Kind", bound=Settings)
+REMEDY = "give the folder of a complete policy; one in a run's artifacts is made again by --resume once it is deleted"
 PEFT_FILE = "adapter_model.safetensors"
-REMEDY = "give the folder of a complete policy; one that was interrupted has to be trained again"
 
 
 class PolicyState(Settings):
@@ -65,17 +67,17 @@ class PolicyState(Settings):
     @property
     def model(self) -> ModelSettings | None:
         """The base model that it was trained on, if known."""
-        return None if "model" not in self.settings else ModelSettings.model_validate(self.settings["model"])
+        return None if "model" not in self.settings else _section(ModelSettings, self.settings["model"])
 
     @property
     def reward(self) -> RewardSettings:
         """What it was trained on; the default if not known."""
-        return RewardSettings.model_validate(self.settings.get("reward", {}))
+        return _section(RewardSettings, self.settings.get("reward", {}))
 
     @property
     def prompts(self) -> PromptSettings:
         """The prompts of its run; the default if not known."""
-        return PromptSettings.model_validate(self.settings.get("prompts", {}))
+        return _section(PromptSettings, self.settings.get("prompts", {}))
 
     def write(self, folder: Path) -> None:
         """Write it into a policy folder that is being published.
@@ -84,6 +86,21 @@ class PolicyState(Settings):
             StoreError: it cannot be written.
         """
         write_json(folder / STATE_FILE, self.model_dump(mode="json"))
+
+
+def _section(kind: type[_Kind], values: Any) -> _Kind:
+    """Settings that a policy remembers.
+
+    Raises:
+        PolicyError: this version cannot read them.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        said = to_error(problems_of(error, kind, {}))
+        message = f"{kind.__name__} of its run cannot be read: {said.message}"
+        remedy = "give the state.json that was written with it, or the policy of a run of this version"
+        raise PolicyError(message, where=f"{STATE_FILE}, {said.where}", remedy=remedy) from error
 
 
 def read_policy_state(folder: Path) -> PolicyState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any
@@ -47,6 +48,7 @@ def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
     import boto3
     from botocore.exceptions import BotoCoreError
 
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # it says for each client where credentials were found
     try:
         return boto3.client("s3", config=_config(attempts))
     except ValueError as error:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from advantageflow.errors import DataError
 from advantageflow.records import SCORES_FILE, Score
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, write_json
-from advantageflow.store.tables import from_json, read_table, to_json, write_table
+from advantageflow.store.tables import REMAKE, from_json, read_table, to_json, write_table
 
 REWARD_PREFIX = "reward_"
 IMAGE_STATISTICS_KEY = "image_statistics"  # of metadata.json: mean and number by name, of the images that were scored
+DROPPED_KEY = "dropped"  # of metadata.json: ids of rollouts that no score could be given; absent where there are none
 _COLUMNS = {"rollout_id": "string", "prompt_id": "string", "details": "string", "version": "string"}
 
 
@@ -36,6 +38,9 @@ def read_scores(folder: Path) -> list[Score]:
     """
     path = Path(folder) / SCORES_FILE
     columns = read_metadata(folder).get("columns", [])
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        where = str(Path(folder) / METADATA_FILE)
+        raise DataError(f"'columns' is {columns!r:.60}, not a list of names", where=where, remedy=REMAKE)
     rows = read_table(path, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
     return [
         Score(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
+from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def from_json(text: str, path: Path, row: int, column: str) -> dict[str, Any]:
         DataError: the text is not a JSON object; names file, row and column.
     """
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise DataError(f"'{column}' is not JSON: {error}", where=f"{path}: row {row}", remedy=REMAKE) from error
     if not isinstance(value, dict):

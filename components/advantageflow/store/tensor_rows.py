@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import StoreError
+from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import CONNECTIONS, make_client
@@ -172,7 +173,7 @@ class TensorRows:
             raise _corrupt(self._place, "it does not begin as a safetensors file")
         text = beginning[_LENGTH.size : end] if end <= len(beginning) else self._read(_LENGTH.size, end)
         try:
-            return _tensors(json.loads(text), end)
+            return _tensors(parse_json(text), end)
         except (ValueError, KeyError, TypeError) as error:
             raise _corrupt(self._place, f"its header cannot be read: {error}") from error
 

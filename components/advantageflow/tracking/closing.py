@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def close_pipeline_run(state: str | None, message: str | None) -> None:
+def close_pipeline_run(state: str | None, message: str | None, first_run: str = "", *, goes_on: bool = False) -> None:
     """End a pipeline's run with its final status, from the task that Kubeflow runs last whatever happened before.
 
     Kubeflow gives that task COMPLETE after success, FAILED after a stage's own error, and RUNNING where a container was
@@ -32,12 +32,14 @@ def close_pipeline_run(state: str | None, message: str | None) -> None:
     Args:
         state: of the pipeline, in Kubeflow's words.
         message: what failed, where Kubeflow says it.
+        first_run: the pipeline run that this one continues; empty if none.
+        goes_on: whether another one continues this one if all went well.
     """
-    if os.environ.get(RUN_ENV):
+    if os.environ.get(RUN_ENV) or (goes_on and mlflow_status(state or "") == "FINISHED"):
         return
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {})  # opened here if MLflow was away before
+        run = find_or_open(client, tracking_uri, pipeline, {}, first_run)  # opened here if MLflow was away before
         status, known = _verdict(pipeline, state or "unknown", bool(failed_tasks(last_attempts(client, run))))
         close(client, run, status, known, message)
         return f"this run is {status}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
@@ -84,17 +84,6 @@ def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], st
                 healed.append(f"'{name}' was {was} and is {status} now, as Kubeflow says {state}")
             close(client, run, status, state)
     return healed
-
-
-def recorded_failures(client: MlflowClient, pipelines: Collection[str]) -> list[str]:
-    """What MLflow knows of pipeline runs that failed: the stage and its error, where a stage could tell.
-
-    Raises:
-        TrackingError: MLflow cannot be read.
-    """
-    with tracking_errors(client.tracking_uri):
-        runs = [run for run in newest_pipeline_runs(client) if run.data.tags[PIPELINE_RUN_TAG] in pipelines]
-    return [run.data.tags["error"] for run in runs if "error" in run.data.tags]
 
 
 def _in_doubt(run: Run) -> bool:

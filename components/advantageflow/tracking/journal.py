@@ -13,6 +13,8 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | artifact | path, folder                                                                           |
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
+| warning  | message: something that a person should know of what was given, such as prompts that were cut |
+| policy   | path, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
 | result   | text, note, headline: what the run came to so far, in a few words and in Markdown      |
 | end      | seconds (since process start), cpu_seconds, peak_memory, gpu_peak_memory (of one GPU), |
 |          | bytes_read and bytes_written of artifacts; in bytes, and where they are known          |
@@ -40,10 +42,8 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
-from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
+from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
 from advantageflow.tracking.process import peak_memory, process_started
-
-PROGRESS_INTERVAL = 0.2  # seconds between two progress events: a person sees no more
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +54,35 @@ class Journal:
     Args:
         task: unique id of the task, the journal's file name.
         path: the journal's file, appended to; None writes nothing.
+
+    Attributes:
+        progress_interval: seconds between two progress events: a person sees no more.
     """
+
+    progress_interval = 0.2
 
     def __init__(self, task: str = "", path: Path | None = None) -> None:
         self.task = task
         self.path = path
         self.cost: dict[str, float] = {}  # further fields of the end
         self._last_progress = 0.0
+        self.warnings: list[str] = []
 
     def record(self, event: str, **fields: Any) -> None:
-        """Append one event. The line goes out in a single write, so readers never see two tasks' lines mixed."""
-        if self.path is None:
-            return
-        line = json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}) + "\n"
+        """Append one event; `time` and `task` are those of now and here, unless the fields have them."""
+        if self.path is not None:
+            self.write(json.dumps({"time": time.time(), "task": self.task, "event": event, **fields}))
+
+    def repeat(self, event: Event) -> None:
+        """Record an event of another process's journal as this task's, at its own time."""
+        self.record(**{**event, "task": self.task})
+
+    def write(self, line: str) -> None:
+        """Append an event's line, in a single write, so that readers never see two tasks' lines mixed."""
+        assert self.path is not None
         try:
             with self.path.open("ab", buffering=0) as file:
-                _append(file, line.encode())
+                _append(file, f"{line}\n".encode())
         except OSError as error:
             raise StoreError(
                 f"the task's journal cannot be written: {error.strerror}",
@@ -84,7 +97,7 @@ class Journal:
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far the task is, at most five times a second; the last step is always recorded."""
         now = time.monotonic()
-        if done < total and now - self._last_progress < PROGRESS_INTERVAL:
+        if done < total and now - self._last_progress < self.progress_interval:
             return
         self._last_progress = now
         self.record("progress", done=int(done), total=int(total), unit=unit)
@@ -139,6 +152,39 @@ class Journal:
             headline: the metric by which runs are compared.
         """
         self.record("result", text=text, note=note, headline=headline)
+
+    def warning(self, message: str) -> None:
+        """Record something that a person should know, on the console, in MLflow and in the log; `warnings` keeps it."""
+        logger.warning("warning: %s", message)
+        self.warnings.append(message)
+        self.record("warning", message=message)
+
+    def policy(
+        self,
+        path: Path,
+        reports: tuple[Path, Path],
+        prompts: Path,
+        sampling: Mapping[str, Any],
+        seed: int,
+        *,
+        decision: Mapping[str, Any] | None = None,
+        inputs_sha256: str = "",
+    ) -> None:
+        """Record a policy and how it was judged: what a run ends with becomes a version of a registered model.
+
+        Args:
+            path: the policy artifact.
+            reports: of the evaluations before and after training.
+            prompts: the prompts artifact.
+            sampling: EvaluationSettings as JSON values.
+            seed: of the run.
+            decision: of the gate between it and the champion, where it passed one.
+            inputs_sha256: of what the run was made from, where that is known.
+        """
+        paths = {"path": path, "prompts": prompts, "before": reports[0], "after": reports[1]}
+        named = {name: str(one.absolute()) for name, one in paths.items()}
+        told = {"sampling": dict(sampling), "seed": seed, "decision": decision, "inputs_sha256": inputs_sha256}
+        self.record("policy", **named, **told)
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""
@@ -198,7 +244,6 @@ def stage_journal(
     shard: int | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
-    task: str | None = None,
     started: float | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of one stage task: `start` first, `end` or `error` last.
@@ -208,13 +253,13 @@ def stage_journal(
         round_index: the round it belongs to; None for a task outside rounds.
         shard: which share of a round's work; None for a task that is not sharded.
         settings: JSON-able settings of the task, by section.
-        task: id to use instead of a new one.
-        started: epoch seconds when the task's process started, if another process than this one.
+        started: epoch seconds at which the task began, where it is not all that its process does.
 
     Raises:
         StoreError: the journal cannot be written.
     """
-    task = task or new_task_id(stage, round_index, shard)
+    task = new_task_id(stage, round_index, shard)
+    cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
     path = journal_file(task)
     publish = path is None and bool(os.environ.get(TRACKING_ENV))
@@ -238,11 +283,16 @@ def stage_journal(
     with publishing, journal_in_use(journal):
         try:
             yield journal
-            cost = {"cpu_seconds": sum(os.times()[:4]), **peak_memory(), **journal.cost}
+            cost = {"cpu_seconds": _cpu_seconds() - cpu_before, **peak_memory(), **journal.cost}
             journal.record("end", seconds=time.time() - started, **cost)
         except BaseException as error:
             journal.error(error)
             raise
+
+
+def _cpu_seconds() -> float:
+    """Of this process and what it has waited for."""
+    return sum(os.times()[:4])
 
 
 def journal_file(task: str) -> Path | None:

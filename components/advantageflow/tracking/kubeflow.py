@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 API_ENV = "KF_PIPELINES_ENDPOINT"  # these two are Kubeflow's own names
 TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"
@@ -39,21 +40,37 @@ def true_state(state: str, history: Iterable[str | None]) -> str:
 
 
 def ask_state(pipeline: str) -> str | None:
-    """A pipeline run's true state by the API server of the cluster that this task runs in; None where it gives none.
-
-    The server is that of KF_PIPELINES_ENDPOINT, else the one that Kubeflow's own programs ask.
-    """
-    address = f"{os.environ.get(API_ENV, IN_CLUSTER_API).rstrip('/')}/apis/v2beta1/runs/{pipeline}"
+    """A pipeline run's true state by the API server of the cluster that this task runs in; None where it gives none."""
     try:
-        request = urllib.request.Request(address, headers=_credentials())
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as answer:
-            run = json.load(answer)
+        run = ask(f"runs/{pipeline}", seconds=_TIMEOUT)
         history = [entry.get("state") for entry in run.get("state_history") or []]
         return true_state(run["state"], history)
     except (OSError, HTTPException, ValueError, LookupError, TypeError, AttributeError):
         return None  # away, unknown to this server, or no answer of Kubeflow's: nothing is known
 
 
-def _credentials() -> dict[str, str]:
+def ask(path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> dict[str, Any]:
+    """What the API server of the cluster that this task runs in answers.
+
+    The server is that of KF_PIPELINES_ENDPOINT, else the one that Kubeflow's own programs ask.
+
+    Args:
+        path: of the API, with its query.
+        body: to post; None to get.
+        seconds: to wait for an answer.
+
+    Raises:
+        OSError: no answer came, or a refusal (HTTPError).
+        HTTPException, ValueError: the answer is not the API's.
+    """
+    address = f"{os.environ.get(API_ENV, IN_CLUSTER_API).rstrip('/')}/apis/v2beta1/{path}"
     file = Path(os.environ.get(TOKEN_ENV, TOKEN_FILE))
-    return {"Authorization": f"Bearer {file.read_text().strip()}"} if file.is_file() else {}
+    headers = {"Content-Type": "application/json"}
+    if file.is_file():
+        headers["Authorization"] = f"Bearer {file.read_text().strip()}"
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=seconds) as answer:
+        found = json.load(answer)
+    if not isinstance(found, dict):
+        raise ValueError("not an answer of Kubeflow's")
+    return found

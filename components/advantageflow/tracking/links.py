@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from html import escape
 from pathlib import Path
 
@@ -21,7 +22,8 @@ def mlflow_address(tracking_uri: str, experiment: str, run: str) -> str | None:
     base = os.environ.get(MLFLOW_URL_ENV) or tracking_uri
     if not base.startswith(("http://", "https://")):
         return None
-    return f"{base.rstrip('/')}/#/experiments/{experiment}/runs/{run}"
+    base = re.sub("//[^/@]*@", "//", base.rstrip("/"))  # a browser asks for user and password itself
+    return f"{base}/#/experiments/{experiment}/runs/{run}"
 
 
 def add_links(page: Path, links: dict[str, str]) -> None:

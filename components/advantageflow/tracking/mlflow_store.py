@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from advantageflow.errors import TrackingError
 
@@ -25,13 +26,15 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # nor are addresses of a server that only tasks can reach
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default waits minutes for a server that is not there
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds without a byte, and for one that accepts and never answers
 }
 
 
 def sqlite_uri(path: Path) -> str:
     """The tracking URI of a local sqlite file."""
-    return SQLITE + str(Path(path).absolute())
+    return SQLITE + str(Path(path).absolute()).replace("%", "%25").replace("?", "%3F")  # as SQLAlchemy reads it
 
 
 def open_client(tracking_uri: str) -> MlflowClient:
@@ -135,4 +138,4 @@ def _artifact_location(tracking_uri: str, experiment: str) -> str | None:
 
 
 def _sqlite_path(tracking_uri: str) -> Path | None:
-    return Path(tracking_uri.removeprefix(SQLITE)) if tracking_uri.startswith(SQLITE) else None
+    return Path(unquote(tracking_uri.removeprefix(SQLITE))) if tracking_uri.startswith(SQLITE) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ from advantageflow.tracking.recorder import log_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+_NO_PAGE = "This run has no page in MLflow: `MLFLOW_TRACKING_URI` is not set, or MLflow did not answer.\n"
 
 
 def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -42,7 +45,9 @@ def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
     return sections
 
 
-def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
+def open_pipeline_run(
+    settings: Mapping[str, Any], last_task: str, first_run: str = "", page: Path | None = None
+) -> None:
     """Open the MLflow run of this process's pipeline run, or find the one that Kubeflow's plug-in opened.
 
     Also closes the runs of earlier pipeline runs that nobody could close. A store that stays away costs a warning: the
@@ -51,7 +56,10 @@ def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
     Args:
         settings: of the run, as `settings_of_a_run` gives them; they become its parameters, and the seed a tag.
         last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
+        first_run: the pipeline run that this one continues; empty if none.
+        page: Markdown file to write, with a link to the run in MLflow.
     """
+    _write(page, _NO_PAGE)
 
     title = os.environ.get(NAME_ENV) or run_title(settings)
     given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(NOTE_ENV, "")}
@@ -59,8 +67,17 @@ def open_pipeline_run(settings: Mapping[str, Any], last_task: str) -> None:
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
         tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, **noted}
-        run = find_or_open(client, tracking_uri, pipeline, tags)
+        run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
         log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
-        return mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id) or str(run.info.run_id)
+        address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
+        if address:
+            _write(page, f"Curves, pictures and results of this run: [in MLflow]({address})\n")
+        return address or str(run.info.run_id)
 
     on_pipeline_run(work, "this run is not in MLflow yet")
+
+
+def _write(page: Path | None, text: str) -> None:
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")

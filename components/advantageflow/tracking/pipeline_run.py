@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from advantageflow.tracking.links import pipeline_address
-from advantageflow.tracking.mlflow_store import home_experiment
+from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
 from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.provenance import origin_tags
 
@@ -26,8 +26,14 @@ NAME_ENV, NOTE_ENV = "ADVANTAGEFLOW_RUN_NAME", "ADVANTAGEFLOW_RUN_NOTE"  # of th
 PIPELINE_RUN_TAG = "kfp.pipeline_run_id"  # these two are named as Kubeflow's own plug-in for MLflow names them
 PIPELINE_URL_TAG = "kfp.pipeline_run_url"
 FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
+IMAGES_ENV = "ADVANTAGEFLOW_IMAGES"  # that the tasks run in, by name and digest
+REGISTERED_MODEL_ENV = "ADVANTAGEFLOW_REGISTERED_MODEL"  # of which the run's policy becomes a version
+REGISTERED_MODEL_TAG = "advantageflow.registered_model"
+FIRST_RUN_TAG = "advantageflow.first_run"  # the pipeline run that a run began with, where several continue each other
 LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
+NOTE_TAG = "mlflow.note.content"  # which MLflow shows as the run's description
 CACHED_TAG = "advantageflow.from_cache"
+EARLIER_TAG = "advantageflow.earlier_pipeline_runs"  # of which a later pipeline run made what was missing
 
 _OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
 _LONGEST_TAG = 5000
@@ -49,11 +55,17 @@ def find_pipeline_run(client: MlflowClient, pipeline: str) -> Run | None:
 
     Kubeflow's plug-in opens runs in an experiment of its own.
     """
-    runs = client.search_runs(_experiments(client), f"tags.`{PIPELINE_RUN_TAG}` = '{pipeline}'")
+    return _find_tagged(client, PIPELINE_RUN_TAG, pipeline)
+
+
+def _find_tagged(client: MlflowClient, tag: str, value: str) -> Run | None:
+    runs = client.search_runs(_experiments(client), f"tags.`{tag}` = '{value}'")
     return min(runs, key=lambda run: (run.info.start_time, str(run.info.run_id)), default=None)
 
 
-def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str]) -> Run:
+def find_or_open(
+    client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str = ""
+) -> Run:
     """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
 
     Args:
@@ -61,13 +73,25 @@ def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: M
         tracking_uri: its address.
         pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
+        first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
+            one's, and is open. Empty if none.
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
-    tags = {**tags, **({"preset": preset} if preset else {}), **({PIPELINE_URL_TAG: address} if address else {})}
+    told = {"preset": preset, PIPELINE_URL_TAG: address, REGISTERED_MODEL_TAG: os.environ.get(REGISTERED_MODEL_ENV)}
+    told["images"] = os.environ.get(IMAGES_ENV)
+    tags = {**tags, **{name: value for name, value in told.items() if value}}
+    if found is None and first_run:
+        found = _find_tagged(client, FIRST_RUN_TAG, first_run)
+        if found is not None and found.info.status != "RUNNING":  # healed between two segments
+            client.update_run(found.info.run_id, status="RUNNING")
+            client.delete_tag(found.info.run_id, FINAL_STATE_TAG)
+    tags |= {PIPELINE_RUN_TAG: pipeline, FIRST_RUN_TAG: first_run or pipeline}
     if found is None:
+        note = [tags.get(NOTE_TAG), f"[Pipeline run {pipeline} in Kubeflow]({address})" if address else None]
+        tags |= {NOTE_TAG: "\n\n".join(filter(None, note))} if any(note) else {}
         name = tags.get(NAME_TAG) or f"{preset or 'pipeline'} {pipeline}"
-        tags = {**origin_tags(), **tags, PIPELINE_RUN_TAG: pipeline, "mlflow.source.type": "JOB"}
+        tags = {**origin_tags(), **tags, "mlflow.source.type": "JOB"}
         return client.create_run(home_experiment(client, tracking_uri), tags=tags, run_name=name)
     if NAME_TAG in tags and NAME_TAG not in found.data.tags:  # Kubeflow's plug-in opened it, under the pipeline's name
         client.update_run(found.info.run_id, name=tags[NAME_TAG])
@@ -78,7 +102,14 @@ def find_or_open(client: MlflowClient, tracking_uri: str, pipeline: str, tags: M
 
 def last_attempts(client: MlflowClient, run: Run) -> dict[str, Run]:
     """The runs of the pipeline's tasks by name, of each task the last attempt."""
-    return {task.info.run_name: task for task in _tasks(client, run)}
+    return {task.info.run_name: task for task in task_runs(client, run)}
+
+
+def task_runs(client: MlflowClient, run: Run) -> list[Run]:
+    """The runs of all attempts at the pipeline's tasks, in the order that they began."""
+    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
+    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
+    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 
 def failed_tasks(attempts: Mapping[str, Run]) -> list[str]:
@@ -96,7 +127,7 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
         state: by which that is known, in Kubeflow's words.
         message: what Kubeflow says of a failure, for want of a task that says more.
     """
-    run_id, tasks = run.info.run_id, _tasks(client, run)
+    run_id, tasks = run.info.run_id, task_runs(client, run)
     attempts = {task.info.run_name: task for task in tasks}
     reason = (_reason(attempts) or message or _UNKNOWN)[:_LONGEST_TAG] if status == "FAILED" else None
     if reason:
@@ -111,9 +142,41 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
             client.set_terminated(task.info.run_id, "FINISHED" if whole else "KILLED")
     if status == "FINISHED" and not attempts:
         client.set_tag(run_id, CACHED_TAG, "all")
-        client.set_tag(run_id, "mlflow.note.content", _FROM_CACHE)
+        client.set_tag(run_id, NOTE_TAG, "\n\n".join(filter(None, (_FROM_CACHE, run.data.tags.get(NOTE_TAG)))))
+    if status == "FINISHED" and attempts and EARLIER_TAG not in run.data.tags:  # else nobody ran it for a while
+        spans = [(task.info.start_time, task.info.end_time or task.info.start_time) for task in tasks]
+        client.log_metric(run_id, "seconds/kubeflow", idle_seconds(run.info.start_time, spans))
     client.set_tag(run_id, FINAL_STATE_TAG, state)
     client.set_terminated(run_id, status)
+
+
+def hand_over(client: MlflowClient, pipeline: str, again: str) -> bool:
+    """Have another pipeline run, which makes what is missing of a first one, continue the first one's run.
+
+    The run is open again, and ends as the other pipeline run does.
+
+    Args:
+        client: of the store.
+        pipeline: the first pipeline run, which is over.
+        again: the other one, none of whose tasks has begun.
+
+    Returns:
+        Whether there is a run that this package opened; others keep their own.
+
+    Raises:
+        TrackingError: MLflow cannot be read or written.
+    """
+    with tracking_errors(client.tracking_uri):
+        run = find_pipeline_run(client, pipeline)
+        if run is None or _OURS not in run.data.tags:
+            return False
+        for name in {FINAL_STATE_TAG, "error"} & set(run.data.tags):
+            client.delete_tag(run.info.run_id, name)
+        earlier = [run.data.tags[EARLIER_TAG]] if EARLIER_TAG in run.data.tags else []
+        client.set_tag(run.info.run_id, EARLIER_TAG, " ".join([*earlier, pipeline]))
+        client.set_tag(run.info.run_id, PIPELINE_RUN_TAG, again)
+        client.update_run(run.info.run_id, status="RUNNING")
+    return True
 
 
 def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
@@ -123,15 +186,22 @@ def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
     return list(client.search_runs(_experiments(client), ours, max_results=_NEWEST, order_by=newest))
 
 
+def idle_seconds(began: int, spans: Iterable[tuple[int, int]]) -> float:
+    """Seconds in which no task ran, up to the end of the last one: what Kubeflow takes to start and end tasks.
+
+    Args:
+        began: when the run did, in milliseconds.
+        spans: start and end of each task, in milliseconds.
+    """
+    idle, at = 0, began
+    for start, end in sorted(spans):
+        idle += max(0, start - at)
+        at = max(at, end)
+    return idle / 1000
+
+
 def _experiments(client: MlflowClient) -> list[str]:
     return [experiment.experiment_id for experiment in client.search_experiments(max_results=_MOST)]
-
-
-def _tasks(client: MlflowClient, run: Run) -> list[Run]:
-    """The runs of all attempts at the pipeline's tasks, in the order that they began."""
-    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
-    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 
 def _reason(attempts: Mapping[str, Run]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 import platform
 import subprocess
@@ -13,7 +14,8 @@ from pathlib import Path
 from advantageflow import __version__
 
 REVISION_ENV = "ADVANTAGEFLOW_REVISION"  # in an image: the revision it was built from, '-dirty' if that was changed
-_KEPT = ("version.advantageflow", "git.dirty")
+_KEPT = ("version.advantageflow", "git.dirty", "lock.sha256")
+_LOCK = "requirements.lock"
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
 
 
@@ -25,7 +27,15 @@ def provenance() -> dict[str, str]:
             tags[f"version.{package}"] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return tags | _git_tags()
+    return tags | _lock_tag() | _git_tags()
+
+
+def _lock_tag() -> dict[str, str]:
+    """Hash of the file that pins the packages, in the source tree or in an image."""
+    above = Path(__file__).resolve().parents
+    places = (above[3] / "docker" / "requirements", Path("/opt/packages"))
+    found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
+    return {} if found is None else {"lock.sha256": hashlib.sha256(found.read_bytes()).hexdigest()}
 
 
 def origin_tags() -> dict[str, str]:

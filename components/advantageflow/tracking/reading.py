@@ -69,6 +69,7 @@ def _parse(line: bytes) -> Event | None:
     """The event of a line; None where a task was killed or the disk was full before the line was whole."""
     try:
         event = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and "time" in event else None
+    known = isinstance(event, dict) and isinstance(event.get("time"), int | float)
+    return event if known and isinstance(event.get("event"), str) and isinstance(event.get("task"), str) else None

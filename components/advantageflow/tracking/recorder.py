@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _PARAMS_IN_A_BATCH = 100  # MLflow's limits
 _LONGEST_PARAM = 6000
 _COSTS = ("seconds", "cpu_seconds", "peak_memory", "gpu_peak_memory", "bytes_read", "bytes_written")
+_PROGRESS_SECONDS = 10.0  # between two writes of how far a task is
+PROGRESS_TAG = "advantageflow.progress"
+ERROR_FILE = "error.txt"
 
 
 @dataclass
@@ -28,6 +31,7 @@ class _Task:
     run_id: str
     start: Event
     created: bool  # whether its run was opened here, and so is closed here
+    progress_at: float = 0.0  # epoch seconds of the progress written last
 
 
 class Recorder:
@@ -49,23 +53,29 @@ class Recorder:
         self._client = client
         self._task_run_id = task_run_id
         self._tasks: dict[str, _Task] = {}
+        self._warnings: list[str] = []
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
         self._handlers: dict[str, Callable[[Event], None]] = {
             "start": self._start,
             "useful": self._useful,
+            "progress": self._progress,
             "metrics": self._metrics,
             "image": self._image,
             "dataset": self._dataset,
             "artifact": self._artifact,
             "alarm": self._alarm,
             "result": self._result,
+            "warning": self._warning,
             "end": self._end,
             "error": self._error,
         }
 
     def takes(self, event: Event) -> bool:
-        """Whether MLflow has a place for the event: progress has none, nor has what follows a start that failed."""
-        return event["event"] in self._handlers and (event["event"] == "start" or event["task"] in self._tasks)
+        """Whether MLflow has a place for the event: not for what follows a start that failed, nor for most progress."""
+        task = self._tasks.get(event["task"])
+        if event["event"] == "progress" and task is not None:
+            return bool(event["time"] - task.progress_at >= _PROGRESS_SECONDS)
+        return event["event"] in self._handlers and (event["event"] == "start" or task is not None)
 
     def record(self, event: Event) -> None:
         """Write one event that it takes."""
@@ -84,6 +94,7 @@ class Recorder:
         if event["shard"] is None:
             self._write_seconds()  # the shards before it have ended
         self._tasks[event["task"]] = task = _Task(self._open_run(event), event, self._task_run_id is None)
+        task.progress_at = event["time"]
         self.last_run_id = task.run_id
         log_params(self._client, task.run_id, named_sections(event))
 
@@ -101,6 +112,12 @@ class Recorder:
     def _useful(self, event: Event) -> None:
         task = self._tasks[event["task"]]
         self._log(task.run_id, {"overhead_seconds": event["time"] - task.start["process_started"]}, 0, event)
+
+    def _progress(self, event: Event) -> None:
+        """A tag, which is written over: how far the task is matters to whoever follows it, and later to nobody."""
+        task = self._tasks[event["task"]]
+        task.progress_at = event["time"]
+        self._client.set_tag(task.run_id, PROGRESS_TAG, f"{event['done']}/{event['total']} {event['unit']}")
 
     def _metrics(self, event: Event) -> None:
         task = self._tasks[event["task"]]
@@ -153,6 +170,11 @@ class Recorder:
         for tag, value in view_tags(metric_name(event["headline"])).items():
             self._client.set_experiment_tag(self.experiment_id, tag, value)
 
+    def _warning(self, event: Event) -> None:
+        self._warnings.append(event["message"])
+        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
+            self._client.set_tag(run_id, "warnings", "\n".join(self._warnings)[:_LONGEST_PARAM])
+
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])
         values = {name: event[name] for name in _COSTS if name in event}
@@ -167,7 +189,7 @@ class Recorder:
         task = self._tasks.pop(event["task"])
         text = "\n".join(filter(None, (event["where"], event["message"], event["remedy"], event["traceback"])))
         self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:_LONGEST_PARAM])
-        self._client.log_text(task.run_id, text, "error.txt")
+        self._client.log_text(task.run_id, text, ERROR_FILE)
         self._terminate(task, "FAILED", event["time"])
 
     def _write_seconds(self) -> None:

@@ -17,9 +17,16 @@ from advantageflow.tracking.closing import settle_again
 from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
-from advantageflow.tracking.pipeline_run import FINAL_STATE_TAG, PIPELINE_RUN_ENV, find_pipeline_run
+from advantageflow.tracking.pipeline_run import (
+    FINAL_STATE_TAG,
+    LAST_TASK_TAG,
+    PIPELINE_RUN_ENV,
+    REGISTERED_MODEL_TAG,
+    find_pipeline_run,
+)
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.tracking.recorder import Recorder, run_name
+from advantageflow.tracking.registration import from_event, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +35,7 @@ T = TypeVar("T")
 
 _WAITS = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0)  # seconds between tries while MLflow is away, the last one again and again
 _FAILURES_IN_A_ROW = 3  # at the task's end; then the rest is left unpublished
+SECONDS_AT_THE_END = 300.0  # for what is left to be published, its files too
 
 
 @contextmanager
@@ -49,7 +57,7 @@ def publishing_task(folder: Path) -> Iterator[None]:
         yield
     finally:
         publisher.stop.set()
-        publisher.thread.join()
+        publisher.thread.join(SECONDS_AT_THE_END)
         publisher.tell()
 
 
@@ -67,6 +75,12 @@ class _TaskPublisher:
 
     def tell(self) -> None:
         """Tell where the task and its pipeline's run are in MLflow, in the log and on the task's pages, or why not."""
+        if self.thread.is_alive():
+            late = (
+                f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is left out"
+            )
+            print(late, file=sys.stderr, flush=True)
+            return
         if self._failure is not None:
             try:
                 with tracking_errors(self._tracking_uri):
@@ -90,8 +104,19 @@ class _TaskPublisher:
             if recorder.takes(event):
                 self._try(partial(recorder.record, event))
         self._try(recorder.finish)
+        if recorder.parent_id and name:
+            self._try(partial(self._register, client, recorder, name))
         if recorder.parent_id and name and not os.environ.get(RUN_ENV):
             self._try(partial(settle_again, client, recorder.parent_id, name))
+
+    def _register(self, client: MlflowClient, recorder: Recorder, name: str) -> None:
+        """Register the policy that the task judged, if it ends the work of the pipeline's run."""
+        run, last = client.get_run(str(recorder.parent_id)), client.get_run(str(recorder.last_run_id))
+        model = run.data.tags.get(REGISTERED_MODEL_TAG)
+        judged = [event for event in read_events(self._folder) if event["event"] == "policy"]
+        if model and judged and run.data.tags.get(LAST_TASK_TAG) == name:
+            version = register(client, run, last, from_event(model, judged[-1]))
+            print(f"MLflow: the policy is models:/{model}/{version.version}", file=sys.stderr, flush=True)
 
     def _try(self, work: Callable[[], None]) -> None:
         """Do what may fail without cost to the task."""

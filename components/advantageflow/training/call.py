@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from advantageflow.tracking.journal import current_journal
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
+SAID_EVENT = "advantageflow event: "  # before an event of the journal in the log of a node
 INPUTS = ("prompts", "conditioning", "policy", "latents", "scores")
 
 
@@ -36,6 +38,7 @@ class WorkerCall:
         failures: folder or address below which a process that fails publishes why; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
             and the file `journal.jsonl` instead of `journal`; None where those can be written as they are.
+        function: of each process, 'package.module:name'; takes the arguments, and the group.
     """
 
     arguments: dict[str, Any]
@@ -44,6 +47,7 @@ class WorkerCall:
     parent: int | None = None
     failures: str | None = None
     result: str | None = None
+    function: str = "advantageflow.training.train:train"
 
     def write(self, folder: Path) -> Path:
         """Write the call into a folder; returns the file.
@@ -77,22 +81,23 @@ def read_call(location: str, cache: Path) -> WorkerCall:
     return replace(call, arguments=call.arguments | paths)
 
 
-def receive_result(result: Path, policy_out: Path) -> None:
+def receive_result(result: Path, policy_out: Path, told: Collection[str] = ()) -> None:
     """Take over what processes elsewhere have made: the policy, and what they tell the journal.
 
     Args:
         result: local copy of what they published.
         policy_out: folder of the policy artifact to write.
+        told: lines of their journal that were recorded before.
 
     Raises:
         StoreError: it cannot be read or written.
     """
     with publish(policy_out) as partial:
         shutil.copytree(result / RESULT_POLICY, partial, dirs_exist_ok=True)
-    journal = current_journal()
+    known = set(told)
     for line in (result / RESULT_JOURNAL).read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        journal.record(**{name: value for name, value in event.items() if name not in ("time", "task")})
+        if line not in known:
+            current_journal().repeat(json.loads(line))
 
 
 def _absolute(value: Any, folder: Path) -> Any:

@@ -1,8 +1,9 @@
 """Checkpoints of a round in training, from which another attempt at it goes on as if nothing had happened.
 
-A checkpoint is a published folder: `tensors.safetensors` holds what gradient steps change (the trained adapter, the
-optimiser's moments, the state of the generator that all randomness is drawn from), `state.json` the metrics of the
-steps so far, whose number is the step. The rest of a training is a function of its inputs, which its address names.
+A checkpoint is a published folder: `tensors.safetensors` holds what gradient steps change (the trained adapter and
+its average, the optimiser's moments, the state of the generator that all randomness is drawn from), `state.json` the
+metrics of the steps so far, whose number is the step. The rest of a training is a function of its inputs, which its
+address names.
 
 On a cluster the address also names the pipeline run, as equal runs would get in each other's way. Elsewhere nothing
 tells them apart, and each removes only what it has itself written or gone on from.
@@ -40,6 +41,8 @@ from advantageflow.training.preemption import when_asked_to_end
 _TENSORS_FILE = "tensors.safetensors"
 _STATE_FILE = "state.json"
 _GENERATOR = "generator"
+_OPTIMISER = "optimiser."
+_AVERAGE = "average."
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +104,13 @@ class StoredCheckpoints(Checkpoints):
         parameters = policy.adapters.named_parameters()
         for name, parameter in parameters.items():
             parameter.data.copy_(tensors[f"adapter.{name}"])
-        moments = {name.removeprefix("optimiser."): value for name, value in tensors.items() if "optimiser." in name}
+        moments = {
+            name.removeprefix("optimiser."): value for name, value in tensors.items() if name.startswith("optimiser.")
+        }
         restore_tensors(policy.optimiser, parameters, moments, Path(self._url))
+        adapters = policy.adapters
+        average = {name.removeprefix(_AVERAGE): value for name, value in tensors.items() if name.startswith(_AVERAGE)}
+        adapters.average = {name: value.to(parameters[name].device) for name, value in average.items()}
         generator.set_state(tensors[_GENERATOR])
         logger.info("going on after gradient step %d, from %s", len(steps), self._url)
         return list(steps)
@@ -177,9 +185,14 @@ def _snapshot(policy: Policy, generator: torch.Generator) -> dict[str, Tensor]:
     """Copies on the CPU of what a gradient step changes."""
     parameters = policy.adapters.named_parameters()
     tensors = {f"adapter.{name}": parameter.detach() for name, parameter in parameters.items()}
+    tensors |= {f"{_AVERAGE}{name}": value for name, value in policy.adapters.average.items()}
     moments = optimiser_tensors(policy.optimiser, parameters)
-    tensors |= {f"optimiser.{name}": value for name, value in moments.items()}
+    tensors |= {f"{_OPTIMISER}{name}": value for name, value in moments.items()}
     return {name: value.cpu().clone() for name, value in tensors.items()} | {_GENERATOR: generator.get_state()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _publish(url: str, tensors: dict[str, Tensor], state: dict[str, Any]) -> tuple[str, float]:

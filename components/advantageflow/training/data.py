@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from jaxtyping import Float
@@ -15,13 +16,14 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
+from advantageflow.records import Prompt
 from advantageflow.settings import RewardSettings
-from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
-from advantageflow.store.scores import read_scores
-from advantageflow.training.terms import make_terms
+from advantageflow.store.scores import DROPPED_KEY, read_scores
+from advantageflow.training.terms import make_terms, read_directions
 from advantageflow.training.trajectories import Sample, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels *space"]
@@ -99,23 +101,56 @@ def load_round(
     if not samples:
         raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
     known = read_prompts(prompts)
-    rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
-    groups = _group(samples, rows)
+    return join_round(
+        known, open_conditioning(conditioning, known), samples, values,
+        reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
+        trajectories=join_trajectories if trajectories else None,
+    )  # fmt: skip
+
+
+def join_round(
+    known: Sequence[Prompt],
+    stored: StoredConditioning,
+    samples: Mapping[str, Sample],
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    reward: RewardSettings,
+    higher_is_better: Mapping[str, bool],
+    where: str = "scores",
+    trajectories: Callable[[Sequence[Sample]], Trajectory] | None = None,
+) -> RoundData:
+    """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
+
+    Args:
+        known: all prompts.
+        stored: their conditioning.
+        samples: by rollout id.
+        values: of the scores, by column, by rollout id; none of a rollout that has no score.
+        reward: what to maximise or to lower.
+        higher_is_better: by reward, which of the two.
+        where: the scores are.
+        trajectories: gives those of samples, in their order; None where none are kept.
+
+    Raises:
+        DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
+    """
+    values = dict(values)
+    groups = _group(samples, {prompt.prompt_id: row for row, prompt in enumerate(known)})
+    _fill_dropped(values, groups.values())
     ordered = [name for group in groups.values() for name in group]
     in_order = [samples[name] for name in ordered]
     columns = {
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    told = open_conditioning(conditioning, known).rows(list(groups))
     return RoundData(
         latents=torch.stack([sample.latent for sample in in_order]).float(),
-        conditioning=told,
-        terms=make_terms(reward, scores, columns),
+        conditioning=stored.rows(list(groups)),
+        terms=make_terms(reward, higher_is_better, columns, where),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=join_trajectories(in_order) if trajectories else None,
+        trajectories=trajectories(in_order) if trajectories is not None else None,
     )
 
 
@@ -143,9 +178,11 @@ def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str |
 
 
 def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:
-    """Value by column, by rollout id."""
+    """Value by column, by rollout id; of rollouts that the shards say were left out, none."""
     values: dict[str, dict[str, float]] = {}
+    dropped: set[str] = set()
     for shard in shards:
+        dropped.update(read_metadata(shard).get(DROPPED_KEY, ()))
         for score in read_scores(shard):
             name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
             if name in values:
@@ -156,9 +193,22 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[
                 raise DataError(f"is not finite: {score.rewards}", where=place, remedy="score that shard again")
             values[name] = score.rewards
     for name, sample in samples.items():
-        if name not in values:
+        if name not in values and name not in dropped:
             raise DataError("has no score", where=sample.place, remedy=_AGAIN)
     return values
+
+
+def _fill_dropped(values: dict[str, Mapping[str, float]], groups: Iterable[Sequence[str]]) -> None:
+    """Give each rollout without a score its group's mean, so that its advantage is 0; without any in its group, all
+    have the round's mean.
+    """
+    scored = list(values.values())
+    for group in groups:
+        missing = [name for name in group if name not in values]
+        if missing:
+            of_group = [values[name] for name in group if name in values] or scored
+            means = {column: fmean(one[column] for one in of_group) for column in of_group[0]}
+            values.update(dict.fromkeys(missing, means))
 
 
 def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, list[str]]:

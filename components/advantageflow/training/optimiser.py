@@ -15,23 +15,38 @@ from advantageflow.settings import TrainingSettings
 from advantageflow.store.files import write_tensors
 
 OPTIMISER_FILE = "optimizer.safetensors"
+_WEIGHT = "trained"
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def make_optimiser(parameters: list[Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW with the settings' learning rate, betas and weight decay."""
+    """AdamW with the settings' learning rate, betas and weight decay; on a GPU one kernel for all parameters."""
+    fused = all(parameter.is_cuda for parameter in parameters)
     return torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=settings.weight_decay
+        parameters,
+        lr=settings.learning_rate,
+        betas=settings.adam_betas,
+        weight_decay=settings.weight_decay,
+        fused=fused,
     )
 
 
-def save_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
+def save_optimiser(
+    optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path, *, with_weights: bool
+) -> None:
     """Write the moments and step of each parameter as `<parameter name>.<part>`.
+
+    Args:
+        optimiser: over the parameters.
+        parameters: by name.
+        path: of the file.
+        with_weights: write the parameters too, as part 'trained': the policy beside the file is another.
 
     Raises:
         StoreError: the file cannot be written.
     """
-    write_tensors(path, optimiser_tensors(optimiser, parameters))
+    weights = {f"{name}.{_WEIGHT}": value.detach().cpu() for name, value in parameters.items() if with_weights}
+    write_tensors(path, optimiser_tensors(optimiser, parameters) | weights)
 
 
 def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter]) -> dict[str, Tensor]:
@@ -41,12 +56,18 @@ def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Par
 
 
 def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
-    """Continue from a saved state.
+    """Continue from a saved state, and from the weights in it, if any.
 
     Raises:
         PolicyError: the file is corrupt, belongs to another adapter, or holds values that are not finite.
     """
-    restore_tensors(optimiser, parameters, read_finite(path), path)
+    saved = read_finite(path)
+    weights = {name: saved.pop(f"{name}.{_WEIGHT}") for name in parameters if f"{name}.{_WEIGHT}" in saved}
+    restore_tensors(optimiser, parameters, saved, path)
+    for name, value in weights.items():
+        if value.shape != parameters[name].shape:
+            raise _misfit(path, f"'{name}' is {tuple(value.shape)}, not {tuple(parameters[name].shape)}")
+        parameters[name].data.copy_(value)
 
 
 def restore_tensors(
@@ -69,9 +90,10 @@ def restore_tensors(
         parts = {part: saved[f"{name}.{part}"] for part in _PARTS}
         if any(parts[part].shape != parameter.shape for part in _PARTS[:2]):
             raise _misfit(path, f"'{name}' is {tuple(parts['exp_avg'].shape)}, not {tuple(parameter.shape)}")
-        # AdamW keeps its step on the CPU.
+        # AdamW keeps its step on the CPU, the fused one on the GPU with all else.
+        fused = optimiser.defaults["fused"]
         optimiser.state[parameter] = {
-            part: value if part == "step" else value.to(parameter.device) for part, value in parts.items()
+            part: value if part == "step" and not fused else value.to(parameter.device) for part, value in parts.items()
         }
 
 

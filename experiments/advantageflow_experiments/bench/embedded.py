@@ -13,7 +13,7 @@ import torch
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_family, read_configs
 from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -64,7 +64,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     model, rollout = settings.model.model_copy(update={"device": "cpu", "dtype": "float32"}), settings.rollout
     training = comparable(settings.training)
     source, scorer = settings.prompts, get_reward(settings.reward.name, settings.reward.options)
-    known = load_prompts(source.source, scorer, count=source.count, seed=source.seed)
+    known = load_prompts(source.source, scorer, count=source.count, seed=source.seed, columns=source.columns.renamed)
     train = [prompt for prompt in known if prompt.split == "train"]
     prompts = select_prompts(seed, 1, train, min(bench_groups(settings), len(train)))
     texts = [prompt.text for prompt in prompts]
@@ -74,7 +74,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         policy = Path(folder) / "policy"
         write_base_policy(policy)
         trained = load_policy(training, model, seed, policy)
-        generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
+        generator = load_generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
 
     def generate() -> torch.Tensor:
@@ -115,7 +115,8 @@ def comparable(training: TrainingSettings) -> TrainingSettings:
     The rollout policy takes over the trained one, so that a round starts from it.
     """
     objective = training.objective if isinstance(training.objective, AdvantageFlow) else AdvantageFlow()
-    return training.model_copy(update={"objective": objective, "reference_weight": 0.0, "rollout_decay": 0.0})
+    objective = objective.model_copy(update={"reference_weight": 0.0})
+    return training.model_copy(update={"objective": objective, "rollout_decay": 0.0})
 
 
 def _encoder(model: ModelSettings, texts: list[str]) -> Encode:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from advantageflow.errors import SettingsError
 from advantageflow_experiments.compare.plan_files import DEFAULT_PLAN, plan_names, plan_text
+from advantageflow_pipelines.say import Console
 
 
 def compare(

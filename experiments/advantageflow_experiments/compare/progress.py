@@ -15,7 +15,7 @@ def describe(result: CellResult) -> str:
     name = f"{result.variant}, seed {result.seed}"
     change = f"accuracy {base.strict:.3f} -> {last.strict:.3f}"
     if result.diverged_round is not None:
-        return f"{name}: [red]diverged in round {result.diverged_round}[/red]; {change} after round {last.round}"
+        return f"{name}: diverged in round {result.diverged_round}; {change} after round {last.round}"
     return f"{name}: {change}, {result.seconds:.0f} s"
 
 

@@ -87,7 +87,7 @@ def run_cells(console: Console, folder: Folder, cells: Sequence[Cell], jobs: int
 
 
 def _say(live: Progress, text: str) -> None:
-    live.console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim]  {text}", highlight=False, soft_wrap=True)
+    live.console.print(f"{time.strftime('%H:%M:%S')}  {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _judge(folder: Folder, child: Child) -> CellResult:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
 
 from advantageflow.errors import TrackingError
 from advantageflow.store.files import writing
@@ -24,6 +23,7 @@ from advantageflow_experiments.compare.table import show_table
 from advantageflow_pipelines.configuration.checks import check_run
 from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.local.workdir import WorkDir, locked
+from advantageflow_pipelines.say import say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -77,7 +77,7 @@ def run(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], job
         with writing(folder.root), locked(WorkDir(folder.root)):
             _finish(console, folder, plan, cells, run_cells(console, folder, cells, jobs))
     except KeyboardInterrupt:
-        _print(console, f"stopped; continue with: advantageflow compare --resume {folder.root}")
+        say(console, f"stopped; continue with: advantageflow compare --resume {folder.root}")
         sys.exit(_INTERRUPTED)
 
 
@@ -90,17 +90,17 @@ def redraw(console: Console, path: Path) -> None:
     from advantageflow_experiments.compare.pictures import draw
 
     folder = Folder(path.absolute())
-    _print(console, *map(str, draw(read_comparison(folder.results_file), folder.root)))
+    say(console, *map(str, draw(read_comparison(folder.results_file), folder.root)))
 
 
 def _introduce(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], jobs: int) -> None:
     images = images_of_a_run(cells[0].settings)
     seeds = "1 seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
     runs = f"{len(cells)} runs: {len(plan.named_variants())} variants x {seeds}"
-    _print(console, plan.title, f"{runs}, {images:,} images each, {jobs} at once", f"folder: {folder.root}")
+    say(console, plan.title, f"{runs}, {images:,} images each, {jobs} at once", f"folder: {folder.root}")
     threads = max(threads_of(cell.settings) for cell in cells)
     if jobs > 1 and jobs * threads > cores():
-        _warn(console, f"{jobs} runs of {threads} thread(s) share {cores()} cores, so each takes longer than alone")
+        warn(console, f"{jobs} runs of {threads} thread(s) share {cores()} cores, so each takes longer than alone")
 
 
 def _finish(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], results: Sequence[CellResult]) -> None:
@@ -113,23 +113,15 @@ def _finish(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell],
     show_table(console, comparison)
     uneven = uneven_starts(comparison)
     if uneven is not None:
-        _warn(console, uneven)
+        warn(console, uneven)
     try:
         publish(comparison, folder, [table, *pictures, folder.results_file])
     except TrackingError as failure:
-        _warn(console, f"MLflow does not have all of this comparison. {failure}")
-    _print(
+        warn(console, f"MLflow does not have all of this comparison. {failure}")
+    say(
         console,
         f"results:  {folder.results_file}",
         f"table:    {table}",
         f"pictures: {', '.join(file.name for file in pictures)} in {folder.root}",
         f"all runs: advantageflow ui --runs {folder.runs}  (experiment {comparison.name})",
     )
-
-
-def _print(console: Console, *lines: str) -> None:
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-
-
-def _warn(console: Console, message: str) -> None:
-    console.print(f"[yellow]warning:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)

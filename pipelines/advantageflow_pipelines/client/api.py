@@ -23,6 +23,7 @@ _TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for an answer
 _PAGE = 100  # of a list; the server gives at most 200
 _REACH = "check the address, the network (a VPN, a port-forward) and that Kubeflow Pipelines is running"
 _IN_DOUBT = "it may have happened all the same: see `advantageflow runs --host` or `schedule list` before trying again"
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "wrong version number", "record layer failure")
 
 Operation = Any  # a method of a generated service
 
@@ -51,6 +52,11 @@ class Api:
         self.schedules = generated.RecurringRunServiceApi(client)
         health = self.ask(generated.HealthzServiceApi(client).healthz_service_get_healthz, "its state of health")
         self.namespace = _namespace(connection, health.multi_user)
+
+    @property
+    def options(self) -> str:
+        """What leads a command to this server, as in `advantageflow runs OPTIONS`."""
+        return f"--host {self.connection.host}" + (f" --namespace {self.namespace}" if self.namespace else "")
 
     def ask(self, operation: Operation, what: str, *, changes: bool = False, **arguments: Any) -> Any:
         """What the server answers.
@@ -113,7 +119,9 @@ class Api:
             kind = type(reason).__name__
             certain = not changes or isinstance(reason, NewConnectionError)
             remedy = _REACH if certain else f"{_IN_DOUBT}; then {_REACH}"
-            if "SSL" in kind:
+            if "SSL" in kind and any(word in str(reason) for word in _NOT_TLS):
+                remedy = f"it answers without TLS: give --host {host.replace('https', 'http', 1)}"
+            elif "SSL" in kind:
                 remedy = f"give the certificate of its authority with --ca-file; {_REACH}"
             raise ServerAway(f"the server cannot be reached ({kind})", where=host, remedy=remedy) from None
 

@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from advantageflow.tracking.continuing import is_segment
 from advantageflow_pipelines.client.package import Package
 
 Json = dict[str, Any]
@@ -25,13 +26,15 @@ def compact(package: Package) -> Package:
     names = _first_of_equals({name: _expanded(part, components) for name, part in components.items()})
     kept: dict[str, Json] = {}
     root = _rebuilt(package.pipeline["root"], components, names, kept)
+    for name in filter(is_segment, components):
+        kept[name] = _rebuilt(components[name], components, names, kept)
     pipeline = {
         **package.pipeline,
         "root": root,
         "components": {name: kept[name] for name in components if name in kept},
         "deploymentSpec": {**package.pipeline["deploymentSpec"], "executors": _only_first(executors, labels)},
     }
-    return Package(pipeline, _with_kubernetes(package.platform, _only_first(kubernetes, labels)))
+    return Package(pipeline, package.platform).with_kubernetes(_only_first(kubernetes, labels))
 
 
 def _without_older_forms(part: Any) -> Any:
@@ -95,11 +98,3 @@ def _with_references(component: Json, refer: Callable[[Json], Json]) -> Json:
         return component
     tasks = {name: {**task, "componentRef": refer(task)} for name, task in component["dag"]["tasks"].items()}
     return {**component, "dag": {**component["dag"], "tasks": tasks}}
-
-
-def _with_kubernetes(platform: Json, executors: Json) -> Json:
-    if not executors:
-        return platform
-    kubernetes = platform["platforms"]["kubernetes"]
-    kubernetes = {**kubernetes, "deploymentSpec": {**kubernetes["deploymentSpec"], "executors": executors}}
-    return {**platform, "platforms": {**platform["platforms"], "kubernetes": kubernetes}}

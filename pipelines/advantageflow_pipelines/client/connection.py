@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,8 +81,12 @@ def make_connection(
 
 
 def _address(text: str, where: str) -> str:
-    """An address as requests need it: with a scheme; without what a browser's address bar has after the path."""
-    address = text.strip() if "://" in text else f"https://{text.strip()}"
+    """An address as requests need it: with a scheme; without what a browser's address bar has after the path.
+
+    Without a scheme it is https, but http where no certificate would be for it: this machine, a private IP address, a
+    service of a cluster.
+    """
+    address = text.strip() if "://" in text else f"{'http' if _is_plain(text.strip()) else 'https'}://{text.strip()}"
     remedy = "give an address such as https://kubeflow.example/pipeline"
     try:
         parts = urlsplit(address)
@@ -93,3 +99,14 @@ def _address(text: str, where: str) -> str:
         remedy = "leave user and password away, and give credentials in a file: --token-file or --cookie-file"
         raise ClusterError("has credentials in it, which others can see", where=where, remedy=remedy)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _is_plain(address: str) -> bool:
+    """Whether an address without a scheme is this machine's, a private one, or a service's."""
+    try:
+        name = urlsplit(f"//{address}").hostname or ""
+    except ValueError:
+        return False
+    with suppress(ValueError):
+        return ip_address(name).is_private
+    return name == "localhost" or name.endswith((".svc", ".svc.cluster.local"))

@@ -1,74 +1,136 @@
-"""Follow a run: a line for each task whose state changes, until the run is over."""
+"""Follow runs on a cluster: their stage tasks as on one machine, by Kubeflow's list of tasks and by MLflow's."""
 
 from __future__ import annotations
 
-import re
 import time
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
 from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.records import Records
 from advantageflow_pipelines.client.refusals import ServerAway
-from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, TaskStatus, get_run
-from advantageflow_pipelines.local.failures import RunFailed
-from advantageflow_pipelines.pipelines.definition import ROUND
+from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, get_run
+from advantageflow_pipelines.client.stages import OWN_TASKS, last_round, stage_tasks
+from advantageflow_pipelines.local.display import TaskDisplay
+from advantageflow_pipelines.local.tasks import CANCELLED, Task
+from advantageflow_pipelines.say import warn
 
 POLL_SECONDS = 5.0
 PATIENCE_SECONDS = 600.0  # with a server that is away, as when it is updated; the run goes on without it
-_FAILED = "FAILED"
-_PLUMBING = re.compile(
-    r"root|(?:.*-)?driver|(?:executor|iteration|for-loop|condition|exit-handler|exit-hook)\b.*", re.IGNORECASE
-)
-_DRIVER = re.compile(r"(?:.*-)?driver")
-_STYLES = {SUCCEEDED: "green", _FAILED: "red", "CANCELED": "red", "RUNNING": "cyan"}
+_STILL_SECONDS = 30.0  # that Kubeflow's list may not have changed though MLflow knows of more
+_LONG_STILL_SECONDS = 300.0  # where MLflow is not asked
+_LARGE = 100  # entries of a list that may stand still
+_STANDS_STILL = "Kubeflow's list of tasks stands still, as KFP 2.17 has it from about 120 nodes on"
 
 
-def follow(api: Api, run_id: str, console: Console) -> RunStatus:
-    """Show a run until it is over.
+@dataclass
+class Followed:
+    """A run that is over, and its tasks as far as anybody knows."""
+
+    run: RunStatus
+    tasks: Mapping[str, Task]
+
+    @property
+    def failed(self) -> Task | None:
+        """The stage task that failed first."""
+        failed = [task for task in self.tasks.values() if task.error is not None and task.stage not in OWN_TASKS]
+        return min(failed, key=lambda task: task.ended or 0.0, default=None)
+
+
+def follow(api: Api, runs: Iterable[str], console: Console, records: Records) -> Followed:
+    """Show runs that continue each other, one after the other, until the last is over or one has not succeeded.
 
     Args:
         api: of the server.
-        run_id: of the run.
+        runs: their ids, at least one; each is asked for when the one before has succeeded.
         console: where lines are printed.
+        records: what MLflow tells.
 
     Returns:
-        The run, which succeeded.
+        The run that was over last.
 
     Raises:
-        RunFailed: the run ended otherwise; names the task that failed and what the server says of it.
         ClusterError: there is no such run, or the server refuses, or is away for long.
     """
-    shown: dict[str, str] = {}
-    with console.status("waiting for the run") as status:
-        while True:
+    with ExitStack() as stack:
+        display: TaskDisplay | None = None
+        for run_id in runs:
             run = _look(api, run_id, console)
-            for task in _worth_showing(run):
-                if shown.get(task.task_id) != task.state:
-                    shown[task.task_id] = task.state
-                    _print(console, task, run)
-            if run.over:
+            if display is None:
+                started = run.created.timestamp() if run.created else time.time()
+                display = stack.enter_context(TaskDisplay(console, started, last_round(run)))
+            view = _View(display, records)
+            while not view.show(run):
+                time.sleep(POLL_SECONDS)
+                run = _look(api, run_id, console)
+            if run.state != SUCCEEDED:
                 break
-            going = sorted({task.name for task in _worth_showing(run) if task.state == "RUNNING"})
-            status.update(f"{run.word}: {', '.join(going)}" if going else run.word)
-            time.sleep(POLL_SECONDS)
-    if run.state != SUCCEEDED:
-        raise RunFailed(_report(api, run), by_user=False)
-    return run
+    return Followed(run, view.tasks)
 
 
-def failed_task(run: RunStatus) -> TaskStatus | None:
-    """The task that a run failed at: the first one, and not the round or the run that failed with it."""
-    failed = [task for task in run.tasks if task.state == _FAILED]
+@dataclass
+class _View:
+    """What is shown of one run."""
 
-    def rank(task: TaskStatus) -> tuple[int, float]:
-        around = _is_plumbing(task, run) and not _DRIVER.fullmatch(task.name)
-        return (
-            2 if around else 1 if task.name.startswith(ROUND) else 0,
-            task.ended.timestamp() if task.ended else 0.0,
-        )
+    display: TaskDisplay
+    records: Records
+    tasks: dict[str, Task] = field(default_factory=dict)
+    _ended: set[str] = field(default_factory=set)
+    _listed: list[tuple[str, str]] = field(default_factory=list)  # Kubeflow's list when it changed last
+    _changed: float = field(default_factory=time.monotonic)
+    _said: bool = False
 
-    return min(failed, key=rank, default=None)
+    def show(self, run: RunStatus) -> bool:
+        """Show the run as it is now; gives whether it is over."""
+        listed = {task.task_id: task for task in stage_tasks(run)}
+        recorded = self.records.tasks(run)
+        self.tasks = {name: _joined(listed.get(name), recorded.get(name)) for name in {**listed, **recorded}}
+        for task in sorted(self.tasks.values(), key=lambda task: (task.ended or task.started, task.name)):
+            if task.error is not None and run.cancelled:
+                task.how = CANCELLED
+            lost = self._said and not recorded and task.ended is None  # whether it runs is not known any more
+            if not lost and (task.stage not in OWN_TASKS or (task.error is not None and not run.cancelled)):
+                result = self.records.result(task) if task.ended and task.task_id not in self._ended else None
+                self._ended |= {task.task_id} if task.ended else set()
+                self.display.update(task, result)
+        if not self._said and self._stands_still(run, listed, recorded):
+            self._said = True
+            more = "going on from MLflow"
+            if not recorded:
+                more = "its further tasks are shown where MLFLOW_TRACKING_URI is set and MLflow knows of the run"
+                self.display.forget()
+            self.display.line(f"{_STANDS_STILL}: {more}", "yellow", run.ended.timestamp() if run.ended else None)
+        return run.over
+
+    def _stands_still(self, run: RunStatus, listed: Mapping[str, Task], recorded: Mapping[str, Task]) -> bool:
+        """Whether Kubeflow's list has stopped to tell how the run goes."""
+        if run.state == SUCCEEDED:
+            return bool(listed) and not any(task.stage == "closing" and task.ended for task in listed.values())
+        now, entries = time.monotonic(), [(task.task_id, task.state) for task in run.tasks]
+        if entries != self._listed:
+            self._listed, self._changed = entries, now
+        still = now - self._changed
+        if recorded:
+            ahead = any(name not in listed or (one.ended and not listed[name].ended) for name, one in recorded.items())
+            return ahead and still >= _STILL_SECONDS
+        return len(run.tasks) >= _LARGE and still >= _LONG_STILL_SECONDS
+
+
+def _joined(listed: Task | None, recorded: Task | None) -> Task:
+    """A task by both lists: how far it is, and its end and error where Kubeflow has none."""
+    if recorded is None or (listed is not None and recorded.attempt < listed.attempt):
+        assert listed is not None
+        return listed
+    if listed is None:
+        return recorded
+    joined = replace(recorded, started=listed.started)
+    if listed.ended is not None:
+        joined.ended, joined.how = listed.ended, listed.how
+        joined.error = listed.error and (recorded.error or listed.error)
+    return joined
 
 
 def _look(api: Api, run_id: str, console: Console) -> RunStatus:
@@ -81,49 +143,7 @@ def _look(api: Api, run_id: str, console: Console) -> RunStatus:
             now = time.monotonic()
             if away_since is None:
                 away_since = now
-                console.print(f"{error.message}; the run goes on, trying again", style="yellow", markup=False)
+                warn(console, f"{error.message}; the run goes on, trying again")
             if now - away_since > PATIENCE_SECONDS:
                 raise
             time.sleep(POLL_SECONDS)
-
-
-def _worth_showing(run: RunStatus) -> list[TaskStatus]:
-    """Stages and rounds in the order that they started; Kubeflow's own tasks only when they failed."""
-    tasks = [task for task in run.tasks if not _is_plumbing(task, run) or _driver_failed(task)]
-    return sorted(tasks, key=lambda task: task.started.timestamp() if task.started else float("inf"))
-
-
-def _is_plumbing(task: TaskStatus, run: RunStatus) -> bool:
-    """Whether a task is Kubeflow's own; the outermost one has the name that its pods' names start with."""
-    if _PLUMBING.fullmatch(task.name):
-        return True
-    return any(pod.startswith(f"{task.name}-") for other in run.tasks for pod in other.pods)
-
-
-def _driver_failed(task: TaskStatus) -> bool:
-    return task.state == _FAILED and _DRIVER.fullmatch(task.name) is not None
-
-
-def _print(console: Console, task: TaskStatus, run: RunStatus) -> None:
-    at = task.ended or task.started
-    clock = (at or datetime.now().astimezone()).astimezone().strftime("%H:%M:%S")
-    took = f" after {(task.ended - task.started).total_seconds():.0f} s" if task.ended and task.started else ""
-    style = _STYLES.get(task.state, "")
-    state = "cancelled" if run.cancelled and task.state == _FAILED else task.state.lower()
-    console.print(f"{clock} {task.name} {state}{took}", style=style, markup=False, highlight=False)
-
-
-def _report(api: Api, run: RunStatus) -> str:
-    """What a person needs to read of a run that did not succeed."""
-    page = api.connection.run_page(run.run_id)
-    namespace = f" -n {api.namespace}" if api.namespace else " -n kubeflow"
-    logs = f"kubectl logs{namespace} -l pipeline/runid={run.run_id} -c main --tail=50 --prefix"
-    look = f"  its logs: {page}\n  or: {logs}"
-    if run.state != _FAILED:
-        return f"run {run.run_id} was {run.word}.\n{look}"
-    task = failed_task(run)
-    if task is None:
-        return f"run {run.run_id} failed: {run.error or 'the server gives no reason'}\n{look}"
-    inside = next((f" of {one.name}" for one in run.tasks if one.state == _FAILED and one.name.startswith(ROUND)), "")
-    name = task.name if task.name.startswith(ROUND) else f"{task.name}{inside}"
-    return f"{name} failed: {task.error or run.error or 'the server gives no reason'}\n{look}"

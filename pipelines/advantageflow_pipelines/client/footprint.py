@@ -57,7 +57,7 @@ class Footprint:
 
 
 def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
-    """Work out what a run of the pipeline takes.
+    """Work out what a run of the pipeline takes; of one in segments, the largest.
 
     Args:
         package: the pipeline, as it is sent.
@@ -67,6 +67,9 @@ def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
     Raises:
         ValueError: it loops over what is not known before the run.
     """
+    if len(package.roots) > 1:
+        each = [footprint(package.with_root(root), wrapped=wrapped) for root in package.roots]
+        return max(each, key=lambda one: one.size)
     inputs = package.pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
     run = _Run(package, wrapped)
     run.step()  # the entry point
@@ -123,6 +126,9 @@ class _Run:
             self.pipeline(component, given)
             return
         container, kubernetes = self._package.executor(component)
+        if not container:  # an importer: a pod without a driver
+            self.step(_quoted(component) + _quoted(task), pod=True)
+            return
         outputs = len(component.get("outputDefinitions", {}).get("artifacts", {})) + 1  # the log
         inputs = sum(_count(source, beside) for source in task.get("inputs", {}).get("artifacts", {}).values())
         patch = _PATCH + inputs * _INPUT + outputs * _OUTPUT

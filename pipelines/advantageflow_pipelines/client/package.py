@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from advantageflow.tracking.continuing import is_segment
+
 
 @dataclass(frozen=True)
 class Package:
@@ -45,6 +47,35 @@ class Package:
         platform = self.platform.get("platforms", {}).get("kubernetes", {})
         executors: dict[str, Any] = platform.get("deploymentSpec", {}).get("executors", {})
         return executors
+
+    def with_kubernetes(self, executors: dict[str, Any]) -> Package:
+        """The package with other Kubernetes settings by executor."""
+        if not executors:
+            return self
+        kubernetes = self.platform["platforms"]["kubernetes"]
+        kubernetes = {**kubernetes, "deploymentSpec": {**kubernetes["deploymentSpec"], "executors": executors}}
+        platforms = {**self.platform["platforms"], "kubernetes": kubernetes}
+        return Package(self.pipeline, {**self.platform, "platforms": platforms})
+
+    @property
+    def roots(self) -> list[dict[str, Any]]:
+        """What runs: the pipeline's root, and those of the segments that continue it."""
+        components = self.pipeline.get("components", {})
+        return [self.pipeline["root"], *(part for name, part in components.items() if is_segment(name))]
+
+    def with_root(self, root: dict[str, Any]) -> Package:
+        """The pipeline of another root, with the components that it uses alone."""
+        used: dict[str, Any] = {}
+
+        def use(component: dict[str, Any]) -> None:
+            for task in component.get("dag", {}).get("tasks", {}).values():
+                name = task["componentRef"]["name"]
+                if name not in used:
+                    used[name] = self.component(task)
+                    use(used[name])
+
+        use(root)
+        return Package({**self.pipeline, "root": root, "components": used}, self.platform)
 
     def as_json(self) -> dict[str, Any]:
         """As the API takes it."""

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from advantageflow.tracking.continuing import FIRST_RUN
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
 from advantageflow_pipelines.client.api import Api, find_or_create
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
-_ENDED = (SUCCEEDED, "FAILED", CANCELED, "SKIPPED")
-_OWN_TASKS = ("opening", "closing")  # which no cache gives, and which are not stages
+FAILED = "FAILED"
+_ENDED = (SUCCEEDED, FAILED, CANCELED, "SKIPPED")
 _NEWEST_FIRST = "created_at desc"
 _FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
 
 
 @dataclass(frozen=True)
 class TaskStatus:
-    """A task of a run: a stage, a round, or one of Kubeflow's own."""
+    """A task of a run: a stage, a round, or one of Kubeflow's own; `pods` are the ids of the nodes after it."""
 
     task_id: str
     name: str
@@ -34,7 +35,11 @@ class TaskStatus:
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A run as the server knows it at one moment; a cancelled one is CANCELED, which the server calls FAILED."""
+    """A run as the server knows it at one moment; a cancelled one is CANCELED, which the server calls FAILED.
+
+    Of a run that a schedule started, or of one in a list, `spec` is empty.
+    `first_run` is the run that it continues, itself or through others; its own id if none.
+    """
 
     run_id: str
     name: str
@@ -43,6 +48,9 @@ class RunStatus:
     ended: datetime | None
     error: str
     tasks: tuple[TaskStatus, ...]
+    experiment_id: str
+    first_run: str
+    spec: Mapping[str, Any]
 
     @property
     def over(self) -> bool:
@@ -57,21 +65,7 @@ class RunStatus:
     @property
     def word(self) -> str:
         """Its state, for people."""
-        if self.from_cache:
-            return "succeeded (from the cache)"
         return {CANCELED: "cancelled", CANCELING: "being cancelled"}.get(self.state, self.state.lower())
-
-    @property
-    def from_cache(self) -> bool:
-        """Whether the results of all stages were taken from the cache, as far as the list of tasks is whole.
-
-        Kubeflow skips the container (`executor`) of such a task.
-        """
-        names = [task.name for task in self.tasks]
-        containers = [task.state for task in self.tasks if task.name == "executor"]
-        ran = [state for state in containers if state != "SKIPPED"]
-        own = sum(names.count(name) for name in _OWN_TASKS)
-        return self.state == SUCCEEDED and len(ran) < len(containers) and ran == [SUCCEEDED] * own
 
     @property
     def seconds(self) -> float | None:
@@ -115,7 +109,7 @@ def get_run(api: Api, run_id: str) -> RunStatus:
     Raises:
         ClusterError: there is no such run, or the server cannot be reached.
     """
-    return _run(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
+    return status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
@@ -135,8 +129,17 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
             remedy = "check the name, which is case-sensitive"
             raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
         where = {"experiment_id": found}
-    listed = api.pages(api.runs.run_service_list_runs, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where)
-    return (_run(one) for one in listed)
+    return _list(api, **where)
+
+
+def runs_of_experiment(api: Api, experiment: str) -> Iterator[RunStatus]:
+    """Runs of the experiment of this id, newest first, fetched as they are wanted."""
+    return _list(api, experiment_id=experiment)
+
+
+def _list(api: Api, **where: Any) -> Iterator[RunStatus]:
+    listing = api.runs.run_service_list_runs
+    return map(status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -158,7 +161,9 @@ def find_experiment(api: Api, name: str) -> str | None:
     return next((str(one.experiment_id) for one in listed), None)
 
 
-def _run(one: Any) -> RunStatus:
+def status_of(one: Any) -> RunStatus:
+    """A run by the server's answer."""
+    parameters = (one.runtime_config and one.runtime_config.parameters) or {}
     details = (one.run_details and one.run_details.task_details) or []
     return RunStatus(
         run_id=str(one.run_id),
@@ -168,6 +173,9 @@ def _run(one: Any) -> RunStatus:
         ended=_time(one.finished_at),
         error=_error(one),
         tasks=tuple(_task(task) for task in details),
+        experiment_id=one.experiment_id or "",
+        first_run=str(parameters.get(FIRST_RUN) or one.run_id),
+        spec=one.pipeline_spec or {},
     )
 
 

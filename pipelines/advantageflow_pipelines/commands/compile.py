@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
@@ -14,7 +13,7 @@ from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import choose, compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 
 @expanding(settings=choose)

@@ -21,7 +21,7 @@ Host = Annotated[
 ]
 HostToList = Annotated[
     str | None,
-    typer.Option("--host", rich_help_panel=_PANEL, help="List this API server's runs: https://HOST/pipeline."),
+    typer.Option("--host", rich_help_panel=_PANEL, help="Ask this API server: https://HOST/pipeline."),
 ]
 UiHost = Annotated[
     str | None,

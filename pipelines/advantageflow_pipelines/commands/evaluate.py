@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -17,7 +16,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.local.evaluate import Variant
@@ -114,7 +113,7 @@ def _show(console: Console, comparison: Mapping[str, Any]) -> None:
         table.add_column(one["label"] + (" (watched)" if one["watched"] else ""), justify="right")
     for name, variant in comparison["variants"].items():
         table.add_row(name, *(_interval(measure["overall"]) for measure in variant["measures"].values()))
-    console.print(table)
+    print_table(console, table)
     key = "soft" if "soft" in comparison["measures"] else "strict"
     label = comparison["measures"][key]["label"]
     wins = Table("pair", title=f"{label}, image against image from equal noise", title_justify="left")
@@ -125,7 +124,7 @@ def _show(console: Console, comparison: Mapping[str, Any]) -> None:
         (low, high), shares = one["rate"]["ci95"], [f"{one[name]:.1%}" for name in ("wins", "ties", "losses")]
         rate = f"{one['rate']['mean']:.1%} ({low:.1%} to {high:.1%})"
         wins.add_row(f"{pair['after']} against {pair['before']}", *shares, rate)
-    console.print(wins)
+    print_table(console, wins)
     for name, variant in comparison["variants"].items():
         for alarm in variant["alarms"]:
             say(console, f"alarm, {name}: {alarm['message']}", style="bold red")

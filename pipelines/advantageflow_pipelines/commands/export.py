@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 
 def export(

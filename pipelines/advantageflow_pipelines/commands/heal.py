@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-from rich.console import Console
-
 from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.runs import RunStatus, get_run
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 
-def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explain: bool = False) -> None:
+def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:
     """Give runs in MLflow the status that they have in Kubeflow, and say which were changed.
 
     Does nothing where MLFLOW_TRACKING_URI is not set; an MLflow that is away costs a warning.
@@ -23,19 +21,17 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console, *, explai
         api: of the server that runs the pipelines.
         runs: as it has just told them; it is asked about others that are open in MLflow.
         console: where lines are printed.
-        explain: also say what MLflow knows of the runs that failed, as Kubeflow itself gives no reasons.
     """
     tracking_uri = os.environ.get(TRACKING_ENV)
     if not tracking_uri:
         return
-    from advantageflow.tracking.healing import heal, recorded_failures
+    from advantageflow.tracking.healing import heal
     from advantageflow.tracking.mlflow_store import open_client
 
     states = {run.run_id: run.state for run in runs}
     try:
         client = open_client(tracking_uri)
         lines = heal(client, states, lambda one: _ask(api, one))
-        lines += recorded_failures(client, states) if explain else []
     except TrackingError as error:
         warn(console, f"runs may be open in MLflow that are over. {error}")
         return

@@ -6,12 +6,11 @@ import os
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.presets import list_presets, preset_text
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
 
@@ -43,7 +42,7 @@ def presets_list() -> None:
     table = Table("preset", "what it is for")
     for name, purpose in list_presets().items():
         table.add_row(name, purpose)
-    Console().print(table)
+    print_table(Console(), table)
 
 
 @presets.command("show")

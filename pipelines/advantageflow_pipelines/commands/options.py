@@ -55,6 +55,10 @@ Name = Annotated[
     str | None, typer.Option("--name", help="Name of the run, in MLflow too; made of model, reward and objective.")
 ]
 Note = Annotated[str | None, typer.Option("--note", help="First words of the run's description in MLflow; Markdown.")]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", metavar="OURS=THEIRS", help="What the file calls text, split, task or spec."),
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
 Images = Annotated[
@@ -84,6 +88,12 @@ def named(settings: RunSettings, name: str | None, note: str | None) -> RunSetti
     """The settings with what a person calls the run, where that is given."""
     given = {key: value for key, value in (("name", name), ("note", note)) if value is not None}
     return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=given)})
+
+
+def columns(given: list[str] | None) -> dict[str, str]:
+    """What a file of prompts calls text, split, task and spec, from the options --column."""
+    assignments = [f"prompts.columns.{one}" for one in given or []]
+    return choose_settings(assignments=assignments).prompts.columns.renamed
 
 
 def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:

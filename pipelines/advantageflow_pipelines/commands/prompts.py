@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import writing
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 prompts = typer.Typer(no_args_is_help=True, help="Prompts to train on and to judge by.")
 
@@ -25,7 +25,9 @@ _DEFAULTS = PromptSettings()
 
 Source = Annotated[
     str,
-    typer.Argument(help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl or .parquet file, local or on s3://."),
+    typer.Argument(
+        help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl, .csv, .tsv or .parquet file, local or on s3://."
+    ),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
 
@@ -35,21 +37,22 @@ def show(
     source: Source,
     count: Annotated[int, typer.Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
     seed: Seed = _DEFAULTS.seed,
+    column: options.Columns = None,
 ) -> None:
     """Show some of a source's prompts, and how many it has of each split and task."""
     from advantageflow.prompts.sources import load_prompts
 
-    known = load_prompts(source, seed=seed)
     console = Console()
-    samples = Table("split", "task", "prompt", title=f"some prompts of {escape(source)}", title_justify="left")
+    known = load_prompts(source, seed=seed, columns=options.columns(column), warn=partial(warn, console))
+    samples = Table("split", "task", "prompt", title=f"some prompts of {source}", title_justify="left")
     for prompt in spread(known, count):
-        samples.add_row(prompt.split, prompt.task, escape(prompt.text))
+        samples.add_row(prompt.split, prompt.task, prompt.text)
     counts = Table("split", "task", "prompts", title=f"all {len(known)}", title_justify="left")
     for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
-        counts.add_row(split, escape(task), str(number))
+        counts.add_row(split, task, str(number))
     if count:
-        console.print(samples)
-    console.print(counts)
+        print_table(console, samples)
+    print_table(console, counts)
 
 
 @prompts.command("write")
@@ -60,6 +63,7 @@ def write(
         int, typer.Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
     ] = _DEFAULTS.count,
     seed: Seed = _DEFAULTS.seed,
+    column: options.Columns = None,
 ) -> None:
     """Write all prompts of a source as a .jsonl file, one a line with split, task and spec."""
     from advantageflow.prompts.sources import load_prompts
@@ -67,7 +71,8 @@ def write(
     if output.suffix != ".jsonl":
         remedy = "give a name that ends in .jsonl"
         raise StoreError("is not a .jsonl file", where=f"--output {output}", remedy=remedy)
-    known = load_prompts(source, count=count, seed=seed)
+    console = Console()
+    known = load_prompts(source, count=count, seed=seed, columns=options.columns(column), warn=partial(warn, console))
     _check_distinct(known, source)
     lines = (
         json.dumps({"text": one.text, "split": one.split, "task": one.task, "spec": one.spec}, ensure_ascii=False)
@@ -76,7 +81,7 @@ def write(
     with writing(output):
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    say(Console(), f"{output}: {len(known)} prompts")
+    say(console, f"{output}: {len(known)} prompts")
 
 
 def _check_distinct(known: Sequence[Prompt], source: str) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 
 def publish(

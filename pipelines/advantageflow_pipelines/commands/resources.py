@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from advantageflow.settings import RunSettings
@@ -13,6 +12,7 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.pipelines import find_pipeline
 from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
+from advantageflow_pipelines.say import Console, print_table
 
 resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cluster: GPUs, memory, nodes, retries.")
 
@@ -23,7 +23,7 @@ def resources_list(pipeline: options.Pipeline = None) -> None:
     table = Table("resources", "what they are for")
     for name, purpose in list_resources(_pipeline(pipeline)).items():
         table.add_row(name, purpose)
-    Console().print(table)
+    print_table(Console(), table)
 
 
 @resources.command("show")

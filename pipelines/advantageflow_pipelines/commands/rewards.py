@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from itertools import cycle
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
-from advantageflow_pipelines.say import say
+from advantageflow.settings import RewardSettings
+from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 if TYPE_CHECKING:
     from advantageflow.golden_checks.pictures import Picture
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
 
-_Name = Annotated[str, typer.Option("--reward", "-r", help="A reward of the list, or package.module:Class.")]
+_Name = Annotated[str, typer.Option("--reward", "-r", help="A reward of the list, or package.module:name of yours.")]
 _Options = Annotated[
     list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
 ]
@@ -37,6 +37,7 @@ _Images = Annotated[
         '{"image": "a.png", "text": ..., "spec": ...}.',
     ),
 ]
+_LIMITS = RewardSettings()
 _Share = Annotated[float, typer.Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
 
 
@@ -48,10 +49,10 @@ def rewards_list() -> None:
     table = Table("reward", "version", "columns", "what it scores", "from")
     for info in list_rewards():
         columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
-        summary = escape(info.summary) or f"[red]{escape(info.error)}[/red]"
+        summary = Text(info.summary) if info.summary else Text(info.error, style="red")
         version = info.version or ("needs options" if info.summary else "")
-        table.add_row(escape(info.name), version, columns, summary, info.origin)
-    Console().print(table)
+        table.add_row(info.name, version, columns, summary, info.origin)
+    print_table(Console(), table)
 
 
 @rewards.command("check")
@@ -61,23 +62,29 @@ def rewards_check(
     option: _Options = None,
     images: _Images = None,
     tolerance: _Share = 0.01,
+    column: options.Columns = None,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that it may take, as reward.timeout.")] = (
+        _LIMITS.timeout
+    ),
 ) -> None:
     """Try a reward before a run is started with it.
 
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.trial import check_declaration, try_reward
+    from advantageflow.golden_checks.trial import try_reward
     from advantageflow.prompts.sources import load_prompts
-    from advantageflow.rewards.plumbing.registry import get_reward
+    from advantageflow.rewards.plumbing.guard import Limits
+    from advantageflow.rewards.plumbing.registry import get_guarded
 
     console = Console()
-    made = get_reward(reward, parse_options(option or []))
-    check_declaration(made)
-    own = load_prompts(prompts, made) if prompts is not None else []
+    made = get_guarded(reward, parse_options(option or []), Limits(timeout, _LIMITS.memory_gb))
+    own: list[Prompt] = []
     if prompts is not None:
+        own = load_prompts(prompts, made, columns=options.columns(column), warn=partial(warn, console))
         _show_prompts(console, prompts, reward, own)
-    pictures = _readable_pictures(made, images)
+    any_prompt = getattr(made, "reads_any", False) and bool(own) and images is None
+    pictures = [] if any_prompt else _readable_pictures(made, images)
     fitting = bool(pictures)
     if not fitting:  # what they show is not what is asked for, but the reward can be tried on them
         pictures = _with_prompts(made, own)
@@ -106,15 +113,16 @@ def rewards_record(
     """
     from advantageflow.golden_checks.check import score_pictures
     from advantageflow.golden_checks.recorded import record
-    from advantageflow.rewards.plumbing.registry import get_reward
+    from advantageflow.rewards.plumbing.guard import Limits
+    from advantageflow.rewards.plumbing.registry import get_guarded
 
-    options = parse_options(option or [])
-    made = get_reward(reward, options)
+    given = parse_options(option or [])
+    made = get_guarded(reward, given, Limits(_LIMITS.timeout, _LIMITS.memory_gb))
     pictures = _readable_pictures(made, images)
     if not pictures:
         raise _nothing_readable(reward)
     results = score_pictures(made, pictures)
-    record(output, made, reward, options, pictures, results, tolerance=tolerance, with_pictures=images is not None)
+    record(output, made, reward, given, pictures, results, tolerance=tolerance, with_pictures=images is not None)
     say(Console(), f"{output}: scores of {len(pictures)} pictures by {reward}")
 
 
@@ -142,7 +150,7 @@ def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Pr
     table = Table("split", "task", "prompts")
     for (split, task), count in sorted(counts.items(), reverse=True):
         table.add_row(split, task, str(count))
-    console.print(table)
+    print_table(console, table)
 
 
 def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
@@ -153,13 +161,14 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
     """
     from advantageflow.golden_checks.check import readable
     from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
+    from advantageflow.rewards.plumbing.checks import check_readable
 
     if folder is None:
         return readable(reward, golden_pictures())
     pictures = folder_pictures(folder)
     for picture in pictures:
         try:
-            reward.check(picture.prompt)
+            check_readable(reward, picture.prompt)
         except DataError as error:
             where = ", ".join(filter(None, [f"{folder}, picture '{picture.name}'", error.where]))
             raise DataError(error.message, where=where, remedy=error.remedy) from error
@@ -168,11 +177,12 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
 
 def _with_prompts(reward: Reward, prompts: Sequence[Prompt]) -> list[Picture]:
     """The golden set with a user's own prompts, in turn."""
+    from advantageflow.golden_checks.check import with_prompts
     from advantageflow.golden_checks.pictures import golden_pictures
 
     if not prompts:
         raise _nothing_readable(reward.name)
-    return [replace(one, prompt=prompt) for one, prompt in zip(golden_pictures(), cycle(prompts), strict=False)]
+    return with_prompts(golden_pictures(), prompts)
 
 
 def _nothing_readable(reward: str) -> SettingsError:
@@ -188,8 +198,8 @@ def _show(console: Console, name: str, reward: Reward, trial: Trial, pictures: i
         low, high = reward.columns[column]
         same = ["equal" if value == 0 else f"differs by {value:.2g}" for value in (seen.repeated, seen.alone)]
         highest = f"{seen.highest:.4g}" + (" (constant)" if seen.spread == 0 else "")
-        table.add_row(escape(column), f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
-    console.print(table)
+        table.add_row(column, f"{low:g} .. {high:g}", f"{seen.lowest:.4g}", highest, *same)
+    print_table(console, table)
     batch, alone = (pictures / max(s, 1e-9) for s in (trial.batch_seconds, trial.alone_seconds))
     speed = f"{batch:,.3g} pictures/s in one batch, {alone:,.3g} one by one"
     say(console, f"speed: {speed}; first batch, loading included: {trial.first_seconds:.2f} s")

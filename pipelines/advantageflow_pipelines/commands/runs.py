@@ -1,30 +1,26 @@
-"""`advantageflow runs`: the runs on this machine, or on a Kubeflow cluster, and how one there goes."""
+"""`advantageflow runs`: the runs on this machine, or on a Kubeflow cluster."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import connect, connect_if_asked
+from advantageflow_pipelines.commands import options, run_actions
+from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.heal import heal_mlflow
-from advantageflow_pipelines.commands.watch import watch
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
-runs = typer.Typer(help="List the runs and what they came to; follow one on a cluster.")
+runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
 
 
 @runs.callback(invoke_without_command=True)
@@ -58,33 +54,28 @@ def list_command(
         _list_remote(connection, experiment, limit)
 
 
-@runs.command("follow")
-@expanding(connection=connect)
-def follow_command(
-    connection: Connection, run_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the run.")]
-) -> None:
-    """Follow a run on a cluster until it is over; its status is the exit status, as with `submit --wait`."""
-    from advantageflow_pipelines.client.api import Api
-
-    sys.exit(watch(Api(connection), run_id, Console()))
+for _name, _action in run_actions.ACTIONS.items():
+    runs.command(_name)(_action)
 
 
 def _list_remote(connection: Connection, experiment: str | None, limit: int) -> None:
     from advantageflow_pipelines.client.api import Api
     from advantageflow_pipelines.client.runs import list_runs
+    from advantageflow_pipelines.client.stages import from_cache
 
     console = Console()
-    table = Table("run", Column("id", no_wrap=True), "state", "started", "seconds")
+    table = Table(Column("run", overflow="fold"), Column("id", no_wrap=True), "state", "started", "seconds")
     api = Api(connection)
     found = list(itertools.islice(list_runs(api, experiment), limit))
     for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
-        table.add_row(escape(run.name), run.run_id, run.word, created, seconds)
+        state = f"{run.word} (from the cache)" if from_cache(run) else run.word
+        table.add_row(run.name, run.run_id, state, created, seconds)
     if not table.rows:
         say(console, "no runs there; start one with: advantageflow submit")
         return
-    console.print(table)
+    print_table(console, table)
     say(console, f"pages: {connection.run_page('ID')}")
     heal_mlflow(api, found, console)
 
@@ -107,10 +98,10 @@ def _list_local(runs: Path) -> None:
             _add_run(table, folder)
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, escape(reason), "", "", "", style="red")
+            table.add_row(folder.name, reason, "", "", "", style="red")
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
             table.add_row(folder.name, "summary.json is damaged", "", "", "", style="red")
-    console.print(table)
+    print_table(console, table)
 
 
 def _run_folders(runs: Path) -> list[Path]:
@@ -129,7 +120,7 @@ def _add_run(table: Table, folder: Path) -> None:
     workdir, settings = open_workdir(folder)
     summary = read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
-    start = (escape(settings.tracking.name or folder.name), escape(of))
+    start = (settings.tracking.name or folder.name, of)
     if summary is None:
         table.add_row(*start, "", "", "not complete", style="dim")
         return

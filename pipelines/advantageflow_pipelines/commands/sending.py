@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow.errors import StoreError, TrackingError
+from advantageflow.prompts.files import WITHOUT_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
-from advantageflow_pipelines.say import say, warn
+from advantageflow_pipelines.say import Console, say, warn
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.client.package import Package
@@ -40,17 +41,19 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
 
     Raises:
         SettingsError: it names files of this machine, or cannot finish on Kubeflow.
+        DataError: there are fewer prompts than a round takes.
     """
-    from advantageflow_pipelines.client.fit import check_fits
+    from advantageflow_pipelines.client.fit import check_fits, fitted, said
     from advantageflow_pipelines.client.footprint import footprint
 
     in_images = check_no_local_files(run.settings)
+    if run.settings.prompts.source in WITHOUT_FILE:
+        check_prompts(run.settings)
+    run = fitted(run)
     package = run.package()
     taken = footprint(package)
-    warning = check_fits(run, taken)
-    say(console, *(f"taken to be in the images: {path}" for path in in_images), f"on Kubeflow: {taken}")
-    if warning:
-        warn(console, warning)
+    check_fits(run, taken)
+    say(console, *(f"taken to be in the images: {path}" for path in in_images), f"on Kubeflow: {said(run, taken)}")
     return package
 
 
@@ -95,5 +98,9 @@ def choose_run(
 def describe(run: ClusterRun) -> str:
     """One line for the server's pages."""
     settings = run.settings
-    what = f"{pipeline_of(settings).describe(settings)}, seed {settings.seed}"
-    return f"preset {settings.preset}, {what}, resources {run.resources.preset}"
+    what = f"{pipeline_of(settings).describe(settings)} on {settings.model.name}"
+    rewards = ", ".join(term.name for term in settings.reward.terms)
+    return (
+        f"preset {settings.preset}: {what}, prompts {settings.prompts.source}, reward {rewards}, seed {settings.seed}; "
+        f"resources {run.resources.preset}; in MLflow: experiment {settings.tracking.experiment}"
+    )

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.cluster import check_before
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import (
@@ -24,7 +24,7 @@ from advantageflow_pipelines.commands.sending import (
 )
 from advantageflow_pipelines.commands.watch import watch
 from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, say
 
 
 @expanding(run=choose_run, connection=connect)
@@ -39,6 +39,9 @@ def submit(
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
     no_cache: NoCache = False,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")
+    ] = True,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its status is the exit status.")] = False,
 ) -> None:
     """Start a run on a Kubeflow cluster.
@@ -53,13 +56,16 @@ def submit(
     run = replace(run, settings=options.named(run.settings, name, note))
     package = compile_run(run, console)
     api = Api(connection)
+    account = service_account or run.resources.service_account
+    if check:
+        check_before(run, api.namespace, account, console)
     run_id = start_run(
         api,
         package.without_cache() if no_cache else package,
         name=name or f"{run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
         experiment=experiment or run.settings.tracking.experiment,
         description=describe(run),
-        service_account=service_account or run.resources.service_account,
+        service_account=account,
     )
     say(console, f"run {run_id} started", connection.run_page(run_id))
     if wait:

@@ -12,8 +12,9 @@ from advantageflow.policy.loading import check_device, model_location
 from advantageflow.policy.location import INDEX, read_file
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
-from advantageflow.rollout.selection import select_prompts
+from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.published import is_published, join
 from advantageflow.store.s3 import is_s3
@@ -38,16 +39,28 @@ def check_run(settings: RunSettings) -> None:
     rewards |= watched_rewards(settings.reward, rewards)
     if settings.reward.golden is not None:
         check_golden_file(Path(settings.reward.golden), rewards)
-    source = settings.prompts
-    prompts = load_prompts(source.source, *rewards.values(), count=source.count, seed=source.seed)
-    train = [prompt for prompt in prompts if prompt.split == "train"]
-    select_prompts(settings.seed, 1, train, settings.rollout.prompts_per_round)
-    _check_samples(settings, prompts)
+    check_prompts(settings, *rewards.values())
     if settings.init_policy is not None:
         with_initial_policy(settings, DEFAULT_RUNS, lora_asked=True)
     _check_model(settings.model)
     if settings.store.url is not None:
         is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses
+
+
+def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
+    """Check that there are prompts enough, and that rewards can read them.
+
+    Raises:
+        UserError: there are not, or they cannot be used.
+    """
+    source = settings.prompts
+    prompts = load_prompts(
+        source.source, *rewards, count=source.count, seed=source.seed, columns=source.columns.renamed,
+        warn=lambda message: None,  # the prompts stage, which is the first, tells it
+    )  # fmt: skip
+    train = [prompt for prompt in prompts if prompt.split == "train"]
+    prompts_by_task(train, settings.rollout.prompts_per_round)
+    _check_samples(settings, prompts)
 
 
 def check_disk(settings: RunSettings, folder: Path) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from advantageflow.evaluation.labels import strict_label
 from advantageflow.settings import ModelSettings
+from advantageflow.shown import markdown
 from advantageflow.store.policies import PolicyState
 
 
@@ -38,7 +39,7 @@ def model_card(
     """
     front = yaml.safe_dump(_front(model, licence, fused, samples), sort_keys=False, allow_unicode=True)
     parts = [
-        f"---\n{front}---\n\n# {name}\n",
+        f"---\n{front}---\n\n# {markdown(name)}\n",
         f"{_base(model)} fine-tuned by reinforcement learning with AdvantageFlow ([arXiv 2605.26013]"
         f"(https://arxiv.org/abs/2605.26013)): {_trained_on(state)}.\n",
         f"## Use\n\n```python\n{_usage(model, fused, call)}\n```\n",
@@ -100,7 +101,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
         return "## Results\n\nNo evaluation is recorded with this policy.\n"
     base, final, change = summary["base"], summary["final"], summary["difference"]
     low, high = change["strict_ci95"]
-    rows = [f"| {task} | {base['tasks'][task]:.3f} | {final['tasks'][task]:.3f} |" for task in final["tasks"]]
+    rows = [f"| {markdown(task)} | {base['tasks'][task]:.3f} | {final['tasks'][task]:.3f} |" for task in final["tasks"]]
     return "\n".join([
         "## Results\n",
         f"{strict_label(final)} on {final['images']} held-out images, from equal prompts and noise:\n",
@@ -113,7 +114,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
 def _samples(samples: Sequence[tuple[str, str]]) -> str:
     if not samples:
         return ""
-    return "## Samples\n\n" + "\n".join(f"![{text}]({file})" for text, file in samples) + "\n"
+    return "## Samples\n\n" + "\n".join(f"![{markdown(text)}]({file})" for text, file in samples) + "\n"
 
 
 def _provenance(state: PolicyState, model: ModelSettings) -> str:

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from advantageflow.errors import DataError, SettingsError
@@ -16,7 +14,7 @@ from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.workdir import open_workdir
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import Console, print_table, say
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -38,7 +36,7 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
             raise SettingsError("has no evaluation yet", where=name, remedy="wait for its first one")
     metrics = [{number: read_report(folder) for number, folder in found.items()} for found in reports]
     finals = [one[max(one)] for one in metrics]
-    table = Table("", *map(escape, names), title=f"{strict_label(finals[0])} on held-out prompts", title_justify="left")
+    table = Table("", *names, title=f"{strict_label(finals[0])} on held-out prompts", title_justify="left")
     table.add_row("start", *(f"{one[min(one)]['strict']:.3f}" for one in metrics))
     table.add_row("final", *(f"{one['strict']:.3f}" for one in finals), style="bold")
     table.add_row("95% interval", *("{:.3f} to {:.3f}".format(*one["strict_ci95"]) for one in finals))
@@ -46,14 +44,14 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     table.add_row("against the first", "", *(_against(reports[0], other) for other in reports[1:]))
     table.add_section()
     for task in finals[0]["tasks"]:
-        table.add_row(escape(task), *(f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals))
+        table.add_row(task, *(f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals))
     table.add_section()
     flat = [_flat(settings.model_dump(mode="json")) for _, settings in runs]
     for name in dict.fromkeys(name for one in flat for name in one):
         values = [one.get(name) for one in flat]
         if any(value != values[0] for value in values):
-            table.add_row(name, *("" if value is None else escape(str(value)) for value in values))
-    console.print(table)
+            table.add_row(name, *("" if value is None else str(value) for value in values))
+    print_table(console, table)
     say(console, "against the first: paired by prompt and noise, with its 95 % interval; below, settings that differ")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import draw_curves, run_panels
 from advantageflow.evaluation.labels import result
-from advantageflow.evaluation.page import PAGE_FILE, write_page
+from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RunSettings
@@ -48,7 +48,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
         subtitle=f"{workdir.root.name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
-        facts=_facts(settings, workdir),
+        facts={**_facts(settings, workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
         rounds={f"round {number}" if number else before: folder for number, folder in reports.items()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,16 +21,25 @@ from advantageflow_pipelines.configuration.counts import images_of_a_round
 from advantageflow_pipelines.local.costs import useful_seconds
 from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import print_table, say
 
-VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id")
+if TYPE_CHECKING:
+    from advantageflow.tracking.promotion import Conclusion
+
+VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id", "registered", "outcome")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(
-    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any], mlflow_run_id: str | None
+    workdir: WorkDir,
+    settings: RunSettings,
+    *,
+    seconds: float,
+    overhead: dict[str, Any],
+    mlflow_run_id: str | None,
+    conclusion: Conclusion | None = None,
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
@@ -40,6 +49,7 @@ def make_summary(
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
         mlflow_run_id: of the run in MLflow, if it is there.
+        conclusion: what became of the policy in MLflow's registry, if it is there.
     """
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
@@ -61,6 +71,7 @@ def make_summary(
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
         "mlflow_run_id": mlflow_run_id,
+        **({} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}),
     }
 
 
@@ -122,7 +133,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     for name, term in final.get("watched", {}).items():
         before, after = base["watched"][name]["mean"], term["mean"]
         table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-    console.print(table)
+    print_table(console, table)
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
             say(console, f"alarm, round {entry['round']}: {alarm['message']}", style="bold red")
@@ -132,6 +143,8 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     say(console, _time_taken(summary["seconds"], summary["overhead"]))
     if "policy_url" in summary:
         say(console, f"policy:   {summary['policy_url']}")
+    if "outcome" in summary:
+        say(console, f"policy:   {summary['outcome']}")
     say(console, f"results:  {workdir.summary_file}", f"report:   {workdir.report / PAGE_FILE}")
 
 

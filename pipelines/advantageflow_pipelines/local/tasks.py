@@ -8,6 +8,8 @@ from typing import Any
 
 from advantageflow.tracking.events import Event
 
+FROM_CACHE, CANCELLED = "from the cache", "cancelled"
+
 
 @dataclass
 class Task:
@@ -22,6 +24,8 @@ class Task:
         error: its error event, if it failed.
         settings: by section, as its start tells.
         cost: what its end tells of seconds, memory and bytes.
+        attempt: which try it is, from 1 on.
+        how: it ended, where that was not by its own work: FROM_CACHE or CANCELLED.
     """
 
     task_id: str
@@ -37,6 +41,8 @@ class Task:
     error: Event | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    how: str = ""
 
     @property
     def name(self) -> str:

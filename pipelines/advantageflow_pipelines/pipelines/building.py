@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.continuing import FIRST_RUN, parameter_of
 from advantageflow.tracking.recorder import run_name
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Pipeline
-from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking
+from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking, with_handed
+from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
@@ -29,6 +31,7 @@ def build_pipeline(
     resources: Resources | None = None,
     *,
     in_order: bool = False,
+    segment: Segment | None = None,
 ) -> BaseComponent:
     """The pipeline of a run.
 
@@ -38,17 +41,25 @@ def build_pipeline(
         resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
         in_order: let nothing run beside a round. A cluster evaluates beside the next round; one machine has nothing to
             gain from that, and stops at the first failure this way.
+        segment: of the run, if not all of it; later ones take what the one before hands on as further parameters.
     """
     from kfp import dsl
 
     pipeline = pipeline_of(settings)
-    placement = Placement(settings, images or default_images(pipeline), resources)
+    placement = Placement(settings, images or default_images(pipeline), resources, segment)
     form = run_form(settings, pipeline.parameters(settings), pipeline.sections)
     tasks = pipeline.build(settings, placement, form, in_order)
     if resources is not None:
         tasks = _opened_and_closed(tasks, pipeline, placement, form)
+
+    def run(**given: Any) -> None:  # without what the tasks give to a pipeline that builds on them
+        tasks(**given)
+
+    run.__doc__ = tasks.__doc__
     named = dsl.pipeline(name=f"advantageflow-{pipeline.name}", description=pipeline.summary)
-    return named(taking(form, outermost=True)(tasks))
+    if segment is not None and segment.first > 1:
+        form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed))
+    return named(taking(form, outermost=True)(run))
 
 
 def compile_pipeline(
@@ -58,11 +69,13 @@ def compile_pipeline(
     resources: Resources | None = None,
     *,
     in_order: bool = False,
+    segment: Segment | None = None,
 ) -> None:
     """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see build_pipeline."""
     from kfp import compiler
 
-    compiler.Compiler().compile(build_pipeline(settings, images, resources, in_order=in_order), str(path))
+    built = build_pipeline(settings, images, resources, in_order=in_order, segment=segment)
+    compiler.Compiler().compile(built, str(path))
 
 
 def _opened_and_closed(
@@ -83,15 +96,22 @@ def _opened_and_closed(
     # The image that has what it needs to end nodes.
     last_image = pipeline.trainer if placement.on_nodes and pipeline.trainer else pipeline.report.stage
     judged_last = pipeline.evaluations(placement.settings)[-1].round_index
-    last_task = run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
+    last_task = pipeline.last_task or run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
     open_run = opening_component({one.name: one.kind for one in form.shown})
 
+    segment = placement.segment
+
     def run(**given: Any) -> None:
-        with dsl.ExitHandler(placement.place_closing(closing(nodes=nodes), last_image), name="run"):
+        earlier = {FIRST_RUN: given[FIRST_RUN]} if FIRST_RUN in given else {}
+        goes_on = {"goes_on": True} if segment is not None and segment.following else {}
+        store = given.get("store_settings", "{}")
+        closed = closing(nodes=nodes, store_settings=store, **earlier, **goes_on)
+        with dsl.ExitHandler(placement.place_closing(closed, last_image), name="run"):
             opened = open_run(
                 places={one.name: one.place for one in form.shown},
                 last_task=last_task,
-                **given,
+                **earlier,
+                **form.values(given),
             )
             known = set(_tasks())
             tasks(**given)

@@ -135,6 +135,12 @@ def run_form(settings: RunSettings, table: Sequence[Parameter], sections: Collec
     return Form(tuple(found))
 
 
+def with_handed(form: Form, *names: str) -> Form:
+    """The form, and what the task that starts the pipeline run gives it beside."""
+    handed = (Shown(name, str, "", "given by the segment before", "", "", "") for name in names)
+    return Form((*form.shown, *handed))
+
+
 def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a pipeline's function, which takes the form's values as `**given`, the signature that Kubeflow reads.
 

@@ -6,13 +6,16 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
 from advantageflow_pipelines.client.compact import compact
 from advantageflow_pipelines.client.package import Package, read_package
+from advantageflow_pipelines.client.segments import join
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
@@ -26,25 +29,33 @@ class ClusterRun:
         settings: with the processes and nodes that the resources give.
         images: container image of each stage.
         resources: with a number of GPUs for every stage, and the service account that the run is created with.
+        segments: the pipeline runs that continue each other, in a run that is too long for one; else empty.
     """
 
     settings: RunSettings
     images: Mapping[str, str]
     resources: Resources
+    segments: tuple[Segment, ...] = ()
 
     def package(self) -> Package:
         """The pipeline, compiled, with nothing in it twice."""
         from advantageflow_pipelines.pipelines.building import compile_pipeline
 
+        packages = {}
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "pipeline.yaml"
-            compile_pipeline(self.settings, file, self.images, self.resources)
-            return compact(read_package(file))
+            for segment in self.segments or (None,):
+                compile_pipeline(self.settings, file, self.images, self.resources, segment=segment)
+                packages[segment.rounds if segment else ""] = read_package(file)
+        return compact(join(packages))
 
-    def with_size(self, *, rounds: int, shards: int) -> ClusterRun:
-        """The same run in another number of rounds and shards."""
-        rollout = self.settings.rollout.model_copy(update={"shards": shards})
-        return replace(self, settings=self.settings.model_copy(update={"rounds": rounds, "rollout": rollout}))
+    def with_settings(self, **changes: Any) -> ClusterRun:
+        """The same run as a whole with other settings, such as `rounds=1` or `rollout={"shards": 2}`."""
+        sections = {
+            name: getattr(self.settings, name).model_copy(update=value) if isinstance(value, dict) else value
+            for name, value in changes.items()
+        }
+        return replace(self, settings=self.settings.model_copy(update=sections), segments=())
 
 
 def check_file_name(path: Path) -> None:

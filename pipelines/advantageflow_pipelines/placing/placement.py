@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import NAME_ENV, NOTE_ENV, PIPELINE_RUN_ENV, PRESET_ENV
+from advantageflow.tracking.pipeline_run import (
+    IMAGES_ENV,
+    NAME_ENV,
+    NOTE_ENV,
+    PIPELINE_RUN_ENV,
+    PRESET_ENV,
+    REGISTERED_MODEL_ENV,
+)
+from advantageflow.tracking.registry import is_registered
+from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
 
 if TYPE_CHECKING:
     from kfp import dsl
 
+_ASKS_KUBEFLOW = "access-ml-pipeline"  # label of pods to which a Kubeflow of several users gives a token for its API
 _RUN_LABEL = "metadata.labels['pipeline/runid']"  # which Kubeflow gives the pods of a run
 
 
@@ -27,11 +37,13 @@ class Placement:
         settings: of the run.
         images: container image of each stage.
         resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
+        segment: of the run, that they are the tasks of; None for all of it.
     """
 
     settings: RunSettings
     images: Mapping[str, str]
     resources: Resources | None
+    segment: Segment | None = None
 
     @property
     def on_nodes(self) -> bool:
@@ -42,7 +54,19 @@ class Placement:
     def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings
-        return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
+        policy = settings.init_policy or ""
+        return is_registered(policy) or any(map(is_s3, (settings.prompts.source, settings.model.name, policy)))
+
+    @property
+    def made_for_a_run(self) -> dict[str, str]:
+        """What a task on a cluster is given that reads an address: its results are for this run, and for one that makes
+        what is missing of it (`client/again.py`).
+        """
+        if self.resources is None or not self.reads_addresses:
+            return {}
+        from kfp import dsl
+
+        return {"made_for": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
     def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
         """The task of a stage, placed.
@@ -50,11 +74,11 @@ class Placement:
         Args:
             stage: of the pipeline.
             task: its task.
-            cached: whether it may take its results from an earlier run; not where it reads an address, which is all of
-                what lies there that the cache's key has.
+            cached: whether it may take its results from an earlier run on this machine; not where it reads an address,
+                which is all of what lies there that the cache's key has. On a cluster see `made_for_a_run`.
         """
         task.set_container_image(self.images[stage])
-        if not cached:
+        if not cached and self.resources is None:
             task.set_caching_options(False)
         if self.resources is None:
             return task
@@ -69,6 +93,8 @@ class Placement:
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that opens a run on a cluster, placed, in a stage's image."""
+        task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
+        task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
         return self._place_own("opening", task, stage)
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
@@ -77,8 +103,14 @@ class Placement:
             self._tell_namespace(task)
         return self._place_own("closing", task, stage)
 
+    def place_continuing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
+        """The task that starts the next segment of a run on a cluster, placed, in a stage's image."""
+        return self._place_own("continuing", task, stage)
+
     def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """A task that is not a stage's, with little of everything."""
+        from kfp import kubernetes
+
         assert self.resources is not None
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
@@ -86,6 +118,7 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
+        kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
         task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
         for variable, text in ((NAME_ENV, self.settings.tracking.name), (NOTE_ENV, self.settings.tracking.note)):
             if text:

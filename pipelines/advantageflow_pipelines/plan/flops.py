@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from advantageflow.training.policy import Inputs, Policy
-
-
-@dataclass(frozen=True)
-class Flops:
-    """Operations of matrix products, two for each multiply-add.
-
-    Attributes:
-        forward: of one velocity.
-        training: of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and
-            recomputed activations are not useful work: a loop that does them has a lower share of the peak.
-    """
-
-    forward: float
-    training: float
+from advantageflow_pipelines.plan.counts import Flops
 
 
 def count_flops(policy: Policy, sample: Inputs) -> Flops:

@@ -2,27 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.fit import check_fits
+from advantageflow_pipelines.client.fit import check_fits, fitted, growth, said
 from advantageflow_pipelines.client.footprint import Footprint, footprint
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
 
-def on_kubeflow(settings: RunSettings) -> tuple[Footprint | None, list[str]]:
-    """Its footprint with the resources that suit it, and what speaks against it, each with a remedy.
+@dataclass(frozen=True)
+class OnKubeflow:
+    """What a run takes there.
 
-    The footprint is None where the settings fit no such resources. A run on one machine needs nothing of this.
+    Attributes:
+        segments: pipeline runs that continue each other.
+        largest: what the largest of them takes.
+        words: both, for a person.
+    """
+
+    segments: int
+    largest: Footprint
+    words: str
+
+
+def on_kubeflow(settings: RunSettings) -> tuple[OnKubeflow | None, list[str]]:
+    """What it takes with the resources that suit it, and what speaks against it, each with a remedy.
+
+    None where the settings fit no such resources. A run on one machine needs nothing of this.
     """
     try:
         run = cluster_run(settings, default_images(pipeline_of(settings)), None)
     except SettingsError as error:
         return None, [f"on Kubeflow: {error.message}; {error.remedy}"]
-    taken = footprint(run.package())
+    if pipeline_of(settings).handed:
+        growing = growth(run)
+        run = fitted(run, growing)
+        taken = growing.of(max((one.last - one.first + 1 for one in run.segments), default=settings.rounds))
+    else:
+        taken = footprint(run.package())
+    found = OnKubeflow(max(len(run.segments), 1), taken, said(run, taken))
     try:
-        warning = check_fits(run, taken)
+        check_fits(run, taken)
     except SettingsError as error:
-        return taken, [f"{error.message}; {error.remedy}"]
-    return taken, [f"on Kubeflow, {warning}"] if warning else []
+        return found, [f"{error.message}; {error.remedy}"]
+    return found, []

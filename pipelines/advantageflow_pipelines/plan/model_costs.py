@@ -16,26 +16,12 @@ from advantageflow.policy.sampling import velocity_function
 from advantageflow.policy.text import batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import TrainingSettings
-from advantageflow_pipelines.plan.flops import Flops, count_flops
+from advantageflow_pipelines.plan.counts import Operations
+from advantageflow_pipelines.plan.flops import count_flops
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, parameters
 
 _FLOAT32 = 4
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Floating point operations of matrix products and convolutions, two for each multiply-add.
-
-    Attributes:
-        velocity: of one velocity, and of a training sample without recomputation.
-        decode: of one image, from its latent.
-        encode: of one text, by text encoder.
-    """
-
-    velocity: Flops
-    decode: float
-    encode: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -121,7 +107,9 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
     )
 
 
-def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool) -> Memory:
+def generation_memory(
+    skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool, decoded: int | None = None
+) -> Memory:
     """Memory of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
 
     Args:
@@ -129,6 +117,7 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
         training: adapters.
         batch: images in one forward batch.
         guided: whether guidance doubles it.
+        decoded: images decoded at once; None: all of the batch.
     """
     policy, vae = skeleton.policy(training), skeleton.vae()
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
@@ -140,7 +129,7 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
     one = tensor_bytes(policy.adapters.parameters())
     with torch.no_grad():
         sampling = footprint(lambda: velocity(x, 0.5), resident).peak
-        decoding = footprint(lambda: _decode(vae, x), resident).peak
+        decoding = footprint(lambda: _decode(vae, x[:decoded]), resident).peak
     return Memory(
         {
             "base weights": tensor_bytes(weights) - 2 * one,

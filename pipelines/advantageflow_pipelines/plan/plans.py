@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from advantageflow_pipelines.client.footprint import Footprint
 from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.kubeflow import OnKubeflow
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.plan.weights import Weights
@@ -44,7 +44,8 @@ class Plan:
         stages: in order.
         gpu_hours: of all stages that are known; None on the CPU.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
-        kubeflow: nodes and bytes of the run there; None where its settings fit no preset of resources.
+        kubeflow: segments, nodes and bytes of the run there; None where it cannot be said.
+        kubeflow_seconds: that Kubeflow itself takes, in line.
         storage: artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
@@ -58,7 +59,8 @@ class Plan:
     stages: list[StagePlan]
     gpu_hours: float | None
     wall_hours: float | None
-    kubeflow: Footprint | None
+    kubeflow: OnKubeflow | None
+    kubeflow_seconds: float
     storage: dict[str, Artifact]
     weights: list[Weights]
     chain: dict[str, Any] | None

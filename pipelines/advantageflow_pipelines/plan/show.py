@@ -8,10 +8,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from advantageflow_pipelines.plan.overhead import ROUND, TASK
 from advantageflow_pipelines.plan.pitfalls import needed_memory
 from advantageflow_pipelines.plan.plans import Plan, StagePlan
 from advantageflow_pipelines.plan.storage import Artifact
+from advantageflow_pipelines.say import say
 
 _NONE = "-"
 _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
@@ -19,20 +22,15 @@ _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
 
 def show_plan(console: Console, plan: Plan) -> None:
     """Print all of a plan."""
-    _say(console, *_head(plan))
+    say(console, *_head(plan))
     console.print(_stages(plan))
-    _say(console, *_totals(plan))
+    say(console, *_totals(plan))
     console.print(_storage(plan))
     _weights(console, plan)
     for pitfall in ["", *plan.pitfalls] if plan.pitfalls else []:
-        console.print("[yellow]warning:[/yellow] " if pitfall else "", end="")
-        _say(console, pitfall)
-    _say(console, "", "what these figures rest on:", *(f"- {one}" for one in plan.assumptions))
-
-
-def _say(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print("warning: " if pitfall else "", style="yellow", end="")
+        say(console, pitfall)
+    say(console, "", "what these figures rest on:", *(f"- {one}" for one in plan.assumptions))
 
 
 def _head(plan: Plan) -> list[str]:
@@ -86,7 +84,9 @@ def _totals(plan: Plan) -> list[str]:
     if plan.gpu_hours is not None and plan.wall_hours is not None:
         lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
     if plan.kubeflow is not None:
-        lines.append(f"on Kubeflow: {plan.kubeflow}")
+        lines.append(f"on Kubeflow: {plan.kubeflow.words}")
+        minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
+        lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]
@@ -113,12 +113,12 @@ def _storage(plan: Plan) -> Table:
 
 
 def _weights(console: Console, plan: Plan) -> None:
-    _say(console, "", "weights:")
+    say(console, "", "weights:")
     for one in plan.weights:
         note = f" ({one.note})" if one.note else ""
-        console.print(f"- [{_COLOURS[one.state]}]{one.state}[/]{note}: ", end="", highlight=False)
+        console.print(Text.assemble("- ", (one.state, _COLOURS[one.state]), f"{note}: "), end="", highlight=False)
         gate = "; gated: accept it on the hub, then `hf auth login`" if one.gated else ""
-        _say(console, f"{one.repository}, for {one.use}; {one.licence}{gate}")
+        say(console, f"{one.repository}, for {one.use}; {one.licence}{gate}")
 
 
 def _table(*columns: str) -> Table:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from advantageflow.policy.configs import ModelConfigs, cached_file
+from advantageflow.policy.config_files import cached_file
 from advantageflow.settings import ModelSettings, RewardSettings
 
 State = Literal["here", "partly", "missing"]
@@ -101,16 +101,16 @@ _LICENCES = {
 }
 
 
-def needed_weights(model: ModelSettings, configs: ModelConfigs, reward: RewardSettings) -> list[Weights]:
-    """The weights of the model and of every reward; each once."""
-    found = [_model_weights(model, configs)]
+def needed_weights(model: ModelSettings, parts: Collection[str], reward: RewardSettings) -> list[Weights]:
+    """The weights of the model, which has these parts, and of every reward; each once."""
+    found = [_model_weights(model, parts)]
     for term in reward.terms:
         options = term.model_dump().get("options") or {}
         found += [_reward_weights(term.name, source, options) for source in _REWARDS.get(term.name, ())]
     return list({one.repository: one for one in reversed(found)}.values())[::-1]
 
 
-def _model_weights(model: ModelSettings, configs: ModelConfigs) -> Weights:
+def _model_weights(model: ModelSettings, parts: Collection[str]) -> Weights:
     if model.name == "shapes":
         return Weights("the model", "shapes, in this package", "Apache-2.0, as this package", False, "here")
     licence, gated = _LICENCES.get(model.name.rpartition("/")[2], (_CARD, False))
@@ -120,8 +120,7 @@ def _model_weights(model: ModelSettings, configs: ModelConfigs) -> Weights:
         if index is None:
             return Weights("the model", model.name, licence, gated, "missing", "nothing of it is in the hub cache")
         folder = index.parent
-    parts = {part: _complete(folder / part) for part in configs.parts}
-    missing = [part for part, complete in parts.items() if not complete]
+    missing = [part for part in parts if not _complete(folder / part)]
     if not missing:
         return Weights("the model", model.name, licence, gated, "here")
     state: State = "missing" if len(missing) == len(parts) else "partly"

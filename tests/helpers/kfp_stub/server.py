@@ -26,6 +26,9 @@ _OPERATIONS = {
     "GET /pipelines": "pipeline_service_list_pipelines",
     "POST /pipelines/upload_version": "upload_pipeline_version",
     "GET /pipelines/(?P<pipeline_id>[^/:]+)/versions": "pipeline_service_list_pipeline_versions",
+    "GET /pipelines/(?P<pipeline_id>[^/:]+)/versions/(?P<pipeline_version_id>[^/:]+)": (
+        "pipeline_service_get_pipeline_version"
+    ),
     "POST /runs": "run_service_create_run",
     "GET /runs": "run_service_list_runs",
     "GET /runs/(?P<run_id>[^/:]+)": "run_service_get_run",

@@ -77,7 +77,8 @@ class State:
         _get(self.pipelines, pipelineid, "Pipeline")
         pipeline, *platform = yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         _check_pipeline(pipeline, *platform)
-        version = {"display_name": name, "name": name, "pipeline_id": pipelineid, "pipeline_spec": pipeline, **more}
+        spec = {"pipeline_spec": pipeline, "platform_spec": platform[0]} if platform else pipeline
+        version = {"display_name": name, "name": name, "pipeline_id": pipelineid, "pipeline_spec": spec, **more}
         siblings = {key: one for key, one in self.versions.items() if one["pipeline_id"] == pipelineid}
         self._check_free(siblings, version)
         return self._add(self.versions, "pipeline_version_id", version)
@@ -85,6 +86,11 @@ class State:
     def list_pipeline_versions(self, pipeline_id: str, **query: str) -> Record:
         ours = {key: one for key, one in self.versions.items() if one["pipeline_id"] == pipeline_id}
         return self._page(ours, "pipeline_versions", **query)
+
+    def get_pipeline_version(self, pipeline_id: str, pipeline_version_id: str) -> Record:
+        version = _get(self.versions, pipeline_version_id, "PipelineVersion")
+        assert version["pipeline_id"] == pipeline_id
+        return version
 
     def create_run(self, body: Record) -> Record:
         self._check_source(body)
@@ -106,12 +112,13 @@ class State:
         self.stories[run_id], self._told[run_id] = [{"state": "CANCELING"}, {"state": "FAILED"}], 0
         return {}
 
-    def replay(self, recording: Path, run_id: str | None = None) -> str:
+    def replay(self, recording: Path, run_id: str | None = None, spec: Record | None = None) -> str:
         """Have a run whose answers a live server gave (see tests/data/kfp-live), one each time that it is looked at.
 
         Args:
             recording: of the run.
             run_id: to have in place of its own.
+            spec: its pipeline, which is not in the recording.
 
         Returns:
             Its id.
@@ -120,7 +127,7 @@ class State:
             story = [json.loads(line)["run"] for line in file]
         run_id = run_id or str(story[0]["run_id"])
         for chapter in story:
-            chapter["run_id"] = run_id
+            chapter.update({"run_id": run_id, **({"pipeline_spec": spec} if spec else {})})
         self.runs[run_id], self.stories[run_id] = dict(story[0]), story
         return run_id
 

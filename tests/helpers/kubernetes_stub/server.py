@@ -20,9 +20,10 @@ from kubernetes_stub.state import Job, Pod
 
 TOKEN = "a-service-account's-token"
 RUNTIME = "advantageflow-torch"
+_VERSION = ("major", "minor", "gitCommit", "gitTreeState", "buildDate", "goVersion", "compiler", "platform")
 _TRAINER = "trainer.kubeflow.org"
 _PATH = re.compile(
-    r"/(?:api|apis/(?P<group>[a-z.]+))/v\w+/namespaces/(?P<namespace>[\w-]+)"
+    r"/(?:api|apis/(?P<group>[a-z0-9.]+))/v\w+(?:/namespaces/(?P<namespace>[\w-]+))?"
     r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?(?P<sub>/log)?"
 )
 
@@ -41,13 +42,19 @@ class Cluster(ThreadingHTTPServer):
     Attributes:
         namespace: the one.
         jobs: by name.
-        runtimes: that there are.
+        runtimes: that there are, by name.
         asked: the right that each request needs.
         strays: paths of requests to elsewhere than the namespace.
-        refused: status and message of requests that are refused, by the right that they need.
+        refused: status and message of requests that are refused, by the right that they need; a list of them for as
+            many requests.
+        lost: rights of requests that are carried out, each once, without an answer.
         deleted: names of deleted jobs.
         controller: what becomes of a job that is created; runs beside the server.
         events: of all objects.
+        objects: others, by resource and name.
+        version: of Kubernetes.
+        forbidden: what it says that service accounts may not.
+        pod: what becomes of a pod that belongs to no job: its status, and its log.
         log_cuts: after how many lines each of the next readings of a log breaks off.
     """
 
@@ -57,14 +64,19 @@ class Cluster(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Request)
         self.namespace = namespace
         self.jobs: dict[str, Job] = {}
-        self.runtimes = {RUNTIME}
+        self.runtimes: dict[str, dict[str, Any]] = {RUNTIME: {"metadata": {"name": RUNTIME}}}
         self.asked: list[Right] = []
         self.strays: list[str] = []
-        self.refused: dict[Right, tuple[int, str]] = {}
+        self.refused: dict[Right, Any] = {}
+        self.lost: list[Right] = []
         self.deleted: list[str] = []
         self.controller: Callable[[Job], None] = lambda job: None
         self.log_cuts: list[int] = []
         self.events: list[dict[str, Any]] = []
+        self.objects: dict[tuple[str, str], Any] = {}
+        self.version = "v1.36.3"
+        self.forbidden: set[Right] = set()
+        self.pod: Callable[[dict[str, Any]], dict[str, Any]] = lambda body: {"status": {"phase": "Pending"}}
 
     @property
     def kubeconfig(self) -> dict[str, Any]:
@@ -113,6 +125,7 @@ class Request(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     server: Cluster
+    _lost = False
 
     def do_GET(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)) or "null")
@@ -120,7 +133,9 @@ class Request(BaseHTTPRequestHandler):
         parts = _PATH.fullmatch(address.path)
         if self.headers["Authorization"] != f"Bearer {TOKEN}":
             self._refuse(401, "Unauthorized")
-        elif parts is None or parts["namespace"] != self.server.namespace:
+        elif address.path == "/version/":
+            self._answer({**dict.fromkeys(_VERSION, ""), "gitVersion": self.server.version})
+        elif parts is None or parts["namespace"] not in (None, self.server.namespace):
             self.server.strays.append(address.path)
             self._refuse(404, "404 page not found")
         else:
@@ -130,16 +145,58 @@ class Request(BaseHTTPRequestHandler):
             resource = parts["resource"] + (parts["sub"] or "")
             right = Right(parts["group"] or "", resource, verb)
             self.server.asked.append(right)
-            if right in self.server.refused:
-                self._refuse(*self.server.refused[right])
+            self._lost = right in self.server.lost
+            if self._lost:
+                self.server.lost.remove(right)
+            refused = self.server.refused.get(right)
+            if isinstance(refused, list):
+                refused = refused.pop(0) if refused else None
+            if refused:
+                self._refuse(*refused)
             else:
-                getattr(self, f"_{verb}_{resource.replace('/', '_')}")(parts["name"], query, body)
+                self._do(verb, resource, parts["name"], query, body)
 
     do_POST = do_DELETE = do_GET
 
+    def _do(self, verb: str, resource: str, name: str | None, query: dict[str, str], body: Any) -> None:
+        kept = (resource.partition("/")[0], name) in self.server.objects
+        own = None if kept else getattr(self, f"_{verb}_{resource.replace('/', '_')}", None)
+        if own is not None:
+            own(name, query, body)
+        else:
+            getattr(self, f"_{verb}_object")(resource, name)
+
+    def _get_object(self, resource: str, name: str) -> None:
+        kind, _, part = resource.partition("/")
+        found = self.server.objects.get((kind, name))
+        if found is None:
+            self._refuse(404, f'{kind} "{name}" not found')
+        else:
+            self._answer(found["log"] if part else found)
+
+    def _list_object(self, resource: str, name: None) -> None:
+        items = [one for (kind, _), one in self.server.objects.items() if kind == resource]
+        self._answer({"kind": "List", "items": items})
+
+    def _create_pods(self, name: None, query: Any, body: dict[str, Any], *_: Any) -> None:
+        """A pod of no job: a test says what becomes of it."""
+        body["metadata"]["name"] = f"{body['metadata']['generateName']}x1"
+        self.server.objects["pods", body["metadata"]["name"]] = {**body, **self.server.pod(body)}
+        self._answer(body, 201)
+
+    def _delete_object(self, resource: str, name: str) -> None:
+        self._answer(self.server.objects.pop((resource, name)))
+        self.server.deleted.append(name)
+
+    def _create_localsubjectaccessreviews(self, name: None, query: Any, body: dict[str, Any], *_: Any) -> None:
+        spec = body["spec"]["resourceAttributes"]
+        resource = "/".join(filter(None, (spec["resource"], spec.get("subresource"))))
+        allowed = Right(spec.get("group", ""), resource, spec["verb"]) not in self.server.forbidden
+        self._answer({**body, "status": {"allowed": allowed}}, 201)
+
     def _get_trainingruntimes(self, name: str, *_: Any) -> None:
         if name in self.server.runtimes:
-            self._answer({"metadata": {"name": name}})
+            self._answer(self.server.runtimes[name])
         else:
             self._refuse(404, f'trainingruntimes.trainer.kubeflow.org "{name}" not found')
 
@@ -211,7 +268,11 @@ class Request(BaseHTTPRequestHandler):
                 self.wfile.write(b"0\r\n\r\n")
                 return
 
-    def _answer(self, body: dict[str, Any], status: int = 200) -> None:
+    def _answer(self, body: Any, status: int = 200) -> None:
+        if self._lost:
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         content = json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -70,10 +70,11 @@ class Pod:
 
 
 def warning(kind: str, name: str, message: str, minute: int, reason: str = "FailedCreate") -> dict[str, Any]:
-    """An event about an object, at some minute."""
+    """An event about an object, so many minutes from now."""
+    at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(minutes=minute)
     return {
         "reason": reason, "type": "Warning", "message": message, "involvedObject": {"kind": kind, "name": name},
-        "metadata": {"creationTimestamp": f"2026-01-01T00:{minute:02}:00Z"},
+        "metadata": {"creationTimestamp": at.isoformat()},
     }  # fmt: skip
 
 
@@ -87,6 +88,7 @@ class Job:
     def __init__(self, body: dict[str, Any], namespace: str) -> None:
         self.name: str = body["metadata"]["name"]
         self.body = body
+        body["metadata"].setdefault("creationTimestamp", now())
         self.pods: list[Pod] = []
         self._namespace = namespace
         self._starts = 0

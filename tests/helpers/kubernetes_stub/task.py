@@ -20,10 +20,11 @@ def live_in(cluster: Cluster, kubeconfig: Path, monkeypatch: pytest.MonkeyPatch)
     kubeconfig.write_text(yaml.safe_dump(cluster.kubeconfig))
     monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_IMAGE", "registry.example/training@sha256:0")
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")  # where nobody answers
     for name in ("ADVANTAGEFLOW_NAMESPACE", "ADVANTAGEFLOW_PIPELINE_RUN_ID", "KFP_POD_NAME", "KFP_POD_UID"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("cluster", "follow", "logs"):
-        monkeypatch.setattr(f"advantageflow.training.trainjob.{module}.POLL", 0.02)
+    monkeypatch.setattr("advantageflow.kubernetes_api.POLL", 0.02)
+    monkeypatch.setattr("advantageflow.kubernetes_api.PATIENCE", 1.0)
 
 
 def make_arguments(folder: Path) -> dict[str, Any]:
@@ -37,21 +38,27 @@ def make_arguments(folder: Path) -> dict[str, Any]:
     return {**folders, "seed": 3, "round_index": 2, "policy_out": folder / "out" / "policy"}
 
 
-def complete(job: Job) -> None:
-    """Have the job end well, with a result."""
-    publish_result(job)
+def complete(job: Job, *lines: str) -> None:
+    """Have the job end well, with a result, whose journal has these lines."""
+    publish_result(job, *lines)
     for pod in job.pods:
         pod.ends(0)
     job.becomes("Complete", "JobsCompleted", "")
 
 
-def publish_result(job: Job) -> None:
+def step_event(step: int) -> str:
+    """A line of the nodes' journal: a gradient step."""
+    values = {"training/loss": 1.0}
+    return json.dumps({"time": float(step), "task": "t", "event": "metrics", "values": values, "step": step,
+                       "parent": False})  # fmt: skip
+
+
+def publish_result(job: Job, *lines: str) -> None:
     """What the first process of a training does at its end."""
     call = json.loads((fetch_published(job.arguments, Path()) / "arguments.json").read_text())
     with tempfile.TemporaryDirectory() as name:
         result = Path(name)
         (result / "policy").mkdir()
         (result / "policy" / "state.json").write_text('{"round": 2}')
-        event = {"time": 1, "task": "t", "event": "metrics", "values": {"loss": 1.0}}
-        (result / "journal.jsonl").write_text(json.dumps(event) + "\n")
+        (result / "journal.jsonl").write_text("".join(f"{line}\n" for line in lines or [step_event(1)]))
         publish_folder(result, call["result"])

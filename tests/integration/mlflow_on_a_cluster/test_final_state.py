@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from tracked import LAST, children_of, fail_task, kill_task, open_run, parent_of, run_task
 
 from advantageflow.tracking.closing import close_pipeline_run
+from advantageflow.tracking.continuing import continue_run
 from advantageflow.tracking.healing import heal
 from advantageflow.tracking.kubeflow import ask_state
 from advantageflow_pipelines.client.api import Api
@@ -33,13 +34,16 @@ def ended(client: MlflowClient, pipeline: str) -> tuple[str, str, str | None]:
     return parent.info.status, parent.data.tags["kfp.final_state"], parent.data.tags.get("error")
 
 
-def test_success_is_finished(client: MlflowClient, pipeline: str) -> None:
-    open_run()
+def test_success_is_finished(client: MlflowClient, pipeline: str, tmp_path: Path) -> None:
+    open_run(page=tmp_path / "page.md")
     run_task(1)
     run_task(2)
     close_pipeline_run("COMPLETE", None)
     assert ended(client, pipeline) == ("FINISHED", "COMPLETE", None)
-    assert "advantageflow.from_cache" not in parent_of(client, pipeline).data.tags
+    parent = parent_of(client, pipeline)
+    assert "advantageflow.from_cache" not in parent.data.tags
+    assert parent.data.metrics["seconds/kubeflow"] >= 0
+    assert f"/runs/{parent.info.run_id})" in (tmp_path / "page.md").read_text()
 
 
 def test_success_of_which_a_stage_says_that_it_failed_is_a_failure(client: MlflowClient, pipeline: str) -> None:
@@ -177,15 +181,45 @@ def test_the_last_task_of_a_retry_closes_the_run_for_good(client: MlflowClient, 
     assert ended(client, pipeline) == ("FINISHED", "SUCCEEDED", None)
 
 
-def test_a_run_wholly_taken_from_the_cache_has_a_run_in_mlflow_that_says_so(
-    client: MlflowClient, pipeline: str
+def test_segments_of_a_run_are_one_run_that_ends_with_the_last(
+    client: MlflowClient, pipeline: str, kubeflow: KfpStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    experiment = kubeflow.state.create_experiment({"display_name": "e"})["experiment_id"]
+    kubeflow.state.story = [{"state": "RUNNING"}]
+    spec = {"root": {}, "components": {"segment-2-2": {}}}
+    run = {"run_id": pipeline, "display_name": "r", "experiment_id": experiment, "pipeline_spec": spec}
+    kubeflow.state.runs[pipeline] = {**run, "created_at": "2026-01-01T00:00:00Z"}
+    open_run()
+    run_task(1)
+    continue_run("2-2", {"policy": "s3://bucket/policy"})
+    close_pipeline_run("COMPLETE", None, goes_on=True)
+    parent, (_, second) = parent_of(client, pipeline), kubeflow.state.runs
+    assert (parent.info.status, parent.data.tags["kfp.pipeline_run_id"]) == ("RUNNING", second)
+    assert "is FINISHED now" in heal(client, {second: "SUCCEEDED"}, lambda _: None)[0]
+    client.set_tag(parent.info.run_id, "kfp.pipeline_run_id", pipeline)  # as if MLflow had been away
+    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", second)
+    open_run(first_run=pipeline)
+    parent = parent_of(client, pipeline)
+    assert (parent.info.status, parent.data.tags["kfp.pipeline_run_id"]) == ("RUNNING", second)
+    run_task(2)
+    assert parent_of(client, pipeline).info.status == "RUNNING"
+    close_pipeline_run("COMPLETE", None, pipeline)
+    assert ended(client, pipeline) == ("FINISHED", "COMPLETE", None)
+    assert set(children_of(client, parent)) == {"round 1 / training", "round 2 / training"}
+
+
+def test_a_run_wholly_taken_from_the_cache_has_a_run_in_mlflow_that_says_so(
+    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_KFP_URL", "https://kubeflow.example/pipeline")
     open_run()
     close_pipeline_run("COMPLETE", None)
     parent = parent_of(client, pipeline)
     assert ended(client, pipeline) == ("FINISHED", "COMPLETE", None)
     assert parent.data.tags["advantageflow.from_cache"] == "all"
-    assert "nothing was computed" in parent.data.tags["mlflow.note.content"]
+    note, link = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert "nothing was computed" in note
+    assert link == f"[Pipeline run {pipeline} in Kubeflow](https://kubeflow.example/pipeline/#/runs/details/{pipeline})"
     assert parent.data.params == {"seed": "7"}
 
 

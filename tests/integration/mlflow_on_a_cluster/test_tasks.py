@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,8 +13,33 @@ import pytest
 from mlflow import MlflowClient
 from tracked import children_of, open_run, parent_of, run_task, runs_of, server_that_comes_later
 
+from advantageflow.tracking import task_publisher
 from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.pipeline_run import task_runs
+
+
+def test_how_far_a_long_task_is_stands_at_its_run_while_it_goes(
+    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("advantageflow.tracking.recorder._PROGRESS_SECONDS", 0.0)
+    open_run()
+    with stage_journal("training", 1) as journal:
+        journal.progress(9, 48, "samples")
+    [task] = task_runs(client, parent_of(client, pipeline))
+    assert task.data.tags["advantageflow.progress"] == "9/48 samples"
+
+
+def test_a_store_that_accepts_and_never_answers_does_not_hold_a_task(
+    pipeline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(task_publisher, "SECONDS_AT_THE_END", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        began = time.monotonic()
+        run_task(1)
+        assert time.monotonic() - began < 10
+    assert "MLflow does not have all of this task" in capsys.readouterr().err
 
 
 def test_tasks_of_one_pipeline_run_share_a_parent(client: MlflowClient, pipeline: str) -> None:

@@ -122,6 +122,34 @@ def test_the_policy_adapter_is_what_is_judged(
     difference(read_outcomes(base), read_outcomes(tuned), "soft")  # raises if they were not the same prompts and seeds
 
 
+def test_images_that_a_reward_cannot_score_are_left_out_of_all_means(
+    evaluate: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from advantageflow.rewards.shapes import ShapesReward
+
+    whole, score = evaluate("whole"), ShapesReward.score
+    told = whole.parent / "prompts" / "metadata.json"
+    write_json(told, read_json(told) | {"warnings": ["3 <texts> are cut"]})
+    broken = [read_outcomes(whole)[number].prompt_id for number in (0, 3)]
+
+    def fails(self: ShapesReward, prompts: Any, images: Any) -> Any:
+        if any(prompt.prompt_id in broken for prompt in prompts):
+            raise RuntimeError("cannot be judged")
+        return score(self, prompts, images)
+
+    monkeypatch.setattr(ShapesReward, "score", fails)
+    report = evaluate("report", reward=RewardSettings(on_error="drop", most_dropped=0.5), base=whole)
+    metrics, outcomes = read_json(report / "metrics.json"), read_outcomes(report)
+    judged = [one for one in read_outcomes(whole) if one.prompt_id not in broken]
+    assert (len(outcomes), metrics["images"], metrics["dropped_images"]) == (20, 20, 20 - len(judged))
+    assert metrics["soft"] == task_means(judged, "soft").overall.mean
+    assert difference(read_outcomes(whole), outcomes, "soft").overall == Interval(0.0, 0.0, 0.0)
+    assert {"not scored"} < {sample.verdict for sample, _ in read_samples(report)}
+    page = (report / "report.html").read_text()
+    assert "not scored" in page
+    assert "3 &lt;texts&gt; are cut" in page
+
+
 def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_so(
     evaluate: Callable[..., Path],
 ) -> None:

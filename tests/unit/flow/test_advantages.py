@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advantageflow.flow.advantages import AdvantageScale, group_advantages
 
-SCALES: tuple[AdvantageScale, ...] = ("group", "global")
+SCALES: tuple[AdvantageScale, ...] = ("centred", "group", "global")
 NO_CLIP = 1e6
 
 
@@ -102,3 +102,20 @@ def test_clipped_share_counts_outliers() -> None:
     assert result.values[0, -1] == 1
     assert result.values[0, 0] == pytest.approx(-1 / 6)
     assert result.clipped_share == pytest.approx(0.1)
+
+
+def test_centred_scale_leaves_differences_between_groups_out() -> None:
+    rewards = torch.tensor([[0.0, 1.0], [10.0, 11.0]], dtype=torch.float64)
+    advantages = group_advantages(rewards, scale="centred", clip=1.0).values
+    torch.testing.assert_close(advantages, torch.tensor([[-1.0, 1.0], [-1.0, 1.0]], dtype=torch.float64))
+    assert group_advantages(rewards, scale="global", clip=1.0).values.abs().max() < 0.1
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_rounding_of_a_saturated_reward_teaches_nothing(scale: AdvantageScale) -> None:
+    """Models score in float32: two rewards one rounding apart are equal, whatever they are kept in."""
+    next_to_one = torch.nextafter(torch.ones(()), torch.zeros(())).double()
+    rewards = torch.stack([torch.ones((), dtype=torch.float64), next_to_one]).repeat(3, 2)
+    advantages = group_advantages(rewards, scale=scale, clip=1.0)
+    assert not advantages.values.any()
+    assert advantages.equal_groups.all()

@@ -10,8 +10,9 @@ import pytest
 
 from advantageflow.errors import RewardError
 from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.trial import check_declaration, try_reward
+from advantageflow.golden_checks.trial import try_reward
 from advantageflow.rewards.base import Reward
+from advantageflow.rewards.plumbing.declaration import check_declaration
 
 Make = Callable[..., Reward]
 

@@ -13,7 +13,9 @@ from torch import Tensor
 from advantageflow.flow.advantages import group_advantages
 from advantageflow.flow.regularisation import expected_reward_gain, local_target_weights, minimiser
 from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import VelocityBatch
+from advantageflow.objectives.diffusion_nft import DiffusionNft
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -233,3 +235,75 @@ def test_divergence_from_the_base_model_is_the_mean_square() -> None:
     torch.testing.assert_close(batch.divergence, (policy - reference).square().mean(1))
     with pytest.raises(ValueError, match=r"Needs\(reference=True\)"):
         _ = velocity_batch(policy, target, rollout, uniform(0, 3)).divergence
+
+
+def one_sample(policy: float, rollout: float, advantage: float, **more: Tensor) -> VelocityBatch:
+    """Of x_0 = 0 and noise 1, so v = 1, at t = 1/2."""
+    ones = torch.ones(1, 1, dtype=torch.float64)
+    return velocity_batch(policy * ones, ones, rollout * ones, advantage * ones[0], **more)
+
+
+def test_the_paper_s_loss_of_one_sample() -> None:
+    loss, _ = AdvantageFlow(reference_weight=0.0).loss(one_sample(1.5, 1.0, 0.5))
+    assert loss.item() == pytest.approx(0.4)  # (.5 |-.25|^2 + 1.1 |-.25|^2) / .25
+
+
+@given(seed=SEEDS, normalise=st.booleans())
+def test_one_scale_and_the_space_are_factors_of_all_three_terms(seed: int, normalise: bool) -> None:
+    policy, target, rollout, reference = normal(seed, 4, 5, 6)
+    times = uniform(seed, 5).abs()
+    batch = velocity_batch(policy, target, rollout, uniform(seed, 5), times, reference=reference)
+    _, found = AdvantageFlow(lam=1.3, reference_weight=0.2, normalise_error=normalise).loss(batch)
+    clean = [v * times[:, None] for v in (policy - target, policy - rollout, policy - reference)]  # errors of x_0
+    weight = 1 / clean[0].abs().mean(1).clamp_min(1e-5) if normalise else torch.ones(5, dtype=torch.float64)
+    expected = [
+        (weight * factor * error.square().mean(1)).mean()
+        for factor, error in zip((batch.advantages, 1.3, 0.2), clean, strict=True)
+    ]
+    for name, value in zip(("advantage_loss", "regulariser", "reference"), expected, strict=True):
+        torch.testing.assert_close(found[name], value)
+    torch.testing.assert_close(found["loss"], sum(expected))
+
+
+@given(seed=SEEDS, beta=st.floats(0.1, 2))
+def test_with_the_advantage_off_lam_it_is_diffusion_nft_as_long_as_the_scale_is_shared(seed: int, beta: float) -> None:
+    policy, target, rollout = normal(seed, 3, 5, 6)
+
+    def gradient(objective: VelocityObjective) -> Tensor:
+        moved = policy.clone().requires_grad_()
+        batch = velocity_batch(moved, target, rollout, uniform(seed, 5))
+        return torch.autograd.grad(objective.loss(batch)[0], moved)[0]
+
+    plain = {"space": "velocity", "reference_weight": 0.0, "lam": beta, "less_advantage": True}
+    nft = gradient(DiffusionNft(beta=beta, adaptive_weighting=False))
+    torch.testing.assert_close(beta * gradient(AdvantageFlow(normalise_error=False, **plain)), nft)
+    # A scale of each sample's own keeps the directions; the released two scales do not.
+    shared = gradient(AdvantageFlow(**plain))
+    torch.testing.assert_close(torch.nn.functional.cosine_similarity(shared, nft), torch.ones(5, dtype=torch.float64))
+    assert not torch.allclose(gradient(DiffusionNft(beta=beta)) * nft.norm() / nft.norm(), nft)
+
+
+@given(seed=SEEDS, samples=st.integers(2, 8), gamma=st.floats(1.1, 3), beta=st.floats(1.1, 3))
+def test_its_step_is_diffusion_nft_s_with_another_gain(seed: int, samples: int, gamma: float, beta: float) -> None:
+    targets, advantages = normal(seed, samples, 6), uniform(seed, samples)
+    v_old = targets.mean(0)  # calibrated: E[v | x_t]
+    covariance = ((advantages - advantages.mean())[:, None] * (targets - v_old)).mean(0)
+    step = minimiser(targets, v_old, advantages, gamma) - v_old
+    torch.testing.assert_close(step, covariance / (gamma + advantages.mean()))
+    # DiffusionNFT's lam of a sample is beta - A: E[A (v - v_old)] / beta.
+    nft = (advantages[:, None] * (targets - v_old)).mean(0) / beta
+    torch.testing.assert_close(nft, covariance / beta)
+
+
+@given(seed=SEEDS, advantage=st.floats(-1, 1))
+def test_equal_advantages_move_nothing(seed: int, advantage: float) -> None:
+    targets = normal(seed, 5, 6)
+    equal = torch.full((5,), advantage, dtype=torch.float64)
+    v_old = targets.mean(0)
+    torch.testing.assert_close(minimiser(targets, v_old, equal, 1.1), v_old)
+
+
+def test_the_advantage_is_taken_off_a_number_alone() -> None:
+    for lam in ("auto", 0.0):
+        with pytest.raises(ValidationError, match="less_advantage"):
+            AdvantageFlow(lam=lam, less_advantage=True)

@@ -37,6 +37,9 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
     assert "Usage: advantageflow" in out
 
 
+EVERY_WAY = ("run", "plan", "compile", "submit")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -50,6 +53,10 @@ def test_every_command_explains_itself(advantageflow: Command, command: tuple[st
         (("compile", "--resources", "single-gpu"), "the training stage is given 1 GPU(s), but no setting"),
         (("compile", "--set", "prompts.source=mine.jsonl"), "mine.jsonl is a path of this machine"),
         (("compile", "--set", "reward.options.weights=/dev/null"), "reward.options.weights"),
+        *(((name, "--set", "training.gradient_steps=200000"), "some have none") for name in EVERY_WAY),
+        *(((name, "--set", "training.learning_rate=1e999"), "inf is not allowed") for name in EVERY_WAY),
+        (("compile", "--set", "rollout.prompts_per_round=9000"), "a round takes 9000 prompts, but there are only"),
+        (("compile", "--rounds", "80"), "this run cannot finish on Kubeflow"),
         (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
         (("schedule", "create", "--name", "n", "--every", "6h"), "by names that never move"),
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),

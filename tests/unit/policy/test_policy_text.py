@@ -99,7 +99,7 @@ def test_texts_that_are_cut_are_told(dev: ModelSettings, caplog: pytest.LogCaptu
         encode_prompts(dev, TEXTS)
     told = [record.getMessage() for record in caplog.records if "cut" in record.getMessage()]
     assert len(told) == 2
-    assert "text_encoder reads the first 12 tokens only: 1 texts are cut" in told[0]
+    assert "text_encoder reads the first 12 tokens of a text only: 1 of 4 texts are cut" in told[0]
     assert "two blue stars" in told[0]
 
 

@@ -82,11 +82,11 @@ def test_a_missing_split_holds_out_a_tenth_stably_and_says_so(file: Path, caplog
 
 def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
-    path.write_bytes(b'\xef\xbb\xbfa red circle\r\n\n  a sign that says "{}" \n')
+    path.write_bytes(b'\xef\xbb\xbfa red circle\r\n\n# a comment\n  a sign that says "{}" \n')
     located = read_file(path)
     assert [(one.prompt.text, one.where) for one in located] == [
         ("a red circle", f"{path}:1"),
-        ('a sign that says "{}"', f"{path}:3"),
+        ('a sign that says "{}"', f"{path}:4"),
     ]
     assert [(one.prompt.task, one.prompt.spec) for one in located] == [("all", {})] * 2
 
@@ -94,7 +94,9 @@ def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "message"),
     [
-        (b"a\nb\na\n", 3, "duplicate prompt 'a'"),
+        (b"a\nb\x1b[31m\n", 2, "control character U\\+001B"),
+        (b"a\n" + b"b" * 10_001, 2, "10,001 characters"),
+        (b"a\n" + b"b" * 1_000_001, 2, "longer than 1,000,000 bytes"),
         (b"a\n\xff\n", 2, "is not UTF-8"),
         (b"\n \n", None, "holds no prompts"),
     ],
@@ -155,13 +157,19 @@ def test_a_bad_row_of_parquet_is_named(tmp_path: Path) -> None:
         ({"text": 5}, "'text' is 5, not a text"),
         ({"prompt": "  "}, "'prompt' is '  ', not a text"),
         ({"text": "a", "prompt": "b"}, "'text' and 'prompt' differ"),
-        ({"text": "a", "split": "test"}, "'split' is 'test'"),
+        ({"text": "a", "split": "tset"}, "'split' is 'tset'"),
         ({"text": "a", "split": 1}, "'split' is 1"),
         ({"text": "a", "split": ["train"]}, "'split' is ['train']"),
         ({"text": "a", "task": 3}, "'task' is 3, not a name"),
         ({"text": "a", "spec": "b"}, "'spec' is 'b', not an object"),
-        ({"text": "a", "spec": {}, "include": []}, "has a 'spec' and also 'include'"),
-        ({"text": "a", "splt": "train"}, "unknown field 'splt'"),
+        ({"text": "a", "spec": {"include": 1}, "include": []}, "'include' differs from the spec's own"),
+        ({"text": "a\0"}, "control character U+0000"),
+        ({"text": "a", "task": "a\ud800"}, "half of a surrogate pair"),
+        ('{"text": "a", "n": ' + "[" * 70 + "]" * 70 + "}", "nested more than 64 deep"),
+        ('{"text": "a", "n": ' + "[" * 100_000, "is not JSON"),
+        ('{"text": "a", "n": ' + "1" * 5000 + "}", "is not JSON"),
+        ('{"text": "a", "n": 1e999}', "beyond the range"),
+        ('{"text": "a", "n": "\\ud800"}', "half of a surrogate pair"),
     ],
 )
 def test_a_wrong_record_names_its_line_and_what_is_wrong(file: Path, record: Any, message: str) -> None:
@@ -180,12 +188,81 @@ def test_text_that_is_not_utf8_names_its_line(file: Path) -> None:
     assert caught.value.where == f"{file}:2"
 
 
-@pytest.mark.parametrize("second", [{"text": "a"}, {"prompt": " a "}, {"text": "a", "split": "eval", "tag": "other"}])
-def test_duplicates_name_both_lines(file: Path, second: dict[str, Any]) -> None:
-    write(file, {"text": "a"}, {"text": "b"}, second)
-    with pytest.raises(DataError, match=f"duplicate prompt 'a', first at {file}:1") as caught:
+def test_repeats_are_dropped_and_counted(file: Path) -> None:
+    told: list[str] = []
+    write(file, {"text": "a"}, {"text": "b", "n": 1}, {"prompt": " a "}, {"n": 1, "text": "b"}, {"text": "a"})
+    assert [one.where for one in read_file(file, warn=told.append)] == [f"{file}:1", f"{file}:2"]
+    assert told[0] == f"{file}: 3 of 5 prompts repeat an earlier one and were dropped"
+
+
+@pytest.mark.parametrize(
+    ("second", "what"), [({"tag": "x"}, "task and spec"), ({"split": "val", "n": 1}, "split and spec")]
+)
+def test_records_that_say_different_things_of_one_text_name_both_lines(
+    file: Path, second: dict[str, Any], what: str
+) -> None:
+    write(file, {"text": "a", "split": "train"}, {"text": "b"}, {"text": "a", "split": "train", **second})
+    with pytest.raises(DataError, match=f"'a' has another {what} than at {file}:1") as caught:
         read_file(file)
     assert caught.value.where == f"{file}:3"
+
+
+@pytest.mark.parametrize("name", ["eval", "val", "Validation", "test", " valid "])
+def test_the_held_out_split_has_several_names(file: Path, name: str) -> None:
+    assert read_one(file, {"text": "a", "split": name}).split == "eval"
+
+
+def test_unknown_fields_are_kept_in_the_spec_and_told(file: Path) -> None:
+    told: list[str] = []
+    write(file, {"text": "a", "spec": {"n": 1}, "splt": "val"}, {"text": "b", "include": [], "id": 7})
+    first, second = (one.prompt.spec for one in read_file(file, warn=told.append))
+    assert (first, second) == ({"n": 1, "splt": "val"}, {"include": [], "id": 7})
+    kept = "kept in each prompt's spec: 'splt' (did you mean 'split'?), 'id'"
+    assert told == [f"{file}: fields that only the reward may know, {kept}"]
+
+
+CSV = '''\
+# a comment; then a header
+caption,subset,spec,id
+"a cat, ""asleep""",val,"{""n"": 1}",7
+
+# another
+a dog,,,8
+'''
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_with_columns_of_other_names(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / ("prompts.tsv" if separator == "\t" else "prompts.csv")
+    path.write_text(CSV.replace(",", separator).replace(f"cat{separator}", "cat,"))
+    told: list[str] = []
+    cat, dog = read_file(path, columns={"text": "caption", "split": "subset"}, warn=told.append)
+    assert cat.prompt == Prompt('a cat, "asleep"', "eval", "all", {"n": 1, "id": "7"})
+    assert (dog.prompt.text, dog.prompt.spec, dog.where) == ("a dog", {"id": "8"}, f"{path}:6")
+    with pytest.raises(DataError, match="has no 'text'") as caught:
+        read_file(path)
+    assert "prompts.columns.text=FIELD" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "where", "message"),
+    [
+        ("text,task\na cat, asleep,x\n", ":2", "has 3 cells, the header has 2"),
+        ('text,task\n"a" cat,x\n', ":2", "is not CSV"),
+        ('text,task\n"a cat,x\n', ":2", "is not CSV"),
+        ("text,text\na,b\n", ":1", "two columns are called 'text'"),
+        ("text,spec\na,{\n", ":2", "'spec' is not JSON"),
+        ("a cat\na dog\n", ":2", "has no 'text'"),
+        ("text\n", "", "holds no prompts"),
+        ("", "", "holds no prompts"),
+    ],
+)
+def test_a_wrong_table_names_its_line(tmp_path: Path, content: str, where: str, message: str) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_file(path)
+    assert caught.value.where == f"{path}{where}"
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -205,8 +282,8 @@ def test_a_file_that_is_not_there_is_named(file: Path) -> None:
 
 def test_a_file_of_another_kind_says_which_are_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a source of prompts") as caught:
-        read_file(tmp_path / "prompts.csv")
-    assert ".jsonl or .parquet" in caught.value.remedy
+        read_file(tmp_path / "prompts.xlsx")
+    assert ".jsonl, .csv, .tsv or .parquet" in caught.value.remedy
 
 
 def test_a_corrupt_parquet_file_is_named(tmp_path: Path) -> None:

@@ -141,6 +141,7 @@ def test_the_journal_gets_the_dataset_and_the_counts(
     arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    arguments["model"] = arguments["model"].model_copy(update={"max_sequence_length": 5})
     with stage_journal("prompts"):
         run(**arguments)
     every = read_events(tmp_path / "journal")
@@ -149,6 +150,10 @@ def test_the_journal_gets_the_dataset_and_the_counts(
     events = {event["event"]: event for event in every}
     assert events["dataset"]["path"] == str(tmp_path / "prompts" / "prompts.parquet")
     assert events["metrics"]["values"] == {"prompts/train": 3, "prompts/eval": 2}
+    told = [event["message"] for event in every if event["event"] == "warning"]
+    assert "only 3 of 6 prompts are held out" in told[0]
+    assert "text_encoder_3 reads the first 5 tokens of a text only: 2 of 6 texts are cut, such as" in told[1]
+    assert read_metadata(tmp_path / "prompts")["warnings"] == told
     assert "useful" in events
 
 

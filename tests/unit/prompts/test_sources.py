@@ -103,7 +103,19 @@ def test_a_source_with_one_split_only_says_which_is_missing(tmp_path: Path, spli
     with pytest.raises(DataError, match="none of its 2 prompts") as caught:
         load_prompts(source, get_reward("jpeg"))
     assert caught.value.where == source
-    assert f'"split": "{missing}"' in caught.value.remedy
+    assert caught.value.remedy == f"say in the field 'split' of some prompts {missing}"
+
+
+def test_a_held_out_set_that_is_small_is_told_with_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "p.txt"
+    path.write_text("\n".join(f"prompt {number}" for number in range(30)))
+    told: list[str] = []
+    held_out = [prompt for prompt in load_prompts(str(path), warn=told.append) if prompt.split == "eval"]
+    assert told == [f"{path}: only {len(held_out)} of 30 prompts are held out, too few to judge a policy by"]
+    path.write_text("a\nb")
+    with pytest.raises(DataError, match="none of its 2 prompts") as caught:
+        load_prompts(str(path))
+    assert "make it a .csv whose first line is text,split" in caught.value.remedy
 
 
 def test_held_out_prompts_are_balanced_and_all_training_prompts_kept() -> None:

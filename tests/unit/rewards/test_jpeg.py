@@ -11,7 +11,7 @@ from PIL import Image
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.jpeg import JpegReward
-from advantageflow.rewards.plumbing.checks import check_scores
+from advantageflow.rewards.plumbing.results import to_results
 
 PROMPT = Prompt("anything", "train", "all")
 
@@ -39,7 +39,7 @@ def test_the_value_is_the_size_of_the_file_in_kilobytes() -> None:
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 2**32), st.integers(1, 64))
 def test_scores_stay_in_the_declared_range(seed: int, side: int) -> None:
-    check_scores(JpegReward(), ["x"], JpegReward().score([PROMPT], [noise(seed, side)]))
+    to_results(JpegReward(), ["x"], JpegReward().score([PROMPT], [noise(seed, side)]))
 
 
 def test_noise_of_the_largest_size_stays_in_the_declared_range() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.layout import LayoutReward
-from advantageflow.rewards.plumbing.checks import check_scores
+from advantageflow.rewards.plumbing.results import to_results
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import BACKGROUND, Scene, SceneObject
 
@@ -95,7 +95,7 @@ def test_scores_stay_in_the_declared_range(seed: int, height: int, width: int, l
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, levels, (height // 8 + 1, width // 8 + 1, 3)) * (255 // (levels - 1))
     image = np.kron(coarse, np.ones((8, 8, 1), dtype=int))[:height, :width].astype(np.uint8)
-    check_scores(LayoutReward(), ["x"], LayoutReward().score([PROMPT], [image]))
+    to_results(LayoutReward(), ["x"], LayoutReward().score([PROMPT], [image]))
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3))])

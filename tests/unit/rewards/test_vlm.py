@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import gzip
 import io
 import json
 import logging
+import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +164,69 @@ def test_a_server_that_never_recovers_is_given_up_and_the_sample_is_named(judge:
     assert len(judge.requests) == 4
 
 
+def _trickle(*, head: bool) -> Callable[[socket.socket], None]:
+    """Sends an answer a byte at a time, head or body, for ten seconds."""
+
+    def send(connection: socket.socket) -> None:
+        body = completion(7).encode()
+        whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body)
+        whole, slow = (b"", whole) if head else (whole, body)
+        connection.sendall(whole)
+        for number in range(100):
+            connection.sendall(slow[number : number + 1])
+            time.sleep(0.1)
+
+    return send
+
+
+BOMB = gzip.compress(b" " * 8_000_000, 1)
+
+
+def _endless(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    while True:
+        connection.sendall(b" " * 1_000_000)
+
+
+def _bomb(connection: socket.socket) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB)
+    connection.sendall(head + BOMB)
+
+
+def _deep(connection: socket.socket) -> None:
+    body = completion(7).replace('"it is red', '"' + "[" * 100_000).encode()
+    body = b"[" * 100_000 + body
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (_trickle(head=True), "no answer after 2 attempts"),
+        (_trickle(head=False), "no answer after 2 attempts.*not complete within 0.5 s"),
+        (_endless, "larger than 4,000,000 bytes"),
+        (_bomb, "larger than 4,000,000 bytes"),
+        (_deep, "not a chat completion"),
+    ],
+    ids=["slow head", "slow body", "endless", "bomb", "deep"],
+)
+def test_a_reply_without_bounds_is_cut(answer: Callable[[socket.socket], None], words: str) -> None:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.recv(65_536)
+                answer(self.request)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        state, started = Judge(f"http://127.0.0.1:{server.server_address[1]}/v1"), time.monotonic()
+        with pytest.raises(RewardError, match=words):
+            scores(state, timeout=0.5, retries=1)
+        assert time.monotonic() - started < 5
+        server.shutdown()
+
+
 def test_a_slow_answer_times_out_and_is_asked_again(judge: Judge) -> None:
     def stalls_once(number: int, request: dict[str, Any]) -> tuple[int, str]:
         if number == 0:
@@ -232,11 +299,13 @@ def test_without_a_named_key_none_is_sent_and_a_missing_one_is_an_error(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     scores(judge)
-    assert judge.authorizations == [None]
+    monkeypatch.setenv("JUDGE_KEY", "Basic me:secret")
+    scores(judge, api_key_env="JUDGE_KEY")
+    assert judge.authorizations == [None, "Basic bWU6c2VjcmV0"]
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     error = failure(judge, api_key_env="JUDGE_KEY")
     assert "environment variable JUDGE_KEY" in error.where
-    assert len(judge.requests) == 1
+    assert len(judge.requests) == 2
 
 
 def test_the_version_changes_with_the_model_and_with_what_it_is_told(judge: Judge) -> None:

@@ -168,16 +168,38 @@ def test_a_wrong_column_is_refused_before_any_scoring(shard: Shard) -> None:
 def test_a_reward_that_fails_names_the_rollout_and_writes_nothing(
     shard: Shard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails_on_the_second(self: JpegReward, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Any:
-        if any((image == BLANK).all() for image in images):
-            raise RuntimeError("no contrast")
-        return [({"compressibility": -1.0, "incompressibility": 1.0}, {}) for _ in images]
-
-    monkeypatch.setattr(JpegReward, "score", fails_on_the_second)
+    monkeypatch.setattr(JpegReward, "score", fails_on_blank)
     with pytest.raises(RewardError, match="no contrast") as caught:
         run(RewardSettings(name="jpeg", column="compressibility"), **shard.write(), scores_out=shard.root / "scores")
     assert shard.rollouts[1].rollout_id in caught.value.where
     assert not (shard.root / "scores").exists()
+
+
+def fails_on_blank(self: JpegReward, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Any:
+    if any((image == BLANK).all() for image in images):
+        raise RuntimeError("no contrast")
+    return [({"compressibility": -1.0, "incompressibility": 1.0}, {}) for _ in images]
+
+
+def test_images_that_a_reward_cannot_score_are_left_out_counted_and_alarmed_where_settings_say_so(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JpegReward, "score", fails_on_blank)
+    inputs = {**shard.write(), "scores_out": shard.root / "scores"}
+    settings = RewardSettings(name="jpeg", column="compressibility", on_error="drop", most_dropped=0.5)
+    events = journalled(shard.root / "journal", monkeypatch, settings=settings, **inputs)
+    blank = [rollout.rollout_id for rollout in shard.rollouts[1::2]]
+    assert [score.rollout_id for score in read_scores(shard.root / "scores")] == [
+        rollout.rollout_id for rollout in shard.rollouts[::2]
+    ]
+    assert read_metadata(shard.root / "scores")["dropped"] == blank
+    (alarm,) = [event for event in events if event["event"] == "alarm"]
+    assert alarm["message"].startswith("3 of 6 images could not be scored and are left out; the first: ")
+    assert blank[0] in alarm["message"]
+    assert "no contrast" in alarm["message"]
+    with pytest.raises(RewardError, match=r"3 of 6 images could not be scored, more than a share of 0\.05"):
+        run(settings.model_copy(update={"most_dropped": 0.05}), **{**inputs, "scores_out": shard.root / "none"})
+    assert not (shard.root / "none").exists()
 
 
 def test_several_terms_write_the_columns_of_each_reward_once(shard: Shard) -> None:

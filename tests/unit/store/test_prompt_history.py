@@ -53,7 +53,7 @@ GOOD = {"round": 1, "mean": 0.5, "std": 0.5, "gain": 0.2}
         ({"rounds": "2", "prompts": {}}, ": rounds"),
         ({"rounds": 2, "prompts": {}, "extra": 1}, ": extra"),
         ({"rounds": 2, "prompts": {"ab": [GOOD, {**GOOD, "round": 2, "std": -0.1}]}}, ": prompts.ab.1.std"),
-        ({"rounds": 2, "prompts": {"ab": [{**GOOD, "gain": float("nan")}]}}, ": prompts.ab.0.gain"),
+        ({"rounds": 2, "prompts": {"ab": [{**GOOD, "gain": "nan"}]}}, ": prompts.ab.0.gain"),
         ({"rounds": 2, "prompts": {"ab": [{k: v for k, v in GOOD.items() if k != "mean"}]}}, ": prompts.ab.0.mean"),
         ({"rounds": 1, "prompts": {"ab": [{**GOOD, "round": 2}]}}, "prompts.ab: rounds [2] do not rise"),
         ({"rounds": 2, "prompts": {"ab": [GOOD, GOOD]}}, "prompts.ab: rounds [1, 1] do not rise"),

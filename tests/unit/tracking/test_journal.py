@@ -130,10 +130,16 @@ def test_a_line_that_a_full_disk_cuts_short_is_taken_back(tmp_path: Path) -> Non
     assert [event["event"] for event in read_events(tmp_path)] == ["useful", "progress"]
 
 
+EVENT = {"task": "t", "event": "useful"}
+
+
 def test_damaged_lines_are_left_out(tmp_path: Path) -> None:
-    good = json.dumps({"time": 1.0, "n": 1}).encode()
-    (tmp_path / "task.jsonl").write_bytes(b"\n".join([good[:8] + good, b"\xff", b"", b"7", b"{}", good, b""]))
-    assert read_events(tmp_path) == [{"time": 1.0, "n": 1}]
+    good = {**EVENT, "time": 1.0}
+    line, deep = json.dumps(good).encode(), b"[" * 100_000
+    others = [b'{"time": 1.0}', json.dumps({**EVENT, "time": "1"}).encode()]
+    lines = [line[:8] + line, b"\xff", b"", b"7", b"{}", deep, *others, line, b""]
+    (tmp_path / "task.jsonl").write_bytes(b"\n".join(lines))
+    assert read_events(tmp_path) == [good]
 
 
 def test_curves_hold_what_stages_told_for_the_whole_run_and_the_last_word_counts() -> None:
@@ -163,13 +169,13 @@ def test_tail_yields_events_as_they_are_written_and_never_half_a_line(tmp_path: 
     reader = threading.Thread(target=lambda: seen.extend(event["n"] for event in tail(tmp_path, stop, interval=0.01)))
     reader.start()
     with (tmp_path / "task.jsonl").open("w", buffering=1) as file:
-        line = json.dumps({"time": 1.0, "n": 1})
+        line = json.dumps({**EVENT, "time": 1.0, "n": 1})
         file.write(line[:8])
         file.flush()
         time.sleep(0.05)
         assert seen == []
         file.write(line[8:] + "\n")
-    (tmp_path / "other.jsonl").write_text(json.dumps({"time": 2.0, "n": 2}) + "\n" + '{"time": 3.0, "n"')
+    (tmp_path / "other.jsonl").write_text(json.dumps({**EVENT, "time": 2.0, "n": 2}) + "\n" + '{"time": 3.0, "n"')
     stop.set()
     reader.join()
     assert seen == [1, 2]

@@ -20,9 +20,10 @@ def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("http://mlflow:5000/", None, "http://mlflow:5000/#/experiments/3/runs/abc"),
         ("http://mlflow:5000", "https://ml.example/mlflow", "https://ml.example/mlflow/#/experiments/3/runs/abc"),
+        ("http://me:secret@mlflow:5000", None, "http://mlflow:5000/#/experiments/3/runs/abc"),
         ("sqlite:////runs/mlflow.db", None, None),
     ],
-    ids=["on the tracking server", "or where a browser finds it", "a file has none"],
+    ids=["on the tracking server", "or where a browser finds it", "without a password", "a file has none"],
 )
 def test_a_run_s_page_is(store: str, url: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if url:

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import Prompt, Rollout, Score, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
@@ -135,6 +136,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
 @pytest.fixture
 def settings() -> TrainingSettings:
     return TrainingSettings(
+        objective=AdvantageFlow(reference_weight=0.0),
+        advantage_clip=2.0,
+        rollout_decay=0.0,
         gradient_steps=3,
         inner_epochs=3,
         microbatch=16,

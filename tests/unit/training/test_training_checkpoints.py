@@ -93,12 +93,13 @@ def first_progress(file: Path) -> int:
     return next(event["done"] for event in read_journal(file) if event["event"] == "progress")
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.9])
 def test_an_attempt_that_was_cut_short_is_gone_on_with_bit_for_bit(
-    arguments: Callable[..., Any], tmp_path: Path, hash_of: Callable[[Path], str]
+    arguments: Callable[..., Any], tmp_path: Path, hash_of: Callable[[Path], str], decay: float
 ) -> None:
-    whole = arguments("whole", store=False)
+    whole = arguments("whole", store=False, rollout_decay=decay)
     stage.run(**whole)
-    resumed = arguments("resumed")
+    resumed = arguments("resumed", rollout_decay=decay)
     cut_short(24 * 5 + 8, resumed)
     assert not resumed["policy_out"].exists()
     assert steps_kept(tmp_path / "store") == 4

@@ -134,3 +134,22 @@ def test_round_without_rollouts_is_refused(maker: Any) -> None:
     maker.prompts = []
     with pytest.raises(DataError, match="there are no rollouts"):
         load(maker.make())
+
+
+def test_a_rollout_that_was_left_out_gets_its_groups_mean_and_so_no_advantage(maker: Any) -> None:
+    world = maker.make(shards=2)
+    scores = read_scores(world.scores[0])
+    whole_group = [
+        one.rollout_id for one in scores if one.rollout_id.split("-")[1] == scores[0].rollout_id.split("-")[1]
+    ]
+    dropped = [*whole_group, next(one.rollout_id for one in scores if one.rollout_id not in whole_group)]
+    kept = [one for one in scores if one.rollout_id not in dropped]
+    write_scores(world.scores[0], kept, ["soft", "strict"], {"round": 1, "dropped": dropped})
+    rewards = load(world).columns["soft"]
+    every = torch.tensor([one.rewards["soft"] for one in [*kept, *read_scores(world.scores[1])]]).double()
+    without = [group for group in rewards if group.std() == 0]
+    assert len(without) == 1
+    torch.testing.assert_close(without[0], every.mean().expand(6), atol=1e-6, rtol=0)
+    row = next(group for group in rewards if len({round(float(value), 9) for value in group}) == 6 and
+               any(abs(value - (group.sum() - value) / 5) < 1e-9 for value in group))  # fmt: skip
+    assert row.std() > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -33,16 +34,18 @@ from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.step import Step
 from advantageflow.training.train import load_policy
 
+without_base = partial(AdvantageFlow, reference_weight=0.0)
+without_base = partial(AdvantageFlow, reference_weight=0.0)
 GROUPS, SIZE, SHAPE = 4, 6, (4, 4, 4)
 LEVEL = 0.7
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "advantage_flow": {"objective": AdvantageFlow()},
-    "advantage_flow with a data share": {"objective": AdvantageFlow(data_share=0.5)},
-    "advantage_flow without regularisation": {"objective": AdvantageFlow(lam=0.0)},
+    "advantage_flow with a data share": {"objective": without_base(data_share=0.5)},
+    "advantage_flow without regularisation": {"objective": without_base(lam=0.0)},
     "diffusion_nft": {"objective": DiffusionNft()},
     "diffusion_nft without adaptive weighting": {"objective": DiffusionNft(adaptive_weighting=False)},
-    "awm": {"objective": Awm(), "reference_weight": 0.1},
-    "flow_grpo": {"objective": FlowGrpo(), "reference_weight": 0.04},
+    "awm": {"objective": Awm(reference_weight=0.1)},
+    "flow_grpo": {"objective": FlowGrpo(reference_weight=0.04)},
 }
 
 
@@ -121,14 +124,14 @@ def test_round_changes_the_policy_with_finite_metrics_and_repeats_bit_for_bit(
 @pytest.mark.parametrize(
     ("options", "of_second_step"),
     [
-        ({"objective": AdvantageFlow()}, [False, True, False, True]),
+        ({"objective": without_base()}, [False, True, False, True]),
         # v_roll has no weight: the deviation is measured on one sample in eight.
-        ({"objective": AdvantageFlow(lam=0.0)}, [False, True, False, True]),
-        ({"objective": AdvantageFlow(data_share=1.0)}, [False, True, False, True]),
+        ({"objective": without_base(lam=0.0)}, [False, True, False, True]),
+        ({"objective": without_base(data_share=1.0)}, [False, True, False, True]),
         ({"objective": DiffusionNft()}, [False, True, False, True]),
-        ({"objective": Awm(), "reference_weight": 0.1}, [False, False, True, False, False, True]),
+        ({"objective": Awm(reference_weight=0.1)}, [False, False, True, False, False, True]),
         ({"objective": FlowGrpo()}, [True, True]),
-        ({"objective": FlowGrpo(), "reference_weight": 0.1}, [False, True, False, True]),
+        ({"objective": FlowGrpo(reference_weight=0.1)}, [False, True, False, True]),
     ],
 )
 def test_model_is_evaluated_only_for_terms_with_weight(
@@ -140,7 +143,7 @@ def test_model_is_evaluated_only_for_terms_with_weight(
     steps = train(policy, data, settings, gradient_steps=2, inner_epochs=2, microbatch=GROUPS * SIZE // 2, **options)
     assert seen[-len(of_second_step) :] == of_second_step
     first = len(seen) - len(of_second_step)
-    assert first == 2 * (1 + (options.get("reference_weight", 0) > 0))  # v_roll is v_theta on the first step
+    assert first == 2 * (1 + (options["objective"].reference_weight > 0))  # v_roll is v_theta on the first step
     assert options["objective"].needs.trajectories or steps[1]["deviation"] > 0 == steps[0]["deviation"]
 
 
@@ -158,7 +161,7 @@ def test_rollout_policy_is_evaluated_where_it_has_a_weight_and_on_an_eighth_of_t
             lambda _, args, out, seen=seen: seen.append((torch.is_grad_enabled(), len(out[0])))
         )
         options = {
-            "objective": AdvantageFlow(lam=lam),
+            "objective": without_base(lam=lam),
             "gradient_steps": steps,
             "inner_epochs": inner_epochs,
             "microbatch": microbatch,
@@ -187,7 +190,7 @@ def test_the_deviation_of_all_is_estimated_from_some(
     samples = torch.arange(len(advantages)).repeat(400)[torch.randperm(400 * len(advantages), generator=generator)]
 
     def deviation(lam: Any) -> float:
-        changed = settings.model_copy(update={"objective": AdvantageFlow(lam=lam)})
+        changed = settings.model_copy(update={"objective": without_base(lam=lam)})
         step = Step(policy, data, advantages, samples, changed, True, {}, torch.Generator().manual_seed(0))
         return metrics_of(step, torch.arange(len(samples)))["deviation"]
 
@@ -218,7 +221,14 @@ def test_reference_weight_holds_the_policy_to_the_base(
     for weight in (0.0, 100.0):
         policy = make_policy()
         data = sampled(policy)
-        steps = train(policy, data, settings, reference_weight=weight, gradient_steps=12, inner_epochs=12)
+        steps = train(
+            policy,
+            data,
+            settings,
+            objective=AdvantageFlow(lam=1.0, reference_weight=weight),
+            gradient_steps=12,
+            inner_epochs=12,
+        )
         parts = [steps[-1].get(name, 0.0) for name in ("advantage_loss", "regulariser", "reference")]
         assert steps[-1]["loss"] == pytest.approx(sum(parts), rel=1e-4)
         assert bool(parts[-1]) == (weight > 0)
@@ -287,9 +297,9 @@ def test_automatic_lam_is_what_each_sample_needs_and_a_margin_of_flow_matching(
     data = dataclasses.replace(data, terms=(Term(halves.expand(GROUPS, SIZE).double()),))
     size = round_advantages(data, settings).values.abs().amax().item()
     assert 0 < size < 1
-    automatic = train(policy, data, settings, objective=AdvantageFlow(lam="auto"), gradient_steps=2)
+    automatic = train(policy, data, settings, objective=without_base(lam="auto"), gradient_steps=2)
     assert 0.2 * size < automatic[1]["regulariser"] / automatic[1]["deviation"] < 0.8 * size
-    same_data = AdvantageFlow(lam=0.5, data_share=least_margin(settings) / 0.5)
+    same_data = without_base(lam=0.5, data_share=least_margin(settings) / 0.5)
     fixed = train(make_policy(), data, settings, objective=same_data, gradient_steps=2)[0]
     assert without_seconds(automatic[0]) == without_seconds(fixed), "where v_theta is v_roll, lam has no effect"
 
@@ -298,7 +308,7 @@ def test_data_share_of_automatic_lam_is_all_of_its_margin_unless_another_is_give
     make_policy: Callable[..., Policy], settings: TrainingSettings
 ) -> None:
     def loss(**options: Any) -> float:
-        changes = {"objective": AdvantageFlow(**options), "gradient_steps": 2}
+        changes = {"objective": without_base(**options), "gradient_steps": 2}
         return train(make_policy(), sampled(make_policy()), settings, **changes)[0]["loss"]
 
     margin = least_margin(settings)
@@ -315,7 +325,7 @@ def test_automatic_lam_holds_a_policy_that_runs_ahead_and_leaves_others_alone(
     advantages = round_advantages(data, settings).values.flatten().to(data.latents)
 
     def metrics(before: dict[str, float], **options: Any) -> dict[str, float]:
-        changed = settings.model_copy(update={"objective": AdvantageFlow(**{"lam": "auto", **options})})
+        changed = settings.model_copy(update={"objective": without_base(**{"lam": "auto", **options})})
         samples, generator = torch.arange(len(advantages)), torch.Generator().manual_seed(0)
         step = Step(policy, data, advantages, samples, changed, True, before, generator)
         return metrics_of(step, torch.arange(len(advantages)))
@@ -364,11 +374,11 @@ def test_decay_schedule_counts_the_gradient_steps_of_the_whole_run(
 @pytest.mark.parametrize(
     ("objective", "remedy"),
     [
-        (AdvantageFlow(), "raise training.objective.lam"),
-        (AdvantageFlow(lam="auto"), "set training.objective.lam to 1"),
+        (without_base(), "raise training.objective.lam"),
+        (without_base(lam="auto"), "set training.objective.lam to 1"),
         (DiffusionNft(), "training.objective.beta"),
         (Awm(), "training.objective.rollout_weight"),
-        (FlowGrpo(), "training.reference_weight"),
+        (FlowGrpo(), "training.objective.reference_weight"),
     ],
 )
 def test_divergence_names_a_remedy_of_the_objective(

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
+from advantageflow.training.train import load_policy
 
 HashOf = Callable[[Path], str]
 
@@ -102,11 +104,28 @@ def test_a_round_without_a_learning_rate_is_refused(train: Any, maker: Any, deca
         train(maker.make(round_index=2), round_index=2, decay_rounds=decay)
 
 
-def test_rollout_decay_one_keeps_the_rollout_policy(train: Any, maker: Any) -> None:
-    folder = train(maker.make(), rollout_decay=1.0)
+def adapters_of(folder: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The policy that is released, and the rollout policy."""
     policy, rollout = (read_tensors(folder / n / "adapter_model.safetensors") for n in ("policy", "rollout_policy"))
+    return policy, rollout
+
+
+def test_rollout_decay_one_keeps_the_rollout_policy(train: Any, maker: Any) -> None:
+    policy, rollout = adapters_of(train(maker.make(), rollout_decay=1.0, released="trained"))
     assert all(value.abs().max() == 0 for name, value in rollout.items() if "lora_B" in name)
     assert any(not torch.equal(policy[name], rollout[name]) for name in policy)
+
+
+def test_the_average_is_released_and_training_goes_on_from_the_trained_policy(
+    train: Any, maker: Any, model: ModelSettings, settings: TrainingSettings
+) -> None:
+    trained, _ = adapters_of(train(maker.make(), rollout_decay=0.9, released="trained"))
+    folder = train(maker.make(), rollout_decay=0.9)
+    policy, rollout = adapters_of(folder)
+    assert all(torch.equal(policy[name], rollout[name]) for name in policy)
+    assert any(not torch.equal(policy[name], trained[name]) for name in policy)
+    again = load_policy(settings, model, 0, folder).adapters.named_parameters()
+    assert sorted(value.sum().item() for value in again.values()) == sorted(v.sum().item() for v in trained.values())
 
 
 def test_bfloat16_base_trains_a_float32_adapter(train: Any, maker: Any, model: ModelSettings) -> None:

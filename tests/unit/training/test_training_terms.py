@@ -72,16 +72,16 @@ def test_a_minimum_is_the_worst_value_in_the_reward_s_own_units(world: Any) -> N
 @pytest.mark.parametrize("combine", ["sum", "normalised_sum"])
 def test_a_round_trains_on_the_terms_combined_as_settings_say(world: Any, combine: Any) -> None:
     data = load(world, REWARD.model_copy(update={"combine": combine}))
-    expected = combined_advantages(data.terms, combine=combine, scale="group", clip=2.0)
+    expected = combined_advantages(data.terms, combine=combine, scale="centred", clip=1.0)
     given = round_advantages(data, TrainingSettings())
     assert torch.equal(given.values, expected.values)
-    assert not torch.equal(given.values, group_advantages(data.terms[0].rewards, scale="group", clip=2.0).values)
+    assert not torch.equal(given.values, group_advantages(data.terms[0].rewards, scale="centred", clip=1.0).values)
 
 
 def test_with_one_term_the_advantages_are_those_of_its_reward(world: Any) -> None:
     data = load(world, RewardSettings(weight=3.0))
     assert len(data.terms) == 1
-    expected = group_advantages(data.columns["soft"], scale="group", clip=2.0)
+    expected = group_advantages(data.columns["soft"], scale="centred", clip=1.0)
     assert torch.equal(round_advantages(data, TrainingSettings()).values, expected.values)
     assert "reward/below_minimum" not in data_metrics(data, expected)
 

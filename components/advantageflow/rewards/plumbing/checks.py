@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import RewardError, UserError
+from advantageflow.errors import DataError, RewardError, UserError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward, SampleError
+from advantageflow.rewards.plumbing.guard import GuardedReward, RewardStopped
+from advantageflow.rewards.plumbing.results import place_of, to_results
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,42 +29,52 @@ def score_images(
     Raises:
         RewardError: the reward raised, or gave other than one finite value in its declared range for each column;
             names the sample.
+        RewardStopped: its process hung, took too much memory or ended.
     """
+    if isinstance(reward, GuardedReward):
+        return reward.score_samples(prompts, images, samples)
     try:
         results = reward.score(prompts, images)
     except Exception as error:
         if isinstance(error, SampleError) and error.sample is not None:
             raise _failure(error, _named(reward, samples[error.sample], prompts[error.sample])) from error
         _score_one_by_one(reward, prompts, images, samples)
-        where = f"{_place(reward, samples[0])} .. {samples[-1]} (the batch fails, each alone does not)"
+        where = f"{place_of(reward, samples[0])} .. {samples[-1]} (the batch fails, each alone does not)"
         raise _failure(error, where) from error
-    check_scores(reward, samples, results)
-    return results
+    return to_results(reward, samples, results)
 
 
-def check_scores(reward: Reward, samples: Sequence[str], results: Sequence[Result]) -> None:
-    """Hold results to what the reward declares.
-
-    Args:
-        reward: the scorer that gave them.
-        samples: what to call each sample in an error.
-        results: a result for each sample.
+def score_each(
+    reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
+) -> list[Result | RewardError]:
+    """As score_images; where the batch fails, each image is scored alone, and one that fails has its error instead.
 
     Raises:
-        RewardError: their number is wrong, or one has a missing or undeclared column, or a value that is not a
-            finite number in the declared range.
+        RewardStopped: the reward's process hung, took too much memory or ended, which is no matter of one image.
     """
-    if len(results) != len(samples):
-        raise _wrong(reward, "", f"gave {len(results)} scores for {len(samples)} images")
-    for sample, (values, _) in zip(samples, results, strict=True):
-        if set(values) != set(reward.columns):
-            raise _wrong(reward, sample, f"gave columns {sorted(values)}, it declares {sorted(reward.columns)}")
-        for column, value in values.items():
-            low, high = reward.columns[column]
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise _wrong(reward, sample, f"gave {column} = {value!r}, which is not a number")
-            if not math.isfinite(value) or not low <= value <= high:
-                raise _wrong(reward, sample, f"gave {column} = {value}, outside its declared range [{low}, {high}]")
+    try:
+        return [*score_images(reward, prompts, images, samples)]
+    except RewardStopped:
+        raise
+    except RewardError:
+        return [_alone(reward, *one) for one in zip(prompts, images, samples, strict=True)]
+
+
+def check_readable(reward: Reward, prompt: Prompt) -> None:
+    """Ask a reward whether it can read a prompt's spec.
+
+    Raises:
+        DataError: it cannot.
+        RewardError: its check() failed otherwise than by refusing the prompt.
+    """
+    try:
+        reward.check(prompt)
+    except (DataError, RewardError):
+        raise
+    except Exception as error:
+        message = f"check() failed for prompt '{prompt.text}': {type(error).__name__}: {error}"
+        remedy = "mend the reward: check() raises DataError for a prompt that it cannot read, and nothing else"
+        raise RewardError(message, where=place_of(reward), remedy=remedy) from error
 
 
 def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
@@ -73,18 +83,17 @@ def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
     return {column: len(scores) > 1 and len({values[column] for values in scores}) == 1 for column in columns}
 
 
-def _wrong(reward: Reward, sample: str, message: str) -> RewardError:
-    remedy = "mend the reward, or the range that it declares; a score is never guessed"
-    return RewardError(message, where=_place(reward, sample), remedy=remedy)
-
-
-def _place(reward: Reward, sample: str) -> str:
-    place = f"reward '{reward.name}' {reward.version}"
-    return f"{place}, sample {sample}" if sample else place
+def _alone(reward: Reward, prompt: Prompt, image: np.ndarray, sample: str) -> Result | RewardError:
+    try:
+        return score_images(reward, [prompt], [image], [sample])[0]
+    except RewardStopped:
+        raise
+    except RewardError as error:
+        return error
 
 
 def _named(reward: Reward, sample: str, prompt: Prompt) -> str:
-    return _place(reward, f"{sample} ('{prompt.text}')")
+    return place_of(reward, f"{sample} ('{prompt.text}')")
 
 
 def _score_one_by_one(

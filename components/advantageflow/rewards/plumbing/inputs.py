@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from advantageflow.records import Prompt
 if TYPE_CHECKING:
     import numpy as np
 
+MOST_PIXELS = 16_777_216  # 4096 x 4096
+
 
 def check_rgb(image: np.ndarray) -> None:
     """Raises ValueError if the image is not (H, W, 3) uint8, or has no pixels."""
@@ -20,14 +23,24 @@ def check_rgb(image: np.ndarray) -> None:
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """The pixels (H, W, 3), uint8, of a file of any format that Pillow reads; raises ValueError if it cannot."""
+    """The pixels (H, W, 3), uint8, of a file of any format that Pillow reads.
+
+    Raises:
+        ValueError: it cannot be read, or has more than MOST_PIXELS.
+    """
     import numpy as np
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is stricter
+            image = Image.open(io.BytesIO(content))
+        with image:
+            if image.width * image.height > MOST_PIXELS:  # known from the header, before anything is decoded
+                size = f"{image.width:,} x {image.height:,} pixels"
+                raise ValueError(f"it has {size}, more than {MOST_PIXELS:,}")
             return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:  # what Pillow raises for broken pictures, beside ValueError
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, beside ValueError
         raise ValueError(str(error)) from error
 
 

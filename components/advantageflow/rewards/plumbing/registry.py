@@ -10,6 +10,8 @@ from typing import Any
 from advantageflow.errors import RewardError, SettingsError, UserError
 from advantageflow.plugins.registry import Registry, Source
 from advantageflow.rewards.base import Reward, planned_version
+from advantageflow.rewards.plumbing.functions import as_reward
+from advantageflow.rewards.plumbing.guard import GuardedReward, Limits
 from advantageflow.rewards.plumbing.options import check_options
 
 BUILT_IN = {
@@ -55,8 +57,9 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     """Make the reward of this name; only its own module is imported.
 
     Args:
-        name: what settings call it: a registered name, or the path of a class, 'package.module:Class'.
-        options: keyword arguments of its class; JSON-able values.
+        name: what settings call it: a registered name, or the path of a class or of a function of prompts and images,
+            'package.module:name'.
+        options: keyword arguments of its class or function; JSON-able values.
         term: which term of the settings names it, for errors.
 
     Raises:
@@ -67,7 +70,9 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     source = f"reward '{name}' ({found.origin})"
     try:
         make = found.load(f"{term}.name")
-        reward = make(**check_options(make, options or {}, reward=name, where=f"{term}.options"))
+        reward = as_reward(make, name, options or {}, term) or make(
+            **check_options(make, options or {}, reward=name, where=f"{term}.options")
+        )
     except UserError:
         raise
     except Exception as error:
@@ -77,9 +82,20 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
     missing = [part for part in _PARTS if getattr_static(reward, part, None) is None]
     if missing:
-        remedy = "a plug-in names a class (or function) that needs no arguments and makes an advantageflow Reward"
+        remedy = "name a function score(prompts, images), or a class of an advantageflow Reward"
         raise RewardError(f"is not a reward: it lacks {', '.join(missing)}", where=source, remedy=remedy)
     return reward
+
+
+def get_guarded(name: str, options: Mapping[str, Any], limits: Limits, *, term: str = "reward") -> Reward:
+    """The reward of this name; one that is not built in lives in a process of its own, held to limits.
+
+    Raises:
+        SettingsError, RewardError: as get_reward.
+    """
+    if REWARDS.source(name, f"{term}.name").origin == "built in":
+        return get_reward(name, options, term=term)
+    return GuardedReward(name, options, term=term, limits=limits)
 
 
 def list_rewards() -> list[RewardInfo]:

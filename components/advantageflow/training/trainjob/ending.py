@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,10 @@ from advantageflow.errors import ClusterError, Preempted, TrainingError, UserErr
 
 _NEVER = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImagePullBackOff", "ErrImagePull"}
 _PATIENCE = 900  # seconds: a registry may be away, a secret may come later
+_INVALID = re.compile(r"\bis invalid:|violates PodSecurity|Unsupported value")  # whoever tries, and however often
 _AGAIN = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
+_SIGNALLED = 128  # exit status of a process that a signal ended, less the signal
+_KILLED = _SIGNALLED + signal.SIGKILL
 _NO_LINES: Mapping[str, Iterable[str]] = {}
 
 
@@ -56,12 +61,16 @@ def final_error(
         message = f"pod {pod.metadata.name} was taken away: {disruption.reason}"
         return Preempted(message, where=where, remedy=_AGAIN)
     ended = _terminated(pod)
-    how = f"{ended.reason or 'Error'}, exit status {ended.exit_code}"
     said = "".join(f"\n    {line}" for line in last_lines.get(pod.metadata.name, ()))
-    remedy = "see its last lines above, and run again"
+    remedy, more = (
+        "see its last lines above, and run again",
+        "lower training.microbatch, or give the training more memory",
+    )
     if ended.reason == "OOMKilled":
-        remedy = "lower training.microbatch, or give the training more memory (resources, training.memory)"
-    message = f"failed: {_told(failed)}\n  pod {pod.metadata.name} ({how}) said last:{said or ' nothing'}"
+        remedy = f"{more} (resources, training.memory)"
+    elif ended.exit_code == _KILLED:
+        remedy = f"run it again; if its node ran out of memory, {more} (resources, training.memory)"
+    message = f"failed: {_told(failed)}\n  pod {pod.metadata.name} ({_how(ended)}) said last:{said or ' nothing'}"
     return JobFailed(message, where=where, remedy=remedy)
 
 
@@ -76,6 +85,19 @@ def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
                 remedy = "check the image's name, the secrets to pull it, and the secrets that the runtime names"
                 return ClusterError(message.rstrip(": "), where=where, remedy=remedy)
     return None
+
+
+def never_error(where: str, warning: str) -> ClusterError | None:
+    """Of pods that can never be made: Kubernetes does not take what the runtime and the job ask for together.
+
+    Args:
+        where: the job, as errors name it.
+        warning: why it has no pods; "" for no reason.
+    """
+    if not _INVALID.search(warning):
+        return None
+    remedy = "ask for less (resources, training), or mend the TrainingRuntime (infra/base/training/runtime.yaml)"
+    return ClusterError(f"its pods can never be created: {warning}", where=where, remedy=remedy)
 
 
 def overdue_error(where: str, job: Mapping[str, Any], hours: float) -> TrainingError:
@@ -94,6 +116,14 @@ def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
 
 def _told(condition: Mapping[str, Any]) -> str:
     return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+
+
+def _how(ended: Any) -> str:
+    """How a container ended, in words and as a number."""
+    number = ended.exit_code - _SIGNALLED
+    if ended.reason not in (None, "Error") or number not in {one.value for one in signal.Signals}:
+        return f"{ended.reason or 'Error'}, exit status {ended.exit_code}"
+    return f"killed by {signal.Signals(number).name}, exit status {ended.exit_code}"
 
 
 def _first_that_failed(pods: list[Any]) -> Any:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advantageflow.store.published import join, remove_published
-from advantageflow.training.failures import remove_failures
+from advantageflow.store.below import remove_below
+from advantageflow.store.published import join
 from advantageflow.training.trainjob.spec import run_label
+
+TRAINJOBS = "trainjobs"  # folder of the store
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class JobFiles:
     @classmethod
     def of(cls, store: str, key: str, processes: int) -> JobFiles:
         """Those of the job of this key: `<store>/trainjobs/<pipeline run>/<key>`, of Kubeflow's run."""
-        return cls(join(store, "trainjobs", *filter(None, [run_label()]), key), processes)
+        return cls(join(store, TRAINJOBS, *filter(None, [run_label()]), key), processes)
 
     @property
     def inputs(self) -> str:
@@ -47,6 +49,4 @@ class JobFiles:
         Raises:
             StoreError: it cannot be removed.
         """
-        remove_published(self.inputs)
-        remove_published(self.result)
-        remove_failures(self.failures, self.processes)
+        remove_below(self.root)

@@ -5,18 +5,28 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
-from advantageflow.training.trainjob.cluster import POLL, Cluster, ClusterAway
-from advantageflow.training.trainjob.ending import final_error, is_complete, overdue_error, stuck_error, suspension
+from advantageflow import kubernetes_api
+from advantageflow.errors import ClusterError
+from advantageflow.training.trainjob.cluster import Cluster
+from advantageflow.training.trainjob.ending import (
+    final_error,
+    is_complete,
+    never_error,
+    overdue_error,
+    stuck_error,
+    suspension,
+)
 from advantageflow.training.trainjob.logs import PodLogs
-
-_PATIENCE = 900  # seconds that the API may be away: the nodes train on
 
 logger = logging.getLogger(__name__)
 
 
-def follow_to_its_end(cluster: Cluster, name: str, deadline: float, resumed: Callable[[], None]) -> None:
+def follow_to_its_end(
+    cluster: Cluster, name: str, deadline: float, *, resumed: Callable[[], None], event: Callable[[str], None]
+) -> None:
     """Show what the pods of a TrainJob say until the job is complete; one that a queue suspends is waited for.
 
     Args:
@@ -24,43 +34,46 @@ def follow_to_its_end(cluster: Cluster, name: str, deadline: float, resumed: Cal
         name: of the job.
         deadline: seconds until when it must have ended.
         resumed: called when the job may run again after a queue took it off its nodes.
+        event: called with each event of the nodes' journal, a line of JSON, in threads of their own.
 
     Raises:
         JobFailed: it failed, with what its pods said last.
         TrainingError: it was deleted by somebody else; or has not ended by its deadline, running or suspended.
         Preempted: a node was taken away.
-        ClusterError: the cluster refuses to tell, or is away for long; or a pod can never start.
+        ClusterError: the cluster refuses to tell, or is away for long; or a pod can never be made, or never start.
     """
     where = f"TrainJob {cluster.namespace}/{name}"
-    logs, queue = PodLogs(cluster, name), _Queue(name, resumed)
-    began = answered = time.monotonic()
+    logs, queue = PodLogs(cluster, name, event), _Queue(name, resumed)
+    began = time.monotonic()
     try:
         while True:
-            try:
-                job, pods = cluster.job(name), cluster.pods(name)
-                answered = time.monotonic()
-            except ClusterAway as away:
-                if time.monotonic() - answered > _PATIENCE:
-                    raise
-                logger.warning("%s; going on waiting", away.message)
-                time.sleep(POLL)
-                continue
-            logs.follow(pods)
+            job, pods = cluster.job(name), cluster.pods(name)
+            warning = _warning(cluster, job) if job is not None and not pods else ""
+            logs.follow(pods, warning)
             complete = job is not None and is_complete(job)
             if complete or final_error(where, job, pods) is not None:
                 logs.finish()
             if complete:
                 return
             error = final_error(where, job, pods, logs.last_lines) or stuck_error(where, pods)
+            error = error or never_error(where, warning)
             if error is not None:
                 raise error
             if job is not None:
                 queue.follow(job, ran=bool(logs.last_lines))
                 if time.monotonic() - began > deadline:  # Kubeflow counts anew when a job is resumed
                     raise overdue_error(where, job, deadline / 3600)
-            time.sleep(POLL)
+            time.sleep(kubernetes_api.POLL)
     finally:
         logs.stop.set()
+
+
+def _warning(cluster: Cluster, job: Mapping[str, Any]) -> str:
+    """Why the job has no pods; also that it cannot be told."""
+    try:
+        return cluster.warning(job["metadata"]["name"], datetime.fromisoformat(job["metadata"]["creationTimestamp"]))
+    except ClusterError as error:
+        return f"no pods yet, and events cannot be read: {error.message}"
 
 
 class _Queue:

@@ -6,11 +6,13 @@ What the nodes read and make passes through the store, below `<store.url>/trainj
     result/     the policy and the journal's events, published by the first process of the nodes
     failures/   why a process failed, by rank
 
-The key names the task: one that is tried again finds what an earlier attempt left, ends its job, which may still run
-where nobody waits for it, and starts its own, which goes on from the last checkpoint. Job and files are removed when
-the task ends, if it can see to that. Should it be killed outright, the pipeline's last task removes them (leftovers);
-without that the job ends at its deadline, the task's own timeout, or is removed by the cluster together with the
-task's pod, which owns it.
+Events of the journal also come through the log of the first node, while it trains.
+
+The key names the task: one that is tried again ends the job of an earlier attempt, which may still run where nobody
+waits for it, removes what its pods left, and starts its own job, which goes on from the last checkpoint. Job and files
+are removed when the task ends, if it can see to that: one that Kubeflow ends has less than a second, in which the job
+goes. The rest is removed by the pipeline's last task, or that of a later run (leftovers); the job itself ends at its
+deadline, the task's own timeout, or is removed by the cluster together with the task's pod, which owns it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
 from advantageflow.store.published import fetch_published, publish_files
-from advantageflow.tracking.journal import current_journal
+from advantageflow.tracking.journal import Journal, current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import INPUTS, WorkerCall, receive_result
 from advantageflow.training.failures import first_failure, remove_failures
@@ -40,10 +42,12 @@ from advantageflow.training.trainjob.cluster import Cluster, connect
 from advantageflow.training.trainjob.ending import JobFailed
 from advantageflow.training.trainjob.files import JobFiles
 from advantageflow.training.trainjob.follow import follow_to_its_end
+from advantageflow.training.trainjob.runtime import check_resources
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
 TIMEOUT_ENV = "ADVANTAGEFLOW_TRAINING_TIMEOUT"  # seconds that this task has
+_PATIENCE_AT_THE_END = 60.0  # seconds that the API may be away; what is left then others remove
 _WEEK = 7 * 86_400  # longer than any round should take; what is left behind by mistake ends by then
 
 logger = logging.getLogger(__name__)
@@ -79,19 +83,24 @@ def train_on_nodes(
     job = NodesJob(
         f"advantageflow-{key}", image, settings.nodes, settings.processes, files.inputs, _deadline(), task_config or {}
     )
-    cluster.check_runtime(RUNTIME)
+    check_resources(f"TrainingRuntime {cluster.namespace}/{RUNTIME}", cluster.runtime(RUNTIME), job.task_config)
+    heard = _Heard(current_journal())
     with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, files):
         cluster.end_earlier(job.name)
+        files.remove()  # its pods say why they fail while they end, after it has cleaned up
         _publish_inputs(arguments, files)
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(cluster, job.name, job.deadline, resumed=lambda: _forget_failures(files))
+            follow_to_its_end(
+                cluster, job.name, job.deadline,
+                resumed=lambda: _forget_failures(files), event=heard.record,
+            )  # fmt: skip
         except JobFailed as error:
             reason = first_failure(files.failures, files.processes)
             raise (reason if isinstance(reason, UserError) else error) from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
-            receive_result(fetch_published(files.result, Path(cache)), Path(arguments["policy_out"]))
+            receive_result(fetch_published(files.result, Path(cache)), Path(arguments["policy_out"]), heard.lines)
 
 
 def _deadline() -> int:
@@ -128,6 +137,36 @@ def _publish_inputs(arguments: Mapping[str, Any], to: JobFiles) -> None:
         publish_files(files | {file.name: file}, to.inputs)
 
 
+class _Heard:
+    """The events of the nodes' journal that were recorded as they came; the result, which has all, may never come.
+
+    Args:
+        journal: of this task.
+
+    Attributes:
+        lines: that were heard.
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self.lines: set[str] = set()
+        self._journal = journal
+        self._steps: set[int] = set()
+
+    def record(self, line: str) -> None:
+        """Record an event; not the steps that nodes tell again which went on from a checkpoint."""
+        try:
+            event = json.loads(line)
+        except ValueError:  # cut short in the log
+            return
+        self.lines.add(line)
+        step = event.get("step") if event["event"] == "metrics" and not event["parent"] else None
+        if step is not None:
+            if step in self._steps:
+                return
+            self._steps.add(step)
+        self._journal.repeat(event)
+
+
 def _forget_failures(files: JobFiles) -> None:
     """What processes said that were taken off their nodes is not why those after them fail."""
     try:
@@ -153,7 +192,7 @@ def _removed_at_the_end(cluster: Cluster, name: str, files: JobFiles) -> Iterato
         yield
     finally:
         try:
-            cluster.delete(name)
+            cluster.delete(name, patience=_PATIENCE_AT_THE_END)
         except UserError as error:
             logger.warning("the TrainJob may still be there: %s", error)
         try:

@@ -1,26 +1,32 @@
-"""TrainJobs that outlive their tasks, removed by the last task of their pipeline run.
+"""TrainJobs that outlive their tasks, and what such tasks leave in the store, removed by the last task of a run.
 
 A task that is killed removes nothing: the signal that a pod is to end may not get through Argo's and Kubeflow's
-programs to the task's own process. The cluster would not remove the job either, as the task's pod, which owns it,
-stays for its log to be read.
+programs to the task's own process, or not in time. The cluster would not remove the job either, as the task's pod,
+which owns it, stays for its log to be read.
 
-Argo may not start the last task of a run that somebody terminates (kubeflow/pipelines issue 6101). Then the job's own
-deadline ends it, or a person: kubectl delete trainjobs -l pipeline/runid=ID.
+Argo may not start the last task of a run that somebody cancels. Then the job's own deadline ends it, or a person:
+kubectl delete trainjobs -l pipeline/runid=ID; and the last task of a later run removes its files.
 """
 
 from __future__ import annotations
 
 import logging
 
+from advantageflow.store.below import folders_below, remove_below
+from advantageflow.store.published import join
+from advantageflow.tracking.kubeflow import ask_state, mlflow_status
 from advantageflow.training.trainjob.cluster import connect
-from advantageflow.training.trainjob.files import JobFiles
+from advantageflow.training.trainjob.files import TRAINJOBS
 from advantageflow.training.trainjob.spec import run_label
 
 logger = logging.getLogger(__name__)
 
 
-def remove_left_jobs() -> None:
-    """Delete the TrainJobs of this process's pipeline run, and their files in the store.
+def remove_leftovers(store: str) -> None:
+    """Delete the TrainJobs of this process's pipeline run, and files of it and of runs before it that have ended.
+
+    Args:
+        store: address of the store.
 
     Raises:
         SettingsError: there is no cluster.
@@ -31,11 +37,11 @@ def remove_left_jobs() -> None:
     if not run:  # started by hand: no job says that it is of this run
         return
     cluster = connect()
-    left = cluster.jobs_of(run)
-    for job in left:
+    for job in cluster.jobs_of(run):
         logger.warning("TrainJob %s was left, and is deleted", job["metadata"]["name"])
         cluster.delete(job["metadata"]["name"])
-    for job in left:
-        trainer = job["spec"]["trainer"]
-        root, _, _ = trainer["args"][-1].rpartition("/")  # the last argument is the address of the inputs
-        JobFiles(root, trainer["numNodes"] * trainer["numProcPerNode"]).remove()
+    shared = join(store, TRAINJOBS)
+    for folder in folders_below(shared):
+        if folder == run or mlflow_status(ask_state(folder) or "") is not None:
+            logger.warning("files of a TrainJob of run %s were left, and are removed", folder)
+            remove_below(join(shared, folder))

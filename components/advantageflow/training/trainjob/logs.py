@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
+from advantageflow import kubernetes_api
 from advantageflow.errors import ClusterError
-from advantageflow.training.trainjob.cluster import POLL, Cluster, ClusterAway, NotThere
+from advantageflow.kubernetes_api import ClusterAway, NotThere
+from advantageflow.training.call import SAID_EVENT
+from advantageflow.training.trainjob.cluster import Cluster
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _LAST_LINES = 60  # of each pod, for the error
@@ -22,23 +27,32 @@ logger = logging.getLogger(__name__)
 class PodLogs:
     """Reads the logs of a job's pods, each in a thread of its own, and shows every line once, after the node's name.
 
+    Args:
+        cluster: of the job.
+        job: its name.
+        event: called with each event of the nodes' journal, which is not shown.
+
     Attributes:
         stop: set it, and no more lines are shown.
         last_lines: of each pod, by its name.
     """
 
-    def __init__(self, cluster: Cluster, job: str) -> None:
+    def __init__(self, cluster: Cluster, job: str, event: Callable[[str], None]) -> None:
         self.stop = threading.Event()
         self.last_lines: dict[str, deque[str]] = {}
-        self._cluster, self._job = cluster, job
+        self._cluster, self._job, self._event = cluster, job, event
         self._ended: set[str] = set()
         self._threads: dict[str, threading.Thread] = {}
-        self._waiting: dict[str, str] = {}
+        self._told: set[tuple[str, str]] = set()
 
-    def follow(self, pods: list[Any]) -> None:
-        """Told of all pods, again and again: reads the log of those that have begun, tells why others have not."""
-        if not pods:
-            self._tell("", self._warning())
+    def follow(self, pods: list[Any], warning: str) -> None:
+        """Told of all pods, again and again: reads the log of those that have begun, tells why others have not.
+
+        Args:
+            pods: of the job.
+            warning: why there are none.
+        """
+        self._tell("", warning)
         for pod in pods:
             name, phase = pod.metadata.name, pod.status.phase
             if phase in ("Succeeded", "Failed"):
@@ -59,16 +73,11 @@ class PodLogs:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _tell(self, who: str, why: str) -> None:
-        """Why a node waits, or the job for all of them; once."""
-        if why and why != self._waiting.get(who):
-            self._waiting[who] = why
+        """Why a node waits, or the job for all of them; once, whatever the pods of further tries are called."""
+        told = (who, re.sub(rf"{re.escape(self._job)}[\w.-]*", "", why))
+        if why and told not in self._told:
+            self._told.add(told)
             logger.info("[%s] waits: %s", who or self._job, why)
-
-    def _warning(self) -> str:
-        try:
-            return self._cluster.warning(self._job)
-        except ClusterError as error:
-            return f"no pods yet, and events cannot be read: {error.message}"
 
     def _read(self, pod: str, node: str) -> None:
         """Read to the end of the pod, again from the last line when the connection ends before it."""
@@ -85,8 +94,7 @@ class PodLogs:
                     read_at = time.monotonic()
                     if at > resumed_after:
                         last = at
-                        self.last_lines[pod].append(text)
-                        logger.info("[%s] %s", node, text)
+                        self._show(pod, node, text)
             except NotThere:
                 return
             except ClusterAway:
@@ -97,7 +105,14 @@ class PodLogs:
                     return
             if over:
                 return
-            self.stop.wait(POLL)
+            self.stop.wait(kubernetes_api.POLL)
+
+    def _show(self, pod: str, node: str, line: str) -> None:
+        if line.startswith(SAID_EVENT):
+            self._event(line.removeprefix(SAID_EVENT))
+            return
+        self.last_lines[pod].append(line)
+        logger.info("[%s] %s", node, line)
 
 
 def node_of(pod: Any) -> str:

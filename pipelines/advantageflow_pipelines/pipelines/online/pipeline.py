@@ -14,17 +14,28 @@ from advantageflow.prompts.component import prompts
 from advantageflow.rollout.component import rollout
 from advantageflow.scoring.component import reward
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.component import continuing
+from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines.definition import ROUND
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
+from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.placement import Placement
+
+_HANDED = {
+    "prompts": dsl.Dataset,
+    "conditioning": dsl.Dataset,
+    "policy": dsl.Model,
+    "rollout_policy": dsl.Model,
+    "base": dsl.Artifact,
+}
 
 
 def online_tasks(
     settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
-) -> Callable[..., None]:
-    """What makes the tasks of a run.
+) -> "Callable[..., Made]":
+    """What makes the tasks of a run, or of a segment of it.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
     on each other. What the stages are told is what the form gives.
@@ -36,45 +47,78 @@ def online_tasks(
         in_order: let each round wait for the evaluation before it.
     """
     judged = [number for number, _ in evaluations(settings)]
-    rounds = [_round_pipeline(number, placement, form) for number in range(1, settings.rounds + 1)]
+    segment = placement.segment or Segment(1, settings.rounds)
+    rounds = [_round_pipeline(number, placement, form) for number in range(segment.first, segment.last + 1)]
 
-    def online(**given: Any) -> None:
+    def online(**given: Any) -> Made:
         """Rounds of rollout, reward and training."""
-        prepared = placement.place(
-            "prompts", prompts(**form.inputs("prompts", prompts, given)), cached=not placement.reads_addresses
-        )
+        if segment.first > 1:
+            shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
+        else:
+            prepared = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
+            shared = placement.place("prompts", prepared, cached=not placement.reads_addresses).outputs
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
             in_full = round_index in (0, settings.rounds)
             task = evaluation(
                 round_index=round_index,
                 images=given["evaluation_images" if in_full else "round_images"],
-                prompts=prepared.outputs["prompts"],
-                conditioning=prepared.outputs["conditioning"],
+                prompts=shared["prompts"],
+                conditioning=shared["conditioning"],
                 policy=policy,
                 **base,
                 **form.inputs("evaluation", evaluation, given),
             )
+            task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
             return placement.place("evaluation", task)
 
-        made = prepared
-        before = evaluate(0, made.outputs["adapter"])
-        base = before.outputs["report"]
-        for number, (one_round, of_round) in enumerate(rounds, start=1):
-            made = one_round(
+        made = shared
+        before = [] if segment.first > 1 else [evaluate(0, made["adapter"])]
+        base = before[0].outputs["report"] if before else shared["base"]
+        for number, (one_round, of_round) in enumerate(rounds, start=segment.first):
+            trained = one_round(
                 round_index=number,
-                prompts=prepared.outputs["prompts"],
-                conditioning=prepared.outputs["conditioning"],
-                policy=made.outputs["policy"],
-                rollout_policy=made.outputs["rollout_policy"],
+                prompts=shared["prompts"],
+                conditioning=shared["conditioning"],
+                policy=made["policy"],
+                rollout_policy=made["rollout_policy"],
                 **of_round.values(given),
             )
-            if in_order:
-                made.after(before)
+            trained.set_display_name(f"round {number}")
+            if in_order and before:
+                trained.after(before[-1])
+            made = trained.outputs
             if number in judged:
-                before = evaluate(number, made.outputs["adapter"], base=base)
+                # The last has all of the policy, which it registers.
+                part = "policy" if number == settings.rounds else "adapter"
+                before.append(evaluate(number, made[part], base=base))
+        if segment.following:
+            handed = {**shared, **made, "base": base}
+            task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
+            placement.place_continuing(task.after(*before), "prompts")
+        return Made(shared, made, base, before[-1].outputs["report"] if before else base)
 
     return online
+
+
+class Made(NamedTuple):
+    """What the tasks of a run make.
+
+    Attributes:
+        shared: prompts, what conditions the model, and the policy that the run starts from.
+        made: the policy after the last round.
+        base, final: reports of the first and the last evaluation.
+    """
+
+    shared: Any
+    made: Any
+    base: Any
+    final: Any
+
+
+def _imported(address: Any, kind: type) -> Any:
+    """What an earlier segment made, where it lies."""
+    return dsl.importer(artifact_uri=address, artifact_class=kind, reimport=False).output
 
 
 class _Policy(NamedTuple):
@@ -129,7 +173,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             **form.inputs("training", train, given),
         )
         for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
-            placement.place(stage, task)
+            placement.place(stage, task.set_display_name(stage))
         return _Policy(
             policy=trained.outputs["new_policy"],
             adapter=trained.outputs["adapter"],

@@ -66,7 +66,7 @@ def _extra_forwards(settings: RunSettings) -> int:
     """
     training, needs = settings.training, settings.training.objective.needs
     samples = images_of_a_round(settings) * training.inner_epochs
-    reference = settings.rounds * samples if training.reference_weight > 0 or needs.reference else 0
+    reference = settings.rounds * samples if training.objective.reference_weight > 0 or needs.reference else 0
     if needs.trajectories:
         return reference
     takes_over = training.rollout_decay in (0.0, "nft_0")

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.awm import Awm
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.bench.embedded import bench_groups, comparable
@@ -42,10 +43,12 @@ def test_report_holds_every_row_and_says_how_it_was_made(
     assert report["machine"]["version.torch"].startswith(torch.__version__.partition("+")[0])
     assert report["largest_loss_difference"] < 1e-3
     assert report["rollouts_per_second"]["median"] > 0
+    assert report["best_peer"]["speedup"]["median"] > 0
     with Image.open(tmp_path / "out" / "bench.png") as chart:
         assert chart.width > 600
     shown = capsys.readouterr().out
     assert "the peers' loop" in shown
+    assert "beside the best open peer's way" in shown
     assert "seed 5, 1 threads, 2 repeats" in shown
     if not torch.cuda.is_available():
         assert "the GPU part (SD3.5-Medium's shape) did not run: torch sees no GPU" in shown
@@ -70,11 +73,11 @@ def test_recomputed_activations_are_for_the_gpu(
 
 
 def test_any_preset_is_made_comparable() -> None:
-    settings = TrainingSettings(objective="awm", reference_weight=0.1, rollout_decay=0.5, inner_epochs=8)
+    settings = TrainingSettings(objective=Awm(reference_weight=0.1), rollout_decay=0.5, inner_epochs=8)
     training = comparable(settings)
-    assert (training.objective, training.reference_weight) == (AdvantageFlow(), 0.0)
+    assert training.objective == AdvantageFlow(reference_weight=0.0)
     assert (training.rollout_decay, training.inner_epochs) == (0.0, 8)
-    kept = AdvantageFlow(lam=0.3)
+    kept = AdvantageFlow(lam=0.3, reference_weight=0.0)
     assert comparable(TrainingSettings(objective=kept)).objective == kept
 
 

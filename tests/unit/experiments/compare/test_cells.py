@@ -93,7 +93,7 @@ def test_a_grid_is_run_as_a_whole() -> None:
     ("setting", "words"),
     [
         ("training.objective.lamm: 1", r"variant 'b', .*training.objective.lamm=1.*\s.*did you mean 'lam'"),
-        ("training.objective.lam: 1.0", "'a' and 'b' have the same settings"),
+        ("training.objective.lam: 1.1", "'a' and 'b' have the same settings"),
         ("rounds: 3", r"variant 'b': differs in images generated \(rounds x .*\) from variant 'a': 72 against 48"),
         ("rollout.group_size: 8", "96 against 48"),
         ("evaluation.images: 6", "differs in evaluation from variant 'a': images 6 against 12"),

@@ -52,7 +52,8 @@ def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     variants = load_plan("lam")[1].named_variants()
     assert len(variants) == 28
     assert variants["lam-0.25_gradient_steps-64"].assignments == {
-        "training.objective": "advantage_flow", "training.objective.lam": 0.25, "training.gradient_steps": 64
+        "training.objective": "advantage_flow", "training.objective.space": "velocity",
+        "training.objective.reference_weight": 0, "training.objective.lam": 0.25, "training.gradient_steps": 64,
     }  # fmt: skip
     assert variants["beta-1_gradient_steps-4"].assignments["training.objective"] == "diffusion_nft"
     assert variants["lam-auto_gradient_steps-1"].label == "lam auto, gradient_steps 1"

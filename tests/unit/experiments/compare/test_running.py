@@ -107,9 +107,7 @@ def test_ending_a_run_ends_what_it_started(cells: list[Cell], tmp_path: Path) ->
 
 def test_a_run_that_ended_is_a_line_with_the_time_that_is_left(lines: Comparison) -> None:
     assert describe(lines.cells[2]) == "slow, seed 1: accuracy 0.320 -> 0.520, 99 s"
-    assert describe(lines.cells[3]) == (
-        "fast, seed 1: [red]diverged in round 2[/red]; accuracy 0.320 -> 0.620 after round 1"
-    )
+    assert describe(lines.cells[3]) == ("fast, seed 1: diverged in round 2; accuracy 0.320 -> 0.620 after round 1")
     left = [time_left(lines.cells[:done], total=6, jobs=2) for done in (0, 2, 5, 6)]
     assert left == ["", "; about 0:03:18 left", "; about 0:01:39 left", ""]
 

@@ -9,8 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,10 +20,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from kfp_stub.server import KfpStub, serving
 
+from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
 from advantageflow_pipelines import cli
 from advantageflow_pipelines.client import follow
 
 Command = Callable[..., tuple[int, str, str]]
+RECORDINGS = Path(__file__).parents[3] / "data" / "kfp-live"
 _VARIABLES = (
     "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
     "KF_PIPELINES_SA_TOKEN_PATH", "ADVANTAGEFLOW_KFP_TOKEN", "ADVANTAGEFLOW_KFP_TOKEN_FILE", "ADVANTAGEFLOW_KFP_COOKIE",
@@ -75,6 +79,31 @@ def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
         return int(left.code or 0), shown.out, shown.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def pipeline_spec() -> dict[str, Any]:
+    """A pipeline of two rounds and two shards, as most recorded runs are of."""
+    golden = Path(__file__).parents[3] / "golden" / "online-2-rounds-2-shards.yaml"
+    return dict(yaml.load(golden.read_text(), yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of an MLflow store that tests share; making one takes seconds."""
+    uri = sqlite_uri(tmp_path_factory.mktemp("mlflow") / "mlflow.db")
+    open_client(uri)
+    return uri
+
+
+@pytest.fixture
+def replayed(server: KfpStub, pipeline_spec: dict[str, Any]) -> Callable[[str], str]:
+    """Have the server answer for a run as a live one did, given by its name; gives the run's id."""
+
+    def replay(name: str, run_id: str | None = None) -> str:
+        return server.state.replay(RECORDINGS / f"{name}.jsonl.gz", run_id, pipeline_spec)
+
+    return replay
 
 
 @pytest.fixture

@@ -25,6 +25,12 @@ Command = Callable[..., tuple[int, str, str]]
         ("https://kf.example/pipeline/#/runs/details/7", "https://kf.example/pipeline"),
         ("https://kf.example/pipeline?ns=team", "https://kf.example/pipeline"),
         (" https://[::1]:8888 ", "https://[::1]:8888"),
+        ("127.0.0.1:8888", "http://127.0.0.1:8888"),
+        ("[::1]:8888/pipeline", "http://[::1]:8888/pipeline"),
+        ("localhost:8080", "http://localhost:8080"),
+        ("10.0.0.7", "http://10.0.0.7"),
+        ("ml-pipeline.kubeflow.svc:8888", "http://ml-pipeline.kubeflow.svc:8888"),
+        ("8.8.8.8:8888", "https://8.8.8.8:8888"),
     ],
 )
 def test_an_address_is_taken_as_people_have_it(given: str, address: str) -> None:
@@ -35,6 +41,13 @@ def test_an_address_is_taken_as_people_have_it(given: str, address: str) -> None
 def test_other_addresses_are_refused(given: str) -> None:
     with pytest.raises(ClusterError, match="--host: not an http"):
         make_connection(given, credentials=Credentials())
+
+
+def test_a_server_without_tls_needs_no_certificate_but_http(advantageflow: Command, server: KfpStub) -> None:
+    status, _, err = advantageflow("runs", "--host", server.url.replace("http", "https"))
+    assert status == 2
+    assert f"give --host {server.url}" in err
+    assert "--ca-file" not in err
 
 
 def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:

@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from kfp_stub.server import KfpStub
 
-from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
+from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.opening import open_pipeline_run
+from advantageflow.tracking.pipeline_run import find_pipeline_run
 
 Command = Callable[..., tuple[int, str, str]]
-RECORDINGS = Path(__file__).parents[3] / "data" / "kfp-live"
+Replay = Callable[[str], str]
 
 
-def replay(server: KfpStub, name: str) -> str:
-    return server.state.replay(RECORDINGS / f"{name}.jsonl.gz")
-
-
-def test_a_cancelled_run_is_cancelled_and_not_a_stage_that_failed(advantageflow: Command, server: KfpStub) -> None:
-    run_id = replay(server, "cancelled-as-shipped")
+def test_a_cancelled_run_is_cancelled_and_not_a_stage_that_failed(
+    advantageflow: Command, server: KfpStub, replayed: Replay
+) -> None:
+    run_id = replayed("cancelled-as-shipped")
     status, out, err = advantageflow("runs", "follow", run_id, "--host", server.url)
     assert status == 1
     assert f"run {run_id} was cancelled" in err
-    assert re.search(r"rollout cancelled", out)
+    assert re.search("round 1 rollout, shard [12]: cancelled", out)
     assert " failed" not in out + err
     assert "cancelled" in advantageflow("runs", "--host", server.url)[1]
 
@@ -42,9 +40,9 @@ def test_a_run_that_is_being_cancelled_is_not_over(advantageflow: Command, serve
 
 @pytest.mark.parametrize(("recording", "cached"), [("all-from-cache", True), ("succeeded-list-frozen-final", False)])
 def test_a_run_wholly_taken_from_the_cache_says_so(
-    advantageflow: Command, server: KfpStub, recording: str, cached: bool
+    advantageflow: Command, server: KfpStub, replayed: Replay, recording: str, cached: bool
 ) -> None:
-    status, out, _ = advantageflow("runs", "follow", replay(server, recording), "--host", server.url)
+    status, out, _ = advantageflow("runs", "follow", replayed(recording), "--host", server.url)
     assert status == 0
     assert ("taken from the cache" in out) == cached
     listed = advantageflow("runs", "--host", server.url)[1]
@@ -52,19 +50,19 @@ def test_a_run_wholly_taken_from_the_cache_says_so(
 
 
 def test_listing_and_following_set_mlflow_right_and_say_so(
-    advantageflow: Command, server: KfpStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    advantageflow: Command, server: KfpStub, replayed: Replay, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", sqlite_uri(tmp_path / "mlflow.db"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
-    runs = {name: replay(server, name) for name in ("cancelled-without-defaults", "killed-as-shipped")}
+    runs = {name: replayed(name) for name in ("cancelled-without-defaults", "killed-as-shipped")}
     for run_id in runs.values():
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", run_id)
         open_pipeline_run({"seed": 0}, "round 1 / evaluation")
     monkeypatch.delenv("KF_PIPELINES_ENDPOINT")
 
-    out = advantageflow("runs", "follow", runs["killed-as-shipped"], "--host", server.url)[1]
+    _, out, err = advantageflow("runs", "follow", runs["killed-as-shipped"], "--host", server.url)
     assert "was RUNNING and is FAILED now" in out
-    assert "MLflow: a task failed of which nothing is recorded" in out
+    assert "round 1 rollout, shard 2 failed: a task failed of which nothing is recorded" in err
     cancelled = runs["cancelled-without-defaults"]
     server.state.stories[cancelled] = server.state.stories[cancelled][-1:]
     server.state.get_run(cancelled)
@@ -72,19 +70,17 @@ def test_listing_and_following_set_mlflow_right_and_say_so(
     assert re.findall(r"was (\w+) and is (\w+) now, as Kubeflow says (\w+)", out) == [("RUNNING", "KILLED", "CANCELED")]
     assert "now, as" not in advantageflow("runs", "--host", server.url)[1]
 
-    found = open_client(sqlite_uri(tmp_path / "mlflow.db")).search_runs(["1"])
-    assert {run.data.tags["kfp.pipeline_run_id"]: run.info.status for run in found} == {
-        runs["cancelled-without-defaults"]: "KILLED",
-        runs["killed-as-shipped"]: "FAILED",
-    }
+    client = open_client(store)
+    statuses = {name: found.info.status for name, id_ in runs.items() if (found := find_pipeline_run(client, id_))}
+    assert statuses == {"cancelled-without-defaults": "KILLED", "killed-as-shipped": "FAILED"}
 
 
 def test_an_mlflow_that_is_away_costs_the_list_a_warning(
-    advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch
+    advantageflow: Command, server: KfpStub, replayed: Replay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    replay(server, "stage-error")
+    replayed("stage-error")
     status, out, _ = advantageflow("runs", "--host", server.url)
     assert status == 0
     assert "usererr" in out

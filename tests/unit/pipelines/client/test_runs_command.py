@@ -58,7 +58,11 @@ def test_without_a_host_the_runs_are_those_of_this_machine(
     assert not server.seen
 
 
-def test_a_run_that_is_not_there_cannot_be_followed(advantageflow: Command, server: KfpStub) -> None:
-    status, _, err = advantageflow("runs", "follow", "run-9", "--host", server.url)
-    assert status == 2
-    assert "the server has no run run-9" in err
+def test_names_are_not_cut_where_no_terminal_bounds_the_line(
+    advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    experiment = server.state.create_experiment({"display_name": "e"})["experiment_id"]
+    name = f"a run with a {'very ' * 30}long name"
+    server.state.create_run({"display_name": name, "experiment_id": experiment, "pipeline_spec": {}})
+    assert name in advantageflow("runs", "--host", server.url)[1]

@@ -20,24 +20,6 @@ Command = Callable[..., tuple[int, str, str]]
 TINY = ("submit", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
 
 
-def task(name: str, state: str, second: int, *, error: str = "", pods: tuple[str, ...] = ()) -> dict[str, Any]:
-    """A task as Kubeflow tells of it: without an end, it has the year 1970."""
-    over = state in ("SUCCEEDED", "FAILED")
-    details: dict[str, Any] = {
-        "task_id": f"id-of-{name}",
-        "display_name": name,
-        "state": state,
-        "start_time": f"2026-01-01T10:00:{second:02}Z",
-        "end_time": f"2026-01-01T10:01:{second:02}Z" if over else "1970-01-01T00:00:00Z",
-        "child_tasks": [{"pod_name": pod} for pod in pods],
-    }
-    return {**details, "error": {"code": 13, "message": error}} if error else details
-
-
-def chapter(state: str, *tasks: dict[str, Any]) -> dict[str, Any]:
-    return {"state": state, "run_details": {"task_details": list(tasks)}}
-
-
 @pytest.fixture
 def started(server: KfpStub) -> str:
     """The id of a run that somebody started."""
@@ -55,6 +37,8 @@ def test_a_run_is_started_with_all_that_was_chosen(advantageflow: Command, serve
     (run,) = server.state.runs.values()
     assert run["display_name"] == "try 1"
     assert run["service_account"] == "mine"
+    for words in ("preset tiny: 1 round of", "reward shapes", "seed 7", "in MLflow: experiment advantageflow"):
+        assert words in run["description"]
     assert server.state.experiments[run["experiment_id"]]["display_name"] == "nightly"
     parameters = run["pipeline_spec"]["pipeline_spec"]["root"]["inputDefinitions"]["parameters"]
     assert parameters["seed"]["defaultValue"] == 7
@@ -131,49 +115,9 @@ def test_a_namespace_is_refused_where_there_are_none(advantageflow: Command, ser
     assert not server.state.runs
 
 
-def test_waiting_shows_each_change_of_a_task_once_until_the_run_ends(advantageflow: Command, server: KfpStub) -> None:
-    root, driver = task("root", "RUNNING", 0, pods=("flow-x1-7",)), task("prompts-driver", "SUCCEEDED", 1)
-    whole = task("flow-x1", "RUNNING", 0, pods=("flow-x1-1",))
-    server.state.story = [
-        {"state": "PENDING"},
-        chapter("RUNNING", whole, root, driver, task("prompts", "RUNNING", 2)),
-        chapter("RUNNING", whole, root, driver, task("prompts", "SUCCEEDED", 2), task("round-01", "RUNNING", 4)),
-        chapter("RUNNING", whole, root, driver, task("prompts", "SUCCEEDED", 2), task("round-01", "RUNNING", 4)),
-        {**chapter("SUCCEEDED", task("round-01", "SUCCEEDED", 4)), "finished_at": "2026-01-01T01:00:00Z"},
-    ]
-    status, out, _ = advantageflow(*TINY, "--host", server.url, "--wait")
-    assert status == 0
-    lines = [line for line in out.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
-    assert [line.partition(" ")[2] for line in lines] == [
-        "prompts running",
-        "prompts succeeded after 60 s",
-        "round-01 running",
-        "round-01 succeeded after 60 s",
-    ]
-    assert re.search(r"run run-\d+ succeeded after \d+ s", out)
-
-
-def test_a_run_that_fails_names_the_task_its_round_and_the_reason(advantageflow: Command, server: KfpStub) -> None:
-    failed = [
-        task("root", "FAILED", 9),
-        task("round-01", "FAILED", 8),
-        task("executor", "FAILED", 3),
-        task("reward", "FAILED", 4, error="OOMKilled"),
-        task("training", "SKIPPED", 5),
-    ]
-    server.state.story = [chapter("RUNNING", task("reward", "RUNNING", 4)), chapter("FAILED", *failed)]
-    status, out, err = advantageflow(*TINY, "--host", server.url, "--wait")
-    assert status == 1
-    assert "reward of round-01 failed: OOMKilled" in err
-    assert "kubectl logs -n kubeflow -l pipeline/runid=run-" in err
-    assert "reward running" in out
-
-
 @pytest.mark.parametrize(
     ("story", "words"),
     [
-        (chapter("FAILED", task("training", "FAILED", 1)), "training failed: the server gives no reason"),
-        (chapter("FAILED", task("rollout-driver", "FAILED", 1), task("root", "FAILED", 1)), "rollout-driver failed"),
         ({"state": "FAILED", "error": {"code": 3, "message": "no such image"}}, "failed: no such image"),
         ({"state": "FAILED", "state_history": [{"state": "FAILED", "error": {"message": "evicted"}}]}, "evicted"),
         ({"state": "SKIPPED"}, "was skipped"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,8 +12,10 @@ from rich.console import Console
 
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local import display
+from advantageflow_pipelines.local.display import TaskDisplay
 from advantageflow_pipelines.local.progress import RunProgress
-from advantageflow_pipelines.local.tasks import Tasks
+from advantageflow_pipelines.local.tasks import CANCELLED, FROM_CACHE, Task, Tasks
 
 METRICS: dict[int, dict[str, Any]] = {0: {"strict": 0.25, "soft": 0.5}, 2: {"strict": 0.375, "soft": 0.625}}
 
@@ -102,10 +105,38 @@ def test_an_alarm_is_a_line_at_once(terminal: bool) -> None:
     start, *_ = task_events("a", "evaluation", 2)
     told = {"task": "a", "event": "alarm", "time": 102.0, "name": "sharpness_drop", "message": "[it] fell", "step": 2}
     assert "alarm: [it] fell" in shown([start, told], terminal=terminal)
+    warned = {"task": "a", "event": "warning", "time": 102.0, "message": "3 texts [are] cut"}
+    assert "warning: 3 texts [are] cut" in shown([start, warned], terminal=terminal)
 
 
 def test_a_failed_task_is_shown_as_failed() -> None:
     assert "round 1 reward, shard 2 failed" in shown([*task_events("a", "reward", 1, 1)[:2], error_event("a")])
+
+
+def test_what_was_not_a_task_s_own_work_is_said_and_attempts_are_lines() -> None:
+    out = io.StringIO()
+    cached = Task("a", "rollout", 1, 0, started=0.0, ended=0.0, how=FROM_CACHE)
+    lost = Task("b", "rollout", 1, 1, started=0.0, ended=4.0, error={"event": "error", "message": ""})
+    with TaskDisplay(Console(file=out, width=100), started=0.0) as tasks:
+        for task in (cached, cached, lost, replace(lost, attempt=2, ended=None, error=None)):
+            tasks.update(task)
+        tasks.update(replace(lost, attempt=2, how=CANCELLED))
+    assert [line.strip().partition("  ")[2] for line in out.getvalue().splitlines()] == [
+        "round 1 rollout, shard 1: from the cache",
+        "round 1 rollout, shard 2 failed",
+        "round 1 rollout, shard 2: attempt 2",
+        "round 1 rollout, shard 2: cancelled",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_how_far_a_long_task_is_is_a_bar_or_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    monkeypatch.setattr(display, "REMIND_SECONDS", 0.0)
+    text = shown(task_events("a", "training", 1)[:3], terminal=terminal)
+    assert ("round 1 training: 3 of 8 images" in text) == (not terminal)
+    assert terminal == ("3/8" in text)
 
 
 def test_events_of_a_task_whose_start_was_not_seen_are_passed_over() -> None:

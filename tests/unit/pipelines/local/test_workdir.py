@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import SettingsError, StoreError
+from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow_pipelines.configuration.checks import check_disk
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.tracking import _write_record, tracking_uri
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
     attempt,
@@ -144,3 +146,30 @@ def test_the_seconds_of_attempts_add_up_also_of_one_that_failed(tmp_path: Path) 
         raise ValueError("on purpose")
     assert len(workdir.attempts_file.read_text().splitlines()) == 2
     assert 0 < seconds_of_earlier_attempts(workdir) < 5
+
+
+@pytest.mark.parametrize("name", ["{{$.inputs}}", "a{{$b"])
+def test_a_folder_that_kubeflow_would_read_as_a_placeholder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match="as a placeholder"):
+        create_workdir(tmp_path / name / "run", SETTINGS)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["what?now", "a%20b", "a#b", "plain"])
+def test_the_store_of_a_folder_of_any_name_lies_in_it(tmp_path: Path, name: str) -> None:
+    from sqlalchemy import make_url
+
+    uri = sqlite_uri(tmp_path / name / "mlflow.db")
+    assert make_url(uri).database == str(tmp_path / name / "mlflow.db")
+
+
+def test_a_password_of_the_store_is_not_kept_and_comes_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, uri = create_workdir(tmp_path / "run", SETTINGS), "postgresql://me:secret@db/mlflow"
+    _write_record(made, uri, "1")
+    assert "secret" not in (made.root / "mlflow.json").read_text()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert tracking_uri(made, tmp_path) == uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert tracking_uri(made, tmp_path) == "postgresql://me:***@db/mlflow"

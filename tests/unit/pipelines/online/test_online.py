@@ -20,6 +20,7 @@ from advantageflow.rollout.component import rollout
 from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RolloutSettings, RunSettings
 from advantageflow.training.component import training
+from advantageflow_pipelines.client.stages import pipeline_tasks
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
@@ -27,6 +28,8 @@ from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 from advantageflow_pipelines.pipelines.parameters import Parameter, run_form
+from advantageflow_pipelines.placing.resources.files import load_resources
+from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.presets import list_presets
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "online-2-rounds-2-shards.yaml"
@@ -42,7 +45,7 @@ SETTINGS = RunSettings(
 def compiled(tmp_path: Path, settings: RunSettings = SETTINGS, **options: Any) -> dict[str, Any]:
     path = tmp_path / "pipeline.yaml"
     compile_pipeline(settings, path, **options)
-    return dict(yaml.load(path.read_text(), yaml.CSafeLoader))
+    return dict(next(yaml.load_all(path.read_text(), yaml.CSafeLoader)))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +149,7 @@ def test_a_task_is_given_what_it_reads_and_no_more(spec: dict[str, Any]) -> None
     }
     root = tasks(spec)
     judged = [root[name]["inputs"]["artifacts"]["policy"] for name in root if name.startswith("evaluation")]
-    assert {one["taskOutputArtifact"]["outputArtifactKey"] for one in judged} == {"adapter"}
+    assert [one["taskOutputArtifact"]["outputArtifactKey"] for one in judged] == ["adapter", "adapter", "policy"]
 
 
 def test_no_two_tasks_share_a_component_as_the_local_runner_names_output_folders_by_component(
@@ -286,6 +289,15 @@ def test_what_lies_at_an_address_is_read_anew_by_every_run(tmp_path: Path) -> No
         options = tasks(compiled(tmp_path, SETTINGS.model_copy(update=changes)))["prompts"]["cachingOptions"]
         return bool(options.get("enableCache"))
 
+    def told(**changes: Any) -> Any:
+        resources = load_resources("cpu", ONLINE)
+        spec = compiled(tmp_path, SETTINGS.model_copy(update=changes), resources=fit(SETTINGS, resources)[1])
+        [one] = [task for name, task in pipeline_tasks(spec).items() if name == "prompts"]
+        assert one["cachingOptions"]["enableCache"]
+        return one["inputs"]["parameters"].get("made_for", {}).get("runtimeValue", {}).get("constant")
+
+    assert told() is None
+    assert told(init_policy="s3://bucket/policies/mine") == "{{$.pipeline_job_uuid}}", "the cache keeps runs apart"
     assert cached()
     assert not cached(init_policy="s3://bucket/policies/mine")
     assert not cached(prompts=PromptSettings(source="s3://bucket/prompts.jsonl"))

@@ -13,6 +13,8 @@ from advantageflow.policy.configs import model_configs
 from advantageflow.policy.loading import load_transformer, load_vae
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.plan.estimate import gpu_memory
 from advantageflow_pipelines.plan.model_costs import (
     count_operations,
     count_parameters,
@@ -93,6 +95,16 @@ def test_training_memory_has_every_tensor_that_stays(skeleton: Skeleton) -> None
     ]  # fmt: skip
     told = encode_prompts(MODEL, ["a"])
     assert parts["round's data"] == 3 * (4 * 4 * 8 * 6 * 6 + told.nbytes)
+
+
+def test_a_gpu_has_room_for_what_a_stage_allocates_and_for_cuda_itself(skeleton: Skeleton) -> None:
+    settings = choose_settings(preset="tiny", config=None, assignments=["model.device=cuda"], rounds=None, seed=None,
+                               init_policy=None, pipeline=None)  # fmt: skip
+    needed = gpu_memory(settings)
+    allocated = training_memory(skeleton, settings.training, settings.rollout.prompts_per_round,
+                                settings.rollout.group_size).total  # fmt: skip
+    assert needed["training"] > 1e9 + allocated
+    assert needed["reward"] == 0
 
 
 def test_activations_grow_with_the_microbatch_and_shrink_by_recomputing(skeleton: Skeleton) -> None:

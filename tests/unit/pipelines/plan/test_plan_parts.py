@@ -9,11 +9,12 @@ import huggingface_hub.constants
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow.policy.configs import ModelConfigs, known_configs
+from advantageflow.policy.configs import known_configs
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.figures import REWARDS, SAMPLING, START, TRAINING
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
@@ -43,12 +44,25 @@ def fill(cache: Path, repository: str, *names: str) -> None:
         file.write_text("{}")
 
 
-def shipped(name: str) -> ModelConfigs:
-    return known_configs(name, ModelSettings())
+def shipped(name: str) -> list[str]:
+    """Parts of a known model."""
+    return list(known_configs(name, ModelSettings()).parts)
 
 
 def test_hours_are_operations_over_the_part_of_the_peak_that_is_reached() -> None:
-    assert H100.hours(989.5e12 * 0.5 * 3600) == pytest.approx(1.0)
+    hour = 989.5e12 * 3600
+    assert H100.hours(hour * 0.25, hour * 0.25, 0.0, 0) == pytest.approx(1.0)
+    measured = Speed(GPUS["h200"])
+    assert measured.hours(hour * SAMPLING.value, hour * TRAINING.value, 0.0, 0) == pytest.approx(2.0)
+    assert measured.hours(0.0, 0.0, hour * REWARDS.value, 60) == pytest.approx(1.0 + 60 * START.value / 3600)
+
+
+def test_a_plan_says_which_of_its_figures_are_measured_and_which_assumed() -> None:
+    text = {name: "; ".join(Speed(GPUS[name]).assumptions()) for name in ("h200", "l4")}
+    assert "training reaches 12.8%, measured: NVIDIA H200" in text["h200"]
+    assert "assumed of" not in text["h200"]
+    assert "and assumed of NVIDIA L4" in text["l4"]
+    assert "reach 50%: assumed (--utilisation)" in "; ".join(H100.assumptions())
 
 
 def test_shards_run_side_by_side_and_training_does_not() -> None:
@@ -141,17 +155,17 @@ def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() ->
 
 
 def test_the_hub_cache_is_looked_into_part_by_part(cache: Path) -> None:
-    configs, reward = shipped("stable-diffusion-3.5-medium"), RewardSettings(name="clipscore")
-    weights = [f"{part}/model.safetensors" for part in configs.parts if part != "text_encoder_3"]
+    parts, reward = shipped("stable-diffusion-3.5-medium"), RewardSettings(name="clipscore")
+    weights = [f"{part}/model.safetensors" for part in parts if part != "text_encoder_3"]
     fill(cache, MEDIUM, "model_index.json", *weights, "text_encoder_3/model-00001-of-00002.safetensors")
     index = cache / "models--stabilityai--stable-diffusion-3.5-medium/snapshots/abc/text_encoder_3/model.index.json"
     shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
     index.write_text(json.dumps({"weight_map": dict(zip("ab", shards, strict=True))}))
-    model, clip = needed_weights(ModelSettings(name=MEDIUM), configs, reward)
+    model, clip = needed_weights(ModelSettings(name=MEDIUM), parts, reward)
     assert (model.state, model.note, clip.state) == ("partly", "missing: text_encoder_3", "missing")
     (index.parent / shards[1]).write_text("")
     fill(cache, "openai/clip-vit-large-patch14", "config.json", "pytorch_model.bin")
-    model, clip = needed_weights(ModelSettings(name=MEDIUM), configs, reward)
+    model, clip = needed_weights(ModelSettings(name=MEDIUM), parts, reward)
     assert (model.state, clip.state) == ("here", "here")
 
 

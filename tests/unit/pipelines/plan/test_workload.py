@@ -55,7 +55,7 @@ def train(settings: RunSettings, folder: Path) -> tuple[dict[str, int], Any]:
     [
         (),
         ("training.rollout_decay=0.5",),
-        ("training.reference_weight=0.1",),
+        ("training.objective.reference_weight=0.1",),
         ("training.objective.lam=0", "training.microbatch=1"),
         ("training.objective=diffusion_nft", "training.microbatch=3"),
         ("training.objective.lam=auto", "training.gradient_steps=1"),  # of each group of two one is bad: half

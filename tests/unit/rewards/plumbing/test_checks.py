@@ -11,7 +11,8 @@ import pytest
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.checks import check_scores, identical_columns, score_images
+from advantageflow.rewards.plumbing.checks import identical_columns, score_images
+from advantageflow.rewards.plumbing.results import to_results
 
 
 class Brightness:
@@ -48,7 +49,7 @@ def test_good_scores_pass() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    check_scores(Brightness(), ["a", "b"], [({"mean": np.float32(0.5)}, {}), ({"mean": 1}, {})])
+    to_results(Brightness(), ["a", "b"], [({"mean": np.float32(0.5)}, {}), ({"mean": 1}, {})])
 
 
 def test_a_reward_that_raises_names_the_sample_and_its_prompt() -> None:
@@ -75,19 +76,19 @@ def test_a_reward_that_fails_only_on_the_batch_names_the_batch() -> None:
 def test_a_value_that_is_no_number_in_range_names_the_sample(value: Any) -> None:
     results: list[Result] = [({"mean": 0.5}, {}), ({"mean": value}, {}), ({"mean": 0.5}, {})]
     with pytest.raises(RewardError, match=f"mean = {value!r}") as caught:
-        check_scores(Brightness(), SAMPLES, results)
+        to_results(Brightness(), SAMPLES, results)
     assert "1-aa-1" in caught.value.where
 
 
 @pytest.mark.parametrize("values", [{}, {"mean": 0.1, "more": 0.1}, {"maen": 0.1}])
 def test_other_columns_than_declared_are_refused(values: dict[str, float]) -> None:
     with pytest.raises(RewardError, match=r"it declares \['mean'\]"):
-        check_scores(Brightness(), ["a"], [(values, {})])
+        to_results(Brightness(), ["a"], [(values, {})])
 
 
 def test_another_number_of_scores_than_images_is_refused() -> None:
     with pytest.raises(RewardError, match="1 scores for 3 images"):
-        check_scores(Brightness(), SAMPLES, [({"mean": 0.5}, {})])
+        to_results(Brightness(), SAMPLES, [({"mean": 0.5}, {})])
 
 
 @pytest.mark.parametrize(("scores", "alarm"), [([0.5, 0.5, 0.5], True), ([0.5, 0.5, 0.4], False), ([0.5], False)])

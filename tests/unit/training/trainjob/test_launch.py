@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import signal
@@ -15,16 +16,20 @@ from typing import Any
 import pytest
 from kubernetes_stub.server import Right
 from kubernetes_stub.state import warning
-from kubernetes_stub.task import complete
+from kubernetes_stub.task import complete, step_event
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.published import fetch_published, is_published
 from advantageflow.tracking.journal import Journal, journal_in_use
+from advantageflow.training.call import SAID_EVENT
+from advantageflow.training.failures import publish_failure
 from advantageflow.training.trainjob.launch import train_on_nodes
 
 SETTINGS = TrainingSettings(nodes=2, processes=4)
-CREATE_JOB, GET_JOB = (Right("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get"))
+CREATE_JOB, GET_JOB, DELETE_JOB = (
+    Right("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "delete")
+)
 GET_RUNTIME = Right("trainer.kubeflow.org", "trainingruntimes", "get")
 LIST_PODS, READ_LOG = Right("", "pods", "list"), Right("", "pods/log", "get")
 
@@ -63,7 +68,7 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
         train(tmp_path, arguments)
     assert seen["files"] == [str(arguments["prompts"]), *map(str, arguments["latents"])]
     assert (arguments["policy_out"] / "state.json").read_text() == '{"round": 2}'
-    assert json.loads((tmp_path / "journal.jsonl").read_text())["values"] == {"loss": 1.0}
+    assert json.loads((tmp_path / "journal.jsonl").read_text())["values"] == {"training/loss": 1.0}
     for line in ("[node-0] step 1", "[node-0] step 2", "[node-1] hello", "[node-1] waits: ErrImagePull: no such image"):
         assert caplog.messages.count(line) == 1
     assert len(cluster.deleted) == 1
@@ -104,6 +109,11 @@ def failing(status: int, reason: str, **more: Any) -> Callable[[Any], None]:
     return run
 
 
+def never(job: Any) -> None:
+    """Kubernetes refuses to make its pods."""
+    job.pods.clear()
+
+
 DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]}
 
 
@@ -112,19 +122,21 @@ DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reas
     [
         (failing(1, "Error"), TrainingError, ("BackoffLimitExceeded: node-1 failed", "first this\n    then that")),
         (failing(137, "OOMKilled"), TrainingError, ("OOMKilled, exit status 137", "training.microbatch")),
+        (failing(137, "Error"), TrainingError, ("killed by SIGKILL, exit status 137", "ran out of memory")),
         (failing(143, "Error", **DISRUPTED), Preempted, ("taken away: DeletionByTaintManager",)),
         (
             lambda job: job.becomes("Failed", "DeadlineExceeded", "was active too long"),
             TrainingError,
             ("DeadlineExceeded: was active too long",),
         ),
+        (never, ClusterError, ("its pods can never be created: JobCreationFailed: Job", "resources, training")),
         (
             lambda job: job.pods[0].waits("InvalidImageName", "bad name", since="2020-01-01T00:00:00Z"),
             ClusterError,
             ("cannot start: InvalidImageName: bad name", "check the image's name"),
         ),
     ],
-    ids=["failed", "out of memory", "node gone", "deadline", "image"],
+    ids=["failed", "out of memory", "killed", "node gone", "deadline", "refused pods", "image"],
 )
 def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
     cluster: Any,
@@ -134,7 +146,10 @@ def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
     kind: type[Exception],
     words: tuple[str, ...],
 ) -> None:
-    cluster.controller = run
+    reason = 'Job.batch "j" is invalid: requests: Invalid value: "8": must be less than or equal to cpu limit of 4'
+    cluster.controller = lambda job: (
+        cluster.events.append(warning("JobSet", job.name, reason, 1, "JobCreationFailed")), run(job)
+    )  # fmt: skip
     with pytest.raises(kind) as caught:
         train(tmp_path, arguments)
     for word in words:
@@ -206,7 +221,7 @@ def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
     assert CREATE_JOB not in cluster.asked
 
 
-def test_a_job_without_pods_tells_why(
+def test_a_job_without_pods_tells_why_once(
     cluster: Any,
     tmp_path: Path,
     arguments: dict[str, Any],
@@ -216,19 +231,22 @@ def test_a_job_without_pods_tells_why(
 
     def run(job: Any) -> None:
         job.pods.clear()
+        owner = f"{job.name}-node-0"
         cluster.events = [
-            warning("Job", f"{job.name}-node-0", "exceeded quota: gpus", 2),
-            warning("Job", f"{job.name}-node-0", "an earlier one", 1),
-            warning("Pod", f"{job.name}-node-0-0-x1y2z", "of a pod that is gone", 3),
-            warning("Job", "other", "of another job", 3),
+            warning("Job", owner, "an earlier one", 1),
+            warning("Job", owner, "of an attempt before this one", -1),
+            warning("Pod", f"{owner}-0-x1y2z", "of a pod that is gone", 9),
+            warning("Job", "other", "of another job", 9),
         ]
-        time.sleep(0.3)
+        for minute, pod in enumerate(("k2p4x", "w9q0z"), start=2):
+            cluster.events.append(warning("Job", owner, f'pods "{owner}-0-{pod}" is forbidden: exceeded quota', minute))
+            cluster.wait_until_seen()
         complete(job)
 
     cluster.controller = run
     train(tmp_path, arguments)
-    waits = [message for message in caplog.messages if "waits" in message]
-    assert [message.partition(" waits: ")[2] for message in waits] == ["FailedCreate: exceeded quota: gpus"]
+    [waits] = [message for message in caplog.messages if "waits" in message]
+    assert waits.endswith('-node-0-0-k2p4x" is forbidden: exceeded quota')
 
 
 def test_logs_that_may_not_be_read_do_not_end_a_training(
@@ -249,18 +267,79 @@ def test_logs_that_may_not_be_read_do_not_end_a_training(
     assert "no right to get pods/log" in caplog.text
 
 
+@pytest.mark.parametrize("right", [GET_RUNTIME, CREATE_JOB, GET_JOB, LIST_PODS, DELETE_JOB], ids=lambda one: one[1:])
 def test_an_api_that_is_away_for_a_moment_is_waited_for(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], right: Right
+) -> None:
+    cluster.controller = complete
+    cluster.refused[right] = [(500, "failed calling webhook: connection refused")] * 2
+    train(tmp_path, arguments)
+    assert cluster.refused[right] == []
+    assert len(cluster.deleted) == 1
+    assert_nothing_is_left(cluster, tmp_path)
+
+
+def test_a_job_that_was_created_though_the_answer_was_lost_is_followed(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
+    cluster.controller = complete
+    cluster.lost = [CREATE_JOB]
+    train(tmp_path, arguments)
+    assert cluster.asked.count(CREATE_JOB) == 2
+    assert (arguments["policy_out"] / "state.json").exists()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["trained", "killed"])
+def test_steps_are_recorded_as_they_come_and_once(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], ends: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def steps() -> list[int]:
+        journal = tmp_path / "journal.jsonl"
+        return [json.loads(line)["step"] for line in journal.read_text().splitlines()] if journal.exists() else []
+
     def run(job: Any) -> None:
-        cluster.refused[GET_JOB] = (503, "away")
-        time.sleep(0.2)
-        complete(job)
-        cluster.refused.clear()
+        again = json.dumps({**json.loads(step_event(2)), "time": 9.0})  # by a node that went on from a checkpoint
+        job.pods[0].says(*(f"{SAID_EVENT}{one}" for one in (step_event(1), step_event(2), again, "{")), "a line")
+        deadline = time.monotonic() + 30
+        while steps() != [1, 2] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if ends:
+            complete(job, step_event(1), step_event(2), again, step_event(3))
+        else:
+            failing(137, "Error")(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
-    assert_nothing_is_left(cluster, tmp_path)
+    with (
+        journal_in_use(Journal("task", tmp_path / "journal.jsonl")),
+        contextlib.nullcontext() if ends else pytest.raises(TrainingError),
+    ):
+        train(tmp_path, arguments)
+    assert steps() == ([1, 2, 3] if ends else [1, 2])
+    assert next(line for line in caplog.messages if "[node-0]" in line) == "[node-0] a line"
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        ({"limits": {"nvidia.com/gpu": "8"}}, "a node would ask for nvidia.com/gpu: 8, which the training does not"),
+        ({"limits": {"cpu": "4"}}, "a node would ask for 8 of cpu, above the limit of 4, and can never be created"),
+        ({"requests": {"cpu": "1"}, "limits": {"cpu": "16"}}, ""),
+        ({}, ""),
+    ],
+)
+def test_resources_of_the_runtime_do_not_come_beside_those_that_are_asked_for(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], runtime: dict[str, Any], words: str
+) -> None:
+    pod = {"spec": {"containers": [{"name": "node", "resources": runtime}]}}
+    jobs = [{"name": "node", "template": {"spec": {"template": pod}}}]
+    cluster.runtimes["advantageflow-torch"] = {"spec": {"template": {"spec": {"replicatedJobs": jobs}}}}
+    cluster.controller = complete
+    refused = pytest.raises(ClusterError, match=words) if words else contextlib.nullcontext()
+    with refused:
+        train(tmp_path, arguments, {"resources": {"requests": {"cpu": "8"}}})
+    assert (CREATE_JOB in cluster.asked) is not bool(words)
 
 
 def test_an_earlier_attempt_s_job_is_ended_and_replaced(
@@ -288,6 +367,19 @@ def test_an_earlier_attempt_s_job_is_ended_and_replaced(
     assert_nothing_is_left(cluster, tmp_path)
 
 
+def test_what_an_earlier_attempt_s_pods_left_as_they_ended_is_not_why_this_one_fails(
+    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
+    cluster.controller = lambda job: (failures.append(f"{Path(job.arguments).parent}/failures"), complete(job))
+    failures: list[str] = []
+    train(tmp_path, arguments)
+    publish_failure(failures[0], 0, Preempted("was asked to end", where="training", remedy="run it again"))
+    cluster.controller = failing(1, "Error")
+    with pytest.raises(TrainingError, match="first this"):
+        train(tmp_path, arguments)
+
+
 def test_no_image_and_no_cluster_are_said_so(
     cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,8 +394,8 @@ def test_no_image_and_no_cluster_are_said_so(
 TASK = """
 import json, sys
 from advantageflow.runtime import run_stage_task
-from advantageflow.training.trainjob import cluster, follow, logs
-cluster.POLL = follow.POLL = logs.POLL = 0.05
+from advantageflow import kubernetes_api
+kubernetes_api.POLL = 0.05
 run_stage_task("training", **json.loads(sys.argv[1]))
 """
 

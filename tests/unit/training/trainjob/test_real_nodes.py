@@ -80,7 +80,9 @@ def test_two_nodes_train_the_policy_that_one_process_does(
     for name, tensor in wanted.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-5)
     told = [json.loads(line) for line in (tmp_path / "nodes.jsonl").read_text().splitlines()]
-    assert "metrics" in {event["event"] for event in told}
+    steps = [event["step"] for event in told if event["event"] == "metrics" and not event["parent"]]
+    assert steps == sorted(set(steps))
+    assert steps
     assert {event["task"] for event in told} == {"nodes"}
     assert not list((tmp_path / "store" / "trainjobs").rglob("manifest.json"))
     assert cluster.jobs == {}

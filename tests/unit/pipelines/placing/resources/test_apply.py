@@ -172,7 +172,8 @@ def test_every_value_of_every_preset_lands_on_every_task_of_its_stage(preset: tu
 def test_all_pods_meet_the_restricted_standard_and_say_whose_they_are(everything: Tasks) -> None:
     for name, task in everything.items():
         assert task.kubernetes.security_context.run_as_non_root
-        assert dict(task.kubernetes.pod_metadata.labels) == {
+        own = {"access-ml-pipeline": "true"} if name in OWN_TASKS else {}
+        assert dict(task.kubernetes.pod_metadata.labels) == own | {
             "app.kubernetes.io/component": stage_of(name),
             "app.kubernetes.io/part-of": "advantageflow",
         }

@@ -1,0 +1,153 @@
+"""What a reward gave, as results: one an image, finite numbers in the declared ranges and details that are JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import RewardError
+from advantageflow.json_text import DEEPEST
+from advantageflow.rewards.base import planned_version
+
+if TYPE_CHECKING:
+    from advantageflow.rewards.base import Result, Reward
+
+LONGEST_DETAILS = 100_000  # characters of an image's details as JSON
+
+
+def to_results(reward: Reward, samples: Sequence[str], given: Any) -> list[Result]:
+    """Hold what a reward gave to what it declares.
+
+    Args:
+        reward: the scorer that gave it.
+        samples: what to call each sample in an error.
+        given: for each sample a pair of values by column and details, or the values alone, or a mapping that holds the
+            columns and, under other names, details, or, where the reward has one column, a number. Arrays and tensors
+            are taken for lists; a mapping of columns to arrays for the columns of all samples.
+
+    Returns:
+        Values as floats and details as JSON, for each sample.
+
+    Raises:
+        RewardError: there is not one for each sample, or one has a missing or undeclared column, a value that is not a
+            finite number in the declared range, or details that JSON cannot hold; names the sample.
+    """
+    many = _listed(given)
+    if isinstance(many, Mapping):
+        columns = {name: _listed(values) for name, values in many.items()}
+        for name, values in columns.items():
+            _check_count(reward, samples, values, f" in '{name}'")
+        many = [{name: values[number] for name, values in columns.items()} for number in range(len(samples))]
+    _check_count(reward, samples, many, "")
+    return [_result(reward, sample, one) for sample, one in zip(samples, many, strict=True)]
+
+
+def wrong_result(reward: Reward, sample: str, message: str) -> RewardError:
+    """The error of a reward that gave what it should not."""
+    remedy = "mend the reward, or the range that it declares; a score is never guessed"
+    return RewardError(message, where=place_of(reward, sample), remedy=remedy)
+
+
+def place_of(reward: Reward, sample: str = "") -> str:
+    """What errors call a reward, and a sample that it scores."""
+    place = f"reward '{reward.name}' {planned_version(reward)}"
+    return f"{place}, sample {sample}" if sample else place
+
+
+def _check_count(reward: Reward, samples: Sequence[str], many: Any, of: str) -> None:
+    if not isinstance(many, list):
+        message = f"gave {_show(many)}{of}, not a score for each of {len(samples)} images"
+        raise wrong_result(reward, "", message)
+    if len(many) != len(samples):
+        raise wrong_result(reward, "", f"gave {len(many)} scores{of} for {len(samples)} images")
+
+
+def _result(reward: Reward, sample: str, given: Any) -> Result:
+    values, details = _parts(reward, sample, given)
+    if set(values) != set(reward.columns):
+        raise wrong_result(reward, sample, f"gave columns {sorted(values)}, it declares {sorted(reward.columns)}")
+    numbered = {column: _number(reward, sample, column, value) for column, value in values.items()}
+    try:
+        kept = _jsonable(details, DEEPEST - 2)
+        size = len(json.dumps(kept))
+    except (TypeError, ValueError) as error:
+        raise wrong_result(reward, sample, f"gave details that JSON cannot hold: {error}") from error
+    if size > LONGEST_DETAILS:
+        message = f"gave details of {size:,} characters, more than {LONGEST_DETAILS:,}"
+        raise wrong_result(reward, sample, message)
+    return numbered, kept
+
+
+def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Values and details of what was given for one sample."""
+    if isinstance(given, Mapping):
+        missing = [column for column in reward.columns if column not in given]
+        if missing:
+            message = (
+                f"gave no '{missing[0]}', only {', '.join(map(str, given)) or 'nothing'}: what it gives is to be in "
+            )
+            message += "its `columns`, for example {'red': (0, 1)}"
+            raise wrong_result(reward, sample, message)
+        values = {column: given[column] for column in reward.columns}
+        return values, {key: value for key, value in given.items() if key not in values}
+    if isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], Mapping):
+        details = {} if given[1] is None else given[1]
+        if not isinstance(details, Mapping):
+            raise wrong_result(reward, sample, f"gave details {_show(details)}, not a dict")
+        return dict(given[0]), details
+    if len(reward.columns) == 1 and not isinstance(given, list | tuple):
+        return {next(iter(reward.columns)): given}, {}
+    wanted = f"a dict with {', '.join(map(repr, reward.columns))}"
+    raise wrong_result(reward, sample, f"gave {_show(given)}, not {wanted}, which it declares")
+
+
+def _number(reward: Reward, sample: str, column: str, given: Any) -> float:
+    value = _listed(given)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_result(reward, sample, f"gave {column} = {_show(given)}, which is not a number")
+    low, high = reward.columns[column]
+    if not math.isfinite(value) or not low <= value <= high:
+        message = f"gave {column} = {value}, outside its declared range [{low}, {high}]"
+        if math.isinf(high):
+            message = f"gave {column} = {value}, which is not finite"
+        raise wrong_result(reward, sample, message)
+    return float(value)
+
+
+def _listed(given: Any) -> Any:
+    """Arrays, tensors and their scalars as lists and numbers; other iterables but texts and mappings as lists."""
+    if hasattr(given, "tolist"):
+        return given.tolist()
+    if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | list | tuple):
+        return list(given)
+    return list(given) if isinstance(given, tuple) else given
+
+
+def _jsonable(value: Any, left: int) -> Any:
+    """The value as JSON holds it: numbers that are not finite as texts, halves of surrogate pairs replaced."""
+    if left == 0:
+        raise ValueError(f"nested more than {DEEPEST} deep")
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {_text(str(key)): _jsonable(item, left - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_jsonable(item, left - 1) for item in value]
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    raise TypeError(f"{_show(value)} is of type {type(value).__name__}")
+
+
+def _text(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,64 @@
+"""Settings of what images are scored by: one reward, or several, and what is done where one fails."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue, field_validator
+
+from advantageflow.settings_base import Settings
+
+
+class RewardTerm(Settings):
+    """One of the things that training maximises."""
+
+    name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
+    column: str = Field("soft", description="the reward's column that training maximises")
+    weight: float = Field(1.0, gt=0, description="of this term in the sum")
+    minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
+    )
+
+
+class RewardSettings(RewardTerm):
+    """What rollouts are scored by: one reward, or several at once."""
+
+    others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
+    combine: Literal["sum", "normalised_sum"] = Field(
+        "normalised_sum",
+        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
+    )
+    timeout: float = Field(
+        900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"
+    )
+    memory_gb: float = Field(
+        32.0, gt=0, description="memory that its process may take, at most four fifths of what is free as it starts"
+    )
+    on_error: Literal["fail", "drop"] = Field(
+        "fail", description="'drop': an image that a reward cannot score is left out, with an alarm; never a score of 0"
+    )
+    most_dropped: float = Field(0.05, gt=0, le=0.5, description="share of a task's images that may be left out")
+    golden: str | None = Field(
+        None, description="file of scores that `advantageflow rewards record` wrote; the run stops if they have changed"
+    )
+    watched: tuple[RewardTerm, ...] = Field(
+        (),
+        strict=False,
+        description="rewards that evaluations only watch, to tell whether training games the others (no weight); "
+        "a minimum is the worst mean over held-out images without an alarm",
+    )
+
+    @field_validator("watched")
+    @classmethod
+    def _watched_without_weight(cls, watched: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
+        for term in watched:
+            if term.weight != 1.0:
+                raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
+        return watched
+
+    @property
+    def terms(self) -> tuple[RewardTerm, ...]:
+        """All terms, the first one included."""
+        first = RewardTerm(**{name: getattr(self, name) for name in RewardTerm.model_fields})
+        return (first, *self.others)

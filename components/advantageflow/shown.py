@@ -1,0 +1,37 @@
+"""Texts from outside, as they may be shown: without what a terminal obeys, without passwords in addresses."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and end of line
+_PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s/?#@:'\"]*):[^\s/?#'\"]+@")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$!]|^[#+-]|(?<!\w)_|_(?!\w)")
+_QUERY = re.compile(r"([?&](?:password|passwd|token|api_?key|secret|sig|signature)=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def masked(text: str) -> str:
+    """The text with *** for the passwords in its addresses: user:password@host, and ?token= and its like."""
+    if "://" not in text:
+        return text
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+
+
+def printable(text: str) -> str:
+    """The text with its passwords masked, and � for characters that move the cursor, colour or reorder what is seen."""
+    return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", masked(text))
+
+
+def markdown(text: str) -> str:
+    """The text as Markdown shows it, in one line, with nothing in it that Markdown or HTML would obey."""
+    plain = " ".join(printable(text).split())
+    plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", "&#58;//")
+    return _MARKDOWN.sub(r"\\\g<0>", plain)
+
+
+class ShownFormatter(logging.Formatter):
+    """Formats log records as `printable` shows them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))

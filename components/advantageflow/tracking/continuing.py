@@ -1,0 +1,144 @@
+"""Continuing a run that is too long for one pipeline run: its last task starts another one for the rounds that follow.
+
+The pipeline holds what each of its segments does as a component; a segment is that component as the root of the same
+pipeline. What a segment hands on stays where it is: the next one imports it by its address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import TYPE_CHECKING, Any
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+from advantageflow.errors import ClusterError
+from advantageflow.tracking.healing import on_pipeline_run
+from advantageflow.tracking.kubeflow import API_ENV, ask
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, find_or_open
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FIRST_RUN = "first_run"  # parameter of all segments but the first: the first one's pipeline run
+_SEGMENT = "segment-"
+_WAITS = (5, 15, 30, 60, 120, 240)  # seconds between tries at an API server that is away, as when it is updated
+_SECONDS = 60.0  # for an answer
+_PASSING = (408, 429, 500, 502, 503, 504)
+_REMEDY = (
+    "see infra/README.md, 'Long runs'; what this segment made is kept, and a run with --init-policy continues from "
+    "its policy"
+)
+
+Json = dict[str, Any]
+
+
+def component_of(rounds: str) -> str:
+    """Name of the component that holds a segment, such as 'segment-6-10' of rounds '6-10'."""
+    return f"{_SEGMENT}{rounds}"
+
+
+def is_segment(component: str) -> bool:
+    """Whether a component holds a segment, by its name."""
+    return component.startswith(_SEGMENT)
+
+
+def parameter_of(artifact: str) -> str:
+    """Name of the parameter that tells a segment the address of what it is handed."""
+    return f"{artifact}_uri"
+
+
+def whole_name(name: str) -> str:
+    """The name of a run, by that of one of its segments: 'mine' by 'mine (rounds 6-10)'."""
+    return re.sub(r" \(rounds [0-9-]+\)$", "", name)
+
+
+def continue_run(rounds: str, handed: Mapping[str, str]) -> None:
+    """Start the pipeline run of the rounds that follow this task's, once only, and hand the run in MLflow over to it.
+
+    Args:
+        rounds: the first and the last of them, such as '6-10'.
+        handed: address of each artifact by name.
+
+    Raises:
+        ClusterError: the API server stays away for minutes, or refuses.
+    """
+    own = os.environ[PIPELINE_RUN_ENV]
+    first, started = _patiently(own, rounds, handed)
+    print(f"rounds {rounds} are the pipeline run {started}", file=sys.stderr, flush=True)
+
+    def hand_over(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
+        run = find_or_open(client, tracking_uri, started, {}, first)
+        return f"the run '{run.info.run_name}' goes on in pipeline run {started}"
+
+    on_pipeline_run(hand_over, "the next segment finds the run in MLflow by itself")
+
+
+def _patiently(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
+    for wait in (*_WAITS, None):
+        try:
+            return _start(own, rounds, handed)
+        except HTTPError as error:
+            if error.code not in _PASSING:
+                told = f"{error.code} {error.read().decode(errors='replace')[:300]}"
+                raise ClusterError(f"Kubeflow does not start rounds {rounds}: {told}", remedy=_REMEDY) from error
+            reason = str(error)
+        except (OSError, HTTPException, ValueError) as error:
+            reason = str(error) or type(error).__name__
+        if wait is not None:
+            print(f"Kubeflow's API server is away ({reason}); trying again in {wait} s", file=sys.stderr, flush=True)
+            time.sleep(wait)
+    message = f"rounds {rounds} cannot be started: Kubeflow's API server is away ({reason})"
+    raise ClusterError(message, where=API_ENV, remedy=_REMEDY)
+
+
+def _start(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
+    """The ids of the first segment's pipeline run, and of that of these rounds: started now, or by an earlier try."""
+    run = ask(f"runs/{own}", seconds=_SECONDS)
+    config = run.get("runtime_config") or {}
+    given = config.get("parameters") or {}
+    first = given.get(FIRST_RUN, own)
+    name = f"{whole_name(run['display_name'])} (rounds {rounds})"
+    there = _find(run["experiment_id"], name, first)
+    if there is not None:
+        return first, there
+    told = {**given, FIRST_RUN: first, **{parameter_of(artifact): uri for artifact, uri in handed.items()}}
+    new = {
+        **{field: run[field] for field in ("experiment_id", "description", "service_account") if run.get(field)},
+        "display_name": name,
+        "pipeline_spec": _segment(_spec_of(run), component_of(rounds)),
+        "runtime_config": {**config, "parameters": told},
+    }
+    return first, str(ask("runs", new, seconds=_SECONDS)["run_id"])
+
+
+def _find(experiment: str, name: str, first: str) -> str | None:
+    """The pipeline run that continues the first one under this name; None if there is none yet."""
+    named = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
+    query = urlencode({"experiment_id": experiment, "filter": json.dumps(named), "page_size": 100})
+    for listed in ask(f"runs?{query}", seconds=_SECONDS).get("runs") or []:
+        run = ask(f"runs/{listed['run_id']}", seconds=_SECONDS)  # a list need not tell parameters
+        if ((run.get("runtime_config") or {}).get("parameters") or {}).get(FIRST_RUN) == first:
+            return str(run["run_id"])
+    return None
+
+
+def _spec_of(run: Json) -> Json:
+    """The pipeline of a run: its own, or of the version that a schedule runs."""
+    if run.get("pipeline_spec"):
+        return dict(run["pipeline_spec"])
+    version = run["pipeline_version_reference"]
+    path = f"pipelines/{version['pipeline_id']}/versions/{version['pipeline_version_id']}"
+    return dict(ask(path, seconds=_SECONDS)["pipeline_spec"])
+
+
+def _segment(spec: Json, component: str) -> Json:
+    """The pipeline with one of its components as the root."""
+    pipeline = spec.get("pipeline_spec", spec)
+    pipeline = {**pipeline, "root": pipeline["components"][component]}
+    return {**spec, "pipeline_spec": pipeline} if "pipeline_spec" in spec else pipeline

@@ -1,0 +1,121 @@
+"""All that is looked at, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from advantageflow.errors import SettingsError
+from advantageflow.kubernetes_api import NotThere, api_client, explained, is_reachable
+from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, to_do
+from advantageflow_pipelines.client.checks.namespace import (
+    check_account,
+    check_environment,
+    check_quota,
+    check_runtime,
+)
+from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
+from advantageflow_pipelines.client.checks.pod import check_from_pod
+from advantageflow_pipelines.client.checks.rights import check_rights
+from advantageflow_pipelines.client.controller import CONFIG_MAP, PATCH, controller_retries
+from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE
+from advantageflow_pipelines.placing.cluster import ClusterRun
+
+_OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
+
+
+def check_cluster(
+    run: ClusterRun, namespace: str | None, account: str, *, memory: Memory = dict, pod: bool = False
+) -> Iterator[Finding]:
+    """Look at the cluster of this user's kubeconfig, or of this pod, one thing after the other.
+
+    Args:
+        run: that is to run there.
+        namespace: of the runs; that of a server with a single user if None.
+        account: service account of their pods.
+        memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.
+        pod: whether to try images, store and MLflow from a pod too.
+    """
+    try:
+        client = api_client(retries=False) if is_reachable() else None
+    except SettingsError:
+        client = None
+    if client is None:
+        words = "no kubeconfig leads to the cluster; set KUBECONFIG to have it looked at"
+        yield Finding("Kubernetes", State.UNKNOWN, words)
+        return
+    from kubernetes.client import CoreV1Api
+
+    core, where, resources = CoreV1Api(client), namespace or DEFAULT_NAMESPACE, run.resources
+    versions = looked("Kubernetes", lambda: _kubernetes(client))
+    yield from versions
+    if versions[0].state is State.UNKNOWN:
+        return  # it does not answer
+    kubeflow = looked("Kubeflow Pipelines", lambda: _kubeflow(client))
+    yield from kubeflow
+    if another_cluster() in kubeflow:
+        return
+    yield from looked("service account", lambda: check_account(core, where, account))
+    on_nodes, several = resources.nodes > 1, namespace is not None
+    yield from looked(
+        f"rights of {account}",
+        lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several),
+    )
+    yield from looked("config maps", lambda: check_environment(core, where, resources, "config map"))
+    yield from looked("secrets", lambda: check_environment(core, where, resources, "secret"))
+    if any(one.retries.count for one in resources.stages.values()):
+        yield from looked("retries", lambda: _retries(core))
+    training = resources.training
+    if on_nodes and training is not None:
+        yield from looked("TrainingRuntime", lambda: check_runtime(client, where, training))
+    yield from looked("quotas", lambda: check_quota(core, where, resources))
+    yield from looked("nodes", lambda: check_nodes(core, resources, memory))
+    if pod:
+        store = run.settings.store.url
+        yield from looked("a pod", lambda: check_from_pod(core, where, account, resources, run.images, store))
+
+
+def _kubernetes(client: Any) -> Iterator[Finding]:
+    from kubernetes.client import VersionApi
+
+    with explained("get", "version", "the Kubernetes API"):
+        yield _version("Kubernetes", VersionApi(client).get_code(_request_timeout=TIMEOUT).git_version)
+
+
+def _kubeflow(client: Any) -> Iterator[Finding]:
+    """By the image of its API server."""
+    from kubernetes.client import AppsV1Api
+
+    try:
+        with explained("get", "deployments", "deployment ml-pipeline"):
+            read = AppsV1Api(client).read_namespaced_deployment
+            server = read("ml-pipeline", DEFAULT_NAMESPACE, _request_timeout=TIMEOUT)
+    except NotThere:
+        yield another_cluster()
+        return
+    yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
+
+
+def another_cluster() -> Finding:
+    """Of which nothing else that is found would be true."""
+    remedy = "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17"
+    return to_do("Kubeflow Pipelines", f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}", remedy)
+
+
+def _version(what: str, text: str) -> Finding:
+    number = re.search(r"(\d+)\.(\d+)", text)
+    if number is None:
+        return Finding(what, State.UNKNOWN, f"'{text}' does not say its version")
+    if (int(number[1]), int(number[2])) < _OLDEST[what]:
+        return to_do(what, text, f"install {'.'.join(map(str, _OLDEST[what]))} or later")
+    return fine(what, text)
+
+
+def _retries(core: Any) -> Iterator[Finding]:
+    with explained("get", "configmaps", CONFIG_MAP):
+        found = controller_retries(core, DEFAULT_NAMESPACE)
+    if found.problem:
+        yield Finding("retries", State.ADVICE, f"{found.problem}; an administrator mends it: {PATCH}")
+    else:
+        yield fine("retries", f"retryPolicy {found.policy}")

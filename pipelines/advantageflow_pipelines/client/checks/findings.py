@@ -1,0 +1,64 @@
+"""What a look at a cluster found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from advantageflow.errors import ClusterError
+from advantageflow.kubernetes_api import NotAllowed
+
+TIMEOUT = (3, 20)  # seconds to connect, and without a byte
+
+
+class State(Enum):
+    """How it stands with one thing; the word is shown."""
+
+    FINE = "fine"
+    ADVICE = "better"  # a run can do without
+    TO_DO = "to do"  # a run would fail
+    UNKNOWN = "not checked"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line.
+
+    Attributes:
+        what: was looked at.
+        state: of it.
+        words: how it is, or what to do.
+    """
+
+    what: str
+    state: State
+    words: str
+
+
+def fine(what: str, words: str) -> Finding:
+    """It is as it should be."""
+    return Finding(what, State.FINE, words)
+
+
+def to_do(what: str, words: str, remedy: str) -> Finding:
+    """A run would fail for it."""
+    return Finding(what, State.TO_DO, f"{words}: {remedy}")
+
+
+def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look finds; where the cluster does not tell this user, that.
+
+    Args:
+        what: is looked at.
+        look: finds it, and may raise ClusterError.
+    """
+    found: list[Finding] = []
+    try:
+        for one in look():
+            found.append(one)
+    except NotAllowed as error:
+        found.append(Finding(what, State.UNKNOWN, f"you have {error.message.partition(':')[0]}"))
+    except ClusterError as error:
+        found.append(Finding(what, State.UNKNOWN, error.message))
+    return found

@@ -1,0 +1,125 @@
+"""How the tasks of a run are shown while it goes, here or on a cluster: live bars on a terminal, lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from advantageflow_pipelines.local.tasks import CANCELLED, Task
+
+REMIND_SECONDS = 60.0  # between two lines of how far a task is, where there are no bars
+
+
+class TaskDisplay:
+    """Shows tasks: `with TaskDisplay(...) as display: display.update(task)` whenever something of it has changed.
+
+    On a terminal a bar for each task that runs; elsewhere a line for each task that ended, and one a minute of how far
+    it is. A task that failed, and one that is tried again, is a line in both; so is a round with what came of it.
+
+    Args:
+        console: where it is shown.
+        started: epoch seconds at which the run started.
+        rounds: of the run; 0 where that is not known.
+    """
+
+    def __init__(self, console: Console, started: float, rounds: int = 0) -> None:
+        self._console = console
+        self._started = self._round_started = started
+        self._rounds = rounds
+        self._bars: dict[str, TaskID] = {}
+        self._told: dict[str, tuple[int, bool]] = {}  # by task: the attempt, and whether its end was shown
+        self._reminded: dict[str, float] = {}
+        self._live = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}", markup=False),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not (console.is_terminal or console.is_jupyter),
+        )
+        self._all_rounds = self._live.add_task("rounds", total=rounds or None, unit="")
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Draw no bars any more; lines are still written."""
+        self._live.stop()
+
+    def update(self, task: Task, result: str | None = None) -> None:
+        """Show what is new of a task.
+
+        Args:
+            task: as it is now.
+            result: what came of its round, if it ends one.
+        """
+        attempt, over = self._told.get(task.task_id, (1, False))
+        if task.attempt > attempt:
+            over = False
+            self.line(f"{task.name}: attempt {task.attempt}", "yellow", task.ended)
+        if task.ended is None:
+            self._show_bar(task)
+        elif not over:
+            self._hide_bar(task)
+            self._show_end(task, result)
+        self._told[task.task_id] = (task.attempt, task.ended is not None)
+
+    def forget(self) -> None:
+        """Show none of the tasks as running any more: nobody knows how they are."""
+        for bar in self._bars.values():
+            self._live.remove_task(bar)
+        self._bars.clear()
+
+    def line(self, text: str, style: str = "", at: float | None = None) -> None:
+        """A line that stays, of a moment in epoch seconds (now if None)."""
+        elapsed = max(0, int((at or time.time()) - self._started))
+        when = (f"{elapsed // 60:3d}:{elapsed % 60:02d}", "dim")
+        self._live.console.print(Text.assemble(when, "  ", (text, style)), highlight=False, soft_wrap=True)
+
+    def _show_bar(self, task: Task) -> None:
+        if task.task_id not in self._bars:
+            self._bars[task.task_id] = self._live.add_task(task.name, total=None, unit="")
+        self._live.update(
+            self._bars[task.task_id], completed=task.done, total=task.total or None, unit=task.unit, refresh=False
+        )
+        now = time.monotonic()
+        if not self._console.is_terminal and now - self._reminded.setdefault(task.task_id, now) >= REMIND_SECONDS:
+            self._reminded[task.task_id] = now
+            how_far = f"{task.done} of {task.total} {task.unit}" if task.total else "runs"
+            self.line(f"{task.name}: {how_far}")
+
+    def _hide_bar(self, task: Task) -> None:
+        bar = self._bars.pop(task.task_id, None)
+        if bar is not None:
+            self._live.remove_task(bar)
+
+    def _show_end(self, task: Task, result: str | None) -> None:
+        at = task.ended or task.started
+        if task.how == CANCELLED:
+            self.line(f"{task.name}: {CANCELLED}", "yellow", at)
+        elif task.error is not None:
+            self.line(f"{task.name} failed", "red", at)
+        elif not self._console.is_terminal or task.how:
+            self.line(f"{task.name}: {task.how or f'{at - task.started:.1f} s'}", at=at)
+        if result is not None and task.error is None:
+            self._show_round(task.round_index or 0, result, at)
+
+    def _show_round(self, number: int, result: str, at: float) -> None:
+        name = f"round {number}/{self._rounds}" if number and self._rounds else f"round {number}" if number else "base"
+        self.line(f"{name}: {result}, {max(0, at - self._round_started):.0f} s", "bold", at)
+        self._round_started = at
+        self._live.update(self._all_rounds, completed=number)

@@ -1,0 +1,134 @@
+"""What is counted of a model and of rewards, and kept: of the presets in this package, of others in the user's cache.
+
+Counting imports torch, diffusers and transformers and takes up to half a minute; what it gives follows from little.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from advantageflow.errors import StoreError
+from advantageflow.policy.config_files import CONFIG, INDEX
+from advantageflow.settings import RunSettings
+from advantageflow.store.files import write_json
+from advantageflow.store.s3 import cache_folder
+from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.rewards import RewardCost
+
+SHIPPED = Path(__file__).parent / "counts.json"
+_FORM = 2  # of what is kept; another counts anew
+_ELSEWHERE = {"name", "revision", "device", "compile"}  # of a model: its files say what it is, and nothing is computed
+_TRAINING = {"lora", "microbatch", "gradient_checkpointing"}
+_MOST = 256  # texts that an encoder is given at once
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of matrix products, two for each multiply-add.
+
+    Attributes:
+        forward: of one velocity.
+        training: of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and
+            recomputed activations are not useful work: a loop that does them has a lower share of the peak.
+    """
+
+    forward: float
+    training: float
+
+
+@dataclass(frozen=True)
+class Operations:
+    """Floating point operations of matrix products and convolutions, two for each multiply-add.
+
+    Attributes:
+        velocity: of one velocity, and of a training sample without recomputation.
+        decode: of one image, from its latent.
+        encode: of one text, by text encoder.
+    """
+
+    velocity: Flops
+    decode: float
+    encode: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a plan needs to know of a model and its rewards.
+
+    Attributes:
+        image_size: height and width, in pixels.
+        latent: numbers in a latent.
+        text_tokens: of a prompt's conditioning.
+        conditioning: bytes of a prompt's.
+        parts: of the model, by their folders.
+        parameters: by part, and of one adapter.
+        operations: of the model.
+        memory: bytes on one GPU at the peak of each stage, by what they hold.
+        rewards: what each costs, by name.
+    """
+
+    image_size: int
+    latent: int
+    text_tokens: int
+    conditioning: int
+    parts: list[str]
+    parameters: dict[str, int]
+    operations: Operations
+    memory: dict[str, dict[str, int]]
+    rewards: dict[str, RewardCost]
+
+
+def counted_alone(settings: RunSettings) -> RunSettings:
+    """The settings with nothing in training but what is counted with: the rest cannot matter, and is in no key."""
+    training = type(settings.training)(**{name: getattr(settings.training, name) for name in _TRAINING})
+    return settings.model_copy(update={"training": training})
+
+
+def counts_key(settings: RunSettings, work: Mapping[str, Work], configs: Path) -> str:
+    """Short name of all that counting depends on.
+
+    Args:
+        settings: of the run.
+        work: of its stages.
+        configs: folder of the model's configuration files.
+    """
+    rollout = settings.rollout
+    stages = {
+        stage: [one.batch, one.backwards > 0, one.scored > 0, one.encodes and min(one.texts or _MOST, _MOST)]
+        for stage, one in work.items()
+    }
+    told = {
+        "form": _FORM,
+        "files": {file: json.loads((configs / file).read_text("utf-8")) for file in _files(configs)},
+        "model": settings.model.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True),
+        "training": settings.training.model_dump(mode="json", include=_TRAINING),
+        "round": [rollout.prompts_per_round, rollout.group_size],
+        "stages": stages,
+        "rewards": [[term.name, str((term.model_dump().get("options") or {}).get("device", "cpu"))]
+                    for term in settings.reward.terms],
+    }  # fmt: skip
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def kept_counts(key: str, count: Callable[[], Counts]) -> Counts:
+    """Counts of this key: shipped, counted before on this machine, or counted now."""
+    kept = cache_folder() / "plan" / f"{key}.json"
+    for file, read in ((SHIPPED, lambda found: found[key]), (kept, lambda found: found)):
+        with contextlib.suppress(OSError, ValueError, LookupError):
+            return TypeAdapter(Counts).validate_python(read(json.loads(file.read_text("utf-8"))))
+    counts = count()
+    with contextlib.suppress(StoreError, OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_json(kept, asdict(counts))
+    return counts
+
+
+def _files(configs: Path) -> list[str]:
+    return [INDEX, *sorted(str(file.relative_to(configs)) for file in configs.glob(f"*/{CONFIG}"))]
