@@ -86,13 +86,11 @@ def _list_local(runs: Path) -> None:
     if not folders:
         say(console, f"no runs under {runs}; start one with: advantageflow run")
         return
-    whole = min(40, max(len(folder.name) for folder in folders))
-    columns: tuple[Column, ...] = (
-        Column("run", min_width=whole, overflow="fold"),
-        Column("trained on", overflow="fold"),
-    )
-    columns += (Column("measure", overflow="fold"), Column("start", no_wrap=True), Column("result", no_wrap=True))
-    table = Table(*columns, box=box.SIMPLE, pad_edge=False)
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    names = min(40, max(len(folder.name) for folder in folders))
+    widths = {"run": names, "trained on": max(12, console.width - names - 41), "measure": 9, "start": 5, "result": 14}
+    for name, width in widths.items():  # rich would cut the last one to fit 80 columns
+        table.add_column(name, overflow="fold", max_width=width)
     for folder in folders:
         try:
             _add_run(table, folder)
@@ -120,7 +118,7 @@ def _add_run(table: Table, folder: Path) -> None:
     workdir, settings = open_workdir(folder)
     summary = read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
-    start = (settings.tracking.name or folder.name, of)
+    start = ("\n".join(filter(None, (folder.name, settings.tracking.name))), of)
     if summary is None:
         table.add_row(*start, "", "", "not complete", style="dim")
         return
