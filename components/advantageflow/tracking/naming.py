@@ -54,7 +54,7 @@ def run_title(settings: Mapping[str, Any]) -> str:
 
 def shown_settings(flat: Mapping[str, str]) -> dict[str, str]:
     """Those of a run's settings, flat, that stand beside its pictures: what people tell runs apart by."""
-    return {name: value for name, value in flat.items() if name in _SHOWN}
+    return {name: value for name, value in flat.items() if name in _SHOWN and value not in ("null", "[]")}
 
 
 def metric_name(name: str) -> str:

@@ -88,7 +88,7 @@ def _list_local(runs: Path) -> None:
         return
     table = Table(box=box.SIMPLE, pad_edge=False)
     names = min(40, max(len(folder.name) for folder in folders))
-    widths = {"run": names, "trained on": max(12, console.width - names - 41), "measure": 9, "start": 5, "result": 14}
+    widths = {"run": names, "trained on": max(12, console.width - names - 42), "measure": 9, "start": 5, "result": 14}
     for name, width in widths.items():  # rich would cut the last one to fit 80 columns
         table.add_column(name, overflow="fold", max_width=width)
     for folder in folders:
