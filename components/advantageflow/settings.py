@@ -32,15 +32,26 @@ class ModelSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
+    compile: bool | None = Field(
+        None, description="compile the transformer's blocks (needs a C compiler); null: on a GPU, not on the CPU"
+    )
     max_sequence_length: int = Field(
         10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
     )
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )
+    decode_batch: int | None = Field(
+        None, ge=1, description="latents decoded to images at once; null: as many as are sampled at once"
+    )
     embedded_guidance: float = Field(
         3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"
     )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the transformer's blocks are compiled."""
+        return self.device == "cuda" if self.compile is None else self.compile
 
 
 class PromptColumns(Settings):
@@ -128,6 +139,11 @@ class TrainingSettings(Settings):
     advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
+    sampling: Literal["uniform", "by_advantage"] = Field(
+        "uniform",
+        description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
+        "weight, so that the gradient stays unbiased",
+    )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -247,7 +263,7 @@ class RunSettings(Settings):
     preset: str = "custom"
     pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
-    rounds: int = Field(10, ge=1, le=1000)
+    rounds: int = Field(10, ge=1, le=10_000)
     init_policy: str | None = Field(
         None,
         description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",

@@ -13,6 +13,7 @@ import typer
 from advantageflow import __version__
 from advantageflow.errors import UserError
 from advantageflow.shown import ShownFormatter
+from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     cluster,
     compile,
@@ -94,6 +95,7 @@ class _Debug:
 
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    wait_asleep()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere

@@ -82,7 +82,7 @@ def run(
         RewardError: a reward failed on an image; names it.
         StoreError: an input is corrupt, or the output cannot be written.
     """
-    from advantageflow.policy.generate import Generator
+    from advantageflow.policy.generate import load_generator
 
     journal = current_journal()
     judges = term_rewards(reward)
@@ -95,7 +95,7 @@ def run(
     stored = open_conditioning(conditioning, known)
     state = read_policy_state(policy)
     shots = plan_images(known, images, seed)
-    generator = Generator(model, policy, ADAPTER_FOLDER, settings.threads)
+    generator = load_generator(model, policy, ADAPTER_FOLDER, settings.threads)
 
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advantageflow.policy.divergence import check_finite
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import Generator, load_generator
 from advantageflow.policy.loading import load_family
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import ADAPTER_FOLDER
@@ -42,7 +42,7 @@ def draw_texts(
         PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
     """
     encoded = encode_prompts(model, [*texts, load_family(model).unconditional])
-    generator = generator or Generator(model, policy, ADAPTER_FOLDER, sampling.threads)
+    generator = generator or load_generator(model, policy, ADAPTER_FOLDER, sampling.threads)
     options: dict[str, Any] = {name: getattr(sampling, name) for name in ("steps", "sampler", "shift")}
     pictures = []
     for start in range(0, len(texts), sampling.batch):

@@ -32,7 +32,7 @@ class ServedPolicy(PythonModel):
         """Load the policy of the version's files; on the CPU where it was trained on a GPU and there is none here."""
         import torch
 
-        from advantageflow.policy.generate import Generator
+        from advantageflow.policy.generate import load_generator
         from advantageflow.records import ADAPTER_FOLDER
         from advantageflow.settings import EvaluationSettings, ModelSettings
 
@@ -43,7 +43,7 @@ class ServedPolicy(PythonModel):
             self._model = self._model.model_copy(update={"device": "cpu"})
         self._sampling = EvaluationSettings.model_validate(config["evaluation"])
         self._policy = Path(context.artifacts["policy"])
-        self._generator = Generator(self._model, self._policy, ADAPTER_FOLDER, self._sampling.threads)
+        self._generator = load_generator(self._model, self._policy, ADAPTER_FOLDER, self._sampling.threads)
 
     # Type hints would replace the signature that the version has, and drop its parameters.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]

@@ -231,7 +231,6 @@ def stage_journal(
     shard: int | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
-    task: str | None = None,
     started: float | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of one stage task: `start` first, `end` or `error` last.
@@ -241,13 +240,13 @@ def stage_journal(
         round_index: the round it belongs to; None for a task outside rounds.
         shard: which share of a round's work; None for a task that is not sharded.
         settings: JSON-able settings of the task, by section.
-        task: id to use instead of a new one.
-        started: epoch seconds when the task's process started, if another process than this one.
+        started: epoch seconds at which the task began, where it is not all that its process does.
 
     Raises:
         StoreError: the journal cannot be written.
     """
-    task = task or new_task_id(stage, round_index, shard)
+    task = new_task_id(stage, round_index, shard)
+    cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
     path = journal_file(task)
     publish = path is None and bool(os.environ.get(TRACKING_ENV))
@@ -271,10 +270,15 @@ def stage_journal(
     with publishing, journal_in_use(journal):
         try:
             yield journal
-            journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+            journal.record("end", seconds=time.time() - started, cpu_seconds=_cpu_seconds() - cpu_before)
         except BaseException as error:
             journal.error(error)
             raise
+
+
+def _cpu_seconds() -> float:
+    """Of this process and what it has waited for."""
+    return sum(os.times()[:4])
 
 
 def journal_file(task: str) -> Path | None:

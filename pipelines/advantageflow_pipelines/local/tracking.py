@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ from advantageflow.errors import TrackingError, UserError
 from advantageflow.settings import RunSettings
 from advantageflow.shown import masked
 from advantageflow.store.files import read_metadata
-from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
@@ -45,8 +45,9 @@ def store_uri(runs: Path) -> str:
 class RunTracking:
     """Publishes one run: `with RunTracking(...) as tracking:` around it; how the block ends is the run's status.
 
-    MLflow takes seconds to import and to create its store, so it is opened in the thread. A store that fails costs the
-    run nothing: it is told at once when it cannot be opened, else at the end.
+    MLflow takes seconds to import and to create its store, in which no other Python runs in this process: that waits
+    until images are being made, which torch does beside it. A store that fails costs the run nothing: it is told at
+    once when it cannot be opened, else at the end.
 
     Args:
         uri: MLflow's store.
@@ -118,6 +119,9 @@ class RunTracking:
         from advantageflow.tracking.publisher import Publisher
 
         settings, images = self._settings, images_of(self._workdir)
+        for event in self._events():
+            if event.get("unit") == "images":
+                break
         try:
             publisher = Publisher(
                 self._uri,
@@ -137,8 +141,11 @@ class RunTracking:
             self._warn(f"this run is not recorded in MLflow. {failure}")
             return
         self._publisher = publisher
-        events = tail(self._workdir.journal, self._stop)
-        publisher.consume(event for event in events if event["time"] >= self._started)
+        publisher.consume(self._events())
+
+    def _events(self) -> Iterator[Event]:
+        """Those of this attempt, from its start, until no task writes any more."""
+        return (event for event in tail(self._workdir.journal, self._stop) if event["time"] >= self._started)
 
 
 def _read_record(workdir: WorkDir) -> dict[str, str]:

@@ -9,6 +9,7 @@ from advantageflow_pipelines.pipelines.definition import Pipeline
 
 BUILT_IN = {
     "online": "advantageflow_pipelines.pipelines.online.definition:ONLINE",
+    "resident": "advantageflow_pipelines.pipelines.resident.definition:RESIDENT",
     "retraining": "advantageflow_pipelines.pipelines.retraining.definition:RETRAINING",
 }
 PIPELINES = Registry("pipeline", "advantageflow.pipelines", BUILT_IN, "; or package.module:NAME of your own")

@@ -12,6 +12,7 @@ from advantageflow_pipelines.pipelines.parameters import SECTIONS, Form, Paramet
 from advantageflow_pipelines.pipelines.work import Work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.placing.placement import Placement
 
 ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
@@ -78,6 +79,7 @@ class Pipeline:
         prompts: the output that holds the run's prompts.
         policies: outputs that hold a policy; those of tasks in a round end it.
         report: the output that holds what an evaluation found.
+        inline: its stages as plain calls, one after the other in one process; None where there is no such form.
         parameters: settings that the form of a run shows one by one.
         sections: of the settings that its stages read, which the form shows as JSON.
         handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
@@ -100,6 +102,7 @@ class Pipeline:
     report: Output
     parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
     sections: Collection[str] = tuple(SECTIONS.values())
+    inline: Callable[[RunSettings, Stages], None] | None = None
     handed: tuple[str, ...] = ()
     resources: Traversable | None = None
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings

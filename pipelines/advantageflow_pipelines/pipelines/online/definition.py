@@ -13,6 +13,7 @@ from advantageflow_pipelines.pipelines.online.schedule import count_tasks, descr
 from advantageflow_pipelines.pipelines.online.work import run_work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.pipelines.parameters import Form
     from advantageflow_pipelines.placing.placement import Placement
 
@@ -21,6 +22,12 @@ def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bo
     from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
 
     return online_tasks(settings, placement, form, in_order=in_order)
+
+
+def _inline(settings: RunSettings, stages: Stages) -> None:
+    from advantageflow_pipelines.pipelines.online.inline import run_online
+
+    run_online(settings, stages)
 
 
 ONLINE = Pipeline(
@@ -34,6 +41,7 @@ ONLINE = Pipeline(
         Stage("evaluation", on_model_device=True, rewards="all"),
     ),
     build=_build,
+    inline=_inline,
     describe=describe,
     evaluations=evaluations,
     tasks=count_tasks,
