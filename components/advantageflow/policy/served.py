@@ -30,7 +30,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the 
         """A policy with its base model, loaded once."""
 
         def load_context(self, context: Any) -> None:
-            """Load the policy of the version's files; on the CPU where it was trained on a GPU and there is none here."""
+            """Load the policy of the version's files; on the CPU where there is no GPU for one trained on it."""
             import torch
 
             from advantageflow.policy.generate import load_generator
