@@ -22,47 +22,48 @@ from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel
 
 logger = logging.getLogger(__name__)
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method")
 
 
-class ServedPolicy(PythonModel):
-    """A policy with its base model, loaded once."""
+with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the class is made, past any filter
 
-    def load_context(self, context: Any) -> None:
-        """Load the policy of the version's files; on the CPU where it was trained on a GPU and there is none here."""
-        import torch
+    class ServedPolicy(PythonModel):
+        """A policy with its base model, loaded once."""
 
-        from advantageflow.policy.generate import load_generator
-        from advantageflow.records import ADAPTER_FOLDER
-        from advantageflow.settings import EvaluationSettings, ModelSettings
+        def load_context(self, context: Any) -> None:
+            """Load the policy of the version's files; on the CPU where there is no GPU for one trained on it."""
+            import torch
 
-        config = context.model_config
-        self._model = ModelSettings.model_validate(config["model"])
-        if self._model.device == "cuda" and not torch.cuda.is_available():
-            logger.warning("there is no GPU here: pictures are made on the CPU")
-            self._model = self._model.model_copy(update={"device": "cpu"})
-        self._sampling = EvaluationSettings.model_validate(config["evaluation"])
-        self._policy = Path(context.artifacts["policy"])
-        self._generator = load_generator(self._model, self._policy, ADAPTER_FOLDER, self._sampling.threads)
+            from advantageflow.policy.generate import load_generator
+            from advantageflow.records import ADAPTER_FOLDER
+            from advantageflow.settings import EvaluationSettings, ModelSettings
 
-    # Type hints would replace the signature that the version has, and drop its parameters.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """A PNG file in base64 for each text."""
-        from PIL import Image
+            config = context.model_config
+            self._model = ModelSettings.model_validate(config["model"])
+            if self._model.device == "cuda" and not torch.cuda.is_available():
+                logger.warning("there is no GPU here: pictures are made on the CPU")
+                self._model = self._model.model_copy(update={"device": "cpu"})
+            self._sampling = EvaluationSettings.model_validate(config["evaluation"])
+            self._policy = Path(context.artifacts["policy"])
+            self._generator = load_generator(self._model, self._policy, ADAPTER_FOLDER, self._sampling.threads)
 
-        from advantageflow.policy.draw import draw_texts
+        # Type hints would replace the signature that the version has, and drop its parameters.
+        def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+            """A PNG file in base64 for each text."""
+            from PIL import Image
 
-        given = dict(params or {})
-        seed = int(given.pop("seed", 0))
-        sampling = self._sampling.model_copy(update=given)
-        texts = [str(text) for text in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
-        seeds = [seed + number for number in range(len(texts))]
-        pictures = []
-        for picture in draw_texts(self._model, self._policy, texts, seeds, sampling, self._generator):
-            content = io.BytesIO()
-            Image.fromarray(picture).save(content, format="PNG")
-            pictures.append(base64.b64encode(content.getvalue()).decode("ascii"))
-        return pictures
+            from advantageflow.policy.draw import draw_texts
+
+            given = dict(params or {})
+            seed = int(given.pop("seed", 0))
+            sampling = self._sampling.model_copy(update=given)
+            texts = [str(text) for text in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
+            seeds = [seed + number for number in range(len(texts))]
+            pictures = []
+            for picture in draw_texts(self._model, self._policy, texts, seeds, sampling, self._generator):
+                content = io.BytesIO()
+                Image.fromarray(picture).save(content, format="PNG")
+                pictures.append(base64.b64encode(content.getvalue()).decode("ascii"))
+            return pictures
 
 
 set_model(ServedPolicy())

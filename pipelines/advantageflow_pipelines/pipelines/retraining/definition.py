@@ -63,4 +63,5 @@ RETRAINING = replace(
     begin=_begin,
     last_task="promotion",
     handed=(),
+    inline=None,
 )
