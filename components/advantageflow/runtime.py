@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -57,10 +57,12 @@ def run_stage_task(
     except Exception as error:  # for the journal to record
         parsed, failure = arguments, error
     place = (_index(arguments, "round_index"), _index(arguments, "shard"))
-    with _shown(), stage_journal(name, *place, sections_of(parsed)):
+    with _shown(), stage_journal(name, *place, sections_of(parsed)) as journal:
         if failure is not None:
             raise failure
+        journal.cost["bytes_read"] = _bytes(value for key, value in parsed.items() if not key.endswith("_out"))
         run(**parsed)
+        journal.cost["bytes_written"] = _bytes(value for key, value in parsed.items() if key.endswith("_out"))
 
 
 def parse_arguments(
@@ -113,6 +115,13 @@ def _parse(kind: Any, value: Any) -> Any:
 def exit_status(error: UserError) -> int:
     """Of a process that shows this error."""
     return RETRY_STATUS if isinstance(error, Preempted) else USER_ERROR_STATUS
+
+
+def _bytes(values: Iterable[Any]) -> int:
+    """What the artifacts among these arguments hold."""
+    paths = [path for value in values for path in (value if isinstance(value, list) else [value])]
+    files = (file for path in paths if isinstance(path, Path) for file in (path, *path.rglob("*")) if file.is_file())
+    return sum(file.stat().st_size for file in files)
 
 
 @contextmanager

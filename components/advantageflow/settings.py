@@ -216,6 +216,11 @@ class TrackingSettings(Settings):
     """Where MLflow records go."""
 
     experiment: str = "advantageflow"
+    name: str = Field("", description="of the run there; made of model, reward and objective if empty")
+    note: str = Field("", description="first words of the run's description there, in Markdown")
+    gpu_price: float | None = Field(
+        None, ge=0, description="of an hour of one GPU, in any currency: reports then tell what a run cost"
+    )
     registered_model: str | None = Field(
         None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
     )

@@ -143,6 +143,12 @@ def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_t
     assert parent.inputs.dataset_inputs
     kept = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
     assert kept == {"report/before-after.png", "report/curves.png", "report/report.html"}
+    assert (parent.info.run_name or "").startswith("shapes, shapes.soft, advantage_flow: strict accuracy ")
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"| **mean of tasks** | {run.summary['base']['strict']:.3f} |" in note
+    assert not any(name.startswith("warnings/") for name in parent.data.metrics) or "alarm" in parent.data.tags
+    experiment = client.get_experiment(parent.info.experiment_id)
+    assert experiment.tags["mlflow.experiment.primaryMetric.name"] == "evaluation/strict"
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     children = client.search_runs([parent.info.experiment_id], query)
     stages = sorted(child.data.tags["stage"] for child in children)

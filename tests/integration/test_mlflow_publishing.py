@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -21,7 +22,10 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.reading import read_events, tail
 
-SETTINGS = {"rollout": {"steps": 6, "sampler": "ab2"}, "training": {"lam": 1.0, "lora": {"targets": ["to_q", "to_k"]}}}
+SETTINGS = {
+    "rollout": {"steps": 6, "sampler": "ab2", "group_size": 4},
+    "training": {"lam": 1.0, "lora": {"targets": ["to_q", "to_k"]}},
+}
 
 
 @pytest.fixture(scope="session")
@@ -106,17 +110,14 @@ def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(
     client = MlflowClient(store)
     parent = client.get_run(publisher.run_id)
     assert (parent.info.run_name, parent.info.status) == ("shapes-1", "FINISHED")
-    assert parent.data.params == {
-        "rollout.steps": "6",
-        "rollout.sampler": "ab2",
-        "training.lam": "1.0",
-        "training.lora.targets": '["to_q", "to_k"]',
-    }
+    assert parent.data.params == {"rollout.group_size": "4"}, "those that people tell runs apart by"
+    kept = client.download_artifacts(parent.info.run_id, "settings.json", str(tmp_path))
+    assert json.loads(Path(kept).read_text()) == SETTINGS
     assert (parent.data.tags["seed"], parent.data.tags["preset"]) == ("0", "shapes")
-    assert parent.data.tags["version.mlflow"].startswith("3.")
-    assert parent.data.tags["python"].startswith("3.")
+    assert "mlflow 3." in parent.data.tags["versions"]
+    assert parent.data.tags["mlflow.user"]
     assert curve(client, parent, "eval/strict") == [(1, 0.4), (2, 0.5)]
-    assert [step for step, _ in curve(client, parent, "seconds/rollout")] == [1]
+    assert [step for step, _ in curve(client, parent, "time/rollout")] == [1]
     assert "images_per_second" not in parent.data.metrics
     [dataset] = parent.inputs.dataset_inputs
     assert dataset.dataset.name == "prompts"
@@ -124,8 +125,10 @@ def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(
     assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
     pictures = [file.path for file in client.list_artifacts(parent.info.run_id, "images")]
     assert len(pictures) == 2  # full size and preview
-    assert all(path.startswith("images/samples~01  a red circle+step+1+") for path in pictures)
-    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {"images", "report", "summary.json"}
+    assert all(path.startswith("images/examples~01  a red circle+step+1+") for path in pictures)
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "images", "report", "settings.json", "summary.json",
+    }  # fmt: skip
 
 
 def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_end(store: str, journal: Path) -> None:
@@ -163,7 +166,7 @@ def test_an_alarm_is_a_tag_of_the_whole_run_that_keeps_what_it_last_said(store: 
     assert parent.data.tags["alarm"] == "true"
     assert parent.data.tags["warnings"] == "1 texts are cut\n2 texts are cut"
     assert parent.data.tags["alarm.watched/a.b"] == "round 2: a.b fell by 2"
-    assert curve(client, parent, "alarm/watched/a.b") == [(1, 1.0), (2, 1.0)]
+    assert curve(client, parent, "warnings/watched/a.b") == [(1, 1.0), (2, 1.0)]
     told = [run for run in task_runs(client, parent) if "alarm" in run.data.tags]
     assert len(told) == 2
     assert all(run.data.tags["stage"] == "evaluation" for run in told)

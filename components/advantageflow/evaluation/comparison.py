@@ -7,6 +7,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from advantageflow.evaluation.distributions import hardest_prompts, histogram
 from advantageflow.evaluation.labels import further_terms, soft_label, strict_label
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import LEVEL, REPLICATES, Means, Outcome, difference, task_means, win_rate
@@ -25,7 +26,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
         `images`, `prompts`, `held_out_prompts`; `measures`: key -> label, direction and whether it is watched;
         `variants`: by name, `measures` (each with `overall` and `tasks`: mean and ci95), `statistics`, `alarms`;
         `pairs`: every two variants, `before` and `after`, by measure the `change`, `wins`, `ties`, `losses` and `rate`;
-        `bootstrap`: replicates and seed.
+        `hardest`: prompts, see hardest_prompts; `histograms`: by measure, see histogram; `bootstrap`: replicates, seed.
 
     Raises:
         StoreError: a report is missing or corrupt.
@@ -59,6 +60,8 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
             }
             for before, after in combinations(reports, 2)
         ],
+        "hardest": hardest_prompts(outcomes, next(iter(measures.values()))["higher_is_better"]),
+        "histograms": {name: found for name in measures if (found := histogram(outcomes, name)) is not None},
         "bootstrap": {"replicates": REPLICATES, "seed": seed, "resampled": "prompts within tasks", "level": LEVEL},
     }
 

@@ -58,5 +58,29 @@ def headline(metrics: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
+def result(*metrics: Mapping[str, Any]) -> str:
+    """What evaluations came to in a few words, the first against the last: 'strict accuracy 0.250 → 0.875'."""
+    first, last = metrics[0], metrics[-1]
+    values = [f"{one['strict']:.3f}" for one in ((first, last) if len(metrics) > 1 else (last,))]
+    return f"{strict_label(last)} {' → '.join(values)}"
+
+
+def result_table(*metrics: Mapping[str, Any]) -> str:
+    """What evaluations came to by task, as a Markdown table: the first, the last, and the change where they differ."""
+    first, last = metrics[0], metrics[-1]
+    both = len(metrics) > 1
+    head = ["task", "base", f"round {last['round']}", "change"] if both else ["task", "base"]
+    rows = [(task, first["tasks"].get(task), value) for task, value in last["tasks"].items()]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    for name, before, after in [*rows, ("**mean of tasks**", first["strict"], last["strict"])]:
+        old = "" if before is None else f"{before:.3f}"
+        change = "" if before is None else f"{after - before:+.3f}"
+        lines.append(f"| {name} | {old} | {after:.3f} | {change} |" if both else f"| {name} | {after:.3f} |")
+    low, high = last["strict_ci95"]
+    told = f"{strict_label(last)} on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
+    alarms = [f"- **alarm**: {alarm['message']}" for alarm in last.get("alarms", ())]
+    return "\n".join([f"{told[:1].upper()}{told[1:]}.", "", *lines, "", *alarms]).rstrip()
+
+
 def _label(column: str) -> str:
     return _USUAL.get(column, column)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,8 +31,6 @@ def evaluation_metrics(
         "strict_ci95": strict.overall.ci95,
         "soft": soft.overall.mean,
         "soft_ci95": soft.overall.ci95,
-        "strict_image_mean": statistics.fmean(outcome.strict for outcome in outcomes),
-        "soft_image_mean": statistics.fmean(outcome.soft for outcome in outcomes),
         "tasks": {task: one.mean for task, one in strict.tasks.items()},
         "tasks_ci95": {task: one.ci95 for task, one in strict.tasks.items()},
         "tasks_soft": {task: one.mean for task, one in soft.tasks.items()},

@@ -1,15 +1,19 @@
-"""The report as one HTML page: tables, win rates, pictures and curves in a single file that needs nothing else."""
+"""The report as one HTML page: result, curves, tables and pictures in a single file that needs nothing else."""
 
 from __future__ import annotations
 
 import base64
 import io
+import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
+from advantageflow.evaluation.curves import Panel
+from advantageflow.evaluation.labels import result
+from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, writing
 
@@ -17,9 +21,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PAGE_FILE = "report.html"
-TEMPLATE = Path(__file__).with_name("page.html")
+_TEMPLATE = Path(__file__).with_name("template")
 _LARGEST = 320  # pixels a side of an embedded picture; larger ones are shrunk
 _SHOT = 150  # pixels that one picture takes on the page
+_MOST_STEPS = 16  # evaluations that the slider goes through
 _TABLES = ("strict", "soft")  # measures with a table by task; of the others one line each
 
 
@@ -27,23 +32,31 @@ def write_page(
     out: Path,
     *,
     title: str,
+    subtitle: str = "",
     facts: Mapping[str, str],
     comparison: Mapping[str, Any],
     reports: Mapping[str, Path],
     alarms: Sequence[tuple[str, str]],
-    figures: Sequence[tuple[str, Path]] = (),
+    rounds: Mapping[str, Path] | None = None,
+    panels: Sequence[Panel] = (),
+    texts: Mapping[str, str] | None = None,
+    costs: Sequence[Sequence[str]] = (),
     details: Mapping[str, str] | None = None,
 ) -> None:
     """Write the page.
 
     Args:
         out: HTML file to write.
-        title: heading.
-        facts: what a reader must know first, such as model and seed, by name.
+        title: heading: the result in a line.
+        subtitle: what the result is of.
+        facts: what it was made of, by name.
         comparison: of compare_reports.
         reports: the compared reports, whose sample pictures are shown.
         alarms: where (such as 'round 3') and what.
-        figures: further pictures with their headings, PNG files; embedded.
+        rounds: reports that a slider goes through in place of the last one's pictures, in order.
+        panels: curves by round.
+        texts: of the prompts, by their ids; the hardest are shown where they are known.
+        costs: a table: its head, rows, and their sum.
         details: long texts to unfold, by name, such as the settings.
 
     Raises:
@@ -53,9 +66,13 @@ def write_page(
     variants = comparison["variants"]
     reference = next(iter(variants))
     samples = paired_samples(reports)
+    steps = _turned_over(samples, rounds or {})
     measures = [name for name in _TABLES if name in comparison["measures"]]
     text = _template().render(
+        css=_as_it_is("page.css"),
+        script=_as_it_is("page.js"),
         title=title,
+        subtitle=subtitle,
         facts=facts,
         comparison=comparison,
         variants=variants,
@@ -68,11 +85,14 @@ def write_page(
         statistics=list(variants[reference]["statistics"]),
         alarms=alarms,
         watching=any("base" in one for each in variants.values() for one in each["statistics"].values()),
-        pictures=_pictures(samples),
+        pictures=_pictures(samples, steps),
+        steps=list(steps),
         judged=any(sample.correct is not None for of_one in samples.values() for sample, _ in of_one),
         crisp=any(picture.width <= SAMPLE_PIXELS for of_one in samples.values() for _, picture in of_one),
         cell=_SHOT * len(reports),
-        figures=[(heading, _data_uri(path.read_bytes(), "png")) for heading, path in figures],
+        panels=_curves(panels),
+        hardest=[{**one, "text": texts[one["prompt_id"]]} for one in comparison["hardest"]] if texts else [],
+        costs=costs,
         details=details or {},
     )
     with writing(out):
@@ -80,13 +100,16 @@ def write_page(
         out.write_text(text, encoding="utf-8")
 
 
-def write_report_page(folder: Path, base: Path | None, facts: Mapping[str, str]) -> None:
+def write_report_page(
+    folder: Path, base: Path | None, facts: Mapping[str, str], texts: Mapping[str, str] | None = None
+) -> None:
     """Write the page of one report, against the base's where both are of the same images, as base and final are.
 
     Args:
         folder: the report, to which the page is added.
         base: the base's report; None for the base itself.
-        facts: what a reader must know first, by name.
+        facts: what it was made of, by name.
+        texts: of the prompts, by their ids.
 
     Raises:
         StoreError: a report cannot be read, or the page not written.
@@ -96,11 +119,12 @@ def write_report_page(folder: Path, base: Path | None, facts: Mapping[str, str])
     reports = {name: folder}
     if base is not None and metrics["images"] == read_json(base / METRICS_FILE)["images"]:
         reports = {"base": base, **reports}
-    title = " and ".join(reports)
     write_page(
         folder / PAGE_FILE,
-        title=title[:1].upper() + title[1:],
+        title=result(*(read_json(one / METRICS_FILE) for one in reports.values())),
+        subtitle=" and ".join(reports),
         facts={**facts, **warned(metrics)},
+        texts=texts,
         comparison=compare_reports(reports),
         reports=reports,
         alarms=[(name, alarm["message"]) for alarm in metrics["alarms"]],
@@ -124,7 +148,13 @@ def _template() -> Any:
         "verdict": _verdict,
         "beyond_half": lambda rate: _verdict({"ci95": [bound - 0.5 for bound in rate["ci95"]]}, True),
     }
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return environment.from_string((_TEMPLATE / "page.html").read_text(encoding="utf-8"))
+
+
+def _as_it_is(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup((_TEMPLATE / name).read_text(encoding="utf-8"))
 
 
 def _decimals(value: float, sign: str = "") -> str:
@@ -141,19 +171,72 @@ def _verdict(interval: Mapping[str, Any], higher_is_better: bool) -> str:
     return "better" if (low > 0) == higher_is_better else "worse"
 
 
-def _pictures(samples: Mapping[str, Sequence[tuple[Sample, Image]]]) -> list[dict[str, Any]]:
-    """A row for each prompt, with a picture of each report."""
-    rows = []
-    for row in zip(*samples.values(), strict=True):
-        sample, _ = row[0]
-        shots = [_shot(name, *one) for name, one in zip(samples, row, strict=True)]
+def _turned_over(
+    samples: Mapping[str, Sequence[tuple[Sample, Image]]], rounds: Mapping[str, Path]
+) -> dict[str, Sequence[tuple[Sample, Image]]]:
+    """The pictures of each of these reports, in the order of `samples`; of many reports some, with first and last."""
+    names = list(rounds)
+    if len(names) > _MOST_STEPS:
+        names = [names[round(place * (len(names) - 1) / (_MOST_STEPS - 1))] for place in range(_MOST_STEPS)]
+    wanted = [(sample.prompt_id, sample.seed) for sample, _ in next(iter(samples.values()))]
+    steps: dict[str, Sequence[tuple[Sample, Image]]] = {}
+    for name in names:
+        found = {(sample.prompt_id, sample.seed): (sample, picture) for sample, picture in read_samples(rounds[name])}
+        if found.keys() >= set(wanted):  # an evaluation of fewer images may show other prompts
+            steps[name] = [found[key] for key in wanted]
+    return steps
+
+
+def _pictures(
+    samples: Mapping[str, Sequence[tuple[Sample, Image]]], steps: Mapping[str, Sequence[tuple[Sample, Image]]]
+) -> list[dict[str, Any]]:
+    """A row for each prompt, with a picture of each report, in place of the last one's those of all steps."""
+    fixed = dict(list(samples.items())[:-1]) if len(steps) > 1 else samples
+    rows: list[dict[str, Any]] = []
+    for number, (sample, _) in enumerate(next(iter(samples.values()))):
+        shots = [_shot(name, *of_one[number]) for name, of_one in fixed.items()]
+        if len(steps) > 1:
+            shots += [
+                {**_shot(name, *of_one[number]), "step": place, "last": place == len(steps) - 1}
+                for place, (name, of_one) in enumerate(steps.items())
+            ]
         rows.append({"text": sample.text, "task": sample.task, "shots": shots})
     return rows
 
 
-def _shot(name: str, sample: Sample, picture: Image) -> dict[str, str]:
+def _shot(name: str, sample: Sample, picture: Image) -> dict[str, Any]:
     kind = {True: "right", False: "wrong", None: ""}[sample.correct]
-    return {"name": name, "verdict": kind, "words": sample.verdict, "source": _embedded(picture)}
+    return {"name": name, "verdict": kind, "words": sample.verdict, "source": _embedded(picture), "step": None}
+
+
+def _curves(panels: Sequence[Panel]) -> str:
+    """The panels as JSON that stands in a script element; what is not finite is null there."""
+    from markupsafe import Markup
+
+    def finite(value: float) -> float | None:
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+
+    told = [
+        {
+            "title": panel.title,
+            "unit": panel.unit,
+            "low": panel.low,
+            "high": panel.high,
+            "marks": list(panel.marks.items()),
+            "lines": [
+                {
+                    "name": line.name,
+                    "points": [
+                        [number, finite(value), *map(finite, line.bands.get(number, ()))]
+                        for number, value in line.values.items()
+                    ],
+                }
+                for line in panel.lines
+            ],
+        }
+        for panel in panels
+    ]
+    return Markup(json.dumps(told).replace("<", "\\u003c")) if told else ""
 
 
 def _embedded(picture: Image) -> str:

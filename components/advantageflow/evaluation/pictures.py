@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advantageflow.evaluation.fonts import text_width, write_text
 from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
 from advantageflow.store.files import writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from PIL.ImageFont import FreeTypeFont
 
 PAPER, INK, PALE = "#ffffff", "#1f2328", "#656d76"
 RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#8c959f"
@@ -60,8 +60,8 @@ def _framed(picture: Image, sample: Sample, name: str) -> Image:
     framed = Image.new("RGB", size, colour)
     framed.paste(picture, (_FRAME, _FRAME))
     text = f"{name}: {sample.verdict}" if name else sample.verdict
-    place = (framed.width // 2, framed.height - _FOOT // 2)
-    ImageDraw.Draw(framed).text(place, text, PAPER, _font(14), anchor="mm")
+    left = (framed.width - text_width(text, 14)) / 2
+    write_text(ImageDraw.Draw(framed), left, framed.height - _FOOT // 2 + 5, text, PAPER, 14)
     return framed
 
 
@@ -71,7 +71,7 @@ def _captioned(pictures: Sequence[Image], sample: Sample) -> Image:
 
     width = sum(picture.width for picture in pictures) + (len(pictures) - 1) * _FRAME
     height = max(picture.height for picture in pictures)
-    lines = _wrap(sample.text, _font(16), width)
+    lines = _wrap(sample.text, 16, width)
     cell = Image.new("RGB", (width, height + 10 + _LINE * (len(lines) + 1)), PAPER)
     left = 0
     for picture in pictures:
@@ -79,8 +79,8 @@ def _captioned(pictures: Sequence[Image], sample: Sample) -> Image:
         left += picture.width + _FRAME
     draw = ImageDraw.Draw(cell)
     for number, line in enumerate(lines):
-        draw.text((0, height + 8 + number * _LINE), line, INK, _font(16))
-    draw.text((0, height + 10 + len(lines) * _LINE), sample.task.replace("_", " "), PALE, _font(13))
+        write_text(draw, 0, height + 22 + number * _LINE, line, INK, 16)
+    write_text(draw, 0, height + 22 + len(lines) * _LINE, sample.task.replace("_", " "), PALE, 13)
     return cell
 
 
@@ -92,10 +92,10 @@ def _grid(cells: Sequence[Image], columns: int, title: str) -> Image:
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     width = max(cell.width for cell in cells)
     heights = [max(cell.height for cell in row) for row in rows]
-    inner = max(columns * width + (columns - 1) * _GAP, math.ceil(_font(22).getlength(title)))
+    inner = max(columns * width + (columns - 1) * _GAP, math.ceil(text_width(title, 22)))
     size = (inner + 2 * _MARGIN, 2 * _MARGIN + _HEAD + sum(heights) + (len(rows) - 1) * _GAP)
     sheet = Image.new("RGB", size, PAPER)
-    ImageDraw.Draw(sheet).text((_MARGIN, _MARGIN - 4), title, INK, _font(22))
+    write_text(ImageDraw.Draw(sheet), _MARGIN, _MARGIN + 16, title, INK, 22)
     top = _MARGIN + _HEAD
     for row, height in zip(rows, heights, strict=True):
         for number, cell in enumerate(row):
@@ -104,20 +104,17 @@ def _grid(cells: Sequence[Image], columns: int, title: str) -> Image:
     return sheet
 
 
-def _wrap(text: str, font: FreeTypeFont, width: int) -> list[str]:
-    """Break a text into lines that fit; a word that is too long keeps its own line."""
+def _wrap(text: str, size: int, width: int) -> list[str]:
+    """Break a text into lines that fit: between words, and within one that is too long, as Chinese text is."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
+        if lines and text_width(longer, size) <= width:
             lines[-1] = longer
-        else:
-            lines.append(word)
+            continue
+        lines.append("")
+        for letter in word:
+            if lines[-1] and text_width(lines[-1] + letter, size) > width:
+                lines.append("")
+            lines[-1] += letter
     return lines
-
-
-def _font(size: int) -> FreeTypeFont:
-    """Pillow's own scalable font, so that sheets look the same on every machine."""
-    from PIL import ImageFont
-
-    return ImageFont.load_default(size)  # type: ignore[return-value]

@@ -16,7 +16,7 @@ from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import AlarmSettings, RewardSettings
-from advantageflow.watch.alarms import Alarm, Watched, alarm_names, find_alarms
+from advantageflow.watch.alarms import Alarm, Watched, find_alarms
 from advantageflow.watch.images import STATISTICS, diversity, image_statistics, thumbnail
 
 if TYPE_CHECKING:
@@ -90,14 +90,10 @@ def hacking_metrics(
 
 
 def curves(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers to track of an evaluation's metrics: image statistics, watched rewards, and 0 or 1 for each alarm."""
+    """The numbers to track of an evaluation: image statistics, watched rewards, and 1 for each alarm that is raised."""
     values = {f"image/{name}": one["mean"] for name, one in metrics["statistics"].items()}
     values |= {f"watched/{name}": one["mean"] for name, one in metrics["watched"].items()}
-    if any("base" in one for one in metrics["statistics"].values()):
-        raised = {alarm["name"] for alarm in metrics["alarms"]}
-        possible = alarm_names(metrics["statistics"], metrics["watched"])
-        values |= {f"alarm/{name}": float(name in raised) for name in possible}
-    return values
+    return values | {f"alarm/{alarm['name']}": 1.0 for alarm in metrics["alarms"]}
 
 
 def _key(row: Mapping[str, Any]) -> Key:

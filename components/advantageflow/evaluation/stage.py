@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
-from advantageflow.evaluation.labels import SOFT
+from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
@@ -21,14 +21,14 @@ from advantageflow.evaluation.samples import Sample, sample_path
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
-from advantageflow.records import ADAPTER_FOLDER, PROMPTS_FILE
+from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
 from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
-from advantageflow.store.files import read_metadata, write_json, writing
+from advantageflow.store.files import read_json, read_metadata, write_json, writing
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import Journal, current_journal
@@ -124,9 +124,13 @@ def run(
     hacking, alarms = hacking_metrics(statistics.rows, scored, reward, judges, settings.alarms, base)
     metrics |= hacking
     pictures = [_with_image(*shown[one]) for one in to_show]
-    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
+    texts = {shot.prompt.prompt_id: shot.prompt.text for shot in shots}
+    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed), texts=texts)
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    before = [read_json(base / METRICS_FILE)] if base is not None else []
+    headline_metric = f"evaluation/{strict_column(metrics)}"
+    journal.result(result(*before, metrics), result_table(*before, metrics), headline_metric)
     if base is not None:
         journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:
@@ -228,10 +232,11 @@ def _facts(settings: EvaluationSettings, model: ModelSettings, reward: RewardSet
 def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample], report: Path) -> None:
     """Curves of the run by round, and its fixed-seed pictures."""
     low, high = metrics["strict_ci95"]
-    curves = {"strict": metrics["strict"], "strict_low": low, "strict_high": high, "soft": metrics["soft"]}
-    curves |= {f"task/{task}": value for task, value in metrics["tasks"].items()}
-    curves |= {f"term/{name}": term["mean"] for name, term in metrics["terms"].items()}
-    curves |= {"strict_image_mean": metrics["strict_image_mean"]}
+    strict, soft = strict_column(metrics), soft_column(metrics)
+    curves = {strict: metrics["strict"], f"{strict}_low": low, f"{strict}_high": high, soft: metrics["soft"]}
+    if len(metrics["tasks"]) > 1:
+        curves |= {f"task/{task}": value for task, value in metrics["tasks"].items()}
+    curves |= {name: term["mean"] for name, term in further_terms(metrics).items()}
     step = metrics["round"]
     evaluated = {f"evaluation/{name}": value for name, value in curves.items()}
     journal.metrics(evaluated | reward_hacking.curves(metrics), step=step, parent=True)

@@ -15,7 +15,9 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | alarm    | name, message, step: something that a person must look at                              |
 | warning  | message: something that a person should know of what was given, such as prompts that were cut |
 | policy   | path, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
-| end      | seconds (since process start), cpu_seconds                                             |
+| result   | text, note, headline: what the run came to so far, in a few words and in Markdown      |
+| end      | seconds (since process start), cpu_seconds, peak_memory, gpu_peak_memory (of one GPU), |
+|          | bytes_read and bytes_written of artifacts; in bytes, and where they are known          |
 | error    | kind, message, where, remedy, traceback                                                |
 
 Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_URI, a temporary file that is published
@@ -41,7 +43,7 @@ from typing import Any
 
 from advantageflow.errors import StoreError, UserError
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
-from advantageflow.tracking.process import process_started
+from advantageflow.tracking.process import peak_memory, process_started
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ class Journal:
     def __init__(self, task: str = "", path: Path | None = None) -> None:
         self.task = task
         self.path = path
+        self.cost: dict[str, float] = {}  # further fields of the end
         self._last_progress = 0.0
         self.warnings: list[str] = []
 
@@ -139,6 +142,16 @@ class Journal:
         """
         logger.warning("alarm: %s", message)
         self.record("alarm", name=name, message=message, step=int(step))
+
+    def result(self, text: str, note: str, headline: str) -> None:
+        """Record what the whole run came to so far.
+
+        Args:
+            text: in a few words, which the run's name in MLflow ends in.
+            note: Markdown, for the run's description there.
+            headline: the metric by which runs are compared.
+        """
+        self.record("result", text=text, note=note, headline=headline)
 
     def warning(self, message: str) -> None:
         """Record something that a person should know, on the console, in MLflow and in the log; `warnings` keeps it."""
@@ -270,7 +283,8 @@ def stage_journal(
     with publishing, journal_in_use(journal):
         try:
             yield journal
-            journal.record("end", seconds=time.time() - started, cpu_seconds=_cpu_seconds() - cpu_before)
+            cost = {"cpu_seconds": _cpu_seconds() - cpu_before, **peak_memory(), **journal.cost}
+            journal.record("end", seconds=time.time() - started, **cost)
         except BaseException as error:
             journal.error(error)
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,9 @@ from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.healing import on_pipeline_run
 from advantageflow.tracking.links import mlflow_address
-from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, find_or_open
-from advantageflow.tracking.recorder import log_params
+from advantageflow.tracking.naming import NAME_TAG, run_title
+from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, NAME_ENV, NOTE_ENV, find_or_open
+from advantageflow.tracking.recorder import log_settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,10 +61,14 @@ def open_pipeline_run(
     """
     _write(page, _NO_PAGE)
 
+    title = os.environ.get(NAME_ENV) or run_title(settings)
+    given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(NOTE_ENV, "")}
+    noted = {name: text for name, text in given.items() if text}
+
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task}
+        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, **noted}
         run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
-        log_params(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
+        log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
         if address:
             _write(page, f"Curves, pictures and results of this run: [in MLflow]({address})\n")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from advantageflow.tracking.links import pipeline_address
 from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
-from advantageflow.tracking.provenance import provenance
+from advantageflow.tracking.naming import NAME_TAG
+from advantageflow.tracking.provenance import origin_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 PIPELINE_RUN_ENV = "ADVANTAGEFLOW_PIPELINE_RUN_ID"  # the Kubeflow run
 PRESET_ENV = "ADVANTAGEFLOW_PRESET"
+NAME_ENV, NOTE_ENV = "ADVANTAGEFLOW_RUN_NAME", "ADVANTAGEFLOW_RUN_NOTE"  # of the run, where a person gave them
 PIPELINE_RUN_TAG = "kfp.pipeline_run_id"  # these two are named as Kubeflow's own plug-in for MLflow names them
 PIPELINE_URL_TAG = "kfp.pipeline_run_url"
 FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
@@ -86,12 +88,13 @@ def find_or_open(
             client.delete_tag(found.info.run_id, FINAL_STATE_TAG)
     tags |= {PIPELINE_RUN_TAG: pipeline, FIRST_RUN_TAG: first_run or pipeline}
     if found is None:
-        tags |= {NOTE_TAG: f"[Pipeline run {pipeline} in Kubeflow]({address})"} if address else {}
-        return client.create_run(
-            home_experiment(client, tracking_uri),
-            tags={**provenance(), **tags},
-            run_name=f"{preset or 'pipeline'} {pipeline}",
-        )
+        note = [tags.get(NOTE_TAG), f"[Pipeline run {pipeline} in Kubeflow]({address})" if address else None]
+        tags |= {NOTE_TAG: "\n\n".join(filter(None, note))} if any(note) else {}
+        name = tags.get(NAME_TAG) or f"{preset or 'pipeline'} {pipeline}"
+        tags = {**origin_tags(), **tags, "mlflow.source.type": "JOB"}
+        return client.create_run(home_experiment(client, tracking_uri), tags=tags, run_name=name)
+    if NAME_TAG in tags and NAME_TAG not in found.data.tags:  # Kubeflow's plug-in opened it, under the pipeline's name
+        client.update_run(found.info.run_id, name=tags[NAME_TAG])
     for name, value in tags.items():
         client.set_tag(found.info.run_id, name, value)
     return found

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import platform
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
 from advantageflow import __version__
 
 REVISION_ENV = "ADVANTAGEFLOW_REVISION"  # in an image: the revision it was built from, '-dirty' if that was changed
+_KEPT = ("version.advantageflow", "git.dirty", "lock.sha256")
 _LOCK = "requirements.lock"
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
 
@@ -33,6 +36,26 @@ def _lock_tag() -> dict[str, str]:
     places = (above[3] / "docker" / "requirements", Path("/opt/packages"))
     found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
     return {} if found is None else {"lock.sha256": hashlib.sha256(found.read_bytes()).hexdigest()}
+
+
+def origin_tags() -> dict[str, str]:
+    """Tags of a run: MLflow's own for its user, source and revision, this package's version, and the others as one."""
+    made_by = provenance()
+    versions = [f"{n.removeprefix('version.')} {v}" for n, v in made_by.items() if n.startswith("version.")]
+    kept = {name: value for name, value in made_by.items() if name in _KEPT or name.startswith("mlflow.")}
+    return kept | {
+        "mlflow.user": _user(),
+        "mlflow.source.name": " ".join(["advantageflow", *sys.argv[1:2]]),
+        "mlflow.source.type": "LOCAL",
+        "versions": ", ".join([*versions, f"Python {made_by['python']}", made_by["platform"]]),
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return str(os.getuid())
 
 
 def _git_tags() -> dict[str, str]:

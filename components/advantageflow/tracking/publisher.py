@@ -13,9 +13,10 @@ from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
+from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.promotion import Conclusion, conclude
-from advantageflow.tracking.provenance import provenance
-from advantageflow.tracking.recorder import Recorder, log_params, log_path
+from advantageflow.tracking.provenance import origin_tags
+from advantageflow.tracking.recorder import Recorder, log_path, log_settings
 from advantageflow.tracking.registration import Registration, task_of
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
@@ -63,9 +64,9 @@ class Publisher:
             else:
                 experiment = experiment_id(self._client, tracking_uri, experiment)
                 self.run_id = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
-            for name, value in (provenance() | dict(tags)).items():
+            for name, value in (origin_tags() | {NAME_TAG: run_name} | dict(tags)).items():
                 self._client.set_tag(self.run_id, name, value)
-            log_params(self._client, self.run_id, params)
+            log_settings(self._client, self.run_id, params)
             home = self._client.get_run(self.run_id).info.experiment_id
         self._recorder = Recorder(self._client, str(home), self.run_id)
 

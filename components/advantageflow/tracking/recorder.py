@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.tracking.events import Event
+from advantageflow.tracking.naming import NAME_TAG, RESULT_HEADING, metric_name, picture_key, shown_settings, taken
+from advantageflow.tracking.ui import view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _PARAMS_IN_A_BATCH = 100  # MLflow's limits
 _LONGEST_PARAM = 6000
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_\-./ ]+")
+_COSTS = ("seconds", "cpu_seconds", "peak_memory", "gpu_peak_memory", "bytes_read", "bytes_written")
 _PROGRESS_SECONDS = 10.0  # between two writes of how far a task is
 PROGRESS_TAG = "advantageflow.progress"
 ERROR_FILE = "error.txt"
@@ -63,6 +64,7 @@ class Recorder:
             "dataset": self._dataset,
             "artifact": self._artifact,
             "alarm": self._alarm,
+            "result": self._result,
             "warning": self._warning,
             "end": self._end,
             "error": self._error,
@@ -128,9 +130,8 @@ class Recorder:
         from PIL import Image
 
         run_id = self.parent_id or self._tasks[event["task"]].run_id
-        key = _NOT_IN_NAMES.sub(" ", event["key"]).strip()
         with Image.open(event["path"]) as image:
-            self._client.log_image(run_id, image, key=key, step=event["step"])
+            self._client.log_image(run_id, image, key=picture_key(event["key"]), step=event["step"])
 
     def _dataset(self, event: Event) -> None:
         import pandas
@@ -151,8 +152,23 @@ class Recorder:
         """A tag for each alarm with what it last said, and one that says that there are any, to search for."""
         for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
             self._client.set_tag(run_id, "alarm", "true")
-            tag = f"alarm.{_NOT_IN_NAMES.sub('_', event['name'])}"
+            tag = f"alarm.{taken(event['name'])}"
             self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:_LONGEST_PARAM])
+
+    def _result(self, event: Event) -> None:
+        """The name of the whole run says its result, and its description has a table and pictures."""
+        if self.parent_id is None:
+            return
+        parent = self._client.get_run(self.parent_id)
+        name = parent.data.tags.get(NAME_TAG)
+        if name and str(parent.info.run_name).startswith(name):  # a person may have given it another one
+            self._client.update_run(self.parent_id, name=f"{name}: {event['text']}")
+        head = parent.data.tags.get("mlflow.note.content", "").partition(RESULT_HEADING)[0]
+        picture = f"get-artifact?path=report/samples.png&run_uuid={self._tasks[event['task']].run_id}"
+        note = f"{head}{RESULT_HEADING}{event['note']}\n\n![samples]({picture})"
+        self._client.set_tag(self.parent_id, "mlflow.note.content", note)
+        for tag, value in view_tags(metric_name(event["headline"])).items():
+            self._client.set_experiment_tag(self.experiment_id, tag, value)
 
     def _warning(self, event: Event) -> None:
         self._warnings.append(event["message"])
@@ -161,7 +177,7 @@ class Recorder:
 
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])
-        values = {"seconds": event["seconds"], "cpu_seconds": event["cpu_seconds"]}
+        values = {name: event[name] for name in _COSTS if name in event}
         self._log(task.run_id, values, 0, event)
         self._terminate(task, "FINISHED", event["time"])
         place = (task.start["stage"], task.start["round"] or 0)
@@ -180,7 +196,7 @@ class Recorder:
         from mlflow.entities import Metric
 
         now = _milliseconds(time.time())
-        curves = [Metric(f"seconds/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
+        curves = [Metric(f"time/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
         self._seconds.clear()
         if curves and self.parent_id:
             self._client.log_batch(self.parent_id, metrics=curves)
@@ -189,7 +205,7 @@ class Recorder:
         from mlflow.entities import Metric
 
         when = _milliseconds(event["time"])
-        metrics = [Metric(_NOT_IN_NAMES.sub("_", name), value, when, step) for name, value in values.items()]
+        metrics = [Metric(metric_name(name), value, when, step) for name, value in values.items()]
         self._client.log_batch(run_id, metrics=metrics)
 
     def _terminate(self, task: _Task, status: str, when: float) -> None:
@@ -211,6 +227,12 @@ def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> 
     flat = [Param(name, value) for name, value in _flatten(params) if name not in existing]
     for first in range(0, len(flat), _PARAMS_IN_A_BATCH):
         client.log_batch(run_id, params=flat[first : first + _PARAMS_IN_A_BATCH])
+
+
+def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
+    """Keep all settings of a pipeline's run as a file, and as params those that people tell runs apart by."""
+    log_params(client, run_id, shown_settings(dict(_flatten(settings))))
+    client.log_dict(run_id, dict(settings), "settings.json")
 
 
 def log_path(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:

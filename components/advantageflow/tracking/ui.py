@@ -1,19 +1,28 @@
-"""Opening MLflow's pages on a local store."""
+"""Opening MLflow's pages on a local store: the runs of an experiment, with the columns and charts that matter first."""
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.mlflow_store import sqlite_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_VIEW = "results"  # the name of our view of an experiment, in its tags and in addresses
+_PARAMS = ("training.objective.name", "rounds", "seed")
 
 
 def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """The command that serves MLflow's pages on the sqlite file `store`.
 
     Raises:
-        TrackingError: there is no such file.
+        TrackingError: there is no such file, or the port is in use.
     """
     if not store.is_file():
         raise TrackingError(
@@ -21,5 +30,61 @@ def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[s
             where=str(store),
             remedy="start a run first (advantageflow run), or name the folder that holds its mlflow.db",
         )
+    _check_free(host, port)
     address = ["--host", host, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sqlite_uri(store), *address]
+
+
+def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) -> str:
+    """Where in MLflow's pages the runs of an experiment are, or one run, as the part of the address after the port.
+
+    Args:
+        client: of the store.
+        experiment: its name; that of the newest run if None.
+        run: id or name of a run; its own page then.
+
+    Raises:
+        TrackingError: there is no such experiment or run.
+    """
+    known = {one.experiment_id: one for one in client.search_experiments()}
+    if experiment is not None:
+        known = {key: one for key, one in known.items() if one.name == experiment}
+    runs = client.search_runs(list(known), order_by=["attributes.start_time DESC"]) if known else []
+    if run is not None:
+        runs = [
+            one
+            for one in runs
+            if run in (one.info.run_id, one.info.run_name, Path(one.data.tags.get("workdir", "")).name)
+        ]
+    if not runs:
+        what, where = ("run", run) if run is not None else ("run in it", experiment or "the store")
+        raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")
+    home = runs[0].info.experiment_id
+    if run is not None:
+        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}"
+    view = f"?viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
+    return f"/#/experiments/{home}/runs{view}"
+
+
+def view_tags(headline: str) -> dict[str, str]:
+    """Tags of an experiment by which MLflow's pages show this metric first, in tables and where runs are compared."""
+    columns = [f"metrics.`{headline}`", *(f"params.`{name}`" for name in _PARAMS), "attributes.`User`"]
+    order = ["attributes.`Run Name`", *columns]
+    widths = {order[0]: 420, columns[0]: 160}
+    view = {"searchFilter": "", "selectedColumns": columns, "columnOrder": order, "columnWidths": widths}
+    return {
+        "mlflow.experiment.primaryMetric.name": headline,
+        "mlflow.experiment.primaryMetric.greaterIsBetter": "True",
+        f"mlflow.sharedViewState.{_VIEW}": json.dumps(view),
+    }
+
+
+def _check_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            message = f"MLflow's pages cannot be served there: {error.strerror}"
+            raise TrackingError(message, where=f"{host}:{port}", remedy="choose another --port") from error

@@ -75,7 +75,7 @@ class Records:
     def result(self, task: Task) -> str | None:
         """What came of an evaluation; None of other tasks."""
         run = self._runs.get(task.task_id)
-        if run is None or "evaluation/strict" not in run.data.metrics:
+        if run is None or not any(name.startswith("evaluation/") for name in run.data.metrics):
             return None
         text = self._file(run, f"report/{METRICS_FILE}")
         with suppress(ValueError, LookupError, TypeError):

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    path: Annotated[
-        str,
+    paths: Annotated[
+        list[str],
         typer.Argument(
-            metavar="WORKDIR_OR_POLICY",
-            help="A run's working folder, or a policy: its folder, or where it is published.",
+            metavar="WORKDIR_OR_POLICY...",
+            help="A run's working folder, or a policy: its folder, or where it is published; several are compared.",
         ),
     ],
     guidance: Annotated[
@@ -50,7 +50,7 @@ def evaluate(
     ] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:
-    """Judge a trained policy on held-out prompts against its base model.
+    """Judge trained policies on held-out prompts against their base model, and against each other.
 
     Base and tuned generate from the same prompts and noise at every guidance scale. Writes report.html (tables by task
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
@@ -60,7 +60,8 @@ def evaluate(
     from advantageflow_pipelines.local.policies import find_policy
     from advantageflow_pipelines.local.workdir import make_output, unused
 
-    judged = work.judged_as_trained(find_policy(path, runs))
+    policies = [work.judged_as_trained(find_policy(path, runs)) for path in paths]
+    judged = policies[0]
     if device is not None:
         _check_choice(device, ModelSettings, "device")
         judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
@@ -69,8 +70,8 @@ def evaluate(
     chosen = {"images": images, "steps": steps, "sampler": sampler, "sample_prompts": samples}
     sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
     scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
-    variants = work.make_variants(scales)
-    out = output or unused((Path(path) if (Path(path) / "settings.yaml").is_file() else runs) / "evaluation")
+    variants = work.make_variants(scales, policies)
+    out = output or unused((Path(paths[0]) if (Path(paths[0]) / "settings.yaml").is_file() else runs) / "evaluation")
     make_output(out)
     console = Console()
     with _progress(console, variants, sampling.images) as advance:

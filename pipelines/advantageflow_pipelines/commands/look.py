@@ -10,7 +10,7 @@ from rich.table import Table
 
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.presets import list_presets, preset_text
-from advantageflow_pipelines.say import Console, print_table
+from advantageflow_pipelines.say import Console, print_table, say
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
 
@@ -19,13 +19,20 @@ def ui(
     runs: options.Runs = options.RUNS,
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port to serve on.")] = 5000,
+    experiment: Annotated[
+        str | None,
+        typer.Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given."),
+    ] = None,
+    run: Annotated[str | None, typer.Option("--run", help="Show this run: its name, folder or id in MLflow.")] = None,
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
-    from advantageflow.tracking.ui import ui_command
+    from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
+    from advantageflow.tracking.ui import page_of_runs, ui_command
     from advantageflow_pipelines.local.tracking import STORE_FILE
 
     command = ui_command(runs / STORE_FILE, host, port)
-    Console().print(f"MLflow: http://{host}:{port}  (stop with Ctrl-C)")
+    page = page_of_runs(open_client(sqlite_uri(runs / STORE_FILE)), experiment, run)
+    say(Console(), f"MLflow: http://{host}:{port}{page}", "stop with Ctrl-C")
     os.execv(command[0], command)
 
 

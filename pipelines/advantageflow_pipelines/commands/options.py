@@ -51,6 +51,10 @@ Resources = Annotated[
         "YAML file; one that suits model.device if not given.",
     ),
 ]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the run, in MLflow too; made of model, reward and objective.")
+]
+Note = Annotated[str | None, typer.Option("--note", help="First words of the run's description in MLflow; Markdown.")]
 Columns = Annotated[
     list[str] | None,
     typer.Option("--column", metavar="OURS=THEIRS", help="What the file calls text, split, task or spec."),
@@ -78,6 +82,12 @@ def choose(
         preset=preset, config=config, assignments=assignments or [], rounds=rounds, seed=seed,
         init_policy=init_policy, pipeline=pipeline,
     )  # fmt: skip
+
+
+def named(settings: RunSettings, name: str | None, note: str | None) -> RunSettings:
+    """The settings with what a person calls the run, where that is given."""
+    given = {key: value for key, value in (("name", name), ("note", note)) if value is not None}
+    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=given)})
 
 
 def columns(given: list[str] | None) -> dict[str, str]:

@@ -50,6 +50,8 @@ def run(
         Path | None, typer.Option("--resume", help="Continue the run in this working folder from what is complete.")
     ] = None,
     runs: options.Runs = options.RUNS,
+    name: options.Name = None,
+    note: options.Note = None,
     runner: Annotated[
         RunnerKind | None,
         typer.Option(
@@ -69,7 +71,8 @@ def run(
     """
     console = Console()
     if resume is not None:
-        chosen = (pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, runner, image, images)
+        chosen = [pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, name, note, runner, image]
+        chosen.append(images)
         if any(choice is not None and choice != [] for choice in chosen):
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
@@ -82,7 +85,8 @@ def run(
         if (known := images_of(place)) is not None:
             check_images(known, settings)
     else:
-        settings = with_absolute_paths(options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy))
+        settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
+        settings = with_absolute_paths(options.named(settings, name, note))
         try:
             settings = pipeline_of(settings).begin(settings, store_uri(runs))
         except NothingToDo as reason:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.table import Column, Table
 
 from advantageflow.errors import UserError
@@ -32,6 +33,10 @@ def list_command(
         str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", metavar="FOLDER", help="Put runs side by side; to be given for each of them."),
+    ] = None,
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
 
@@ -39,7 +44,11 @@ def list_command(
     """
     if context.invoked_subcommand is not None:
         return
-    if connection is None:
+    if compare:
+        from advantageflow_pipelines.local.compare import show_comparison
+
+        show_comparison(Console(), [path if path.exists() else folder / path for path in compare])
+    elif connection is None:
         _list_local(folder)
     else:
         _list_remote(connection, experiment, limit)
@@ -77,15 +86,19 @@ def _list_local(runs: Path) -> None:
     if not folders:
         say(console, f"no runs under {runs}; start one with: advantageflow run")
         return
-    table = Table("run", "preset", "seed", "measure", "base", "final", "change", "seconds")
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    names = min(40, max(len(folder.name) for folder in folders))
+    widths = {"run": names, "trained on": max(12, console.width - names - 42), "measure": 9, "start": 5, "result": 14}
+    for name, width in widths.items():  # rich would cut the last one to fit 80 columns
+        table.add_column(name, overflow="fold", max_width=width)
     for folder in folders:
         try:
             _add_run(table, folder)
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, "", "", "", "", "", "", reason, style="red")
+            table.add_row(folder.name, reason, "", "", "", style="red")
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
-            table.add_row(folder.name, "", "", "", "", "", "", "summary.json is damaged", style="red")
+            table.add_row(folder.name, "summary.json is damaged", "", "", "", style="red")
     print_table(console, table)
 
 
@@ -98,15 +111,16 @@ def _run_folders(runs: Path) -> list[Path]:
 
 def _add_run(table: Table, folder: Path) -> None:
     from advantageflow.evaluation.labels import strict_label
+    from advantageflow.rewards.plumbing.terms import term_name
     from advantageflow_pipelines.local.summary import read_summary
     from advantageflow_pipelines.local.workdir import open_workdir
 
     workdir, settings = open_workdir(folder)
     summary = read_summary(workdir)
-    start = (folder.name, settings.preset, str(settings.seed))
+    of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
+    start = ("\n".join(filter(None, (folder.name, settings.tracking.name))), of)
     if summary is None:
-        table.add_row(*start, "", "", "", "", "not complete", style="dim")
+        table.add_row(*start, "", "", "not complete", style="dim")
         return
-    base, final = summary["base"]["strict"], summary["final"]["strict"]
-    measure = strict_label(summary["final"])
-    table.add_row(*start, measure, f"{base:.3f}", f"{final:.3f}", f"{final - base:+.3f}", f"{summary['seconds']:.0f}")
+    base, final, change = summary["base"]["strict"], summary["final"]["strict"], summary["difference"]["strict"]
+    table.add_row(*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})")

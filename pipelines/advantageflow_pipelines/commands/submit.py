@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
@@ -29,9 +31,11 @@ from advantageflow_pipelines.say import Console, say
 def submit(
     run: ClusterRun,
     connection: Connection,
-    run_name: Annotated[
-        str | None, typer.Option("--run-name", help="Name of the run; made from preset and time.")
+    name: Annotated[
+        str | None,
+        typer.Option("--name", "--run-name", help="Name of the run, in MLflow too; made from preset and time."),
     ] = None,
+    note: options.Note = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
     no_cache: NoCache = False,
@@ -49,6 +53,7 @@ def submit(
     from advantageflow_pipelines.client.runs import start_run
 
     console = Console()
+    run = replace(run, settings=options.named(run.settings, name, note))
     package = compile_run(run, console)
     api = Api(connection)
     account = service_account or run.resources.service_account
@@ -57,7 +62,7 @@ def submit(
     run_id = start_run(
         api,
         package.without_cache() if no_cache else package,
-        name=run_name or f"{run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
+        name=name or f"{run.settings.preset}-{datetime.now().astimezone():%Y%m%d-%H%M%S}",
         experiment=experiment or run.settings.tracking.experiment,
         description=describe(run),
         service_account=account,

@@ -1,14 +1,19 @@
-"""What a run costs in seconds: useful work of its rounds, and overhead, along the critical path of its tasks."""
+"""What a run costs: seconds, GPU-seconds, memory and bytes by stage, and overhead along its critical path."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
+
+from rich.filesize import decimal
 
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
-from advantageflow_pipelines.local.tasks import Tasks
+from advantageflow_pipelines.local.tasks import Task, Tasks
 from advantageflow_pipelines.pipelines import pipeline_of
+
+_SUMMED = ("tasks", "seconds", "gpu_seconds", "bytes_read", "bytes_written")
+_LARGEST = ("peak_memory", "gpu_peak_memory")
 
 
 class Timed(NamedTuple):
@@ -98,3 +103,58 @@ def measure_overhead(events: Iterable[Event], started: float, ended: float) -> d
         "share": round((seconds + between) / duration, 4),
         "stages": {stage: round(value, 2) for stage, value in stages.items()},
     }
+
+
+def stage_costs(events: Iterable[Event]) -> dict[str, dict[str, float]]:
+    """What each stage cost, and under 'total' the run: failed and repeated tasks included.
+
+    `tasks`; `seconds` and `gpu_seconds` of all of them; `bytes_read` and `bytes_written`: artifacts; `peak_memory` and
+    `gpu_peak_memory`: bytes, of the task that took most.
+
+    Args:
+        events: a run's journal.
+    """
+    tasks = Tasks(events)
+    costs: dict[str, dict[str, float]] = {}
+    for task in (*tasks.finished(), *tasks.failed()):
+        seconds = (task.ended or task.started) - task.started
+        own = {**task.cost, "tasks": 1, "seconds": seconds, "gpu_seconds": seconds * _gpus(task)}
+        for name in (task.stage, "total"):
+            known = costs.setdefault(name, dict.fromkeys((*_SUMMED, *_LARGEST), 0))
+            known |= {key: round(known[key] + own.get(key, 0), 3) for key in _SUMMED}
+            known |= {key: max(known[key], own.get(key, 0)) for key in _LARGEST}
+    if "total" in costs:
+        costs["total"] = costs.pop("total")  # last
+    return costs
+
+
+def cost_table(costs: Mapping[str, Mapping[str, float]], gain: float, price: float | None) -> list[list[str]]:
+    """A table for people: its head, a row for each stage, the total, and what one point (0.01) gained has cost.
+
+    Args:
+        costs: of stage_costs.
+        gain: of the headline measure; nothing is told by point where it is not positive.
+        price: of an hour of one GPU; None leaves money out.
+    """
+    money = [] if price is None else ["money"]
+    table = [["stage", "tasks", "seconds", "GPU-seconds", *money, "peak memory", "of the GPU", "read", "written"]]
+    for name, one in costs.items():
+        sizes = [decimal(int(one[key])) if one[key] else "" for key in (*_LARGEST, "bytes_read", "bytes_written")]
+        paid = [f"{one['gpu_seconds'] / 3600 * price:,.2f}" for price in (price,) if price is not None]
+        table.append(
+            [name, f"{one['tasks']:.0f}", f"{one['seconds']:,.0f}", f"{one['gpu_seconds']:,.0f}", *paid, *sizes]
+        )
+    if gain > 0 and "total" in costs:
+        points, one = gain * 100, costs["total"]
+        paid = [f"{one['gpu_seconds'] / 3600 * price / points:,.2f}" for price in (price,) if price is not None]
+        spent = [f"{one[key] / points:,.0f}" for key in ("seconds", "gpu_seconds")]
+        table.append(["for each 0.01 gained", "", *spent, *paid, "", "", "", ""])
+    return table
+
+
+def _gpus(task: Task) -> int:
+    """GPUs that a task held: one, or those of a training's processes; none where its model runs on the CPU."""
+    if task.settings.get("model", {}).get("device") != "cuda" and not task.cost.get("gpu_peak_memory"):
+        return 0
+    own = task.settings.get("settings", {})
+    return int(own.get("processes", 1)) * int(own.get("nodes", 1))

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import SettingsError
+from advantageflow.records import METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RewardSettings
-from advantageflow.store.files import write_json
+from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
@@ -59,11 +60,13 @@ class Variant:
         name: such as 'tuned at guidance 4.5'.
         tuned: whether the policy makes the images, or the base model.
         guidance_scale: of classifier-free guidance; 1 is none.
+        of: which policy that is, where several are compared.
     """
 
     name: str
     tuned: bool
     guidance_scale: float
+    of: Judged | None = None
 
     @property
     def folder(self) -> str:
@@ -85,14 +88,25 @@ def judged_as_trained(found: FoundPolicy) -> Judged:
     )  # fmt: skip
 
 
-def make_variants(scales: Sequence[float]) -> list[Variant]:
-    """Base and tuned at each guidance scale, all of the base first."""
+def make_variants(scales: Sequence[float], judged: Sequence[Judged] = ()) -> list[Variant]:
+    """Base and tuned at each guidance scale, the base first; several policies go by their names.
+
+    Raises:
+        SettingsError: two policies have one name, or not the same base model.
+    """
     several = len(scales) > 1
 
     def name(who: str, scale: float) -> str:
         return f"{who} at guidance {scale:g}" if several and scale != 1 else who
 
-    return [Variant(name(who, scale), who == "tuned", scale) for who in ("base", "tuned") for scale in scales]
+    tuned: dict[str, Judged | None] = {one.name: one for one in judged} if len(judged) > 1 else {"tuned": None}
+    models = {one.model.name for one in judged}
+    if len(tuned) < len(judged) or len(models) > 1:
+        what = "have different base models" if len(models) > 1 else "have the same name, or are one"
+        where, remedy = ", ".join(one.name for one in judged), "give policies of one base model, each once"
+        raise SettingsError(f"policies that are compared {what}", where=where, remedy=remedy)
+    base = [Variant(name("base", scale), False, scale) for scale in scales]
+    return base + [Variant(name(who, scale), True, scale, of) for who, of in tuned.items() for scale in scales]
 
 
 def parse_scales(text: str) -> list[float]:
@@ -117,10 +131,10 @@ def evaluate(
     """Generate and judge the images of all variants; write the reports, the results, a contact sheet and the page.
 
     Args:
-        judged: the policy.
+        judged: the policy; of several the first, whose prompts and reward all are judged by.
         sampling: how images are made, guidance aside, and how many: `images`.
         variants: as of make_variants.
-        seed: of the noise, and of the bootstrap.
+        seed: of the noise.
         out: an empty folder.
         progress: told how far it is.
 
@@ -139,20 +153,21 @@ def evaluate(
     with tempfile.TemporaryDirectory(prefix="advantageflow-evaluate-") as scratch:
         prompts, conditioning, base_policy = _prepare(judged, seed, Path(scratch))
         for variant in variants:
+            tuned = variant.of or judged
             with journal_in_use(_Told(variant.name, progress)):
                 stage.run(
                     sampling.model_copy(update={"guidance_scale": variant.guidance_scale}),
-                    judged.model, judged.reward, seed, judged.round if variant.tuned else 0, sampling.images,
+                    judged.model, judged.reward, seed, tuned.round if variant.tuned else 0, sampling.images,
                     prompts=prompts,
                     conditioning=conditioning,
-                    policy=judged.policy if variant.tuned else base_policy,
+                    policy=tuned.policy if variant.tuned else base_policy,
                     report_out=reports[variant.name],
                     base=base_of[variant.guidance_scale] if variant.tuned else None,
                 )  # fmt: skip
-    comparison = compare_reports(reports, seed=seed)
+    comparison = compare_reports(reports)
     write_json(out / RESULTS_FILE, comparison)
     sample_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
-    _write_page(judged, sampling, seed, comparison, reports, out)
+    _write_page(judged, variants, sampling, seed, comparison, reports, out)
     return comparison
 
 
@@ -176,22 +191,25 @@ def _prepare(judged: Judged, seed: int, scratch: Path) -> tuple[Path, Path, Path
 
 def _write_page(
     judged: Judged,
+    of: Sequence[Variant],
     sampling: EvaluationSettings,
     seed: int,
     comparison: dict[str, Any],
     reports: dict[str, Path],
     out: Path,
 ) -> None:
+    from advantageflow.evaluation.labels import result
     from advantageflow.evaluation.page import PAGE_FILE, write_page
 
     variants = comparison["variants"]
-    state = read_policy_state(judged.policy)
+    policies = list({one.name: one for variant in of if (one := variant.of or judged)}.values())
     write_page(
         out / PAGE_FILE,
-        title=f"{judged.name}, against its base model",
+        title=result(*(read_json(folder / METRICS_FILE) for folder in reports.values())),
+        subtitle=f"{', '.join(one.name for one in policies)}, against the base model",
         facts={
             "model": judged.model.name,
-            "policy": str(state.policy_sha256)[:12],
+            "policy": ", ".join(str(read_policy_state(one.policy).policy_sha256)[:12] for one in policies),
             "trained on": ", ".join(f"{term.name}.{term.column}" for term in judged.reward.terms),
             "sampler": f"{sampling.sampler}, {sampling.steps} steps",
             "seed": str(seed),

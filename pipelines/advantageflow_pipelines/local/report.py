@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.curves import draw_curves
+from advantageflow.evaluation.curves import draw_curves, run_panels
+from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
+from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RunSettings
+from advantageflow.store.policies import read_policy_state
+from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.events import Event
+from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.reading import run_curves
-from advantageflow_pipelines.local.results import read_report, report_folders
+from advantageflow_pipelines.local.costs import cost_table, stage_costs
+from advantageflow_pipelines.local.results import policy_folders, prompts_folder, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 
@@ -21,47 +27,69 @@ SHEET_FILE = "before-after.png"
 CURVES_FILE = "curves.png"
 
 
-def write_report(workdir: WorkDir, settings: RunSettings, events: Iterable[Event]) -> None:
+def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event]) -> None:
     """Draw the pictures of a complete run into its report folder, and write the page that shows everything.
 
     Args:
         workdir: the run.
         settings: its settings.
-        events: its journal's, for the curves that training told.
+        events: its journal's, for the curves that training told, and for what it cost.
     """
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
-    sample_sheet({"before": reports[0], "after": reports[last]}, workdir.report / SHEET_FILE, columns=3)
-    draw_curves(list(metrics.values()), workdir.report / CURVES_FILE, run_curves(events))
-    compared = {"base": reports[0], "final": reports[last]}
+    before = first_name(settings)
+    compared = {before: reports[0], "final": reports[last]}
+    panels = run_panels(list(metrics.values()), run_curves(events))
+    prompts = prompts_folder(workdir, settings)
+    sample_sheet(compared, workdir.report / SHEET_FILE, columns=3)
+    draw_curves(panels, workdir.report / CURVES_FILE)
     write_page(
         workdir.report / PAGE_FILE,
-        title=f"{workdir.root.name}: {pipeline_of(settings).describe(settings)}",
-        facts={**_facts(settings), **warned(metrics[0])},
+        title=result(metrics[0], metrics[last]),
+        subtitle=f"{workdir.root.name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
+        facts={**_facts(settings, workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
+        rounds={f"round {number}" if number else before: folder for number, folder in reports.items()},
+        panels=panels,
+        texts={prompt.prompt_id: prompt.text for prompt in read_prompts(prompts)} if prompts else None,
         alarms=_alarms(metrics),
-        figures=[("By round", workdir.report / CURVES_FILE)],
-        details={"Settings of the run": _settings_text(workdir.settings_file)},
+        costs=cost_table(
+            stage_costs(events), metrics[last]["strict"] - metrics[0]["strict"], settings.tracking.gpu_price
+        ),
+        details={"Settings of the run": workdir.settings_file.read_text(encoding="utf-8")},
     )
 
 
-def _facts(settings: RunSettings) -> dict[str, str]:
-    evaluation = settings.evaluation
-    return {
+def first_name(settings: RunSettings) -> str:
+    """What the policy before round 1 is called: the base model, or what a continued run starts from."""
+    return "base" if settings.init_policy is None else "start"
+
+
+def _facts(settings: RunSettings, workdir: WorkDir) -> dict[str, str]:
+    evaluation, model, made_by = settings.evaluation, settings.model, provenance()
+    policies: Mapping[int, Path] = policy_folders(workdir, settings)
+    state = read_policy_state(policies[max(policies)])
+    packages = {name.removeprefix("version."): value for name, value in made_by.items() if name.startswith("version.")}
+    facts: dict[str, Any] = {
         "preset": settings.preset,
-        "model": settings.model.name,
-        "trained on": ", ".join(f"{term.name}.{term.column}" for term in settings.reward.terms),
+        "model": f"{model.name} at {model.revision}" if model.revision else model.name,
+        "weights of the base (SHA-256)": state.base_sha256,
+        "policy (SHA-256)": state.policy_sha256,
+        "started from": settings.init_policy,
+        "trained on": ", ".join(term_name(term) for term in settings.reward.terms),
+        "watched": ", ".join(term_name(term) for term in settings.reward.watched),
+        "objective": settings.training.objective.name,
         "seed": str(settings.seed),
         "rollouts": f"{settings.rounds} x {settings.rollout.prompts_per_round} x {settings.rollout.group_size}",
         "evaluated with": f"{evaluation.sampler}, {evaluation.steps} steps, guidance {evaluation.guidance_scale:g}",
+        "git revision": made_by.get("mlflow.source.git.commit"),
+        "packages": ", ".join(f"{name} {value}" for name, value in packages.items()),
+        "machine": f"Python {made_by['python']}, {made_by['platform']}",
     }
+    return {name: str(value) for name, value in facts.items() if value}
 
 
 def _alarms(metrics: Mapping[int, Mapping[str, Any]]) -> list[tuple[str, str]]:
     return [(f"round {number}", a["message"]) for number, one in metrics.items() for a in one.get("alarms", ())]
-
-
-def _settings_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url
 from advantageflow_pipelines.configuration.counts import images_of_a_round
-from advantageflow_pipelines.local.costs import useful_seconds
+from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
 from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.say import print_table, say
@@ -26,7 +26,7 @@ from advantageflow_pipelines.say import print_table, say
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
 
-VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id", "registered", "outcome")
+VARYING = ("seconds", "training_seconds", "overhead", "cost", "mlflow_run_id", "registered", "outcome")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
@@ -70,6 +70,7 @@ def make_summary(
         "difference": {"strict": change.mean, "strict_ci95": change.ci95},  # on equal prompts and seeds
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
+        "cost": stage_costs(read_events(workdir.journal)),
         "mlflow_run_id": mlflow_run_id,
         **({} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from advantageflow.tracking.events import Event
 
@@ -21,6 +22,8 @@ class Task:
         ended: when it ended; None while it runs.
         done, total, unit: how far it is; total 0 until it says so.
         error: its error event, if it failed.
+        settings: by section, as its start tells.
+        cost: what its end tells of seconds, memory and bytes.
         attempt: which try it is, from 1 on.
         how: it ended, where that was not by its own work: FROM_CACHE or CANCELLED.
     """
@@ -36,6 +39,8 @@ class Task:
     total: int = 0
     unit: str = ""
     error: Event | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
     how: str = ""
 
@@ -66,6 +71,7 @@ class Tasks:
                 event["round"],
                 event["shard"],
                 started=event["process_started"],
+                settings=event.get("settings") or {},
             )
         task = self._tasks.get(event["task"])
         if task is None:
@@ -75,7 +81,7 @@ class Tasks:
         elif name == "progress":
             task.done, task.total, task.unit = event["done"], event["total"], event["unit"]
         elif name == "end":
-            task.ended = event["time"]
+            task.ended, task.cost = event["time"], event
         elif name == "error" and task.error is None:
             task.ended, task.error = event["time"], event
         return task

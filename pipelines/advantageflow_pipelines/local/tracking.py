@@ -17,6 +17,7 @@ from advantageflow.shown import masked
 from advantageflow.store.files import read_metadata
 from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir
@@ -126,12 +127,13 @@ class RunTracking:
             publisher = Publisher(
                 self._uri,
                 settings.tracking.experiment,
-                self._workdir.root.name,
+                run_title(settings.model_dump(mode="json")),
                 settings.model_dump(mode="json"),
                 {
                     "preset": settings.preset,
                     "seed": str(settings.seed),
                     "workdir": str(self._workdir.root),
+                    **({"mlflow.note.content": settings.tracking.note} if settings.tracking.note else {}),
                     **({"images": " ".join(dict.fromkeys(images.values()))} if images else {}),
                 },
                 run_id=self.run_id,

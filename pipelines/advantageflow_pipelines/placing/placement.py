@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import IMAGES_ENV, PIPELINE_RUN_ENV, PRESET_ENV, REGISTERED_MODEL_ENV
+from advantageflow.tracking.pipeline_run import (
+    IMAGES_ENV,
+    NAME_ENV,
+    NOTE_ENV,
+    PIPELINE_RUN_ENV,
+    PRESET_ENV,
+    REGISTERED_MODEL_ENV,
+)
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.apply import apply_resources
@@ -113,6 +120,9 @@ class Placement:
         self._tell(task)
         kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
         task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
+        for variable, text in ((NAME_ENV, self.settings.tracking.name), (NOTE_ENV, self.settings.tracking.note)):
+            if text:
+                task.set_env_variable(variable, text)
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import math
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,18 +17,36 @@ from PIL import Image
 
 from advantageflow.errors import DataError
 from advantageflow.evaluation.comparison import compare_reports
+from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.page import PAGE_FILE, write_page, write_report_page
 from advantageflow.evaluation.report import write_report
 from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
+PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]
 WORDS = 'a <b>bold</b> & "quoted" circle'
 METRICS: dict[str, Any] = {
-    "images": 8, "prompts": 4, "round": 3, "alarms": [],
+    "images": 8, "strict": 0.5, "prompts": 4, "round": 3, "alarms": [], "tasks": {},
     "terms": {"shapes.soft": {"mean": 0.5, "reward": "shapes", "column": "soft", "higher_is_better": True}},
     "watched": {"size.kb": {"mean": 3.0, "reward": "size", "column": "kb", "higher_is_better": False}},
     "statistics": {"sharpness": {"mean": 0.02, "base": 0.03}},
 }  # fmt: skip
+
+
+PHONE = """<iframe width=390 height=800 src=REPORT></iframe><script>
+addEventListener("load", () => {
+  const page = document.querySelector("iframe").contentDocument, all = (what) => [...page.querySelectorAll(what)];
+  const slider = page.querySelector(".slider input");
+  slider.value = 1;
+  slider.oninput();
+  const change = all("thead th").find((head) => head.textContent === "change").getBoundingClientRect();
+  document.title = JSON.stringify({
+    curves: all("polyline").length, points: all("circle").length,
+    steps: all("[data-step]").filter((shot) => shot.offsetWidth > 0).map((shot) => shot.dataset.step),
+    change: change.right <= 390, sideways: page.documentElement.scrollWidth > 390,
+  });
+});
+</script>"""
 
 
 class Page(HTMLParser):
@@ -42,7 +64,7 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.add(tag)
         self.sources += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "data", "poster")]
-        if tag not in ("meta", "img", "br", "link"):
+        if tag not in ("meta", "img", "br", "link", "input"):
             self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -74,15 +96,15 @@ def page_of(tmp_path: Path, gain: float = 2, size: int = 48, **more: Any) -> Pag
 
 
 def test_every_picture_is_in_the_page_and_nothing_is_fetched_from_elsewhere(tmp_path: Path) -> None:
-    Image.new("RGB", (30, 20)).save(tmp_path / "curves.png")
-    page = page_of(tmp_path, figures=[("By round", tmp_path / "curves.png")])
-    assert len(page.sources) == 3 * 2 + 1
+    page = page_of(tmp_path, panels=PANELS)
+    assert len(page.sources) == 3 * 2
     for source in page.sources:
         kind, _, content = source.partition(";base64,")
         assert kind in ("data:image/png", "data:image/jpeg")
         Image.open(io.BytesIO(base64.b64decode(content))).verify()
-    assert not page.seen & {"script", "link", "iframe", "object"}
-    assert "url(" not in (tmp_path / PAGE_FILE).read_text()
+    assert not page.seen & {"link", "iframe", "object"}
+    text = (tmp_path / PAGE_FILE).read_text().replace("http://www.w3.org/2000/svg", "")
+    assert not any(word in text for word in ("url(", "http", "fetch(", "import("))
 
 
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
@@ -102,6 +124,40 @@ def test_tables_have_tasks_changes_win_rates_and_what_is_watched(tmp_path: Path)
     for expected in ("counting", "colors", "mean of tasks", "0.500", "0.750", "+0.250", "tuned against base", "25.0%",
                      "size.kb (watched), lower is better", "-2.000", "+0.200"):  # fmt: skip
         assert expected in words, expected
+
+
+def test_the_hardest_prompts_come_first_with_their_texts(tmp_path: Path) -> None:
+    words = page_of(tmp_path, texts={f"id{n}": f"prompt {n}" for n in range(4)}).words
+    shown = [word for word in words if word.startswith("prompt ")]
+    assert shown == ["prompt 2", "prompt 3", "prompt 0", "prompt 1"]
+
+
+def test_curves_stand_in_the_page_as_data_that_is_no_markup(tmp_path: Path) -> None:
+    page_of(tmp_path, panels=PANELS)
+    text = (tmp_path / PAGE_FILE).read_text()
+    [panel] = json.loads(text.partition('id="curves">')[2].partition("</script>")[0])
+    assert panel["title"] == "</script>"
+    assert panel["lines"] == [{"name": "reward", "points": [[0, 0.5, 0.4, 0.6], [1, 0.75, 0.7, 0.8], [2, None]]}]
+
+
+def test_a_slider_goes_through_the_rounds_that_show_the_same_prompts(tmp_path: Path) -> None:
+    rounds = {f"round {n}": report(tmp_path / f"r{n}", n) for n in range(3)}
+    page = page_of(tmp_path, rounds=rounds)
+    assert len(page.sources) == 3 * (1 + 3), "base, and each round"
+    assert {"base: correct", "round 0: correct", "round 2: wrong"} <= set(page.words)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
+def test_a_phone_s_browser_shows_curves_the_slider_s_round_and_the_change(tmp_path: Path) -> None:
+    rounds = {f"round {n}": report(tmp_path / f"r{n}", n) for n in range(3)}
+    page_of(tmp_path, rounds=rounds, panels=PANELS)
+    (tmp_path / "phone.html").write_text(PHONE.replace("REPORT", PAGE_FILE))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--allow-file-access-from-files", f"--user-data-dir={tmp_path}", "--virtual-time-budget=2000",
+               "--dump-dom", f"file://{tmp_path / 'phone.html'}"]  # fmt: skip
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    found = json.loads(shown.partition("<title>")[2].partition("</title>")[0])
+    assert found == {"curves": 1, "points": 2, "steps": ["1", "1", "1"], "change": True, "sideways": False}
 
 
 def test_alarms_are_said_first_and_their_absence_too(tmp_path: Path) -> None:
@@ -124,11 +180,11 @@ def test_a_change_is_coloured_by_its_direction_only_where_its_interval_leaves_ou
 def test_a_report_s_page_holds_it_against_the_base_where_both_are_of_the_same_images(tmp_path: Path) -> None:
     base, final = report(tmp_path / "base", 0), report(tmp_path / "final", 2)
     write_report_page(final, base, {"seed": "0"})
-    assert "Base and round 3" in Page((final / PAGE_FILE).read_text()).words
+    assert "base and round 3" in Page((final / PAGE_FILE).read_text()).words
     fewer = report(tmp_path / "fewer", 2, metrics={**METRICS, "images": 4})
     write_report_page(fewer, base, {"seed": "0"})
     words = Page((fewer / PAGE_FILE).read_text()).words
-    assert "Round 3" in words
+    assert "round 3" in words
     assert "change" not in words, "nothing stands beside it"
 
 

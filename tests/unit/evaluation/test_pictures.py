@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, ImageDraw
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.evaluation.curves import draw_curves, draw_tasks
+from advantageflow.evaluation.curves import draw_curves, run_panels
+from advantageflow.evaluation.fonts import font_families, write_text
 from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, sample_sheet
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import SAMPLES_FOLDER, read_samples
@@ -80,55 +81,57 @@ def test_reports_of_different_noise_are_not_put_side_by_side(make_report: MakeRe
         sample_sheet({"before": before, "after": after}, tmp_path / "sheet.png")
 
 
-def test_curves_are_drawn_with_and_without_training_metrics(tmp_path: Path) -> None:
-    draw_curves(ROUNDS, tmp_path / "short.png")
-    training = {
-        "reward/soft_mean": {1: 0.4, 2: 0.5},
-        "training/deviation": {1: 0.001, 2: float("nan")},
-        "training/gradient_norm": {1: 0.2, 2: 0.3},
-    }
-    draw_curves(ROUNDS, tmp_path / "long.png", training)
-    with Image.open(tmp_path / "short.png") as short, Image.open(tmp_path / "long.png") as long:
-        assert long.width == short.width
-        assert long.height == 2 * short.height
+def test_panels_are_of_held_out_prompts_and_of_what_is_known_of_the_training() -> None:
+    training = {"reward/soft_mean": {2: 0.5, 1: 0.4}, "training/deviation": {1: 0.001, 2: float("nan")}}
+    first, *others = run_panels(ROUNDS, training)
+    assert first.lines[0].values == {0: 0.3, 1: 0.4, 2: 0.5}
+    assert first.lines[0].bands[1] == pytest.approx([0.35, 0.45])
+    assert [panel.title for panel in others] == ["Rollouts on training prompts", "Deviation from the rollout policy"]
+    assert list(others[0].lines[0].values.items()) == [(1, 0.4), (2, 0.5)]
 
 
-def test_several_terms_get_a_row_of_panels_and_one_term_none(tmp_path: Path) -> None:
+def test_several_terms_get_a_panel_each_and_one_term_none() -> None:
     soft, size = (
         {"mean": mean, "ci95": [mean - 1, mean + 1], "reward": reward, "column": column, "higher_is_better": True}
         for mean, reward, column in ((0.5, "shapes", "soft"), (-1.25, "jpeg", "compressibility"))
     )
     one = [{**entry, "terms": {"shapes.soft": soft}} for entry in ROUNDS]
-    two = [
-        {**entry, "terms": {"shapes.soft": soft, "jpeg.compressibility": {**size, "minimum": -2}}} for entry in ROUNDS
-    ]
-    training = {f"reward/{name}_mean": {1: 0.1, 2: 0.2} for name in ("soft", "jpeg.compressibility")}
-    heights = []
-    for number, rounds in enumerate((ROUNDS, one, two)):
-        draw_curves(rounds, tmp_path / f"{number}.png", training)
-        with Image.open(tmp_path / f"{number}.png") as picture:
-            heights.append(picture.height)
-    assert heights[0] == heights[1] == pytest.approx(heights[2] * 2 / 3, abs=1)
+    two = [{**entry, "terms": {"shapes.soft": soft, "jpeg.kb": {**size, "minimum": -2}}} for entry in ROUNDS]
+    assert len(run_panels(one)) == len(run_panels(ROUNDS)) == 1
+    _, first, second, _ = run_panels(two, {"reward/soft_mean": {1: 0.1, 2: 0.2}})
+    assert [line.name for line in first.lines] == ["held-out prompts", "rollouts"]
+    assert second.marks == {"minimum": -2}
 
 
-@pytest.mark.parametrize(("column", "clipped"), [("strict", True), ("compressibility", False)])
-def test_only_shares_are_drawn_between_zero_and_one(column: str, clipped: bool) -> None:
-    from matplotlib.figure import Figure
+@pytest.mark.parametrize(("column", "bounds"), [("strict", (0, 1)), ("compressibility", (None, None))])
+def test_only_shares_are_drawn_between_zero_and_one(column: str, bounds: tuple[float | None, float | None]) -> None:
+    rounds = [{"round": k, "strict": -1.0, "soft": 0, "tasks": {"a": -1.0, "b": 0}, "strict_column": column}
+              for k in range(3)]  # fmt: skip
+    _, tasks = run_panels(rounds)
+    assert (tasks.low, tasks.high) == bounds
+    assert tasks.unit == ("strict accuracy" if column == "strict" else "compressibility")
 
-    rounds = [{"round": k, "strict": -1.0 - k, "tasks": {"a": -1.0 - k}, "strict_column": column} for k in range(3)]
-    axes = Figure().subplots()
-    draw_tasks(axes, rounds)
-    low, high = axes.get_ylim()
-    assert (low <= -3 and high >= -1) is not clipped
-    assert axes.get_ylabel() == ("strict accuracy" if column == "strict" else "compressibility")
+
+@pytest.mark.parametrize("text", ["κόκκινος κύκλος", "красный круг", "红色圆圈", "빨간 원", "赤い丸", "naïve Ærø"])
+def test_captions_in_any_script_are_drawn_letter_by_letter(text: str) -> None:
+    def drawn(words: str) -> bytes:
+        picture = Image.new("L", (300, 40))
+        write_text(ImageDraw.Draw(picture), 4, 30, words, "white", 20)
+        return picture.tobytes()
+
+    missing = drawn(chr(0x10FFFE) * len(text))
+    assert drawn(text) != missing
+    letters = [letter for letter in text if not letter.isspace()]
+    assert len({drawn(letter) for letter in letters}) == len(set(letters)), "no two letters are the same empty box"
+    assert "DejaVu Sans" in font_families(text)
 
 
 def test_a_single_evaluation_can_be_drawn(tmp_path: Path) -> None:
-    draw_curves(ROUNDS[:1], tmp_path / "curves.png")
+    draw_curves(run_panels(ROUNDS[:1]), tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 5000
 
 
 def test_curves_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"curves\.png"):
-        draw_curves(ROUNDS, tmp_path / "file" / "curves.png")
+        draw_curves(run_panels(ROUNDS), tmp_path / "file" / "curves.png")

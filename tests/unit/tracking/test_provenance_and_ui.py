@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import socket
 from importlib import metadata
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from advantageflow import __version__
 from advantageflow.errors import TrackingError
+from advantageflow.settings import RunSettings
+from advantageflow.tracking.naming import metric_name, run_title
 from advantageflow.tracking.provenance import REVISION_ENV, provenance
 from advantageflow.tracking.ui import ui_command
 
@@ -41,3 +44,37 @@ def test_the_ui_command_serves_the_given_store(tmp_path: Path) -> None:
 def test_the_ui_without_a_store_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(TrackingError, match="start a run first"):
         ui_command(tmp_path / "mlflow.db")
+
+
+def test_a_port_in_use_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(TrackingError, match="in use"):
+            ui_command(tmp_path / "mlflow.db", port=other.getsockname()[1])
+
+
+def test_names_that_mlflow_takes_are_kept_and_others_never_overwrite_each_other() -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    kept = ("evaluation/task/颜色", "evaluation/task/naïve Ærø", "evaluation/red")
+    bad = ("evaluation/task/text/", "evaluation/task/a#b", "evaluation/task/a*b", "evaluation/task/../x", "x" * 300)
+    made = [metric_name(name) for name in (*kept, *bad)]
+    assert made[: len(kept)] == list(kept)
+    assert len(set(made)) == len(made)
+    for name in made:
+        _validate_metric_name(name)
+
+
+def test_charts_are_sorted_in_the_order_in_which_a_person_reads_them() -> None:
+    told = ["reward/soft_mean", "evaluation/strict", "samples/01 a", "training/loss", "training/deviation",
+            "image/sharpness", "seconds/rollout", "training/seconds", "alarm/sharpness_drop"]  # fmt: skip
+    sections = [metric_name(name).partition("/")[0] for name in told]
+    assert sections == sorted(sections)
+
+
+def test_a_run_is_named_by_model_reward_and_objective_unless_a_person_named_it() -> None:
+    settings = RunSettings().model_dump(mode="json")
+    assert run_title(settings) == "shapes, shapes.soft, advantage_flow"
+    assert run_title({**settings, "tracking": {"name": "mine"}}) == "mine"

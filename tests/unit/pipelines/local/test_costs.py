@@ -8,7 +8,7 @@ from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.local.costs import measure_overhead, useful_seconds
+from advantageflow_pipelines.local.costs import cost_table, measure_overhead, stage_costs, useful_seconds
 from advantageflow_pipelines.local.summary import comparable
 
 
@@ -120,3 +120,25 @@ def test_overhead_of_a_continued_run_leaves_earlier_attempts_out() -> None:
     cost = measure_overhead(events, started=100, ended=110)
     assert cost["stages"] == {"training": 1}
     assert (cost["seconds"], cost["between_tasks"], cost["of_seconds"]) == (1, 2, 10)
+
+
+def test_costs_are_summed_by_stage_and_by_point_gained_in_money_too() -> None:
+    def timed(name: str, stage: str, seconds: float, device: str, **cost: int) -> list[Event]:
+        settings = {"model": {"device": device}, "settings": {"processes": 4 if stage == "training" else 1}}
+        start = {"task": name, "event": "start", "stage": stage, "round": 1, "shard": None, "time": 0.0}
+        end = {"task": name, "event": "end", "time": seconds, "seconds": seconds, **cost}
+        return [start | {"process_started": 0.0, "settings": settings}, end]
+
+    events = [
+        *timed("a", "rollout", 100.0, "cuda", peak_memory=5, bytes_written=10),
+        *timed("b", "rollout", 50.0, "cuda", peak_memory=9, bytes_written=20),
+        *timed("c", "training", 200.0, "cuda", bytes_read=30),
+        *timed("d", "prompts", 10.0, "cpu"),
+    ]
+    costs = stage_costs(events)
+    assert [costs[name]["gpu_seconds"] for name in ("rollout", "training", "prompts", "total")] == [150, 800, 0, 950]
+    assert (costs["rollout"]["tasks"], costs["rollout"]["peak_memory"], costs["rollout"]["bytes_written"]) == (2, 9, 30)
+    head, *_, total, by_point = cost_table(costs, gain=0.1, price=3.6)
+    assert total[head.index("money")] == "0.95"
+    assert (by_point[head.index("GPU-seconds")], by_point[head.index("money")]) == ("95", "0.10")
+    assert "money" not in cost_table(costs, gain=-0.1, price=None)[0]
