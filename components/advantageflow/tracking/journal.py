@@ -23,7 +23,6 @@ as it grows; else nowhere. Writing costs microseconds and no imports: MLflow is 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -34,11 +33,11 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
+from advantageflow.store.files import append_line
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
 from advantageflow.tracking.process import process_started
 
@@ -74,11 +73,10 @@ class Journal:
         self.record(**{**event, "task": self.task})
 
     def write(self, line: str) -> None:
-        """Append an event's line, in a single write, so that readers never see two tasks' lines mixed."""
+        """Append an event's line."""
         assert self.path is not None
         try:
-            with self.path.open("ab", buffering=0) as file:
-                _append(file, f"{line}\n".encode())
+            append_line(self.path, line)
         except OSError as error:
             raise StoreError(
                 f"the task's journal cannot be written: {error.strerror}",
@@ -156,18 +154,6 @@ class Journal:
             remedy=error.remedy if isinstance(error, UserError) else "",
             traceback=None if mine else "".join(traceback.format_exception(error)),
         )
-
-
-def _append(file: FileIO, line: bytes) -> None:
-    """Write a whole line or nothing: what a full disk cut short is taken back, lest the next line be joined to it."""
-    start = file.tell()
-    try:
-        while line:
-            line = line[file.write(line) :]
-    except OSError:
-        with contextlib.suppress(OSError):
-            file.truncate(start)
-        raise
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

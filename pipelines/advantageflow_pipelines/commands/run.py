@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -17,11 +18,11 @@ from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.local.runners import RunnerKind, check_images, images_of, write_images
-from advantageflow_pipelines.local.summary import read_summary, show_summary
+from advantageflow_pipelines.local.summary import is_complete, show_summary
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -70,7 +71,7 @@ def run(
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
         place, settings = open_workdir(resume)
-        summary = read_summary(place)
+        summary = is_complete(place, settings, partial(warn, console))
         if summary is not None:
             say(console, f"{place.root} is complete")
             show_summary(console, place, summary)
