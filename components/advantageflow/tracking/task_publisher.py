@@ -96,6 +96,7 @@ class _TaskPublisher:
             name = run_name(event) if event["event"] == "start" else name
             if recorder.takes(event):
                 self._try(partial(recorder.record, event))
+        self._try(recorder.write_seconds)
         self._try(recorder.finish)
         if recorder.parent_id and name and not os.environ.get(RUN_ENV):
             self._try(partial(settle_again, client, recorder.parent_id, name))
