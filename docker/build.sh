@@ -18,7 +18,7 @@
 # Written for bash 3.2 or later, with GNU's tools or BSD's (macOS).
 set -euo pipefail
 
-all="prompts rollout reward training evaluation"
+all="prompts rollout reward training evaluation loop"
 stages= registry= tag= engine= push= source= images=images.json
 arguments=(--file docker/Dockerfile)
 fail() { echo "docker/build.sh: $1" >&2; exit 2; }

@@ -39,7 +39,7 @@ group "default" {
 
 target "stage" {
   name       = stage
-  matrix     = { stage = ["prompts", "rollout", "reward", "training", "evaluation"] }
+  matrix     = { stage = ["prompts", "rollout", "reward", "training", "evaluation", "loop"] }
   context    = "."
   dockerfile = "docker/Dockerfile"
   target     = stage

@@ -22,11 +22,17 @@ FOREIGN = {
     "reward": {"accelerate", "diffusers", "peft", "matplotlib", *_NOWHERE},
     "training": {"matplotlib", *_READING, *_NOWHERE},
     "evaluation": _NOWHERE,
+    "loop": {"matplotlib", *_NOWHERE},
 }
 """Packages that have no place in a stage's image."""
 FOLDERS = {"reward": "scoring"}
 """Packages of stages that have another name."""
-REWARD_STAGES = ("prompts", "reward", "evaluation")  # those that make rewards, which are imported by their names
+REWARD_STAGES = (
+    "prompts",
+    "reward",
+    "evaluation",
+    "loop",
+)  # those that make rewards, which are imported by their names
 
 
 class SourceTree:
@@ -45,7 +51,7 @@ class SourceTree:
         starts = {f"{PACKAGE}.{folder}.component", f"{PACKAGE}.{folder}.stage", f"{PACKAGE}.runtime"}
         if stage in REWARD_STAGES:
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.rewards.")}
-        if stage == "training":
+        if stage in ("training", "loop"):
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.objectives.")}
         own: set[str] = set()
         foreign: set[str] = set()

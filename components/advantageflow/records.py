@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 PROMPTS_FILE = "prompts.parquet"
+KNOWN_PROMPTS_FILE = "known_prompts.json"  # ids of all training prompts of the sources of a policy and those before it
+REGISTERED_FILE = "registered.json"  # address of the version that a policy was fetched from
 CONDITIONING_FILE = "conditioning.safetensors"  # tensors of the family's, rows as in prompts.parquet and one more
 ROLLOUTS_FILE = "rollouts.parquet"  # of the rollouts artifact: a row for each, with its image
 INDEX_FILE = "index.parquet"  # of the latents artifact: the same rows without images

@@ -13,6 +13,7 @@ from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
+from advantageflow.settings_promotion import PromotionSettings
 from advantageflow.settings_reward import RewardSettings as RewardSettings
 from advantageflow.settings_reward import RewardTerm as RewardTerm
 
@@ -31,15 +32,26 @@ class ModelSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs; a missing GPU is an error")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="precision of the frozen base weights")
+    compile: bool | None = Field(
+        None, description="compile the transformer's blocks (needs a C compiler); null: on a GPU, not on the CPU"
+    )
     max_sequence_length: int = Field(
         10, ge=1, le=1024, description="tokens per prompt of text encoders without a length of their own, as T5 or Qwen"
     )
     image_size: int | None = Field(
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )
+    decode_batch: int | None = Field(
+        None, ge=1, description="latents decoded to images at once; null: as many as are sampled at once"
+    )
     embedded_guidance: float = Field(
         3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"
     )
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the transformer's blocks are compiled."""
+        return self.device == "cuda" if self.compile is None else self.compile
 
 
 class PromptColumns(Settings):
@@ -63,12 +75,16 @@ class PromptSettings(Settings):
         "shapes",
         description="'shapes' (embedded), 'shapes-hard' (also trains on as many tasks beyond the embedded model), "
         "'geneval' or 'ocr' (generated), or a .txt / .jsonl / .csv / .tsv / .parquet file of prompts, local or "
-        "s3://",
+        "s3://; or a folder of such, s3://bucket/prefix/, that grows",
     )
     columns: PromptColumns = Field(default_factory=lambda: PromptColumns())
     count: int = Field(5000, ge=1, le=100_000, description="training prompts that 'geneval' and 'ocr' generate")
     seed: int = Field(0, ge=0, lt=2**31, description="of generated training prompts; held-out ones are always the same")
     eval_prompts: int = Field(160, ge=1, description="held-out prompts used, balanced over tasks")
+    replay_share: float | None = Field(
+        None, ge=0, lt=1, description="share of training prompts that the registered policy it starts from knows; "
+        "the others are new in the source; null: all of the source",
+    )  # fmt: skip
 
 
 class RolloutSettings(Settings):
@@ -123,6 +139,11 @@ class TrainingSettings(Settings):
     advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
+    sampling: Literal["uniform", "by_advantage"] = Field(
+        "uniform",
+        description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
+        "weight, so that the gradient stays unbiased",
+    )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -231,6 +252,9 @@ class TrackingSettings(Settings):
     """Where MLflow records go."""
 
     experiment: str = "advantageflow"
+    registered_model: str | None = Field(
+        None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
+    )
 
 
 class RunSettings(Settings):
@@ -239,7 +263,7 @@ class RunSettings(Settings):
     preset: str = "custom"
     pipeline: str = Field("online", description="which pipeline: a name, or where yours is, 'package.module:NAME'")
     seed: int = Field(0, ge=0, lt=2**31)
-    rounds: int = Field(10, ge=1, le=1000)
+    rounds: int = Field(10, ge=1, le=10_000)
     init_policy: str | None = Field(
         None,
         description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",
@@ -252,6 +276,13 @@ class RunSettings(Settings):
     evaluation: EvaluationSettings = Field(default_factory=lambda: EvaluationSettings())
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     tracking: TrackingSettings = Field(default_factory=lambda: TrackingSettings())
+    promotion: PromotionSettings = Field(default_factory=lambda: PromotionSettings())
+
+    @property
+    def registered_model(self) -> str:
+        """The registered model that the run's policy becomes a version of; empty: of none."""
+        named = self.tracking.registered_model
+        return self.preset if named is None else named
 
     @model_validator(mode="after")
     def _sections_fit_together(self) -> RunSettings:

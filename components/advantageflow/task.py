@@ -21,6 +21,7 @@ from pathlib import Path
 from advantageflow import __version__
 from advantageflow.errors import SettingsError, UserError
 from advantageflow.inputs import with_inputs
+from advantageflow.threads import wait_asleep
 
 ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE
 _USER_ERROR = 2
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--executor_input", required=True, type=json.loads)
     given = parser.parse_args(arguments)
     read_environment(Path(ENVIRONMENT_FOLDER))
+    wait_asleep()
     module, _, version = given.module.partition("==")
     remedy = "compile the pipeline again, with the version and the images that belong together (--images)"
     if version != __version__:

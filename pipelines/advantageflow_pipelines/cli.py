@@ -13,16 +13,19 @@ import typer
 from advantageflow import __version__
 from advantageflow.errors import UserError
 from advantageflow.shown import ShownFormatter
+from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     cluster,
     compile,
     evaluate,
     export,
+    gc,
     look,
     models,
     plan,
     prompts,
     publish,
+    registry,
     resources,
     rewards,
     run,
@@ -52,6 +55,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(models.generate)
 app.command("publish")(publish.publish)
 app.command("export")(export.export)
+app.command("rollback")(registry.rollback)
+app.command("gc")(gc.gc)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
@@ -90,6 +95,7 @@ class _Debug:
 
 def main() -> None:
     """Run a command; exit status 2 after a user's mistake, 1 after any other failure."""
+    wait_asleep()
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere

@@ -21,7 +21,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.families import find_family
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
@@ -73,7 +73,7 @@ def test_the_page_shows_the_file_that_is_tested() -> None:
 def test_its_pictures_are_those_of_the_pipeline() -> None:
     model, texts = settings(), ["a red star", "two"]
     told = encode_prompts(model, [*texts, ""])
-    latents, pictures = Generator(model, None, "policy", 1).images(
+    latents, pictures = load_generator(model, None, "policy", 1).images(
         told.rows([0, 1]), [1, 2], steps=STEPS, sampler="euler", guidance_scale=GUIDANCE, unconditional=told.rows([2])
     )
     pipeline: Any = AuraFlowPipeline.from_pretrained("auraflow")

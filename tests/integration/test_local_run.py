@@ -1,7 +1,9 @@
-"""`advantageflow run` from end to end: Kubeflow's local runner, the embedded model, MLflow on sqlite."""
+"""`advantageflow run` from end to end: in one process and by Kubeflow's local runner, MLflow on sqlite."""
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
@@ -15,8 +17,10 @@ from typing import Any
 import commands
 import pytest
 from commands import processes_of, start
+from fastapi.testclient import TestClient
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from mlflow.pyfunc import scoring_server
 
 from advantageflow.errors import PolicyError
 from advantageflow.settings import RunSettings
@@ -77,14 +81,14 @@ def wait_for(folder: Path, pattern: str) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Two rounds with two shards."""
+    """Two rounds with two shards, in one process."""
     return complete(*TINY, "--workdir", "run", cwd=tmp_path_factory.mktemp("two-shards"))
 
 
 def test_a_run_tells_its_rounds_line_by_line_and_ends_with_a_table(run: Run) -> None:
     for words in ("base: strict accuracy", "round 1/2: strict accuracy", "round 2/2: strict accuracy", "mean of tasks"):
         assert run.output.count(words) == 1
-    assert "round 2 rollout, shard 2: " in run.output
+    assert "round 2 rollout: " in run.output
     assert "overhead" in run.output
     assert str(run.workdir.report) in run.output
 
@@ -121,17 +125,13 @@ def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
     assert judged == {number: state["policy_sha256"] for number, state in policies.items()}
 
 
-def test_pictures_pipeline_and_log_lie_in_the_working_folder(run: Run) -> None:
+def test_pictures_and_log_lie_in_the_working_folder(run: Run) -> None:
     from PIL import Image
 
     for name in ("before-after.png", "curves.png"):
         with Image.open(run.workdir.report / name) as picture:
             assert min(picture.size) > 200
-    import yaml
-
-    pipeline = yaml.load(run.workdir.pipeline_file.read_text(), yaml.CSafeLoader)
-    json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
-    assert "SUCCESS" in run.workdir.log_file.read_text()
+    assert "training/loss" in run.workdir.log_file.read_text()
 
 
 def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_task(run: Run) -> None:
@@ -148,16 +148,34 @@ def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_t
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     children = client.search_runs([parent.info.experiment_id], query)
     stages = sorted(child.data.tags["stage"] for child in children)
-    assert stages == ["evaluation"] * 3 + ["prompts"] + ["reward"] * 4 + ["rollout"] * 4 + ["training"] * 2
+    assert stages == ["evaluation"] * 3 + ["prompts"] + ["reward"] * 2 + ["rollout"] * 2 + ["training"] * 2
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
-def test_shards_and_warm_workers_change_no_bit_of_a_round(run: Run, tmp_path: Path) -> None:
-    arguments = ("--rounds", "1", "--set", "rollout.shards=1", "--no-warm")
-    other = complete(*TINY, "--workdir", "run", *arguments, cwd=tmp_path)
-    assert other.summary["base"] == run.summary["base"]
+def test_a_run_of_a_process_a_task_continues_after_one_was_killed_and_gives_the_policy_of_one_process(
+    run: Run, tmp_path: Path
+) -> None:
+    import yaml
+
+    root, arguments = tmp_path / "run", ("--runner", "subprocess", "--rounds", "1", "--set", "rollout.shards=1")
+    with start(*TINY, *arguments, "--workdir", "run", cwd=tmp_path) as process:
+        journal = wait_for(root, "journal/training-r001*.jsonl")
+        os.kill(json.loads(journal.read_text().splitlines()[0])["pid"], signal.SIGKILL)
+        output, _ = process.communicate(timeout=LONGEST_RUN)
+    assert process.returncode == 1, output
+    assert "round 1 training ended without a word" in output
+    assert "advantageflow run --resume run" in output
+
+    again = complete("run", "--resume", "run", cwd=tmp_path)
+    assert "continuing after 4 complete tasks" in again.output
+    assert len(list(root.glob("journal/rollout-r001*"))) == 1, "what is complete is not generated again"
+    assert again.summary["base"] == run.summary["base"]
     after_one_round = json.loads((policy_folders(*opened(run))[1] / "state.json").read_text())
-    assert other.summary["policy_sha256"] == after_one_round["policy_sha256"]
+    assert again.summary["policy_sha256"] == after_one_round["policy_sha256"]
+    assert again.summary["seconds"] > again.summary["overhead"]["of_seconds"]
+    pipeline = yaml.load(again.workdir.pipeline_file.read_text(), yaml.CSafeLoader)
+    json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
+    assert "SUCCESS" in again.workdir.log_file.read_text()
 
 
 def test_equal_seeds_give_equal_policies_and_summaries_whatever_the_number_of_shards(tmp_path: Path) -> None:
@@ -178,28 +196,6 @@ def test_equal_seeds_give_equal_policies_and_summaries_whatever_the_number_of_sh
     assert summaries[0]["policy_sha256"]
 
 
-def test_a_run_whose_stage_was_killed_says_so_and_continues_to_the_same_result(run: Run, tmp_path: Path) -> None:
-    root = tmp_path / "run"
-    with start(*TINY, "--workdir", "run", cwd=tmp_path) as process:
-        journal = wait_for(root, "journal/training-r001*.jsonl")
-        os.kill(json.loads(journal.read_text().splitlines()[0])["pid"], signal.SIGKILL)
-        output, _ = process.communicate(timeout=LONGEST_RUN)
-    assert process.returncode == 2, output
-    assert "round 1 training failed" in output
-    assert "the worker process was killed" in output
-    assert "Traceback" not in output
-    assert "advantageflow run --resume run" in output
-
-    done = {path: path.stat().st_mtime_ns for path in root.glob("artifacts/*/*/rollout/rollouts/rollouts.parquet")}
-    again = complete("run", "--resume", "run", cwd=tmp_path)
-    assert "continuing after 6 complete tasks" in again.output
-    assert len(done) == 2
-    assert {path: path.stat().st_mtime_ns for path in done} == done
-    assert len(list(root.glob("journal/rollout-r001*"))) == 2, "complete shards are not generated again"
-    assert comparable(again.summary) == comparable(run.summary)
-    assert again.summary["seconds"] > again.summary["overhead"]["of_seconds"]
-
-
 def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_made(tmp_path: Path) -> None:
     (tmp_path / "broken_rewards.py").write_text(BROKEN_REWARD)
     own = ("--set", "reward.name=broken_rewards:Broken", "--set", "reward.column=mean")
@@ -212,14 +208,24 @@ def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_m
     assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
 
 
-def test_an_interrupted_run_ends_all_its_processes_and_says_how_to_continue(tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_says_how_to_continue_and_continues_to_the_same_result(
+    run: Run, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
     with start(*TINY, "--workdir", "run", cwd=tmp_path) as process:
-        wait_for(tmp_path / "run", "journal/evaluation-r000*.jsonl")
+        wait_for(root, "journal/training-r001*.jsonl")
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"continue with: advantageflow run --resume {tmp_path / 'run'}" in output
-    assert processes_of(tmp_path / "run") == []
+    assert f"continue with: advantageflow run --resume {root}" in output
+    assert processes_of(root) == []
+
+    rollouts = root / "artifacts" / "online" / "rollout-1" / "rollouts" / "rollouts.parquet"
+    before = rollouts.stat().st_mtime_ns
+    again = complete("run", "--resume", "run", cwd=tmp_path)
+    assert "continuing after 4 complete tasks" in again.output
+    assert rollouts.stat().st_mtime_ns == before
+    assert comparable(again.summary) == comparable(run.summary)
 
 
 def test_a_complete_run_is_shown_again_and_nothing_is_done(run: Run) -> None:
@@ -263,12 +269,41 @@ def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_p
             drawn[model] = picture.tobytes()
     assert len(set(drawn.values())) == 2
     assert "after round 2" in done.output
+    served = serve(run)
+    asked = {"inputs": ["a red circle left of a blue star", "a circle"], "params": {"seed": 0, "steps": 2}}
+    pictures = served.post("/invocations", json=asked).json()["predictions"]
+    with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
+        assert picture.tobytes() == drawn[str(run.workdir.root)], "a registered policy draws what the run's own does"
+    assert pictures[0] != pictures[1]
 
 
-def test_a_finished_run_can_be_continued_as_a_new_one(run: Run, tmp_path: Path) -> None:
-    last = policy_folders(*opened(run))[2]
-    longer = complete(*TINY, "--rounds", "1", "--init-policy", str(last), "--workdir", "run", cwd=tmp_path)
-    base = longer.summary["base"]
-    assert base == run.summary["final"]
+def serve(run: Run) -> TestClient:
+    """What `mlflow models serve` starts, for the version that the run registered."""
+    import mlflow
+
+    mlflow.set_tracking_uri(f"sqlite:///{run.workdir.root.parent / 'runs' / 'mlflow.db'}")
+    return TestClient(scoring_server.init(mlflow.pyfunc.load_model(run.summary["registered"])))
+
+
+def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed(run: Run) -> None:
+    folder = run.workdir.root.parent
+    assert run.summary["registered"] == "models:/tiny/1"
+    chosen = advantageflow("rollback", "tiny", "--to", "1", cwd=folder)
+    assert "models:/tiny@champion is version 1" in chosen.output
+    retraining = (*TINY, "--pipeline", "retraining", "--rounds", "1", "--workdir")
+    done = advantageflow(*retraining, "retrained", cwd=folder)
+    assert done.status == 0, done.output
+    longer = Run(WorkDir(folder / "retrained"), done.output)
+    assert longer.summary["base"] == run.summary["final"], "it goes on from the champion"
     state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]
+    assert state["provenance"]["continued_from"]["path"] == "models:/tiny/1"
+    [decision] = [json.loads(path.read_text()) for path in longer.workdir.root.rglob("decision.json")]
+    assert len(decision["changes"]) == 2
+    champion = 2 if decision["promote"] else 1
+    assert ("is champion now" if decision["promote"] else "is kept as a candidate") in longer.summary["outcome"]
+
+    again = advantageflow(*retraining, "again", cwd=folder)
+    assert (again.status, "nothing to do" in again.output, (folder / "again").exists()) == (0, True, False)
+    refused = advantageflow("rollback", "tiny", "--to", str(champion), cwd=folder)
+    assert (refused.status, f"version {champion} is champion already" in refused.output) == (2, True)

@@ -160,8 +160,6 @@ def test_an_unknown_key_names_its_path_and_line_and_the_nearest_key(
         ("training.decay_rounds=-1", "-1", "a whole number, at least 0 or one of all"),
         ("training.rollout_decay=2", "2", "a number, at least 0, at most 1 or one of nft_0"),
         ("training.lora.targets=[1]", "1", "a list, each item text"),
-        ("training.learning_rate=1e999", "inf", "a number, above 0"),
-        ("training.objective.lam=1e999", "inf", "a number or one of auto"),
     ],
 )
 def test_a_wrong_value_names_its_path_the_value_and_what_is_allowed(override: str, value: str, allowed: str) -> None:
@@ -299,7 +297,6 @@ def test_the_learning_rate_falls_linearly_and_is_constant_without_decay() -> Non
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("training: {learning_rate: 1e999}", "1e999 is beyond the range of numbers"),
         ("training: {learning_rate: .inf}", "'.inf' is not allowed"),
         ("seed: " + "1" * 5000, "a number of 5,000 digits"),
         ("rounds: " + "[" * 70 + "]" * 70, "nested more than 64 deep"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from advantageflow.errors import SettingsError
 from advantageflow.runtime import parse_arguments, run_stage_task
 from advantageflow.settings import RewardSettings, RolloutSettings
 from advantageflow.tracking.reading import read_events
-from advantageflow.warm import WarmTemplate
 
 STAGE = """
 import os
@@ -35,8 +33,6 @@ def run(settings: RewardSettings, *, prompts: Path, scores: list[Path], note: st
         raise DataError("no such prompt", where=str(prompts), remedy="mend it")
     if note == "bug":
         raise ZeroDivisionError("a bug")
-    if note == "killed":
-        os.kill(os.getpid(), 9)
     out.write_text(f"{settings.column} {prompts.name} {[score.name for score in scores]} {note} {os.getpid()}")
 """
 
@@ -48,7 +44,6 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "stages" / "trial" / "stage.py").write_text(textwrap.dedent(STAGE))
     monkeypatch.setattr(advantageflow, "__path__", [*advantageflow.__path__, str(tmp_path / "stages")])
     monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
-    monkeypatch.delenv("ADVANTAGEFLOW_WARM", raising=False)
     yield tmp_path
     for module in [name for name in sys.modules if name.startswith("advantageflow.trial")]:
         del sys.modules[module]
@@ -144,72 +139,3 @@ def test_an_artifact_that_a_task_was_not_given_is_none() -> None:
 
     assert parse_arguments(run, {"base": ""}) == {"base": None}
     assert parse_arguments(run, {"base": "x/y"}) == {"base": Path("x/y")}
-
-
-@pytest.mark.skipif(not WarmTemplate.supported(), reason="warm workers need Linux")
-class TestWarm:
-    """The same tasks with a template: in a worker, with the same journal and exit statuses."""
-
-    def run_task(self, stages: Path, note: str, template: WarmTemplate | None) -> subprocess.CompletedProcess[str]:
-        code = "import extend_path; " if template else ""
-        code += "import json, sys; from advantageflow.runtime import run_stage_task; "
-        code += "run_stage_task('trial', **json.loads(sys.argv[1]))"
-        environment = {**os.environ, "ADVANTAGEFLOW_WARM": str(stages / "no.sock")}
-        environment.update(template.environment if template else {})
-        command = [sys.executable, "-c", code, json.dumps(arguments(stages, note))]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-
-    @pytest.fixture
-    def template(self, stages: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmTemplate]:
-        (stages / "extend_path.py").write_text(
-            f"import advantageflow; advantageflow.__path__.append({str(stages / 'stages')!r})"
-        )
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(stages), *filter(None, sys.path)]))
-        with WarmTemplate(stages / "warm.log", preload=["extend_path", "advantageflow.runtime"]) as template:
-            yield template
-
-    def test_a_task_runs_in_a_worker_and_counts_from_its_own_start(self, stages: Path, template: WarmTemplate) -> None:
-        task = self.run_task(stages, "", template)
-        assert task.returncode == 0, task.stderr
-        start, *_, end = read_events(stages / "journal")
-        assert (stages / "out").read_text().split()[-1] == str(start["pid"])
-        assert start["process_started"] < start["time"]
-        assert end["event"] == "end"
-
-    def test_errors_exit_and_are_recorded_as_in_the_tasks_own_process(
-        self, stages: Path, template: WarmTemplate
-    ) -> None:
-        task = self.run_task(stages, "user error", template)
-        assert (task.returncode, task.stderr) == (2, "a/prompts: no such prompt\n  what to do: mend it\n")
-        assert read_events(stages / "journal")[-1]["kind"] == "DataError"
-        task = self.run_task(stages, "bug", template)
-        assert task.returncode == 1
-        assert "ZeroDivisionError: a bug" in task.stderr
-
-    def test_a_worker_that_cannot_use_a_gpu_leaves_the_stage_to_the_tasks_own_process(
-        self, stages: Path, template: WarmTemplate
-    ) -> None:
-        marks = "import os, torch\nos.register_at_fork(after_in_child=lambda: setattr(torch.cuda, '_is_in_bad_fork', "
-        (stages / "driver_initialised.py").write_text(f"{marks}lambda: True))")  # what a torch for CUDA does itself
-        with WarmTemplate(stages / "unfit.log", preload=["extend_path", "driver_initialised"]) as unfit:
-            task = self.run_task(stages, "", unfit)
-        assert task.returncode == 0, task.stderr
-        assert task.stderr.startswith("warning: stage trial runs in a process of its own")
-        start, *_, end = read_events(stages / "journal")
-        assert (stages / "out").read_text().split()[-1] == str(start["pid"])
-        assert (start["event"], end["event"]) == ("start", "end")
-        assert [event["event"] for event in read_events(stages / "journal")].count("start") == 1
-
-    def test_a_killed_worker_is_told_and_recorded(self, stages: Path, template: WarmTemplate) -> None:
-        task = self.run_task(stages, "killed", template)
-        assert task.returncode == 2
-        assert "the worker process was killed" in task.stderr
-        events = read_events(stages / "journal")
-        assert [event["event"] for event in events] == ["start", "useful", "progress", "error"]
-        assert len({event["task"] for event in events}) == 1
-
-    def test_a_dead_template_is_told_and_recorded(self, stages: Path) -> None:
-        task = self.run_task(stages, "", None)
-        assert task.returncode == 2
-        assert "does not answer" in task.stderr
-        assert [event["event"] for event in read_events(stages / "journal")] == ["start", "error"]

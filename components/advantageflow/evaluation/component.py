@@ -63,3 +63,57 @@ def evaluation(
         base=base.path if base else "",
     )
     metrics.metadata.update(read_json(metrics.path))
+
+
+@stage_component("evaluation")
+def promotion(
+    promotion_settings: str,
+    evaluation_settings: str,
+    model_settings: str,
+    reward_settings: str,
+    seed: int,
+    inputs_sha256: str,
+    prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
+    champion: dsl.Input[dsl.Model],
+    candidate: dsl.Input[dsl.Model],
+    before: dsl.Input[dsl.Artifact],
+    after: dsl.Input[dsl.Artifact],
+    decision: dsl.Output[dsl.Artifact],
+) -> None:
+    """Judge a candidate against the champion on further seeds, and decide which is to be used.
+
+    Args:
+        promotion_settings: PromotionSettings as JSON.
+        evaluation_settings: EvaluationSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        seed: of the run.
+        inputs_sha256: of what the run is made from.
+        prompts: of the run.
+        conditioning: of the prompts.
+        champion: that the run started from.
+        candidate: that it trained.
+        before: report of the champion.
+        after: report of the candidate.
+        decision: and the reports of the further seeds.
+    """
+    from advantageflow.runtime import run_stage_task
+
+    run_stage_task(
+        "promotion",
+        module="advantageflow.evaluation.promotion",
+        settings=promotion_settings,
+        evaluation=evaluation_settings,
+        model=model_settings,
+        reward=reward_settings,
+        seed=seed,
+        inputs_sha256=inputs_sha256,
+        prompts=prompts.path,
+        conditioning=conditioning.path,
+        champion=champion.path,
+        candidate=candidate.path,
+        before=before.path,
+        after=after.path,
+        decision_out=decision.path,
+    )

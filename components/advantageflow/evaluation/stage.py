@@ -82,7 +82,7 @@ def run(
         RewardError: a reward failed on an image; names it.
         StoreError: an input is corrupt, or the output cannot be written.
     """
-    from advantageflow.policy.generate import Generator
+    from advantageflow.policy.generate import load_generator
 
     journal = current_journal()
     judges = term_rewards(reward)
@@ -95,7 +95,7 @@ def run(
     stored = open_conditioning(conditioning, known)
     state = read_policy_state(policy)
     shots = plan_images(known, images, seed)
-    generator = Generator(model, policy, ADAPTER_FOLDER, settings.threads)
+    generator = load_generator(model, policy, ADAPTER_FOLDER, settings.threads)
 
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
@@ -127,6 +127,8 @@ def run(
     page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed))
     write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
     _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    if base is not None:
+        journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:

@@ -58,7 +58,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the bounds of its 95 % percentile interval, which lies within the range of the values.
+    """A mean with the bounds of its percentile interval, 95 % unless told otherwise, within the range of the values.
 
     Attributes:
         mean: of the images that were judged.
@@ -105,13 +105,14 @@ class WinRate:
     rate: Interval
 
 
-def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:
     """Means of a column by task, and over tasks, with their intervals.
 
     Args:
         outcomes: images judged, at least one.
         column: 'strict', 'soft' or a term.
         seed: of the draws; equal seeds give equal intervals.
+        level: of the intervals, in (0, 1).
     """
     random = np.random.default_rng(seed)
     means: dict[str, float] = {}
@@ -122,11 +123,13 @@ def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0) -> Me
         number = len(sums)
         times = random.multinomial(number, np.full(number, 1 / number), size=REPLICATES)  # how often each is drawn
         draws[task] = (times @ sums) / (times @ counts)
-    tasks = {task: _interval(means[task], drawn) for task, drawn in draws.items()}
-    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0)))
+    tasks = {task: _interval(means[task], drawn, level) for task, drawn in draws.items()}
+    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0), level))
 
 
-def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0) -> Means:
+def difference(
+    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL
+) -> Means:
     """Changes of a column, image by image on equal prompts and noise.
 
     Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
@@ -135,7 +138,7 @@ def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str,
     Raises:
         DataError: the two did not judge the same images.
     """
-    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed)
+    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed, level=level)
 
 
 def win_rate(
@@ -212,6 +215,6 @@ def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
 
 
-def _interval(mean: float, drawn: Floats) -> Interval:
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+def _interval(mean: float, drawn: Floats, level: float) -> Interval:
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean, float(low), float(high))

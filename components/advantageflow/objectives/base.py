@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from advantageflow.settings_base import Settings
 
@@ -60,6 +60,11 @@ class Objective(Settings, ABC):
         if self.needs.trajectories != isinstance(self, TransitionObjective):
             raise ValueError("the needs of a TransitionObjective say trajectories=True, those of no other objective do")
         return self
+
+    @model_serializer(mode="wrap")
+    def _with_its_name(self, options: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Also where defaults are left out: without its name an objective would be read back as the default one."""
+        return {"name": self.name, **options(self)}
 
     @property
     def needs(self) -> Needs:

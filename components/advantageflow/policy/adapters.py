@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
+from advantageflow.policy.lora_linear import compute_adapters_cheaply
 from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
@@ -33,7 +37,7 @@ class Adapters:
         self.lora = lora
         self.average: dict[str, Tensor] = {}
         self._transformer = transformer
-        self._layers = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
+        self._layers: list[Any] = [m for m in transformer.modules() if isinstance(m, BaseTunerLayer)]
         self._parameters = {name: _parameters_of(transformer, name) for name in ADAPTERS}
 
     def named_parameters(self, adapter: str = ADAPTER_FOLDER) -> dict[str, nn.Parameter]:
@@ -73,6 +77,26 @@ class Adapters:
         policy = self.named_parameters()
         rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
         move_toward([rollout[name].data for name in policy], [p.data for p in policy.values()], decay)
+
+    @contextmanager
+    def generating(self, adapter: str) -> Iterator[None]:
+        """Within the block the transformer computes as a `Generator` that has loaded this adapter, bit for bit.
+
+        Float32 weights have it added to them, a copy of each layer that has an adapter; lower-precision ones keep it
+        beside them.
+        """
+        self.use(adapter)
+        merged = [layer for layer in self._layers if layer.get_base_layer().weight.dtype == torch.float32]
+        weights = [layer.get_base_layer().weight.data for layer in merged]
+        for layer, weight in zip(merged, weights, strict=True):
+            layer.get_base_layer().weight.data = weight + layer.get_delta_weight(adapter)
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer, weight in zip(merged, weights, strict=True):
+                layer.get_base_layer().weight.data = weight
+            self.use(ADAPTER_FOLDER)
 
     def save(
         self, folder: Path, state: PolicyState, model: ModelSettings | None, released: str = ADAPTER_FOLDER
@@ -197,7 +221,10 @@ def _misfit(folder: Path, mismatch: str) -> PolicyError:
 
 def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
     try:
-        inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
+            inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
+        compute_adapters_cheaply(transformer)
     except ValueError as error:
         raise PolicyError(
             str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
 
 from advantageflow.policy.adapters import add_adapter
 from advantageflow.policy.loading import load_transformer
@@ -32,7 +33,7 @@ def write_fused(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
         PolicyError: the model cannot be loaded, or is not the one that the policy was trained on.
         StoreError: S3 refuses.
     """
-    transformer = load_transformer(model.model_copy(update={"dtype": "float32", "device": "cpu"}))
+    transformer = load_transformer(model.model_copy(update={"dtype": "float32", "device": "cpu", "compile": False}))
     saved.check_base(transformer, model)
     add_adapter(transformer, saved, ADAPTER_FOLDER)
     for name, layer in list(transformer.named_modules()):
@@ -44,7 +45,7 @@ def write_fused(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
     source = _pipeline(model)
     shutil.copytree(source, folder, dirs_exist_ok=True, ignore=_skip_transformer_of(source))
     if model.dtype != "float32":
-        transformer = transformer.to(getattr(torch, model.dtype))
+        transformer = nn.Module.to(transformer, getattr(torch, model.dtype))
     transformer.save_pretrained(folder / _PART)
 
 

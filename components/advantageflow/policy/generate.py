@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
 from advantageflow.flow.sde import Trajectory, integrate_sde
@@ -22,7 +22,7 @@ from advantageflow.policy.saved import read_policy
 from advantageflow.settings import ModelSettings
 
 
-class Generator:
+def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> Generator:
     """A policy ready to draw. The adapter is merged into float32 weights, kept beside lower-precision ones.
 
     Args:
@@ -35,24 +35,38 @@ class Generator:
         PolicyError: the model or the policy cannot be loaded; the policy's weights are not finite or not those of their
             hash, or it was trained on another base model.
     """
+    torch.set_num_threads(threads)
+    saved = None if policy_dir is None else read_policy(policy_dir, (adapter,))
+    transformer = load_transformer(model)
+    if saved is not None and saved.state.trained:
+        saved.check_base(transformer, model)
+        add_adapter(transformer, saved, adapter)
+        if model.dtype == "float32":
+            for layer in transformer.modules():
+                if isinstance(layer, BaseTunerLayer):
+                    layer.merge()
+    return Generator(model, transformer, load_vae(model))
 
-    def __init__(self, model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> None:
-        torch.set_num_threads(threads)
-        saved = None if policy_dir is None else read_policy(policy_dir, (adapter,))
+
+class Generator:
+    """Draws with whatever policy the transformer has.
+
+    Args:
+        model: the base model.
+        transformer: its velocity model.
+        vae: its autoencoder.
+    """
+
+    def __init__(self, model: ModelSettings, transformer: nn.Module, vae: nn.Module) -> None:
         self._device = model.device
         self._family = load_family(model)
         self._shape = latent_shape(model)
-        self.transformer = load_transformer(model)
-        self.vae = load_vae(model)
-        if saved is not None and saved.state.trained:
-            saved.check_base(self.transformer, model)
-            add_adapter(self.transformer, saved, adapter)
-            if model.dtype == "float32":
-                for layer in self.transformer.modules():
-                    if isinstance(layer, BaseTunerLayer):
-                        layer.merge()
+        self.transformer = transformer
+        self.vae = vae
+        self._compiled, self._batch = model.compiled, 0
+        self._decoded = model.decode_batch
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: what the transformer keeps from one call to the next may be trained with
     def images(
         self,
         conditioning: Conditioning,
@@ -85,9 +99,9 @@ class Generator:
         if norm is not None:
             velocity = norm.measuring(velocity)
         latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
-        return latents.float().cpu(), self._family.decode(self.vae, latents)
+        return latents.float().cpu(), self._decode(latents)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def sde_images(
         self,
         conditioning: Conditioning,
@@ -125,10 +139,16 @@ class Generator:
             keep=keep_trajectory,
         )
         kept = trajectory.to(torch.device("cpu")) if trajectory is not None else None
-        return latents.float().cpu(), self._family.decode(self.vae, latents), kept
+        return latents.float().cpu(), self._decode(latents), kept
 
     def _velocity(
         self, conditioning: Conditioning, guidance_scale: float, unconditional: Conditioning | None
     ) -> VelocityFn:
         told = conditioning.to(self._device)
-        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional)
+        if self._compiled:  # the last batch is often a smaller one
+            self._batch = max(self._batch, len(told))
+        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional, self._batch)
+
+    def _decode(self, latents: Tensor) -> NDArray[np.uint8]:
+        parts = latents.split(self._decoded or len(latents))
+        return np.concatenate([self._family.decode(self.vae, part) for part in parts])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError, SettingsError
@@ -43,12 +44,18 @@ def load_family(model: ModelSettings) -> Family:
 
 
 def load_transformer(model: ModelSettings) -> Any:
-    """The velocity model, frozen, in model.dtype on model.device.
+    """The velocity model, frozen, in model.dtype on model.device; its blocks compiled where the settings say so.
 
     Raises:
-        PolicyError: it cannot be loaded.
+        PolicyError: it cannot be loaded, or compiled.
     """
-    return _load(load_family(model).transformer_class(), model, "transformer")
+    family = load_family(model)
+    transformer = _load(family.transformer_class(), model, "transformer")
+    if model.compiled:
+        from advantageflow.policy.compiling import compile_blocks
+
+        compile_blocks(transformer, family)
+    return transformer
 
 
 def load_vae(model: ModelSettings) -> Any:
@@ -64,6 +71,7 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     import torch
 
     check_device(model)
+    logging.getLogger("diffusers.models.modeling_utils").addFilter(_matters)
     place, options = part_location(model, part)
     try:
         module = kind.from_pretrained(
@@ -76,6 +84,11 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     except (OSError, ValueError, RuntimeError) as error:
         raise unloadable(model, f"the {part}", error) from error
     return module.requires_grad_(False).eval().to(model.device)
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    """Whether diffusers says anything: it warns of modules that should be kept in float32 where there are none, too."""
+    return "kept in float32: []" not in record.getMessage()
 
 
 def read_configs(model: ModelSettings, parts: Sequence[str]) -> dict[str, dict[str, Any]]:

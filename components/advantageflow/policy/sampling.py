@@ -10,7 +10,11 @@ from torch import nn
 from advantageflow.policy.autoencoder import Latents
 from advantageflow.policy.conditioning import Conditioning, join
 from advantageflow.policy.families import Family
+from advantageflow.policy.families.base import Times
 from advantageflow.records import derive_seed
+
+VelocityOf = Callable[[nn.Module, Latents, Times, Conditioning], Latents]
+"""`Family.velocity`."""
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Latents:
@@ -29,6 +33,7 @@ def velocity_function(
     conditioning: Conditioning,
     guidance_scale: float = 1.0,
     unconditional: Conditioning | None = None,
+    batch: int = 0,
 ) -> Callable[[Latents, float], Latents]:
     """v(x, sigma) of a batch of prompts, guided as the family does.
 
@@ -38,8 +43,10 @@ def velocity_function(
         conditioning: of each sample.
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         unconditional: of the family's unconditional text, one row; needed for guidance.
+        batch: samples that a smaller batch is filled up to.
     """
     guided = guidance_scale != 1.0
+    velocity_of = full_batches(family.velocity, 2 * batch if guided else batch)
     conditioning = conditioning.to(dtype=next(transformer.parameters()).dtype)
     if guided:
         if unconditional is None:
@@ -52,10 +59,26 @@ def velocity_function(
         inputs = torch.cat([x, x]) if guided else x
         # float64, because the timesteps that the transformer is given are only rounded once.
         times = torch.full((len(inputs),), sigma, device=x.device, dtype=torch.float64)
-        out = family.velocity(transformer, inputs, times, conditioning)
+        out = velocity_of(transformer, inputs, times, conditioning)
         if not guided:
             return out
         conditional, other = out.chunk(2)
         return family.guide(conditional, other, guidance_scale)
 
     return velocity
+
+
+def full_batches(velocity: VelocityOf, size: int) -> VelocityOf:
+    """The same velocities, computed in batches of at least `size`: a smaller one is filled up with its last sample.
+
+    Compiled blocks are compiled again for another shape.
+    """
+
+    def filled(transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
+        count = len(x_t)
+        if count >= size:
+            return velocity(transformer, x_t, t, conditioning)
+        rows = torch.arange(size, device=x_t.device).clamp_max(count - 1)
+        return velocity(transformer, x_t[rows], t[rows], conditioning.rows(rows))[:count]
+
+    return filled

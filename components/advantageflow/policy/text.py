@@ -110,6 +110,9 @@ def load_tokenizer(model: ModelSettings, encoder: str) -> Any:
 
 def load_encoder(model: ModelSettings, part: str) -> Any:
     """A text encoder, frozen, in model.dtype on model.device."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # of reading weights from a disk
     encoder = _load(model, part, {"dtype": getattr(torch, model.dtype)})
     return encoder.requires_grad_(False).eval().to(model.device)
 

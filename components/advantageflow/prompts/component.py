@@ -1,10 +1,11 @@
 """The prompts stage as a Kubeflow component: its inputs and outputs, no logic."""
 
-from typing import Optional
+from typing import Any, Optional
 
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.inputs import with_inputs
 
 
 @stage_component("prompts")
@@ -57,3 +58,47 @@ def prompts(
         adapter_out=adapter.path,
         rollout_policy_out=rollout_policy.path,
     )
+
+
+def changes(
+    places: dict,
+    registered_model: str,
+    further: dict,
+    parent: dsl.OutputPath(str),  # type: ignore[valid-type]
+    changed: dsl.OutputPath(str),  # type: ignore[valid-type]
+    inputs_sha256: dsl.OutputPath(str),  # type: ignore[valid-type]
+    **given: Any,
+) -> None:
+    """Look where a retraining starts, and whether there is a reason for it.
+
+    Args:
+        places: of what each of `given` holds in the run's settings, as `advantageflow.tracking.component.opening`.
+        registered_model: whose champion is retrained.
+        further: settings that the form does not show.
+        parent: address of the policy to start from; empty for the base model.
+        changed: 'true' where anything has changed since it was made.
+        inputs_sha256: of what the run is made from.
+        **given: the run form's values, by the names that they have there.
+    """
+    import json
+
+    from advantageflow.runtime import run_stage_task
+    from advantageflow.tracking.opening import settings_of_a_run
+
+    settings = settings_of_a_run({places[name]: value for name, value in given.items()}) | further
+    run_stage_task(
+        "changes",
+        module="advantageflow.prompts.changes",
+        settings=json.dumps(settings["prompts"]),
+        reward=json.dumps(settings["reward"]),
+        run_settings=json.dumps(settings),
+        registered_model=registered_model,
+        parent_out=parent,
+        changed_out=changed,
+        inputs_out=inputs_sha256,
+    )
+
+
+def changes_component(inputs: dict[str, type]) -> Any:
+    """The component of `changes`, for a form that shows these."""
+    return stage_component("prompts")(with_inputs(changes, inputs))

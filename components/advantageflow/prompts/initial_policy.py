@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.records import ADAPTER_FOLDER, STATE_FILE
+from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
 from advantageflow.store.files import publish
 from advantageflow.store.policies import PolicyState
 
@@ -46,7 +46,8 @@ def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: 
         "path": origin or str(source.absolute()),
     }  # fmt: skip
     with publish(folder) as partial:
-        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        left_out = shutil.ignore_patterns(KNOWN_PROMPTS_FILE, REGISTERED_FILE)
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True, ignore=left_out)
         now = {"round": 0, "rounds_before": state.rounds, "provenance": {**provenance, "continued_from": earlier}}
         state.model_copy(update=now).write(partial)
 

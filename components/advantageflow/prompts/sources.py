@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
+from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.checks import check_readable
@@ -40,7 +41,8 @@ def load_prompts(
     """Read the prompts of a source and check that a run can use them; cheap enough to do before a run starts.
 
     Args:
-        source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl, .csv, .tsv or .parquet file, local or s3://.
+        source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl, .csv, .tsv or .parquet file, or a folder
+            of such, local or s3:// (a folder there ends in a slash).
         rewards: what will read their specs.
         count: training prompts of 'geneval' and 'ocr'.
         seed: of these.
@@ -93,7 +95,8 @@ def _read(
     if source.startswith(_S3):
         return _read_from_s3(source, columns, warn)
     if is_local_file(source):
-        return read_file(Path(source), columns=columns, warn=warn)
+        path = Path(source)
+        return _read_folder(path, source, columns, warn) if path.is_dir() else read_file(path, None, columns, warn)
     return [LocatedPrompt(prompt, f"{source} prompt '{prompt.text}'") for prompt in _generate(source, count, seed)]
 
 
@@ -112,10 +115,29 @@ def _generate(source: str, count: int, seed: int) -> list[Prompt]:
 
 
 def _read_from_s3(source: str, columns: Mapping[str, str], warn: Callable[[str], None]) -> list[LocatedPrompt]:
-    from advantageflow.store.s3 import fetch_file
+    from advantageflow.store import s3
 
     with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
-        return read_file(fetch_file(source, Path(folder)), source, columns, warn)
+        if source.endswith("/"):
+            return _read_folder(s3.fetch_folder(source, Path(folder)), source, columns, warn)
+        return read_file(s3.fetch_file(source, Path(folder)), source, columns, warn)
+
+
+def _read_folder(
+    folder: Path, shown: str, columns: Mapping[str, str], warn: Callable[[str], None]
+) -> list[LocatedPrompt]:
+    """The prompts of all files of a folder, in the order of their names; repeats across files are dropped."""
+    found: dict[str, LocatedPrompt] = {}
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in READERS):
+        for one in read_file(file, f"{shown.rstrip('/')}/{file.relative_to(folder)}", columns, warn):
+            first = found.setdefault(one.prompt.text, one)
+            if first.prompt != one.prompt:
+                message = f"'{one.prompt.text}' has another split, task or spec than at {first.where}"
+                raise DataError(message, where=one.where, remedy="remove one of the two")
+    if not found:
+        remedy = f"put in a file that ends in {', '.join(READERS)}"
+        raise DataError("holds no prompts", where=shown, remedy=remedy)
+    return list(found.values())
 
 
 def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:

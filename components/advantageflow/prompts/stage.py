@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.golden_checks.check import check_rewards
+from advantageflow.prompts.growth import with_replay
 from advantageflow.prompts.initial_policy import (
     artifact_of,
     copy_policy,
@@ -17,16 +18,17 @@ from advantageflow.prompts.initial_policy import (
     write_foreign,
 )
 from advantageflow.prompts.sources import load_prompts, select_held_out
-from advantageflow.records import PROMPTS_FILE, Prompt
-from advantageflow.rewards.base import Reward, planned_version
+from advantageflow.records import PROMPTS_FILE, REGISTERED_FILE, Prompt
+from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
 from advantageflow.store.conditioning import write_conditioning
+from advantageflow.store.files import read_json
 from advantageflow.store.policies import copy_parts
-from advantageflow.store.prompts import write_prompts
+from advantageflow.store.prompts import read_known, source_sha256, write_prompts
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
-from advantageflow.tracking.registry import is_registered, local_policy
+from advantageflow.tracking.registry import local_policy
 
 if TYPE_CHECKING:
     from advantageflow.policy.conditioning import Conditioning
@@ -81,42 +83,52 @@ def run(
         settings.source, *readers.values(),
         count=settings.count, seed=settings.seed, columns=settings.columns.renamed, warn=journal.warning,
     )  # fmt: skip
-    prompts = select_held_out(known, settings.eval_prompts)
+    start = None if init_policy is None else local_policy(init_policy)
+    known_before = frozenset[str]() if start is None else read_known(start)
+    chosen = with_replay(known, known_before, settings.replay_share, seed)
+    prompts = select_held_out(chosen, settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
     journal.metrics(check_rewards(reward, readers, prompts))
-    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(scorers)}
+    versions = {name: planned_version(scorer) for name, scorer in scorers.items()}
+    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(versions)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
     write_conditioning(conditioning_out, prompts, encode(model, prompts), {"model": model.name}, store.url)
-    told = {"warnings": journal.warnings} if journal.warnings else {}
-    write_prompts(prompts_out, prompts, {"source": settings.source, **counts, **told})
+    told: dict[str, Any] = {"warnings": journal.warnings} if journal.warnings else {}
+    told |= {"source": settings.source, "source_sha256": source_sha256(known), "reward_versions": versions, **counts}
+    ids = {prompt.prompt_id for prompt in known if prompt.split == "train"}
+    write_prompts(prompts_out, prompts, told, known_before | ids)
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
     sections = _settings_by_name(settings, model, reward)
-    if init_policy is None:
+    if init_policy is None or start is None:
         write_base_policy(policy_out, sections, provenance)
     else:
-        _start_from(init_policy, model, policy_out, sections, provenance)
+        _start_from(init_policy, start, model, policy_out, sections, provenance)
     copy_parts(policy_out, adapter_out, rollout_policy_out)
 
 
 def _start_from(
-    name: str, model: ModelSettings, policy_out: Path, sections: dict[str, Any], provenance: dict[str, Any]
+    name: str, path: Path, model: ModelSettings, policy_out: Path, sections: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
-    path = local_policy(name)
     _, words, adapter = find_initial(path, model)
     logger.info("starts from %s: %s", name, words)
     if adapter is not None:
         write_foreign(adapter, model, policy_out, sections, provenance, name)
     else:
-        copy_policy(artifact_of(path) or path, policy_out, provenance, name if _is_address(name) else None)
+        artifact = artifact_of(path) or path
+        copy_policy(artifact, policy_out, provenance, _origin(name, artifact))
 
 
-def _is_address(name: str) -> bool:
-    return is_s3(name) or is_registered(name)
+def _origin(name: str, artifact: Path) -> str | None:
+    """The address of a policy: with the version in place of an alias, which others may move."""
+    registered = artifact / REGISTERED_FILE
+    if registered.is_file():
+        return str(read_json(registered)["address"])
+    return name if is_s3(name) else None
 
 
 def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:
@@ -138,9 +150,8 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     return lambda rows: encoded.rows([number[every[row]] for row in rows])
 
 
-def _provenance(scorers: Mapping[str, Reward]) -> dict[str, Any]:
+def _provenance(versions: Mapping[str, str]) -> dict[str, Any]:
     """Name and planned version of the first reward; where there are several, also the versions of all by name."""
-    versions = {name: planned_version(reward) for name, reward in scorers.items()}
     first = next(iter(versions))
     several = {"reward_versions": versions} if len(versions) > 1 else {}
     return {"reward": first, "reward_version": versions[first], **several}

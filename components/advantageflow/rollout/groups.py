@@ -25,13 +25,13 @@ class Groups(NamedTuple):
     """Rollouts, group after group.
 
     Attributes:
-        images: as PNG.
+        images: each (H, W, 3), uint8.
         latents: their clean latents (len(rollouts), *shape).
         trajectories: how they were sampled, where the settings ask for it.
     """
 
     rollouts: list[Rollout]
-    images: list[bytes]
+    images: list[np.ndarray]
     latents: Tensor
     trajectories: Trajectory | None
 
@@ -72,7 +72,7 @@ def generate_groups(
         for (prompt, index), noise_seed in zip(members, seeds, strict=True)
     ]
     check_finite(latents, [f"rollout {rollout.rollout_id}" for rollout in rollouts])
-    return Groups(rollouts, [encode_png(image) for image in images], latents, trajectories)
+    return Groups(rollouts, list(images), latents, trajectories)
 
 
 def _sample(

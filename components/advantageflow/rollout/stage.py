@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advantageflow.errors import SettingsError
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER, Prompt
 from advantageflow.rollout.adaptive import select_adaptively
-from advantageflow.rollout.groups import Groups, generate_groups, join, no_groups
+from advantageflow.rollout.groups import Groups, encode_png, generate_groups, join, no_groups
 from advantageflow.rollout.selection import chunks, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
-from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.policies import read_policy_state
-from advantageflow.store.prompt_history import read_history
+from advantageflow.store.prompt_history import PromptHistory, read_history
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import write_latents, write_rollouts
 from advantageflow.tracking.journal import current_journal
+
+if TYPE_CHECKING:
+    from advantageflow.policy.generate import Generator
 
 
 def run(
@@ -31,6 +39,7 @@ def run(
     rollout_policy: Path,
     rollouts_out: Path,
     latents_out: Path,
+    workers: int = 1,
 ) -> None:
     """Generate a group of images for each of the shard's prompts.
 
@@ -50,6 +59,7 @@ def run(
         rollout_policy: the part of the policy that generates, or a whole policy.
         rollouts_out: folder of the rollouts artifact to write: the images.
         latents_out: folder of the latents artifact to write.
+        workers: Python threads that generate chunks side by side, each with settings.threads of torch's.
 
     Raises:
         SettingsError: there is no such shard.
@@ -60,79 +70,119 @@ def run(
     if not 0 <= shard < settings.shards:
         remedy = f"give 0 to {settings.shards - 1}, or raise rollout.shards"
         raise SettingsError(f"there is no shard {shard} of {settings.shards}", where="shard", remedy=remedy)
-    journal = current_journal()
     known = read_prompts(prompts)
-    train = [prompt for prompt in known if prompt.split == "train"]
     state = read_policy_state(rollout_policy)
-    before = state.rounds_before
-    chosen = _select(settings, seed, round_index, shard, train, rollout_policy, before)
+    history = read_history(rollout_policy) if settings.selection == "adaptive" else PromptHistory()
+    number = state.rounds_before + round_index
+    chosen = round_prompts(settings, seed, number, known, history, round_index if shard == 0 else None)
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
                 "policy_sha256": state.policy_sha256}  # fmt: skip
 
     if mine:
-        groups = _generate(settings, model, seed, round_index, mine, known, conditioning, rollout_policy, before)
+        from advantageflow.policy.generate import load_generator
+
+        stored = open_conditioning(conditioning, known)
+        generator = load_generator(model, rollout_policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
+        current_journal().useful()
+        groups = generate_chunks(
+            generator, settings, mine, known, stored,
+            seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers,
+        )  # fmt: skip
     else:
         groups = no_groups(settings, model)
-        journal.useful()
-    write_rollouts(rollouts_out, groups.rollouts, groups.images, metadata)
+        current_journal().useful()
+    with ThreadPoolExecutor() as threads:  # a GPU waits for it
+        images = list(threads.map(encode_png, groups.images))
+    write_rollouts(rollouts_out, groups.rollouts, images, metadata)
     write_latents(latents_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
 
 
-def _select(
+def round_prompts(
     settings: RolloutSettings,
     seed: int,
-    round_index: int,
-    shard: int,
-    train: list[Prompt],
-    policy: Path,
-    before: int,
+    number: int,
+    known: Sequence[Prompt],
+    history: PromptHistory,
+    told_in: int | None = None,
 ) -> list[Prompt]:
-    """The prompts of the round, by the selection that the settings name; the same for every shard."""
+    """The prompts of a round, by the selection that the settings name; the same for every shard.
+
+    Args:
+        settings: which selection, and how many.
+        seed: the run's.
+        number: of the round, counted from the base model on.
+        known: all prompts.
+        history: how they fared; of no matter to the balanced selection.
+        told_in: the run's round in which the journal is told why they were chosen; None does not tell it.
+    """
+    train = [prompt for prompt in known if prompt.split == "train"]
     if settings.selection == "balanced":
-        return select_prompts(seed, before + round_index, train, settings.prompts_per_round)
-    selection = select_adaptively(
-        seed, before + round_index, train, settings.prompts_per_round, read_history(policy), settings.task_share
-    )
-    if shard == 0:  # of the whole round, so once
-        counts = {f"rollout/{reason}_prompts": float(number) for reason, number in selection.counts.items()}
-        current_journal().metrics(counts, step=round_index, parent=True)
+        return select_prompts(seed, number, train, settings.prompts_per_round)
+    selection = select_adaptively(seed, number, train, settings.prompts_per_round, history, settings.task_share)
+    if told_in is not None:
+        counts = {f"rollout/{reason}_prompts": float(count) for reason, count in selection.counts.items()}
+        current_journal().metrics(counts, step=told_in, parent=True)
     return selection.prompts
 
 
-def _generate(
+def generate_chunks(
+    generator: Generator,
     settings: RolloutSettings,
-    model: ModelSettings,
+    chunked: Sequence[list[Prompt]],
+    known: Sequence[Prompt],
+    stored: StoredConditioning,
+    *,
     seed: int,
     round_index: int,
-    mine: list[list[Prompt]],
-    known: list[Prompt],
-    conditioning: Path,
-    policy: Path,
-    before: int,
+    rounds_before: int,
+    workers: int = 1,
 ) -> Groups:
-    """Load the policy and generate chunk after chunk."""
-    from advantageflow.policy.generate import Generator
+    """A group of rollouts for each prompt of the chunks, of which there is one at least.
 
-    journal = current_journal()
-    stored = open_conditioning(conditioning, known)
-    row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
-    told = stored.rows([row[prompt.prompt_id] for chunk in mine for prompt in chunk])
+    Args:
+        generator: the rollout policy.
+        settings: group size and sampling.
+        chunked: prompts that go through the model together.
+        known: all prompts.
+        stored: their conditioning.
+        seed: the run's.
+        round_index: the round.
+        rounds_before: of the runs that this one continues.
+        workers: Python threads that generate chunks side by side, each with settings.threads of torch's.
+    """
+    import torch
+
+    journal, row = current_journal(), {prompt.prompt_id: number for number, prompt in enumerate(known)}
+    told = stored.rows([row[prompt.prompt_id] for chunk in chunked for prompt in chunk])
     unconditional = stored.unconditional() if settings.guidance_scale != 1 else None
-    generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
-    journal.useful()
-    started = time.monotonic()
-    parts: list[Groups] = []
-    done, total = 0, sum(map(len, mine)) * settings.group_size
-    for chunk in mine:
-        number = done // settings.group_size
-        made = generate_groups(
-            generator, settings, chunk, told.rows(range(number, number + len(chunk))), unconditional,
-            seed=seed, round_index=round_index, rounds_before=before,
+    first = list(itertools.accumulate(map(len, chunked), initial=0))
+
+    def generate(number: int) -> Groups:
+        torch.set_num_threads(settings.threads)  # of this thread
+        return generate_groups(
+            generator, settings, chunked[number], told.rows(range(first[number], first[number + 1])), unconditional,
+            seed=seed, round_index=round_index, rounds_before=rounds_before,
         )  # fmt: skip
-        parts.append(made)
-        done += len(parts[-1].rollouts)
-        journal.progress(done, total, "images")
+
+    started, total = time.monotonic(), first[-1] * settings.group_size
+    parts: list[Groups] = []
+    for part in _side_by_side(generate, range(len(chunked)), workers):
+        parts.append(part)
+        journal.progress(sum(len(one.rollouts) for one in parts), total, "images")
     rate = total / (time.monotonic() - started)
     journal.metrics({"rollout/images": total, "rollout/images_per_second": rate}, step=round_index)
     return join(parts)
+
+
+def _side_by_side(work: Callable[[int], Groups], numbers: Iterable[int], workers: int) -> Iterator[Groups]:
+    """What `work` makes of each number, in order; in this thread where one worker does it, or a debugger looks on."""
+    if workers == 1 or sys.gettrace() is not None:
+        yield from map(work, numbers)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="rollout") as pool:
+        try:
+            yield from pool.map(work, numbers)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,25 +58,48 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
 
     journal.useful()
-    scores: list[Score] = []
-    dropped: dict[str, RewardError] = {}
-    pictures = RolloutStatistics()
-    for start in range(0, len(records), BATCH):
-        batch = slice(start, start + BATCH)
-        images = [_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs[batch], start=start)]
-        scores += _score(settings, rewards, prompt_of[batch], records[batch], images, dropped)
-        for record, image in zip(records[batch], images, strict=True):
-            pictures.add(record.prompt_id, image)
-        journal.progress(min(batch.stop, len(records)), len(records), "images")
+    images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs))
+    scores, pictures, dropped = score_rollouts(settings, rewards, prompt_of, records, images)
     tell_dropped(settings, list(dropped.values()), len(records), journal, source.get("round") or 0)
-
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
     described = made_by | _description(rewards) | {IMAGE_STATISTICS_KEY: pictures.summary()}
     described |= {DROPPED_KEY: list(dropped)} if dropped else {}
     write_scores(scores_out, scores, score_columns(settings, rewards), described)
     if scores:
         scored = [prompt for prompt, one in zip(prompt_of, records, strict=True) if one.rollout_id not in dropped]
-        journal.metrics(_summary([score.rewards for score in scores], scored), step=source.get("round"))
+        journal.metrics(score_summary([score.rewards for score in scores], scored), step=source.get("round"))
+
+
+def score_rollouts(
+    settings: RewardSettings,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[Prompt],
+    rollouts: Sequence[Rollout],
+    images: Iterable[np.ndarray],
+) -> tuple[list[Score], RolloutStatistics, dict[str, RewardError]]:
+    """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
+
+    Args:
+        settings: of the rewards.
+        rewards: of each term, by name.
+        prompts: of each rollout.
+        rollouts: which they are.
+        images: of each, (H, W, 3) uint8; taken as they are needed.
+
+    Raises:
+        RewardError: a reward failed on a sample, or left its declared range; names the sample.
+    """
+    scores: list[Score] = []
+    dropped: dict[str, RewardError] = {}
+    pictures, pixels = RolloutStatistics(), iter(images)
+    for start in range(0, len(rollouts), BATCH):
+        batch = slice(start, start + BATCH)
+        of_batch = list(itertools.islice(pixels, BATCH))
+        scores += _score(settings, rewards, prompts[batch], rollouts[batch], of_batch, dropped)
+        for rollout, image in zip(rollouts[batch], of_batch, strict=True):
+            pictures.add(rollout.prompt_id, image)
+        current_journal().progress(min(batch.stop, len(rollouts)), len(rollouts), "images")
+    return scores, pictures, dropped
 
 
 def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt:
@@ -140,7 +164,7 @@ def _description(rewards: Mapping[str, Reward]) -> dict[str, Any]:
     return described if len(rewards) == 1 else described | {"rewards": by_name}
 
 
-def _summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:
+def score_summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:
     """Mean and spread by column, accuracies by task, and the alarm of columns that are all the same."""
     metrics: dict[str, float] = {}
     for column in values[0]:

@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import DataError
-from advantageflow.records import PROMPTS_FILE, Prompt
-from advantageflow.store.files import METADATA_FILE, publish, write_json
+from advantageflow.records import KNOWN_PROMPTS_FILE, PROMPTS_FILE, Prompt
+from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json
 from advantageflow.store.tables import REMAKE, from_json, read_table, to_json, write_table
 
 _COLUMNS = {"prompt_id": "string", "text": "string", "split": "string", "task": "string", "spec": "string"}
 
 
-def write_prompts(folder: Path, prompts: Sequence[Prompt], metadata: Mapping[str, Any]) -> None:
-    """Publish a prompts artifact."""
+def write_prompts(
+    folder: Path, prompts: Sequence[Prompt], metadata: Mapping[str, Any], known: Collection[str] = ()
+) -> None:
+    """Publish a prompts artifact.
+
+    Args:
+        folder: of the artifact.
+        prompts: of the run.
+        metadata: of them.
+        known: ids of training prompts that are not new to whoever starts from this run's policy.
+    """
     rows = [
         {"prompt_id": p.prompt_id, "text": p.text, "split": p.split, "task": p.task, "spec": to_json(p.spec)}
         for p in prompts
     ]
     with publish(folder) as partial:
         write_table(partial / PROMPTS_FILE, rows, _COLUMNS)
+        write_json(partial / KNOWN_PROMPTS_FILE, {"prompts": sorted(known)})
         write_json(partial / METADATA_FILE, {**metadata, "prompts": len(rows)})
 
 
@@ -41,3 +52,19 @@ def read_prompts(folder: Path) -> list[Prompt]:
             raise DataError(message, where=f"{path}: row {number}", remedy=REMAKE)
         prompts.append(prompt)
     return prompts
+
+
+def read_known(folder: Path) -> frozenset[str]:
+    """Ids of the training prompts that a prompts artifact, or a registered policy, knows; none where it does not say.
+
+    Raises:
+        StoreError: the file is corrupt.
+    """
+    path = Path(folder) / KNOWN_PROMPTS_FILE
+    return frozenset(read_json(path)["prompts"]) if path.is_file() else frozenset()
+
+
+def source_sha256(prompts: Sequence[Prompt]) -> str:
+    """Of the prompts of a source, whatever their order and the files that they lie in."""
+    lines = sorted(f"{one.prompt_id} {one.split} {one.task}" for one in prompts)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -14,6 +14,7 @@ Every event holds `time` (epoch seconds), `task` (unique id) and `event`; by eve
 | page     | path: an HTML page on which links to MLflow find a place                            |
 | alarm    | name, message, step: something that a person must look at                              |
 | warning  | message: something that a person should know of what was given, such as prompts that were cut |
+| policy   | path, prompts, before, after (reports), sampling, seed: a policy and how it was judged  |
 | end      | seconds (since process start), cpu_seconds                                             |
 | error    | kind, message, where, remedy, traceback                                                |
 
@@ -143,6 +144,33 @@ class Journal:
         self.warnings.append(message)
         self.record("warning", message=message)
 
+    def policy(
+        self,
+        path: Path,
+        reports: tuple[Path, Path],
+        prompts: Path,
+        sampling: Mapping[str, Any],
+        seed: int,
+        *,
+        decision: Mapping[str, Any] | None = None,
+        inputs_sha256: str = "",
+    ) -> None:
+        """Record a policy and how it was judged: what a run ends with becomes a version of a registered model.
+
+        Args:
+            path: the policy artifact.
+            reports: of the evaluations before and after training.
+            prompts: the prompts artifact.
+            sampling: EvaluationSettings as JSON values.
+            seed: of the run.
+            decision: of the gate between it and the champion, where it passed one.
+            inputs_sha256: of what the run was made from, where that is known.
+        """
+        paths = {"path": path, "prompts": prompts, "before": reports[0], "after": reports[1]}
+        named = {name: str(one.absolute()) for name, one in paths.items()}
+        told = {"sampling": dict(sampling), "seed": seed, "decision": decision, "inputs_sha256": inputs_sha256}
+        self.record("policy", **named, **told)
+
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""
         mine = isinstance(error, UserError)
@@ -189,7 +217,6 @@ def stage_journal(
     shard: int | None = None,
     settings: Mapping[str, Any] | None = None,
     *,
-    task: str | None = None,
     started: float | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of one stage task: `start` first, `end` or `error` last.
@@ -199,13 +226,13 @@ def stage_journal(
         round_index: the round it belongs to; None for a task outside rounds.
         shard: which share of a round's work; None for a task that is not sharded.
         settings: JSON-able settings of the task, by section.
-        task: id to use instead of a new one.
-        started: epoch seconds when the task's process started, if another process than this one.
+        started: epoch seconds at which the task began, where it is not all that its process does.
 
     Raises:
         StoreError: the journal cannot be written.
     """
-    task = task or new_task_id(stage, round_index, shard)
+    task = new_task_id(stage, round_index, shard)
+    cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
     path = journal_file(task)
     publish = path is None and bool(os.environ.get(TRACKING_ENV))
@@ -229,10 +256,15 @@ def stage_journal(
     with publishing, journal_in_use(journal):
         try:
             yield journal
-            journal.record("end", seconds=time.time() - started, cpu_seconds=sum(os.times()[:4]))
+            journal.record("end", seconds=time.time() - started, cpu_seconds=_cpu_seconds() - cpu_before)
         except BaseException as error:
             journal.error(error)
             raise
+
+
+def _cpu_seconds() -> float:
+    """Of this process and what it has waited for."""
+    return sum(os.times()[:4])
 
 
 def journal_file(task: str) -> Path | None:

@@ -26,6 +26,7 @@ _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # nor are addresses of a server that only tasks can reach
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default waits minutes for a server that is not there
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",  # seconds without a byte, and for one that accepts and never answers
 }

@@ -24,6 +24,9 @@ PRESET_ENV = "ADVANTAGEFLOW_PRESET"
 PIPELINE_RUN_TAG = "kfp.pipeline_run_id"  # these two are named as Kubeflow's own plug-in for MLflow names them
 PIPELINE_URL_TAG = "kfp.pipeline_run_url"
 FINAL_STATE_TAG = "kfp.final_state"  # by which the run was closed, in Kubeflow's words; stays when it is opened again
+IMAGES_ENV = "ADVANTAGEFLOW_IMAGES"  # that the tasks run in, by name and digest
+REGISTERED_MODEL_ENV = "ADVANTAGEFLOW_REGISTERED_MODEL"  # of which the run's policy becomes a version
+REGISTERED_MODEL_TAG = "advantageflow.registered_model"
 FIRST_RUN_TAG = "advantageflow.first_run"  # the pipeline run that a run began with, where several continue each other
 LAST_TASK_TAG = "advantageflow.last_task"  # name of the run of the task that ends the pipeline's work
 NOTE_TAG = "mlflow.note.content"  # which MLflow shows as the run's description
@@ -73,7 +76,9 @@ def find_or_open(
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
-    tags = {**tags, **({"preset": preset} if preset else {}), **({PIPELINE_URL_TAG: address} if address else {})}
+    told = {"preset": preset, PIPELINE_URL_TAG: address, REGISTERED_MODEL_TAG: os.environ.get(REGISTERED_MODEL_ENV)}
+    told["images"] = os.environ.get(IMAGES_ENV)
+    tags = {**tags, **{name: value for name, value in told.items() if value}}
     if found is None and first_run:
         found = _find_tagged(client, FIRST_RUN_TAG, first_run)
         if found is not None and found.info.status != "RUNNING":  # healed between two segments

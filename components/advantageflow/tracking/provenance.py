@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from advantageflow import __version__
 
 REVISION_ENV = "ADVANTAGEFLOW_REVISION"  # in an image: the revision it was built from, '-dirty' if that was changed
+_LOCK = "requirements.lock"
 PACKAGES = ("torch", "diffusers", "transformers", "peft", "kfp", "mlflow")
 
 
@@ -22,7 +24,15 @@ def provenance() -> dict[str, str]:
             tags[f"version.{package}"] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return tags | _git_tags()
+    return tags | _lock_tag() | _git_tags()
+
+
+def _lock_tag() -> dict[str, str]:
+    """Hash of the file that pins the packages, in the source tree or in an image."""
+    above = Path(__file__).resolve().parents
+    places = (above[3] / "docker" / "requirements", Path("/opt/packages"))
+    found = next((place / _LOCK for place in places if (place / _LOCK).is_file()), None)
+    return {} if found is None else {"lock.sha256": hashlib.sha256(found.read_bytes()).hexdigest()}
 
 
 def _git_tags() -> dict[str, str]:

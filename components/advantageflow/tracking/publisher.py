@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import TrackingError
+from advantageflow.records import METRICS_FILE
+from advantageflow.store.files import read_json
 from advantageflow.tracking.earlier import Earlier
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
+from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.recorder import Recorder, log_params, log_path
+from advantageflow.tracking.registration import Registration, task_of
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 
@@ -79,6 +83,18 @@ class Publisher:
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or folder with the parent run, under `folder` of its artifacts."""
         self._try(log_path, self._client, self.run_id, path, folder)
+
+    def conclude(self, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
+        """Register the policy of the run, and act on what a gate decided.
+
+        Raises:
+            PolicyError, TrackingError: as `promotion.conclude`.
+        """
+        with tracking_errors(self._tracking_uri):
+            run = self._client.get_run(self.run_id)
+            state = read_json(what.reports[-1] / METRICS_FILE)
+            task = task_of(self._client, run, f"round {state['round']} / evaluation")
+        return conclude(self._client, run, task, what, decision)
 
     def close(self, status: str = "FINISHED") -> None:
         """End the parent run.

@@ -5,12 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.records import STATE_FILE
-from advantageflow.store.files import publish
+from advantageflow.records import (
+    ADAPTER_FOLDER,
+    KNOWN_PROMPTS_FILE,
+    REGISTERED_FILE,
+    ROLLOUT_ADAPTER_FOLDER,
+    STATE_FILE,
+)
+from advantageflow.store.files import publish, write_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.events import TRACKING_ENV
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
+CHAMPION = "champion"  # alias of the version that is in use, and that the next retraining has to beat
 _LOGGED_MODEL = "models:/m-"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 _POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
@@ -29,6 +38,18 @@ _POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safete
 def is_registered(name: str) -> bool:
     """Whether a name is an address of MLflow's registry."""
     return name.startswith(REGISTRY)
+
+
+def alias_of(client: MlflowClient, name: str, alias: str) -> str | None:
+    """The version that an alias of a registered model names; None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(name, alias).version)
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
 
 
 def local_policy(name: str, tracking_uri: str | None = None) -> Path:
@@ -45,10 +66,12 @@ def local_policy(name: str, tracking_uri: str | None = None) -> Path:
         PolicyError: the version holds no adapter.
         StoreError: as `local_folder`.
     """
-    return _fetch(name, tracking_uri or os.environ.get(TRACKING_ENV)) if is_registered(name) else local_folder(name)
+    if not is_registered(name):
+        return local_folder(name)
+    return _policy_in(_download(*_version(name, tracking_uri or os.environ.get(TRACKING_ENV))), name)
 
 
-def _fetch(address: str, tracking_uri: str | None) -> Path:
+def _version(address: str, tracking_uri: str | None) -> tuple[MlflowClient, ModelVersion]:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise SettingsError(
@@ -60,16 +83,15 @@ def _fetch(address: str, tracking_uri: str | None) -> Path:
     client = open_client(tracking_uri)
     with tracking_errors(f"{tracking_uri}, {address}"):
         if parts["alias"]:
-            version = client.get_model_version_by_alias(parts["name"], parts["alias"])
-        else:
-            version = client.get_model_version(parts["name"], parts["version"])
-    return _policy_in(_download(client, version, tracking_uri), address)
+            return client, client.get_model_version_by_alias(parts["name"], parts["alias"])
+        return client, client.get_model_version(parts["name"], parts["version"])
 
 
-def _download(client: MlflowClient, version: ModelVersion, tracking_uri: str) -> Path:
+def _download(client: MlflowClient, version: ModelVersion) -> Path:
     """The version's files, in the cache folder; a version never changes, so what is there is not fetched again."""
     import mlflow.artifacts
 
+    tracking_uri = client.tracking_uri
     told = f"{tracking_uri} {version.name} {version.version} {version.creation_timestamp} {version.source}"
     store = hashlib.sha256(told.encode()).hexdigest()[:12]
     folder = cache_folder() / "registry" / version.name / f"{version.version}-{store}"
@@ -80,7 +102,23 @@ def _download(client: MlflowClient, version: ModelVersion, tracking_uri: str) ->
             if source.startswith(_LOGGED_MODEL):  # what MLflow's own log_model registers
                 source = client.get_logged_model(source.removeprefix(REGISTRY)).artifact_location
             mlflow.artifacts.download_artifacts(source, dst_path=str(partial), tracking_uri=tracking_uri)
+            _complete(partial, version)
     return folder
+
+
+def _complete(folder: Path, version: ModelVersion) -> None:
+    """Put beside a policy's files what a run that starts from them needs to know."""
+    found = next(iter(sorted(folder.rglob(STATE_FILE))), None)
+    if found is None:
+        return
+    policy = found.parent
+    write_json(policy / REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
+    for known in folder.rglob(KNOWN_PROMPTS_FILE):
+        known.replace(policy / KNOWN_PROMPTS_FILE)
+    if not (policy / ROLLOUT_ADAPTER_FOLDER).is_dir():  # registered by a task that had the policy alone
+        shutil.copytree(policy / ADAPTER_FOLDER, policy / ROLLOUT_ADAPTER_FOLDER)
+        state = read_policy_state(policy)
+        state.model_copy(update={"rollout_policy_sha256": state.policy_sha256}).write(policy)
 
 
 def _policy_in(folder: Path, address: str) -> Path:

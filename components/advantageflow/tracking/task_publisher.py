@@ -17,9 +17,16 @@ from advantageflow.tracking.closing import settle_again
 from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
-from advantageflow.tracking.pipeline_run import FINAL_STATE_TAG, PIPELINE_RUN_ENV, find_pipeline_run
+from advantageflow.tracking.pipeline_run import (
+    FINAL_STATE_TAG,
+    LAST_TASK_TAG,
+    PIPELINE_RUN_ENV,
+    REGISTERED_MODEL_TAG,
+    find_pipeline_run,
+)
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.tracking.recorder import Recorder, run_name
+from advantageflow.tracking.registration import from_event, register
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,8 +105,19 @@ class _TaskPublisher:
                 self._try(partial(recorder.record, event))
         self._try(recorder.write_seconds)
         self._try(recorder.finish)
+        if recorder.parent_id and name:
+            self._try(partial(self._register, client, recorder, name))
         if recorder.parent_id and name and not os.environ.get(RUN_ENV):
             self._try(partial(settle_again, client, recorder.parent_id, name))
+
+    def _register(self, client: MlflowClient, recorder: Recorder, name: str) -> None:
+        """Register the policy that the task judged, if it ends the work of the pipeline's run."""
+        run, last = client.get_run(str(recorder.parent_id)), client.get_run(str(recorder.last_run_id))
+        model = run.data.tags.get(REGISTERED_MODEL_TAG)
+        judged = [event for event in read_events(self._folder) if event["event"] == "policy"]
+        if model and judged and run.data.tags.get(LAST_TASK_TAG) == name:
+            version = register(client, run, last, from_event(model, judged[-1]))
+            print(f"MLflow: the policy is models:/{model}/{version.version}", file=sys.stderr, flush=True)
 
     def _try(self, work: Callable[[], None]) -> None:
         """Do what may fail without cost to the task."""

@@ -38,6 +38,7 @@ class WorkerCall:
         failures: folder or address below which a process that fails publishes why; None to say it on standard error.
         result: address at which the first process publishes what it made: the folder `policy` instead of `policy_out`,
             and the file `journal.jsonl` instead of `journal`; None where those can be written as they are.
+        function: of each process, 'package.module:name'; takes the arguments, and the group.
     """
 
     arguments: dict[str, Any]
@@ -46,6 +47,7 @@ class WorkerCall:
     parent: int | None = None
     failures: str | None = None
     result: str | None = None
+    function: str = "advantageflow.training.train:train"
 
     def write(self, folder: Path) -> Path:
         """Write the call into a folder; returns the file.

@@ -34,7 +34,8 @@ def checkpoint_key(
     seed: int,
     round_index: int,
     policy: Path,
-    data: RoundData,
+    data: RoundData | None = None,
+    further: Mapping[str, Any] = {},
 ) -> str:
     """Name the checkpoints of a round.
 
@@ -45,7 +46,8 @@ def checkpoint_key(
         seed: the run's.
         round_index: of the round.
         policy: the policy artifact that the round starts from.
-        data: what it is trained on.
+        data: what it is trained on; None where that follows from the rest.
+        further: what it depends on beside all this, JSON-able.
 
     Raises:
         PolicyError: which weights the model has cannot be told.
@@ -62,12 +64,13 @@ def checkpoint_key(
         "seed": seed,
         "round": round_index,
         "steps": read_policy_state(policy).step,
+        **further,
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
     for file in sorted(policy.rglob("*.safetensors")):
         with file.open("rb") as content:
             digest.update(str(file.relative_to(policy)).encode() + hashlib.file_digest(content, "sha256").digest())
-    for name, tensor in _tensors(data):
+    for name, tensor in _tensors(data) if data is not None else ():
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:32]

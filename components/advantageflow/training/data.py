@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -16,13 +16,14 @@ from advantageflow.flow.advantages import Combination, Term
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
+from advantageflow.records import Prompt
 from advantageflow.settings import RewardSettings
-from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_index, read_latents
 from advantageflow.store.scores import DROPPED_KEY, read_scores
-from advantageflow.training.terms import make_terms
+from advantageflow.training.terms import make_terms, read_directions
 from advantageflow.training.trajectories import Sample, join_trajectories
 
 Latents = Float[Tensor, "rollouts channels *space"]
@@ -100,8 +101,41 @@ def load_round(
     if not samples:
         raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
     known = read_prompts(prompts)
-    rows = {prompt.prompt_id: row for row, prompt in enumerate(known)}
-    groups = _group(samples, rows)
+    return join_round(
+        known, open_conditioning(conditioning, known), samples, values,
+        reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
+        trajectories=join_trajectories if trajectories else None,
+    )  # fmt: skip
+
+
+def join_round(
+    known: Sequence[Prompt],
+    stored: StoredConditioning,
+    samples: Mapping[str, Sample],
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    reward: RewardSettings,
+    higher_is_better: Mapping[str, bool],
+    where: str = "scores",
+    trajectories: Callable[[Sequence[Sample]], Trajectory] | None = None,
+) -> RoundData:
+    """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
+
+    Args:
+        known: all prompts.
+        stored: their conditioning.
+        samples: by rollout id.
+        values: of the scores, by column, by rollout id; none of a rollout that has no score.
+        reward: what to maximise or to lower.
+        higher_is_better: by reward, which of the two.
+        where: the scores are.
+        trajectories: gives those of samples, in their order; None where none are kept.
+
+    Raises:
+        DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
+    """
+    values = dict(values)
+    groups = _group(samples, {prompt.prompt_id: row for row, prompt in enumerate(known)})
     _fill_dropped(values, groups.values())
     ordered = [name for group in groups.values() for name in group]
     in_order = [samples[name] for name in ordered]
@@ -109,15 +143,14 @@ def load_round(
         name: torch.tensor([values[rollout][name] for rollout in ordered], dtype=torch.float64).reshape(len(groups), -1)
         for name in _common_columns(values)
     }
-    told = open_conditioning(conditioning, known).rows(list(groups))
     return RoundData(
         latents=torch.stack([sample.latent for sample in in_order]).float(),
-        conditioning=told,
-        terms=make_terms(reward, scores, columns),
+        conditioning=stored.rows(list(groups)),
+        terms=make_terms(reward, higher_is_better, columns, where),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
-        trajectories=join_trajectories(in_order) if trajectories else None,
+        trajectories=trajectories(in_order) if trajectories is not None else None,
     )
 
 
@@ -165,7 +198,7 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[
     return values
 
 
-def _fill_dropped(values: dict[str, dict[str, float]], groups: Iterable[Sequence[str]]) -> None:
+def _fill_dropped(values: dict[str, Mapping[str, float]], groups: Iterable[Sequence[str]]) -> None:
     """Give each rollout without a score its group's mean, so that its advantage is 0; without any in its group, all
     have the round's mean.
     """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
+from torch import Tensor
 
 from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.times import sample_times
@@ -23,20 +26,21 @@ def velocity_batches(step: Step) -> MakeBatch:
     assert isinstance(objective, VelocityObjective)
     device = data.latents.device
     times = sample_times(count, objective.timestep_sampling, step.generator).to(device)
-    noise = torch.randn(count, *data.latents.shape[1:], generator=step.generator).to(device)
+    noise = sample_noise(count, data.latents, step.generator)
     stand_for = evaluated_samples(objective.needs.rollout, step.advantages.cpu()[step.samples])
 
     def make_batch(indices: Indices) -> VelocityBatch:
         rollouts = step.samples[indices].to(device)
         groups = rollouts // data.group_size
-        x_t = interpolate(data.latents[rollouts], noise[indices], times[indices])
+        eps = noise(indices)
+        x_t = interpolate(data.latents[rollouts], eps, times[indices])
         inputs: Inputs = (x_t, times[indices], data.conditioning.rows(groups))
         v_roll = rollout_velocity(policy, inputs, stand_for[indices]) if step.moved else None
         v_ref = policy.reference_velocity(inputs) if step.needs_reference else None
-        velocity = policy.velocity(inputs)
+        velocity = step.velocity(inputs, rollouts)
         return VelocityBatch(
             policy=velocity,
-            target=velocity_target(data.latents[rollouts], noise[indices]),
+            target=velocity_target(data.latents[rollouts], eps),
             rollout=velocity.detach() if v_roll is None else v_roll.over(velocity),
             advantages=step.advantages[rollouts],
             times=times[indices],
@@ -47,3 +51,29 @@ def velocity_batches(step: Step) -> MakeBatch:
         )
 
     return make_batch
+
+
+def sample_noise(count: int, like: Tensor, generator: torch.Generator) -> Callable[[Indices], Tensor]:
+    """Standard normal noise of a step's samples, on the device of `like`; of equal seeds equal, in any microbatch.
+
+    On the CPU it is drawn at once. A GPU draws each sample's from a seed of its own when it is asked for: of a large
+    step the CPU would take seconds, and the GPU gigabytes.
+
+    Args:
+        count: number of samples.
+        like: any tensor whose rows have a sample's shape.
+        generator: on the CPU.
+    """
+    shape, device = like.shape[1:], like.device
+    if device.type == "cpu":
+        noise = torch.randn(count, *shape, generator=generator)
+        return lambda indices: noise[indices]
+    return seeded_noise(torch.randint(2**62, (count,), generator=generator).tolist(), shape, device)
+
+
+def seeded_noise(seeds: Sequence[int], shape: torch.Size, device: torch.device) -> Callable[[Indices], Tensor]:
+    """Standard normal noise of samples with these seeds, drawn on the device."""
+    own = torch.Generator(device)
+    return lambda indices: torch.stack(
+        [torch.randn(shape, generator=own.manual_seed(seeds[i]), device=device) for i in indices.tolist()]
+    )

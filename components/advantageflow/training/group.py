@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -23,6 +23,8 @@ from advantageflow.errors import SettingsError, TrainingError
 
 if TYPE_CHECKING:
     from advantageflow.training.step import Indices
+
+T = TypeVar("T")
 
 _PATIENCE = datetime.timedelta(hours=1)  # for the slowest process; one that ends has the others ended at once
 _BACKENDS = {"cpu": "gloo", "cuda": "nccl"}
@@ -64,6 +66,10 @@ class Group:
     def broadcast(self, value: Any) -> Any:
         """The first process's value."""
         return value
+
+    def gather(self, value: T) -> list[T]:
+        """The value of each process, in order of their ranks; all processes get all."""
+        return [value]
 
     def check_equal(self, value: str, what: str) -> None:
         """Make sure that all processes hold the same.
@@ -114,9 +120,13 @@ class Processes(Group):
         distributed.broadcast_object_list(values, src=0)
         return values[0]
 
-    def check_equal(self, value: str, what: str) -> None:
+    def gather(self, value: T) -> list[T]:
         values: list[Any] = [None] * self.size
         distributed.all_gather_object(values, value)
+        return values
+
+    def check_equal(self, value: str, what: str) -> None:
+        values = self.gather(value)
         different = [rank for rank, other in enumerate(values) if other != values[0]]
         if different:
             message = f"{what} is not the same in all processes: it differs in {', '.join(map(str, different))}"

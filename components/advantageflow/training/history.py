@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from advantageflow.flow.advantages import Advantages, Grouped, constrained, rounding
-from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, read_history
+from advantageflow.store.prompt_history import GroupOutcome, PromptHistory
 from advantageflow.training.data import RoundData
 
 PerGroup = Float[Tensor, " groups"]
 
 
-def updated_history(policy: Path, data: RoundData, advantages: Advantages) -> PromptHistory:
+def updated_history(known: PromptHistory, data: RoundData, advantages: Advantages) -> PromptHistory:
     """The history of the policy that was trained, and one more round.
 
     Args:
-        policy: the policy artifact that the round started from; one without outcomes starts a history.
+        known: of the policy that the round started from.
         data: the round, with prompt ids.
         advantages: what it is trained on.
-
-    Raises:
-        StoreError: the policy's outcomes cannot be read.
-        DataError: they are not what they should be; names the field.
     """
-    known = read_history(policy)
     number = known.rounds + 1
     prompts = dict(known.prompts)
     first = data.terms[0].rewards

@@ -33,13 +33,16 @@ _SECONDS_TO_END = 600  # for a gradient step and a checkpoint; a node that goes 
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 
 
-def train_in_processes(settings: TrainingSettings, model: ModelSettings, arguments: dict[str, Any]) -> None:
+def train_in_processes(
+    settings: TrainingSettings, model: ModelSettings, arguments: dict[str, Any], function: str = WorkerCall.function
+) -> None:
     """Run the training in `settings.processes` processes, the first of which writes the policy and the journal.
 
     Args:
         settings: number of processes.
         model: whose device they train on; each takes a GPU of its own.
         arguments: of the training.
+        function: what each process calls, see WorkerCall.
 
     Raises:
         SettingsError: there are not enough GPUs.
@@ -53,7 +56,9 @@ def train_in_processes(settings: TrainingSettings, model: ModelSettings, argumen
     with tempfile.TemporaryDirectory(prefix="advantageflow-training-") as name:
         folder = Path(name)
         told = str(journal.path) if journal.path else None
-        call = WorkerCall(carried(arguments), journal.task, told, parent=os.getpid(), failures=str(folder))
+        call = WorkerCall(
+            carried(arguments), journal.task, told, parent=os.getpid(), failures=str(folder), function=function
+        )
         file = call.write(folder)
         ended_by = _run(settings.processes, file, folder)
     if ended_by is not None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from advantageflow.flow.advantages import Advantages, violates
 from advantageflow.objectives.batches import Metrics
-from advantageflow.store.files import read_metadata
-from advantageflow.store.scores import IMAGE_STATISTICS_KEY
 from advantageflow.training.data import RoundData
 from advantageflow.watch.rollouts import join_summaries
 
@@ -31,9 +29,8 @@ def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:
     return metrics
 
 
-def image_metrics(scores: Sequence[Path]) -> Metrics:
-    """What the rollouts looked like: means of their image statistics, as the reward stage told of each shard."""
-    shards = [read_metadata(shard).get(IMAGE_STATISTICS_KEY, {}) for shard in scores]
+def image_metrics(shards: Sequence[Mapping[str, Any]]) -> Metrics:
+    """What the rollouts looked like: means of their image statistics, as RolloutStatistics sums them up by shard."""
     return {f"rollouts/{name}": mean for name, mean in join_summaries(shards).items()}
 
 

@@ -20,9 +20,14 @@ _PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def make_optimiser(parameters: list[Parameter], settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW with the settings' learning rate, betas and weight decay."""
+    """AdamW with the settings' learning rate, betas and weight decay; on a GPU one kernel for all parameters."""
+    fused = all(parameter.is_cuda for parameter in parameters)
     return torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=settings.adam_betas, weight_decay=settings.weight_decay
+        parameters,
+        lr=settings.learning_rate,
+        betas=settings.adam_betas,
+        weight_decay=settings.weight_decay,
+        fused=fused,
     )
 
 
@@ -85,9 +90,10 @@ def restore_tensors(
         parts = {part: saved[f"{name}.{part}"] for part in _PARTS}
         if any(parts[part].shape != parameter.shape for part in _PARTS[:2]):
             raise _misfit(path, f"'{name}' is {tuple(parts['exp_avg'].shape)}, not {tuple(parameter.shape)}")
-        # AdamW keeps its step on the CPU.
+        # AdamW keeps its step on the CPU, the fused one on the GPU with all else.
+        fused = optimiser.defaults["fused"]
         optimiser.state[parameter] = {
-            part: value if part == "step" else value.to(parameter.device) for part, value in parts.items()
+            part: value if part == "step" and not fused else value.to(parameter.device) for part, value in parts.items()
         }
 
 

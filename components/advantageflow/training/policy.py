@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from advantageflow.policy.adapters import Adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import Family
+from advantageflow.policy.sampling import full_batches
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 
 Inputs = tuple[Tensor, Tensor, Conditioning]
@@ -25,16 +26,18 @@ class Policy:
         adapters: the trained 'policy' and the frozen 'rollout_policy'.
         optimiser: over the adapters' parameters; keeps its moments from round to round.
         family: of the transformer.
+        batch: samples that a smaller batch with gradient is filled up to, so that compiled blocks see one shape.
     """
 
     transformer: nn.Module
     adapters: Adapters
     optimiser: torch.optim.AdamW
     family: Family
+    batch: int = 0
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """v_theta, with gradient."""
-        return self.family.velocity(self.transformer, *inputs)
+        return full_batches(self.family.velocity, self.batch)(self.transformer, *inputs)
 
     @torch.no_grad()
     def rollout_velocity(self, inputs: Inputs) -> Tensor:

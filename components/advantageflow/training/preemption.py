@@ -1,4 +1,4 @@
-"""SIGTERM as a request: a node that is about to go tells its processes so, and leaves them some seconds.
+"""SIGTERM as a request: a node that is about to go tells its processes so, and leaves them some seconds. So is Ctrl-C.
 
 A process that is the first of its container, or that a person started, is told so: those of a TrainJob's nodes, and of
 a run on one machine. A task of Kubeflow's may not be, as Argo's and Kubeflow's programs stand between the signal and
@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 @contextmanager
 def when_asked_to_end(act: Callable[[], None], then: signal.Handlers) -> Iterator[None]:
-    """Within the block a first SIGTERM calls `act` instead of ending the process.
+    """Within the block a first SIGTERM or SIGINT calls `act` instead of ending the process.
 
     Only the main thread can be told of signals; elsewhere they keep their meaning.
 
@@ -29,11 +31,13 @@ def when_asked_to_end(act: Callable[[], None], then: signal.Handlers) -> Iterato
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, then)
+        for one in _SIGNALS:
+            signal.signal(one, then)
         act()
 
-    before = signal.signal(signal.SIGTERM, handle)
+    before = [signal.signal(one, handle) for one in _SIGNALS]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(one, handler)

@@ -1,10 +1,12 @@
-"""Where a round's policy is published, for others to start from."""
+"""What of a training outlives its task: where a policy is published, for others to start from."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from advantageflow.errors import SettingsError
+from advantageflow.settings import StoreSettings, TrainingSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import join, publish_folder
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
@@ -33,3 +35,14 @@ def publish_policy(policy: Path, store: str) -> str:
     url = policy_url(store, read_policy_state(policy), os.environ.get(PIPELINE_RUN_ENV))
     publish_folder(policy, url)
     return url
+
+
+def check_store(settings: TrainingSettings, store: StoreSettings) -> None:
+    """Raises SettingsError where something has to outlive the task, and there is no store."""
+    if store.url is None and settings.nodes > 1:
+        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
+    elif store.url is None and settings.checkpoint_every:
+        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
+    else:
+        return
+    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)

@@ -48,7 +48,7 @@ def transition_batches(step: Step) -> MakeBatch:
 
         reference = lead(policy.reference_velocity(inputs)) if step.needs_reference else None
         return TransitionBatch(
-            policy=lead(policy.velocity(inputs)),
+            policy=lead(step.velocity(inputs, rollouts)),
             following=x_next,
             rollout_log_probability=paths.log_probabilities[rollouts, number],
             advantages=step.advantages[rollouts],

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError, TrainingError
 from advantageflow.flow.advantages import Advantages, combined_advantages
+from advantageflow.flow.importance_sampling import importance_weights, sampling_probabilities, systematic_draws
 from advantageflow.flow.moving_average import decay_after
 from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
 from advantageflow.records import derive_seed
@@ -21,7 +22,7 @@ from advantageflow.training.forward import velocity_batches
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.policy import Policy
 from advantageflow.training.reverse import transition_batches
-from advantageflow.training.step import Samples, Step
+from advantageflow.training.step import PerRollout, Samples, Step
 
 
 def train_round(
@@ -42,10 +43,10 @@ def train_round(
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
-    Every rollout is a sample in each of `settings.inner_epochs`: at a fresh time t and noise each time, or at one step
-    of its trajectory where the objective learns from those. An optimiser step takes a minibatch of the samples; all are
-    of equal size. All randomness comes from `seed` and the number of the round. Rollouts with A = 0 are samples too:
-    the regulariser keeps the policy where it is on them.
+    Every rollout is a sample in each of `settings.inner_epochs` (on average, where they are drawn by advantage): at a
+    fresh time t and noise each time, or at one step of its trajectory where the objective learns from those. An
+    optimiser step takes a minibatch of the samples; all are of equal size. All randomness comes from `seed` and the
+    number of the round. Rollouts with A = 0 are samples too: the regulariser keeps the policy where it is on them.
 
     Args:
         policy: changed in place.
@@ -76,8 +77,10 @@ def train_round(
     generator = torch.Generator().manual_seed(derive_seed(seed, "training", rounds_before + round_index))
     values, objective = advantages.values.flatten().to(data.latents), settings.objective
     batches_of = transition_batches if objective.needs.trajectories else velocity_batches
+    weights = None
     if minibatches is None:
-        minibatches = _minibatches(len(values), settings, generator)
+        minibatches, weights = _minibatches(values.cpu(), settings, generator)
+        weights = None if weights is None else weights.to(values)
     decay = 0.0 if isinstance(settings.rollout_decay, str) else settings.rollout_decay  # schedules are of rounds
     steps = checkpoints.resume(policy, generator)
     for number, metrics_of_step in enumerate(steps, start=1):
@@ -88,7 +91,7 @@ def train_round(
         # On a round's first step the policy usually still is the rollout policy: then v_roll is v_theta.
         moved = number > 0 or not policy.is_rollout_policy()
         before = steps[-1] if steps else {}
-        make_batch = batches_of(Step(policy, data, values, samples, settings, moved, before, generator))
+        make_batch = batches_of(Step(policy, data, values, samples, settings, moved, before, generator, weights))
         totals: dict[str, Tensor] = {}
         own = 0
         for indices in group.indices(len(samples)).split(settings.microbatch):
@@ -128,14 +131,25 @@ def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
     )
 
 
-def _minibatches(count: int, settings: TrainingSettings, generator: torch.Generator) -> Sequence[Samples]:
-    """Which rollouts each optimiser step trains on: a permutation of all for each inner epoch, cut into equal parts."""
+def _minibatches(
+    advantages: PerRollout, settings: TrainingSettings, generator: torch.Generator
+) -> tuple[Sequence[Samples], PerRollout | None]:
+    """Which rollouts each optimiser step trains on, and each one's weight if it is not the same for all.
+
+    Uniformly: a permutation of all for each inner epoch, cut into equal parts. By advantage: as many draws, permuted.
+    """
+    count = len(advantages)
     if count * settings.inner_epochs < settings.gradient_steps:
         samples = f"{count} rollouts x {settings.inner_epochs} inner epochs"
         message = f"{settings.gradient_steps} gradient steps for {samples}: some are empty"
         raise SettingsError(message, where="training.gradient_steps", remedy="lower it, or make more rollouts a round")
-    order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.inner_epochs)])
-    return order.tensor_split(settings.gradient_steps)
+    if settings.sampling == "uniform":
+        order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.inner_epochs)])
+        return order.tensor_split(settings.gradient_steps), None
+    probabilities, draws = sampling_probabilities(advantages), count * settings.inner_epochs
+    order = systematic_draws(probabilities, draws, torch.rand((), generator=generator).item())
+    order = order[torch.randperm(draws, generator=generator)]
+    return order.tensor_split(settings.gradient_steps), importance_weights(probabilities)
 
 
 def _held_to_the_base(

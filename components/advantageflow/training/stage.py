@@ -10,10 +10,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.policies import copy_parts
-from advantageflow.training.publication import publish_policy
+from advantageflow.training.publication import check_store, publish_policy
 
 NO_STORE = StoreSettings()
 _OF_THE_TASK = ("adapter_out", "rollout_policy_out", "task_config")
@@ -69,7 +68,7 @@ def run(
         Preempted: the task was asked to end, and has kept a checkpoint.
     """
     arguments = {name: value for name, value in locals().items() if name not in _OF_THE_TASK}
-    _check_store(settings, store)
+    check_store(settings, store)
     if settings.nodes > 1 and store.url is not None:
         from advantageflow.training.trainjob.launch import train_on_nodes
 
@@ -85,14 +84,3 @@ def run(
     if store.url is not None:
         logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
     copy_parts(policy_out, adapter_out, rollout_policy_out)
-
-
-def _check_store(settings: TrainingSettings, store: StoreSettings) -> None:
-    """What has to outlive this task needs a place to do so."""
-    if store.url is None and settings.nodes > 1:
-        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
-    elif store.url is None and settings.checkpoint_every:
-        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
-    else:
-        return
-    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)

@@ -13,7 +13,7 @@ from torch import Tensor
 from advantageflow.objectives.batches import Metrics
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.policy import Policy
+from advantageflow.training.policy import Inputs, Policy
 
 PerRollout = Float[Tensor, " rollouts"]
 Samples = Int[Tensor, " samples"]
@@ -37,6 +37,7 @@ class Step:
         moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
         before: metrics of the round's step before this one, the same in every process; empty on its first.
         generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
+        weights: of each rollout's gradient, where rollouts are drawn unevenly; None: all weigh the same.
     """
 
     policy: Policy
@@ -47,8 +48,17 @@ class Step:
     moved: bool
     before: Metrics
     generator: torch.Generator
+    weights: PerRollout | None = None
 
     @property
     def needs_reference(self) -> bool:
         """Whether the base model has to be evaluated."""
         return self.settings.objective.reference_weight > 0 or self.settings.objective.needs.reference
+
+    def velocity(self, inputs: Inputs, rollouts: Indices) -> Tensor:
+        """v_theta of samples of these rollouts, its gradient weighted; losses are sums over samples."""
+        velocity = self.policy.velocity(inputs)
+        if self.weights is not None and velocity.requires_grad:
+            weights = self.weights[rollouts].reshape(-1, *[1] * (velocity.ndim - 1))
+            velocity.register_hook(lambda gradient: gradient * weights)
+        return velocity

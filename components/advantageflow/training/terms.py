@@ -12,16 +12,19 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
 
 
-def make_terms(reward: RewardSettings, scores: Sequence[Path], columns: Mapping[str, Grouped]) -> tuple[Term, ...]:
+def make_terms(
+    reward: RewardSettings, higher_is_better: Mapping[str, bool], columns: Mapping[str, Grouped], where: str
+) -> tuple[Term, ...]:
     """The terms of the settings, in their order.
 
     Args:
-        reward: which columns to maximise (or to lower, where the scores say that lower is better).
-        scores: the scores of each shard.
-        columns: their columns.
+        reward: which columns to maximise, or to lower.
+        higher_is_better: by reward, which of the two.
+        columns: of the scores.
+        where: these are.
 
     Raises:
-        DataError: the scores lack a term's column, or shards differ in what they say of its reward.
+        DataError: the scores lack a term's column.
     """
     terms = []
     for number, term in enumerate(reward.terms):
@@ -30,11 +33,20 @@ def make_terms(reward: RewardSettings, scores: Sequence[Path], columns: Mapping[
             message = f"the scores have no column '{column}' (found: {', '.join(columns)})"
             setting = f"reward.others.{number - 1}.column" if number else "reward.column"
             remedy = f"set {setting} to one of them, or score all shards by these settings"
-            raise DataError(message, where=str(scores[0]), remedy=remedy)
-        sign = 1 if _higher_is_better(term.name, scores) else -1
+            raise DataError(message, where=where, remedy=remedy)
+        sign = 1 if higher_is_better[term.name] else -1
         minimum = None if term.minimum is None else sign * term.minimum
         terms.append(Term(sign * columns[column], term.weight, minimum))
     return tuple(terms)
+
+
+def read_directions(reward: RewardSettings, scores: Sequence[Path]) -> dict[str, bool]:
+    """By reward of the settings, whether the scores of all shards say that a higher value is better.
+
+    Raises:
+        DataError: shards differ in that.
+    """
+    return {term.name: _higher_is_better(term.name, scores) for term in reward.terms}
 
 
 def _higher_is_better(reward: str, scores: Sequence[Path]) -> bool:

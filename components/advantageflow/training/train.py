@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
+from advantageflow.flow.advantages import Advantages
 from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.files import publish
+from advantageflow.store.files import publish, read_metadata
 from advantageflow.store.policies import PolicyState, read_policy_state
-from advantageflow.store.prompt_history import PromptHistory, write_history
+from advantageflow.store.prompt_history import PromptHistory, read_history, write_history
+from advantageflow.store.scores import IMAGE_STATISTICS_KEY
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
-from advantageflow.training.data import load_round
+from advantageflow.training.data import RoundData, load_round
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.history import updated_history
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
@@ -62,7 +65,7 @@ def train(
         Preempted: the process was asked to end, and has kept a checkpoint.
     """
     journal = current_journal()
-    _make_repeatable(settings.threads)
+    make_repeatable(settings.threads)
     state = read_policy_state(policy)
     data = load_round(
         prompts, conditioning, latents, scores,
@@ -70,38 +73,73 @@ def train(
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip
     advantages = round_advantages(data, settings)
-    outcomes = updated_history(policy, data, advantages)
+    outcomes = updated_history(read_history(policy), data, advantages)
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
-
-    def record_step(number: int, values: Metrics) -> None:
-        told = {f"training/{name}": value for name, value in values.items()}
-        journal.metrics(told, step=state.step + number)
-
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
             trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
-            progress=lambda done, total: journal.progress(done, total, "samples"), step_done=record_step,
+            progress=lambda done, total: journal.progress(done, total, "samples"), step_done=step_recorder(state.step),
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
-        sections = {"training": settings, "reward": reward, "model": model}
-        update = {
-            "round": round_index,
-            "step": state.step + len(steps),
-            "base_sha256": weights_sha256(trained.transformer),
-            "settings": {**state.settings, **{k: v.model_dump(mode="json") for k, v in sections.items()}},
-        }
+        update = trained_for(
+            state, len(steps), round_index, weights_sha256(trained.transformer), settings, reward, model
+        )
         group.check_equal(trained.adapters.sha256(), "the trained policy")
         if not group.first:
             return
-        save_policy(trained, state.model_copy(update=update), outcomes, policy_out, settings.released)
+        save_policy(trained, update, outcomes, policy_out, settings.released)
         checkpoints.remove()
 
-    told = data_metrics(data, advantages) | image_metrics(scores) | round_metrics(steps)
+    images = [read_metadata(shard).get(IMAGE_STATISTICS_KEY, {}) for shard in scores]
+    tell_round(steps, data, advantages, images, settings, round_index, checkpoints.metrics())
+
+
+def step_recorder(before: int) -> Callable[[int, Metrics], None]:
+    """What tells the journal of each gradient step when it is done; `before` is how many the policy had."""
+
+    def record(number: int, values: Metrics) -> None:
+        told = {f"training/{name}": value for name, value in values.items()}
+        current_journal().metrics(told, step=before + number)
+
+    return record
+
+
+def trained_for(
+    state: PolicyState,
+    steps: int,
+    round_index: int,
+    base_sha256: str,
+    settings: TrainingSettings,
+    reward: RewardSettings,
+    model: ModelSettings,
+) -> PolicyState:
+    """The state of a policy after a round of so many steps, from the one before it."""
+    sections = {"training": settings, "reward": reward, "model": model}
+    update = {
+        "round": round_index,
+        "step": state.step + steps,
+        "base_sha256": base_sha256,
+        "settings": {**state.settings, **{k: v.model_dump(mode="json") for k, v in sections.items()}},
+    }
+    return state.model_copy(update=update)
+
+
+def tell_round(
+    steps: Sequence[Metrics],
+    data: RoundData,
+    advantages: Advantages,
+    images: Sequence[Mapping[str, Any]],
+    settings: TrainingSettings,
+    round_index: int,
+    further: Metrics,
+) -> None:
+    """Tell the journal how a round of training went; `images` sum up what its rollouts look like, by shard."""
+    told = data_metrics(data, advantages) | image_metrics(images) | round_metrics(steps)
     told["training/learning_rate"] = settings.learning_rate_in(round_index)
-    journal.metrics(told | checkpoints.metrics(), step=round_index, parent=True)
+    current_journal().metrics(told | further, step=round_index, parent=True)
 
 
 def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, folder: Path) -> Policy:
@@ -121,7 +159,7 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
         restore_optimiser(optimiser, adapters.named_parameters(), saved)
     elif read_policy_state(folder).trained:
         logger.info("%s: no optimiser state, starting a fresh one", folder)
-    return Policy(transformer, adapters, optimiser, family)
+    return Policy(transformer, adapters, optimiser, family, settings.microbatch if model.compiled else 0)
 
 
 def save_policy(
@@ -144,7 +182,7 @@ def save_policy(
         write_history(unfinished, outcomes)
 
 
-def _make_repeatable(threads: int) -> None:
+def make_repeatable(threads: int) -> None:
     """Equal inputs, equal bits: on the CPU sums depend on the number of threads, on a GPU on the choice of kernels."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is free to vary
     torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ import torch
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_family, read_configs
 from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -74,7 +74,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         policy = Path(folder) / "policy"
         write_base_policy(policy)
         trained = load_policy(training, model, seed, policy)
-        generator = Generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
+        generator = load_generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
 
     def generate() -> torch.Tensor:

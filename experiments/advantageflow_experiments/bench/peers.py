@@ -48,12 +48,14 @@ class Savings:
         no_reference: the reference model, which has no weight in the loss, is not evaluated.
         reuse_first: on the first step, where the policy is the rollout policy, v_roll is v_theta.
         needed_only: v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others.
+        full_batches: a batch of one timestep is as large as one of ours.
     """
 
     text_once: bool = False
     no_reference: bool = False
     reuse_first: bool = False
     needed_only: bool = False
+    full_batches: bool = False
 
 
 def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
@@ -96,7 +98,8 @@ def _accumulate_gradient(
     times = sample_times(len(samples), objective.timestep_sampling, generator).to(device)
     noise = torch.randn(len(samples), *data.latents.shape[1:], generator=generator).to(device)
     metrics: dict[str, Tensor] = {}
-    for timesteps in peer_batches(samples, peer_batch(settings)):
+    batch_size = settings.microbatch if savings.full_batches else peer_batch(settings)
+    for timesteps in peer_batches(samples, batch_size):
         groups = (samples[timesteps[0]] // data.group_size).to(device)
         text = data.conditioning.rows(groups) if savings.text_once else work.encode(groups)
         for indices in timesteps:

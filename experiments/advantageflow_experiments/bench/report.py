@@ -29,12 +29,14 @@ class Results:
     Attributes:
         rollouts: making the round's rollouts.
         trainings: of each rung by name, the yardstick first.
+        best_peer: of the fairer yardstick.
         flops: of the model.
         matmul_peak: the device's, floating point operations a second.
     """
 
     rollouts: Measurement
     trainings: dict[str, Measurement]
+    best_peer: Measurement
     flops: Flops
     matmul_peak: float
 
@@ -49,7 +51,7 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
         choices: device, repeats, threads, seed, checkpointing.
     """
     training = bench.work.settings
-    rows = [_row(name, results) for name in results.trainings]
+    rows, ours = [_row(name, results) for name in results.trainings], list(results.trainings.values())[-1]
     return {
         "preset": preset,
         **choices,
@@ -65,7 +67,11 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
         "rollouts_per_second": _spread(results.rollouts.rates),
         "rows": rows,
         "speedup": rows[-1]["speedup"],
-        "largest_loss_difference": _loss_difference(list(results.trainings.values())),
+        "best_peer": {
+            "samples_per_second": _spread(results.best_peer.rates),
+            "speedup": _spread(ours.faster_than(results.best_peer)),
+        },
+        "largest_loss_difference": _loss_difference([*results.trainings.values(), results.best_peer]),
         "flops": {**asdict(results.flops), "matmul_peak": results.matmul_peak},
         "peak_memory": {"process_resident": process_memory(), "gpu_rollouts": results.rollouts.peak_memory},
         "gpu": _gpu(str(choices["device"])),

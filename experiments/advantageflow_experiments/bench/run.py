@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,10 @@ import torch
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.bench.embedded import Bench, embedded_bench
-from advantageflow_experiments.bench.ladder import Rung, make_ladder
+from advantageflow_experiments.bench.ladder import Rung, best_peer, make_ladder
 from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
 from advantageflow_experiments.bench.report import Results, make_report, write_report
+from advantageflow_experiments.bench.workload import CompiledBlocks
 from advantageflow_pipelines.plan.flops import count_flops
 
 Device = Literal["cpu", "cuda"]
@@ -100,13 +102,20 @@ def measure_bench(
     if checkpointing:
         for work in filter(None, (bench.work, bench.low_precision)):
             work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    rungs = make_ladder(bench.work, bench.low_precision)
-    rollouts = Task("rollouts", bench.work.rollouts, lambda: None, bench.generate)
-    first, *others = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
+    compiled = CompiledBlocks(counted.policy) if device.type == "cuda" else contextlib.nullcontext()
+
+    def generate() -> object:
+        with compiled:
+            return bench.generate()
+
+    ladder = make_ladder(bench.work, bench.low_precision, compiled if isinstance(compiled, CompiledBlocks) else None)
+    rungs = [*ladder, best_peer(counted)]
+    rollouts = Task("rollouts", bench.work.rollouts, lambda: None, generate)
+    first, *others, peer = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
     progress("matrix products")
     dtype = torch.bfloat16 if bench.low_precision else torch.float32
     peak = matmul_peak(device, dtype, matmul_size)
-    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=True)}, flops, peak)
+    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=False)}, peer, flops, peak)
 
 
 def _set_up(settings: RunSettings, device: torch.device, threads: int, seed: int) -> Bench:

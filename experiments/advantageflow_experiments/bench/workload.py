@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
+from advantageflow.policy.compiling import compile_blocks
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
@@ -87,6 +89,25 @@ class Workload:
         if self.autocast:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+
+class CompiledBlocks(contextlib.AbstractContextManager[None]):
+    """The blocks of a policy's transformer, compiled within `with` and eager outside; compiled once."""
+
+    def __init__(self, policy: Policy, backend: str | Callable[..., Any] = "inductor") -> None:
+        compile_blocks(policy.transformer, policy.family, backend)
+        self._compiled = {
+            module: module._compiled_call_impl for module in policy.transformer.modules() if module._compiled_call_impl
+        }
+        self.__exit__()
+
+    def __enter__(self) -> None:
+        for module, call in self._compiled.items():
+            module._compiled_call_impl = call
+
+    def __exit__(self, *error: object) -> None:
+        for module in self._compiled:
+            module._compiled_call_impl = None
 
 
 def random_terms(groups: int, group_size: int, seed: int) -> tuple[Term, ...]:

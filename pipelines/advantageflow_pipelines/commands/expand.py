@@ -37,3 +37,13 @@ def expanding(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
         return with_options
 
     return decorate
+
+
+def later(maker: Callable[..., Any]) -> Callable[..., Any]:
+    """A maker of the same options that gives a function to call where the value is needed; its `keywords` are those."""
+
+    @functools.wraps(maker)
+    def thunk(**values: Any) -> functools.partial[Any]:
+        return functools.partial(maker, **values)
+
+    return thunk

@@ -9,10 +9,10 @@ import typer
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
-from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
-from advantageflow_pipelines.local.policies import find_policy, policy_artifact
+from advantageflow_pipelines.local.drawing import draw
+from advantageflow_pipelines.local.policies import find_policy
 from advantageflow_pipelines.say import Console, say
 
 BASE = "base"
@@ -59,41 +59,10 @@ def generate(
     changes = {"steps": steps, "guidance_scale": guidance_scale}
     sampling = found.sampling if found else EvaluationSettings()
     sampling = sampling.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    draw(base, found.path if found else None, prompt, seed, sampling, output)
+    (picture,) = draw(base, found.path if found else None, [prompt], seed, sampling)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(output, format="PNG")
     name = found.name if found else f"base model {base.name}"
     how = f"seed {seed}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
     say(Console(), f"{output}: '{prompt}' by {name}, {how}")
-
-
-def draw(
-    model: ModelSettings, policy: Path | None, prompt: str, seed: int, sampling: EvaluationSettings, output: Path
-) -> None:
-    """Generate one picture and write it as PNG.
-
-    Raises:
-        PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
-        StoreError: the file cannot be written.
-    """
-    from PIL import Image
-
-    from advantageflow.policy.divergence import check_finite
-    from advantageflow.policy.generate import Generator
-    from advantageflow.policy.loading import load_family
-    from advantageflow.policy.text import encode_prompts
-
-    told = encode_prompts(model, [prompt, load_family(model).unconditional])
-    with policy_artifact(policy, model) as artifact:
-        generator = Generator(model, artifact, ADAPTER_FOLDER, sampling.threads)
-    latents, images = generator.images(
-        told.rows([0]),
-        [seed],
-        steps=sampling.steps,
-        sampler=sampling.sampler,
-        shift=sampling.shift,
-        guidance_scale=sampling.guidance_scale,
-        unconditional=told.rows([1]),
-    )
-    check_finite(latents, [f"'{prompt}'"])
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(images[0]).save(output, format="PNG")

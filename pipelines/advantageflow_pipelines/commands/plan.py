@@ -11,7 +11,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
-from advantageflow_pipelines.plan.timing import UTILISATION, Speed
+from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.say import Console
 
 
@@ -26,8 +26,11 @@ def plan(
     ] = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many of them.")] = 1,
     utilisation: Annotated[
-        float, typer.Option("--utilisation", min=0.01, max=1.0, help="Assumed share of the GPU's peak.")
-    ] = UTILISATION,
+        float | None,
+        typer.Option(
+            "--utilisation", min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a run will cost: images, passes, GPU-hours, memory, storage, weights and their licences.
@@ -48,7 +51,7 @@ def plan(
         show_plan(Console(), made)
 
 
-def _speed(settings: RunSettings, gpu: str | None, count: int, utilisation: float) -> Speed | None:
+def _speed(settings: RunSettings, gpu: str | None, count: int, utilisation: float | None) -> Speed | None:
     """The GPUs; None where the model runs on the CPU."""
     if settings.model.device == "cpu":
         if gpu is not None:

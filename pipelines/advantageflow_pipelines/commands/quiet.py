@@ -15,4 +15,3 @@ def quiet() -> None:
 
     diffusers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")
-    warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted

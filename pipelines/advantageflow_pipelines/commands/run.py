@@ -17,11 +17,19 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.runners import RunnerKind, check_images, images_of, write_images
+from advantageflow_pipelines.local.runners import (
+    RunnerKind,
+    check_images,
+    check_inline,
+    default_runner,
+    images_of,
+    write_runner,
+)
 from advantageflow_pipelines.local.summary import is_complete, show_summary
-from advantageflow_pipelines.local.tracking import tracking_uri
-from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, open_workdir
+from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
@@ -47,20 +55,16 @@ def run(
         RunnerKind | None,
         typer.Option(
             "--runner",
-            help="subprocess (if not given): each stage in a process of its own; docker: in a container of its image, "
-            "built by docker/build.sh.",
+            help="inline (if not given): all stages in this process; subprocess: each in a process of its own, by "
+            "Kubeflow's local runner; docker: by it too, in a container of its image, built by docker/build.sh.",
         ),
     ] = None,
     image: options.Image = None,
     images: options.Images = None,
-    warm: Annotated[
-        bool,
-        typer.Option("--warm/--no-warm", help="Import the heavy packages once for all stages (Linux, subprocess)."),
-    ] = True,
 ) -> None:
     """Fine-tune a model on this machine.
 
-    Runs the whole Kubeflow pipeline with Kubeflow's local runner: prompts are prepared, the base model is evaluated,
+    Runs all stages of the pipeline: prompts are prepared, the base model is evaluated,
     then each round generates images, scores them and trains on them. Shows the accuracy on held-out prompts after each
     round, and at the end a table of what was gained and where pictures and curves are.
     """
@@ -80,36 +84,43 @@ def run(
             check_images(known, settings)
     else:
         settings = with_absolute_paths(options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy))
+        try:
+            settings = pipeline_of(settings).begin(settings, store_uri(runs))
+        except NothingToDo as reason:
+            say(console, f"nothing to do: {reason}")
+            return
         if settings.init_policy is not None:
             lora_asked = options.asks_for_lora(config, assignments, settings)
             settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
             say(console, words)
+        runner = runner or default_runner(settings)
         containers = runner is RunnerKind.DOCKER
         if not containers and (image is not None or images is not None):
             remedy = "add --runner docker, or leave them away"
             raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
         named = options.choose_images(images, image, settings)
+        if runner is RunnerKind.INLINE:
+            check_inline(settings)
         check_run(settings)
         if containers:
             named = check_images(named, settings)
         check_disk(settings, workdir or runs)
         place = create_workdir(workdir, settings, runs)
-        if containers:
-            write_images(place, named)
-    _run(console, place, settings, runs, warm)
+        write_runner(place, runner, named if containers else {})
+    _run(console, place, settings, runs)
 
 
-def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path, warm: bool) -> None:
+def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) -> None:
     from advantageflow_pipelines.local.run import run_locally
 
-    complete_before = len(list(place.cache.glob("*.json")))
+    complete_before = complete_tasks(place)
     what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
     say(console, what, f"log: {place.log_file}")
     if complete_before:
         say(console, f"continuing after {complete_before} complete tasks")
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs), warm=warm)
+        summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs))
     except KeyboardInterrupt:
         say(console, f"\nstopped; continue with: advantageflow run --resume {place.root}")
         sys.exit(_INTERRUPTED)

@@ -1,8 +1,9 @@
-"""`advantageflow schedule`: runs that a Kubeflow cluster starts by itself."""
+"""`advantageflow schedule`: runs that a Kubeflow cluster, or cron on this machine, starts by itself."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Column, Table
@@ -11,7 +12,6 @@ from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.client.cron import check_cron, interval_seconds
 from advantageflow_pipelines.client.schedules import (
-    Schedule,
     When,
     change_schedule,
     check_name_is_free,
@@ -20,22 +20,34 @@ from advantageflow_pipelines.client.schedules import (
     list_schedules,
 )
 from advantageflow_pipelines.commands.connect import connect
-from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.expand import expanding, later
 from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say
 
-schedule = typer.Typer(no_args_is_help=True, help="Runs that a Kubeflow cluster starts by itself, such as retraining.")
+schedule = typer.Typer(
+    no_args_is_help=True,
+    help="Runs that start by themselves, such as retraining: on a Kubeflow cluster, or without --host on this machine.",
+)
+Connect = Callable[[], Connection]
 
 NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
 
 
 @schedule.command("create")
-@expanding(run=choose_run, connection=connect)
+@expanding(run=later(choose_run), connection=later(connect))
 def create(
-    run: ClusterRun,
-    connection: Connection,
+    run: Callable[[], ClusterRun],
+    connection: Connect,
     name: Annotated[str, typer.Option("--name", help="Name of the schedule.")],
+    local: Annotated[
+        str | None,
+        typer.Option(
+            "--local",
+            metavar="CRON",
+            help="On this machine, by its cron: five fields in its own time; '0 3 * * *' is every day at 3:00.",
+        ),
+    ] = None,
     cron: Annotated[
         str | None,
         typer.Option(
@@ -59,18 +71,22 @@ def create(
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
 ) -> None:
-    """Upload the pipeline and have it run again and again.
+    """Have a pipeline run again and again.
 
-    A run that is due while another goes on waits for it, and runs missed in a pause are left out, unless told
-    otherwise. Each run does all of its work anew: Kubeflow's cache would take it for the one before.
+    On a cluster the pipeline is uploaded; a run that is due while another goes on waits for it. Each does all of its
+    work anew: Kubeflow's cache would take it for the one before. With --local, cron of this machine starts a run
+    with the same options in this folder; one that is due while another goes on is left out. Missed runs are left out
+    unless told otherwise.
     """
+    if local is not None:
+        _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
+        return
     from advantageflow_pipelines.client.api import Api
     from advantageflow_pipelines.client.pipelines import upload
 
-    console = Console()
-    when = _when(cron, every)
-    package = compile_run(run, console).without_cache()
-    api = Api(connection)
+    console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
+    package = compile_run(chosen, console).without_cache()
+    api = Api(reached)
     check_name_is_free(api, name)  # before anything is uploaded
     version = upload(api, package, pipeline=upload_as, version=version_name)
     schedule_id = create_schedule(
@@ -78,30 +94,33 @@ def create(
         version,
         name=name,
         when=when,
-        experiment=experiment or run.settings.tracking.experiment,
+        experiment=experiment or chosen.settings.tracking.experiment,
         concurrency=concurrency,
         catch_up=catch_up,
-        service_account=service_account or run.resources.service_account,
-        description=describe(run),
+        service_account=service_account or chosen.resources.service_account,
+        description=describe(chosen),
     )
     say(
         console,
         f"schedule '{name}' runs version {version.name} of {version.pipeline}: {when}",
         f"id {schedule_id}",
-        connection.schedule_page(schedule_id),
+        reached.schedule_page(schedule_id),
     )
 
 
 @schedule.command("list")
-@expanding(connection=connect)
-def list_command(connection: Connection) -> None:
+@expanding(connection=later(connect))
+def list_command(connection: Connect) -> None:
     """List the schedules and when they run."""
+    console = Console()
+    if _on_this_machine(connection):
+        _list_local(console)
+        return
     from advantageflow_pipelines.client.api import Api
 
-    console = Console()
     id_column = Column("id", no_wrap=True)
     table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
-    for one in list_schedules(Api(connection)):
+    for one in list_schedules(Api(connection())):
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
         table.add_row(one.name, one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
@@ -111,36 +130,108 @@ def list_command(connection: Connection) -> None:
 
 
 @schedule.command("pause")
-@expanding(connection=connect)
-def pause(connection: Connection, schedule_name: NameOrId) -> None:
+@expanding(connection=later(connect))
+def pause(connection: Connect, schedule_name: NameOrId) -> None:
     """Start no more runs for now; those under way go on."""
-    found = _change(connection, schedule_name, "disable")
-    say(Console(), f"schedule '{found.name}' is paused; go on with: advantageflow schedule resume {found.schedule_id}")
+    name, _ = _change(connection, schedule_name, "disable")
+    say(Console(), f"schedule '{name}' is paused; go on with: advantageflow schedule resume {schedule_name}")
 
 
 @schedule.command("resume")
-@expanding(connection=connect)
-def resume(connection: Connection, schedule_name: NameOrId) -> None:
+@expanding(connection=later(connect))
+def resume(connection: Connect, schedule_name: NameOrId) -> None:
     """Let a paused schedule start runs again."""
-    found = _change(connection, schedule_name, "enable")
-    say(Console(), f"schedule '{found.name}' is on: {found.when}")
+    name, when = _change(connection, schedule_name, "enable")
+    say(Console(), f"schedule '{name}' is on: {when}")
 
 
 @schedule.command("delete")
-@expanding(connection=connect)
-def delete(connection: Connection, schedule_name: NameOrId) -> None:
+@expanding(connection=later(connect))
+def delete(connection: Connect, schedule_name: NameOrId) -> None:
     """Delete a schedule; its runs and its pipeline stay."""
-    found = _change(connection, schedule_name, "delete")
-    say(Console(), f"schedule '{found.name}' is deleted; its runs stay")
+    name, _ = _change(connection, schedule_name, "delete")
+    say(Console(), f"schedule '{name}' is deleted; its runs stay")
 
 
-def _change(connection: Connection, name: str, change: Literal["disable", "enable", "delete"]) -> Schedule:
+@schedule.command("history")
+def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Schedule of this machine.")]) -> None:
+    """Show each start of a schedule on this machine, and what it came to; those of a cluster are its runs."""
+    from advantageflow_pipelines.local.schedules import find_schedule, folder_of, history
+
+    console, table = Console(), Table("started", "ended", "status", "outcome")
+    find_schedule(name)
+    for one in history(name):
+        status = {0: "ok", None: "left out"}.get(one["status"], f"failed ({one['status']})")
+        table.add_row(one["started"], one["ended"] or "", status, one["outcome"])
+    print_table(console, table)
+    say(console, f"log: {folder_of(name) / 'log'}")
+
+
+@schedule.command("fire", hidden=True)
+def fire_command(name: str, if_missed: Annotated[bool, typer.Option("--if-missed")] = False) -> None:
+    """What cron calls."""
+    from advantageflow_pipelines.local.schedules import find_schedule, fire, missed
+
+    found = find_schedule(name)
+    if not if_missed or missed(found):
+        raise typer.Exit(fire(found))
+
+
+def _on_this_machine(connection: Connect) -> bool:
+    """Whether no server is named."""
+    given = connection.keywords  # type: ignore[attr-defined]
+    return given["host"] is None and not given["in_cluster"]
+
+
+def _change(connection: Connect, name: str, change: Literal["disable", "enable", "delete"]) -> tuple[str, str]:
+    """The schedule's name, and when it runs."""
+    if _on_this_machine(connection):
+        from advantageflow_pipelines.local import schedules
+
+        found = schedules.find_schedule(name).model_copy(update={"enabled": change == "enable"})
+        schedules.delete_schedule(name) if change == "delete" else found.write()
+        return name, f"cron {found.cron}, next {found.next_time():%Y-%m-%d %H:%M}"
     from advantageflow_pipelines.client.api import Api
 
-    api = Api(connection)
-    found = find_schedule(api, name)
-    change_schedule(api, found, change)
-    return found
+    api = Api(connection())
+    there = find_schedule(api, name)
+    change_schedule(api, there, change)
+    return there.name, str(there.when)
+
+
+def _create_local(name: str, cron: str, chosen: dict[str, Any], *, catch_up: bool) -> None:
+    """A schedule of `advantageflow run` with the options that were given, which are tried first."""
+    from advantageflow_pipelines.commands import options
+    from advantageflow_pipelines.local.schedules import new_schedule
+
+    named = {"resources", "images", "image"} & {option for option, value in chosen.items() if value is not None}
+    if named:
+        where, remedy = ", ".join(f"--{option}" for option in sorted(named)), "leave it away"
+        raise SettingsError("a run on this machine has no such option", where=where, remedy=remedy)
+    of_run = {option: value for option, value in chosen.items() if value is not None}
+    options.choose(**of_run)
+    arguments = []
+    for option, value in of_run.items():
+        flag = {"assignments": "--set"}.get(option, f"--{option.replace('_', '-')}")
+        arguments += [part for one in (value if isinstance(value, list) else [value]) for part in (flag, str(one))]
+    made = new_schedule(name, cron, arguments, catch_up=catch_up)
+    made.write()
+    say(Console(), f"schedule '{name}': cron {made.cron}, next {made.next_time():%Y-%m-%d %H:%M}")
+
+
+def _list_local(console: Console) -> None:
+    from advantageflow_pipelines.local.schedules import all_schedules, history
+
+    table = Table("schedule", "cron", "state", "next", "last", "missed runs", "run")
+    for one in all_schedules():
+        state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
+        due = f"{one.next_time():%Y-%m-%d %H:%M}" if one.enabled else ""
+        last = next((entry["started"][:16].replace("T", " ") for entry in reversed(history(one.name))), "")
+        table.add_row(one.name, one.cron, state, due, last, missed, " ".join(one.arguments))
+    if not table.rows:
+        say(console, "no schedules on this machine; make one with: advantageflow schedule create --local '0 3 * * *'")
+        return
+    print_table(console, table)
 
 
 def _when(cron: str | None, every: str | None) -> When:

@@ -54,7 +54,7 @@ def choose_settings(
     chosen = {"rounds": rounds, "seed": seed, "pipeline": pipeline}
     shortcuts = [f"{name}={value}" for name, value in chosen.items() if value is not None]
     settings = load_settings(preset, config, [*assignments, *shortcuts])
-    pipeline_of(settings)
+    settings = pipeline_of(settings).complete(settings)
     return settings if init_policy is None else settings.model_copy(update={"init_policy": init_policy})
 
 

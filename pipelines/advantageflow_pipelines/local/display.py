@@ -43,7 +43,7 @@ class TaskDisplay:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal or console.is_jupyter),
         )
         self._all_rounds = self._live.add_task("rounds", total=rounds or None, unit="")
 
@@ -54,6 +54,10 @@ class TaskDisplay:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Draw no bars any more; lines are still written."""
         self._live.stop()
 
     def update(self, task: Task, result: str | None = None) -> None:

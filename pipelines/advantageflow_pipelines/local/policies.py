@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +14,10 @@ from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
-from advantageflow.tracking.events import TRACKING_ENV
-from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.results import policy_folders
-from advantageflow_pipelines.local.tracking import STORE_FILE
+from advantageflow_pipelines.local.summary import read_summary
+from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
 
 
@@ -78,13 +76,15 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
         StoreError: nothing is published at the address, or it cannot be fetched.
         TrackingError: the registry cannot be read.
     """
-    path = local_policy(name, os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE))
+    path = local_policy(name, store_uri(runs))
     if (path / "settings.yaml").is_file():
         workdir, settings = _open(path)
         policies = policy_folders(workdir, settings)
         if not policies:
-            remedy = f"continue the run with: advantageflow run --resume {path}"
-            raise PolicyError("the run has made no policy yet", where=name, remedy=remedy)
+            registered = (read_summary(workdir) or {}).get("registered")
+            message = "the run's policy was removed" if registered else "the run has made no policy yet"
+            remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
+            raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
         state = read_policy_state(policies[last])
         return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))

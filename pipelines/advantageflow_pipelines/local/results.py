@@ -44,7 +44,7 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def _files(workdir: WorkDir, output: Output, name: str) -> list[Path]:
-    """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, NAME-2, and so on."""
+    """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
     found = workdir.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
     task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
     return sorted(path for path in found if task.fullmatch(path.parents[1].name))

@@ -1,4 +1,4 @@
-"""Running a pipeline on this machine: Kubeflow's local runner in a process beside, progress and MLflow in this one."""
+"""Running a pipeline on this machine: its stages here, or Kubeflow's local runner in a process beside."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -18,14 +19,14 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.reading import read_events, tail
-from advantageflow.warm import WarmTemplate
 from advantageflow_pipelines.local.costs import measure_overhead
 from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.process_group import end_group
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.results import read_report, report_folders
-from advantageflow_pipelines.local.runners import images_of
+from advantageflow_pipelines.local.runners import images_of, is_inline
 from advantageflow_pipelines.local.summary import make_summary
 from advantageflow_pipelines.local.tracking import RunTracking
 from advantageflow_pipelines.local.workdir import (
@@ -42,7 +43,12 @@ _SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without the
 
 
 def run_locally(
-    workdir: WorkDir, settings: RunSettings, *, console: Console, tracking_uri: str, warm: bool = True
+    workdir: WorkDir,
+    settings: RunSettings,
+    *,
+    console: Console,
+    tracking_uri: str,
+    on_report: Callable[[int, Path], None] = lambda number, report: None,
 ) -> dict[str, Any]:
     """Run, or continue, the pipeline of a working folder.
 
@@ -51,7 +57,7 @@ def run_locally(
         settings: its settings.
         console: where progress is shown.
         tracking_uri: MLflow's store.
-        warm: fork stage workers from one process that has imported the heavy packages; not where they are containers.
+        on_report: told each evaluation's round and report when it is done.
 
     Returns:
         The summary, as written to summary.json.
@@ -61,15 +67,15 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    in_containers = images_of(workdir) is not None
-    with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir, in_containers):
+    with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir):
         remove_unfinished(workdir)
         with RunTracking(tracking_uri, workdir, settings, started, partial(warn, console)) as tracking:
-            with (
-                _stage_workers(workdir, warm and not in_containers) as environment,
-                _pipeline(workdir, settings, environment, console) as process,
-            ):
-                _follow(workdir, settings, process, console, started)
+            progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
+            if is_inline(workdir):
+                run_inline(workdir, settings, progress, started)
+            else:
+                with _pipeline(workdir, settings, console) as process:
+                    _follow(workdir, process, progress, started)
             tracking.catch_up()
             events = read_events(workdir.journal)
             write_report(workdir, settings, events)
@@ -80,18 +86,28 @@ def run_locally(
                 seconds=seconds_of_earlier_attempts(workdir) + ended - started,
                 overhead=measure_overhead(events, started, ended),
                 mlflow_run_id=tracking.run_id,
+                conclusion=tracking.conclude(),
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
     return summary
 
 
+def _report(
+    workdir: WorkDir, settings: RunSettings, on_report: Callable[[int, Path], None], number: int
+) -> dict[str, Any]:
+    """The metrics of the evaluation after a round, which has just been done."""
+    folder = report_folders(workdir, settings)[number]
+    on_report(number, folder)
+    return read_report(folder)
+
+
 @contextlib.contextmanager
-def _no_containers_left(workdir: WorkDir, in_containers: bool) -> Iterator[None]:
+def _no_containers_left(workdir: WorkDir) -> Iterator[None]:
     """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own.
 
     What was copied for them goes with them.
     """
-    if not in_containers:
+    if images_of(workdir) is None:
         yield
         return
     from advantageflow_pipelines.local.containers.aws import forget_copies
@@ -108,20 +124,7 @@ def _no_containers_left(workdir: WorkDir, in_containers: bool) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _stage_workers(workdir: WorkDir, warm: bool) -> Iterator[dict[str, str]]:
-    """Environment of the tasks; with the warm template running where that is wanted and possible."""
-    journal = {JOURNAL_ENV: str(workdir.journal)}
-    if not (warm and WarmTemplate.supported()):
-        yield journal
-        return
-    with WarmTemplate(log=workdir.warm_log_file) as template:
-        yield journal | template.environment
-
-
-@contextlib.contextmanager
-def _pipeline(
-    workdir: WorkDir, settings: RunSettings, environment: dict[str, str], console: Console
-) -> Iterator[subprocess.Popen[bytes]]:
+def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iterator[subprocess.Popen[bytes]]:
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
     command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
@@ -130,7 +133,7 @@ def _pipeline(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", JOURNAL_ENV: str(workdir.journal)},
             start_new_session=True,  # so that it can be ended as a group, and Ctrl-C reaches only this process
         )
     try:
@@ -151,9 +154,7 @@ def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Conso
     end_group(process, patience, tell)
 
 
-def _follow(
-    workdir: WorkDir, settings: RunSettings, process: subprocess.Popen[bytes], console: Console, started: float
-) -> None:
+def _follow(workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, started: float) -> None:
     """Show the run until the pipeline's process ends.
 
     Raises:
@@ -167,10 +168,7 @@ def _follow(
 
     threading.Thread(target=wait, name="pipeline", daemon=True).start()
 
-    def report_of(number: int) -> dict[str, Any]:
-        return read_report(report_folders(workdir, settings)[number])
-
-    with RunProgress(console, settings, report_of, started) as progress:
+    with progress:
         for event in tail(workdir.journal, stop):
             if event["time"] >= started:
                 progress.show(event)

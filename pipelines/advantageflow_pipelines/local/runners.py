@@ -1,9 +1,10 @@
-"""What runs the tasks of a local run: processes of this machine, or containers, whose images its folder remembers."""
+"""What runs the tasks of a local run: this process, processes, or containers; the run's folder remembers which."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
@@ -13,8 +14,9 @@ from advantageflow_pipelines.pipelines import pipeline_of
 
 
 class RunnerKind(StrEnum):
-    """The runners of Kubeflow's local execution."""
+    """This process, or the runners of Kubeflow's local execution."""
 
+    INLINE = "inline"
     SUBPROCESS = "subprocess"
     DOCKER = "docker"
 
@@ -37,21 +39,45 @@ def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, 
     return known
 
 
-def write_images(workdir: WorkDir, images: Mapping[str, str]) -> None:
-    """Remember the images of a run in containers: part of what Kubeflow's cache knows a task by."""
-    write_json(workdir.runner_file, {"kind": RunnerKind.DOCKER, "images": dict(images)})
+def default_runner(settings: RunSettings) -> RunnerKind:
+    """This process, where the run's pipeline has a form for it."""
+    return RunnerKind.SUBPROCESS if pipeline_of(settings).inline is None else RunnerKind.INLINE
+
+
+def check_inline(settings: RunSettings) -> None:
+    """Raises SettingsError where the run's pipeline has no form for one process."""
+    if pipeline_of(settings).inline is None:
+        message = f"pipeline '{settings.pipeline}' has no form for one process"
+        raise SettingsError(message, where="--runner inline", remedy="use --runner subprocess, or give it one")
+
+
+def write_runner(workdir: WorkDir, kind: RunnerKind, images: Mapping[str, str]) -> None:
+    """Remember what runs a run's tasks; images are part of what Kubeflow's cache knows a task by."""
+    if kind is not RunnerKind.SUBPROCESS:
+        write_json(workdir.runner_file, {"kind": kind, "images": dict(images)})
+
+
+def is_inline(workdir: WorkDir) -> bool:
+    """Whether the stages of a run are run by the process that started it; raises as images_of."""
+    return _runner(workdir).get("kind") == RunnerKind.INLINE
 
 
 def images_of(workdir: WorkDir) -> dict[str, str] | None:
-    """The images that a run's containers are of; None where its tasks are processes.
+    """The images that a run's containers are of; None where there are none.
 
     Raises:
         StoreError: the file that says so cannot be read.
         SettingsError: it is damaged.
     """
+    found = _runner(workdir)
+    return dict(found["images"]) if found.get("kind") == RunnerKind.DOCKER else None
+
+
+def _runner(workdir: WorkDir) -> dict[str, Any]:
     if not workdir.runner_file.exists():
-        return None
+        return {}
     try:
-        return dict(read_json(workdir.runner_file)["images"])
+        found = dict(read_json(workdir.runner_file))
+        return {"kind": RunnerKind(found["kind"]), "images": dict(found["images"])}
     except (LookupError, TypeError, ValueError) as error:
         raise SettingsError("is damaged", where=str(workdir.runner_file), remedy="start a new run") from error

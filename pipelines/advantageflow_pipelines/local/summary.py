@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +24,10 @@ from advantageflow_pipelines.local.results import policy_folders, read_report, r
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.say import print_table, say
 
-VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id")
+if TYPE_CHECKING:
+    from advantageflow.tracking.promotion import Conclusion
+
+VARYING = ("seconds", "training_seconds", "overhead", "mlflow_run_id", "registered", "outcome")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
 _SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
@@ -32,7 +35,13 @@ _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(
-    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any], mlflow_run_id: str | None
+    workdir: WorkDir,
+    settings: RunSettings,
+    *,
+    seconds: float,
+    overhead: dict[str, Any],
+    mlflow_run_id: str | None,
+    conclusion: Conclusion | None = None,
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
@@ -42,6 +51,7 @@ def make_summary(
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
         mlflow_run_id: of the run in MLflow, if it is there.
+        conclusion: what became of the policy in MLflow's registry, if it is there.
 
     Raises:
         PolicyError: the weights that the run ends with are not those that were trained.
@@ -68,6 +78,7 @@ def make_summary(
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
         "mlflow_run_id": mlflow_run_id,
+        **({} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}),
     }
 
 
@@ -174,6 +185,8 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     say(console, _time_taken(summary["seconds"], summary["overhead"]))
     if "policy_url" in summary:
         say(console, f"policy:   {summary['policy_url']}")
+    if "outcome" in summary:
+        say(console, f"policy:   {summary['outcome']}")
     say(console, f"results:  {workdir.summary_file}", f"report:   {workdir.report / PAGE_FILE}")
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import TrackingError
+from advantageflow.errors import TrackingError, UserError
 from advantageflow.settings import RunSettings
 from advantageflow.shown import masked
-from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.store.files import read_metadata
+from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.mlflow_store import sqlite_uri
-from advantageflow.tracking.reading import tail
+from advantageflow.tracking.reading import read_events, tail
+from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir
 
 if TYPE_CHECKING:
+    from advantageflow.tracking.promotion import Conclusion
     from advantageflow.tracking.publisher import Publisher
 
 STORE_FILE = "mlflow.db"
@@ -30,14 +34,20 @@ def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     recorded, named = _read_record(workdir).get("tracking_uri"), os.environ.get(TRACKING_ENV)
     if named and recorded == masked(named):
         return named  # with its password, which is not kept
-    return recorded or named or sqlite_uri(runs / STORE_FILE)
+    return recorded or store_uri(runs)
+
+
+def store_uri(runs: Path) -> str:
+    """MLFLOW_TRACKING_URI, or the store that the runs of a folder share."""
+    return os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE)
 
 
 class RunTracking:
     """Publishes one run: `with RunTracking(...) as tracking:` around it; how the block ends is the run's status.
 
-    MLflow takes seconds to import and to create its store, so it is opened in the thread. A store that fails costs the
-    run nothing: it is told at once when it cannot be opened, else at the end.
+    MLflow takes seconds to import and to create its store, in which no other Python runs in this process: that waits
+    until images are being made, which torch does beside it. A store that fails costs the run nothing: it is told at
+    once when it cannot be opened, else at the end.
 
     Args:
         uri: MLflow's store.
@@ -80,6 +90,26 @@ class RunTracking:
         """The MLflow run, of this attempt or an earlier one; None if there is none (yet)."""
         return _read_record(self._workdir).get("run_id")
 
+    def conclude(self) -> Conclusion | None:
+        """Register the policy that the run ends with, and act on what a gate decided; None where there is no policy, or
+        MLflow is away."""
+        from advantageflow.tracking.changes import inputs_sha256
+        from advantageflow.tracking.promotion import INPUTS_TAG
+        from advantageflow.tracking.registration import from_event
+
+        judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
+        name = self._settings.registered_model
+        if self._publisher is None or not judged or not name:
+            return None
+        try:
+            what = from_event(name, judged[-1])
+            made_from = read_metadata(what.prompts)
+            inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
+            return self._publisher.conclude(replace(what, tags={INPUTS_TAG: inputs}), judged[-1]["decision"])
+        except UserError as failure:
+            self._warn(f"the policy is not registered in MLflow. {failure}")
+            return None
+
     def catch_up(self) -> None:
         """Wait until all that the tasks said is published; to be called when none runs any more."""
         self._stop.set()
@@ -88,14 +118,22 @@ class RunTracking:
     def _publish(self) -> None:
         from advantageflow.tracking.publisher import Publisher
 
-        settings = self._settings
+        settings, images = self._settings, images_of(self._workdir)
+        for event in self._events():
+            if event.get("unit") == "images":
+                break
         try:
             publisher = Publisher(
                 self._uri,
                 settings.tracking.experiment,
                 self._workdir.root.name,
                 settings.model_dump(mode="json"),
-                {"preset": settings.preset, "seed": str(settings.seed), "workdir": str(self._workdir.root)},
+                {
+                    "preset": settings.preset,
+                    "seed": str(settings.seed),
+                    "workdir": str(self._workdir.root),
+                    **({"images": " ".join(dict.fromkeys(images.values()))} if images else {}),
+                },
                 run_id=self.run_id,
             )
             _write_record(self._workdir, self._uri, publisher.run_id)
@@ -103,8 +141,11 @@ class RunTracking:
             self._warn(f"this run is not recorded in MLflow. {failure}")
             return
         self._publisher = publisher
-        events = tail(self._workdir.journal, self._stop)
-        publisher.consume(event for event in events if event["time"] >= self._started)
+        publisher.consume(self._events())
+
+    def _events(self) -> Iterator[Event]:
+        """Those of this attempt, from its start, until no task writes any more."""
+        return (event for event in tail(self._workdir.journal, self._stop) if event["time"] >= self._started)
 
 
 def _read_record(workdir: WorkDir) -> dict[str, str]:

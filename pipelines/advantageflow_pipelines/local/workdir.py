@@ -19,7 +19,7 @@ from advantageflow.store.files import append_line, read_lines, reading, writing
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
 
 DEFAULT_RUNS = Path("runs")
-_TASK_DONE = "executor_output.json"  # Kubeflow writes it last, and only when the task succeeded
+TASK_DONE = "executor_output.json"  # Kubeflow writes it last, and only when the task succeeded
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class WorkDir:
 
     @property
     def runner_file(self) -> Path:
-        """The images of a run in containers, see runners.py; there for no other run."""
+        """What runs the tasks, see runners.py; not there where each is a process."""
         return self.root / "runner.json"
 
     @property
@@ -57,10 +57,6 @@ class WorkDir:
     @property
     def log_file(self) -> Path:
         return self.root / "logs" / "pipeline.log"
-
-    @property
-    def warm_log_file(self) -> Path:
-        return self.root / "logs" / "warm.log"
 
     @property
     def artifacts(self) -> Path:
@@ -133,11 +129,16 @@ def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
 def remove_unfinished(workdir: WorkDir) -> None:
     """Delete what tasks left that did not come to their end, so that nothing half-written can be taken for a result."""
     for folder, inner, files in os.walk(workdir.artifacts, topdown=True):
-        if _TASK_DONE in files:
+        if TASK_DONE in files:
             inner.clear()  # a complete task: nothing to look for below
         elif folder != str(workdir.artifacts) and not _holds_tasks(Path(folder)):
             shutil.rmtree(folder)
             inner.clear()
+
+
+def complete_tasks(workdir: WorkDir) -> int:
+    """How many tasks of the run a further attempt passes over."""
+    return len(list(workdir.cache.glob("*.json"))) or len(list(workdir.artifacts.glob(f"*/*/{TASK_DONE}")))
 
 
 @contextlib.contextmanager
@@ -224,7 +225,7 @@ def _check_new(root: Path) -> None:
 
 
 def _holds_tasks(folder: Path) -> bool:
-    return next(folder.rglob(_TASK_DONE), None) is not None
+    return next(folder.rglob(TASK_DONE), None) is not None
 
 
 def _is_denied(root: Path) -> bool:

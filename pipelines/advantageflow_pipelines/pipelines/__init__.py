@@ -7,7 +7,11 @@ from advantageflow.plugins.registry import Registry
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Pipeline
 
-BUILT_IN = {"online": "advantageflow_pipelines.pipelines.online.definition:ONLINE"}
+BUILT_IN = {
+    "online": "advantageflow_pipelines.pipelines.online.definition:ONLINE",
+    "resident": "advantageflow_pipelines.pipelines.resident.definition:RESIDENT",
+    "retraining": "advantageflow_pipelines.pipelines.retraining.definition:RETRAINING",
+}
 PIPELINES = Registry("pipeline", "advantageflow.pipelines", BUILT_IN, "; or package.module:NAME of your own")
 
 

@@ -51,10 +51,15 @@ def build_pipeline(
     tasks = pipeline.build(settings, placement, form, in_order)
     if resources is not None:
         tasks = _opened_and_closed(tasks, pipeline, placement, form)
+
+    def run(**given: Any) -> None:  # without what the tasks give to a pipeline that builds on them
+        tasks(**given)
+
+    run.__doc__ = tasks.__doc__
     named = dsl.pipeline(name=f"advantageflow-{pipeline.name}", description=pipeline.summary)
     if segment is not None and segment.first > 1:
         form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed))
-    return named(taking(form, outermost=True)(tasks))
+    return named(taking(form, outermost=True)(run))
 
 
 def compile_pipeline(
@@ -91,7 +96,7 @@ def _opened_and_closed(
     # The image that has what it needs to end nodes.
     last_image = pipeline.trainer if placement.on_nodes and pipeline.trainer else pipeline.report.stage
     judged_last = pipeline.evaluations(placement.settings)[-1].round_index
-    last_task = run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
+    last_task = pipeline.last_task or run_name({"stage": pipeline.report.stage, "round": judged_last, "shard": None})
     open_run = opening_component({one.name: one.kind for one in form.shown})
 
     segment = placement.segment

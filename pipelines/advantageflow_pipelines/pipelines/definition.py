@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.parameters import SECTIONS, Form, Parameter
 from advantageflow_pipelines.pipelines.work import Work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.placing.placement import Placement
 
 ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
@@ -40,6 +41,10 @@ class Stage:
     @property
     def image_name(self) -> str:
         return self.image or self.name
+
+
+class NothingToDo(Exception):
+    """A run that would do nothing new; says why."""
 
 
 class Output(NamedTuple):
@@ -74,16 +79,20 @@ class Pipeline:
         prompts: the output that holds the run's prompts.
         policies: outputs that hold a policy; those of tasks in a round end it.
         report: the output that holds what an evaluation found.
+        inline: its stages as plain calls, one after the other in one process; None where there is no such form.
         parameters: settings that the form of a run shows one by one.
         sections: of the settings that its stages read, which the form shows as JSON.
         handed: artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments.
         resources: folder of presets of resources for its stages, beside those for any pipeline.
+        complete: settings with what this pipeline takes where a person said nothing.
+        begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
+        last_task: name of the task that ends its work, as MLflow shows it; that of the last evaluation if None.
     """
 
     name: str
     summary: str
     stages: tuple[Stage, ...]
-    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., None]]
+    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., Any]]
     describe: Callable[[RunSettings], str]
     evaluations: Callable[[RunSettings], list[Evaluation]]
     tasks: Callable[[RunSettings], Mapping[str, int]]
@@ -93,8 +102,12 @@ class Pipeline:
     report: Output
     parameters: Callable[[RunSettings], Sequence[Parameter]] = lambda settings: ()
     sections: Collection[str] = tuple(SECTIONS.values())
+    inline: Callable[[RunSettings, Stages], None] | None = None
     handed: tuple[str, ...] = ()
     resources: Traversable | None = None
+    complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
+    begin: Callable[[RunSettings, str], RunSettings] = lambda settings, tracking_uri: settings
+    last_task: str | None = None
 
     @property
     def stage_names(self) -> tuple[str, ...]:

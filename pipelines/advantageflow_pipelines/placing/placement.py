@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, PRESET_ENV
+from advantageflow.tracking.pipeline_run import IMAGES_ENV, PIPELINE_RUN_ENV, PRESET_ENV, REGISTERED_MODEL_ENV
+from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.resources.apply import apply_resources
 from advantageflow_pipelines.placing.resources.stage_resources import HF_SECRET, Resources, StageResources
@@ -46,7 +47,8 @@ class Placement:
     def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings
-        return any(is_s3(name) for name in (settings.prompts.source, settings.model.name, settings.init_policy or ""))
+        policy = settings.init_policy or ""
+        return is_registered(policy) or any(map(is_s3, (settings.prompts.source, settings.model.name, policy)))
 
     @property
     def made_for_a_run(self) -> dict[str, str]:
@@ -84,6 +86,8 @@ class Placement:
 
     def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
         """The task that opens a run on a cluster, placed, in a stage's image."""
+        task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
+        task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
         return self._place_own("opening", task, stage)
 
     def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:

@@ -123,7 +123,7 @@ def _assumptions(speed: Speed | None) -> list[str]:
     """What a reader must know to judge the figures."""
     counted = [
         "operations are those of matrix products and convolutions; memory is what tensors take, without libraries; "
-        "both are counted on the model's true shape, and neither has been measured on a GPU",
+        "both are counted on the model's true shape, with blocks that are not compiled",
         f"PNG images are taken to be {PNG_SHARE:g} of their raw size; text encoders to run one after the other",
     ]
     if speed is None:

@@ -107,7 +107,9 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
     )
 
 
-def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool) -> Memory:
+def generation_memory(
+    skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool, decoded: int | None = None
+) -> Memory:
     """Memory of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
 
     Args:
@@ -115,6 +117,7 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
         training: adapters.
         batch: images in one forward batch.
         guided: whether guidance doubles it.
+        decoded: images decoded at once; None: all of the batch.
     """
     policy, vae = skeleton.policy(training), skeleton.vae()
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
@@ -126,7 +129,7 @@ def generation_memory(skeleton: Skeleton, training: TrainingSettings, batch: int
     one = tensor_bytes(policy.adapters.parameters())
     with torch.no_grad():
         sampling = footprint(lambda: velocity(x, 0.5), resident).peak
-        decoding = footprint(lambda: _decode(vae, x), resident).peak
+        decoding = footprint(lambda: _decode(vae, x[:decoded]), resident).peak
     return Memory(
         {
             "base weights": tensor_bytes(weights) - 2 * one,

@@ -33,5 +33,7 @@ PUBLISHED = {
     "sd35-geneval": Budget(1000, _EPOCH, "GenEval 0.98", _NFT),
     "sd35-ocr": Budget(150, _EPOCH, "OCR accuracy 0.97", _NFT),
     "sd35-pickscore": Budget(2000, _EPOCH, "PickScore 24.03", _NFT),
+    "paper-diffusion-nft": Budget(1000, _EPOCH, "GenEval 0.98", _NFT),
+    "paper-flow-grpo": Budget(4000, _EPOCH, "GenEval 0.97 without guidance", "Flow-GRPO, arXiv 2505.05470"),
     "sd35-multi": Budget(1700, _EPOCH, "PickScore 23.80, HPSv2.1 0.331", _NFT),
 }

@@ -114,7 +114,8 @@ def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: tor
             module = build()
     finally:
         torch.set_default_dtype(usual)
-    return module.requires_grad_(False).eval().to(device, dtype)
+    # Not by diffusers' own `to`, which talks of modules that should be kept in float32, also where there are none.
+    return nn.Module.to(module.requires_grad_(False).eval(), device, dtype)
 
 
 def parameters(module: nn.Module) -> int:

@@ -41,13 +41,15 @@ def stage_plan(
     """
     if work.encodes and not work.texts:
         return StagePlan(name, work, None, None, dict(memory), "its prompts cannot be counted yet")
-    model = _model_flops(work, operations, recomputed)
+    sampling, training = _model_flops(work, operations, recomputed)
+    model = sampling + training
     scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
     on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
     note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
     if work.scored and not model + scoring:
         return StagePlan(name, work, None, None, dict(memory), note)
-    return StagePlan(name, work, model + scoring, _hours(speed, model, on_gpu), dict(memory), note)
+    hours = _hours(speed, sampling, training, on_gpu, work.tasks)
+    return StagePlan(name, work, model + scoring, hours, dict(memory), note)
 
 
 def stage_memory(
@@ -82,7 +84,8 @@ def _encoding(skeleton: Skeleton, texts: int) -> dict[str, int]:
 def _generating(settings: RunSettings, skeleton: Skeleton, batch: int, guided: bool) -> dict[str, int]:
     from advantageflow_pipelines.plan.model_costs import generation_memory
 
-    return dict(generation_memory(skeleton, settings.training, batch, guided).parts)
+    decoded = settings.model.decode_batch
+    return dict(generation_memory(skeleton, settings.training, batch, guided, decoded).parts)
 
 
 def _training(settings: RunSettings, skeleton: Skeleton) -> dict[str, int]:
@@ -97,19 +100,20 @@ def _note(reward: RewardCost) -> str:
     return f"{reward.note}; on the CPU, so without a time" if on_cpu else reward.note
 
 
-def _model_flops(work: Work, operations: Operations, recomputed: bool) -> float:
+def _model_flops(work: Work, operations: Operations, recomputed: bool) -> tuple[float, float]:
+    """Of the model's parts without gradient, and of training samples."""
     velocity = operations.velocity
     sample = velocity.training + (velocity.forward if recomputed else 0.0)
-    return (
+    without = (
         work.forwards * velocity.forward
-        + work.backwards * sample
         + work.decodes * operations.decode
         + work.texts * sum(operations.encode.values())
     )
+    return without, work.backwards * sample
 
 
-def _hours(speed: Speed | None, model: float, rewards: float) -> float | None:
-    """Of both; None where the model's are not known, or where there is nothing on the GPU."""
-    if speed is None or not speed.known or model + rewards == 0:
+def _hours(speed: Speed | None, sampling: float, training: float, rewards: float, tasks: int) -> float | None:
+    """Of all; None where the model's are not known, or where there is nothing on the GPU."""
+    if speed is None or not speed.known or sampling + training + rewards == 0:
         return None
-    return speed.hours(model) + speed.reward_hours(rewards)
+    return speed.hours(sampling, training, rewards, tasks)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.plan.figures import REWARDS, SAMPLING, START, TRAINING
 from advantageflow_pipelines.plan.gpus import Gpu
 
-UTILISATION = 0.35
-REWARD_UTILISATION = 0.05
 _SECONDS = 3600
 
 
@@ -21,35 +20,40 @@ class Speed:
     Attributes:
         gpu: of this kind.
         count: how many.
-        utilisation: of the peak, by the model. No run was measured: 0.35 is between the 0.3 to 0.5 that well-made
-            transformer training reaches, toward the lower end because adapters and normalisations are memory-bound.
-        reward_utilisation: by reward networks: small, in float32, on batches of a few images that the CPU prepares.
+        utilisation: of the peak, by the model; None: what was measured of training and of sampling.
         known: whether the peak is that of the model's precision; without it there are no hours.
     """
 
     gpu: Gpu
     count: int = 1
-    utilisation: float = UTILISATION
-    reward_utilisation: float = REWARD_UTILISATION
+    utilisation: float | None = None
     known: bool = True
 
-    def hours(self, flops: float) -> float:
-        """GPU-hours of the model's operations."""
-        return flops / (self.gpu.peak * self.utilisation) / _SECONDS
-
-    def reward_hours(self, flops: float) -> float:
-        """GPU-hours of rewards' operations."""
-        return flops / (self.gpu.peak * self.reward_utilisation) / _SECONDS
+    def hours(self, sampling: float, training: float, rewards: float, tasks: int) -> float:
+        """GPU-hours of operations without and with gradient and of rewards, and of starting so many tasks."""
+        shares = (self.utilisation or SAMPLING.value, self.utilisation or TRAINING.value, REWARDS.value)
+        computing = sum(flops / share for flops, share in zip((sampling, training, rewards), shares, strict=True))
+        return (computing / self.gpu.peak + tasks * START.value) / _SECONDS
 
     def assumptions(self) -> list[str]:
         """What the hours rest on."""
         if not self.known:
             return ["no time: only bfloat16's peak is listed, and the model computes in another precision"]
+        gpu = self.gpu
+        peak = f"{gpu.title}'s {gpu.peak / 1e12:g} TFLOP/s in dense bfloat16 (peak and memory: {gpu.source})"
+        if self.utilisation is not None:
+            reached = [f"of {peak} the model is taken to reach {self.utilisation:.0%}: assumed (--utilisation)"]
+        else:
+            other = "" if gpu.title == TRAINING.device else f", and assumed of {gpu.title}"
+            reached = [
+                f"of {peak} training reaches {TRAINING.value:.1%}, {TRAINING}{other}",
+                f"sampling, decoding and encoding {SAMPLING.value:.1%}, {SAMPLING}{other}",
+            ]
         return [
-            f"of {self.gpu.title}'s {self.gpu.peak / 1e12:g} TFLOP/s in dense bfloat16 the model is taken to reach "
-            f"{self.utilisation:.0%} (--utilisation) and rewards {self.reward_utilisation:.0%}: assumed, not measured; "
-            f"peak and memory: {self.gpu.source}",
-            "hours leave out loading models, moving artifacts, and what Kubeflow takes: minutes for a stage of a round",
+            *reached,
+            f"rewards reach {REWARDS.value:.0%}, {REWARDS}",
+            f"a task takes {START.value:.0f} s to start and to load its model, {START}; on a cluster, pods, images and "
+            "artifacts take more, which is left out",
             "rollout and reward shards share the GPUs; training is one process on one GPU; evaluations are done in "
             "line, though a cluster does them beside the next round",
         ]

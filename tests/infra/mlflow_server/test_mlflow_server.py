@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,10 @@ import psycopg
 import pytest
 from mlflow import MlflowClient
 from PIL import Image
+from registered import concluded
+
+from advantageflow.tracking.champion import Superseded, change_champion
+from advantageflow.tracking.registry import local_policy
 
 if TYPE_CHECKING:
     from conftest import Database, Overlay, Pod
@@ -70,6 +76,25 @@ def test_a_run_goes_to_postgresql_its_pictures_and_files_to_s3_and_all_comes_bac
     names = [entry["Key"].partition(f"{run.info.run_id}/artifacts/")[2] for entry in listed]
     assert "policy/adapter.safetensors" in names
     assert {Path(name).suffix for name in names if name.startswith("images/")} >= {".png"}
+
+
+def test_policies_are_registered_on_postgresql_and_of_two_at_once_one_becomes_champion(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number in "123":
+        concluded(client, tmp_path / number, number * 64, decision=None)
+    change_champion(client, "tuned", None, "1", "first")
+
+    def promote(version: str) -> bool:
+        with contextlib.suppress(Superseded):
+            return bool(change_champion(client, "tuned", "1", version, "at once"))
+        return False
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(promote, "23")) == [False, True]
+    fetched = local_policy("models:/tuned@champion", client.tracking_uri)
+    assert (fetched / "policy" / "adapter_model.safetensors").read_text() in ("2" * 64, "3" * 64)
 
 
 def test_it_answers_to_its_own_names_and_to_no_other(pod: Pod) -> None:

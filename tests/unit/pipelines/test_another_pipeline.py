@@ -33,7 +33,8 @@ Command = Callable[..., tuple[int, str, str]]
 
 
 def test_a_pipeline_is_found_by_its_name_or_by_its_path() -> None:
-    assert [find_pipeline("online")] == built_in_pipelines() == [pipeline_of(RunSettings())]
+    assert [find_pipeline(name) for name in ("online", "resident", "retraining")] == built_in_pipelines()
+    assert pipeline_of(RunSettings()) == find_pipeline("online")
     assert find_pipeline(JUDGING) is judging_pipeline.JUDGING
     assert find_pipeline("online").name == "online"
 

@@ -18,7 +18,7 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.flux import Flux
 from advantageflow.policy.families.packing import pack, unpack
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
@@ -37,7 +37,7 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 def test_pictures_are_those_of_the_pipeline(model: ModelSettings) -> None:
     told = encode_prompts(model, ["a red star", "two"])
-    latents, pictures = Generator(model, None, "policy", 1).images(told, [1, 2], steps=STEPS, sampler="euler")
+    latents, pictures = load_generator(model, None, "policy", 1).images(told, [1, 2], steps=STEPS, sampler="euler")
     pipeline = FluxPipeline.from_pretrained(model.name)
     pipeline.set_progress_bar_config(disable=True)
     inputs = {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.lora import Linear
 from torch import nn
 
 from advantageflow.errors import PolicyError, SettingsError
@@ -13,6 +14,8 @@ from advantageflow.policy.adapter_files import PEFT_FILE, PEFT_PREFIX, tensors_s
 from advantageflow.policy.adapters import Adapters, attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
+from advantageflow.policy.loading import load_transformer
+from advantageflow.policy.lora_linear import LoraLinear
 from advantageflow.policy.saved import read_policy
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
@@ -197,6 +200,53 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
 def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
     with pytest.raises(PolicyError, match="target"):
         attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)
+
+
+def test_adapters_of_a_bfloat16_base_are_computed_in_its_precision_and_keep_float32_weights(base_policy: Path) -> None:
+    inputs = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = transformer().to(dtype)
+        adapters = trained(model, base_policy)
+        layer = model.transformer_blocks[0].attn.to_q  # type: ignore[union-attr, index]
+        output = layer(inputs.to(dtype))  # type: ignore[operator]
+        assert output.dtype == dtype
+        output.float().square().mean().backward()
+        gradients = [value.grad for name, value in adapters.named_parameters().items() if ".0.attn.to_q." in name]
+        found[dtype] = [output.detach().float(), *gradients]
+        adapters.use(None)
+        assert torch.equal(layer(inputs.to(dtype)), layer.base_layer(inputs.to(dtype)))  # type: ignore[operator, union-attr]
+    for exact, rounded in zip(*found.values(), strict=True):
+        assert rounded is not None
+        assert rounded.dtype == torch.float32
+        assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+def test_a_loaded_model_says_nothing_that_does_not_matter(
+    base_policy: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    model = load_transformer(ModelSettings(dtype="bfloat16"))
+    trained(model, base_policy)
+    assert caplog.messages == []
+    assert [str(one.message) for one in recwarn] == []
+
+
+@pytest.mark.parametrize("alpha", [2, 3])
+def test_a_float32_layer_with_an_adapter_gives_pefts_result_bit_for_bit(base_policy: Path, alpha: int) -> None:
+    inputs, found = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)), []
+    for kind in (LoraLinear, Linear):
+        model = transformer()
+        adapters = attach_adapters(model, base_policy, LoraSettings(rank=2, alpha=alpha), 3, FAMILY)
+        for parameter in adapters.parameters():
+            parameter.data += 0.1
+        layer = model.transformer_blocks[0].attn.to_q  # type: ignore[union-attr, index]
+        assert type(layer) is LoraLinear
+        layer.__class__ = kind
+        output = layer(inputs)
+        output.square().mean().backward()
+        found.append([output, *(p.grad for p in adapters.parameters() if p.grad is not None)])
+    assert len(found[0]) == 3
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 def test_the_next_rollout_policy_follows_each_step_beside_the_one_in_use(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from rolled_out import outputs_in
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rollout.groups import encode_png
@@ -121,7 +121,7 @@ def test_the_images_are_those_that_the_latents_decode_to(
     known = read_prompts(prompts)
     row = [prompt.prompt_id for prompt in known].index(rollout.prompt_id)
     told = open_conditioning(arguments["conditioning"], known).rows([row])
-    latents, images = Generator(model, base_policy, "rollout_policy", 1).images(
+    latents, images = load_generator(model, base_policy, "rollout_policy", 1).images(
         told, [rollout.seed], steps=2, sampler="ab2"
     )
     assert torch.allclose(latents[0], read_latents(tmp_path / "out" / "latents")[0], atol=1e-4)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from advantageflow.policy.autoencoder import decode
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import EMBEDDED_MODEL, load_vae
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import derive_seed
@@ -88,7 +88,7 @@ def test_unguided_accuracy_leaves_room_to_learn(capsys: pytest.CaptureFixture[st
         held_out = [p for p in all_prompts() if p.split == "eval" and p.task == task]
         chosen += [(held_out[k % len(held_out)], k) for k in range(IMAGES_PER_TASK)]
     told = encode_prompts(MODEL, [prompt.text for prompt, _ in chosen])
-    generator = Generator(MODEL, None, "policy", threads=2)
+    generator = load_generator(MODEL, None, "policy", threads=2)
     strict: dict[str, list[float]] = {task: [] for task in TASKS}
     for start in range(0, len(chosen), 96):
         batch = chosen[start : start + 96]

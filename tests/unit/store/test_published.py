@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import boto3
 import pytest
 
 from advantageflow.errors import StoreError
+from advantageflow.store.kept import kept_in, remove_kept
 from advantageflow.store.published import (
     fetch_published,
     is_published,
@@ -288,3 +290,19 @@ def test_bodies_are_signed_and_need_no_newer_checksum(gate: Any, client: Any, po
     assert gate.unsigned == []
     head = boto3.client("s3").head_object(Bucket="bucket", Key="signed/manifest.json", ChecksumMode="ENABLED")
     assert not [name for name in head if name.startswith("Checksum")]
+
+
+def test_what_is_kept_in_a_store_is_listed_folder_by_folder_and_removed(where: Where, tmp_path: Path) -> None:
+    urls = {name: join(where.url, "policies", name) for name in ("round-001-a", "round-002-b")}
+    for url in urls.values():
+        publish_folder(write(tmp_path / "policy", POLICY), url)
+    where.put("mine.txt", b"somebody's own")
+    first, second = kept_in(where.url)
+    assert (first.path, second.path) == ("policies/round-001-a", "policies/round-002-b")
+    assert first.size > sum(map(len, POLICY.values()))
+    assert first.files[0] == "policies/round-001-a/manifest.json"
+    assert abs(first.changed - time.time()) < 600
+    remove_kept(where.url, first)
+    assert [one.path for one in kept_in(where.url)] == [second.path]
+    assert (is_published(urls["round-001-a"]), is_published(urls["round-002-b"])) == (False, True)
+    assert where.files()["mine.txt"] == b"somebody's own"

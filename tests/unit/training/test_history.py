@@ -17,7 +17,7 @@ from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import HISTORY_FILE, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.files import read_json, write_json
-from advantageflow.store.prompt_history import read_history
+from advantageflow.store.prompt_history import PromptHistory, read_history
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData
 from advantageflow.training.history import group_gains, updated_history
@@ -129,6 +129,6 @@ def test_outcomes_that_cannot_be_continued_stop_before_training(train: Any, make
 def test_data_that_no_artifact_stands_behind_has_no_prompts_to_keep() -> None:
     data = make_data(Term(coins(5, 2)))
     with pytest.raises(ValueError, match="argument"):
-        updated_history(Path("nowhere"), data, round_advantages(data, SETTINGS))
+        updated_history(PromptHistory(), data, round_advantages(data, SETTINGS))
     named = dataclasses.replace(data, prompt_ids=("x", "y"))
-    assert updated_history(Path("nowhere"), named, round_advantages(named, SETTINGS)).rounds == 1
+    assert updated_history(PromptHistory(), named, round_advantages(named, SETTINGS)).rounds == 1

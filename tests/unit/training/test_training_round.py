@@ -16,6 +16,7 @@ from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.forward import seeded_noise
 from advantageflow.training.round import Policy, round_advantages, train_round
 from advantageflow.training.train import load_policy
 
@@ -167,3 +168,24 @@ def test_rounds_of_rollouts_raise_the_reward(
         train_round(policy, batch, round_advantages(batch, settings), settings, seed=0, round_index=round_index)
     print(f"{sampling}: mean reward by round {[round(mean, 3) for mean in means]}, spread {rewards.std():.3f}")
     assert means[-1] > means[0] + 0.1
+
+
+def test_rollouts_drawn_by_advantage_are_weighted_by_the_inverse(
+    policy: Policy, data: RoundData, settings: TrainingSettings
+) -> None:
+    """One gradient step of many inner epochs: its gradient is about that of uniform draws, and more of it is told."""
+    norms, before = {}, weights(policy)
+    for sampling in ("uniform", "by_advantage"):
+        for name, parameter in policy.adapters.named_parameters().items():
+            parameter.data.copy_(before[name])
+        (step,) = train(policy, data, settings, sampling=sampling, gradient_steps=1, inner_epochs=64, microbatch=512)
+        norms[sampling] = step["gradient_norm"]
+        assert step["samples"] == 64 * len(data.latents)
+    assert norms["by_advantage"] == pytest.approx(norms["uniform"], rel=0.25)
+
+
+def test_noise_of_a_sample_does_not_depend_on_its_microbatch() -> None:
+    noise = seeded_noise([5, 6, 7], torch.Size([2, 3]), torch.device("cpu"))
+    together = noise(torch.tensor([0, 1, 2]))
+    assert torch.equal(together[[2, 0]], noise(torch.tensor([2, 0])))
+    assert together.unique().numel() == 18

@@ -53,6 +53,7 @@ class Family(ABC):
         optional: those of them that a model may lack.
         unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
+        blocks: classes of the transformer's repeated blocks, which are compiled (model.compile).
     """
 
     pipeline: ClassVar[str]
@@ -60,6 +61,7 @@ class Family(ABC):
     optional: ClassVar[frozenset[str]] = frozenset()
     unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
+    blocks: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def of(cls, model: ModelSettings) -> Self:

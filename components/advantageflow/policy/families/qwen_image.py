@@ -34,6 +34,7 @@ class QwenImage(Family):
     pipeline = "QwenImagePipeline"
     unconditional = " "
     lora_targets = (*ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
+    blocks = ("QwenImageTransformerBlock",)
 
     def transformer_class(self) -> Any:
         from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel

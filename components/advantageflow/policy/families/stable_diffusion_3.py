@@ -30,6 +30,7 @@ class StableDiffusion3(Family):
     text_encoders = ("text_encoder", "text_encoder_2", _T5)
     optional = frozenset({_T5})
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
+    blocks = ("JointTransformerBlock",)
 
     def transformer_class(self) -> Any:
         from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel

@@ -24,6 +24,7 @@ class ZImage(Family):
 
     pipeline = "ZImagePipeline"
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
+    blocks = ("ZImageTransformerBlock",)
 
     def transformer_class(self) -> Any:
         from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Output, Pipeline, Stage
@@ -13,14 +13,21 @@ from advantageflow_pipelines.pipelines.online.schedule import count_tasks, descr
 from advantageflow_pipelines.pipelines.online.work import run_work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.pipelines.parameters import Form
     from advantageflow_pipelines.placing.placement import Placement
 
 
-def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
+def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., Any]:
     from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
 
     return online_tasks(settings, placement, form, in_order=in_order)
+
+
+def _inline(settings: RunSettings, stages: Stages) -> None:
+    from advantageflow_pipelines.pipelines.online.inline import run_online
+
+    run_online(settings, stages)
 
 
 ONLINE = Pipeline(
@@ -34,6 +41,7 @@ ONLINE = Pipeline(
         Stage("evaluation", on_model_device=True, rewards="all"),
     ),
     build=_build,
+    inline=_inline,
     describe=describe,
     evaluations=evaluations,
     tasks=count_tasks,

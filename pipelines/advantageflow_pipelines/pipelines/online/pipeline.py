@@ -34,7 +34,7 @@ _HANDED = {
 
 def online_tasks(
     settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
-) -> Callable[..., None]:
+) -> "Callable[..., Made]":
     """What makes the tasks of a run, or of a segment of it.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
@@ -50,7 +50,7 @@ def online_tasks(
     segment = placement.segment or Segment(1, settings.rounds)
     rounds = [_round_pipeline(number, placement, form) for number in range(segment.first, segment.last + 1)]
 
-    def online(**given: Any) -> None:
+    def online(**given: Any) -> Made:
         """Rounds of rollout, reward and training."""
         if segment.first > 1:
             shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
@@ -89,13 +89,31 @@ def online_tasks(
                 trained.after(before[-1])
             made = trained.outputs
             if number in judged:
-                before.append(evaluate(number, made["adapter"], base=base))
+                # The last has all of the policy, which it registers.
+                part = "policy" if number == settings.rounds else "adapter"
+                before.append(evaluate(number, made[part], base=base))
         if segment.following:
             handed = {**shared, **made, "base": base}
             task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
             placement.place_continuing(task.after(*before), "prompts")
+        return Made(shared, made, base, before[-1].outputs["report"] if before else base)
 
     return online
+
+
+class Made(NamedTuple):
+    """What the tasks of a run make.
+
+    Attributes:
+        shared: prompts, what conditions the model, and the policy that the run starts from.
+        made: the policy after the last round.
+        base, final: reports of the first and the last evaluation.
+    """
+
+    shared: Any
+    made: Any
+    base: Any
+    final: Any
 
 
 def _imported(address: Any, kind: type) -> Any:

@@ -43,10 +43,12 @@ def test_report_holds_every_row_and_says_how_it_was_made(
     assert report["machine"]["version.torch"].startswith(torch.__version__.partition("+")[0])
     assert report["largest_loss_difference"] < 1e-3
     assert report["rollouts_per_second"]["median"] > 0
+    assert report["best_peer"]["speedup"]["median"] > 0
     with Image.open(tmp_path / "out" / "bench.png") as chart:
         assert chart.width > 600
     shown = capsys.readouterr().out
     assert "the peers' loop" in shown
+    assert "beside the best open peer's way" in shown
     assert "seed 5, 1 threads, 2 repeats" in shown
     if not torch.cuda.is_available():
         assert "the GPU part (SD3.5-Medium's shape) did not run: torch sees no GPU" in shown

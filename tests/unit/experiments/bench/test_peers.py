@@ -20,7 +20,7 @@ from advantageflow_experiments.bench.ladder import make_ladder
 from advantageflow_experiments.bench.peers import Savings, peer_batch, peer_batches, peer_round
 from advantageflow_experiments.bench.workload import Workload
 
-ALL = [Savings(*[True] * count) for count in range(5)]
+ALL = [*(Savings(*[True] * count) for count in range(5)), Savings(text_once=True, no_reference=True, full_batches=True)]
 
 
 def weights(work: Workload) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def test_restart_puts_everything_back(make_work: Any) -> None:
 
 
 @pytest.mark.parametrize("lam", [1.0, "auto"])
-@pytest.mark.parametrize(("savings", "evaluations"), list(zip(ALL, (3, 3, 2, 1.5, 1.5), strict=True)))
+@pytest.mark.parametrize(("savings", "evaluations"), list(zip(ALL, (3, 3, 2, 1.5, 1.5, 2), strict=True)))
 def test_each_saving_leaves_out_its_own_work(
     make_work: Any, savings: Savings, evaluations: float, lam: float | str
 ) -> None:
@@ -76,7 +76,7 @@ def test_each_saving_leaves_out_its_own_work(
     object.__setattr__(work, "encode", lambda groups: encoded.append(groups.tolist()) or encode(groups))
     peer_round(work, savings)
     assert sum(sizes) == pytest.approx(evaluations * work.samples)
-    assert max(sizes) == 2, "a batch of rollouts at one timestep"
+    assert max(sizes) == (4 if savings.full_batches else 2), "a batch of rollouts at one timestep"
     # Two steps of four rollouts each, in batches of 2 rollouts: each rollout's text is encoded once.
     assert len(encoded) == (0 if savings.text_once else 2 * 4 / 2)
     assert Counter(chain.from_iterable(encoded)) == (Counter() if savings.text_once else {0: 4, 1: 4})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from advantageflow_experiments.bench.embedded import Bench
@@ -9,7 +12,7 @@ from advantageflow_experiments.bench.ladder import BFLOAT16, FOLDED
 from advantageflow_experiments.bench.report import make_report
 from advantageflow_experiments.bench.run import measure_bench
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM
-from advantageflow_experiments.bench.workload import base_parameters
+from advantageflow_experiments.bench.workload import CompiledBlocks, base_parameters
 
 
 def test_sd35_medium_has_its_published_sizes() -> None:
@@ -60,3 +63,20 @@ def test_every_row_trains_with_and_without_recomputed_activations(bench: Bench) 
     report = make_report("shapes", bench, results, choices)
     assert report["largest_loss_difference"] < 0.05, "bfloat16 rounds"
     assert report["rows"][-1]["share_of_matmul_peak"] > 0
+
+
+def test_blocks_are_compiled_within_the_context_alone(bench: Bench) -> None:
+    ran: list[bool] = []
+
+    def backend(graph: torch.fx.GraphModule, _: list[torch.Tensor]) -> Callable[..., Any]:
+        return lambda *inputs: ran.append(True) or graph(*inputs)
+
+    work = bench.work
+    compiled, before = CompiledBlocks(work.policy, backend), work.policy.velocity(work.sample())
+    assert not ran
+    with torch.no_grad(), compiled:
+        torch.testing.assert_close(work.policy.velocity(work.sample()), before)
+    assert len(ran) == 2, "a run for each block"
+    with torch.no_grad():
+        work.policy.velocity(work.sample())
+    assert len(ran) == 2

@@ -23,7 +23,7 @@ from advantageflow_pipelines.presets import list_presets
 
 T = TypeVar("T")
 IMAGES = dict.fromkeys(
-    ONLINE.stage_names, f"registry.example.com/a-team/advantageflow/stage@sha256:{'0123456789abcdef' * 4}"
+    (*ONLINE.stage_names, "loop"), f"registry.example.com/a-team/advantageflow/stage@sha256:{'0123456789abcdef' * 4}"
 )
 
 

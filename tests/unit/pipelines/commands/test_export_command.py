@@ -17,7 +17,7 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.foreign import read_foreign
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -71,7 +71,7 @@ def paint(pipeline: DiffusionPipeline) -> torch.Tensor:
 
 
 def ours(model: ModelSettings, policy: Path | None) -> torch.Tensor:
-    generator = Generator(model, policy, "policy", 1)
+    generator = load_generator(model, policy, "policy", 1)
     told = Conditioning({"prompt_embeds": torch.ones(1, 20, 128), "pooled": torch.ones(1, 128)})
     return generator.images(told, [1], steps=2, sampler="euler")[0]
 

@@ -15,6 +15,8 @@ from advantageflow_pipelines.presets import list_presets, preset_text
 
 PRESETS = ["sd35-geneval", "sd35-multi", "sd35-ocr", "sd35-pickscore"]
 
+PAPERS = ["paper-advantage-flow", "paper-awm", "paper-diffusion-nft", "paper-flow-grpo"]
+
 
 @pytest.fixture(params=PRESETS)
 def settings(request: pytest.FixtureRequest) -> RunSettings:
@@ -22,7 +24,8 @@ def settings(request: pytest.FixtureRequest) -> RunSettings:
 
 
 def test_all_are_listed_and_have_a_published_budget() -> None:
-    assert [name for name in list_presets() if name.startswith("sd35")] == PRESETS == sorted(PUBLISHED)
+    assert [name for name in list_presets() if name.startswith("sd35")] == PRESETS
+    assert set(PRESETS) < set(PUBLISHED) < set(list_presets())
 
 
 def test_they_follow_the_published_recipe(settings: RunSettings) -> None:
@@ -52,11 +55,30 @@ def test_shards_have_equal_shares(settings: RunSettings) -> None:
     assert settings.rollout.prompts_per_round % (settings.rollout.batch_groups * settings.rollout.shards) == 0
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    ("name", "images", "updates"),
+    [("advantage-flow", 1152, 1), ("diffusion-nft", 1152, 1), ("awm", 1728, 1), ("flow-grpo", 1152, 2)],
+)
+def test_the_published_recipes_are_whole_in_one_run_of_the_resident_pipeline(
+    name: str, images: int, updates: int, tmp_path: Path
+) -> None:
+    settings = choose_settings(preset=f"paper-{name}")
+    rollout, training = settings.rollout, settings.training
+    assert (settings.pipeline, training.objective.name) == ("resident", name.replace("-", "_"))
+    assert (rollout.prompts_per_round * rollout.group_size, training.gradient_steps) == (images, updates)
+    assert settings.rounds >= 1000
+    budget = PUBLISHED.get(settings.preset)
+    assert budget is None or budget.total == settings.rounds * images
+    compile_pipeline(settings, tmp_path / "pipeline.yaml")
+    tasks = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())["root"]["dag"]["tasks"]
+    assert len([task for task in tasks if task.startswith("loop")]) == settings.rounds // settings.evaluation.every
+
+
+@pytest.mark.parametrize("name", [*PRESETS, *PAPERS])
 def test_every_value_of_a_preset_says_where_it_comes_from(name: str) -> None:
     plain = [
         line for line in preset_text(name).splitlines()
         if ":" in line and "#" not in line and not line.rstrip().endswith(":") and not line.startswith(" " * 4)
     ]  # fmt: skip
-    repeated = ("device: cuda", "name:", "column:", "weight:", "sampler:", "shift:")
+    repeated = ("pipeline:", "device: cuda", "name:", "column:", "weight:", "sampler:", "shift:")
     assert [line for line in plain if not line.strip().startswith(repeated)] == []

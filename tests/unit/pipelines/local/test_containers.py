@@ -14,7 +14,7 @@ from advantageflow_pipelines.configuration.named_files import with_absolute_path
 from advantageflow_pipelines.local.containers.arguments import IMAGE_USER, cache_folder, files_read, identify
 from advantageflow_pipelines.local.containers.aws import FOLDER, aws_environment, aws_files, forget_copies
 from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.local.runners import images_of, write_images
+from advantageflow_pipelines.local.runners import RunnerKind, images_of, is_inline, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 
@@ -135,10 +135,12 @@ def test_without_an_engine_the_error_says_where_it_was_looked_for_and_what_to_do
     assert "--runner subprocess" in refused.value.remedy
 
 
-def test_a_run_remembers_the_images_of_its_containers(workdir: WorkDir) -> None:
-    assert images_of(workdir) is None
-    write_images(workdir, {"prompts": "registry.example/stage:1"})
-    assert images_of(workdir) == {"prompts": "registry.example/stage:1"}
+def test_a_run_remembers_what_runs_its_tasks_and_the_images_of_its_containers(workdir: WorkDir) -> None:
+    assert (is_inline(workdir), images_of(workdir)) == (False, None)
+    write_runner(workdir, RunnerKind.INLINE, {})
+    assert (is_inline(workdir), images_of(workdir)) == (True, None)
+    write_runner(workdir, RunnerKind.DOCKER, {"prompts": "registry.example/stage:1"})
+    assert (is_inline(workdir), images_of(workdir)) == (False, {"prompts": "registry.example/stage:1"})
 
 
 def test_a_damaged_record_of_the_images_is_an_error_that_names_it(workdir: WorkDir) -> None:

@@ -149,7 +149,7 @@ def test_a_task_is_given_what_it_reads_and_no_more(spec: dict[str, Any]) -> None
     }
     root = tasks(spec)
     judged = [root[name]["inputs"]["artifacts"]["policy"] for name in root if name.startswith("evaluation")]
-    assert {one["taskOutputArtifact"]["outputArtifactKey"] for one in judged} == {"adapter"}
+    assert [one["taskOutputArtifact"]["outputArtifactKey"] for one in judged] == ["adapter", "adapter", "policy"]
 
 
 def test_no_two_tasks_share_a_component_as_the_local_runner_names_output_folders_by_component(

@@ -81,7 +81,7 @@ def saved_bytes(model: Model) -> int:
 def formula_bytes() -> int:
     """The module's formula for the blocks of `CONFIG`; the last one's text stream ends before its output."""
     image, text = BATCH * (SIZE // 2) ** 2, BATCH * TEXT
-    return WIDTH * (48 * LAYERS * (image + text) + 20 * DUAL * image)
+    return WIDTH * (36 * LAYERS * (image + text) + 20 * DUAL * image)
 
 
 def test_the_peak_is_that_of_tensors_alive_together() -> None:

@@ -14,6 +14,7 @@ from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.chain import chain
+from advantageflow_pipelines.plan.figures import REWARDS, SAMPLING, START, TRAINING
 from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
 from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
@@ -49,7 +50,19 @@ def shipped(name: str) -> list[str]:
 
 
 def test_hours_are_operations_over_the_part_of_the_peak_that_is_reached() -> None:
-    assert H100.hours(989.5e12 * 0.5 * 3600) == pytest.approx(1.0)
+    hour = 989.5e12 * 3600
+    assert H100.hours(hour * 0.25, hour * 0.25, 0.0, 0) == pytest.approx(1.0)
+    measured = Speed(GPUS["h200"])
+    assert measured.hours(hour * SAMPLING.value, hour * TRAINING.value, 0.0, 0) == pytest.approx(2.0)
+    assert measured.hours(0.0, 0.0, hour * REWARDS.value, 60) == pytest.approx(1.0 + 60 * START.value / 3600)
+
+
+def test_a_plan_says_which_of_its_figures_are_measured_and_which_assumed() -> None:
+    text = {name: "; ".join(Speed(GPUS[name]).assumptions()) for name in ("h200", "l4")}
+    assert "training reaches 12.8%, measured: NVIDIA H200" in text["h200"]
+    assert "assumed of" not in text["h200"]
+    assert "and assumed of NVIDIA L4" in text["l4"]
+    assert "reach 50%: assumed (--utilisation)" in "; ".join(H100.assumptions())
 
 
 def test_shards_run_side_by_side_and_training_does_not() -> None:

@@ -6,18 +6,22 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from loop_world import loop_arguments
 from torch import Tensor
 
 from advantageflow.flow.samplers import timesteps
 from advantageflow.flow.sde import integrate_sde
+from advantageflow.loop.stage import run_rounds
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.awm import Awm
 from advantageflow.objectives.flow_grpo import FlowGrpo
+from advantageflow.objectives.registry import make_objective
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.runtime import carried
@@ -36,7 +40,13 @@ from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import WorkerCall
 from advantageflow.training.train import train
 
+LOOPS: dict[str, dict[str, Any]] = {
+    "advantage_flow": {"prompts_per_round": 3},
+    "flow_grpo": {"prompts_per_round": 1, "sampler": "sde", "trajectories": True},
+}
+"""Settings of a loop's rollouts by its objective: an odd number of chunks, and one, which leaves a process without."""
 DRIVER = Path(__file__).parent / "driver.py"
+without_base = partial(AdvantageFlow, reference_weight=0.0)
 CASES: dict[str, dict[str, Any]] = {
     "advantage_flow": {},
     "again": {},
@@ -78,7 +88,14 @@ class Trainings:
 
     def arguments(self, case: str, by: str, **changes: Any) -> dict[str, Any]:
         """Those of the stage."""
-        base = {"gradient_steps": 3, "inner_epochs": 3, "microbatch": 16, "learning_rate": 5e-3, "threads": 1}
+        base = {
+            "rollout_decay": 0.0,
+            "gradient_steps": 3,
+            "inner_epochs": 3,
+            "microbatch": 16,
+            "learning_rate": 5e-3,
+            "threads": 1,
+        }
         settings = TrainingSettings(**{**base, "lora": LoraSettings(rank=2, alpha=2), **CASES[case], **changes})
         return {
             "settings": settings, "reward": RewardSettings(), "model": self.model, "seed": 0, "round_index": 1,
@@ -119,6 +136,14 @@ def trained(model: ModelSettings, tmp_path_factory: pytest.TempPathFactory, worl
         call = WorkerCall(carried(trainings.arguments(case, "two")), "two", str(trainings.journal("two", case)))
         (root / f"call-{number}").mkdir()
         calls.append(str(call.write(root / f"call-{number}")))
+    rounds = loop_arguments(root / "loop", threads=1)
+    for objective, sampler in LOOPS.items():
+        settings = {"settings": rounds["settings"].model_copy(update={"objective": make_objective(objective)})}
+        given = rounds | settings | {"rollout": rounds["rollout"].model_copy(update=sampler)}
+        run_rounds(**given, policy_out=trainings.policy("one", f"loop {objective}"))
+        told = carried(given | {"policy_out": trainings.policy("two", f"loop {objective}")})
+        (folder := root / f"call-{objective}").mkdir()
+        calls.append(str(WorkerCall(told, function="advantageflow.loop.stage:run_rounds").write(folder)))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c10d",
                 "--rdzv-endpoint=localhost:0", "--local-addr=localhost"]  # fmt: skip
     done = subprocess.run([*torchrun, str(DRIVER), *calls], capture_output=True, text=True, timeout=240)

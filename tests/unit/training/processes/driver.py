@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from advantageflow.runtime import parse_arguments
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import read_call
 from advantageflow.training.group import joined
-from advantageflow.training.train import train
 
 
 def main() -> None:
@@ -18,7 +18,9 @@ def main() -> None:
         for file in sys.argv[1:]:
             call = read_call(file, Path())
             with journal_in_use(Journal(call.task, Path(call.journal) if call.journal and group.first else None)):
-                train(**parse_arguments(train, call.arguments), group=group)
+                module, _, name = call.function.partition(":")
+                function = getattr(import_module(module), name)
+                function(**parse_arguments(function, call.arguments), group=group)
 
 
 if __name__ == "__main__":

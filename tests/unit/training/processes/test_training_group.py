@@ -24,6 +24,15 @@ def test_two_processes_train_the_policy_of_one(trained: Any, case: str) -> None:
     )
 
 
+@pytest.mark.parametrize("objective", ["advantage_flow", "flow_grpo"])
+def test_two_processes_loop_to_the_policy_of_one(trained: Any, objective: str) -> None:
+    one, two = (trained.tensors(by, f"loop {objective}") for by in ("one", "two"))
+    assert one.keys() == two.keys()
+    torch.testing.assert_close(two, one, rtol=1e-3, atol=2e-4)
+    states = [read_json(trained.policy(by, f"loop {objective}") / "state.json") for by in ("one", "two")]
+    assert [(state["round"], state["step"]) for state in states] == [(2, 4)] * 2
+
+
 def test_metrics_and_progress_are_of_all_samples(trained: Any, case: str) -> None:
     one, two = trained.events("one", case), trained.events("two", case)
     timed = {"training/seconds", "training/samples_per_second"}

@@ -1,0 +1,125 @@
+"""The gate between a candidate and the champion: promoted where it is better beyond doubt, else kept, with reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from advantageflow.evaluation.statistics import Outcome, difference
+from advantageflow.settings_promotion import PromotionSettings
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Both policies, judged on equal prompts and noise.
+
+    Attributes:
+        seed: of the noise.
+        champion, candidate: how the images of each were judged.
+        alarms: of the candidate's evaluation, held against the champion's.
+    """
+
+    seed: int
+    champion: Sequence[Outcome]
+    candidate: Sequence[Outcome]
+    alarms: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """How the candidate differs from the champion in one trial.
+
+    Attributes:
+        seed: of the trial.
+        mean: paired difference of the mean of task means, positive where the candidate is better.
+        at_least, at_most: its bounds, each one-sided at the confidence of the gate.
+        tasks: difference of each task's mean.
+    """
+
+    seed: int
+    mean: float
+    at_least: float
+    at_most: float
+    tasks: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says.
+
+    Attributes:
+        reasons: against the candidate; none promotes it.
+        changes: trial by trial.
+    """
+
+    reasons: tuple[str, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def promote(self) -> bool:
+        return not self.reasons
+
+    @property
+    def summary(self) -> str:
+        """The changes in a line."""
+        return "; ".join(f"{one.mean:+.3f} (at least {one.at_least:+.3f}) on seed {one.seed}" for one in self.changes)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"promote": self.promote, **asdict(self)}
+
+
+_NOTHING_WATCHED: Mapping[str, bool] = {}
+
+
+def decide(
+    trials: Sequence[Trial],
+    settings: PromotionSettings,
+    *,
+    higher_is_better: bool = True,
+    watched: Mapping[str, bool] = _NOTHING_WATCHED,
+) -> Decision:
+    """Hold a candidate against the champion.
+
+    Args:
+        trials: one for each evaluation seed.
+        settings: the bounds.
+        higher_is_better: whether the measure is to rise.
+        watched: terms that training does not see, each with whether it is to rise.
+
+    Raises:
+        DataError: the policies of a trial were not judged on the same images.
+    """
+    changes = tuple(_change(trial, settings, settings.measure, higher_is_better) for trial in trials)
+    reasons = []
+    if len({trial.seed for trial in trials}) < settings.seeds:
+        reasons.append(f"judged on {len(trials)} seeds, fewer than {settings.seeds}")
+    reasons += [
+        f"no improvement beyond doubt on seed {one.seed}: {settings.measure} {one.mean:+.3f}"
+        f", at least {one.at_least:+.3f} at confidence {settings.confidence:g}"
+        for one in changes
+        if one.at_least <= 0
+    ]
+    for task in changes[0].tasks if changes else ():
+        fall = -fmean(one.tasks[task] for one in changes)
+        if fall > settings.task_drop:
+            reasons.append(f"task '{task}' falls by {fall:.3f}, more than {settings.task_drop:g}")
+    if settings.watched_must_hold:
+        for name, rises in watched.items():
+            moved = [_change(trial, settings, name, rises) for trial in trials]
+            reasons += [
+                f"watched reward '{name}' falls beyond doubt on seed {one.seed}: {one.mean:+.3f}, at most "
+                f"{one.at_most:+.3f}"
+                for one in moved
+                if one.at_most < 0
+            ]
+        reasons += [f"alarm: {message}" for message in dict.fromkeys(m for trial in trials for m in trial.alarms)]
+    return Decision(tuple(reasons), changes)
+
+
+def _change(trial: Trial, settings: PromotionSettings, column: str, rises: bool) -> Change:
+    means = difference(trial.champion, trial.candidate, column, level=2 * settings.confidence - 1)
+    sign, (low, high) = (1, means.overall.ci95) if rises else (-1, [-bound for bound in reversed(means.overall.ci95)])
+    tasks = {task: sign * one.mean for task, one in means.tasks.items()}
+    return Change(trial.seed, sign * means.overall.mean, low, high, tasks)

@@ -1,0 +1,36 @@
+"""Importance sampling: samples drawn in proportion to what they teach, weighted so that the gradient is unbiased."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PerSample = Float[Tensor, " samples"]
+
+EVEN = 0.3  # share of the draws that falls on all samples alike: a weight is at most its inverse
+
+
+def sampling_probabilities(advantages: PerSample) -> PerSample:
+    """`p_i = EVEN / N + (1 - EVEN) |A_i| / sum |A|`; uniform where no sample has an advantage. Float64."""
+    sizes = advantages.double().abs()
+    total = sizes.sum()
+    even = torch.full_like(sizes, 1 / len(sizes))
+    return EVEN * even + (1 - EVEN) * sizes / total if total > 0 else even
+
+
+def systematic_draws(probabilities: PerSample, count: int, offset: float) -> Int[Tensor, " draws"]:
+    """`count` draws, in order: sample i `floor(count p_i)` times or once more, and `count p_i` times on average.
+
+    Args:
+        probabilities: of each sample; their sum is 1.
+        count: number of draws.
+        offset: uniform in [0, 1); the only randomness.
+    """
+    points = (torch.arange(count, dtype=torch.float64) + offset) / count
+    return torch.searchsorted(probabilities.cumsum(0), points, right=True).clamp_max(len(probabilities) - 1)
+
+
+def importance_weights(probabilities: PerSample) -> PerSample:
+    """`1 / (N p_i)`: the mean over draws of weighted gradients is, on average, the mean gradient of all samples."""
+    return 1 / (len(probabilities) * probabilities)

@@ -1,0 +1,69 @@
+"""What each process of the loop makes of a round, and what all of it is to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from advantageflow.flow.sde import Trajectory, concatenate
+from advantageflow.records import Prompt, Rollout, Score
+from advantageflow.rewards.base import Reward
+from advantageflow.settings import RewardSettings
+from advantageflow.store.conditioning import StoredConditioning
+from advantageflow.training.data import RoundData, join_round
+from advantageflow.training.trajectories import Sample
+
+
+@dataclass(frozen=True)
+class Share:
+    """A process's rollouts of a round.
+
+    Attributes:
+        latents: clean latents (len(rollouts), *shape).
+        trajectories: how they were sampled, where that is kept.
+        scores: of each.
+        pictures: what the images look like, summed up.
+    """
+
+    rollouts: list[Rollout]
+    latents: Tensor
+    trajectories: Trajectory | None
+    scores: list[Score]
+    pictures: Mapping[str, Mapping[str, float]]
+
+
+def join_shares(
+    shares: Sequence[Share],
+    known: Sequence[Prompt],
+    stored: StoredConditioning,
+    reward: RewardSettings,
+    rewards: Mapping[str, Reward],
+) -> RoundData:
+    """The round's training data, as the training stage reads it from files.
+
+    Args:
+        shares: of all processes.
+        known: all prompts.
+        stored: their conditioning.
+        reward: what to maximise or to lower.
+        rewards: that scored, by name.
+    """
+    rollouts = [one for share in shares for one in share.rollouts]
+    latents = torch.cat([share.latents for share in shares])
+    kept = [share.trajectories for share in shares if share.trajectories is not None]
+
+    def in_order(samples: Sequence[Sample]) -> Trajectory:
+        return concatenate(kept).rows(torch.tensor([sample.row for sample in samples]))
+
+    return join_round(
+        known, stored,
+        {one.rollout_id: Sample(Path("loop"), row, one, latents[row]) for row, one in enumerate(rollouts)},
+        {score.rollout_id: score.rewards for share in shares for score in share.scores},
+        reward=reward,
+        higher_is_better={name: one.higher_is_better for name, one in rewards.items()},
+        trajectories=in_order if kept else None,
+    )  # fmt: skip

@@ -1,0 +1,110 @@
+"""What becomes of a run's policy in the registry: a version, and where a gate decided, the champion or a reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import TrackingError
+from advantageflow.tracking.champion import Superseded, champion, change_champion
+from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.journal import Journal
+from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
+from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.registration import PARENT_TAG, Registration, from_event, register
+from advantageflow.tracking.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+PROMOTION_TAG = "promotion"  # 'promoted' or 'kept'
+REASONS_TAG = "promotion.reasons"
+INPUTS_TAG = "inputs_sha256"
+_LONGEST_TAG = 5000
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What became of a policy.
+
+    Attributes:
+        address: of the version.
+        promoted: whether it is champion; None where no gate decided.
+        reasons: why it is not.
+    """
+
+    address: str
+    promoted: bool | None = None
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.promoted is None:
+            return f"{self.address} is registered"
+        if self.promoted:
+            return f"{self.address} is champion now"
+        return f"{self.address} is kept as a candidate: {'; '.join(self.reasons)}"
+
+
+def conclude(
+    client: MlflowClient, run: Run, task: Run | None, what: Registration, decision: Mapping[str, Any] | None
+) -> Conclusion:
+    """Register a policy, and where a gate decided, make it champion or say on it why not.
+
+    It replaces the version that its training started from, and no other: where the champion was changed meanwhile, it
+    stays a candidate.
+
+    Args:
+        client, run, task, what: as in `register`.
+        decision: of the gate, as JSON with its `summary`; None where there was none.
+
+    Raises:
+        PolicyError, TrackingError: as `register`.
+    """
+    version = register(client, run, task, what)
+    address = f"{REGISTRY}{what.name}/{version.version}"
+    if decision is None:
+        return Conclusion(address)
+    reasons = tuple(decision["reasons"])
+    if not reasons and champion(client, what.name).version != version.version:
+        started_from = re.fullmatch(rf"{REGISTRY}{re.escape(what.name)}/(\d+)", version.tags.get(PARENT_TAG, ""))
+        expected = started_from[1] if started_from else None
+        try:
+            change_champion(client, what.name, expected, version.version, decision["summary"])
+        except Superseded as superseded:
+            reasons = (superseded.message,)
+    with tracking_errors(client.tracking_uri):
+        said = f"**Promoted**: {decision['summary']}." if not reasons else "\n- ".join(("**Kept**:\n", *reasons))
+        client.update_model_version(what.name, version.version, f"{version.description}\n\n{said}")
+        tags = {PROMOTION_TAG: "kept" if reasons else "promoted", REASONS_TAG: "; ".join(reasons)}
+        for name, value in tags.items():
+            client.set_model_version_tag(what.name, version.version, name, value[:_LONGEST_TAG])
+    return Conclusion(address, not reasons, reasons)
+
+
+def conclude_on_cluster(journal: Journal) -> None:
+    """Conclude the run of this process's pipeline run with the policy that the task's journal names last.
+
+    Raises:
+        TrackingError: MLflow refuses or stays away; the task can be tried again.
+    """
+    tracking_uri, pipeline = os.environ[TRACKING_ENV], os.environ.get(PIPELINE_RUN_ENV, "")
+
+    def work() -> None:
+        client = open_client(tracking_uri)
+        with tracking_errors(tracking_uri):
+            run = find_pipeline_run(client, pipeline)
+        if run is None or journal.path is None:
+            remedy = "run it as a task of a pipeline, whose first task opens the run"
+            raise TrackingError("the pipeline's run is not in MLflow", where=tracking_uri, remedy=remedy)
+        event = [one for one in read_events(journal.path.parent) if one["event"] == "policy"][-1]
+        what = from_event(run.data.tags[REGISTERED_MODEL_TAG], event)
+        what = replace(what, tags={INPUTS_TAG: event["inputs_sha256"]})
+        print(f"MLflow: {conclude(client, run, None, what, event['decision'])}", file=sys.stderr, flush=True)
+
+    patiently(work)

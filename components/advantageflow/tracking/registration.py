@@ -1,0 +1,224 @@
+"""Registering a policy: a version of a registered model in MLflow that loads, serves, and says where it comes from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.errors import PolicyError
+from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
+from advantageflow.settings import EvaluationSettings, ModelSettings
+from advantageflow.store.files import read_json
+from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.tracking.events import Event
+from advantageflow.tracking.mlflow_store import tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+
+CANDIDATE = "candidate"  # alias of the version that was registered last
+POLICY_TAG = "policy_sha256"
+PARENT_TAG = "parent"  # models:/NAME/VERSION that its training started from
+_SERVED = Path(__file__).parent.parent / "policy" / "served.py"
+_PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow")
+_EXAMPLE = "a red circle"
+_OF_THE_RUN = ("mlflow.source.git.commit", "git.dirty", "lock.sha256", "images", "version.advantageflow", "preset")
+_LONGEST_TAG = 5000
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What is registered.
+
+    Attributes:
+        name: of the registered model.
+        policy: the policy artifact, all of which becomes the version's, so that training can go on from it.
+        sampling: how its run evaluated it, and so how the version makes pictures unless told otherwise.
+        seed: of the run.
+        reports: of the evaluations before and after training; pictures and numbers of the later one.
+        prompts: the run's prompts artifact.
+        tags: further ones of the version.
+    """
+
+    name: str
+    policy: Path
+    sampling: EvaluationSettings
+    seed: int
+    reports: tuple[Path, Path]
+    prompts: Path
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def from_event(name: str, event: Event) -> Registration:
+    """What a journal's event of a policy describes."""
+    return Registration(
+        name,
+        Path(event["path"]),
+        EvaluationSettings.model_validate(event["sampling"]),
+        event["seed"],
+        (Path(event["before"]), Path(event["after"])),
+        Path(event["prompts"]),
+    )
+
+
+def register(client: MlflowClient, run: Run, task: Run | None, what: Registration) -> ModelVersion:
+    """Register a trained policy, as alias 'candidate' too.
+
+    Args:
+        client: of the store.
+        run: the pipeline's, in whose experiment the model stands, and whose provenance it takes.
+        task: run of the evaluation that judged it, which gets the model's metrics; None has none.
+        what: to register.
+
+    Raises:
+        PolicyError: it is the base model, or was trained on a model that is not known.
+        TrackingError: MLflow refuses or is away; nothing is registered.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    state = read_policy_state(what.policy)
+    if not state.trained or state.model is None:
+        remedy = "register a policy that a run trained"
+        raise PolicyError("this is the base model, or a policy without a record", where=str(what.policy), remedy=remedy)
+    metrics = [read_json(report / METRICS_FILE) for report in what.reports]
+    tags = _tags(run, state, what, metrics)
+    if (known := _registered(client, run, what.name, state)) is not None:  # by an earlier try at the same task
+        return known
+    with tracking_errors(client.tracking_uri), _saved(state, what) as folder:
+        logged = client.create_logged_model(
+            run.info.experiment_id, f"{what.name}-{state.rounds}", run.info.run_id, tags, model_type="text-to-image"
+        )
+        client.log_model_artifacts(logged.model_id, str(folder))
+        client.finalize_logged_model(logged.model_id, "READY")
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, state.round)])
+        if task is not None:
+            _log_metrics(client, task, logged.model_id, metrics[-1])
+        make_registered_model(client, what.name, "Policies of AdvantageFlow: adapters of a rectified-flow image model.")
+        version = client.create_model_version(  # MLflow would look for models:/m-... in the store of the environment
+            what.name, logged.artifact_location, run.info.run_id, tags,
+            description=_description(state, metrics), model_id=logged.model_id,
+        )  # fmt: skip
+        client.set_registered_model_alias(what.name, CANDIDATE, version.version)
+    return version
+
+
+def task_of(client: MlflowClient, run: Run, name: str) -> Run | None:
+    """The run of a pipeline's task, of its last attempt."""
+    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.run_name = '{name}'"
+    found = client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
+    return found[0] if found else None
+
+
+def _registered(client: MlflowClient, run: Run, name: str, state: PolicyState) -> ModelVersion | None:
+    with tracking_errors(client.tracking_uri):
+        found = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
+    return next((one for one in found if one.tags.get(POLICY_TAG) == state.policy_sha256), None)
+
+
+def make_registered_model(client: MlflowClient, name: str, description: str) -> None:
+    """Create a registered model where it is not there yet."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description=description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+@contextlib.contextmanager
+def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
+    """The version's files, in a temporary folder."""
+    import mlflow.pyfunc
+
+    assert state.model is not None
+    files = {
+        "policy": what.policy,
+        "samples": what.reports[-1] / "samples",
+        "known_prompts": what.prompts / KNOWN_PROMPTS_FILE,
+    }
+    with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
+        folder = Path(scratch) / "model"
+        mlflow.pyfunc.save_model(
+            folder,
+            python_model=str(_SERVED),
+            artifacts={name: str(path) for name, path in files.items()},
+            model_config={
+                "model": state.model.model_dump(mode="json"),
+                "evaluation": what.sampling.model_dump(mode="json"),
+            },
+            signature=_signature(what.sampling),
+            input_example=([_EXAMPLE], {"seed": 7}),
+            pip_requirements=[f"{package}=={metadata.version(package)}" for package in _PACKAGES],
+        )
+        yield folder
+
+
+def _signature(sampling: EvaluationSettings) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
+
+    texts = Schema([ColSpec("string")])
+    params = [
+        ParamSpec("seed", "long", 0),
+        ParamSpec("steps", "long", sampling.steps),
+        ParamSpec("guidance_scale", "double", sampling.guidance_scale),
+    ]
+    return ModelSignature(texts, texts, ParamSchema(params))
+
+
+def _tags(run: Run, state: PolicyState, what: Registration, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Where the version comes from."""
+    made, judged, model = state.provenance, metrics[-1], state.model or ModelSettings()
+    versions = judged.get("reward_versions") or made.get("reward_versions") or made.get("reward_version") or ""
+    tags = {name: value for name, value in run.data.tags.items() if name.startswith(_OF_THE_RUN)}
+    tags |= {
+        POLICY_TAG: str(state.policy_sha256),
+        "base": " ".join(filter(None, (model.name, model.revision))),
+        "base_sha256": state.base_sha256 or "",
+        "reward": ", ".join(f"{term.name}.{term.column}" for term in state.reward.terms),
+        "reward_version": versions if isinstance(versions, str) else json.dumps(versions),
+        "seed": str(what.seed),
+        "rounds": str(state.rounds),
+        PARENT_TAG: str(made.get("continued_from", {}).get("path", "")),
+        **what.tags,
+    }
+    return {name: value[:_LONGEST_TAG] for name, value in tags.items() if value}
+
+
+def _log_metrics(client: MlflowClient, task: Run, model_id: str, metrics: Mapping[str, Any]) -> None:
+    """The numbers of an evaluation as the model's own, under the names that they have in its task's run."""
+    from mlflow.entities import Metric
+
+    known, now = task.data.metrics, int(time.time() * 1000)
+    wanted = {f"evaluation/{name}": metrics[name] for name in ("strict", "soft")}
+    wanted |= {
+        name: value for name, value in known.items() if name.startswith(("evaluation/task/", "evaluation/term/"))
+    }
+    client.log_batch(
+        task.info.run_id,
+        metrics=[
+            Metric(name, value, now, metrics["round"], model_id=model_id, run_id=task.info.run_id)
+            for name, value in wanted.items()
+        ],
+    )
+
+
+def _description(state: PolicyState, metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: what it is, and a table of what it came to."""
+    told = ", ".join(f"`{term.name}.{term.column}`" for term in state.reward.terms)
+    lines = [f"{state.rounds} rounds, {state.step} optimiser steps on reward {told}."]
+    before, after = metrics
+    lines += ["", "| task | before | after |", "|---|---|---|"]
+    lines += [f"| {task} | {before['tasks'][task]:.3f} | {after['tasks'][task]:.3f} |" for task in after["tasks"]]
+    lines += [f"| **mean of tasks** | {before['strict']:.3f} | **{after['strict']:.3f}** |"]
+    return "\n".join(lines)

@@ -1,0 +1,145 @@
+"""What one transformer block does for one training sample beside its matrix products: kernels, and bytes they move.
+
+Counted on the CPU at SD3.5-Medium's true width, forward and backward: eagerly on the meta device, operation by
+operation; compiled, by what the compiler generates. On a GPU more of a block's time goes to these passes over memory
+than to products.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from advantageflow.policy.compiling import compile_blocks
+from advantageflow.store.files import write_json
+from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, Shape
+from advantageflow_pipelines.plan.footprint import fused_attention
+from advantageflow_pipelines.plan.skeleton import META, Skeleton
+
+JSON_FILE = "block.json"
+TEXT_TOKENS = 333  # of CLIP 77, of T5 256
+SMALL = 10**6  # bytes: a kernel that moves fewer takes no longer than its launch
+_PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_scaled_dot_product")
+_NO_KERNEL = ("detach", "_unsafe_view", "empty", "empty_like", "new_empty_strided")
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Kernels of a block, forward and backward, and the bytes that they read and write.
+
+    Attributes:
+        kernels, bytes: all but matrix products and attention.
+        small: of these kernels, those that move less than a megabyte, as casts of an adapter's weights.
+        products, product_bytes: matrix products and attention.
+    """
+
+    kernels: int
+    bytes: int
+    small: int
+    products: int
+    product_bytes: int
+
+
+def count_eager(shape: Shape = SD35_MEDIUM) -> Passes:
+    """Count the first block of a transformer, with adapters and a bfloat16 base."""
+    block, inputs = _block(shape, META)
+    with _Operations() as operations, fused_attention():
+        _run(block, inputs)
+    return operations.passes()
+
+
+def count_compiled(shape: Shape = SD35_MEDIUM) -> Passes:
+    """The same block compiled, which takes a minute: what was compiled before is not used."""
+    block, inputs = _block(shape, torch.device("cpu"))
+    compile_blocks(nn.ModuleList([block]), shape.configs.family)
+    with _compiled_nodes() as nodes:
+        _run(block, inputs)
+    return _passes(nodes)
+
+
+def write_block(counted: Mapping[str, Passes], out: Path) -> None:
+    """Write block.json into a folder.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / JSON_FILE, {name: asdict(passes) for name, passes in counted.items()})
+
+
+def _block(shape: Shape, device: torch.device) -> tuple[nn.Module, list[Tensor]]:
+    """The first block, with adapters, and the hidden states of image and text and the time embedding of a sample."""
+    skeleton = Skeleton(shape.configs, torch.bfloat16, (16, shape.image_size // 8, shape.image_size // 8), shape.limit)
+    transformer: Any = skeleton.policy(shape.training).transformer
+    config, tokens = transformer.config, (shape.image_size // 16) ** 2
+    width = config.num_attention_heads * config.attention_head_dim
+    block = transformer.transformer_blocks[0].to_empty(device=device)
+    shapes = ((1, tokens, width), (1, TEXT_TOKENS, width), (1, width))
+    inputs = [torch.zeros(one, dtype=torch.bfloat16, device=device, requires_grad=len(one) == 3) for one in shapes]
+    return block, inputs
+
+
+def _run(block: nn.Module, inputs: list[Tensor]) -> None:
+    outputs = block(*inputs)
+    torch.autograd.backward(outputs, [torch.zeros_like(output) for output in outputs])
+
+
+class _Operations(TorchDispatchMode):
+    """Counts each operation that is a kernel of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[tuple[bool, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func._schema.name.partition("::")[2]
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
+        if tensors and not func.is_view and name not in _NO_KERNEL:
+            size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+            self._found.append((name.startswith(_PRODUCTS), size))
+        return result
+
+    def passes(self) -> Passes:
+        """All of them so far."""
+        return _sum(self._found)
+
+
+@contextmanager
+def _compiled_nodes() -> Iterator[list[Any]]:
+    """What the compiler generates in the block, with the bytes of each."""
+    from torch._inductor import compile_fx, config, metrics
+
+    logger = compile_fx.inductor_metrics_log  # what makes the compiler keep the sizes is this logger's level
+    before = logger.level, logger.propagate
+    metrics.reset()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        with config.patch(fx_graph_cache=False), torch._functorch.config.patch(enable_autograd_cache=False):
+            yield metrics.nodes_num_elem
+    finally:
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+
+
+def _passes(nodes: list[Any]) -> Passes:
+    """Of the compiler's nodes; its element is four bytes, and a node without a kernel of its own has none."""
+    return _sum([(node.is_extern(), 4 * elements) for node, elements in nodes if elements])
+
+
+def _sum(found: list[tuple[bool, int]]) -> Passes:
+    kernels, products = ([size for product, size in found if product == wanted] for wanted in (False, True))
+    small = sum(size < SMALL for size in kernels)
+    return Passes(len(kernels), sum(kernels), small, len(products), sum(products))

@@ -1,0 +1,1 @@
+"""A year of weekly retrainings, simulated on the embedded model."""

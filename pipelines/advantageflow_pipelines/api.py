@@ -1,0 +1,157 @@
+"""What `import advantageflow as af` offers: whole runs, and pictures, from Python or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
+from advantageflow_pipelines.configuration.checks import check_disk, check_run
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.local.drawing import draw
+from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder, read_report
+from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
+from advantageflow_pipelines.local.tracking import tracking_uri
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
+from advantageflow_pipelines.say import Console
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation of a run, as soon as it is done.
+
+    Attributes:
+        round_index: after which round; 0: of the base model.
+        metrics: what it came to: 'strict', 'soft', 'tasks' and more, as in metrics.json.
+        report: its folder.
+    """
+
+    round_index: int
+    metrics: dict[str, Any]
+    report: Path
+
+    def pictures(self) -> Image:
+        """Its samples, the same prompts and noise every time, right ones in a green frame."""
+        from advantageflow.evaluation.pictures import sample_sheet
+
+        return _drawn(lambda file: sample_sheet({"": self.report}, file, columns=6))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A complete run.
+
+    Attributes:
+        folder: its working folder.
+        settings: of it.
+        summary: as in summary.json.
+        policy: the folder of its last policy.
+        prompts: of its prompts.
+        conditioning: of what conditions the model for them.
+    """
+
+    folder: Path
+    settings: RunSettings
+    summary: dict[str, Any]
+    policy: Path
+    prompts: Path
+    conditioning: Path
+
+    def pictures(self) -> Image:
+        """Base and tuned model side by side."""
+        from PIL import Image
+
+        from advantageflow_pipelines.local.report import SHEET_FILE
+
+        return Image.open(WorkDir(self.folder).report / SHEET_FILE)
+
+
+def run(
+    settings: RunSettings | str | Path = "shapes",
+    *changes: str,
+    workdir: Path | str | None = None,
+    runs: Path = DEFAULT_RUNS,
+    watch: Callable[[Evaluated], None] = lambda evaluated: None,
+) -> Run:
+    """Run a pipeline in this process, showing how far it is.
+
+    Args:
+        settings: of the run, the name of a preset, or a YAML file.
+        changes: of single settings, as 'rollout.group_size=16'; not of settings that are given as such.
+        workdir: new folder for what the run makes; in `runs` if None.
+        runs: folder of the runs and of their MLflow store.
+        watch: called with each evaluation when it is done, in a thread beside the run.
+
+    Raises:
+        SettingsError: says which settings are wrong.
+        RunFailed: a stage failed; says why.
+    """
+    from advantageflow_pipelines.local.run import run_locally
+
+    if not isinstance(settings, RunSettings):
+        file = Path(settings) if str(settings).endswith((".yaml", ".yml")) else None
+        preset = None if file else str(settings)
+        settings = choose_settings(preset=preset, config=file, assignments=changes)
+    settings = with_absolute_paths(settings)
+    check_inline(settings)
+    check_run(settings)
+    folder = None if workdir is None else Path(workdir)
+    check_disk(settings, folder or runs)
+    place = create_workdir(folder, settings, runs)
+    write_runner(place, RunnerKind.INLINE, {})
+
+    def evaluated(number: int, report: Path) -> None:
+        watch(Evaluated(number, read_report(report), report))
+
+    uri = tracking_uri(place, runs)
+    summary = run_locally(place, settings, console=Console(), tracking_uri=uri, on_report=evaluated)
+    policies, prompts = policy_folders(place, settings), prompts_folder(place, settings)
+    assert prompts is not None
+    last = policies[max(policies)]
+    return Run(place.root, settings, summary, last, prompts, conditioning_folder(prompts))
+
+
+def generate(
+    texts: Sequence[str],
+    policy: Path | str | None = None,
+    *,
+    model: ModelSettings | None = None,
+    seed: int = 0,
+    **sampling: Any,
+) -> list[Image]:
+    """A picture of each text.
+
+    Args:
+        texts: what the pictures show.
+        policy: that draws: a run's working folder, a policy, an adapter, or where one is published or registered; None:
+            the base model.
+        model: the base model, where the policy does not say it; None: the embedded one.
+        seed: of the first picture's noise; each next one has the next.
+        **sampling: steps, guidance_scale and more of EvaluationSettings, instead of those of the policy's run.
+
+    Raises:
+        PolicyError: the model or the policy cannot be loaded, or what they make is not finite.
+    """
+    found = None if policy is None else find_policy(str(policy))
+    base = model or (found.model if found else None) or ModelSettings()
+    how = (found.sampling if found else EvaluationSettings()).model_dump() | sampling
+    return draw(base, found.path if found else None, texts, seed, EvaluationSettings.model_validate(how))
+
+
+def _drawn(write: Callable[[Path], None]) -> Image:
+    """The picture that is written to a file, which does not stay."""
+    import tempfile
+
+    from PIL import Image
+
+    with tempfile.TemporaryDirectory(prefix="advantageflow-") as folder:
+        write(Path(folder) / "picture.png")
+        with Image.open(Path(folder) / "picture.png") as picture:
+            return picture.convert("RGB")

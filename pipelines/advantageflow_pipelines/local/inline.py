@@ -1,0 +1,169 @@
+"""A run's stages in this process, one after the other, where a debugger reaches them and nothing is imported twice."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pdb
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from advantageflow.errors import Preempted
+from advantageflow.runtime import sections_of
+from advantageflow.settings import RunSettings
+from advantageflow.shown import ShownFormatter
+from advantageflow.store.files import write_json
+from advantageflow.tracking.events import JOURNAL_ENV
+from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.reading import tail
+from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.progress import RunProgress
+from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir
+from advantageflow_pipelines.pipelines import pipeline_of
+
+
+class Stages:
+    """Runs the tasks of one run here, and keeps what each makes where Kubeflow's local runner would.
+
+    Args:
+        folder: of the run's tasks, one within it for each.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def run(
+        self,
+        stage: str,
+        work: Callable[..., None],
+        outputs: Mapping[str, str],
+        *,
+        of_round: int | None = None,
+        **arguments: Any,
+    ) -> dict[str, Path]:
+        """Run a task, unless an earlier attempt at the run has completed it.
+
+        Args:
+            stage: of the pipeline.
+            work: its function.
+            outputs: the argument of `work` for each output, by the output's name.
+            of_round: the round it belongs to, if any.
+            **arguments: further ones of `work`.
+
+        Returns:
+            The folder of each output.
+        """
+        folder = self._folder / (stage if of_round is None else f"{stage}-{of_round}")
+        made = {name: folder / name for name in outputs}
+        if not (folder / TASK_DONE).exists():
+            with (
+                _torch_as_it_was(),
+                stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()),
+            ):
+                work(**arguments, **{argument: made[name] for name, argument in outputs.items()})
+            write_json(folder / TASK_DONE, {})
+        return made
+
+
+def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, started: float) -> None:
+    """Run, or continue, all stages of a run in this thread, showing them as they go.
+
+    Args:
+        workdir: the run.
+        settings: its settings; their pipeline has an inline form.
+        progress: shows the run.
+        started: epoch seconds; events before it belong to an earlier attempt.
+
+    Raises:
+        RunFailed: a stage failed; says why.
+        KeyboardInterrupt: it was asked to end.
+    """
+    work = pipeline_of(settings).inline
+    assert work is not None
+    with _shown(workdir, progress, started), _logged(workdir.log_file), _reachable(progress):
+        os.environ[JOURNAL_ENV] = str(workdir.journal)
+        try:
+            work(settings, Stages(workdir.artifacts / settings.pipeline.partition(":")[0]))
+            return
+        except Preempted as error:
+            raise KeyboardInterrupt from error
+        except Exception as error:
+            logging.getLogger(__name__).exception("the run failed")
+            failure = error
+        finally:
+            del os.environ[JOURNAL_ENV]
+    raise explain_failure(workdir, progress.tasks) from failure
+
+
+@contextlib.contextmanager
+def _shown(workdir: WorkDir, progress: RunProgress, started: float) -> Iterator[None]:
+    """Show what the stages tell the journal, from a thread beside them."""
+    stop = threading.Event()
+
+    def follow() -> None:
+        for event in tail(workdir.journal, stop):
+            if event["time"] >= started:
+                progress.show(event)
+
+    thread = threading.Thread(target=follow, name="progress", daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+@contextlib.contextmanager
+def _logged(file: Path) -> Iterator[None]:
+    """What the stages log, and what libraries print on standard error, goes to the run's log."""
+    root = logging.getLogger()
+    with file.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+        handler, level = logging.StreamHandler(log), root.level
+        handler.setFormatter(ShownFormatter())
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+            root.setLevel(level)
+
+
+@contextlib.contextmanager
+def _reachable(progress: RunProgress) -> Iterator[None]:
+    """Let breakpoint() take the bars away, which would else be drawn over the debugger's prompt."""
+    before = sys.breakpointhook
+
+    def stop_here() -> None:
+        progress.stop()
+        if before is not sys.__breakpointhook__ or os.environ.get("PYTHONBREAKPOINT"):
+            before()  # of another debugger
+        else:
+            pdb.Pdb(nosigint=True).set_trace(sys._getframe(1))
+
+    sys.breakpointhook = stop_here
+    try:
+        yield
+    finally:
+        sys.breakpointhook = before
+
+
+@contextlib.contextmanager
+def _torch_as_it_was() -> Iterator[None]:
+    """Take back what a stage sets in torch for its own process: threads, and which kernels may be used."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which training asks for, too late once CUDA is in use
+    import torch
+
+    threads, repeatable = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(repeatable)

@@ -1,0 +1,197 @@
+"""Schedules on this machine: cron starts their runs, and each keeps a history; both survive a restart.
+
+~/.local/share/advantageflow/schedules/NAME/schedule.json   what is run, and when
+                                           history.jsonl    a line for each start
+                                           log              what the runs said
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cronsim import CronSim, CronSimError
+from pydantic import Field, ValidationError
+
+from advantageflow.errors import SettingsError
+from advantageflow.settings_base import Settings
+from advantageflow.store.files import read_json, write_json, writing
+from advantageflow_pipelines.local.crontab import set_lines
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_LOOK_FOR_MISSED = "7 * * * *"  # when a schedule that makes up for missed runs looks for them
+_ENVIRONMENT = (  # which cron does not pass on; no secrets, which would lie on the disk
+    "PATH", "PYTHONPATH", "MLFLOW_TRACKING_URI", "HF_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "AWS_PROFILE",
+    "AWS_ENDPOINT_URL_S3", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+_OUTCOMES = ("policy:", "nothing to do:", "error:")  # how the lines begin that say what a run came to
+
+
+class Schedule(Settings):
+    """A schedule.
+
+    Attributes:
+        name: of it.
+        cron: five fields, in this machine's time.
+        arguments: of `advantageflow run`.
+        folder: that the runs start in.
+        environment: that they start with.
+        catch_up: whether a run that was missed, as this machine was off, is made up for, once.
+        enabled: whether it starts runs.
+        created: ISO time.
+    """
+
+    name: str
+    cron: str
+    arguments: tuple[str, ...] = Field(strict=False)
+    folder: str
+    environment: dict[str, str]
+    catch_up: bool = False
+    enabled: bool = True
+    created: str
+
+    def next_time(self) -> datetime:
+        """When it is due next."""
+        return next(CronSim(self.cron, now()))
+
+    def write(self) -> None:
+        """Keep it, and have cron start its runs, or no longer.
+
+        Raises:
+            StoreError: it cannot be written, or cron is not there.
+        """
+        command = f"{shlex.quote(sys.executable)} -m advantageflow_pipelines.cli schedule fire {self.name}"
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
+        log = shlex.quote(str(folder_of(self.name) / "log"))
+        lines = {self.cron: "", **({_LOOK_FOR_MISSED: " --if-missed"} if self.catch_up else {})}
+        shell = f"cd {shlex.quote(self.folder)} && {variables} {command}".replace("%", r"\%")  # cron's end of a command
+        with writing(folder_of(self.name)):
+            folder_of(self.name).mkdir(parents=True, exist_ok=True)
+        set_lines(
+            self.name, [f"{when} {shell}{more} >> {log} 2>&1" for when, more in lines.items()] if self.enabled else []
+        )
+        write_json(folder_of(self.name) / "schedule.json", self.model_dump(mode="json"))
+
+
+def now() -> datetime:
+    """In this machine's time."""
+    return datetime.now().astimezone()
+
+
+def new_schedule(name: str, cron: str, arguments: list[str], *, catch_up: bool) -> Schedule:
+    """A schedule of runs that start in this folder.
+
+    Raises:
+        SettingsError: the name is taken or invalid, or the expression is not one of cron's with five fields.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"'{name}' is not a name", where="--name", remedy="take letters, digits, '_', '.' and '-'")
+    if (folder_of(name) / "schedule.json").exists():
+        remedy = f"choose another, or first: advantageflow schedule delete {name}"
+        raise SettingsError(f"there is a schedule '{name}' already", where="--name", remedy=remedy)
+    try:
+        if len(cron.split()) != 5:
+            raise CronSimError("it has not five fields")
+        CronSim(cron, now())
+    except CronSimError as error:
+        remedy = "write minute hour day-of-month month day-of-week, as in '0 3 * * *' (every day at 3:00)"
+        raise SettingsError(f"not a cron expression: {error}", where=f"--local '{cron}'", remedy=remedy) from error
+    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return Schedule(
+        name=name, cron=cron, arguments=tuple(arguments), folder=os.getcwd(), environment=environment,
+        catch_up=catch_up, created=now().isoformat(timespec="seconds"),
+    )  # fmt: skip
+
+
+def folder_of(name: str) -> Path:
+    """Where a schedule is kept."""
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "advantageflow" / "schedules" / name
+
+
+def find_schedule(name: str) -> Schedule:
+    """The schedule of this name.
+
+    Raises:
+        SettingsError: there is none, or it is damaged.
+    """
+    file = folder_of(name) / "schedule.json"
+    if not _NAME.fullmatch(name) or not file.exists():
+        remedy = "see `advantageflow schedule list`; those of a Kubeflow cluster need --host"
+        raise SettingsError(f"there is no schedule '{name}' on this machine", where=str(file.parent), remedy=remedy)
+    try:
+        return Schedule.model_validate(read_json(file))
+    except ValidationError as error:
+        raise SettingsError("is damaged", where=str(file), remedy="delete it and create the schedule again") from error
+
+
+def all_schedules() -> list[Schedule]:
+    """Those of this machine, by name."""
+    return [find_schedule(file.parent.name) for file in sorted(folder_of("any").parent.glob("*/schedule.json"))]
+
+
+def delete_schedule(name: str) -> None:
+    """Forget a schedule and its history; its runs stay.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    find_schedule(name)
+    set_lines(name, [])
+    shutil.rmtree(folder_of(name))
+
+
+def history(name: str) -> list[dict[str, Any]]:
+    """Each start of a schedule: `due` or `started`, `ended`, `status`, and the `outcome` in words; oldest first."""
+    file = folder_of(name) / "history.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def missed(schedule: Schedule) -> bool:
+    """Whether a run was due since the last start, and none was started."""
+    starts = [entry["started"] for entry in history(schedule.name)]
+    since = datetime.fromisoformat(max([schedule.created, *starts], key=datetime.fromisoformat))
+    return (now() - next(CronSim(schedule.cron, since))).total_seconds() > 60
+
+
+def fire(schedule: Schedule) -> int:
+    """Run it once, unless its last run goes on; gives the exit status."""
+    command = [sys.executable, "-m", "advantageflow_pipelines.cli", "run", *schedule.arguments]
+    entry: dict[str, Any] = {"started": now().isoformat(timespec="seconds")}
+    with _alone(schedule.name) as alone:
+        if not alone:
+            _remember(schedule.name, {**entry, "ended": None, "status": None, "outcome": "the run before it goes on"})
+            return 0
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        print(done.stdout, flush=True)
+        said = [line.strip() for line in done.stdout.splitlines() if line.startswith(_OUTCOMES)]
+        entry |= {"ended": now().isoformat(timespec="seconds"), "status": done.returncode}
+        _remember(schedule.name, {**entry, "outcome": said[-1] if said else ""})
+    return done.returncode
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[bool]:
+    with (folder_of(name) / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+
+
+def _remember(name: str, entry: dict[str, Any]) -> None:
+    with (folder_of(name) / "history.jsonl").open("a") as file:
+        file.write(json.dumps(entry) + "\n")

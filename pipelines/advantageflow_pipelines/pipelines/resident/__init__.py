@@ -1,0 +1,1 @@
+"""The resident pipeline: rounds in one process that keeps everything loaded."""

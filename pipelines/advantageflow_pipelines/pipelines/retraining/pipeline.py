@@ -1,0 +1,64 @@
+"""Retraining: look for what is new -> the online pipeline, from the champion on -> promotion."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from advantageflow.evaluation.component import promotion
+from advantageflow.prompts.component import changes_component
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
+from advantageflow_pipelines.pipelines.parameters import Form
+from advantageflow_pipelines.placing.placement import Placement
+
+
+def retraining_tasks(
+    settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
+) -> Callable[..., None]:
+    """What makes the tasks of a run.
+
+    On a cluster the first one asks MLflow for the champion, and the others are left out where nothing has changed. On
+    one machine the process that starts the run has done that.
+
+    Args:
+        settings: the run.
+        placement: where its tasks run.
+        form: of the run.
+        in_order: as `online_tasks`.
+    """
+    online = online_tasks(settings, placement, form, in_order=in_order)
+    gate = settings.promotion.model_dump_json(exclude_defaults=True)
+
+    def retrain(given: dict[str, Any], inputs_sha256: Any = "") -> None:
+        done = online(**given)
+        judged = promotion(
+            promotion_settings=gate,
+            prompts=done.shared["prompts"],
+            conditioning=done.shared["conditioning"],
+            champion=done.shared["adapter"],
+            candidate=done.made["policy"],
+            before=done.base,
+            after=done.final,
+            inputs_sha256=inputs_sha256,
+            **form.inputs("promotion", promotion, given),
+        )
+        placement.place("evaluation", judged, cached=False)
+
+    def retraining(**given: Any) -> None:
+        """Rounds of rollout, reward and training from the champion on, and a gate between it and what comes of them."""
+        if placement.resources is None:
+            retrain(given)
+            return
+        look = changes_component({one.name: one.kind for one in form.shown})
+        looked = look(
+            places={one.name: one.place for one in form.shown},
+            registered_model=settings.registered_model,
+            further={"rounds": settings.rounds, "promotion": settings.promotion.model_dump(mode="json")},
+            **given,
+        )
+        placement.place("prompts", looked, cached=False)
+        with dsl.If(looked.outputs["changed"] == "true", name="changed"):
+            retrain({**given, "init_policy": looked.outputs["parent"]}, looked.outputs["inputs_sha256"])
+
+    return retraining
