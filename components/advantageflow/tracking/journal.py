@@ -32,7 +32,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -234,26 +234,27 @@ def stage_journal(
     task = new_task_id(stage, round_index, shard)
     cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
-    path = journal_file(task)
-    publish = path is None and bool(os.environ.get(TRACKING_ENV))
-    if publish:
-        path = Path(tempfile.mkdtemp(prefix="advantageflow-journal-")) / f"{task}.jsonl"
-    journal = Journal(task, path)
-    publishing: AbstractContextManager[None] = nullcontext()
-    if publish and path is not None:
-        from advantageflow.tracking.task_publisher import publishing_task
+    with ExitStack() as stack:
+        path = journal_file(task)
+        publish = path is None and bool(os.environ.get(TRACKING_ENV))
+        if publish:
+            temporary = tempfile.TemporaryDirectory(prefix="advantageflow-journal-", ignore_cleanup_errors=True)
+            path = Path(stack.enter_context(temporary)) / f"{task}.jsonl"
+        journal = Journal(task, path)
+        journal.record(
+            "start",
+            stage=stage,
+            round=round_index,
+            shard=shard,
+            pid=os.getpid(),
+            process_started=started,
+            settings=dict(settings or {}),
+        )
+        if publish and path is not None:
+            from advantageflow.tracking.task_publisher import publishing_task
 
-        publishing = publishing_task(path.parent)
-    journal.record(
-        "start",
-        stage=stage,
-        round=round_index,
-        shard=shard,
-        pid=os.getpid(),
-        process_started=started,
-        settings=dict(settings or {}),
-    )
-    with publishing, journal_in_use(journal):
+            stack.enter_context(publishing_task(path.parent))
+        stack.enter_context(journal_in_use(journal))
         try:
             yield journal
             journal.record("end", seconds=time.time() - started, cpu_seconds=_cpu_seconds() - cpu_before)

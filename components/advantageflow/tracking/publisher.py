@@ -112,8 +112,8 @@ class Publisher:
             raise TrackingError(
                 f"MLflow did not take {count} record(s) of this run; the first: {first}",
                 where=self._tracking_uri,
-                remedy="the run's results are complete in its working folder; check the store and its disk, then give it "
-                "what is missing with: advantageflow sync RUN",
+                remedy="the run's results are complete in its working folder; check the store and its disk, then give "
+                "it what is missing with: advantageflow sync RUN",
             ) from self._failures[0]
 
     def _try(self, write: Callable[..., None], *arguments: Any) -> bool:

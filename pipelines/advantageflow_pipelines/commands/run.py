@@ -26,7 +26,7 @@ from advantageflow_pipelines.local.runners import (
     write_runner,
 )
 from advantageflow_pipelines.local.summary import is_complete, show_summary
-from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
+from advantageflow_pipelines.local.tracking import is_delivered, store_uri, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
@@ -78,6 +78,8 @@ def run(
         summary = is_complete(place, settings, partial(warn, console))
         if summary is not None:
             say(console, f"{place.root} is complete")
+            if not is_delivered(place):
+                sync_run(place, settings, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
         if (known := images_of(place)) is not None:

@@ -35,13 +35,7 @@ _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(
-    workdir: WorkDir,
-    settings: RunSettings,
-    *,
-    seconds: float,
-    overhead: dict[str, Any],
-    mlflow_run_id: str | None,
-    conclusion: Conclusion | None = None,
+    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any]
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
@@ -50,8 +44,6 @@ def make_summary(
         settings: its settings.
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
-        mlflow_run_id: of the run in MLflow, if it is there.
-        conclusion: what became of the policy in MLflow's registry, if it is there.
 
     Raises:
         PolicyError: the weights that the run ends with are not those that were trained.
@@ -77,9 +69,13 @@ def make_summary(
         "difference": {"strict": change.mean, "strict_ci95": change.ci95},  # on equal prompts and seeds
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
-        "mlflow_run_id": mlflow_run_id,
-        **({} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}),
     }
+
+
+def with_records(summary: dict[str, Any], mlflow_run_id: str | None, conclusion: Conclusion | None) -> dict[str, Any]:
+    """A summary with the run in MLflow and what became of the policy in its registry; None where they are not there."""
+    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
+    return {**summary, "mlflow_run_id": mlflow_run_id, **outcome}
 
 
 def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -155,6 +156,26 @@ def locked(workdir: WorkDir) -> Iterator[None]:
             remedy = "wait for it to end, or stop it"
             raise StoreError("another process runs here", where=str(workdir.root), remedy=remedy) from error
         yield
+
+
+@contextlib.contextmanager
+def temporary_folder(workdir: WorkDir) -> Iterator[None]:
+    """Keep temporary files in the working folder, of this process and those that it starts: what one that was killed
+    outright left goes with the next attempt.
+    """
+    folder, before = workdir.root / ".tmp", os.environ.get("TMPDIR")
+    shared = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"  # compiled code, which later runs use too
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

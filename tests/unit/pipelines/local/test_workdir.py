@@ -207,7 +207,7 @@ def test_a_password_of_the_store_is_not_kept_and_comes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, uri = create_workdir(tmp_path / "run", SETTINGS), "postgresql://me:secret@db/mlflow"
-    _write_record(made, uri, "1")
+    _write_record(made, uri, "1", complete=True)
     assert "secret" not in (made.root / "mlflow.json").read_text()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri(made, tmp_path) == uri
