@@ -26,7 +26,7 @@ def ui(
 
     command = ui_command(runs / STORE_FILE, host, port)
     Console().print(f"MLflow: http://{host}:{port}  (stop with Ctrl-C)")
-    os.execv(command[0], command)
+    os.execv(command[0], command)  # noqa: S606 - this command itself, without a shell
 
 
 @presets.command("list")

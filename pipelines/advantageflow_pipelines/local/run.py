@@ -127,7 +127,7 @@ def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iter
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
     command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - a list of arguments, without a shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
