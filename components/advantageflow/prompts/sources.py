@@ -115,12 +115,14 @@ def _generate(source: str, count: int, seed: int) -> list[Prompt]:
 
 
 def _read_from_s3(source: str, columns: Mapping[str, str], warn: Callable[[str], None]) -> list[LocatedPrompt]:
-    from advantageflow.store import s3
+    from advantageflow.store.s3 import fetch_file
 
     with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
         if source.endswith("/"):
-            return _read_folder(s3.fetch_folder(source, Path(folder)), source, columns, warn)
-        return read_file(s3.fetch_file(source, Path(folder)), source, columns, warn)
+            from advantageflow.store.s3 import fetch_folder
+
+            return _read_folder(fetch_folder(source, Path(folder)), source, columns, warn)
+        return read_file(fetch_file(source, Path(folder)), source, columns, warn)
 
 
 def _read_folder(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from advantageflow_pipelines.say import Console
 
 
 def simulate_year(

@@ -43,7 +43,7 @@ def retraining_tasks(
             inputs_sha256=inputs_sha256,
             **form.inputs("promotion", promotion, given),
         )
-        placement.place("evaluation", judged, cached=False)
+        placement.place("evaluation", judged).set_caching_options(False)  # what it does lies outside the pipeline
 
     def retraining(**given: Any) -> None:
         """Rounds of rollout, reward and training from the champion on, and a gate between it and what comes of them."""
@@ -57,7 +57,7 @@ def retraining_tasks(
             further={"rounds": settings.rounds, "promotion": settings.promotion.model_dump(mode="json")},
             **given,
         )
-        placement.place("prompts", looked, cached=False)
+        placement.place("prompts", looked).set_caching_options(False)
         with dsl.If(looked.outputs["changed"] == "true", name="changed"):
             retrain({**given, "init_policy": looked.outputs["parent"]}, looked.outputs["inputs_sha256"])
 

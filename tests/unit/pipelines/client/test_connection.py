@@ -57,7 +57,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
 
 
 def test_without_a_host_one_is_asked_for(advantageflow: Command) -> None:
-    status, _, err = advantageflow("schedule", "list")
+    status, _, err = advantageflow("runs", "follow", "some-run")
     assert status == 2
     assert "KF_PIPELINES_ENDPOINT" in err
 
