@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _INDEX = {"rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64"}
 _IMAGE = {"image": "binary"}
+_IN_A_GROUP = 64  # images of a Parquet row group, which is what a reader holds
 
 
 def write_rollouts(
@@ -53,7 +54,9 @@ def rollout_writer(
 
             def write(rollouts: Sequence[Rollout], images: Sequence[bytes]) -> None:
                 nonlocal count
-                write_rows([{**_row(one), "image": image} for one, image in zip(rollouts, images, strict=True)])
+                rows = [{**_row(one), "image": image} for one, image in zip(rollouts, images, strict=True)]
+                for first in range(0, len(rows), _IN_A_GROUP):
+                    write_rows(rows[first : first + _IN_A_GROUP])
                 count += len(rollouts)
 
             yield write

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,11 @@ def iterate_table(path: Path, columns: Mapping[str, str], *, others: bool = True
             found = schema.field(name).type
             if found != pa.type_for_alias(kind):
                 raise DataError(f"column '{name}' is {found}, not {kind}", where=str(path), remedy=REMAKE)
-        batches = file.iter_batches(_ROWS, columns=None if others else list(columns), use_threads=False)
+        wanted = None if others else list(columns)
+        batches = itertools.chain.from_iterable(  # one reader for all groups would keep what it has read
+            file.iter_batches(_ROWS, row_groups=[group], columns=wanted, use_threads=False)
+            for group in range(file.num_row_groups)
+        )
         while True:
             with reading(path):
                 batch = next(batches, None)

@@ -71,7 +71,7 @@ def test_any_rollouts_come_back(rollouts: list[Rollout]) -> None:
         images = [rollout.rollout_id.encode() for rollout in rollouts]
         write_rollouts(Path(name) / "images", rollouts, images, {"round": 1})
         write_latents(Path(name) / "latents", rollouts, latents, {"round": 1})
-        assert read_images(Path(name) / "images") == list(zip(rollouts, images, strict=True))
+        assert list(read_images(Path(name) / "images")) == list(zip(rollouts, images, strict=True))
         assert read_index(Path(name) / "latents") == rollouts
         assert torch.equal(read_latents(Path(name) / "latents", rows=len(rollouts)), latents)
         for artifact in ("images", "latents"):

@@ -47,7 +47,7 @@ def test_a_server_that_accepts_and_never_answers_is_left_after_its_time(workdir:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         started = time.monotonic()
         assert not sync_run(workdir, SETTINGS, address, warnings.append, 1.0)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
     assert [f"advantageflow sync {workdir.root}" in warning for warning in warnings] == [True]
 
 
