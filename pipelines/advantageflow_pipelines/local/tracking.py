@@ -122,7 +122,8 @@ class RunTracking:
 
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
         name = self._settings.registered_model
-        publisher, concluded = self._publisher, list[Conclusion]()
+        publisher = self._publisher
+        concluded: list[Conclusion] = []
         if publisher is None or self._late or not judged or not name:
             return None
 

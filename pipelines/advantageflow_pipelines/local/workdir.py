@@ -17,6 +17,7 @@ from pathlib import Path
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import append_line, read_lines, reading, writing
+from advantageflow.store.s3 import cache_folder
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
 
 DEFAULT_RUNS = Path("runs")
@@ -164,8 +165,7 @@ def temporary_folder(workdir: WorkDir) -> Iterator[None]:
     outright left goes with the next attempt.
     """
     folder, before = workdir.root / ".tmp", os.environ.get("TMPDIR")
-    shared = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"  # compiled code, which later runs use too
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))  # which later runs use too
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
