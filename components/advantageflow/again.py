@@ -44,7 +44,7 @@ def begin_again_where_away(error: BaseException) -> None:
     time.sleep(waits[tries])
     os.environ[_TRIES_ENV] = str(tries + 1)
     sys.stdout.flush()
-    os.execv(sys.executable, sys.orig_argv)
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - this command itself, without a shell
 
 
 def is_away(error: BaseException) -> bool:

@@ -32,6 +32,7 @@ from advantageflow_pipelines.commands import (
     runs,
     schedule,
     submit,
+    sync,
 )
 from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.say import Console
@@ -61,6 +62,7 @@ app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
 app.add_typer(cluster.cluster, name="cluster")
+app.command("sync")(sync.sync)
 app.command("ui")(look.ui)
 app.command("compile")(compile.compile_command)
 app.add_typer(look.presets, name="presets")

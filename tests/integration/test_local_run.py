@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import shutil
 import signal
 import time
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from mlflow.pyfunc import scoring_server
 
+from advantageflow.errors import PolicyError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.results import policy_folders, report_folders
-from advantageflow_pipelines.local.summary import comparable
+from advantageflow_pipelines.local.summary import comparable, is_complete
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
 pytestmark = pytest.mark.slow
@@ -239,6 +241,25 @@ def test_a_complete_run_is_shown_again_and_nothing_is_done(run: Run) -> None:
     assert "is complete" in again.output
     assert "mean of tasks" in again.output
     assert sorted(run.workdir.journal.iterdir()) == before
+
+
+def test_a_complete_run_whose_last_weights_were_altered_is_not_taken_for_whole(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.workdir.root, tmp_path / "run")
+    workdir, settings = open_workdir(tmp_path / "run")
+    warnings: list[str] = []
+    assert is_complete(workdir, settings, warnings.append) == run.summary
+    policy = policy_folders(workdir, settings)[2]
+    weights = policy / "policy" / "adapter_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    for damaged in (content, content[:-100]):
+        weights.write_bytes(damaged)
+        with pytest.raises(PolicyError, match=str(weights)):
+            is_complete(workdir, settings, warnings.append)
+    shutil.rmtree(policy)
+    assert warnings == []
+    assert is_complete(workdir, settings, warnings.append) is None
+    assert "it is made again" in warnings[0]
 
 
 def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_path: Path) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
-import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -180,10 +181,9 @@ def test_a_resumed_run_continues_in_the_same_parent_and_skips_what_was_published
     publisher = Publisher(store, "advantageflow", "ignored", {**SETTINGS, "rounds": 3}, {}, run_id=first.run_id)
     client = MlflowClient(store)
     assert client.get_run(first.run_id).info.status == "RUNNING"
-    started = time.time()
     with stage_journal("training", 2) as retried:
         retried.metrics({"train/loss": 1.0}, parent=True)
-    publisher.consume(event for event in read_events(journal) if event["time"] >= started)
+    publisher.consume(read_events(journal))
     publisher.close()
     parent = client.get_run(first.run_id)
     assert parent.info.run_name == "shapes-1"
@@ -191,6 +191,69 @@ def test_a_resumed_run_continues_in_the_same_parent_and_skips_what_was_published
     assert parent.data.params["rounds"] == "3"
     assert curve(client, parent, "eval/strict") == [(1, 0.4), (2, 0.5)]
     assert curve(client, parent, "train/loss") == [(2, 1.0)]
+
+
+def everything(client: MlflowClient, parent: Run) -> list[tuple[str, ...]]:
+    """What MLflow has of a run, in words: runs, points, pictures."""
+    found = []
+    for run in (parent, *task_runs(client, parent)):
+        name = run.info.run_name
+        found.append((name, run.info.status, *sorted(run.data.params.items())))
+        found += [(name, metric, *map(str, curve(client, run, metric))) for metric in run.data.metrics]
+        found += [(name, re.sub(r"\+timestamp.*?(%|$)", "", file.path)) for file in client.list_artifacts(
+            run.info.run_id, "images")]  # fmt: skip
+    return sorted(found, key=str)
+
+
+def test_a_publisher_that_was_killed_anywhere_leaves_nothing_double_missing_or_running(
+    store: str, journal: Path
+) -> None:
+    whole = publish(store, journal)
+    whole.close()
+    client = MlflowClient(store)
+    wanted = everything(client, client.get_run(whole.run_id))
+    events = read_events(journal)
+    killed = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {"seed": "0", "preset": "shapes"})
+    for number in range(0, len(events), 6):
+        killed.consume(events[:number])  # and gone
+        killed = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {}, run_id=killed.run_id)
+    killed.consume(events)
+    killed.close()
+    assert everything(client, client.get_run(killed.run_id)) == wanted
+
+
+def test_an_event_that_mlflow_did_not_take_is_brought_there_by_the_next_attempt(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "picture.png").rename(tmp_path / "hidden.png")
+    first = publish(store, journal)
+    with pytest.raises(TrackingError):
+        first.close()
+    (tmp_path / "hidden.png").rename(tmp_path / "picture.png")
+    again = publish(store, journal, run_id=first.run_id)
+    again.close()
+    client = MlflowClient(store)
+    assert len(client.list_artifacts(first.run_id, "images")) == 2  # full size and preview
+    assert curve(client, client.get_run(first.run_id), "eval/strict") == [(1, 0.4), (2, 0.5)]
+    told = children(client, client.get_run(first.run_id))["round 1 / evaluation"]
+    assert told.data.tags["advantageflow.missing"] == "false"
+
+
+def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path) -> None:
+    events = [event for event in read_events(journal) if event["event"] not in ("image", "dataset", "artifact")]
+
+    def run(_: int) -> str:
+        publisher = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {})
+        publisher.consume(events)
+        publisher.close()
+        return publisher.run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(run, range(8)))
+    client = MlflowClient(store)
+    first, *others = [everything(client, client.get_run(one)) for one in runs]
+    assert all(one == first for one in others)
+    assert len(first) > 20
 
 
 def test_a_store_that_fails_in_mid_run_is_told_at_close_and_stops_nothing(

@@ -20,7 +20,7 @@ from advantageflow.store.conditioning import StoredConditioning, open_conditioni
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompt_history import PromptHistory, read_history
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import write_latents, write_rollouts
+from advantageflow.store.rollouts import rollout_writer, write_latents, write_rollouts
 from advantageflow.tracking.journal import current_journal
 
 if TYPE_CHECKING:
@@ -85,16 +85,16 @@ def run(
         stored = open_conditioning(conditioning, known)
         generator = load_generator(model, rollout_policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
         current_journal().useful()
-        groups = generate_chunks(
-            generator, settings, mine, known, stored,
-            seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers,
-        )  # fmt: skip
+        with rollout_writer(rollouts_out, metadata) as write, ThreadPoolExecutor() as threads:  # a GPU waits for it
+            groups = generate_chunks(
+                generator, settings, mine, known, stored,
+                seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers,
+                images_to=lambda part: write(part.rollouts, list(threads.map(encode_png, part.images))),
+            )  # fmt: skip
     else:
         groups = no_groups(settings, model)
         current_journal().useful()
-    with ThreadPoolExecutor() as threads:  # a GPU waits for it
-        images = list(threads.map(encode_png, groups.images))
-    write_rollouts(rollouts_out, groups.rollouts, images, metadata)
+        write_rollouts(rollouts_out, [], [], metadata)
     write_latents(latents_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
 
 
@@ -137,6 +137,7 @@ def generate_chunks(
     round_index: int,
     rounds_before: int,
     workers: int = 1,
+    images_to: Callable[[Groups], None] | None = None,
 ) -> Groups:
     """A group of rollouts for each prompt of the chunks, of which there is one at least.
 
@@ -150,6 +151,7 @@ def generate_chunks(
         round_index: the round.
         rounds_before: of the runs that this one continues.
         workers: Python threads that generate chunks side by side, each with settings.threads of torch's.
+        images_to: takes each chunk's groups as they are made, whose images are then not kept; None keeps all images.
     """
     import torch
 
@@ -168,6 +170,9 @@ def generate_chunks(
     started, total = time.monotonic(), first[-1] * settings.group_size
     parts: list[Groups] = []
     for part in _side_by_side(generate, range(len(chunked)), workers):
+        if images_to is not None:
+            images_to(part)
+            part = part._replace(images=[])
         parts.append(part)
         journal.progress(sum(len(one.rollouts) for one in parts), total, "images")
     rate = total / (time.monotonic() - started)

@@ -20,7 +20,7 @@ from advantageflow.rewards.plumbing.terms import score_column, score_columns, te
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import read_images
+from advantageflow.store.rollouts import read_images, read_rollouts
 from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.rollouts import RolloutStatistics
@@ -51,14 +51,13 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     journal = current_journal()
     rewards = term_rewards(settings)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
-    pngs = read_images(rollouts)
-    records = [rollout for rollout, _ in pngs]
+    records = read_rollouts(rollouts)
     source = read_metadata(rollouts)
     table = rollouts / ROLLOUTS_FILE
     prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
 
     journal.useful()
-    images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(pngs))
+    images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(read_images(rollouts)))
     scores, pictures, dropped = score_rollouts(settings, rewards, prompt_of, records, images)
     tell_dropped(settings, list(dropped.values()), len(records), journal, source.get("round") or 0)
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}

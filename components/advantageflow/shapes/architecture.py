@@ -37,7 +37,7 @@ def vocabulary() -> list[str]:
 def build_tokenizer(*, clip: bool) -> PreTrainedTokenizerFast:
     """A word-level tokenizer; CLIP's frames the prompt with <bos> and <eos>, T5's ends it with <eos>."""
     tokens = {token: k for k, token in enumerate(vocabulary())}
-    core = Tokenizer(models.WordLevel(tokens, unk_token="<unk>"))
+    core = Tokenizer(models.WordLevel(tokens, unk_token="<unk>"))  # noqa: S106 - a word of the vocabulary
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     frame = "<bos> $A <eos>" if clip else "$A <eos>"
     core.post_processor = processors.TemplateProcessing(
@@ -46,10 +46,10 @@ def build_tokenizer(*, clip: bool) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         model_max_length=TEXT_TOKENS,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        bos_token="<bos>",
-        eos_token="<eos>",
+        pad_token="<pad>",  # noqa: S106 - a word of the vocabulary
+        unk_token="<unk>",  # noqa: S106 - a word of the vocabulary
+        bos_token="<bos>",  # noqa: S106 - a word of the vocabulary
+        eos_token="<eos>",  # noqa: S106 - a word of the vocabulary
     )
 
 

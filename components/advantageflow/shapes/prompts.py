@@ -54,7 +54,7 @@ def hard_prompts(seed: int = 0) -> list[Prompt]:
     """
     prompts: list[Prompt] = []
     for task in HARD_TASKS:
-        draw = random.Random(derive_seed(seed, task))
+        draw = random.Random(derive_seed(seed, task))  # noqa: S311 - drawn by the seed, no secret
         of_task: dict[str, Prompt] = {}
         while len(of_task) < _HARD_PROMPTS:
             prompt = _hard_prompt(task, draw)

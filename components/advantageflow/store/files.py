@@ -95,8 +95,58 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     except ValueError as error:
         remedy = "see which value is not finite; JSON has no NaN or infinity"
         raise StoreError(f"cannot be written as JSON: {error}", where=str(path), remedy=remedy) from error
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is whole or as it was before.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     with writing(path):
-        Path(path).write_text(text, encoding="utf-8")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line whole or not at all, in a single write, so that readers never see two processes' lines mixed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    left = f"{line}\n".encode()
+    with Path(path).open("ab", buffering=0) as file:
+        start = file.tell()
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                file.truncate(start)  # lest the next line be joined to what a full disk cut short
+            raise
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none where there is no file; half-written and damaged lines are left out.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    if not Path(path).exists():
+        return []
+    with reading(path):
+        lines = Path(path).read_bytes().splitlines()
+    found = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            found.append(parse_json(line))
+    return [value for value in found if isinstance(value, dict)]
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import DataError
 from advantageflow.records import INDEX_FILE, LATENTS_FILE, ROLLOUTS_FILE, TRAJECTORIES_FILE, Rollout
 from advantageflow.store.files import METADATA_FILE, publish, read_tensors, write_json, write_tensors
-from advantageflow.store.tables import REMAKE, check_tensors, read_table, write_table
+from advantageflow.store.tables import REMAKE, check_tensors, iterate_table, read_table, table_writer, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _INDEX = {"rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64"}
 _IMAGE = {"image": "binary"}
+_IN_A_GROUP = 64  # images of a Parquet row group, which is what a reader holds
 
 
 def write_rollouts(
@@ -35,10 +37,30 @@ def write_rollouts(
     Raises:
         StoreError: it cannot be written.
     """
-    rows = [{**_row(one), "image": image} for one, image in zip(rollouts, images, strict=True)]
+    with rollout_writer(folder, metadata) as write:
+        write(rollouts, images)
+
+
+@contextmanager
+def rollout_writer(
+    folder: Path, metadata: Mapping[str, Any]
+) -> Iterator[Callable[[Sequence[Rollout], Sequence[bytes]], None]]:
+    """Publish the rollouts artifact of a shard part by part: each call of what is yielded writes some rollouts and
+    their images, and holds none of them afterwards. Arguments and errors as of `write_rollouts`.
+    """
+    count = 0
     with publish(folder) as partial:
-        write_table(partial / ROLLOUTS_FILE, rows, _INDEX | _IMAGE)
-        write_json(partial / METADATA_FILE, {**metadata, "rollouts": len(rows)})
+        with table_writer(partial / ROLLOUTS_FILE, _INDEX | _IMAGE) as write_rows:
+
+            def write(rollouts: Sequence[Rollout], images: Sequence[bytes]) -> None:
+                nonlocal count
+                rows = [{**_row(one), "image": image} for one, image in zip(rollouts, images, strict=True)]
+                for first in range(0, len(rows), _IN_A_GROUP):
+                    write_rows(rows[first : first + _IN_A_GROUP])
+                count += len(rollouts)
+
+            yield write
+        write_json(partial / METADATA_FILE, {**metadata, "rollouts": count})
 
 
 def write_latents(
@@ -68,16 +90,23 @@ def write_latents(
         write_json(partial / METADATA_FILE, {**metadata, "rollouts": len(rollouts)})
 
 
-def read_images(folder: Path) -> list[tuple[Rollout, bytes]]:
-    """The rollouts of a rollouts artifact with their images as PNG, in file order.
+def read_images(folder: Path) -> Iterator[tuple[Rollout, bytes]]:
+    """The rollouts of a rollouts artifact with their images as PNG, in file order, a few in memory at a time.
 
     Raises:
         StoreError: the file is missing or corrupt.
         DataError: a column is missing, or a row's rollout_id does not fit it.
     """
     path = Path(folder) / ROLLOUTS_FILE
-    rows = read_table(path, _INDEX | _IMAGE)
-    return [(_rollout(path, number, row), row["image"]) for number, row in enumerate(rows)]
+    for number, row in enumerate(iterate_table(path, _INDEX | _IMAGE)):
+        yield _rollout(path, number, row), row["image"]
+
+
+def read_rollouts(folder: Path) -> list[Rollout]:
+    """The rollouts of a rollouts artifact without their images, in file order; raises as `read_images`."""
+    path = Path(folder) / ROLLOUTS_FILE
+    rows = iterate_table(path, _INDEX, others=False)
+    return [_rollout(path, number, row) for number, row in enumerate(rows)]
 
 
 def read_index(folder: Path) -> list[Rollout]:

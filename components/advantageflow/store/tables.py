@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from advantageflow.store.files import reading, writing
 if TYPE_CHECKING:
     from torch import Tensor
 
+_ROWS = 64  # that are in memory at a time
+_BUFFER = 1 << 20  # bytes of a file
 REMAKE = "make the artifact again with this version's tasks; do not edit it by hand"
 
 
@@ -28,13 +32,31 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[
     Raises:
         StoreError: it cannot be written.
     """
+    with table_writer(path, columns) as write:
+        write(rows)
+
+
+@contextmanager
+def table_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Callable[[Sequence[Mapping[str, Any]]], None]]:
+    """Write one Parquet file part by part: each call of what is yielded writes rows as a row group of their own, and
+    holds none of them afterwards. Arguments and errors as of `write_table`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([pa.field(name, pa.type_for_alias(kind), nullable=False) for name, kind in columns.items()])
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     with writing(path):
-        pq.write_table(table, str(path), write_page_checksum=True)
+        file = pq.ParquetWriter(str(path), schema, write_page_checksum=True)
+
+    def write(rows: Sequence[Mapping[str, Any]]) -> None:
+        with writing(path):
+            file.write_table(pa.Table.from_pylist([dict(row) for row in rows], schema=schema))
+
+    try:
+        yield write
+    finally:
+        with writing(path):
+            file.close()
 
 
 def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -48,23 +70,42 @@ def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
         StoreError: the file is missing or corrupt.
         DataError: a declared column is missing, of another type, or has a null.
     """
+    return list(iterate_table(path, columns))
+
+
+def iterate_table(path: Path, columns: Mapping[str, str], *, others: bool = True) -> Iterator[dict[str, Any]]:
+    """As `read_table`, a few rows in memory at a time; without the other columns where `others` is false."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     # ParquetFile, not read_table: no dataset layer that would read meaning into folder names, and no threads.
-    with reading(path), pq.ParquetFile(str(path), page_checksum_verification=True) as file:
-        table = file.read(use_threads=False)
-    for name, kind in columns.items():
-        if name not in table.column_names:
-            found = ", ".join(table.column_names) or "none"
-            raise DataError(f"column '{name}' is missing (found: {found})", where=str(path), remedy=REMAKE)
-        column = table.column(name)
-        if column.type != pa.type_for_alias(kind):
-            raise DataError(f"column '{name}' is {column.type}, not {kind}", where=str(path), remedy=REMAKE)
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True)
-            raise DataError(f"column '{name}' has no value", where=f"{path}: row {row}", remedy=REMAKE)
-    return table.to_pylist()
+    with reading(path):
+        file = pq.ParquetFile(str(path), page_checksum_verification=True, buffer_size=_BUFFER)
+    with file:
+        schema, row = file.schema_arrow, 0
+        for name, kind in columns.items():
+            if name not in schema.names:
+                found = ", ".join(schema.names) or "none"
+                raise DataError(f"column '{name}' is missing (found: {found})", where=str(path), remedy=REMAKE)
+            found = schema.field(name).type
+            if found != pa.type_for_alias(kind):
+                raise DataError(f"column '{name}' is {found}, not {kind}", where=str(path), remedy=REMAKE)
+        wanted = None if others else list(columns)
+        batches = itertools.chain.from_iterable(  # one reader for all groups would keep what it has read
+            file.iter_batches(_ROWS, row_groups=[group], columns=wanted, use_threads=False)
+            for group in range(file.num_row_groups)
+        )
+        while True:
+            with reading(path):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            for name in columns:
+                if batch.column(name).null_count:
+                    where = f"{path}: row {row + batch.column(name).is_null().to_pylist().index(True)}"
+                    raise DataError(f"column '{name}' has no value", where=where, remedy=REMAKE)
+            yield from batch.to_pylist()
+            row += len(batch)
 
 
 def to_json(value: Mapping[str, Any]) -> str:

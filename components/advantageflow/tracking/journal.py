@@ -26,7 +26,6 @@ as it grows; else nowhere. Writing costs microseconds and no imports: MLflow is 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -35,13 +34,13 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import StoreError, UserError
+from advantageflow.store.files import append_line
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
 from advantageflow.tracking.process import peak_memory, process_started
 
@@ -78,11 +77,10 @@ class Journal:
         self.record(**{**event, "task": self.task})
 
     def write(self, line: str) -> None:
-        """Append an event's line, in a single write, so that readers never see two tasks' lines mixed."""
+        """Append an event's line."""
         assert self.path is not None
         try:
-            with self.path.open("ab", buffering=0) as file:
-                _append(file, f"{line}\n".encode())
+            append_line(self.path, line)
         except OSError as error:
             raise StoreError(
                 f"the task's journal cannot be written: {error.strerror}",
@@ -199,18 +197,6 @@ class Journal:
         )
 
 
-def _append(file: FileIO, line: bytes) -> None:
-    """Write a whole line or nothing: what a full disk cut short is taken back, lest the next line be joined to it."""
-    start = file.tell()
-    try:
-        while line:
-            line = line[file.write(line) :]
-    except OSError:
-        with contextlib.suppress(OSError):
-            file.truncate(start)
-        raise
-
-
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 
@@ -261,26 +247,27 @@ def stage_journal(
     task = new_task_id(stage, round_index, shard)
     cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
-    path = journal_file(task)
-    publish = path is None and bool(os.environ.get(TRACKING_ENV))
-    if publish:
-        path = Path(tempfile.mkdtemp(prefix="advantageflow-journal-")) / f"{task}.jsonl"
-    journal = Journal(task, path)
-    publishing: AbstractContextManager[None] = nullcontext()
-    if publish and path is not None:
-        from advantageflow.tracking.task_publisher import publishing_task
+    with ExitStack() as stack:
+        path = journal_file(task)
+        publish = path is None and bool(os.environ.get(TRACKING_ENV))
+        if publish:
+            temporary = tempfile.TemporaryDirectory(prefix="advantageflow-journal-", ignore_cleanup_errors=True)
+            path = Path(stack.enter_context(temporary)) / f"{task}.jsonl"
+        journal = Journal(task, path)
+        journal.record(
+            "start",
+            stage=stage,
+            round=round_index,
+            shard=shard,
+            pid=os.getpid(),
+            process_started=started,
+            settings=dict(settings or {}),
+        )
+        if publish and path is not None:
+            from advantageflow.tracking.task_publisher import publishing_task
 
-        publishing = publishing_task(path.parent)
-    journal.record(
-        "start",
-        stage=stage,
-        round=round_index,
-        shard=shard,
-        pid=os.getpid(),
-        process_started=started,
-        settings=dict(settings or {}),
-    )
-    with publishing, journal_in_use(journal):
+            stack.enter_context(publishing_task(path.parent))
+        stack.enter_context(journal_in_use(journal))
         try:
             yield journal
             cost = {"cpu_seconds": _cpu_seconds() - cpu_before, **peak_memory(), **journal.cost}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 API_ENV = "KF_PIPELINES_ENDPOINT"  # these two are Kubeflow's own names
-TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"
+TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - the name of a variable
 TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")  # where Kubeflow mounts it, for several users
 IN_CLUSTER_API = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 CANCELED = "CANCELED"
@@ -69,7 +69,7 @@ def ask(path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> 
     if file.is_file():
         headers["Authorization"] = f"Bearer {file.read_text().strip()}"
     data = None if body is None else json.dumps(body).encode()
-    with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=seconds) as answer:
+    with urllib.request.urlopen(urllib.request.Request(address, data, headers), timeout=seconds) as answer:  # noqa: S310 - an address of the cluster's own
         found = json.load(answer)
     if not isinstance(found, dict):
         raise ValueError("not an answer of Kubeflow's")

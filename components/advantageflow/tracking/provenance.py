@@ -71,7 +71,7 @@ def _git(*arguments: str) -> str:
     source = Path(__file__).resolve().parent
     command = ["git", "-C", str(source), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603 - a list of arguments, without a shell
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

@@ -11,6 +11,7 @@ from typing import Any
 from advantageflow.errors import TrackingError
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json
+from advantageflow.tracking.earlier import Earlier
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
 from advantageflow.tracking.naming import NAME_TAG
@@ -68,13 +69,17 @@ class Publisher:
                 self._client.set_tag(self.run_id, name, value)
             log_settings(self._client, self.run_id, params)
             home = self._client.get_run(self.run_id).info.experiment_id
-        self._recorder = Recorder(self._client, str(home), self.run_id)
+            earlier = Earlier(self._client, str(home), self.run_id) if run_id else None
+        self._recorder = Recorder(self._client, str(home), self.run_id, earlier=earlier)
 
     def consume(self, events: Iterable[Event]) -> None:
-        """Publish events as they come, until they end; failures are kept for `close`."""
+        """Publish events as they come, until they end; failures are kept for `close`.
+
+        Of a run that is resumed give all events: those that MLflow has are passed over.
+        """
         for event in events:
-            if self._recorder.takes(event):
-                self._try(self._recorder.record, event)
+            if self._recorder.takes(event) and not self._try(self._recorder.record, event):
+                self._recorder.missed(event)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or folder with the parent run, under `folder` of its artifacts."""
@@ -108,16 +113,20 @@ class Publisher:
             raise TrackingError(
                 f"MLflow did not take {count} record(s) of this run; the first: {first}",
                 where=self._tracking_uri,
-                remedy="the run's results are complete in its working folder; check the store and its disk",
+                remedy="the run's results are complete in its working folder; check the store and its disk, then give "
+                "it what is missing with: advantageflow sync RUN",
             ) from self._failures[0]
 
-    def _try(self, write: Callable[..., None], *arguments: Any) -> None:
+    def _try(self, write: Callable[..., None], *arguments: Any) -> bool:
+        """Whether MLflow took a record."""
         if self._in_a_row >= _FAILURES_IN_A_ROW:
-            return
+            return False
         try:
             write(*arguments)
             self._in_a_row = 0
+            return True
         except Exception as error:  # a record that fails must not cost the run
             logger.warning("MLflow: %s", first_line(error))
             self._failures.append(error)
             self._in_a_row += 1
+            return False

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.tracking.earlier import MISSING_TAG, Earlier
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.naming import NAME_TAG, RESULT_HEADING, metric_name, picture_key, shown_settings, taken
 from advantageflow.tracking.ui import view_tags
@@ -31,6 +32,8 @@ class _Task:
     run_id: str
     start: Event
     created: bool  # whether its run was opened here, and so is closed here
+    there: bool = False  # all of it, by an earlier attempt
+    missing: bool = False  # MLflow did not take all of it
     progress_at: float = 0.0  # epoch seconds of the progress written last
 
 
@@ -42,16 +45,24 @@ class Recorder:
         experiment_id: experiment of the children; the parent's.
         parent_id: run of the whole pipeline; None for a task that has none (its curves then stay with the task).
         task_run_id: a run opened by someone else for the one task to be recorded, instead of a new child.
+        earlier: what MLflow has of the run already, which is not written again; give all events from its beginning.
     """
 
     def __init__(
-        self, client: MlflowClient, experiment_id: str, parent_id: str | None, *, task_run_id: str | None = None
+        self,
+        client: MlflowClient,
+        experiment_id: str,
+        parent_id: str | None,
+        *,
+        task_run_id: str | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self.experiment_id = experiment_id
         self.parent_id = parent_id
         self.last_run_id: str | None = None  # of the task that started last
         self._client = client
         self._task_run_id = task_run_id
+        self._earlier = earlier
         self._tasks: dict[str, _Task] = {}
         self._warnings: list[str] = []
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
@@ -73,6 +84,8 @@ class Recorder:
     def takes(self, event: Event) -> bool:
         """Whether MLflow has a place for the event: not for what follows a start that failed, nor for most progress."""
         task = self._tasks.get(event["task"])
+        if task is not None and task.there:
+            return event["event"] in ("warning", "end", "error")
         if event["event"] == "progress" and task is not None:
             return bool(event["time"] - task.progress_at >= _PROGRESS_SECONDS)
         return event["event"] in self._handlers and (event["event"] == "start" or task is not None)
@@ -81,9 +94,13 @@ class Recorder:
         """Write one event that it takes."""
         self._handlers[event["event"]](event)
 
+    def missed(self, event: Event) -> None:
+        """Note that MLflow did not take an event: its task is to be brought there again."""
+        if event["task"] in self._tasks:
+            self._tasks[event["task"]].missing = True
+
     def finish(self) -> None:
-        """Write what was held back, and close the runs of tasks that never ended."""
-        self._write_seconds()
+        """Close the runs of tasks that never ended."""
         for task in self._tasks.values():
             self._terminate(task, "KILLED", time.time())
         self._tasks.clear()
@@ -92,15 +109,21 @@ class Recorder:
         if event["task"] in self._tasks:
             return
         if event["shard"] is None:
-            self._write_seconds()  # the shards before it have ended
+            self.write_seconds()  # the shards before it have ended
         self._tasks[event["task"]] = task = _Task(self._open_run(event), event, self._task_run_id is None)
         task.progress_at = event["time"]
         self.last_run_id = task.run_id
+        task.there = self._earlier is not None and self._earlier.has_all_of(event["task"])
+        if task.there:
+            return
         log_params(self._client, task.run_id, named_sections(event))
 
     def _open_run(self, event: Event) -> str:
         if self._task_run_id is not None:
             return self._task_run_id
+        known = self._earlier.run_of(event["task"]) if self._earlier else None
+        if known is not None:
+            return known
         tags = {"stage": event["stage"], "task": event["task"]}
         tags |= {"round": str(event["round"])} if event["round"] is not None else {}
         tags |= {"shard": str(event["shard"])} if event["shard"] is not None else {}
@@ -124,14 +147,18 @@ class Recorder:
         step = event["step"] if event["step"] is not None else task.start["round"] or 0
         self._log(task.run_id, event["values"], step, event)
         if event["parent"] and self.parent_id:
-            self._log(self.parent_id, event["values"], step, event)
+            new = {name: value for name, value in event["values"].items() if not self._has_point(name, step)}
+            self._log(self.parent_id, new, step, event)
 
     def _image(self, event: Event) -> None:
         from PIL import Image
 
         run_id = self.parent_id or self._tasks[event["task"]].run_id
+        key = picture_key(event["key"])
+        if self._earlier is not None and self._earlier.has_picture(key, event["step"]):
+            return
         with Image.open(event["path"]) as image:
-            self._client.log_image(run_id, image, key=picture_key(event["key"]), step=event["step"])
+            self._client.log_image(run_id, image, key=key, step=event["step"])
 
     def _dataset(self, event: Event) -> None:
         import pandas
@@ -177,38 +204,51 @@ class Recorder:
 
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])
-        values = {name: event[name] for name in _COSTS if name in event}
-        self._log(task.run_id, values, 0, event)
-        self._terminate(task, "FINISHED", event["time"])
+        if not task.there:
+            self._log(task.run_id, {name: event[name] for name in _COSTS if name in event}, 0, event)
+            self._terminate(task, "FINISHED", event["time"])
         place = (task.start["stage"], task.start["round"] or 0)
         self._seconds[place] = self._seconds.get(place, 0.0) + event["seconds"]
         if task.start["shard"] is None:
-            self._write_seconds()
+            self.write_seconds()
 
     def _error(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])
+        if task.there:
+            return
         text = "\n".join(filter(None, (event["where"], event["message"], event["remedy"], event["traceback"])))
         self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:_LONGEST_PARAM])
         self._client.log_text(task.run_id, text, ERROR_FILE)
         self._terminate(task, "FAILED", event["time"])
 
-    def _write_seconds(self) -> None:
+    def write_seconds(self) -> None:
+        """Write the curves of what rounds took, of shards that have ended since."""
         from mlflow.entities import Metric
 
         now = _milliseconds(time.time())
-        curves = [Metric(f"time/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
+        seconds = {(f"time/{stage}", step): total for (stage, step), total in self._seconds.items()}
         self._seconds.clear()
+        curves = [Metric(name, total, now, step) for (name, step), total in seconds.items()
+                  if not self._has_point(name, step)]  # fmt: skip
         if curves and self.parent_id:
             self._client.log_batch(self.parent_id, metrics=curves)
+
+    def _has_point(self, name: str, step: int) -> bool:
+        return self._earlier is not None and self._earlier.has_point(metric_name(name), step)
 
     def _log(self, run_id: str, values: Mapping[str, float], step: int, event: Event) -> None:
         from mlflow.entities import Metric
 
         when = _milliseconds(event["time"])
         metrics = [Metric(metric_name(name), value, when, step) for name, value in values.items()]
-        self._client.log_batch(run_id, metrics=metrics)
+        if metrics:
+            self._client.log_batch(run_id, metrics=metrics)
 
     def _terminate(self, task: _Task, status: str, when: float) -> None:
+        if task.missing:
+            self._client.set_tag(task.run_id, MISSING_TAG, "true")
+        elif self._earlier is not None and self._earlier.run_of(task.start["task"]) and status != "KILLED":
+            self._client.set_tag(task.run_id, MISSING_TAG, "false")
         if task.created:
             self._client.set_terminated(task.run_id, status, _milliseconds(when))
 

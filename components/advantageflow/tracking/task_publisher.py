@@ -103,6 +103,7 @@ class _TaskPublisher:
             name = run_name(event) if event["event"] == "start" else name
             if recorder.takes(event):
                 self._try(partial(recorder.record, event))
+        self._try(recorder.write_seconds)
         self._try(recorder.finish)
         if recorder.parent_id and name:
             self._try(partial(self._register, client, recorder, name))

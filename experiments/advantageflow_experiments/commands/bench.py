@@ -23,6 +23,7 @@ class Case(StrEnum):
     SPEED = "speed"
     BLOCK = "block"
     LOADED = "loaded"
+    DATA = "data"
 
 
 class Device(StrEnum):
@@ -39,7 +40,8 @@ def bench(
         typer.Option(
             "--case",
             help="speed; block: count, on the CPU, what a transformer block of SD3.5-Medium does beside its matrix "
-            "products; loaded: a training round beside --load busy processes.",
+            "products; loaded: a training round beside --load busy processes; data: memory and time of shards of "
+            "noise.",
         ),
     ] = Case.SPEED,
     load: Annotated[int, typer.Option("--load", min=1, help="Busy processes of the case 'loaded'.")] = 8,
@@ -67,6 +69,9 @@ def bench(
     settings = choose_settings(preset=preset)
     check_choice(device.value, checkpointing)
     quiet()
+    if case is Case.DATA:
+        say(console, *_data(output))
+        return
     if case is not Case.SPEED:
         threads = threads or settings.training.threads
         loaded = case is Case.LOADED
@@ -96,6 +101,15 @@ def _count_block(threads: int, output: Path) -> list[str]:
             f"{one.products} matrix products, {one.product_bytes / 1e9:.2f} GB"
             for name, one in counted.items()
         ),
+    ]
+
+
+def _data(output: Path) -> list[str]:
+    from advantageflow_experiments.bench.data_path import measure_data_path
+
+    return [
+        f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s, memory {row['peak_mb']:,.0f} MB"
+        for row in measure_data_path(output)
     ]
 
 

@@ -11,7 +11,7 @@ from advantageflow.errors import ClusterError
 from advantageflow.tracking.kubeflow import TOKEN_ENV as POD_TOKEN_ENV
 from advantageflow.tracking.kubeflow import TOKEN_FILE
 
-TOKEN_ENV = "ADVANTAGEFLOW_KFP_TOKEN"
+TOKEN_ENV = "ADVANTAGEFLOW_KFP_TOKEN"  # noqa: S105 - the name of a variable
 COOKIE_ENV = "ADVANTAGEFLOW_KFP_COOKIE"
 _HIDDEN = "[hidden]"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -24,12 +25,12 @@ from advantageflow_pipelines.local.runners import (
     images_of,
     write_runner,
 )
-from advantageflow_pipelines.local.summary import read_summary, show_summary
-from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
+from advantageflow_pipelines.local.summary import is_complete, show_summary
+from advantageflow_pipelines.local.tracking import is_delivered, store_uri, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C
 
@@ -77,9 +78,11 @@ def run(
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
         place, settings = open_workdir(resume)
-        summary = read_summary(place)
+        summary = is_complete(place, settings, partial(warn, console))
         if summary is not None:
             say(console, f"{place.root} is complete")
+            if not is_delivered(place):
+                sync_run(place, settings, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
         if (known := images_of(place)) is not None:

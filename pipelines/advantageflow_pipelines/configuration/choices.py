@@ -10,6 +10,7 @@ import yaml
 
 from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
+from advantageflow.store.files import write_text
 from advantageflow_pipelines.pipelines import pipeline_of
 
 DEFAULT_PRESET = "shapes"
@@ -65,4 +66,4 @@ def read_settings(path: Path) -> RunSettings:
 def write_settings(path: Path, settings: RunSettings) -> None:
     """Write all settings as YAML."""
     values = settings.model_dump(mode="json")
-    path.write_text(yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True))

@@ -30,7 +30,7 @@ def set_lines(name: str, lines: Sequence[str]) -> None:
 def _run(*arguments: str, text: str | None = None) -> str:
     if shutil.which("crontab") is None:
         raise StoreError("there is no crontab command on this machine", where="crontab", remedy=_INSTALL)
-    done = subprocess.run(["crontab", *arguments], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run(["crontab", *arguments], input=text, capture_output=True, text=True, check=False)  # noqa: S603, S607 - a list of arguments, without a shell
     if done.returncode and not done.stderr.lower().startswith("no crontab for"):
         raise StoreError(f"crontab refuses: {done.stderr.strip()}", where="crontab", remedy=_INSTALL)
     return done.stdout

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.evaluation.samples import read_samples
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
-from advantageflow.store.files import write_json, writing
+from advantageflow.store.files import write_json, write_text, writing
 from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.provenance import provenance
 from advantageflow_pipelines.local.card import model_card
@@ -68,7 +68,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
             folder.resolve().name, saved.state, model, licence.fields, fused=fused, samples=samples,
             summary=None if run is None else read_summary(run[0]), call=_call(model, sampling, samples),
         )  # fmt: skip
-        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+        write_text(folder / CARD_FILE, card)
     return saved.state, licence.fields
 
 

@@ -60,7 +60,7 @@ class Stages:
         """
         folder = self._folder / (stage if of_round is None else f"{stage}-{of_round}")
         made = {name: folder / name for name in outputs}
-        if not (folder / TASK_DONE).exists():
+        if not all(path.exists() for path in (folder / TASK_DONE, *made.values())):
             with (
                 _torch_as_it_was(),
                 stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()),

@@ -28,13 +28,14 @@ from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.runners import images_of, is_inline
 from advantageflow_pipelines.local.summary import make_summary
-from advantageflow_pipelines.local.tracking import RunTracking
+from advantageflow_pipelines.local.tracking import RunTracking, deliver
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
     attempt,
     locked,
     remove_unfinished,
     seconds_of_earlier_attempts,
+    temporary_folder,
 )
 from advantageflow_pipelines.say import say, warn
 
@@ -67,16 +68,16 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    with locked(workdir), attempt(workdir) as started, _no_containers_left(workdir):
+    with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
+        workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
-        with RunTracking(tracking_uri, workdir, settings, started, partial(warn, console)) as tracking:
+        with RunTracking(tracking_uri, workdir, settings, partial(warn, console)) as tracking:
             progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
             if is_inline(workdir):
                 run_inline(workdir, settings, progress, started)
             else:
                 with _pipeline(workdir, settings, console) as process:
                     _follow(workdir, process, progress, started)
-            tracking.catch_up()
             events = read_events(workdir.journal)
             write_report(workdir, settings, events)
             ended = time.time()
@@ -85,11 +86,9 @@ def run_locally(
                 settings,
                 seconds=seconds_of_earlier_attempts(workdir) + ended - started,
                 overhead=measure_overhead(events, started, ended),
-                mlflow_run_id=tracking.run_id,
-                conclusion=tracking.conclude(),
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
-    return summary
+            return deliver(tracking, workdir, summary)
 
 
 def _report(
@@ -128,7 +127,7 @@ def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iter
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
     command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - a list of arguments, without a shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,

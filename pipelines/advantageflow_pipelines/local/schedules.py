@@ -173,7 +173,7 @@ def fire(schedule: Schedule) -> int:
         if not alone:
             _remember(schedule.name, {**entry, "ended": None, "status": None, "outcome": "the run before it goes on"})
             return 0
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)  # noqa: S603 - a list of arguments, without a shell
         print(done.stdout, flush=True)
         said = [line.strip() for line in done.stdout.splitlines() if line.startswith(_OUTCOMES)]
         entry |= {"ended": now().isoformat(timespec="seconds"), "status": done.returncode}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from advantageflow.errors import StoreError
 from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_column, strict_label
 from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
-from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.publication import policy_url
 from advantageflow_pipelines.configuration.counts import images_of_a_round
@@ -29,17 +30,12 @@ if TYPE_CHECKING:
 VARYING = ("seconds", "training_seconds", "overhead", "cost", "mlflow_run_id", "registered", "outcome")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
+_SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(
-    workdir: WorkDir,
-    settings: RunSettings,
-    *,
-    seconds: float,
-    overhead: dict[str, Any],
-    mlflow_run_id: str | None,
-    conclusion: Conclusion | None = None,
+    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any]
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
@@ -48,13 +44,16 @@ def make_summary(
         settings: its settings.
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
-        mlflow_run_id: of the run in MLflow, if it is there.
-        conclusion: what became of the policy in MLflow's registry, if it is there.
+
+    Raises:
+        PolicyError: the weights that the run ends with are not those that were trained.
     """
+    from advantageflow.policy.saved import read_policy  # heavy
+
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
-    policy = read_policy_state(policy_folders(workdir, settings)[last])
+    policy = read_policy(policy_folders(workdir, settings)[last]).state
     change = difference(read_outcomes(reports[0]), read_outcomes(reports[last]), "strict").overall
     store = settings.store.url
     return {
@@ -71,9 +70,13 @@ def make_summary(
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
         "cost": stage_costs(read_events(workdir.journal)),
-        "mlflow_run_id": mlflow_run_id,
-        **({} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}),
     }
+
+
+def with_records(summary: dict[str, Any], mlflow_run_id: str | None, conclusion: Conclusion | None) -> dict[str, Any]:
+    """A summary with the run in MLflow and what became of the policy in its registry; None where they are not there."""
+    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
+    return {**summary, "mlflow_run_id": mlflow_run_id, **outcome}
 
 
 def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any]]:
@@ -101,8 +104,43 @@ def base_entry(workdir: WorkDir, settings: RunSettings) -> dict[str, Any] | None
 
 
 def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
-    """The summary of a complete run; None if it is not complete."""
-    return read_json(workdir.summary_file) if workdir.summary_file.exists() else None
+    """The summary of a complete run; None if it is not complete.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    if not workdir.summary_file.exists():
+        return None
+    remedy = f"write it again with: advantageflow run --resume {workdir.root}"
+    try:
+        summary = read_json(workdir.summary_file)
+    except StoreError as error:
+        raise StoreError(error.message, where=error.where, remedy=remedy) from error
+    if not summary.keys() >= _SHOWN:
+        raise StoreError("not the summary of a run", where=str(workdir.summary_file), remedy=remedy)
+    return summary
+
+
+def is_complete(workdir: WorkDir, settings: RunSettings, warn: Callable[[str], None]) -> dict[str, Any] | None:
+    """The summary of a run of which nothing needs to be made again; None where something does, which is told.
+
+    Raises:
+        PolicyError: the weights that it ends with are not those that were trained.
+    """
+    try:
+        summary = read_summary(workdir)
+    except StoreError as error:
+        warn(f"{error.message}; it is written again")
+        return None
+    if summary is None:
+        return None
+    from advantageflow.policy.saved import read_policy  # heavy
+
+    policies = policy_folders(workdir, settings)
+    if not policies or read_policy(policies[max(policies)]).state.policy_sha256 != summary["policy_sha256"]:
+        warn("the policy that the run ended with is gone; it is made again")
+        return None
+    return summary
 
 
 def comparable(summary: Any) -> Any:

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import TrackingError, UserError
+from advantageflow.errors import StoreError, TrackingError, UserError
 from advantageflow.settings import RunSettings
 from advantageflow.shown import masked
-from advantageflow.store.files import read_metadata
+from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
-from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.local.summary import read_summary, with_records
+from advantageflow_pipelines.local.workdir import WorkDir, locked
 
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
     from advantageflow.tracking.publisher import Publisher
 
 STORE_FILE = "mlflow.db"
+SECONDS_AT_THE_END = 120.0  # for what is left to be published when a run is over, its files too
 _RECORD_FILE = "mlflow.json"
+
+logger = logging.getLogger(__name__)
 
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
@@ -47,24 +52,30 @@ class RunTracking:
     """Publishes one run: `with RunTracking(...) as tracking:` around it; how the block ends is the run's status.
 
     MLflow takes seconds to import and to create its store, in which no other Python runs in this process: that waits
-    until images are being made, which torch does beside it. A store that fails costs the run nothing: it is told at
-    once when it cannot be opened, else at the end.
+    until images are being made, which torch does beside it. A store that fails, or does not answer, costs the run
+    nothing: it is told, and `sync_run` or the next attempt brings there what is missing.
 
     Args:
         uri: MLflow's store.
         workdir: the run; its MLflow run is remembered there, and continued by a later attempt.
-        started: epoch seconds; events before it were published by an earlier attempt.
         warn: shows a message to the person.
+        patience: seconds that the store is given at the end.
     """
 
     def __init__(
-        self, uri: str, workdir: WorkDir, settings: RunSettings, started: float, warn: Callable[[str], None]
+        self,
+        uri: str,
+        workdir: WorkDir,
+        settings: RunSettings,
+        warn: Callable[[str], None],
+        patience: float = SECONDS_AT_THE_END,
     ) -> None:
         self._uri = uri
         self._workdir = workdir
         self._settings = settings
-        self._started = started
         self._warn = warn
+        self._patience, self._late = patience, False
+        self._deadline: float | None = None
         self._stop = threading.Event()
         self._publisher: Publisher | None = None
         self._thread = threading.Thread(target=self._publish, name="mlflow", daemon=True)
@@ -76,15 +87,27 @@ class RunTracking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None or self._workdir.summary_file.exists():
+            self.close("FINISHED")
+        else:
+            self.close("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+
+    def close(self, status: str) -> None:
+        """Publish what is left, and end the run in MLflow with its status."""
         self.catch_up()
-        if self._publisher is None:
+        publisher = self._publisher
+        if publisher is None or self._late:
             return
-        status = "FINISHED" if kind is None else "KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED"
-        try:
-            self._publisher.artifact(self._workdir.report, "report")
-            self._publisher.close(status)
-        except TrackingError as failure:
-            self._warn(f"MLflow does not have all of this run. {failure}")
+
+        def finish() -> None:
+            try:
+                publisher.artifact(self._workdir.report, "report")
+                publisher.close(status)
+                _write_record(self._workdir, self._uri, publisher.run_id, complete=True)
+            except (TrackingError, StoreError) as failure:
+                self._warn(f"MLflow does not have all of this run. {failure}")
+
+        self._wait_for(finish)
 
     @property
     def run_id(self) -> str | None:
@@ -100,21 +123,47 @@ class RunTracking:
 
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
         name = self._settings.registered_model
-        if self._publisher is None or not judged or not name:
-            return None
-        try:
-            what = from_event(name, judged[-1])
-            made_from = read_metadata(what.prompts)
-            inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
-            return self._publisher.conclude(replace(what, tags={INPUTS_TAG: inputs}), judged[-1]["decision"])
-        except UserError as failure:
-            self._warn(f"the policy is not registered in MLflow. {failure}")
+        publisher = self._publisher
+        concluded: list[Conclusion] = []
+        if publisher is None or self._late or not judged or not name:
             return None
 
+        def register() -> None:
+            try:
+                what = from_event(name, judged[-1])
+                made_from = read_metadata(what.prompts)
+                inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
+                what = replace(what, tags={INPUTS_TAG: inputs})
+                concluded.append(publisher.conclude(what, judged[-1]["decision"]))
+            except UserError as failure:
+                self._warn(f"the policy is not registered in MLflow. {failure}")
+
+        self._wait_for(register)
+        return concluded[0] if concluded else None
+
     def catch_up(self) -> None:
-        """Wait until all that the tasks said is published; to be called when none runs any more."""
+        """Wait until all that the tasks said is published, or the store has had its time; to be called when none runs
+        any more.
+        """
         self._stop.set()
-        self._thread.join()
+        self._join(self._thread)
+
+    def _wait_for(self, work: Callable[[], None]) -> None:
+        """Do what asks the store, in a thread that can be left behind."""
+        thread = threading.Thread(target=work, name="mlflow", daemon=True)
+        thread.start()
+        self._join(thread)
+
+    def _join(self, thread: threading.Thread) -> None:
+        now = time.monotonic()
+        self._deadline = now + self._patience if self._deadline is None else self._deadline
+        thread.join(max(0.0, self._deadline - now))
+        if thread.is_alive() and not self._late:
+            self._late = True
+            self._warn(
+                f"MLflow does not have all of this run after {self._patience:g} s, and is no longer waited for "
+                f"({masked(self._uri)}). Give it what is missing with: advantageflow sync {self._workdir.root}"
+            )
 
     def _publish(self) -> None:
         from advantageflow.tracking.publisher import Publisher
@@ -138,22 +187,68 @@ class RunTracking:
                 },
                 run_id=self.run_id,
             )
-            _write_record(self._workdir, self._uri, publisher.run_id)
-        except (TrackingError, OSError) as failure:
-            self._warn(f"this run is not recorded in MLflow. {failure}")
+            _write_record(self._workdir, self._uri, publisher.run_id, complete=False)
+        except (TrackingError, StoreError) as failure:
+            later = f"bring it there later with: advantageflow sync {self._workdir.root}"
+            self._warn(f"this run is not recorded in MLflow; {later}. {failure}")
             return
         self._publisher = publisher
         publisher.consume(self._events())
 
     def _events(self) -> Iterator[Event]:
-        """Those of this attempt, from its start, until no task writes any more."""
-        return (event for event in tail(self._workdir.journal, self._stop) if event["time"] >= self._started)
+        """Those of all attempts, until no task writes any more."""
+        return tail(self._workdir.journal, self._stop)
 
 
-def _read_record(workdir: WorkDir) -> dict[str, str]:
+def deliver(tracking: RunTracking, workdir: WorkDir, summary: dict[str, Any]) -> dict[str, Any]:
+    """Bring a complete run to MLflow; gives its summary with what became of it there, written again."""
+    tracking.catch_up()
+    conclusion = None if "outcome" in summary else tracking.conclude()
+    summary = with_records(summary, tracking.run_id, conclusion)
+    write_json(workdir.summary_file, summary)
+    return summary
+
+
+def is_delivered(workdir: WorkDir) -> bool:
+    """Whether MLflow has all of a run, or nothing is known of a part that it lacks."""
+    return bool(_read_record(workdir).get("complete", True))
+
+
+def sync_run(
+    workdir: WorkDir,
+    settings: RunSettings,
+    uri: str,
+    warn: Callable[[str], None],
+    patience: float = SECONDS_AT_THE_END,
+) -> bool:
+    """Bring to MLflow what it lacks of a run that nothing works on; returns whether it has all of it then.
+
+    Raises:
+        StoreError: another process runs in the working folder; the summary is damaged.
+    """
+    with locked(workdir):
+        summary, events = read_summary(workdir), read_events(workdir.journal)
+        tracking = RunTracking(uri, workdir, settings, warn, patience)
+        tracking.__enter__()
+        if summary is not None:
+            deliver(tracking, workdir, summary)
+            tracking.close("FINISHED")
+        else:
+            tracking.close("FAILED" if events and events[-1]["event"] == "error" else "KILLED")
+        return tracking.run_id is not None and is_delivered(workdir)
+
+
+def _read_record(workdir: WorkDir) -> dict[str, Any]:
     path = workdir.root / _RECORD_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        return read_json(path)
+    except StoreError as error:  # an older version did not write it in one step
+        logger.warning("%s; the run gets a new one in MLflow", error.message)
+        path.unlink()
+        return {}
 
 
-def _write_record(workdir: WorkDir, uri: str, run_id: str) -> None:
-    (workdir.root / _RECORD_FILE).write_text(json.dumps({"tracking_uri": masked(uri), "run_id": run_id}))
+def _write_record(workdir: WorkDir, uri: str, run_id: str, *, complete: bool) -> None:
+    write_json(workdir.root / _RECORD_FILE, {"tracking_uri": masked(uri), "run_id": run_id, "complete": complete})

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from pathlib import Path
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import reading, writing
+from advantageflow.store.files import append_line, read_lines, reading, writing
+from advantageflow.store.s3 import cache_folder
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
 
 DEFAULT_RUNS = Path("runs")
@@ -92,9 +94,15 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
             name = f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
             workdir = WorkDir((path or unused(runs / name)).absolute())
             _check_new(workdir.root)
-            for folder in (workdir.journal, workdir.log_file.parent, workdir.artifacts, workdir.cache, workdir.report):
-                folder.mkdir(parents=True, exist_ok=True)
+            workdir.root.mkdir(parents=True, exist_ok=True)
+            _claim(workdir)
+            for folder in (workdir.journal, workdir.log_file.parent, workdir.cache, workdir.report):
+                folder.mkdir()
             write_settings(workdir.settings_file, settings)
+    except _Taken:
+        if path is None:
+            return create_workdir(None, settings, runs)
+        raise
     except OSError as error:
         remedy = "choose another folder with --workdir"
         message = f"the working folder cannot be made: {error.strerror}"
@@ -152,6 +160,25 @@ def locked(workdir: WorkDir) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def temporary_folder(workdir: WorkDir) -> Iterator[None]:
+    """Keep temporary files in the working folder, of this process and those that it starts: what one that was killed
+    outright left goes with the next attempt.
+    """
+    folder, before = workdir.root / ".tmp", os.environ.get("TMPDIR")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))  # which later runs use too
+    with writing(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+    os.environ["TMPDIR"], tempfile.tempdir = str(folder), None
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR") if before is None else os.environ.update(TMPDIR=before)
+        tempfile.tempdir = None
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def attempt(workdir: WorkDir) -> Iterator[float]:
     """Note down when an attempt at the run started and ended; yields the start (epoch seconds)."""
     started = time.time()
@@ -159,16 +186,14 @@ def attempt(workdir: WorkDir) -> Iterator[float]:
         yield started
     finally:
         # A full disk must not hide why the attempt ended.
-        with contextlib.suppress(OSError), workdir.attempts_file.open("a") as file:
-            file.write(json.dumps({"started": started, "ended": time.time()}) + "\n")
+        with contextlib.suppress(OSError):
+            append_line(workdir.attempts_file, json.dumps({"started": started, "ended": time.time()}))
 
 
 def seconds_of_earlier_attempts(workdir: WorkDir) -> float:
     """Seconds that the run's earlier attempts took together; one that was killed outright does not count."""
-    if not workdir.attempts_file.exists():
-        return 0.0
-    lines = [json.loads(line) for line in workdir.attempts_file.read_text().splitlines()]
-    return sum(line["ended"] - line["started"] for line in lines)
+    known = [(line.get("started"), line.get("ended")) for line in read_lines(workdir.attempts_file)]
+    return sum(end - start for start, end in known if isinstance(start, float) and isinstance(end, float))
 
 
 def unused(path: Path) -> Path:
@@ -191,6 +216,19 @@ def make_output(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
 
 
+class _Taken(StoreError):
+    """Another run took the folder since it was found empty."""
+
+
+def _claim(workdir: WorkDir) -> None:
+    """Take an empty folder for a run; of several processes that try, one can."""
+    try:
+        workdir.artifacts.mkdir()
+    except FileExistsError as error:
+        remedy = "give another folder to --workdir"
+        raise _Taken("another run has just taken this folder", where=str(workdir.root), remedy=remedy) from error
+
+
 def _check_new(root: Path) -> None:
     if "{{$" in str(root):
         message = "Kubeflow would read '{{$' in the path as a placeholder"
@@ -202,7 +240,7 @@ def _check_new(root: Path) -> None:
     if root.is_dir() and any(root.iterdir()):
         started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
         remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
-        raise StoreError(
+        raise _Taken(
             "the working folder is not empty", where=str(root), remedy=f"{remedy}; or give a new folder to --workdir"
         )
 

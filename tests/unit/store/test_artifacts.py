@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,15 @@ from advantageflow.store.files import read_metadata, write_json
 from advantageflow.store.manifest import files_of
 from advantageflow.store.policies import PolicyState, copy_parts, read_policy_state
 from advantageflow.store.prompts import read_prompts, write_prompts
-from advantageflow.store.rollouts import read_images, read_index, read_latents, write_latents, write_rollouts
+from advantageflow.store.rollouts import (
+    read_images,
+    read_index,
+    read_latents,
+    read_rollouts,
+    rollout_writer,
+    write_latents,
+    write_rollouts,
+)
 from advantageflow.store.scores import read_scores, write_scores
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -61,7 +71,7 @@ def test_any_rollouts_come_back(rollouts: list[Rollout]) -> None:
         images = [rollout.rollout_id.encode() for rollout in rollouts]
         write_rollouts(Path(name) / "images", rollouts, images, {"round": 1})
         write_latents(Path(name) / "latents", rollouts, latents, {"round": 1})
-        assert read_images(Path(name) / "images") == list(zip(rollouts, images, strict=True))
+        assert list(read_images(Path(name) / "images")) == list(zip(rollouts, images, strict=True))
         assert read_index(Path(name) / "latents") == rollouts
         assert torch.equal(read_latents(Path(name) / "latents", rows=len(rollouts)), latents)
         for artifact in ("images", "latents"):
@@ -104,7 +114,7 @@ def test_a_missing_column_is_named(rollouts_folder: Path) -> None:
     path = rollouts_folder / "rollouts.parquet"
     change_table(path, lambda table: table.drop_columns(["seed"]))
     with pytest.raises(DataError, match="column 'seed' is missing") as caught:
-        read_images(rollouts_folder)
+        list(read_images(rollouts_folder))
     assert caught.value.where == str(path)
 
 
@@ -112,14 +122,14 @@ def test_a_column_of_another_type_is_named(rollouts_folder: Path) -> None:
     wrong = pa.array(["x", "y"])
     change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["seed"]).append_column("seed", wrong))
     with pytest.raises(DataError, match="column 'seed' is string, not int64"):
-        read_images(rollouts_folder)
+        list(read_images(rollouts_folder))
 
 
 def test_a_null_is_named_with_its_row(rollouts_folder: Path) -> None:
     some = pa.array([b"x", None], pa.binary())
     change_table(rollouts_folder / "rollouts.parquet", lambda table: table.drop(["image"]).append_column("image", some))
     with pytest.raises(DataError, match="column 'image' has no value") as caught:
-        read_images(rollouts_folder)
+        list(read_images(rollouts_folder))
     assert caught.value.where.endswith("rollouts.parquet: row 1")
 
 
@@ -129,7 +139,7 @@ def test_an_id_that_does_not_fit_its_row_is_named(rollouts_folder: Path) -> None
         rollouts_folder / "rollouts.parquet", lambda table: table.drop(["index"]).append_column("index", other)
     )
     with pytest.raises(DataError, match="does not fit") as caught:
-        read_images(rollouts_folder)
+        list(read_images(rollouts_folder))
     assert caught.value.where.endswith("row 0")
 
 
@@ -169,8 +179,29 @@ def test_a_corrupt_table_is_named(tmp_path: Path, rollouts: list[Rollout], damag
         content[content.index(bytes(range(100, 200)))] ^= 1
     path.write_bytes(content)
     with pytest.raises(StoreError, match="corrupt") as caught:
-        read_images(tmp_path / "rollouts")
+        list(read_images(tmp_path / "rollouts"))
     assert caught.value.where == str(path)
+
+
+def test_writing_and_reading_a_shard_hold_a_few_of_its_images_at_a_time(tmp_path: Path) -> None:
+    small, large = 96, 960  # of 100 kB: 10 and 96 MB
+    pa.default_memory_pool().release_unused()
+    peaks = []
+    for count in (small, large):
+        tracemalloc.start()
+        with rollout_writer(tmp_path / str(count), {}) as write:
+            for first in range(0, count, 24):
+                part = [Rollout(f"{first:016x}", 1, index, index) for index in range(24)]
+                write(part, [os.urandom(100_000) for _ in part])
+        before = pa.total_allocated_bytes()
+        arrow = 0
+        for _, image in read_images(tmp_path / str(count)):
+            assert len(image) == 100_000
+            arrow = max(arrow, pa.total_allocated_bytes() - before)
+        assert len(read_rollouts(tmp_path / str(count))) == count
+        peaks.append(tracemalloc.get_traced_memory()[1] + arrow)
+        tracemalloc.stop()
+    assert peaks[1] < 1.5 * peaks[0] < 60e6
 
 
 def test_scores_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -177,6 +177,19 @@ def in_namespace(command: str, folder: Path) -> subprocess.CompletedProcess[str]
     )  # fmt: skip
 
 
+def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    write_json(tmp_path / "one.json", {"a": 1})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(StoreError, match="larger than this file system"):
+            write_json(tmp_path / "one.json", {"a": "x" * 100})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert read_json(tmp_path / "one.json") == {"a": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["one.json"]
+
+
 def test_tensors_come_back_as_they_were(tmp_path: Path) -> None:
     tensors = {"a": torch.randn(3, 4).T, "none": torch.zeros(0, 4, 2, 2), "half": torch.ones(2, dtype=torch.bfloat16)}
     write_tensors(tmp_path / "t.safetensors", tensors)

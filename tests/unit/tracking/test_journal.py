@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import resource
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -71,6 +73,21 @@ def test_without_tracking_nothing_is_written(untracked: None, tmp_path: Path, mo
         journal.progress(1, 2, "images")
     assert journal.path is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_task_that_publishes_itself_leaves_no_folder_behind(
+    untracked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////proc/none/mlflow.db")  # which never opens
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for error in (None, ValueError("on purpose")):
+        with contextlib.suppress(ValueError), stage_journal("reward") as journal:
+            assert journal.path is not None
+            assert journal.path.exists()
+            if error is not None:
+                raise error
+    assert list((tmp_path / "temporary").iterdir()) == []
 
 
 def test_progress_is_thinned_out_but_keeps_the_first_and_the_last(folder: Path) -> None:

@@ -71,7 +71,7 @@ class GuardedReward:
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, sys.path))
         with theirs:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - a list of arguments, without a shell
                 [sys.executable, "-P", "-m", WORKER, str(theirs.fileno()), str(os.getpid())],
                 pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
                 env={**os.environ, "PYTHONPATH": path},

@@ -68,7 +68,7 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         + [Mount(target, str(source), type="bind", read_only=True) for target, source in read.items()],
         "user": user,
         "read_only": True,
-        "tmpfs": {"/tmp": "mode=1777"},
+        "tmpfs": {"/tmp": "mode=1777"},  # noqa: S108 - of a container, which is its own
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges", *(_UNLABELLED if any("selinux" in name for name in security) else ())],
         "shm_size": "1g",  # for processes that train together

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from advantageflow.store.s3_client import ADDRESSING_ENV
 
-FOLDER = "/tmp/.aws"  # in a container: the home folder of the images is /tmp, see docker/Dockerfile
+FOLDER = "/tmp/.aws"  # noqa: S108 - in a container: the home folder of the images is /tmp, see docker/Dockerfile
 
 _PREFIX = "AWS_"
 _NAMED_BY = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE")

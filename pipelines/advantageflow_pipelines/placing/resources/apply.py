@@ -17,7 +17,7 @@ from advantageflow_pipelines.placing.resources.stage_resources import (
 if TYPE_CHECKING:
     from kfp import dsl
 
-SHARED_MEMORY = "/dev/shm"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 - of a container, which is its own
 SCRATCH = "/scratch"
 _WEEK = 7 * 86_400  # of attempts that have no timeout: longer than any run should take
 

@@ -110,7 +110,8 @@ class StageResources(Settings):
         None, description=f"{_BYTES}; null: the request, so that no neighbour is evicted"
     )
     shared_memory: Bytes | None = Field(
-        None, description=f"/dev/shm, {_BYTES}; counts as memory; null: the container runtime's 64 MiB"
+        None,
+        description=f"/dev/shm, {_BYTES}; counts as memory; null: the container runtime's 64 MiB",  # noqa: S108 - of a container, which is its own
     )
     scratch: Bytes | None = Field(
         None, description=f"limit of a disk folder for downloads, {_BYTES}; null: the container's own file system"

@@ -29,14 +29,14 @@ def test_all_are_listed_and_have_a_published_budget() -> None:
 
 
 def test_they_follow_the_published_recipe(settings: RunSettings) -> None:
-    """What DiffusionNFT and Flow-GRPO have in common, and AWM where it says the same."""
+    """What DiffusionNFT and Flow-GRPO have in common, and AWM where it says the same; advantages as AdvantageFlow."""
     training, rollout, model = settings.training, settings.rollout, settings.model
     assert (model.name, model.image_size) == ("stabilityai/stable-diffusion-3.5-medium", 512)
     assert (rollout.group_size, rollout.guidance_scale) == (24, 1.0)
     assert rollout.steps == (25 if settings.preset == "sd35-multi" else 10)
     assert (training.learning_rate, training.weight_decay, training.max_grad_norm) == (3e-4, 1e-4, 1.0)
     assert (training.lora.rank, training.lora.alpha, len(training.lora.targets)) == (32, 64, 8)
-    assert (training.advantage_scale, training.advantage_clip) == ("global", 5.0)
+    assert (training.advantage_scale, training.advantage_clip) == ("centred", 1.0)
     assert settings.evaluation.steps == 40
     epochs = rollout.prompts_per_round / 48
     assert training.gradient_steps == epochs * (2 if settings.preset == "sd35-ocr" else 1)

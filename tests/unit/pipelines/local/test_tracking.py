@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.tracking import RunTracking, tracking_uri
-from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
+from advantageflow_pipelines.local.tracking import RunTracking, sync_run, tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, temporary_folder
 
 SETTINGS = choose_settings(preset="tiny")
 
@@ -21,11 +24,11 @@ def workdir(tmp_path: Path) -> WorkDir:
 
 def test_a_store_that_cannot_be_opened_is_told_once_and_the_run_goes_on(workdir: WorkDir) -> None:
     warnings: list[str] = []
-    with RunTracking("sqlite:////proc/none/mlflow.db", workdir, SETTINGS, time.time(), warnings.append) as tracking:
+    with RunTracking("sqlite:////proc/none/mlflow.db", workdir, SETTINGS, warnings.append) as tracking:
         tracking.catch_up()
     assert tracking.run_id is None
     assert len(warnings) == 1
-    assert "not recorded in MLflow" in warnings[0]
+    assert f"not recorded in MLflow; bring it there later with: advantageflow sync {workdir.root}" in warnings[0]
     assert "/proc/none/mlflow.db" in warnings[0]
 
 
@@ -36,6 +39,36 @@ def test_a_continued_run_stays_in_the_store_that_it_started_in(
     (workdir.root / "mlflow.json").write_text('{"tracking_uri": "http://one.example", "run_id": "a"}')
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://other.example")
     assert tracking_uri(workdir, tmp_path) == "http://one.example"
+
+
+def test_a_server_that_accepts_and_never_answers_is_left_after_its_time(workdir: WorkDir) -> None:
+    warnings: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        started = time.monotonic()
+        assert not sync_run(workdir, SETTINGS, address, warnings.append, 1.0)
+        assert time.monotonic() - started < 30
+    assert [f"advantageflow sync {workdir.root}" in warning for warning in warnings] == [True]
+
+
+@pytest.mark.parametrize("content", ["", '{"run_id": "a', "[]"])
+def test_a_half_record_of_the_run_in_mlflow_is_told_and_made_anew(
+    workdir: WorkDir, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
+    (workdir.root / "mlflow.json").write_text(content)
+    assert tracking_uri(workdir, tmp_path) == f"sqlite:///{tmp_path / 'mlflow.db'}"
+    assert "the run gets a new one in MLflow" in caplog.text
+
+
+def test_what_an_earlier_attempt_left_of_its_temporary_files_goes_and_nothing_stays(workdir: WorkDir) -> None:
+    (workdir.root / ".tmp" / "killed").mkdir(parents=True)
+    shared = tempfile.gettempdir()
+    with temporary_folder(workdir):
+        made = Path(tempfile.mkdtemp())
+        assert made.parent == workdir.root / ".tmp" == Path(os.environ["TMPDIR"])
+        assert [entry.name for entry in made.parent.iterdir()] == [made.name]
+    assert tempfile.gettempdir() == shared
+    assert not (workdir.root / ".tmp").exists()
 
 
 def test_a_tracking_server_of_the_environment_is_used(

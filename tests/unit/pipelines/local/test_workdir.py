@@ -6,6 +6,8 @@ import errno
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow_pipelines.configuration.checks import check_disk
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local import workdir as workdir_module
+from advantageflow_pipelines.local.summary import is_complete, read_summary
 from advantageflow_pipelines.local.tracking import _write_record, tracking_uri
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
@@ -41,6 +45,26 @@ def test_runs_made_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -
     roots = {create_workdir(None, SETTINGS, tmp_path / "runs").root for _ in range(3)}
     assert len(roots) == 3
     assert all(root.name.startswith("tiny-2") for root in roots)
+
+
+def test_runs_made_in_the_same_instant_get_folders_of_their_own(tmp_path: Path) -> None:
+    together = threading.Barrier(8)
+
+    def make(_: int) -> Path:
+        together.wait()
+        return create_workdir(None, SETTINGS, tmp_path / "runs").root
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(make, range(8)))) == 8
+
+
+def test_of_two_runs_that_want_one_folder_the_second_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_workdir(tmp_path / "run", SETTINGS)
+    monkeypatch.setattr(workdir_module, "_check_new", lambda root: None)  # both looked before either wrote
+    with pytest.raises(StoreError, match="another run has just taken this folder"):
+        create_workdir(tmp_path / "run", SETTINGS)
 
 
 def test_a_folder_with_something_in_it_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -148,6 +172,22 @@ def test_the_seconds_of_attempts_add_up_also_of_one_that_failed(tmp_path: Path) 
     assert 0 < seconds_of_earlier_attempts(workdir) < 5
 
 
+def test_a_half_line_of_an_attempt_costs_only_its_seconds(tmp_path: Path) -> None:
+    workdir = WorkDir(tmp_path)
+    workdir.attempts_file.write_bytes(b'{"started": 1.0, "ended": 3.0}\n\xff\n[]\n{"started": "x"}\n{"started": 1')
+    assert seconds_of_earlier_attempts(workdir) == 2.0
+
+
+@pytest.mark.parametrize("content", ["", '{"base": {"str', "[]", "{}"])
+def test_a_damaged_summary_is_no_end_of_a_run(tmp_path: Path, content: str) -> None:
+    workdir, warnings = create_workdir(tmp_path / "run", SETTINGS), list[str]()
+    workdir.summary_file.write_text(content)
+    with pytest.raises(StoreError, match="write it again with: advantageflow run --resume"):
+        read_summary(workdir)
+    assert is_complete(workdir, SETTINGS, warnings.append) is None
+    assert "it is written again" in warnings[0]
+
+
 @pytest.mark.parametrize("name", ["{{$.inputs}}", "a{{$b"])
 def test_a_folder_that_kubeflow_would_read_as_a_placeholder_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(StoreError, match="as a placeholder"):
@@ -167,7 +207,7 @@ def test_a_password_of_the_store_is_not_kept_and_comes_from_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made, uri = create_workdir(tmp_path / "run", SETTINGS), "postgresql://me:secret@db/mlflow"
-    _write_record(made, uri, "1")
+    _write_record(made, uri, "1", complete=True)
     assert "secret" not in (made.root / "mlflow.json").read_text()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert tracking_uri(made, tmp_path) == uri
