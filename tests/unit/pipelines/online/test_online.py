@@ -164,13 +164,15 @@ def test_evaluations_between_rounds_are_every_k_and_never_the_final_one_twice() 
 
 
 def test_what_lies_at_an_address_is_read_anew_by_every_run(tmp_path: Path) -> None:
+    one_round = SETTINGS.model_copy(update={"rounds": 1})
+
     def cached(**changes: Any) -> bool:
-        options = tasks(compiled(tmp_path, SETTINGS.model_copy(update=changes)))["prompts"]["cachingOptions"]
+        options = tasks(compiled(tmp_path, one_round.model_copy(update=changes)))["prompts"]["cachingOptions"]
         return bool(options.get("enableCache"))
 
     def told(**changes: Any) -> Any:
         resources = load_resources("cpu", ONLINE)
-        spec = compiled(tmp_path, SETTINGS.model_copy(update=changes), resources=fit(SETTINGS, resources)[1])
+        spec = compiled(tmp_path, one_round.model_copy(update=changes), resources=fit(one_round, resources)[1])
         [one] = [task for name, task in pipeline_tasks(spec).items() if name == "prompts"]
         assert one["cachingOptions"]["enableCache"]
         return one["inputs"]["parameters"].get("made_for", {}).get("runtimeValue", {}).get("constant")

@@ -159,6 +159,6 @@ def test_the_last_task_comes_after_all_others_whatever_happened_and_is_never_cac
 
 
 def test_the_default_experiment_is_not_said(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> None:
-    settings = ON_CPU.model_copy(update={"tracking": TrackingSettings()})
+    settings = ON_CPU.model_copy(update={"rounds": 1, "tracking": TrackingSettings()})
     tasks = compiled_tasks(*fit(settings, load_resources("cpu")))
     assert not tasks["training"].container.env

@@ -19,6 +19,8 @@ from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.stage_resources import S3_SECRET, Resources
 
+ONE_ROUND = ON_GPU.model_copy(update={"rounds": 1})
+
 
 @pytest.fixture(scope="module")
 def on_nodes(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
@@ -60,7 +62,7 @@ def test_the_nodes_are_told_the_secrets_of_the_registry(
 ) -> None:
     given = load_resources("multi-node")
     training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
-    tasks = compiled_tasks(*fit(ON_GPU, replace(given, stages={**given.stages, "training": training})))
+    tasks = compiled_tasks(*fit(ONE_ROUND, replace(given, stages={**given.stages, "training": training})))
     environment = {one.name: one.value for one in tasks["training"].container.env}
     assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
 
@@ -79,7 +81,7 @@ def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nod
 
 
 def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources() -> None:
-    spec = cluster_run(ON_GPU, default_images(ONLINE), "multi-node").package().pipeline
+    spec = cluster_run(ONE_ROUND, default_images(ONLINE), "multi-node").package().pipeline
     text = spec["root"]["inputDefinitions"]["parameters"]["training_settings"]["defaultValue"]
     training = TrainingSettings.model_validate_json(text)
     assert (training.processes, training.nodes) == (8, 2)
