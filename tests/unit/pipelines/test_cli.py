@@ -54,7 +54,10 @@ EVERY_WAY = ("run", "plan", "compile", "submit")
         (("compile", "--set", "prompts.source=mine.jsonl"), "mine.jsonl is a path of this machine"),
         (("compile", "--set", "reward.options.weights=/dev/null"), "reward.options.weights"),
         *(((name, "--set", "training.gradient_steps=200000"), "some have none") for name in EVERY_WAY),
-        *(((name, "--set", "training.learning_rate=1e999"), "1e999 is beyond the range of numbers") for name in EVERY_WAY),
+        *(
+            ((name, "--set", "training.learning_rate=1e999"), "1e999 is beyond the range of numbers")
+            for name in EVERY_WAY
+        ),
         (("compile", "--set", "rollout.prompts_per_round=9000"), "a round takes 9000 prompts, but there are only"),
         (("compile", "--rounds", "80"), "this run cannot finish on Kubeflow"),
         (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
