@@ -59,7 +59,6 @@ EVERY_WAY = ("run", "plan", "compile", "submit")
             for name in EVERY_WAY
         ),
         (("compile", "--set", "rollout.prompts_per_round=9000"), "a round takes 9000 prompts, but there are only"),
-        (("compile", "--rounds", "80"), "this run cannot finish on Kubeflow"),
         (("submit", "--host", "http://localhost:1"), "docker/build.sh --registry REGISTRY --push --images images.json"),
         (("schedule", "create", "--name", "n", "--every", "6h"), "by names that never move"),
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
 from advantageflow.evaluation.report import write_report
 from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
+from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.compare import show_comparison
 from advantageflow_pipelines.local.workdir import create_workdir
 from advantageflow_pipelines.say import Console
@@ -19,7 +19,7 @@ from advantageflow_pipelines.say import Console
 def run(folder: Path, rate: float, *correct: int, first_seed: int = 0) -> Path:
     from PIL import Image
 
-    settings = load_settings("shapes")
+    settings = choose_settings(preset="shapes")
     training = settings.training.model_copy(update={"learning_rate": rate})
     workdir = create_workdir(folder, settings.model_copy(update={"training": training}))
     for number, right in enumerate(correct):
