@@ -44,7 +44,7 @@ def _draw(rows: Sequence[dict[str, float]], file: Path) -> None:
         figure.subplots(1, 2), ("peak_mb", "seconds"), ("peak of memory (MB)", "seconds of CPU"), strict=True
     ):
         axes.plot([row["file_mb"] for row in rows], [row[name] for row in rows], marker="o")
-        axes.set(xlabel="images of the shard (MB)", ylabel=label, ylim=(0, None))
+        axes.set(xlabel="images of the shard (MB)", ylabel=label, ylim=(0, 1.1 * max(row[name] for row in rows)))
     figure.savefig(file, dpi=120)
 
 
