@@ -186,15 +186,12 @@ class Journal:
 
     def error(self, error: BaseException) -> None:
         """Record what stopped the task; the traceback only for what is not a user's mistake."""
-        mine = isinstance(error, UserError)
-        self.record(
-            "error",
-            kind=type(error).__name__,
-            message=error.message if isinstance(error, UserError) else str(error),
-            where=error.where if isinstance(error, UserError) else "",
-            remedy=error.remedy if isinstance(error, UserError) else "",
-            traceback=None if mine else "".join(traceback.format_exception(error)),
-        )
+        if isinstance(error, UserError):
+            fields = {"message": error.message, "where": error.where, "remedy": error.remedy, "traceback": None}
+        else:
+            trace = "".join(traceback.format_exception(error))
+            fields = {"message": str(error), "where": "", "remedy": "", "traceback": trace}
+        self.record("error", kind=type(error).__name__, **fields)
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

@@ -31,7 +31,7 @@ class _Task:
 
     run_id: str
     start: Event
-    created: bool  # whether its run was opened here, and so is closed here
+    created: bool  # its run was opened here, and so is closed here
     there: bool = False  # all of it, by an earlier attempt
     missing: bool = False  # MLflow did not take all of it
     progress_at: float = 0.0  # epoch seconds of the progress written last
@@ -67,19 +67,10 @@ class Recorder:
         self._warnings: list[str] = []
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
         self._handlers: dict[str, Callable[[Event], None]] = {
-            "start": self._start,
-            "useful": self._useful,
-            "progress": self._progress,
-            "metrics": self._metrics,
-            "image": self._image,
-            "dataset": self._dataset,
-            "artifact": self._artifact,
-            "alarm": self._alarm,
-            "result": self._result,
-            "warning": self._warning,
-            "end": self._end,
-            "error": self._error,
-        }
+            "start": self._start, "useful": self._useful, "progress": self._progress, "metrics": self._metrics,
+            "image": self._image, "dataset": self._dataset, "artifact": self._artifact, "alarm": self._alarm,
+            "result": self._result, "warning": self._warning, "end": self._end, "error": self._error,
+        }  # fmt: skip
 
     def takes(self, event: Event) -> bool:
         """Whether MLflow has a place for the event: not for what follows a start that failed, nor for most progress."""

@@ -10,6 +10,9 @@ import typer
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.placing.resources.files import load_resources
+from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
 from advantageflow_pipelines.plan.timing import Speed
 from advantageflow_pipelines.say import Console
@@ -24,7 +27,13 @@ def plan(
     gpu: Annotated[
         str | None, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")
     ] = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=1, help="How many of them.")] = 1,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="How many of them; as many as --resources or training use.")
+    ] = None,
+    resources: options.Resources = None,
+    gpu_price: Annotated[
+        float | None, typer.Option("--gpu-price", min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
+    ] = None,
     utilisation: Annotated[
         float | None,
         typer.Option(
@@ -42,13 +51,31 @@ def plan(
     from advantageflow_pipelines.plan.show import show_plan
 
     settings = options.choose(pipeline, preset, config, assignments, rounds)
-    speed = _speed(settings, gpu, gpus, utilisation)
+    if gpu_price is not None:
+        tracking = settings.tracking.model_copy(update={"gpu_price": gpu_price})
+        settings = settings.model_copy(update={"tracking": tracking})
+    settings, used = _with_resources(settings, resources)
+    speed = _speed(settings, gpu, gpus or used, utilisation)
     with Console(stderr=True).status("counting") as status:
         made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"))
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
     else:
         show_plan(Console(), made)
+
+
+def _with_resources(settings: RunSettings, name: str | None) -> tuple[RunSettings, int]:
+    """Settings with the processes and nodes that resources give, and how many GPUs are in use at once."""
+    trainers = settings.training.processes * settings.training.nodes
+    if name is None:
+        return settings, trainers
+    pipeline = pipeline_of(settings)
+    settings, resources = fit(settings, load_resources(name, pipeline))
+    used = [settings.training.processes * settings.training.nodes]
+    for stage in pipeline.stages:
+        gpus = resources.stages[stage.name].gpus
+        used.append(int(gpus) * (settings.rollout.shards if stage.sharded else 1) if gpus != "auto" else 1)
+    return settings, max(used)
 
 
 def _speed(settings: RunSettings, gpu: str | None, count: int, utilisation: float | None) -> Speed | None:

@@ -57,6 +57,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         speed=speed,
         stages=stages,
         gpu_hours=total,
+        gpu_price=settings.tracking.gpu_price,
         wall_hours=wall,
         kubeflow=kubeflow,
         kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),

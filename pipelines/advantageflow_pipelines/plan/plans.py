@@ -43,6 +43,7 @@ class Plan:
         speed: the GPU, and what is assumed of it; None where the model runs on the CPU.
         stages: in order.
         gpu_hours: of all stages that are known; None on the CPU.
+        gpu_price: of one of them, in any currency; None where the settings do not say.
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
         kubeflow: segments, nodes and bytes of the run there; None where it cannot be said.
         kubeflow_seconds: that Kubeflow itself takes, in line.
@@ -58,6 +59,7 @@ class Plan:
     speed: Speed | None
     stages: list[StagePlan]
     gpu_hours: float | None
+    gpu_price: float | None
     wall_hours: float | None
     kubeflow: OnKubeflow | None
     kubeflow_seconds: float

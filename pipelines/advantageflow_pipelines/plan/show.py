@@ -82,7 +82,10 @@ def _totals(plan: Plan) -> list[str]:
         notes.setdefault(stage.note, stage.stage)
     lines = [f"{stage}: {note}" for note, stage in notes.items() if note]
     if plan.gpu_hours is not None and plan.wall_hours is not None:
-        lines.append(f"this run: about {plan.gpu_hours:,.1f} GPU-hours, {plan.wall_hours:,.1f} hours by the clock")
+        price = "" if plan.gpu_price is None else f", {plan.gpu_hours * plan.gpu_price:,.2f} at {plan.gpu_price:g} each"
+        lines.append(
+            f"this run: about {plan.gpu_hours:,.1f} GPU-hours{price}; {plan.wall_hours:,.1f} hours by the clock"
+        )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"

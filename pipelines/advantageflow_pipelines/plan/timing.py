@@ -54,8 +54,8 @@ class Speed:
             f"rewards reach {REWARDS.value:.0%}, {REWARDS}",
             f"a task takes {START.value:.0f} s to start and to load its model, {START}; on a cluster, pods, images and "
             "artifacts take more, which is left out",
-            "rollout and reward shards share the GPUs; training is one process on one GPU; evaluations are done in "
-            "line, though a cluster does them beside the next round",
+            "rollout and reward shards share the GPUs, each process that trains has one; evaluations are done "
+            "in line, though a cluster does them beside the next round",
         ]
 
 
@@ -66,7 +66,9 @@ def hours(
     if speed is None or not speed.known:
         return None, None
     known = {name: value for name, value in stages.items() if value is not None}
-    sharded = pipeline_of(settings).sharded
-    side_by_side = min(speed.count, settings.rollout.shards)
-    wall = sum(value / side_by_side if name in sharded else value for name, value in known.items())
+    pipeline = pipeline_of(settings)
+    side_by_side = dict.fromkeys(pipeline.sharded, settings.rollout.shards)
+    if pipeline.trainer is not None:
+        side_by_side[pipeline.trainer] = settings.training.processes * settings.training.nodes
+    wall = sum(value / min(speed.count, side_by_side.get(name, 1)) for name, value in known.items())
     return sum(known.values()), wall

@@ -66,6 +66,19 @@ def test_the_json_has_each_stage_and_adds_up(plan: Command) -> None:
     assert found["chain"] is None
 
 
+def test_resources_give_training_its_gpus_and_a_price_makes_money_of_hours(plan: Command) -> None:
+    one, eight = (
+        json.loads(plan("--preset", "tiny", *GPU, "--resources", name, "--gpu-price", "2", "--json")[1])
+        for name in ("single-gpu", "multi-gpu")
+    )
+    assert (one["speed"]["count"], eight["speed"]["count"]) == (2, 8)  # two shards; eight processes that train
+    assert one["gpu_hours"] == pytest.approx(eight["gpu_hours"])
+    trained = next(stage["gpu_hours"] for stage in one["stages"] if stage["stage"] == "training")
+    assert one["wall_hours"] - eight["wall_hours"] == pytest.approx(trained * 7 / 8)
+    _, out, _ = plan("--preset", "tiny", *GPU, "--gpu-price", "2")
+    assert " at 2 each; " in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
