@@ -18,10 +18,14 @@ from mlflow.entities import Run
 from PIL import Image
 
 from advantageflow.errors import DataError, TrackingError
+from advantageflow.store.files import read_json
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.reading import read_events, tail
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.tracking import sync_run
+from advantageflow_pipelines.local.workdir import create_workdir
 
 SETTINGS = {
     "rollout": {"steps": 6, "sampler": "ab2", "group_size": 4},
@@ -237,6 +241,28 @@ def test_an_event_that_mlflow_did_not_take_is_brought_there_by_the_next_attempt(
     assert curve(client, client.get_run(first.run_id), "eval/strict") == [(1, 0.4), (2, 0.5)]
     told = children(client, client.get_run(first.run_id))["round 1 / evaluation"]
     assert told.data.tags["advantageflow.missing"] == "false"
+
+
+def test_a_run_that_was_killed_is_ended_by_sync_and_nothing_comes_twice(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    settings, warnings = choose_settings(preset="tiny"), list[str]()
+    workdir = create_workdir(tmp_path / "run", settings)
+    for file in journal.iterdir():
+        lines = file.read_bytes().splitlines(keepends=True)
+        killed = file.name.startswith("rollout-r001-s01")
+        (workdir.journal / file.name).write_bytes(b"".join(lines[: -1 if killed else None]))
+    client, seen = MlflowClient(store), []
+    for _ in range(2):
+        assert sync_run(workdir, settings, store, warnings.append)
+        parent = client.get_run(read_json(workdir.root / "mlflow.json")["run_id"])
+        seen.append(everything(client, parent))
+    assert seen[0] == seen[1]
+    assert warnings == []
+    assert parent.info.status == "FAILED"
+    status = {run.info.run_name: run.info.status for run in task_runs(client, parent)}
+    assert (status["round 1 / rollout 0"], status["round 1 / rollout 1"]) == ("FINISHED", "KILLED")
+    assert "RUNNING" not in status.values()
 
 
 def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path) -> None:
