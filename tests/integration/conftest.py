@@ -1,4 +1,4 @@
-"""A real MLflow server in a process of its own, reached over HTTP as tasks on a cluster reach it."""
+"""MLflow: a server process reached over HTTP as tasks on a cluster reach it; a sqlite store, and journals for it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow_published import write_journals
+
+from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.publisher import Publisher
 
 _PATIENCE = (
     180.0  # seconds; making the database and starting take a fraction of it on a machine with nothing else to do
@@ -51,3 +55,28 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log_file
             return
         time.sleep(0.2)
     raise RuntimeError(f"the MLflow server did not start:\n{log_file.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def created_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose tables exist: creating them takes seconds."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    Publisher(sqlite_uri(path), "advantageflow", "first", {}, {}).close()
+    return path
+
+
+@pytest.fixture
+def store(created_store: Path, tmp_path: Path) -> str:
+    copy = tmp_path / "mlflow.db"
+    copy.write_bytes(created_store.read_bytes())
+    return sqlite_uri(copy)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The journals of a small run: prompts, two rollout shards, a training that fails."""
+    folder = tmp_path / "journal"
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(folder))
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    write_journals(tmp_path)
+    return folder

@@ -8,75 +8,22 @@ import json
 import os
 import shutil
 import signal
-import time
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import commands
 import pytest
 from commands import processes_of, start
 from fastapi.testclient import TestClient
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
+from local_runs import LONGEST_RUN, TINY, Run, advantageflow, complete, opened, wait_for
 from mlflow.pyfunc import scoring_server
 
 from advantageflow.errors import PolicyError
-from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import comparable, is_complete
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
 pytestmark = pytest.mark.slow
-
-TINY = ("run", "--preset", "tiny")
-BROKEN_REWARD = """
-class Broken:
-    name, version, columns, higher_is_better = "broken", "1", {"mean": (0.0, 1.0)}, True
-
-    def check(self, prompt):
-        pass
-
-    def score(self, prompts, images):
-        return [({"mean": 0.5}, {}) for _ in images]
-"""
-LONGEST_RUN = 600  # seconds, on a busy machine
-
-
-@dataclass(frozen=True)
-class Run:
-    """A complete run."""
-
-    workdir: WorkDir
-    output: str
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        return dict(json.loads(self.workdir.summary_file.read_text()))
-
-
-def opened(run: Run) -> tuple[WorkDir, RunSettings]:
-    return open_workdir(run.workdir.root)
-
-
-advantageflow = partial(commands.advantageflow, longest=LONGEST_RUN)
-
-
-def complete(*arguments: str, cwd: Path) -> Run:
-    done = advantageflow(*arguments, cwd=cwd)
-    assert done.status == 0, done.output
-    return Run(WorkDir(cwd / "run"), done.output)
-
-
-def wait_for(folder: Path, pattern: str) -> Path:
-    """The first file of this name that appears."""
-    deadline = time.monotonic() + LONGEST_RUN
-    while time.monotonic() < deadline:
-        for path in folder.glob(pattern):
-            return path
-        time.sleep(0.02)
-    raise TimeoutError(pattern)
 
 
 @pytest.fixture(scope="module")
@@ -182,36 +129,6 @@ def test_a_run_of_a_process_a_task_continues_after_one_was_killed_and_gives_the_
     pipeline = yaml.load(again.workdir.pipeline_file.read_text(), yaml.CSafeLoader)
     json_format.ParseDict(pipeline, pipeline_spec_pb2.PipelineSpec())
     assert "SUCCESS" in again.workdir.log_file.read_text()
-
-
-def test_equal_seeds_give_equal_policies_and_summaries_whatever_the_number_of_shards(tmp_path: Path) -> None:
-    fewer = (
-        "--set",
-        "rollout.prompts_per_round=24",
-        "--set",
-        "evaluation.images=60",
-        "--set",
-        "evaluation.round_images=30",
-    )
-    summaries = []
-    for shards in (2, 3):
-        (folder := tmp_path / str(shards)).mkdir()
-        choice = ("--preset", "shapes", "--rounds", "2", "--set", f"rollout.shards={shards}", *fewer)
-        summaries.append(complete("run", *choice, "--workdir", "run", cwd=folder).summary)
-    assert comparable(summaries[0]) == comparable(summaries[1])
-    assert summaries[0]["policy_sha256"]
-
-
-def test_a_reward_of_one_s_own_that_is_broken_stops_the_run_before_anything_is_made(tmp_path: Path) -> None:
-    (tmp_path / "broken_rewards.py").write_text(BROKEN_REWARD)
-    own = ("--set", "reward.name=broken_rewards:Broken", "--set", "reward.column=mean")
-    done = advantageflow(*TINY, *own, "--workdir", "run", cwd=tmp_path)
-    assert done.status == 2
-    assert "prompts failed" in done.output
-    assert "golden check of reward 'broken' 1: gave mean = 0.5 for all 13 golden pictures" in " ".join(
-        done.output.split()
-    )
-    assert not list((tmp_path / "run" / "artifacts").rglob("*.parquet"))
 
 
 def test_an_interrupted_run_ends_says_how_to_continue_and_continues_to_the_same_result(

@@ -108,7 +108,7 @@ def _data(output: Path) -> list[str]:
     from advantageflow_experiments.bench.data_path import measure_data_path
 
     return [
-        f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s, memory {row['peak_mb']:,.0f} MB"
+        f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s of CPU, {row['peak_mb']:,.0f} MB"
         for row in measure_data_path(output)
     ]
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from advantageflow_pipelines.placing.cluster import ClusterRun
 
 CLOSE = 0.87  # share of the limit from which an estimate good to 15 % may be too little
-ROOM = 0.67  # share of the limit up to which a run is one pipeline run; segments then take about half of it
+ROOM = 0.67  # share of the limit up to which a run is one pipeline run
+HALF = 0.5  # share of it that each of several may take
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ def growth(run: ClusterRun) -> Growth:
 
 
 def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
-    """The run, in segments of about equal length if as a whole it takes more than two thirds of what Argo keeps.
+    """The run, in segments of about equal length if as a whole it takes more than two thirds of what Argo keeps; each
+    takes at most half of it, if a round does.
 
     Args:
         run: as a whole.
@@ -73,8 +75,10 @@ def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
     """
     if not pipeline_of(run.settings).handed:
         return run
-    most = max((growing or growth(run)).rounds_within(ROOM * LIMIT), 1)
-    return run if run.settings.rounds <= most else replace(run, segments=divide(run.settings.rounds, most))
+    growing = growing or growth(run)
+    if run.settings.rounds <= growing.rounds_within(ROOM * LIMIT):
+        return run
+    return replace(run, segments=divide(run.settings.rounds, max(growing.rounds_within(HALF * LIMIT), 1)))
 
 
 def check_fits(run: ClusterRun, taken: Footprint) -> None:

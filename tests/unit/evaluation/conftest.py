@@ -5,15 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from evaluated import SETTINGS, held_out, write_world
 from PIL import Image, ImageDraw
 
 from advantageflow.evaluation.report import write_report
 from advantageflow.evaluation.samples import Sample
+from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import Outcome
-from advantageflow.settings import ModelSettings
+from advantageflow.records import Prompt
+from advantageflow.settings import ModelSettings, RewardSettings
 
 TEXTS = ("a red circle", "a blue star and a green square", "four yellow triangles", "a square left of a star")
 
@@ -57,3 +61,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSettings:
     build_vae().save_pretrained(folder / "vae")
     (folder / "model_index.json").write_text('{"_class_name": "StableDiffusion3Pipeline"}')
     return ModelSettings(name=str(folder))
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path, model: ModelSettings) -> Callable[..., Path]:
+    write_world(tmp_path, [Prompt("a red star", "train", "colors"), *held_out(2)])
+
+    def evaluate(name: str, images: int = 20, **changes: Any) -> Path:
+        arguments = {
+            "settings": SETTINGS, "model": model, "reward": RewardSettings(), "seed": 0, "round_index": 0,
+            "images": images, "prompts": tmp_path / "prompts",
+            "conditioning": tmp_path / "conditioning", "policy": tmp_path / "policy", "report_out": tmp_path / name,
+        }  # fmt: skip
+        run(**{**arguments, **changes})
+        return tmp_path / name
+
+    return evaluate

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,63 +9,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
+from evaluated import write_world
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.samples import read_samples
-from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import Interval, difference, task_means
-from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
-from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RewardSettings, RewardTerm
-from advantageflow.shapes.prompts import all_prompts
-from advantageflow.store.conditioning import write_conditioning
+from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.store.policies import PolicyState
-from advantageflow.store.prompts import write_prompts
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events, run_curves
-
-SETTINGS = EvaluationSettings(steps=2, batch=8, sample_prompts=6, threads=1)
-NOISY = SETTINGS.model_copy(update={"guidance_scale": 40.0})  # follows a velocity that is far too large
-TOKENS, WIDTH, POOLED = 20, 128, 128
-
-
-def held_out(per_task: int) -> list[Prompt]:
-    chosen: dict[str, list[Prompt]] = {}
-    for prompt in all_prompts():
-        if prompt.split == "eval" and len(chosen.setdefault(prompt.task, [])) < per_task:
-            chosen[prompt.task].append(prompt)
-    return [prompt for prompts in chosen.values() for prompt in prompts]
-
-
-def write_world(folder: Path, prompts: list[Prompt]) -> None:
-    generator = torch.Generator().manual_seed(1)
-    embeds, pooled = (torch.randn(len(prompts), *shape, generator=generator) for shape in ((TOKENS, WIDTH), (POOLED,)))
-    told = {"prompt_embeds": embeds, "pooled": pooled}
-    told = {name: torch.cat([tensor, torch.zeros(1, *tensor.shape[1:])]) for name, tensor in told.items()}
-    write_prompts(folder / "prompts", prompts, {})
-    write_conditioning(folder / "conditioning", prompts, Conditioning(told).rows, {})
-    with publish(folder / "policy") as partial:
-        state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {}, "policy_sha256": None}
-        write_json(partial / "state.json", state)
-
-
-@pytest.fixture
-def evaluate(tmp_path: Path, model: ModelSettings) -> Callable[..., Path]:
-    write_world(tmp_path, [Prompt("a red star", "train", "colors"), *held_out(2)])
-
-    def evaluate(name: str, images: int = 20, **changes: Any) -> Path:
-        arguments = {
-            "settings": SETTINGS, "model": model, "reward": RewardSettings(), "seed": 0, "round_index": 0,
-            "images": images, "prompts": tmp_path / "prompts",
-            "conditioning": tmp_path / "conditioning", "policy": tmp_path / "policy", "report_out": tmp_path / name,
-        }  # fmt: skip
-        run(**{**arguments, **changes})
-        return tmp_path / name
-
-    return evaluate
 
 
 def test_a_report_holds_the_numbers_of_its_images(evaluate: Callable[..., Path]) -> None:
@@ -214,54 +169,6 @@ def test_every_term_has_its_mean_and_interval_and_every_image_its_value(
     assert "evaluation/shapes.soft" not in curves, "which is evaluation/soft"
 
 
-def test_the_journal_gets_curves_pictures_and_the_report(
-    evaluate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
-    with stage_journal("evaluation", 2):
-        report = evaluate("report", round_index=2)
-    events = read_events(tmp_path / "journal")
-    kinds = [event["event"] for event in events]
-    assert kinds.index("useful") < kinds.index("progress") < kinds.index("metrics")
-    curves = run_curves(events)
-    metrics = read_json(report / "metrics.json")
-    assert curves["evaluation/soft"] == {2: metrics["soft"]}
-    assert f"strict accuracy {metrics['strict']:.3f}" in [e["text"] for e in events if e["event"] == "result"]
-    assert curves["evaluation/task/counting"] == {2: metrics["tasks"]["counting"]}
-    pictures = [event for event in events if event["event"] == "image"]
-    assert len(pictures) == 6
-    assert all(Path(event["path"]).exists() and event["step"] == 2 for event in pictures)
-
-
-def test_a_policy_that_draws_noise_raises_alarms_and_the_base_s_own_images_none(
-    evaluate: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    watched = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
-    base = evaluate("base", reward=watched)
-    assert "base" not in read_json(base / "metrics.json")["statistics"]["sharpness"]
-    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
-    with stage_journal("evaluation", 1):
-        same = evaluate("same", reward=watched, base=base, round_index=1)
-    with stage_journal("evaluation", 2):
-        other = evaluate("other", reward=watched, base=base, round_index=2, settings=NOISY, images=12)
-    metrics = read_json(same / "metrics.json")
-    assert metrics["alarms"] == []
-    assert all(one["mean"] == one["base"] for one in metrics["statistics"].values())
-    assert (
-        metrics["watched"]["layout.beauty"]["mean"]
-        == read_json(base / "metrics.json")["watched"]["layout.beauty"]["mean"]
-    )
-    assert "base and round" in (same / "report.html").read_text()
-    assert "base and" not in (other / "report.html").read_text(), "it is of fewer images than the base's report"
-    raised = [alarm["name"] for alarm in read_json(other / "metrics.json")["alarms"]]
-    assert "velocity_norm_rise" in raised
-    events = read_events(tmp_path / "journal")
-    assert [(event["name"], event["step"]) for event in events if event["event"] == "alarm"] == [(n, 2) for n in raised]
-    drawn = run_curves(events)
-    assert drawn["alarm/velocity_norm_rise"] == {2: 1.0}
-    assert set(drawn["image/velocity_norm"]) == set(drawn["watched/layout.beauty"]) == {1, 2}
-
-
 def test_no_held_out_prompts_is_a_clear_error(evaluate: Callable[..., Path], tmp_path: Path) -> None:
     write_world(tmp_path / "other", [Prompt("a red star", "train", "colors")])
     with pytest.raises(DataError, match=r"no held-out prompts[\s\S]*split 'eval'"):
@@ -276,29 +183,3 @@ def test_an_unknown_column_or_policy_is_a_clear_error_and_writes_nothing(
     with pytest.raises(PolicyError, match="not a policy"):
         evaluate("report", policy=tmp_path / "nowhere")
     assert not (tmp_path / "report").exists()
-
-
-def test_the_page_is_the_report_s_own_with_every_measure_and_the_alarms(
-    evaluate: Callable[..., Path], tmp_path: Path
-) -> None:
-    base = evaluate("base")
-    reward = RewardSettings(others=(RewardTerm(name="jpeg", column="compressibility"),))
-    noisy = {"settings": NOISY, "base": base, "round_index": 3, "reward": reward}
-    with stage_journal("evaluation", 3) as journal:
-        report = evaluate("noisy", page_out=tmp_path / "page", **noisy)
-    assert journal.path is None
-    metrics, text = read_json(report / "metrics.json"), (tmp_path / "page").read_text()
-    assert text == (report / "report.html").read_text()
-    for part in ("base and round 3", "Strict accuracy by task", f"{metrics['strict']:.3f}", "jpeg.compressibility"):
-        assert part in text
-    assert metrics["alarms"][0]["message"] in html.unescape(text)
-
-
-def test_kubeflow_compares_runs_by_accuracy_reward_and_accuracy_by_task(
-    evaluate: Callable[..., Path], tmp_path: Path
-) -> None:
-    report = evaluate("base", metrics_out=tmp_path / "metrics")
-    metrics, compared = read_json(report / "metrics.json"), read_json(tmp_path / "metrics")
-    assert (compared["strict"], compared["soft"]) == (metrics["strict"], metrics["soft"])
-    assert {f"strict {task}": value for task, value in metrics["tasks"].items()}.items() <= compared.items()
-    assert len(compared) == 2 + len(metrics["tasks"]) > 3

@@ -10,8 +10,7 @@ from objective_losses import advantage_flow_loss, normal, uniform, velocity_batc
 from pydantic import ValidationError
 from torch import Tensor
 
-from advantageflow.flow.advantages import group_advantages
-from advantageflow.flow.regularisation import expected_reward_gain, local_target_weights, minimiser
+from advantageflow.flow.regularisation import minimiser
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import VelocityBatch
@@ -106,34 +105,6 @@ def test_batch_with_lam_one_is_convex_whatever_the_advantages(seed: int) -> None
     assert loss_along_a_line(velocity_batch(policy, target, rollout, uniform(seed, 7)), direction, 1.0) >= 0
 
 
-@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), offset=st.floats(0.0, 1.0))
-def test_minimiser_has_zero_gradient_and_no_better_neighbour(
-    seed: int, samples: int, margin: float, offset: float
-) -> None:
-    targets, rollout = normal(seed, samples, 6), normal(seed + 1, 6)
-    advantages = uniform(seed, samples)
-    lam = max(0.0, -advantages.mean().item()) + margin + offset
-
-    def loss(velocity: Tensor) -> Tensor:
-        batch = velocity_batch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
-        return advantage_flow_loss(batch, lam=lam)[0]
-
-    best = minimiser(targets, rollout, advantages, lam).requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(best), best)
-    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
-    assert loss(best + 0.1 * normal(seed + 2, 6)) > loss(best)
-
-
-@given(seed=SEEDS, samples=st.integers(2, 8), lam=st.floats(1.0, 3))
-def test_minimiser_is_flow_matching_to_the_reweighted_rollouts(seed: int, samples: int, lam: float) -> None:
-    # With v_roll = E[v | x_t] the minimiser is the mean velocity under the local target.
-    targets, advantages = normal(seed, samples, 6), uniform(seed, samples)
-    weights = local_target_weights(advantages, lam)
-    assume(weights.mean() > 1e-3)
-    reweighted = (weights[:, None] * targets).mean(0) / weights.mean()
-    torch.testing.assert_close(minimiser(targets, targets.mean(0), advantages, lam), reweighted)
-
-
 @given(seed=SEEDS, lam=st.floats(0, 5), normalise=st.booleans())
 def test_regulariser_has_no_gradient_on_the_first_step_of_a_round(seed: int, lam: float, normalise: bool) -> None:
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.SiLU(), torch.nn.Linear(8, 4)).double()
@@ -146,31 +117,6 @@ def test_regulariser_has_no_gradient_on_the_first_step_of_a_round(seed: int, lam
         assert metrics["deviation"] == 0
         gradients.append(torch.autograd.grad(loss, list(network.parameters()), retain_graph=True))
     assert all(torch.equal(with_lam, without) for with_lam, without in zip(*gradients, strict=True))
-
-
-@given(seed=SEEDS, size=st.integers(2, 12), lam=st.floats(1.0, 4), clip=st.floats(0.5, 4))
-def test_local_target_raises_the_expected_reward_by_the_covariance(
-    seed: int, size: int, lam: float, clip: float
-) -> None:
-    rewards = uniform(seed, 1, size)
-    advantages = group_advantages(rewards, scale="group", clip=clip).values[0]
-    weights = local_target_weights(advantages, lam)
-    assert weights.min() >= 0
-    assume(weights.mean() > 1e-3)
-    rewards = rewards[0]
-    raised = (weights * rewards).mean() / weights.mean() - rewards.mean()
-    gain = expected_reward_gain(rewards, advantages, lam)
-    torch.testing.assert_close(gain, raised, atol=1e-12, rtol=1e-9)
-    assert gain > 0
-
-
-@given(seed=SEEDS, lam=st.floats(1.0, 4))
-def test_unclipped_gain_is_the_covariance_over_lam(seed: int, lam: float) -> None:
-    rewards = uniform(seed, 1, 10)
-    advantages = group_advantages(rewards, scale="group", clip=4.0).values[0]  # 10 rewards deviate by 3 at most
-    covariance = torch.cov(torch.stack([rewards[0], advantages]), correction=0)[0, 1]
-    torch.testing.assert_close(expected_reward_gain(rewards[0], advantages, lam), covariance / lam)
-    torch.testing.assert_close(local_target_weights(advantages, lam).mean(), torch.ones((), dtype=torch.float64))
 
 
 @given(seed=SEEDS)
@@ -207,20 +153,6 @@ def test_data_share_moves_the_minimum_but_not_the_curvature(
     weight = 1 / (policy - target).abs().mean(1) if normalise else torch.ones(5, dtype=torch.float64)
     moved = (policy - target).square().mean(1) - (policy - rollout).square().mean(1)
     torch.testing.assert_close(with_data - without, (weight * share * lam * moved).mean(), atol=1e-12, rtol=1e-7)
-
-
-@given(seed=SEEDS, samples=st.integers(1, 8), margin=st.floats(0.05, 2), share=st.floats(0, 1))
-def test_minimiser_with_a_data_share_has_zero_gradient(seed: int, samples: int, margin: float, share: float) -> None:
-    targets, rollout, advantages = normal(seed, samples, 6), normal(seed + 1, 6), uniform(seed, samples)
-    lam = max(0.0, -advantages.mean().item()) + margin
-
-    def loss(velocity: Tensor) -> Tensor:
-        batch = velocity_batch(velocity.expand(samples, 6), targets, rollout.expand(samples, 6), advantages)
-        return advantage_flow_loss(batch, lam=lam, data_share=share)[0]
-
-    best = minimiser(targets, rollout, advantages, lam, share * lam).requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(best), best)
-    torch.testing.assert_close(gradient, torch.zeros(6, dtype=torch.float64), atol=1e-9, rtol=0)
 
 
 @pytest.mark.parametrize("options", [{"data_share": -0.1}, {"data_share": 1.1}, {"lam": -0.5}, {"lam": "much"}])

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from rolled_out import outputs_in
 
 from advantageflow.evaluation import stage as evaluation
@@ -32,7 +31,7 @@ from advantageflow.store.files import read_json, read_tensors
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage as training
-from advantageflow_pipelines.commands.models import draw
+from advantageflow_pipelines.local.drawing import draw
 from advantageflow_pipelines.plan.estimate import make_plan
 
 REWARD = RewardSettings(name="jpeg", column="compressibility")
@@ -57,21 +56,10 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 
 @pytest.mark.parametrize(
-    ("model", "dtype", "shape"),
-    [
-        ("dev", "float32", (4, 4, 4)),
-        ("dev", "bfloat16", (4, 4, 4)),
-        ("qwen_image", "float32", (4, 1, 4, 4)),
-        ("qwen_image", "bfloat16", (4, 1, 4, 4)),
-        ("z_image", "float32", (4, 4, 4)),
-        ("z_image", "bfloat16", (4, 4, 4)),
-    ],
-    indirect=["model"],
+    ("model", "shape"), [("dev", (4, 4, 4)), ("qwen_image", (4, 1, 4, 4)), ("z_image", (4, 4, 4))], indirect=["model"]
 )
-def test_a_round_trains_a_policy_that_loads_again(
-    model: ModelSettings, tmp_path: Path, dtype: str, shape: tuple[int, ...]
-) -> None:
-    model = model.model_copy(update={"dtype": dtype})
+def test_a_round_trains_a_policy_that_loads_again(model: ModelSettings, tmp_path: Path, shape: tuple[int, ...]) -> None:
+    model = model.model_copy(update={"dtype": "bfloat16"})  # where a part that stays in float32 does not go unseen
     source, base, trained = write_prompts(tmp_path / "prompts.jsonl"), tmp_path / "base", tmp_path / "trained"
     made = {name: tmp_path / name for name in ("prompts", "conditioning")}
     prompts.run(
@@ -79,28 +67,28 @@ def test_a_round_trains_a_policy_that_loads_again(
         prompts_out=made["prompts"], conditioning_out=made["conditioning"], policy_out=base,
     )  # fmt: skip
     stored = read_tensors(made["conditioning"] / CONDITIONING_FILE).values()
-    assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {getattr(torch, dtype)}
+    assert {tensor.dtype for tensor in stored if tensor.is_floating_point()} == {torch.bfloat16}
     rollout.run(ROLLOUT, model, 0, 1, 0, **made, rollout_policy=base, **outputs_in(tmp_path))
     reward.run(REWARD, prompts=made["prompts"], rollouts=tmp_path / "rollouts", scores_out=tmp_path / "scores")
     training.run(
         TRAINING, REWARD, model, 0, 1, **made, policy=base,
         latents=[tmp_path / "latents"], scores=[tmp_path / "scores"], policy_out=trained,
     )  # fmt: skip
-    for name, policy in {"before": base, "after": trained}.items():
-        evaluation.run(EVALUATION, model, REWARD, 0, 1, 4, **made, policy=policy, report_out=tmp_path / name)
+    report = tmp_path / "report"
+    evaluation.run(EVALUATION, model, REWARD, 0, 1, 4, **made, policy=trained, report_out=report)
 
     assert read_latents(tmp_path / "latents").shape == (8, *shape)
     adapters = attach_adapters(load_transformer(model), trained, TRAINING.lora, 0, load_family(model))
     assert adapters.sha256() == read_policy_state(trained).policy_sha256
     assert {value.dtype for value in adapters.parameters()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in adapters.named_parameters().items() if "lora_B" in name)
-    assert read_json(tmp_path / "after" / "metrics.json")["images"] == len(read_outcomes(tmp_path / "after")) == 4
+    assert read_json(report / "metrics.json")["images"] == len(read_outcomes(report)) == 4
 
     rollout.run(ROLLOUT, model, 0, 1, 0, **made, rollout_policy=trained, **outputs_in(tmp_path / "again"))
     assert not torch.equal(read_latents(tmp_path / "again" / "latents"), read_latents(tmp_path / "latents"))
 
-    draw(model, trained, "a red star", 0, EVALUATION.model_copy(update={"guidance_scale": 2.0}), tmp_path / "drawn.png")
-    assert Image.open(tmp_path / "drawn.png").size == (16, 16)
+    (drawn,) = draw(model, trained, ["a red star"], 0, EVALUATION.model_copy(update={"guidance_scale": 2.0}))
+    assert drawn.size == (16, 16)
     plan = make_plan(RunSettings(model=model, training=TRAINING), None)
     assert plan.model["image_size"] == 16
     assert {stage.stage for stage in plan.stages if stage.flops} >= {"rollout", "training", "evaluation"}

@@ -13,10 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from folder_files import POLICY, write
 
 from advantageflow.records import Prompt, Rollout, Score
 
@@ -248,3 +250,8 @@ def client(gate: Gate, s3_server: int) -> Iterator[Any]:
     connection.request("POST", "/moto-api/reset")
     connection.getresponse().read()
     connection.close()
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    return write(tmp_path / "policy", POLICY)

@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from folder_files import POLICY, files_of, write
 
 from advantageflow.errors import StoreError
 from advantageflow.store.kept import kept_in, remove_kept
@@ -22,20 +23,6 @@ from advantageflow.store.published import (
     publish_folder,
     remove_published,
 )
-from advantageflow.store.s3_client import make_client
-
-POLICY = {"state.json": b"{}", "policy/weights.bin": bytes(range(256)) * 300, "empty": b""}
-
-
-def write(folder: Path, files: dict[str, bytes]) -> Path:
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 class Where:
@@ -69,11 +56,6 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Where:
     if request.param == "s3":
         return Where("s3://bucket/some/where", request.getfixturevalue("client"), tmp_path)
     return Where(str(tmp_path / "some" / "where"), None, tmp_path / "some" / "where")
-
-
-@pytest.fixture
-def policy(tmp_path: Path) -> Path:
-    return write(tmp_path / "policy", POLICY)
 
 
 def test_what_is_published_comes_back_as_it_was(where: Where, policy: Path, tmp_path: Path) -> None:
@@ -232,57 +214,12 @@ def test_of_two_who_publish_at_once_one_stays_whole(where: Where, tmp_path: Path
     assert files_of(fetch_published(where.url, tmp_path / "cache")) in contents
 
 
-@pytest.mark.parametrize("url", ["gs://bucket/key", "", "s3://bucket", "s3://bucket/../up", "file:///tmp/x"])
-def test_addresses_that_are_none_are_refused(policy: Path, url: str) -> None:
-    with pytest.raises(StoreError, match=r"nothing can be published there|not the address") as caught:
-        publish_folder(policy, url)
-    assert "s3://bucket/" in caught.value.remedy
-
-
 def test_nothing_to_publish_is_refused_before_anything_is_touched(where: Where, tmp_path: Path) -> None:
     (tmp_path / "hollow" / "below").mkdir(parents=True)
     for folder, message in ((tmp_path / "hollow", "no files"), (tmp_path / "none", "no such folder")):
         with pytest.raises(StoreError, match=message):
             publish_folder(folder, where.url)
     assert where.files() == {}
-
-
-def test_a_folder_that_is_a_file_is_said_so(policy: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match="is a file, not a folder"):
-        publish_folder(policy, str(tmp_path / "file" / "below"))
-
-
-def test_join_takes_one_slash_between_parts() -> None:
-    assert join("s3://bucket/prefix/", "a", "b") == "s3://bucket/prefix/a/b"
-    assert join("shared", "a") == "shared/a"
-
-
-@pytest.mark.parametrize(
-    ("style", "endpoint", "address"),
-    [
-        ("", "http://store.example", "http://store.example/bucket/key?"),
-        ("auto", "http://store.example", "http://store.example/bucket/key?"),
-        ("path", "http://store.example", "http://store.example/bucket/key?"),
-        ("virtual", "http://store.example", "http://bucket.store.example/key?"),
-        ("auto", None, "https://bucket.s3.amazonaws.com/key?"),
-        ("path", None, "https://s3.amazonaws.com/bucket/key?"),
-    ],
-)
-def test_the_bucket_stands_in_the_path_of_an_own_endpoint_unless_said_otherwise(
-    gate: Any, monkeypatch: pytest.MonkeyPatch, style: str, endpoint: str | None, address: str
-) -> None:
-    monkeypatch.setenv("ADVANTAGEFLOW_S3_ADDRESSING", style)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint) if endpoint else monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    url = make_client("s3://bucket/key").generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
-    assert url.startswith(address)
-
-
-def test_an_unknown_addressing_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ADVANTAGEFLOW_S3_ADDRESSING", "pathstyle")
-    with pytest.raises(StoreError, match="invalid addressing 'pathstyle'") as caught:
-        is_published("s3://bucket/key")
-    assert caught.value.where == "ADVANTAGEFLOW_S3_ADDRESSING"
 
 
 def test_bodies_are_signed_and_need_no_newer_checksum(gate: Any, client: Any, policy: Path) -> None:

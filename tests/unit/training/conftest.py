@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,8 @@ from advantageflow.store.files import publish, write_json
 from advantageflow.store.prompts import write_prompts
 from advantageflow.store.rollouts import write_latents
 from advantageflow.store.scores import write_scores
+from advantageflow.training.policy import Policy
+from advantageflow.training.train import load_policy
 
 SHAPE = (4, 4, 4)
 TOKENS, WIDTH, POOLED = 3, 32, 16
@@ -159,3 +162,9 @@ def folder_hash(folder: Path) -> str:
 @pytest.fixture
 def hash_of() -> Callable[[Path], str]:
     return folder_hash
+
+
+@pytest.fixture
+def make_policy(maker: Any, model: ModelSettings, settings: TrainingSettings) -> Callable[..., Policy]:
+    folder = maker.make().policy
+    return lambda **changes: load_policy(settings.model_copy(update=changes), model, 0, folder)

@@ -101,6 +101,7 @@ def test_the_segments_of_a_run_do_what_the_whole_run_does_with_the_same_inputs(r
 def started(advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch) -> str:
     """The first segment of a run of three rounds."""
     monkeypatch.setattr(fit, "ROOM", 0.0)
+    monkeypatch.setattr(fit, "HALF", 0.0)
     arguments = ("--preset", "tiny", "--rounds", "3", "--run-name", "long", "--image", "registry.example/stage:1")
     status, out, _ = advantageflow("submit", *arguments, "--host", server.url)
     assert status == 0

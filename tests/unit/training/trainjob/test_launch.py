@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,30 +16,24 @@ import pytest
 from kubernetes_stub.server import Right
 from kubernetes_stub.state import warning
 from kubernetes_stub.task import complete, step_event
+from launched import (
+    CREATE_JOB,
+    DELETE_JOB,
+    GET_JOB,
+    GET_RUNTIME,
+    LIST_PODS,
+    READ_LOG,
+    SETTINGS,
+    assert_nothing_is_left,
+    failing,
+    train,
+)
 
-from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
-from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
+from advantageflow.errors import TrainingError
+from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow.store.published import fetch_published, is_published
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import SAID_EVENT
-from advantageflow.training.failures import publish_failure
-from advantageflow.training.trainjob.launch import train_on_nodes
-
-SETTINGS = TrainingSettings(nodes=2, processes=4)
-CREATE_JOB, GET_JOB, DELETE_JOB = (
-    Right("trainer.kubeflow.org", "trainjobs", verb) for verb in ("create", "get", "delete")
-)
-GET_RUNTIME = Right("trainer.kubeflow.org", "trainingruntimes", "get")
-LIST_PODS, READ_LOG = Right("", "pods", "list"), Right("", "pods/log", "get")
-
-
-def train(tmp_path: Path, arguments: dict[str, Any], task_config: dict[str, Any] | None = None) -> None:
-    train_on_nodes(SETTINGS, str(tmp_path / "store"), arguments, task_config)
-
-
-def assert_nothing_is_left(cluster: Any, tmp_path: Path) -> None:
-    assert cluster.jobs == {}
-    assert [path for path in (tmp_path / "store").rglob("*") if path.name == "manifest.json"] == []
 
 
 def test_the_nodes_inputs_lead_to_a_policy_here(
@@ -93,132 +86,6 @@ def test_a_log_that_breaks_off_goes_on_where_it_was(
     cluster.controller = run
     train(tmp_path, arguments)
     assert [line for line in caplog.messages if "line" in line] == [f"[node-0] line {k}" for k in range(6)]
-
-
-def failing(status: int, reason: str, **more: Any) -> Callable[[Any], None]:
-    """The second node fails, and then the first one because of it."""
-
-    def run(job: Any) -> None:
-        job.pods[0].says("still well")
-        job.pods[1].says("first this", "then that")
-        job.pods[1].ends(status, reason, **more)
-        job.pods[0].says("connection closed by peer")
-        job.pods[0].ends(1)
-        job.becomes("Failed", "BackoffLimitExceeded", "node-1 failed")
-
-    return run
-
-
-def never(job: Any) -> None:
-    """Kubernetes refuses to make its pods."""
-    job.pods.clear()
-
-
-DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]}
-
-
-@pytest.mark.parametrize(
-    ("run", "kind", "words"),
-    [
-        (failing(1, "Error"), TrainingError, ("BackoffLimitExceeded: node-1 failed", "first this\n    then that")),
-        (failing(137, "OOMKilled"), TrainingError, ("OOMKilled, exit status 137", "training.microbatch")),
-        (failing(137, "Error"), TrainingError, ("killed by SIGKILL, exit status 137", "ran out of memory")),
-        (failing(143, "Error", **DISRUPTED), Preempted, ("taken away: DeletionByTaintManager",)),
-        (
-            lambda job: job.becomes("Failed", "DeadlineExceeded", "was active too long"),
-            TrainingError,
-            ("DeadlineExceeded: was active too long",),
-        ),
-        (never, ClusterError, ("its pods can never be created: JobCreationFailed: Job", "resources, training")),
-        (
-            lambda job: job.pods[0].waits("InvalidImageName", "bad name", since="2020-01-01T00:00:00Z"),
-            ClusterError,
-            ("cannot start: InvalidImageName: bad name", "check the image's name"),
-        ),
-    ],
-    ids=["failed", "out of memory", "killed", "node gone", "deadline", "refused pods", "image"],
-)
-def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    run: Callable[[Any], None],
-    kind: type[Exception],
-    words: tuple[str, ...],
-) -> None:
-    reason = 'Job.batch "j" is invalid: requests: Invalid value: "8": must be less than or equal to cpu limit of 4'
-    cluster.controller = lambda job: (
-        cluster.events.append(warning("JobSet", job.name, reason, 1, "JobCreationFailed")), run(job)
-    )  # fmt: skip
-    with pytest.raises(kind) as caught:
-        train(tmp_path, arguments)
-    for word in words:
-        assert word in str(caught.value)
-    assert "connection closed by peer" not in str(caught.value)
-    assert not arguments["policy_out"].exists()
-    assert_nothing_is_left(cluster, tmp_path)
-
-
-def test_a_job_that_somebody_deletes_is_an_error(cluster: Any, tmp_path: Path, arguments: dict[str, Any]) -> None:
-    cluster.controller = lambda job: cluster.jobs.pop(job.name) and None
-    with pytest.raises(TrainingError, match="was deleted while it ran"):
-        train(tmp_path, arguments)
-    assert_nothing_is_left(cluster, tmp_path)
-
-
-def test_a_job_that_completes_without_a_result_is_an_error(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
-) -> None:
-    cluster.controller = lambda job: job.becomes("Complete", "JobsCompleted", "")
-    with pytest.raises(StoreError, match="not published, or not wholly") as caught:
-        train(tmp_path, arguments)
-    assert caught.value.where.endswith("/result")
-    assert_nothing_is_left(cluster, tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("refused", "status", "message", "words"),
-    [
-        (CREATE_JOB, 403, 'User "u" cannot create resource "trainjobs"', "no right to create trainjobs"),
-        (GET_RUNTIME, 403, "forbidden", "no right to get trainingruntimes"),
-        (LIST_PODS, 403, "forbidden", "no right to list pods"),
-        (CREATE_JOB, 403, "exceeded quota: gpus", "quota does not allow it: exceeded quota: gpus"),
-        (CREATE_JOB, 403, "admission webhook denied: bad", "refuses to create it"),
-        (CREATE_JOB, 422, "spec.trainer: Invalid value", "spec.trainer: Invalid value"),
-        (CREATE_JOB, 404, "404 page not found", "Kubeflow Trainer v2"),
-        (GET_RUNTIME, 404, "404 page not found", "no such runtime"),
-        (CREATE_JOB, 503, "etcd is away", "answers 503: etcd is away"),
-        (GET_RUNTIME, 401, "Unauthorized", "does not know this user"),
-    ],
-)
-def test_what_the_cluster_refuses_is_named(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    refused: Right,
-    status: int,
-    message: str,
-    words: str,
-) -> None:
-    cluster.refused[refused] = (status, message)
-    with pytest.raises(ClusterError) as caught:
-        train(tmp_path, arguments)
-    assert words in str(caught.value)
-    assert caught.value.remedy
-    assert "team/" in caught.value.where
-    assert_nothing_is_left(cluster, tmp_path)
-
-
-def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
-) -> None:
-    cluster.runtimes.clear()
-    with pytest.raises(ClusterError, match="no such runtime") as caught:
-        train(tmp_path, arguments)
-    assert caught.value.where == "TrainingRuntime team/advantageflow-torch"
-    assert "infra/base" in caught.value.remedy
-    assert not (tmp_path / "store").exists()
-    assert CREATE_JOB not in cluster.asked
 
 
 def test_a_job_without_pods_tells_why_once(
@@ -320,28 +187,6 @@ def test_steps_are_recorded_as_they_come_and_once(
     assert next(line for line in caplog.messages if "[node-0]" in line) == "[node-0] a line"
 
 
-@pytest.mark.parametrize(
-    ("runtime", "words"),
-    [
-        ({"limits": {"nvidia.com/gpu": "8"}}, "a node would ask for nvidia.com/gpu: 8, which the training does not"),
-        ({"limits": {"cpu": "4"}}, "a node would ask for 8 of cpu, above the limit of 4, and can never be created"),
-        ({"requests": {"cpu": "1"}, "limits": {"cpu": "16"}}, ""),
-        ({}, ""),
-    ],
-)
-def test_resources_of_the_runtime_do_not_come_beside_those_that_are_asked_for(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], runtime: dict[str, Any], words: str
-) -> None:
-    pod = {"spec": {"containers": [{"name": "node", "resources": runtime}]}}
-    jobs = [{"name": "node", "template": {"spec": {"template": pod}}}]
-    cluster.runtimes["advantageflow-torch"] = {"spec": {"template": {"spec": {"replicatedJobs": jobs}}}}
-    cluster.controller = complete
-    refused = pytest.raises(ClusterError, match=words) if words else contextlib.nullcontext()
-    with refused:
-        train(tmp_path, arguments, {"resources": {"requests": {"cpu": "8"}}})
-    assert (CREATE_JOB in cluster.asked) is not bool(words)
-
-
 def test_an_earlier_attempt_s_job_is_ended_and_replaced(
     cluster: Any,
     tmp_path: Path,
@@ -365,30 +210,6 @@ def test_an_earlier_attempt_s_job_is_ended_and_replaced(
     assert cluster.asked.count(CREATE_JOB) == 2
     assert cluster.deleted == [left.name] * 3
     assert_nothing_is_left(cluster, tmp_path)
-
-
-def test_what_an_earlier_attempt_s_pods_left_as_they_ended_is_not_why_this_one_fails(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
-    cluster.controller = lambda job: (failures.append(f"{Path(job.arguments).parent}/failures"), complete(job))
-    failures: list[str] = []
-    train(tmp_path, arguments)
-    publish_failure(failures[0], 0, Preempted("was asked to end", where="training", remedy="run it again"))
-    cluster.controller = failing(1, "Error")
-    with pytest.raises(TrainingError, match="first this"):
-        train(tmp_path, arguments)
-
-
-def test_no_image_and_no_cluster_are_said_so(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(SettingsError, match="no kubeconfig"):
-        train(tmp_path, arguments)
-    monkeypatch.delenv("ADVANTAGEFLOW_TRAINING_IMAGE")
-    with pytest.raises(SettingsError, match="no image"):
-        train(tmp_path, arguments)
 
 
 TASK = """

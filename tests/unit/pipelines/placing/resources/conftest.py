@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 import yaml
+from given_resources import EVERYTHING, ON_GPU, Tasks
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.building import compile_pipeline
+from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 
@@ -64,3 +66,8 @@ def parse(path: Path) -> dict[str, CompiledTask]:
             container = deployment.executors[component.executor_label].container
             tasks[name.removeprefix("comp-")] = CompiledTask(container, kubernetes, by_component[name], component)
     return tasks
+
+
+@pytest.fixture(scope="session")
+def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
+    return compiled_tasks(*fit(ON_GPU, EVERYTHING))

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import pytest
-from kfp.pipeline_spec import pipeline_spec_pb2
+from given_resources import EVERYTHING, ON_CPU, ON_GPU, Tasks, load_resources
 
-from advantageflow import __version__
-from advantageflow.settings import (
-    EvaluationSettings,
-    ModelSettings,
-    RewardSettings,
-    RolloutSettings,
-    RunSettings,
-    StoreSettings,
-    TrackingSettings,
-    TrainingSettings,
-)  # fmt: skip
+from advantageflow.settings import RunSettings, TrackingSettings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.placing.cluster import cluster_run
-from advantageflow_pipelines.placing.images import default_images
-from advantageflow_pipelines.placing.resources import files
 from advantageflow_pipelines.placing.resources.apply import deadline
 from advantageflow_pipelines.placing.resources.files import list_resources
 from advantageflow_pipelines.placing.resources.fit import fit
@@ -32,68 +17,17 @@ from advantageflow_pipelines.placing.resources.stage_resources import (
     CONFIG_MAP,
     HF_SECRET,
     S3_SECRET,
-    Environment,
     Resources,
     Retries,
     StageResources,
-    Toleration,
-    TrainingResources,
 )
-
-Tasks = dict[str, Any]
-SMALL = {
-    "preset": "small",
-    "rounds": 2,
-    "rollout": RolloutSettings(shards=2),
-    "evaluation": EvaluationSettings(images=120, round_images=60),
-    "store": StoreSettings(url="s3://bucket/runs"),
-    "tracking": TrackingSettings(experiment="flow"),
-}
-ON_CPU = RunSettings(**SMALL)
-ON_GPU = RunSettings(model=ModelSettings(device="cuda"), reward=RewardSettings(options={"device": "cuda"}), **SMALL)
-EVERYTHING = Resources(
-    service_account="trainer",
-    stages={
-        stage: (TrainingResources if stage == "training" else StageResources)(
-            gpus=number,
-            gpu_type="amd.com/gpu",
-            cpu=f"{number}500m",
-            cpu_limit=f"{number + 1}",
-            memory=f"{number}0Gi",
-            memory_limit=f"{number}1Gi",
-            shared_memory=f"{number}Gi",
-            scratch=f"{number}00Gi",
-            node_selector={"pool": stage, "zone": "a"},
-            tolerations=(
-                Toleration(key=stage, operator="Equal", value="x", effect="NoExecute"),
-                Toleration(key="spot", effect="NoSchedule"),
-            ),
-            secrets=(Environment(name=f"{stage}-secret", keys={"token": "TOKEN"}),),
-            config_maps=(Environment(name=f"{stage}-map", keys={"a": "A", "b": "B"}, optional=True),),
-            image_pull_secrets=("registry", stage),
-            timeout_seconds=1000 + number,
-            retries=Retries(count=number, backoff_seconds=30 + number, factor=3, deadline_seconds=9000 + number),
-        )
-        for number, stage in enumerate(ONLINE.stage_names, start=1)
-    },
-)
-
 
 OWN_TASKS = ("opening", "closing")  # of no stage
 OWN = (S3_SECRET, HF_SECRET, CONFIG_MAP)
 
 
-def load_resources(preset: str) -> Resources:
-    return files.load_resources(preset, ONLINE)
-
-
 def stage_of(task: str) -> str:
     return task.partition("-")[0]
-
-
-@pytest.fixture(scope="module")
-def everything(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
-    return compiled_tasks(*fit(ON_GPU, EVERYTHING))
 
 
 @pytest.fixture(scope="module", params=list_resources(ONLINE))
@@ -224,88 +158,7 @@ def test_the_last_task_comes_after_all_others_whatever_happened_and_is_never_cac
     assert [one.config_map_name for one in closing.kubernetes.config_map_as_env] == ["prompts-map"]
 
 
-@pytest.fixture(scope="module")
-def on_nodes(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Tasks:
-    return compiled_tasks(*fit(ON_GPU, load_resources("multi-node")))
-
-
-def test_what_the_training_on_nodes_is_given_goes_to_the_nodes_and_only_its_environment_to_its_own_pod(
-    on_nodes: Tasks, everything: Tasks
-) -> None:
-    for name in ("training", "training-2"):
-        passed = on_nodes[name].component.task_config_passthroughs
-        kinds = pipeline_spec_pb2.TaskConfigPassthroughType.TaskConfigPassthroughTypeEnum
-        assert {kinds.Name(one.field): one.apply_to_task for one in passed} == {
-            "RESOURCES": False,
-            "KUBERNETES_NODE_SELECTOR": False,
-            "KUBERNETES_TOLERATIONS": False,
-            "ENV": True,
-        }
-        assert not everything[name].component.task_config_passthroughs
-    assert not on_nodes["rollout"].component.task_config_passthroughs
-
-
-def test_the_training_on_nodes_is_told_what_its_job_is_made_of(on_nodes: Tasks, everything: Tasks) -> None:
-    def told(task: Any) -> dict[str, str]:
-        given = {one.name: one.value for one in task.container.env}
-        given |= {one.name: one.field_path for one in task.kubernetes.field_path_as_env}
-        return {name: given[name] for name in given if name.startswith(("ADVANTAGEFLOW_TRAINING", "ADVANTAGEFLOW_NAM"))}
-
-    assert told(on_nodes["training"]) == {
-        "ADVANTAGEFLOW_TRAINING_IMAGE": on_nodes["training"].container.image,
-        "ADVANTAGEFLOW_TRAINING_TIMEOUT": str(load_resources("multi-node").training.timeout_seconds),
-        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
-    }
-    assert told(on_nodes["rollout"]) == told(everything["training"]) == {}
-
-
-def test_the_nodes_are_told_the_secrets_of_the_registry(
-    compiled_tasks: Callable[[RunSettings, Resources], Tasks],
-) -> None:
-    given = load_resources("multi-node")
-    training = given.training.model_copy(update={"image_pull_secrets": ("registry", "mirror")})
-    tasks = compiled_tasks(*fit(ON_GPU, replace(given, stages={**given.stages, "training": training})))
-    environment = {one.name: one.value for one in tasks["training"].container.env}
-    assert environment["ADVANTAGEFLOW_IMAGE_PULL_SECRETS"] == "registry,mirror"
-
-
-def test_the_last_task_can_remove_what_is_left_on_nodes_where_nodes_train(on_nodes: Tasks, everything: Tasks) -> None:
-    closing, other = on_nodes["closing"], everything["closing"]
-    assert closing.container.image == on_nodes["training"].container.image
-    assert other.container.image == everything["evaluation"].container.image
-    given = {one.name: one.field_path for one in closing.kubernetes.field_path_as_env}
-    assert given == {
-        "ADVANTAGEFLOW_PIPELINE_RUN_ID": "metadata.labels['pipeline/runid']",
-        "ADVANTAGEFLOW_NAMESPACE": "metadata.namespace",
-    }
-    nodes = [task.spec.inputs.parameters["nodes"].runtime_value.constant.number_value for task in (closing, other)]
-    assert nodes == [2, 1]
-
-
-def test_the_settings_of_the_pipeline_say_the_processes_and_nodes_of_the_resources() -> None:
-    spec = cluster_run(ON_GPU, default_images(ONLINE), "multi-node").package().pipeline
-    text = spec["root"]["inputDefinitions"]["parameters"]["training_settings"]["defaultValue"]
-    training = TrainingSettings.model_validate_json(text)
-    assert (training.processes, training.nodes) == (8, 2)
-
-
-def test_every_task_runs_the_component_that_lies_in_its_image(everything: Tasks, on_nodes: Tasks) -> None:
-    for task in (*everything.values(), *on_nodes.values()):
-        [*start, module] = task.container.command
-        assert start == ["python3", "-m", "advantageflow.task", "kfp.dsl.executor_main"]
-        arguments = list(task.container.args)
-        name = arguments[arguments.index("--function_to_execute") + 1]
-        module, version = module.split("==")
-        function = getattr(import_module(module), name)
-        assert (getattr(function, "python_func", function).__name__, version) == (name, __version__)
-
-
-def test_the_closing_task_which_loads_nothing_is_not_told_the_hub_s_secret(on_nodes: Tasks) -> None:
-    assert [one.secret_name for one in on_nodes["closing"].kubernetes.secret_as_volume] == [S3_SECRET.name]
-    assert not on_nodes["closing"].kubernetes.secret_as_env
-
-
 def test_the_default_experiment_is_not_said(compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> None:
-    settings = ON_CPU.model_copy(update={"tracking": TrackingSettings()})
+    settings = ON_CPU.model_copy(update={"rounds": 1, "tracking": TrackingSettings()})
     tasks = compiled_tasks(*fit(settings, load_resources("cpu")))
     assert not tasks["training"].container.env

@@ -1,0 +1,145 @@
+"""Publishers that are killed, write at once or lose their store: nothing comes double, and what is missing is said."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow_published import SETTINGS, children, curve, publish, task_runs
+
+from advantageflow.errors import TrackingError
+from advantageflow.store.files import read_json
+from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.publisher import Publisher
+from advantageflow.tracking.reading import read_events, tail
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.tracking import sync_run
+from advantageflow_pipelines.local.workdir import create_workdir
+
+
+def everything(client: MlflowClient, parent: Run) -> list[tuple[str, ...]]:
+    """What MLflow has of a run, in words: runs, points, pictures."""
+    found = []
+    for run in (parent, *task_runs(client, parent)):
+        name = run.info.run_name
+        found.append((name, run.info.status, *sorted(run.data.params.items())))
+        found += [(name, metric, *map(str, curve(client, run, metric))) for metric in run.data.metrics]
+        found += [(name, re.sub(r"\+timestamp.*?(%|$)", "", file.path)) for file in client.list_artifacts(
+            run.info.run_id, "images")]  # fmt: skip
+    return sorted(found, key=str)
+
+
+def test_a_publisher_that_was_killed_anywhere_leaves_nothing_double_missing_or_running(
+    store: str, journal: Path
+) -> None:
+    whole = publish(store, journal)
+    whole.close()
+    client = MlflowClient(store)
+    wanted = everything(client, client.get_run(whole.run_id))
+    events = read_events(journal)
+    killed = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {"seed": "0", "preset": "shapes"})
+    for number in range(0, len(events), 6):
+        killed.consume(events[:number])  # and gone
+        killed = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {}, run_id=killed.run_id)
+    killed.consume(events)
+    killed.close()
+    assert everything(client, client.get_run(killed.run_id)) == wanted
+
+
+def test_an_event_that_mlflow_did_not_take_is_brought_there_by_the_next_attempt(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "picture.png").rename(tmp_path / "hidden.png")
+    first = publish(store, journal)
+    with pytest.raises(TrackingError):
+        first.close()
+    (tmp_path / "hidden.png").rename(tmp_path / "picture.png")
+    again = publish(store, journal, run_id=first.run_id)
+    again.close()
+    client = MlflowClient(store)
+    assert len(client.list_artifacts(first.run_id, "images")) == 2  # full size and preview
+    assert curve(client, client.get_run(first.run_id), "eval/strict") == [(1, 0.4), (2, 0.5)]
+    told = children(client, client.get_run(first.run_id))["round 1 / evaluation"]
+    assert told.data.tags["advantageflow.missing"] == "false"
+
+
+def test_a_run_that_was_killed_is_ended_by_sync_and_nothing_comes_twice(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    settings, warnings = choose_settings(preset="tiny"), list[str]()
+    workdir = create_workdir(tmp_path / "run", settings)
+    for file in journal.iterdir():
+        lines = file.read_bytes().splitlines(keepends=True)
+        killed = file.name.startswith("rollout-r001-s01")
+        (workdir.journal / file.name).write_bytes(b"".join(lines[: -1 if killed else None]))
+    client, seen = MlflowClient(store), []
+    for _ in range(2):
+        assert sync_run(workdir, settings, store, warnings.append)
+        parent = client.get_run(read_json(workdir.root / "mlflow.json")["run_id"])
+        seen.append(everything(client, parent))
+    assert seen[0] == seen[1]
+    assert warnings == []
+    assert parent.info.status == "FAILED"
+    status = {run.info.run_name: run.info.status for run in task_runs(client, parent)}
+    assert (status["round 1 / rollout 0"], status["round 1 / rollout 1"]) == ("FINISHED", "KILLED")
+    assert "RUNNING" not in status.values()
+
+
+def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path) -> None:
+    events = [event for event in read_events(journal) if event["event"] not in ("image", "dataset", "artifact")]
+
+    def run(_: int) -> str:
+        publisher = Publisher(store, "advantageflow", "shapes-1", SETTINGS, {})
+        publisher.consume(events)
+        publisher.close()
+        return publisher.run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(run, range(8)))
+    client = MlflowClient(store)
+    first, *others = [everything(client, client.get_run(one)) for one in runs]
+    assert all(one == first for one in others)
+    assert len(first) > 20
+
+
+def test_a_store_that_fails_in_mid_run_is_told_at_close_and_stops_nothing(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    publisher = Publisher(store, "advantageflow", "run", {}, {})
+    (tmp_path / "mlflow.db").write_bytes(b"no longer a database")
+    stop = threading.Event()
+    stop.set()
+    publisher.consume(tail(journal, stop))
+    with pytest.raises(TrackingError, match=r"MLflow did not take 3 record\(s\)[\s\S]*results are complete"):
+        publisher.close()
+
+
+def test_a_picture_that_is_gone_is_told_and_the_rest_is_published(store: str, journal: Path, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").unlink()
+    publisher = publish(store, journal)
+    with pytest.raises(TrackingError, match=r"1 record\(s\).*picture\.png"):
+        publisher.close()
+    client = MlflowClient(store)
+    assert curve(client, client.get_run(publisher.run_id), "eval/strict") == [(1, 0.4), (2, 0.5)]
+
+
+def test_a_store_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"this is text, not sqlite")
+    with pytest.raises(TrackingError, match=r"mlflow\.db: MLflow failed"):
+        Publisher(sqlite_uri(tmp_path / "mlflow.db"), "advantageflow", "run", {}, {})
+
+
+@pytest.mark.slow
+def test_processes_that_create_the_store_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    code = "import sys; from advantageflow.tracking.mlflow_store import open_client; open_client(sys.argv[1])"
+    command = [sys.executable, "-c", code, sqlite_uri(tmp_path / "new" / "mlflow.db")]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate(timeout=120)[1] for process in processes] == ["", ""]
+    assert [process.returncode for process in processes] == [0, 0]
