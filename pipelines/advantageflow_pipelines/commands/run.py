@@ -91,6 +91,8 @@ def run(
     else:
         settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
         settings = with_absolute_paths(options.named(settings, name, note))
+        if runner is RunnerKind.INLINE:
+            check_inline(settings)
         try:
             settings = pipeline_of(settings).begin(settings, store_uri(runs))
         except NothingToDo as reason:
@@ -106,8 +108,6 @@ def run(
             remedy = "add --runner docker, or leave them away"
             raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
         named = options.choose_images(images, image, settings)
-        if runner is RunnerKind.INLINE:
-            check_inline(settings)
         check_run(settings)
         if containers:
             named = check_images(named, settings)

@@ -44,9 +44,9 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     table.add_row("against the first", "", *(_against(reports[0], other) for other in reports[1:]))
     table.add_section()
     for task in finals[0]["tasks"]:
-        table.add_row(task, *(f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals))
+        table.add_row(task.replace("_", " "), *(f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals))
     table.add_section()
-    flat = [_flat(settings.model_dump(mode="json")) for _, settings in runs]
+    flat = [_flat(settings.model_dump(mode="json", exclude={"tracking"})) for _, settings in runs]
     for name in dict.fromkeys(name for one in flat for name in one):
         values = [one.get(name) for one in flat]
         if any(value != values[0] for value in values):
