@@ -44,13 +44,14 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     table.add_row("against the first", "", *(_against(reports[0], other) for other in reports[1:]))
     table.add_section()
     for task in finals[0]["tasks"]:
-        table.add_row(task.replace("_", " "), *(f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals))
+        values = [f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals]
+        table.add_row(task.replace("_", " "), *values)
     table.add_section()
     flat = [_flat(settings.model_dump(mode="json", exclude={"tracking"})) for _, settings in runs]
     for name in dict.fromkeys(name for one in flat for name in one):
-        values = [one.get(name) for one in flat]
-        if any(value != values[0] for value in values):
-            table.add_row(name, *("" if value is None else str(value) for value in values))
+        given = [one.get(name) for one in flat]
+        if any(value != given[0] for value in given):
+            table.add_row(name, *("" if value is None else str(value) for value in given))
     print_table(console, table)
     say(console, "against the first: paired by prompt and noise, with its 95 % interval; below, settings that differ")
 
