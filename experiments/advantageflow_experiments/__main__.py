@@ -7,11 +7,13 @@ from collections.abc import Callable
 from advantageflow_experiments.commands.bench import bench
 from advantageflow_experiments.commands.compare import compare
 from advantageflow_experiments.commands.pretrain import pretrain_shapes
+from advantageflow_experiments.commands.year import simulate_year
 from advantageflow_pipelines import cli
 
 COMMANDS: dict[str, Callable[..., None]] = {  # as in pyproject.toml, by which the installed command finds them
     "bench": bench,
     "compare": compare,
+    "simulate-year": simulate_year,
     "pretrain-shapes": pretrain_shapes,
 }
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import ModelConfigs, known_configs
 from advantageflow.policy.loading import shape_of
@@ -67,6 +68,7 @@ SD35_MEDIUM = Shape(
     group_size=8,
     steps=10,
     training=TrainingSettings(
+        objective=AdvantageFlow(reference_weight=0.0),
         gradient_steps=2, inner_epochs=4, microbatch=16, learning_rate=3e-4,
         lora=LoraSettings(rank=32, alpha=64, targets=ATTENTION_PROJECTIONS),
     ),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 VARYING = ("seconds", "training_seconds", "overhead", "cost", "mlflow_run_id", "registered", "outcome")
 """Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
-_SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
+SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
@@ -116,7 +116,7 @@ def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
         summary = read_json(workdir.summary_file)
     except StoreError as error:
         raise StoreError(error.message, where=error.where, remedy=remedy) from error
-    if not summary.keys() >= _SHOWN:
+    if not summary.keys() >= SHOWN:
         raise StoreError("not the summary of a run", where=str(workdir.summary_file), remedy=remedy)
     return summary
 

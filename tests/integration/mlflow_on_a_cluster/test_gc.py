@@ -19,6 +19,7 @@ from advantageflow.store.policies import PolicyState
 from advantageflow.store.published import is_published, publish_folder
 from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines import cli
+from advantageflow_pipelines.local.summary import SHOWN
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 pytestmark = pytest.mark.slow
@@ -56,7 +57,7 @@ def old_run(name: str, sha256: str) -> WorkDir:
         (folder / "content").write_bytes(b"x" * 1000)
     PolicyState(round=1, step=1, lora=LoraSettings(), policy_sha256=sha256).write(policy)
     write_json(report / METRICS_FILE, {"round": 1})
-    write_json(workdir.summary_file, {"policy_sha256": sha256})
+    write_json(workdir.summary_file, {**dict.fromkeys(SHOWN), "policy_sha256": sha256})
     age(workdir.root)
     return workdir
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from advantageflow.errors import DataError, PolicyError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
-from advantageflow.policy.generate import Generator
+from advantageflow.policy.generate import load_generator
 from advantageflow.policy.sampling import full_batches, initial_noise, step_noise
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import ModelSettings
@@ -60,7 +60,7 @@ def test_smaller_batches_are_filled_up_and_their_own_velocities_returned() -> No
 def test_images_are_the_same_however_many_are_decoded_at_once() -> None:
     told, made = encode_prompts(ModelSettings(), ["a red circle"]).rows([0, 0, 0]), []
     for batch in (None, 2):
-        generator = Generator(ModelSettings(decode_batch=batch), None, "policy", 1)
+        generator = load_generator(ModelSettings(decode_batch=batch), None, "policy", 1)
         made.append(generator.images(told, [1, 2, 3], steps=1, sampler="euler")[1])
     assert made[0].shape == made[1].shape
     assert (made[0].astype(int) - made[1]).max() <= 1

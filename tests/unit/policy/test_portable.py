@@ -32,7 +32,7 @@ from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_text_encoders, build_tokenizer, build_vae
 from advantageflow.store.policies import PolicyState
-from advantageflow_pipelines.commands.models import draw
+from advantageflow_pipelines.local.drawing import draw
 
 STEPS = 3
 SIGMAS = [1.0, 2 / 3, 1 / 3]
@@ -122,8 +122,8 @@ def test_diffusers_paints_the_picture_that_the_command_writes(tmp_path: Path) ->
     lora = LoraSettings(rank=32, alpha=64, targets=TARGETS)
     folder = policy_of(embedded().transformer, tmp_path, lora)
     sampling = EvaluationSettings(steps=STEPS, sampler="euler", threads=1)
-    draw(ModelSettings(), folder, "a red circle", 7, sampling, tmp_path / "ours.png")
-    draw(ModelSettings(), None, "a red circle", 7, sampling, tmp_path / "base.png")
+    draw(ModelSettings(), folder, ["a red circle"], 7, sampling)[0].save(tmp_path / "ours.png")
+    draw(ModelSettings(), None, ["a red circle"], 7, sampling)[0].save(tmp_path / "base.png")
     pipeline = embedded()
     pipeline.load_lora_weights(folder / ADAPTER_FOLDER)
     pipeline.set_progress_bar_config(disable=True)

@@ -22,6 +22,8 @@ from advantageflow_experiments.bench.workload import Workload
 
 ALL = [*(Savings(*[True] * count) for count in range(5)), Savings(text_once=True, no_reference=True, full_batches=True)]
 
+without_base = AdvantageFlow(reference_weight=0.0)
+
 
 def weights(work: Workload) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in work.policy.adapters.named_parameters().items()}
@@ -37,7 +39,10 @@ def test_every_order_gives_our_losses_gradients_and_weights(
     make_work: Any, gradient_steps: int, inner_epochs: int, lam: float | str
 ) -> None:
     work = make_work(
-        gradient_steps=gradient_steps, inner_epochs=inner_epochs, microbatch=7, objective=AdvantageFlow(lam=lam)
+        gradient_steps=gradient_steps,
+        inner_epochs=inner_epochs,
+        microbatch=7,
+        objective=AdvantageFlow(lam=lam, reference_weight=0.0),
     )
     ours = train_ours(work)
     trained = weights(work)
@@ -51,7 +56,7 @@ def test_every_order_gives_our_losses_gradients_and_weights(
 
 
 def test_restart_puts_everything_back(make_work: Any) -> None:
-    work = make_work()
+    work = make_work(objective=without_base)
     initial, first = weights(work), train_ours(work)
     work.restart()
     assert all(torch.equal(value, initial[name]) for name, value in weights(work).items())
@@ -65,7 +70,9 @@ def test_each_saving_leaves_out_its_own_work(
     make_work: Any, savings: Savings, evaluations: float, lam: float | str
 ) -> None:
     """Two gradient steps: reuse saves the old policy's forward on half of the samples."""
-    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8, objective=AdvantageFlow(lam=lam))
+    work = make_work(
+        gradient_steps=2, inner_epochs=4, microbatch=8, objective=AdvantageFlow(lam=lam, reference_weight=0.0)
+    )
     if savings.needed_only and lam == "auto":
         bad = bad_samples(work, step=1)
         evaluations = 1 + (bad + math.ceil((work.samples / 2 - bad) / WATCHED)) / work.samples
@@ -88,7 +95,7 @@ def bad_samples(work: Workload, step: int) -> int:
 
 
 def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
-    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8)
+    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8, objective=without_base)
     sizes: list[int] = []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
     make_ladder(work)[-1].train()
@@ -97,7 +104,7 @@ def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
 
 
 def test_a_batch_is_one_of_our_microbatches_when_its_timesteps_are_folded_in(make_work: Any) -> None:
-    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8)
+    work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8, objective=without_base)
     for samples in work.minibatches():
         batches = list(peer_batches(samples, peer_batch(work.settings)))
         assert [[len(indices) for indices in timesteps] for timesteps in batches] == [[2] * 4, [2] * 4]

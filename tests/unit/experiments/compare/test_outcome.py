@@ -14,6 +14,7 @@ from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.outcome import read_result
+from advantageflow_pipelines.local.summary import SHOWN
 from advantageflow_pipelines.local.workdir import WorkDir, attempt, create_workdir
 
 DIVERGED = TrainingError("training diverged: loss not finite", where="round 2, optimiser step 1 of 1", remedy="less")
@@ -88,7 +89,7 @@ def test_a_complete_run_has_the_points_of_its_summary(workdir: WorkDir, cells: l
     terms = {"jpeg.size": {"mean": 2.0, "ci95": [1.0, 3.0], "reward": "jpeg", "column": "size",
                            "higher_is_better": False}}  # fmt: skip
     entry = {**part, "round": 2, "generated": 48, "training_seconds": 3.5, "strict": 0.75, "terms": terms}
-    write_json(workdir.summary_file, {"base": part, "rounds": [entry], "seconds": 60.0})
+    write_json(workdir.summary_file, {**dict.fromkeys(SHOWN), "base": part, "rounds": [entry], "seconds": 60.0})
     found = read_result(workdir, cells[0])
     assert found is not None
     assert (found.diverged_round, found.seconds) == (None, 60.0)
