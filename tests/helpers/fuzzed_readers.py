@@ -25,7 +25,7 @@ from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts, write_prompts
 from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.tracking.reading import read_events
-from advantageflow_pipelines.local.summary import comparable, read_summary
+from advantageflow_pipelines.local.summary import SHOWN, comparable, read_summary
 from advantageflow_pipelines.local.workdir import WorkDir
 
 
@@ -66,7 +66,9 @@ def targets(folder: Path) -> dict[str, Target]:
     record = {"text": "a red circle", "split": "val", "task": "red", "spec": {"n": 1, "include": [{"class": "x"}]}}
     state = {"round": 1, "step": 2, "policy_sha256": None, "lora": None, "settings": {"model": {"name": "shapes"}},
              "provenance": {"seed": 0}}  # fmt: skip
-    summary = {"preset": "shapes", "seed": 1, "base": {"strict": 0.5}, "rounds": [{"round": 1, "strict": 0.6}]}
+    summary = dict.fromkeys(SHOWN) | {
+        "preset": "shapes", "seed": 1, "base": {"strict": 0.5}, "rounds": [{"round": 1, "strict": 0.6}]
+    }  # fmt: skip
     write_prompts(folder / "prompts", [Prompt("a", "train", "t", {"n": 1}), Prompt("b", "eval", "t")], {})
     write_scores(folder / "scores", [], ["soft"], {})
     write_tensors(folder / "t.safetensors", {"x": torch.ones(2, 2)})
