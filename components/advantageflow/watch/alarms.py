@@ -53,11 +53,6 @@ _FRACTIONS = ("dark_fraction", "saturated_fraction")
 _BOUNDED = [bound for bound in AlarmSettings.model_fields if bound != "watched_drop"]  # such as 'sharpness_drop'
 
 
-def alarm_names(means: Mapping[str, float], watched: Mapping[str, Watched]) -> list[str]:
-    """The alarms that these can raise."""
-    return [one for one in _BOUNDED if one.rpartition("_")[0] in means] + [f"watched/{name}" for name in watched]
-
-
 def find_alarms(
     bounds: AlarmSettings, means: Mapping[str, float], base: Mapping[str, float], watched: Mapping[str, Watched]
 ) -> list[Alarm]:
