@@ -7,8 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.evaluation.pictures import sample_sheet
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path
+from advantageflow.evaluation.pictures import SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path, sample_sheet
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import publish, write_json, writing
@@ -45,7 +44,7 @@ def write_report(
 
     Args:
         folder: the artifact.
-        metrics: the numbers.
+        metrics: for metrics.json.
         outcomes: how each image was judged, at least one.
         samples: pictures to look at.
         statistics: of each image, see ImageStatistics.
@@ -62,7 +61,7 @@ def write_report(
         for number, (_, picture) in enumerate(samples):
             path = sample_path(partial, number)
             with writing(path):
-                enlarge(picture, SAMPLE_PIXELS).save(path)
+                enlarge(picture).save(path)
         write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
         sample_sheet({"held-out prompts": partial}, partial / SHEET_FILE)
         write_json(partial / METRICS_FILE, metrics)
@@ -77,12 +76,7 @@ def compared_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """The verdict on every image of a report.
-
-    Raises:
-        StoreError: the file is missing or corrupt.
-        DataError: a column is missing or of the wrong type.
-    """
+    """The verdict on every image of a report; raises as read_table."""
     rows = read_table(folder / OUTCOMES_FILE, _COLUMNS)
     terms = [name for name in (rows[0] if rows else {}) if name not in _COLUMNS]
     return [
@@ -91,10 +85,5 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def read_statistics(folder: Path) -> list[dict[str, Any]]:
-    """The statistics of every image of a report: prompt_id, seed, and the names in STATISTICS, NaN where undefined.
-
-    Raises:
-        StoreError: the file is missing or corrupt.
-        DataError: a column is missing or of the wrong type.
-    """
+    """Prompt_id, seed and STATISTICS (NaN where undefined) of every image of a report; raises as read_table."""
     return read_table(folder / STATISTICS_FILE, _STATISTICS)

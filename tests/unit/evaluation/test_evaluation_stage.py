@@ -12,8 +12,8 @@ import torch
 from evaluated import write_world
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.evaluation.pictures import read_samples
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.statistics import Interval, difference, task_means
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt

@@ -19,8 +19,8 @@ from advantageflow.errors import DataError
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.page import PAGE_FILE, write_page, write_report_page
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.report import write_report
-from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
 PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]

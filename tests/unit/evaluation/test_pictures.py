@@ -12,9 +12,8 @@ from PIL import Image, ImageColor, ImageDraw
 from advantageflow.errors import DataError, StoreError
 from advantageflow.evaluation.curves import draw_curves, run_panels
 from advantageflow.evaluation.fonts import font_families, write_text
-from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, sample_sheet
+from advantageflow.evaluation.pictures import RIGHT, SAMPLES_FOLDER, UNKNOWN, WRONG, read_samples, sample_sheet
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.samples import SAMPLES_FOLDER, read_samples
 
 MakeReport = Callable[..., Path]
 ROUNDS = [
