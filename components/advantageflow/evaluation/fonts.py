@@ -33,16 +33,6 @@ def write_text(draw: ImageDraw, left: float, baseline: float, text: str, colour:
         left += font.getlength(part)
 
 
-def font_families(text: str) -> list[str]:
-    """The families that matplotlib tries in turn, letter by letter, for a text."""
-    from matplotlib import font_manager
-
-    files = dict.fromkeys(file for letter in text if (file := _file_of(letter)) is not None)
-    for file in files:
-        font_manager.fontManager.addfont(file)
-    return list(dict.fromkeys(["DejaVu Sans", *(font_manager.FontProperties(fname=file).get_name() for file in files)]))
-
-
 def _parts(text: str, size: int) -> Iterator[tuple[str, FreeTypeFont]]:
     """The text in parts of one font each; blanks go with what is before them."""
     from PIL import ImageFont

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.curves import draw_curves, run_panels
+from advantageflow.evaluation.curves import run_panels
 from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
@@ -24,7 +24,6 @@ from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 
 SHEET_FILE = "before-after.png"
-CURVES_FILE = "curves.png"
 
 
 def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event]) -> None:
@@ -43,7 +42,6 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
     panels = run_panels(list(metrics.values()), run_curves(events))
     prompts = prompts_folder(workdir, settings)
     sample_sheet(compared, workdir.report / SHEET_FILE, columns=3)
-    draw_curves(panels, workdir.report / CURVES_FILE)
     write_page(
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),

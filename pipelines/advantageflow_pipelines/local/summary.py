@@ -27,9 +27,6 @@ from advantageflow_pipelines.say import print_table, say
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
 
-VARYING = ("seconds", "training_seconds", "overhead", "cost", "mlflow_run_id", "registered", "outcome")
-"""Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
-
 SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
@@ -40,8 +37,7 @@ def make_summary(
     """Summarise a complete run from its artifacts.
 
     Args:
-        workdir: the run.
-        settings: its settings.
+        workdir, settings: of the run.
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
 
@@ -143,13 +139,6 @@ def is_complete(workdir: WorkDir, settings: RunSettings, warn: Callable[[str], N
     return summary
 
 
-def comparable(summary: Any) -> Any:
-    """A summary without what differs between two equal runs (timings and ids)."""
-    if isinstance(summary, dict):
-        return {key: comparable(value) for key, value in summary.items() if key not in VARYING}
-    return [comparable(item) for item in summary] if isinstance(summary, list) else summary
-
-
 def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
     """Print the table base -> final by task, what the run took, and where to look."""
     base, final, difference = summary["base"], summary["final"], summary["difference"]
@@ -166,12 +155,10 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     table.add_row("95% interval", *(_interval(part["strict_ci95"]) for part in (base, final, difference)), style="dim")
     if final.get("terms") or final.get("watched"):
         table.add_section()
-    for name, term in final.get("terms", {}).items():
-        before, after = base["terms"][name]["mean"], term["mean"]
-        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-    for name, term in final.get("watched", {}).items():
-        before, after = base["watched"][name]["mean"], term["mean"]
-        table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+    for kind, mark in (("terms", ""), ("watched", " (watched)")):
+        for name, term in final.get(kind, {}).items():
+            earlier, after = base[kind][name]["mean"], term["mean"]
+            table.add_row(f"{name}{mark}", f"{earlier:.3f}", f"{after:.3f}", f"{after - earlier:+.3f}")
     print_table(console, table)
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
@@ -180,10 +167,9 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
         say(console, f"{judged}; more need a higher evaluation.images")
     say(console, _time_taken(summary["seconds"], summary["overhead"]))
-    if "policy_url" in summary:
-        say(console, f"policy:   {summary['policy_url']}")
-    if "outcome" in summary:
-        say(console, f"policy:   {summary['outcome']}")
+    for key in ("policy_url", "outcome"):
+        if key in summary:
+            say(console, f"policy:   {summary[key]}")
     say(console, f"results:  {workdir.summary_file}", f"report:   {workdir.report / PAGE_FILE}")
 
 
@@ -196,11 +182,7 @@ def reported(metrics: dict[str, Any]) -> dict[str, Any]:
         part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
     if len(metrics.get("terms", {})) > 1:
         part["terms"] = metrics["terms"]
-    if metrics.get("watched"):
-        part["watched"] = metrics["watched"]
-    if metrics.get("alarms"):
-        part["alarms"] = metrics["alarms"]
-    return part
+    return part | {key: metrics[key] for key in ("watched", "alarms") if metrics.get(key)}
 
 
 def _time_taken(seconds: float, cost: dict[str, Any]) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from summaries import comparable
 
-from advantageflow_pipelines.local.summary import comparable, reported, show_summary
+from advantageflow_pipelines.local.summary import reported, show_summary
 from advantageflow_pipelines.local.workdir import WorkDir
 
 
