@@ -18,12 +18,7 @@ _NO_VALUE = "#d8dee4"
 
 
 def draw_heatmap(comparison: Comparison, path: Path) -> None:
-    """Draw both maps side by side; a cell of which runs diverged is hatched and says so.
-
-    Args:
-        comparison: of a grid.
-        path: PNG file to write.
-    """
+    """Draw both maps of a grid side by side; a cell of which runs diverged is hatched and says so."""
     grid = comparison.plan.grid
     assert grid is not None
     columns, rows = len(grid.columns.options), len(grid.rows.options)
@@ -52,12 +47,7 @@ def _map(
     colours: str,
     least_span: float,
 ) -> None:
-    """One map; a cell without a value (not a number) is grey.
-
-    Args:
-        value_of: what a cell shows.
-        least_span: of the colour scale, lest noise be painted as a difference.
-    """
+    """One map of `value_of`; not a number is grey; `least_span` of the colours keeps noise from being painted."""
     import numpy as np
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle

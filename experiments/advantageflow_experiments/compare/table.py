@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.comparison import Comparison, Estimate, VariantResult
-from advantageflow_experiments.compare.results import uneven_starts
+from advantageflow_experiments.compare.comparison import Comparison, VariantResult
+from advantageflow_experiments.compare.statistics import Estimate, estimate
 
 _NONE = "-"
 _HOW = (
@@ -36,8 +36,21 @@ def write_tables(path: Path, comparison: Comparison) -> None:
         StoreError: it cannot be written.
     """
     parts = [f"# {comparison.plan.title}", overall_table(comparison)]
-    if any(variant.terms for variant in comparison.variants):
-        parts += ["## Rewards on held-out prompts", terms_table(comparison)]
+    variants = comparison.variants
+    if any(variant.terms for variant in variants):
+        terms = list(dict.fromkeys(term for variant in variants for term in variant.terms))
+        rows = [[one.label, *(_figure(one.terms.get(term)) for term in terms)] for one in variants]
+        parts += ["## Rewards on held-out prompts", _markdown(["variant", *terms], rows)]
+    if variants[0].untrained:
+        base = comparison.cells_of(variants[0].name)
+        bases = [estimate([run.points[0].untrained[measure] for run in base]) for measure in variants[0].untrained]
+        level = f"At equal reward ({comparison.common_reward:.3f}, the highest that all runs reached)"
+        ends = [[one.label, *_against(one.untrained, one.untrained_differences)] for one in variants]
+        equal = [[one.label, *_against(one.at_reward, one.at_reward_differences)] for one in variants]
+        head = ["variant", *(measure.replace("_", " ") for measure in variants[0].untrained)]
+        parts += ["## What was not trained on", f"In brackets the difference to {variants[0].label}.", "At the end:",
+                  _markdown(head, [["base model", *map(_figure, bases)], *ends]), f"{level}:",
+                  _markdown(head, equal)]  # fmt: skip
     parts += [f"## {comparison.measure.capitalize()} by task", tasks_table(comparison)]
     parts += ["## How to read this", *_notes(comparison)]
     with writing(path):
@@ -55,16 +68,6 @@ def tasks_table(comparison: Comparison) -> str:
     rows = [["base model", *(f"{accuracy:.3f}" for accuracy in base.values())]]
     rows += [[variant.label, *(_figure(variant.tasks[task]) for task in base)] for variant in comparison.variants]
     return _markdown(["variant", *(task.replace("_", " ") for task in base)], rows)
-
-
-def terms_table(comparison: Comparison) -> str:
-    """Every reward term that any variant measured, in Markdown."""
-    terms = list(dict.fromkeys(term for variant in comparison.variants for term in variant.terms))
-    rows = [
-        [variant.label, *(_figure(variant.terms[term]) if term in variant.terms else _NONE for term in terms)]
-        for variant in comparison.variants
-    ]
-    return _markdown(["variant", *terms], rows)
 
 
 def show_table(console: Console, comparison: Comparison) -> None:
@@ -91,7 +94,7 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             row["mean over the run"] = [_figure(one.course), _signed(one.course_difference)]
         if soft is not None:
             row[soft] = [_figure(one.soft)]
-        row["images"] = [f"{one.images:,}"]
+        row["images"] = [f"{comparison.images:,}"]
         if target is not None:
             row[f"images to {target:g}"] = [_to_target(one), _signed(one.to_target_difference, ",.0f")]
         row |= {"useful seconds": [_seconds(one.training_seconds)], "all seconds": [_seconds(one.seconds)]}
@@ -122,13 +125,11 @@ def _to_target(variant: VariantResult) -> str:
 
 def _notes(comparison: Comparison) -> list[str]:
     """What the figures are of, and what they mean, paragraph by paragraph."""
-    plan, uneven = comparison.plan, uneven_starts(comparison)
+    plan, uneven = comparison.plan, comparison.uneven_starts()
     versions = ", ".join(f"{name.removeprefix('version.')} {value}" for name, value in comparison.versions.items()
                          if name.startswith("version.") or name == "python")  # fmt: skip
     changes = [f"- all: {_changes(plan.common)}"]
-    changes += [
-        f"- {variant.label or name}: {_changes(variant.assignments)}" for name, variant in plan.variants.items()
-    ]
+    changes += [f"- {one.label or name}: {_changes(one.assignments)}" for name, one in plan.variants.items()]
     made = f"Preset {plan.preset or 'none'}, seeds {', '.join(map(str, plan.seeds))}. {_one_seed(comparison)}{_HOW}"
     notes = [
         f"**{uneven}**" if uneven else "",
@@ -160,8 +161,16 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _figure(value: Estimate) -> str:
-    return f"{value.mean:.3f}{_reach(value, '.3f')}"
+def _figure(value: Estimate | None) -> str:
+    return _NONE if value is None else f"{value.mean:.3f}{_reach(value, '.3f')}"
+
+
+def _against(values: Mapping[str, Estimate], differences: Mapping[str, Estimate | None]) -> list[str]:
+    """Each figure, and in brackets its difference to the reference's."""
+    return [
+        _figure(values.get(measure)) + (f" ({_signed(one)})" if one is not None else "")
+        for measure, one in differences.items()
+    ]
 
 
 def _signed(value: Estimate | None, form: str = ".3f") -> str:

@@ -25,12 +25,7 @@ def publish(comparison: Comparison, folder: Folder, files: Sequence[Path]) -> No
 
     Every run gets the tags `comparison`, `variant` and `seed`. One more run, named after the comparison, holds each
     variant's mean accuracy (metric `accuracy/<variant>`, the step is the number of images), its final figures, and
-    `files`; done again, it is renewed.
-
-    Args:
-        comparison: what was found.
-        folder: where it lies.
-        files: table, pictures and comparison.json.
+    `files` (table, pictures, comparison.json); done again, it is renewed.
 
     Raises:
         TrackingError: MLflow failed.

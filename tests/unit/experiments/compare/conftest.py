@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from advantageflow.tracking.provenance import provenance
 from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Measured, Point
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import read_plan
-from advantageflow_experiments.compare.results import make_comparison
+from advantageflow_experiments.compare.plan import Plan, read_plan
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 PLAN = """
 title: Two ways
@@ -102,7 +102,9 @@ def make(parse: Callable[[str], Plan]) -> Callable[..., Comparison]:
     def build(text: str, run: Callable[[Cell], CellResult]) -> Comparison:
         chosen = parse(text)
         its_cells = make_cells(chosen, "made-up")
-        return make_comparison(chosen, its_cells, [run(cell) for cell in its_cells])
+        results = tuple(run(cell) for cell in its_cells)
+        images = images_of_a_run(its_cells[0].settings)
+        return Comparison(name="made-up", plan=chosen, images=images, versions=provenance(), cells=results)
 
     return build
 

@@ -13,7 +13,7 @@ from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.outcome import read_result
+from advantageflow_experiments.compare.folder import read_result
 from advantageflow_pipelines.local.summary import SHOWN
 from advantageflow_pipelines.local.workdir import WorkDir, attempt, create_workdir
 

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from advantageflow_experiments.compare.comparison import Comparison
-from advantageflow_experiments.compare.pareto import pareto_front
-from advantageflow_experiments.compare.pictures import draw
+from advantageflow_experiments.compare.pictures import draw, pareto_front
 
 
 @pytest.mark.parametrize(
