@@ -1,11 +1,10 @@
-"""What a comparison found: every run's evaluations, as comparison.json holds them, and every variant's figures."""
+"""What a comparison found: every run's evaluations, as comparison.json holds them, and variants' figures over seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -113,51 +112,9 @@ class CellResult(_Record):
         """Accuracy over seconds of useful work."""
         return [(point.training_seconds, point.strict) for point in self.points]
 
-    def at_reward(self, measure: str, soft: float) -> float | None:
-        """An untrained measure where the soft reward first reached a level, linear between evaluations."""
-        return first_reached([(point.untrained[measure], point.soft) for point in self.points], soft)
 
-
-@dataclass(frozen=True)
-class VariantResult:
-    """A variant's figures over seeds; differences to a reference (see `Plan.references`) are seed by seed.
-
-    A run that diverged counts with its last evaluation: the policy that it had then is kept, and leaving the run out
-    would flatter its variant. Its times are left out, as it was cut short.
-
-    Attributes:
-        difference: final accuracy minus that of the reference; None for a reference itself.
-        course: mean accuracy along the whole run, over images generated (see `statistics.curve_mean`).
-        course_difference: that minus the reference's.
-        untrained, untrained_differences: by measure, at the end.
-        at_reward, at_reward_differences: by measure, where the run's soft reward first reached the highest level that
-            all runs reached.
-        training_seconds, seconds: useful work and wall-clock time of a complete run; None if there is none.
-        diverged: rounds in which runs diverged, by seed.
-        by_images, by_seconds: accuracy along both axes. A run that diverged keeps its last value.
-        to_target, to_target_difference: images it took to the plan's target accuracy, over the seeds that reached it.
-    """
-
-    name: str
-    label: str
-    final: Estimate
-    soft: Estimate
-    tasks: dict[str, Estimate]
-    terms: dict[str, Estimate]
-    difference: Estimate | None
-    course: Estimate
-    course_difference: Estimate | None
-    untrained: dict[str, Estimate]
-    untrained_differences: dict[str, Estimate | None]
-    at_reward: dict[str, Estimate]
-    at_reward_differences: dict[str, Estimate | None]
-    training_seconds: Estimate | None
-    seconds: Estimate | None
-    diverged: dict[int, int]
-    by_images: tuple[CurvePoint, ...]
-    by_seconds: tuple[CurvePoint, ...]
-    to_target: Estimate | None
-    to_target_difference: Estimate | None
+Read = Callable[[CellResult], float | None]
+"""A figure of a run; None where it has none."""
 
 
 class Comparison(_Record):
@@ -192,10 +149,15 @@ class Comparison(_Record):
         """The highest soft reward that every run reached."""
         return min(max(point.soft for point in cell.points) for cell in self.cells)
 
-    @cached_property
-    def variants(self) -> tuple[VariantResult, ...]:
-        """Every variant's figures, in the plan's order."""
-        return tuple(self._variant(name, reference) for name, reference in self.plan.references().items())
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tables and pictures call each variant, by its name, in the plan's order."""
+        return {name: variant.label or name for name, variant in self.plan.named_variants().items()}
+
+    @property
+    def untrained(self) -> list[str]:
+        """What was measured beside the rewards that were trained on."""
+        return [*self.cells[0].last.untrained]
 
     def cells_of(self, variant: str | None) -> list[CellResult]:
         """The runs of a variant, in order of seeds."""
@@ -227,52 +189,64 @@ class Comparison(_Record):
             "anew."
         )
 
-    def _variant(self, name: str, reference: str | None) -> VariantResult:
-        mine, theirs = self.cells_of(name), self.cells_of(reference)
-        last = [run.last for run in mine]
-        whole = [run.diverged_round is None for run in mine]
-        complete = [run for run in mine if run.diverged_round is None]
+    def over(self, variant: str, read: Read) -> Estimate | None:
+        """A figure of a variant's runs over seeds; None where no run has it.
+
+        A run that diverged counts with its last evaluation: the policy that it had then is kept, and leaving the run
+        out would flatter its variant.
+        """
+        values = [value for run in self.cells_of(variant) if (value := read(run)) is not None]
+        return estimate(values) if values else None
+
+    def against(self, variant: str, read: Read) -> Estimate | None:
+        """The figure minus that of the variant's reference (see `Plan.references`), seed by seed; None for itself."""
+        pairs = [
+            {run.seed: value for run in self.cells_of(name) if (value := read(run)) is not None}
+            for name in (variant, self.plan.references()[variant])
+        ]
+        return paired(*pairs)
+
+    def diverged(self, variant: str) -> dict[int, int]:
+        """Rounds in which runs of a variant diverged, by seed."""
+        return {run.seed: run.diverged_round for run in self.cells_of(variant) if run.diverged_round is not None}
+
+    def curve(self, variant: str, axis: Literal["by_images", "by_seconds"]) -> tuple[CurvePoint, ...]:
+        """A variant's mean accuracy along an axis; a run that diverged keeps its last value."""
+        runs = self.cells_of(variant)
+        return mean_curve([getattr(run, axis) for run in runs], [run.diverged_round is None for run in runs])
+
+    def course(self, run: CellResult) -> float:
+        """A run's mean accuracy along the way, over images generated: see `statistics.curve_mean`."""
+        return curve_mean(run.by_images, self.images)
+
+    def to_target(self, run: CellResult) -> float | None:
+        """Images that a run took to the plan's target accuracy; None if it never reached it."""
+        return None if self.plan.target is None else first_reached(run.by_images, self.plan.target)
+
+    def at_common_reward(self, measure: str) -> Read:
+        """An untrained measure where a run's soft reward first reached the highest level that all runs reached."""
         level = self.common_reward
+        return lambda run: first_reached([(point.untrained[measure], point.soft) for point in run.points], level)
 
-        def against(read: Callable[[CellResult], float | None]) -> Estimate | None:
-            return paired(*({run.seed: value for run in runs if (value := read(run)) is not None}
-                            for runs in (mine, theirs)))  # fmt: skip
 
-        def over(read: Callable[[CellResult], float | None]) -> Estimate | None:
-            values = [value for run in mine if (value := read(run)) is not None]
-            return estimate(values) if values else None
+def final(run: CellResult) -> float:
+    """The accuracy that a run ended with."""
+    return run.last.strict
 
-        def course(run: CellResult) -> float:
-            return curve_mean(run.by_images, self.images)
 
-        def to_target(run: CellResult) -> float | None:
-            return None if self.plan.target is None else first_reached(run.by_images, self.plan.target)
+def untrained(measure: str) -> Read:
+    """A measure that was not trained on, at the end of a run."""
+    return lambda run: run.last.untrained[measure]
 
-        measures = [*last[0].untrained]
-        ends = {one: lambda run, one=one: run.last.untrained[one] for one in measures}
-        equal = {one: lambda run, one=one: run.at_reward(one, level) for one in measures}
-        return VariantResult(
-            name=name,
-            label=self.plan.named_variants()[name].label or name,
-            final=estimate([point.strict for point in last]),
-            soft=estimate([point.soft for point in last]),
-            tasks={task: estimate([point.tasks[task] for point in last]) for task in last[0].tasks},
-            terms={term: estimate([point.terms[term].mean for point in last]) for term in last[0].terms},
-            difference=against(lambda run: run.last.strict),
-            course=estimate([course(run) for run in mine]),
-            course_difference=against(course),
-            untrained={one: estimate([read(run) for run in mine]) for one, read in ends.items()},
-            untrained_differences={one: against(read) for one, read in ends.items()},
-            at_reward={one: found for one, read in equal.items() if (found := over(read))},
-            at_reward_differences={one: against(read) for one, read in equal.items()},
-            training_seconds=estimate([run.last.training_seconds for run in complete]) if complete else None,
-            seconds=estimate([run.seconds for run in complete]) if complete else None,
-            diverged={run.seed: run.diverged_round for run in mine if run.diverged_round is not None},
-            by_images=mean_curve([run.by_images for run in mine], whole),
-            by_seconds=mean_curve([run.by_seconds for run in mine], whole),
-            to_target=over(to_target),
-            to_target_difference=against(to_target),
-        )
+
+def useful_seconds(run: CellResult) -> float | None:
+    """Of a complete run; one that diverged was cut short."""
+    return run.last.training_seconds if run.diverged_round is None else None
+
+
+def all_seconds(run: CellResult) -> float | None:
+    """Wall-clock time of a complete run."""
+    return run.seconds if run.diverged_round is None else None
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from advantageflow_experiments.compare.comparison import Comparison, Point
 from advantageflow_experiments.compare.heatmap import draw_heatmap
@@ -39,7 +39,7 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
             ),
             "tasks.png": _draw_tasks,
         }
-        if comparison.cells[0].last.untrained:
+        if comparison.untrained:
             pictures["untrained_by_reward.png"] = _draw_untrained
     table = folder / "table.md"
     write_tables(table, comparison)
@@ -48,27 +48,27 @@ def draw(comparison: Comparison, folder: Path) -> list[Path]:
     return [table, *(folder / name for name in pictures)]
 
 
-def _draw_curves(comparison: Comparison, path: Path, curve: str, label: str) -> None:
+def _draw_curves(comparison: Comparison, path: Path, axis: Literal["by_images", "by_seconds"], label: str) -> None:
     """Each variant's mean accuracy, its interval, and every seed's own line."""
     several = len(comparison.plan.seeds) > 1
     with picture(path, 8, 5.4) as figure:
         axes = figure.subplots()
-        for variant in comparison.variants:
-            points = getattr(variant, curve)
+        for variant, name in comparison.labels.items():
+            points = comparison.curve(variant, axis)
             places, heights = [point.x for point in points], [point.accuracy.mean for point in points]
-            (line,) = axes.plot(places, heights, label=f"{variant.label}: {heights[-1]:.3f}", zorder=3)
+            (line,) = axes.plot(places, heights, label=f"{name}: {heights[-1]:.3f}", zorder=3)
             bounds = [point.accuracy.ci95 for point in points if point.accuracy.ci95]
             if bounds:
                 axes.fill_between(
                     places, *zip(*bounds, strict=True), color=line.get_color(), alpha=0.14, lw=0, zorder=1
                 )
-            for cell in comparison.cells_of(variant.name):
-                x, y = zip(*getattr(cell, curve), strict=True)
+            for cell in comparison.cells_of(variant):
+                x, y = zip(*getattr(cell, axis), strict=True)
                 if several:
                     axes.plot(x, y, lw=0.8, alpha=0.55, zorder=2, color=line.get_color(), ls=line.get_linestyle())
                 if cell.diverged_round is not None:
                     axes.plot(x[-1:], y[-1:], "x", color=line.get_color(), ms=11, mew=2.5, zorder=4, clip_on=False)
-        if any(variant.diverged for variant in comparison.variants):
+        if any(cell.diverged_round is not None for cell in comparison.cells):
             axes.plot([], [], "x", color=PALE, ms=11, mew=2.5, label="diverged after this")
         target = comparison.plan.target
         if target is not None:
@@ -85,20 +85,22 @@ def _draw_curves(comparison: Comparison, path: Path, curve: str, label: str) -> 
 def _draw_tasks(comparison: Comparison, path: Path) -> None:
     """Accuracy of every variant for each task, with intervals over seeds; the base model as a mark."""
     base = comparison.base_tasks()
-    width = _GROUP / len(comparison.variants)
+    count = len(comparison.labels)
+    width = _GROUP / count
     with picture(path, 8, 4.4) as figure:
         axes = figure.subplots()
-        for number, variant in enumerate(comparison.variants):
-            left = (number - (len(comparison.variants) - 1) / 2) * width
-            values = [variant.tasks[task] for task in base]
+        for number, (variant, label) in enumerate(comparison.labels.items()):
+            left = (number - (count - 1) / 2) * width
+            ends = [cell.last.tasks for cell in comparison.cells_of(variant)]
+            values = [estimate([tasks[task] for tasks in ends]) for task in base]
             axes.bar(
                 [place + left for place in range(len(base))], [value.mean for value in values], 0.92 * width,
                 yerr=[value.ci95[1] - value.mean if value.ci95 else 0 for value in values],
-                label=variant.label, error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2},
+                label=label, error_kw={"ecolor": INK, "elinewidth": 1, "capsize": 2},
             )  # fmt: skip
         starts = [place - _GROUP / 2 for place in range(len(base))]
-        ends = [place + _GROUP / 2 for place in range(len(base))]
-        axes.hlines([*base.values()], starts, ends, color=INK, ls=(0, (2, 1.5)), lw=1.6, label="base model")
+        stops = [place + _GROUP / 2 for place in range(len(base))]
+        axes.hlines([*base.values()], starts, stops, color=INK, ls=(0, (2, 1.5)), lw=1.6, label="base model")
         axes.set_xticks(range(len(base)), [task.replace("_", "\n") for task in base])
         axes.set_ylabel(comparison.measure)
         axes.grid(visible=False, axis="x")
@@ -108,14 +110,13 @@ def _draw_tasks(comparison: Comparison, path: Path) -> None:
 
 def _draw_untrained(comparison: Comparison, path: Path) -> None:
     """Each measure that training did not aim at against the soft reward, evaluation by evaluation, mean over seeds."""
-    measures = [*comparison.cells[0].last.untrained]
-    columns = 3
+    measures, columns = comparison.untrained, 3
     rows = math.ceil(len(measures) / columns)
     with picture(path, 3.7 * columns, 2.9 * rows + 0.9) as figure:
         every = figure.subplots(rows, columns, squeeze=False).flatten()
         for axes, measure in zip(every, measures, strict=False):
-            for variant in comparison.variants:
-                runs = comparison.cells_of(variant.name)
+            for variant, label in comparison.labels.items():
+                runs = comparison.cells_of(variant)
                 whole = [run for run in runs if run.diverged_round is None] or runs[:1]
                 along = [*zip(*(run.points for run in whole), strict=True)]
                 x = [estimate([point.soft for point in points]).mean for points in along]
@@ -123,7 +124,7 @@ def _draw_untrained(comparison: Comparison, path: Path) -> None:
                 (line,) = axes.plot(x, [one.mean for one in y], marker="o", ms=4)
                 axes.errorbar(x[-1], y[-1].mean, yerr=_reach(y[-1]), color=line.get_color(), capsize=3, elinewidth=1.2)
                 if axes is every[0]:
-                    line.set_label(variant.label)
+                    line.set_label(label)
             axes.set_title(measure.replace("_", " "), fontsize=11)
             axes.tick_params(labelsize=9)
         for axes in every[len(measures) :]:
@@ -137,7 +138,7 @@ def _draw_pareto(comparison: Comparison, path: Path) -> None:
     """Every variant and the base model in the plane of two metrics, and the front that none beats in both."""
     metrics = comparison.plan.pareto
     assert metrics is not None
-    runs = [comparison.cells_of(variant.name) for variant in comparison.variants]
+    runs = [comparison.cells_of(variant) for variant in comparison.labels]
     ends = [[_measured([cell.last for cell in cells], metric) for metric in (metrics.x, metrics.y)] for cells in runs]
     base = [_measured([cell.points[0] for cell in runs[0]], metric) for metric in (metrics.x, metrics.y)]
     found = [comparison.cells[0].last.measured(metric) for metric in (metrics.x, metrics.y)]
@@ -146,8 +147,8 @@ def _draw_pareto(comparison: Comparison, path: Path) -> None:
     front = pareto_front([(signs[0] * x.mean, signs[1] * y.mean) for x, y in ends])
     with picture(path, 8, 5.6) as figure:
         axes = figure.subplots()
-        for number, (variant, (x, y)) in enumerate(zip(comparison.variants, ends, strict=True)):
-            label = f"{variant.label} (diverged)" if variant.diverged else variant.label
+        for number, ((variant, label), (x, y)) in enumerate(zip(comparison.labels.items(), ends, strict=True)):
+            label += " (diverged)" if comparison.diverged(variant) else ""
             _point(axes, x, y, marker=_MARKS[number % len(_MARKS)], label=label)
         _point(axes, *base, color=GREY, marker="o", mfc="white", label="base model")
         axes.plot([ends[k][0].mean for k in front], [ends[k][1].mean for k in front], color=GREY, zorder=1,

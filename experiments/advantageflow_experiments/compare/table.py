@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.comparison import Comparison, VariantResult
+from advantageflow_experiments.compare.comparison import (
+    Comparison,
+    Read,
+    all_seconds,
+    final,
+    untrained,
+    useful_seconds,
+)
 from advantageflow_experiments.compare.statistics import Estimate, estimate
 
 _NONE = "-"
@@ -36,21 +43,14 @@ def write_tables(path: Path, comparison: Comparison) -> None:
         StoreError: it cannot be written.
     """
     parts = [f"# {comparison.plan.title}", overall_table(comparison)]
-    variants = comparison.variants
-    if any(variant.terms for variant in variants):
-        terms = list(dict.fromkeys(term for variant in variants for term in variant.terms))
-        rows = [[one.label, *(_figure(one.terms.get(term)) for term in terms)] for one in variants]
+    labels = comparison.labels
+    terms = list(dict.fromkeys(term for cell in comparison.cells for term in cell.last.terms))
+    if terms:
+        reads = [lambda run, term=term: run.last.terms[term].mean if term in run.last.terms else None for term in terms]
+        rows = [[label, *(_figure(comparison.over(one, read)) for read in reads)] for one, label in labels.items()]
         parts += ["## Rewards on held-out prompts", _markdown(["variant", *terms], rows)]
-    if variants[0].untrained:
-        base = comparison.cells_of(variants[0].name)
-        bases = [estimate([run.points[0].untrained[measure] for run in base]) for measure in variants[0].untrained]
-        level = f"At equal reward ({comparison.common_reward:.3f}, the highest that all runs reached)"
-        ends = [[one.label, *_against(one.untrained, one.untrained_differences)] for one in variants]
-        equal = [[one.label, *_against(one.at_reward, one.at_reward_differences)] for one in variants]
-        head = ["variant", *(measure.replace("_", " ") for measure in variants[0].untrained)]
-        parts += ["## What was not trained on", f"In brackets the difference to {variants[0].label}.", "At the end:",
-                  _markdown(head, [["base model", *map(_figure, bases)], *ends]), f"{level}:",
-                  _markdown(head, equal)]  # fmt: skip
+    if comparison.untrained:
+        parts += ["## What was not trained on", *_untrained(comparison)]
     parts += [f"## {comparison.measure.capitalize()} by task", tasks_table(comparison)]
     parts += ["## How to read this", *_notes(comparison)]
     with writing(path):
@@ -66,8 +66,29 @@ def tasks_table(comparison: Comparison) -> str:
     """Accuracy of every variant by task, and of the base model, in Markdown."""
     base = comparison.base_tasks()
     rows = [["base model", *(f"{accuracy:.3f}" for accuracy in base.values())]]
-    rows += [[variant.label, *(_figure(variant.tasks[task]) for task in base)] for variant in comparison.variants]
+    for variant, label in comparison.labels.items():
+        ends = [cell.last.tasks for cell in comparison.cells_of(variant)]
+        rows.append([label, *(_figure(estimate([tasks[task] for tasks in ends])) for task in base)])
     return _markdown(["variant", *(task.replace("_", " ") for task in base)], rows)
+
+
+def _untrained(comparison: Comparison) -> list[str]:
+    """Each measure at the end, and where all runs had reached an equal reward."""
+    measures = comparison.untrained
+    starts = [cell.points[0].untrained for cell in comparison.cells_of(comparison.cells[0].variant)]
+    base = ["base model", *(_figure(estimate([one[measure] for one in starts])) for measure in measures)]
+
+    def rows(read_of: Callable[[str], Read]) -> list[list[str]]:
+        return [[label, *(_beside(comparison, one, read_of(measure)) for measure in measures)]
+                for one, label in comparison.labels.items()]  # fmt: skip
+
+    head = ["variant", *(measure.replace("_", " ") for measure in measures)]
+    return [
+        f"At the end; in brackets the difference to {_reference(comparison)}:",
+        _markdown(head, [base, *rows(untrained)]),
+        f"At equal reward ({comparison.common_reward:.3f}, the highest that all runs reached):",
+        _markdown(head, rows(comparison.at_common_reward)),
+    ]
 
 
 def show_table(console: Console, comparison: Comparison) -> None:
@@ -88,17 +109,27 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     against = f"against {_reference(comparison)}"
     soft, target, with_courses = comparison.cells[0].soft_label, comparison.plan.target, _has_courses(comparison)
     rows = []
-    for one in comparison.variants:
-        row = {"variant": [one.label], comparison.measure: [_figure(one.final), _signed(one.difference)]}
+    for variant, label in comparison.labels.items():
+
+        def over_and_against(read: Read, form: str = ".3f", variant: str = variant) -> list[str]:
+            return [_figure(comparison.over(variant, read), form), _signed(comparison.against(variant, read), form)]
+
+        row = {"variant": [label], comparison.measure: over_and_against(final)}
         if with_courses:
-            row["mean over the run"] = [_figure(one.course), _signed(one.course_difference)]
+            row["mean over the run"] = over_and_against(comparison.course)
         if soft is not None:
-            row[soft] = [_figure(one.soft)]
+            row[soft] = [_figure(comparison.over(variant, lambda run: run.last.soft))]
         row["images"] = [f"{comparison.images:,}"]
         if target is not None:
-            row[f"images to {target:g}"] = [_to_target(one), _signed(one.to_target_difference, ",.0f")]
-        row |= {"useful seconds": [_seconds(one.training_seconds)], "all seconds": [_seconds(one.seconds)]}
-        row["diverged"] = [", ".join(f"seed {seed} in round {at}" for seed, at in one.diverged.items()) or _NONE]
+            reached = over_and_against(comparison.to_target, ",.0f")
+            missing = sum(comparison.to_target(run) is None for run in comparison.cells_of(variant))
+            never = f"{missing} of {len(comparison.plan.seeds)} never" if missing else ""
+            reached[0] = ", ".join(filter(None, [reached[0].strip(_NONE), never]))
+            row[f"images to {target:g}"] = reached
+        row["useful seconds"] = [_figure(comparison.over(variant, useful_seconds), ".0f").partition(" ")[0]]
+        row["all seconds"] = [_figure(comparison.over(variant, all_seconds), ".0f").partition(" ")[0]]
+        diverged = comparison.diverged(variant).items()
+        row["diverged"] = [", ".join(f"seed {seed} in round {at}" for seed, at in diverged) or _NONE]
         rows.append(row)
     head = [name for column, cells in rows[0].items() for name in (column, against)[: len(cells)]]
     return head, [[cell for cells in row.values() for cell in cells] for row in rows]
@@ -107,20 +138,16 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def _reference(comparison: Comparison) -> str:
     """What the differences are to: the first variant, in a grid that of the same row."""
     grid = comparison.plan.grid
-    return comparison.variants[0].label if grid is None else f"{next(iter(grid.columns.options))} of the row"
+    return (
+        comparison.labels[comparison.cells[0].variant]
+        if grid is None
+        else f"{next(iter(grid.columns.options))} of the row"
+    )
 
 
 def _has_courses(comparison: Comparison) -> bool:
     """Whether means over runs say something: runs are drawn as curves."""
     return not (comparison.plan.grid or comparison.plan.pareto)
-
-
-def _to_target(variant: VariantResult) -> str:
-    """Such as '3,100 ± 240, 1 of 3 never'."""
-    found, count = variant.to_target, variant.final.count
-    missing = count - (found.count if found else 0)
-    images = "" if found is None else f"{found.mean:,.0f}{_reach(found, ',.0f')}"
-    return ", ".join(filter(None, [images, f"{missing} of {count} never" if missing else ""]))
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -135,7 +162,7 @@ def _notes(comparison: Comparison) -> list[str]:
         f"**{uneven}**" if uneven else "",
         made,
         _COURSE if _has_courses(comparison) else "",
-        _DIVERGED if any(variant.diverged for variant in comparison.variants) else "",
+        _DIVERGED if any(cell.diverged_round is not None for cell in comparison.cells) else "",
         "Settings changed:",
         "\n".join(changes),
         f"Made with {versions}.",
@@ -161,16 +188,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _figure(value: Estimate | None) -> str:
-    return _NONE if value is None else f"{value.mean:.3f}{_reach(value, '.3f')}"
+def _figure(value: Estimate | None, form: str = ".3f") -> str:
+    return _NONE if value is None else f"{value.mean:{form}}{_reach(value, form)}"
 
 
-def _against(values: Mapping[str, Estimate], differences: Mapping[str, Estimate | None]) -> list[str]:
-    """Each figure, and in brackets its difference to the reference's."""
-    return [
-        _figure(values.get(measure)) + (f" ({_signed(one)})" if one is not None else "")
-        for measure, one in differences.items()
-    ]
+def _beside(comparison: Comparison, variant: str, read: Read) -> str:
+    """A figure, and in brackets its difference to the reference's."""
+    difference = comparison.against(variant, read)
+    return _figure(comparison.over(variant, read)) + ("" if difference is None else f" ({_signed(difference)})")
 
 
 def _signed(value: Estimate | None, form: str = ".3f") -> str:
@@ -179,7 +204,3 @@ def _signed(value: Estimate | None, form: str = ".3f") -> str:
 
 def _reach(value: Estimate, form: str) -> str:
     return "" if value.ci95 is None else f" ± {value.ci95[1] - value.mean:{form}}"
-
-
-def _seconds(value: Estimate | None) -> str:
-    return _NONE if value is None else f"{value.mean:.0f}"

@@ -124,6 +124,25 @@ def lines(make: Callable[..., Comparison]) -> Comparison:
 
 
 @pytest.fixture
+def untrained(make: Callable[..., Comparison]) -> Comparison:
+    """Two variants that end at another reward: 'fast' loses .3 of diversity on the way to .8, 'slow' .1 to .6."""
+    courses = {"fast": ((0.3, 0.9), (0.7, 0.6)), "slow": ((0.3, 0.9), (0.5, 0.8))}
+
+    def run(cell: Cell) -> CellResult:
+        made = result(cell, [strict for strict, _ in courses[cell.variant]])
+        points = tuple(
+            one.model_copy(update={
+                "watched": {"layout.beauty": Measured(mean=0.4 + 0.01 * cell.seed, ci95=(0.3, 0.5))},
+                "statistics": {"diversity": diversity},
+            })
+            for one, (_, diversity) in zip(made.points, courses[cell.variant], strict=True)
+        )  # fmt: skip
+        return made.model_copy(update={"points": points})
+
+    return make(PLAN, run)
+
+
+@pytest.fixture
 def grid(make: Callable[..., Comparison]) -> Comparison:
     """Four runs; the one with lam .5 and two inner epochs diverged, the one with lam 1 and two fell by .1."""
 

@@ -16,7 +16,7 @@ from advantageflow_experiments.compare.pictures import draw, pareto_front
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("lines", {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}),
+        ("untrained", {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png", "untrained_by_reward.png"}),
         ("grid", {"heatmap.png"}),
         ("pareto", {"pareto.png"}),
     ],
