@@ -126,7 +126,8 @@ def _random_encoders(shape: Shape, device: torch.device, seed: int) -> Encode:
     ids = {}
     for part, encoder in encoders.items():
         size = shape.groups, family.token_limit(part, configs.parts, shape.limit)
-        ids[part] = torch.randint(int(encoder.config.vocab_size), size, generator=generator).to(device)
+        vocabulary = int(encoder.config.vocab_size)  # type: ignore[union-attr, arg-type]
+        ids[part] = torch.randint(vocabulary, size, generator=generator).to(device)
 
     @torch.no_grad()
     def encode(groups: Groups) -> Conditioning:

@@ -59,9 +59,8 @@ def _draw_curves(comparison: Comparison, path: Path, axis: Literal["by_images", 
             (line,) = axes.plot(places, heights, label=f"{name}: {heights[-1]:.3f}", zorder=3)
             bounds = [point.accuracy.ci95 for point in points if point.accuracy.ci95]
             if bounds:
-                axes.fill_between(
-                    places, *zip(*bounds, strict=True), color=line.get_color(), alpha=0.14, lw=0, zorder=1
-                )
+                low, high = zip(*bounds, strict=True)
+                axes.fill_between(places, low, high, color=line.get_color(), alpha=0.14, lw=0, zorder=1)
             for cell in comparison.cells_of(variant):
                 x, y = zip(*getattr(cell, axis), strict=True)
                 if several:
@@ -177,7 +176,7 @@ def _measured(points: Sequence[Point], metric: str) -> Estimate:
     if len(points) > 1:
         return over_seeds
     found = points[0].measured(metric)
-    over_images = points[0].strict_ci95 if metric == "strict" else found and found.ci95
+    over_images = points[0].strict_ci95 if metric == "strict" else None if found is None else found.ci95
     return over_seeds._replace(ci95=over_images)
 
 

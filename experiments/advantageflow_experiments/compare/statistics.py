@@ -20,7 +20,7 @@ class Estimate(NamedTuple):
 
     mean: float
     ci95: Interval | None
-    count: int
+    seeds: int
 
 
 class CurvePoint(NamedTuple):
@@ -37,11 +37,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     mean, count = fmean(values), len(values)
     if count == 1:
-        return Estimate(mean=mean, ci95=None, count=1)
+        return Estimate(mean=mean, ci95=None, seeds=1)
     from scipy.stats import t
 
     reach = float(t.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
-    return Estimate(mean=mean, ci95=(mean - reach, mean + reach), count=count)
+    return Estimate(mean=mean, ci95=(mean - reach, mean + reach), seeds=count)
 
 
 def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:

@@ -125,8 +125,9 @@ def _stage_memory(
             measured[one.batch] = generation_memory(skeleton, training, *one.batch, settings.model.decode_batch)
         parts: Memory = {}
         if one.encodes:
-            encoders = encoding_memory(skeleton, one.texts or MOST_TEXTS)
-            parts |= max(encoders.values(), key=lambda one: sum(one.values()), default={})
+            encoders: list[Memory] = [*encoding_memory(skeleton, one.texts or MOST_TEXTS).values()]
+            largest: Memory = max(encoders, key=lambda encoder: sum(encoder.values()), default={})
+            parts |= largest
         if one.batch is not None:
             parts |= measured[one.batch]
         if one.backwards:

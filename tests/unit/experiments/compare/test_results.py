@@ -59,7 +59,7 @@ def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_o
     assert lines.diverged("fast") == {1: 2}
     ended = lines.over("fast", final)
     assert ended is not None
-    assert (ended.mean, ended.count) == (pytest.approx((0.7 + 0.62 + 0.74) / 3), 3)
+    assert (ended.mean, ended.seeds) == (pytest.approx((0.7 + 0.62 + 0.74) / 3), 3)
     assert lines.over("fast", useful_seconds) == (10.0, (10.0, 10.0), 2)
     assert [point.x for point in lines.curve("fast", "by_images")] == [0, 24, 48]
 
@@ -83,7 +83,7 @@ def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison
     first, second = (found.over(name, found.to_target) for name in "ab")
     assert first is not None
     assert second is not None
-    assert (first.count, first.mean, second.count) == (2, pytest.approx(12), 1)
+    assert (first.seeds, first.mean, second.seeds) == (2, pytest.approx(12), 1)
     assert mean(found.against("b", found.to_target)) == pytest.approx(12 / 9), "of the seed that reaches it in both"
     table = overall_table(found)
     assert "images to 0.45" in table.splitlines()[0]
