@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
-from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns
-from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
-from advantageflow.rewards.plumbing.headline import ACCURACIES
+from advantageflow.rewards.base import ACCURACIES, Result, Reward
+from advantageflow.rewards.plumbing.checks import identical_columns, score_all, tell_dropped
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from advantageflow.errors import SettingsError
-from advantageflow.rewards.plumbing.headline import headline_column
+from advantageflow.rewards.base import headline_column
 from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RunSettings, Settings
