@@ -35,12 +35,9 @@ class RewardInfo:
     """What a person wants to know of a registered reward.
 
     Attributes:
-        name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version, of a learned reward without the hash of its weights; empty if it cannot be made.
-        columns: lowest and highest value by column.
-        higher_is_better: whether training raises the columns.
+        version: of a learned reward without the hash of its weights; empty if it cannot be made.
         error: why it cannot be made without options, or not at all; empty if it can.
     """
 

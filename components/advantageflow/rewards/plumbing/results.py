@@ -42,7 +42,6 @@ def to_results(reward: Reward, samples: Sequence[str], given: Any) -> list[Resul
     """Hold what a reward gave to what it declares.
 
     Args:
-        reward: the scorer that gave it.
         samples: what to call each sample in an error.
         given: for each sample a pair of values by column and details, or the values alone, or a mapping that holds the
             columns and, under other names, details, or, where the reward has one column, a number. Arrays and tensors
