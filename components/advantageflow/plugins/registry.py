@@ -102,11 +102,12 @@ def _find_object(path: str, where: str) -> Any:
     name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*name.split("."), *attribute.split(".")]):
         raise SettingsError(f"'{path}' is not the path of a class", where=where, remedy=_FORM)
-    found: Any = module = _import(name) or _import(name, Path.cwd())
+    module = _import(name) or _import(name, Path.cwd())
     if module is None:
         message = f"there is no module '{name}' for '{path}', neither installed nor in {Path.cwd()}"
         remedy = "install its package (on a cluster: into the stages' image), or run from the folder that holds it"
         raise SettingsError(message, where=where, remedy=remedy)
+    found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
             message = f"there is no '{attribute}' in {name} ({getattr(module, '__file__', 'a namespace package')})"
