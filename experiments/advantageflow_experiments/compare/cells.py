@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
-from advantageflow.rewards.plumbing.headline import headline_column
+from advantageflow.rewards.base import headline_column
 from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import RunSettings, Settings
