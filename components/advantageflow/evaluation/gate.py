@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from advantageflow.evaluation.statistics import Outcome, difference
-from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_evaluation import PromotionSettings
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from advantageflow.evaluation.report import compared_metrics, write_report
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
-from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
-from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
+from advantageflow.rewards.base import ACCURACIES, headline_column
+from advantageflow.rewards.plumbing.checks import score_all, tell_dropped
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
