@@ -11,6 +11,7 @@ from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.work import Work, evaluation_work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.pipelines.parameters import Form
     from advantageflow_pipelines.placing.placement import Placement
 
@@ -21,6 +22,12 @@ def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bo
     from advantageflow_pipelines.pipelines.retraining.pipeline import retraining_tasks
 
     return retraining_tasks(settings, placement, form, in_order=in_order)
+
+
+def _inline(settings: RunSettings, stages: Stages) -> None:
+    from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
+
+    run_retraining(settings, stages)
 
 
 def _begin(settings: RunSettings, tracking_uri: str) -> RunSettings:
@@ -63,5 +70,5 @@ RETRAINING = replace(
     begin=_begin,
     last_task="promotion",
     handed=(),
-    inline=None,
+    inline=_inline,
 )
