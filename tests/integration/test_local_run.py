@@ -217,7 +217,14 @@ def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed
     done = advantageflow(*retraining, "retrained", cwd=folder)
     assert done.status == 0, done.output
     longer = Run(WorkDir(folder / "retrained"), done.output)
-    assert longer.summary["base"] == run.summary["final"], "it goes on from the champion"
+    assert longer.summary["start"] == run.summary["final"], "it goes on from the champion"
+    assert longer.summary["base"] == run.summary["base"]
+    assert longer.summary["difference_to_base"]["strict"] == pytest.approx(
+        longer.summary["final"]["strict"] - longer.summary["base"]["strict"]
+    )
+    page = (longer.workdir.report / "report.html").read_text()
+    assert all(f'<div class="card">{name}<' in page for name in ("base", "champion", "candidate"))
+    assert all(f'<div class="card">change from {name}<' in page for name in ("champion", "base"))
     state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]
     assert state["provenance"]["continued_from"]["path"] == "models:/tiny/1"

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
+from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, writing
 
@@ -36,6 +38,7 @@ def write_page(
     facts: Mapping[str, str],
     comparison: Mapping[str, Any],
     reports: Mapping[str, Path],
+    reference: str | None = None,
     alarms: Sequence[tuple[str, str]],
     rounds: Mapping[str, Path] | None = None,
     panels: Sequence[Panel] = (),
@@ -52,6 +55,7 @@ def write_page(
         facts: what it was made of, by name.
         comparison: of compare_reports.
         reports: the compared reports, whose sample pictures are shown.
+        reference: the one that changes are told against; the first if None.
         alarms: where (such as 'round 3') and what.
         rounds: reports that a slider goes through in place of the last one's pictures, in order.
         panels: curves by round.
@@ -64,7 +68,9 @@ def write_page(
         DataError: the reports show different prompts.
     """
     variants = comparison["variants"]
-    reference = next(iter(variants))
+    first = next(iter(variants))
+    reference = reference or first
+    against = {pair["after"]: pair for pair in comparison["pairs"] if pair["before"] == reference}
     samples = paired_samples(reports)
     steps = _turned_over(samples, rounds or {})
     measures = [name for name in _TABLES if name in comparison["measures"]]
@@ -78,7 +84,10 @@ def write_page(
         variants=variants,
         reference=reference,
         others=len(variants) > 1,
-        against={pair["after"]: pair for pair in comparison["pairs"] if pair["before"] == reference},
+        against=against,
+        gains=[
+            pair for pair in comparison["pairs"] if pair["before"] in (reference, first) and pair["after"] in against
+        ],
         tables=measures,
         further=[name for name in comparison["measures"] if name not in measures],
         tasks=list(variants[reference]["measures"][measures[0]]["tasks"]),
@@ -111,7 +120,8 @@ def write_report_page(
         facts, texts: as in write_page, which raises the same.
     """
     metrics = read_json(folder / METRICS_FILE)
-    name = f"round {metrics['round']}" if metrics["round"] else "base"
+    base = folder / BASE_FOLDER if (folder / BASE_FOLDER).exists() else base
+    name = f"round {metrics['round']}" if metrics["round"] else "start" if base is not None else "base"
     reports = {name: folder}
     if base is not None and metrics["images"] == read_json(base / METRICS_FILE)["images"]:
         reports = {"base": base, **reports}
@@ -132,6 +142,7 @@ def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
 
 
+@cache
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 

@@ -13,7 +13,7 @@ from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSett
 from advantageflow.settings_evaluation import PromotionSettings
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
-from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
+from advantageflow.tracking.journal import current_journal, journal_in_use
 
 DECISION_FILE = "decision.json"
 
@@ -59,7 +59,7 @@ def run(
             again = derive_seed(seed, "promotion", number) % 2**31
             pairs[again] = (partial / f"champion-{number}", partial / f"candidate-{number}")
             for policy, report, base in ((champion, pairs[again][0], None), (candidate, *reversed(pairs[again]))):
-                with journal_in_use(_Quiet(journal)):  # the run's curves are those of its own seed
+                with journal_in_use(stage.Quiet(journal)):  # the run's curves are those of its own seed
                     stage.run(
                         evaluation, model, reward, again, 0 if base is None else trained_for, images,
                         prompts=prompts, conditioning=conditioning, policy=policy, report_out=report, base=base,
@@ -90,14 +90,3 @@ def run(
         from advantageflow.tracking.promotion import conclude_on_cluster
 
         conclude_on_cluster(journal)
-
-
-class _Quiet(Journal):
-    """A journal that passes progress on, and keeps nothing."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self._journal.progress(done, total, unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 OUTCOMES_FILE = "evaluation.parquet"
+BASE_FOLDER = "base"  # a report within that of the policy that a run starts from: the base model's, on the same images
 STATISTICS_FILE = "statistics.parquet"
 SHEET_FILE = "samples.png"
 
@@ -39,6 +41,7 @@ def write_report(
     samples: Sequence[tuple[Sample, Image]],
     statistics: Sequence[Mapping[str, Any]] = (),
     finish: Callable[[Path], None] | None = None,
+    base: Path | None = None,
 ) -> None:
     """Publish a report artifact.
 
@@ -49,6 +52,7 @@ def write_report(
         samples: pictures to look at.
         statistics: of each image, see ImageStatistics.
         finish: adds to the folder, whose files are complete by then, before it is published.
+        base: the report of the base model to keep in BASE_FOLDER of it.
 
     Raises:
         StoreError: it cannot be written.
@@ -65,6 +69,8 @@ def write_report(
         write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
         sample_sheet({"held-out prompts": partial}, partial / SHEET_FILE)
         write_json(partial / METRICS_FILE, metrics)
+        if base is not None:
+            shutil.copytree(base, partial / BASE_FOLDER)
         if finish is not None:
             finish(partial)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.pictures import Sample, sample_path
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import compared_metrics, write_report
+from advantageflow.evaluation.report import BASE_FOLDER, compared_metrics, write_report
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
@@ -26,9 +27,9 @@ from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watche
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_json, read_metadata, write_json, writing
-from advantageflow.store.policies import read_policy_state
+from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.prompts import read_prompts
-from advantageflow.tracking.journal import Journal, current_journal
+from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +52,7 @@ def run(
     base: Path | None = None,
     page_out: Path | None = None,
     metrics_out: Path | None = None,
+    beside_base: bool = False,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
 
@@ -70,6 +72,7 @@ def run(
         base: the report of the base policy; None (as for the base itself) raises no alarms.
         page_out: HTML file for people who look at the task in Kubeflow: the report's page.
         metrics_out: JSON file of the numbers by which Kubeflow compares runs.
+        beside_base: whether a trained policy is held against the base model, whose report goes into BASE_FOLDER.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -130,9 +133,19 @@ def run(
         "evaluated with": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance_scale:g}",
     }
     texts = {shot.prompt.prompt_id: shot.prompt.text for shot in shots}
-    page = partial(write_report_page, base=base, facts=facts, texts=texts)
     samples = [(sample, Image.fromarray(picture)) for sample, picture in (shown[one] for one in to_show)]
-    write_report(report_out, metrics, outcomes, samples, statistics.rows, page)
+    del generator, judges  # the base's evaluation loads its own
+    with tempfile.TemporaryDirectory(prefix="advantageflow-base-") as folder:
+        beside = Path(folder) / BASE_FOLDER if beside_base and state.trained else None
+        if beside is not None:
+            PolicyState(round=0, step=0, policy_sha256=None).write(Path(folder))
+            with journal_in_use(Quiet(journal)):
+                run(
+                    settings, model, reward, seed, 0, images, prompts=prompts, conditioning=conditioning,
+                    policy=Path(folder), report_out=beside,
+                )  # fmt: skip
+        page = partial(write_report_page, base=base, facts=facts, texts=texts)
+        write_report(report_out, metrics, outcomes, samples, statistics.rows, page, beside)
     _track(journal, metrics, [sample for sample, _ in samples], report_out)
     before = [read_json(base / METRICS_FILE)] if base is not None else []
     headline_metric = f"evaluation/{strict_column(metrics)}"
@@ -149,6 +162,17 @@ def run(
             page_out.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(report_out / PAGE_FILE, page_out)
         journal.page(page_out)
+
+
+class Quiet(Journal):
+    """A journal that passes progress on, and keeps nothing."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self._journal.progress(done, total, unit)
 
 
 def _generate(

@@ -122,7 +122,7 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     """
     summary = read_summary(workdir)
     if summary is not None:
-        return _result(workdir, cell, summary["base"], summary["rounds"], summary["seconds"])
+        return _result(workdir, cell, summary.get("start", summary["base"]), summary["rounds"], summary["seconds"])
     task = _diverged_task(workdir)
     if task is None:
         return None

@@ -27,15 +27,25 @@ NEW = 6  # of every other one
 SETTINGS = {
     "preset": NAME,
     "pipeline": "retraining",
-    "rounds": 2,
-    "prompts": {"eval_prompts": 80, "replay_share": 0.5},
+    "rounds": 1,
+    "prompts": {"eval_prompts": 48, "replay_share": 0.5},
     "rollout": {"prompts_per_round": 12, "group_size": 8},
     "reward": {
         "name": "advantageflow_experiments.year.weeks:Judge",
         "watched": [{"name": "shapes", "column": "strict"}],
     },
-    "training": {"gradient_steps": 4, "learning_rate": 3e-3, "objective": {"name": "advantage_flow", "lam": "auto"}},
-    "evaluation": {"images": 120, "batch": 60, "sample_prompts": 3},
+    "training": {
+        "gradient_steps": 6,
+        "inner_epochs": 2,
+        "learning_rate": 4e-3,
+        "objective": {"name": "advantage_flow", "lam": "auto", "space": "velocity", "reference_weight": 0.0},
+        "advantage_scale": "group",
+        "advantage_clip": 2.0,
+        "rollout_decay": 0.0,
+        "threads": 1,
+    },
+    "evaluation": {"images": 48, "batch": 48, "sample_prompts": 1, "threads": 1},
+    "promotion": {"measure": "soft", "task_drop": 0.2},  # of 8 images a task and seed no smaller fall can be told
 }
 
 

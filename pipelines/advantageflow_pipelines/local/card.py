@@ -89,6 +89,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "## Results\n\nNo evaluation is recorded with this policy.\n"
     base, final, change = summary["base"], summary["final"], summary["difference"]
+    change = summary.get("difference_to_base", change)
     low, high = change["strict_ci95"]
     rows = [f"| {markdown(task)} | {base['tasks'][task]:.3f} | {final['tasks'][task]:.3f} |" for task in final["tasks"]]
     return "\n".join([

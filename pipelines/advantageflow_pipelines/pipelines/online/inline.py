@@ -76,5 +76,6 @@ def evaluate(
     return stages.run(
         "evaluation", evaluation.run, {"report": "report_out"}, of_round=which.round_index,
         settings=settings.evaluation, model=settings.model, reward=settings.reward, seed=settings.seed,
-        round_index=which.round_index, images=which.images, policy=policy, base=base, **texts,
+        round_index=which.round_index, images=which.images, policy=policy, base=base,
+        beside_base=base is None, **texts,
     )["report"]  # fmt: skip
