@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
+from advantageflow.evaluation.fonts import page_font
 from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.evaluation.report import BASE_FOLDER
@@ -86,7 +87,10 @@ def write_page(
         others=len(variants) > 1,
         against=against,
         gains=[
-            pair for pair in comparison["pairs"] if pair["before"] in (reference, first) and pair["after"] in against
+            pair
+            for before in dict.fromkeys((reference, first))
+            for pair in comparison["pairs"]
+            if pair["before"] == before and pair["after"] in against
         ],
         tables=measures,
         further=[name for name in comparison["measures"] if name not in measures],
@@ -106,7 +110,7 @@ def write_page(
     )
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        out.write_text(text.replace("</style>", f"{page_font(text)}</style>", 1), encoding="utf-8")
 
 
 def write_report_page(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from advantageflow.errors import DataError
@@ -105,6 +106,14 @@ def test_every_picture_is_in_the_page_and_nothing_is_fetched_from_elsewhere(tmp_
     assert not page.seen & {"link", "iframe", "object"}
     text = (tmp_path / PAGE_FILE).read_text().replace("http://www.w3.org/2000/svg", "")
     assert not any(word in text for word in ("url(", "http", "fetch(", "import("))
+
+
+def test_letters_that_machines_lack_come_with_the_page(tmp_path: Path) -> None:
+    page_of(tmp_path, title="红色圆圈, κύκλος, круг")
+    kind, _, content = (tmp_path / PAGE_FILE).read_text().partition('url("')[2].partition('")')[0].partition(";base64,")
+    assert kind == "data:font/ttf"
+    with TTFont(io.BytesIO(base64.b64decode(content))) as font:
+        assert set(map(chr, font.getBestCmap())) == set("红色圆圈")
 
 
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
