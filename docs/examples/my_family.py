@@ -8,10 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import ATTENTION, Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent, tokenize
 
 
 class AuraFlow(Family):

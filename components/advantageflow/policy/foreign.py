@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.json_text import parse_json
-from advantageflow.policy.adapter_files import DIFFUSERS_FILE, DIFFUSERS_PREFIX, PEFT_FILE, PEFT_PREFIX, read_finite
 from advantageflow.policy.families import Family
 from advantageflow.policy.kohya import KOHYA_PREFIXES, layers_of_kohya
 from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import read_file
+from advantageflow.policy.saved import DIFFUSERS_FILE, DIFFUSERS_PREFIX, PEFT_FILE, PEFT_PREFIX, read_finite
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import ADAPTER_CONFIG_FILE

@@ -18,9 +18,9 @@ from torch import Tensor
 from advantageflow.errors import PolicyError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import Configs, Family
+from advantageflow.policy.families.parts import Tokens
 from advantageflow.policy.loading import check_device, load_family, read_configs
 from advantageflow.policy.location import INDEX, encoder_class, part_location, read_file, unloadable
-from advantageflow.policy.tokens import Tokens
 from advantageflow.settings import ModelSettings
 
 MOST_TEXTS = 256  # that an encoder is given at once

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from advantageflow.errors import UserError
-from advantageflow.policy.config_files import find_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work

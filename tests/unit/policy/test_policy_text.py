@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 def by_the_pipeline(model: ModelSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """What diffusers' own pipeline encodes."""
-    from advantageflow.policy.loading import model_location
+    from advantageflow.policy.location import model_location
 
     place, dtype = model_location(model), getattr(torch, model.dtype)
     options: dict[str, Any] = {"max_sequence_length": model.max_sequence_length}

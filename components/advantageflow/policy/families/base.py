@@ -11,9 +11,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, decode
+from advantageflow.errors import SettingsError
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.parts import Latents, Tokens, decode, tokenize
 from advantageflow.settings import ModelSettings
 
 Times = Float[Tensor, " batch"]
@@ -39,6 +39,22 @@ class LatentSizes(NamedTuple):
     largest: int
     multiple: int
     pixels: int
+
+    def shape(self, image_size: int | None) -> tuple[int, ...]:
+        """The shape of latents at an image size, or at the model's own.
+
+        Raises:
+            SettingsError: the image size is none that the model can make.
+        """
+        if image_size is None:
+            return *self.leading, self.usual, self.usual
+        height, rest = divmod(image_size, self.pixels)
+        if rest or height % self.multiple or height > self.largest:
+            unit = self.pixels * self.multiple
+            remedy = f"give a multiple of {unit}, at most {self.pixels * self.largest}"
+            message = f"the model makes no images of {image_size} pixels"
+            raise SettingsError(message, where="model.image_size", remedy=remedy)
+        return *self.leading, height, height
 
 
 class Family(ABC):

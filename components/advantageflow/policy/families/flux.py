@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
@@ -19,8 +18,7 @@ from advantageflow.policy.families.base import (
     LatentSizes,
     Times,
 )
-from advantageflow.policy.families.packing import PATCH, pack, unpack
-from advantageflow.policy.tokens import Tokens
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, pixels_per_latent, unpack
 from advantageflow.settings import ModelSettings
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels; rotary positions set no largest size

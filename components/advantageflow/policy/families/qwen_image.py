@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, to_pixels
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import ATTENTION, Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.families.packing import PATCH, pack, unpack
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, to_pixels, tokenize, unpack
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels
 _LARGEST_SIZE = 4096  # positions that the transformer has rotary embeddings for, of patches and text together

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
@@ -17,7 +16,7 @@ from advantageflow.policy.families.base import (
     LatentSizes,
     Times,
 )
-from advantageflow.policy.tokens import Tokens
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent
 
 _TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousandths
 _T5 = "text_encoder_3"

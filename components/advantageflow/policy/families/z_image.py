@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent, tokenize
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels
 
