@@ -39,9 +39,6 @@ def velocity_function(
     """v(x, sigma) of a batch of prompts, guided as the family does.
 
     Args:
-        family: of the model.
-        transformer: of the family.
-        conditioning: of each sample.
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         unconditional: of the family's unconditional text, one row; needed for guidance.
         batch: samples that a smaller batch is filled up to.
