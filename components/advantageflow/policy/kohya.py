@@ -83,9 +83,7 @@ def _by_diffusers(tensors: Mapping[str, Tensor], pipeline: str, file: Path) -> d
     try:
         converted = getattr(diffusers, pipeline).lora_state_dict(dict(tensors))
     except (ValueError, KeyError, AttributeError) as error:
-        message, remedy = (
-            f"its layers are not those of a {pipeline}",
-            "set model.name to the model that it was made for",
-        )
-        raise PolicyError(f"{message}: {error}", where=str(file), remedy=remedy) from error
+        remedy = "set model.name to the model that the adapter was made for"
+        message = f"its layers are not those of a {pipeline}: {error}"
+        raise PolicyError(message, where=str(file), remedy=remedy) from error
     return {name.removeprefix("transformer."): value for name, value in converted.items()}
