@@ -35,6 +35,7 @@ class Flux(Family):
     """
 
     pipeline = "FluxPipeline"
+    transformer = "FluxTransformer2DModel"
     text_encoders = ("text_encoder", _T5)
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
     blocks = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
@@ -44,11 +45,6 @@ class Flux(Family):
     @classmethod
     def of(cls, model: ModelSettings) -> Self:
         return cls(model.embedded_guidance)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-
-        return FluxTransformer2DModel
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         channels = int(configs["transformer"]["in_channels"]) // PATCH**2

@@ -26,15 +26,11 @@ class StableDiffusion3(Family):
     """Stable Diffusion 3 (arXiv 2403.03206); conditioned by `prompt_embeds` (tokens, width) and `pooled` (width)."""
 
     pipeline = "StableDiffusion3Pipeline"
+    transformer = "SD3Transformer2DModel"
     text_encoders = ("text_encoder", "text_encoder_2", _T5)
     optional = frozenset({_T5})
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
     blocks = ("JointTransformerBlock",)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-
-        return SD3Transformer2DModel
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         config = configs["transformer"]
