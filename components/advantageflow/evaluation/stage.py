@@ -22,9 +22,8 @@ from advantageflow.evaluation.statistics import Outcome
 from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
-from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
-from advantageflow.rewards.plumbing.headline import ACCURACIES, headline_column
+from advantageflow.rewards.base import ACCURACIES, Reward, headline_column
+from advantageflow.rewards.plumbing.checks import score_all, tell_dropped
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning

@@ -36,13 +36,8 @@ from advantageflow_experiments.bench.workload import (
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured on one device.
-
-    Attributes:
-        shape: model and sizes, for a person.
-        work: training.
-        low_precision: training with a bfloat16 base; None where the device is not made for it.
-        generate: makes the round's rollouts once, as the rollout stage does.
+    """What is measured on one device: training, with a bfloat16 base too where the device is made for it, and
+    `generate`, which makes the round's rollouts once, as the rollout stage does; `shape` is for a person.
     """
 
     shape: dict[str, Any]
