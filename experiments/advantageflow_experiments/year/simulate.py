@@ -33,7 +33,7 @@ from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
 from advantageflow_pipelines.pipelines.retraining.start import begin_at_champion
 
 FIXED_SEED = 999  # of the noise by which champions are measured, which no gate sees
-MEASURED = 180  # images
+MEASURED = 240  # images
 _MARKS = {"promoted": "^", "kept": "v", "failed": "x", "nothing": "o"}
 
 

@@ -22,30 +22,31 @@ if TYPE_CHECKING:
     import numpy as np
 
 NAME = "year"
-FIRST = 60  # training prompts of the first week
-NEW = 6  # of every other one
+FIRST = 48  # training prompts of the first week
+NEW = 8  # of every other one
 SETTINGS = {
     "preset": NAME,
     "pipeline": "retraining",
-    "rounds": 1,
-    "prompts": {"eval_prompts": 48, "replay_share": 0.5},
+    "rounds": 3,
+    "prompts": {"eval_prompts": 80, "replay_share": 0.5},
     "rollout": {"prompts_per_round": 12, "group_size": 8},
     "reward": {
         "name": "advantageflow_experiments.year.weeks:Judge",
         "watched": [{"name": "shapes", "column": "strict"}],
     },
     "training": {
-        "gradient_steps": 6,
+        "gradient_steps": 8,
         "inner_epochs": 2,
-        "learning_rate": 4e-3,
+        "learning_rate": 3e-3,
+        "decay_rounds": "all",
         "objective": {"name": "advantage_flow", "lam": "auto", "space": "velocity", "reference_weight": 0.0},
         "advantage_scale": "group",
         "advantage_clip": 2.0,
         "rollout_decay": 0.0,
         "threads": 1,
     },
-    "evaluation": {"images": 48, "batch": 48, "sample_prompts": 1, "threads": 1},
-    "promotion": {"measure": "soft", "task_drop": 0.2},  # of 8 images a task and seed no smaller fall can be told
+    "evaluation": {"every": 3, "images": 120, "batch": 60, "sample_prompts": 1, "threads": 1},
+    "promotion": {"task_drop": 0.1},  # of 20 images a task and seed no smaller fall can be told
 }
 
 
