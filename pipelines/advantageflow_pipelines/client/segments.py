@@ -25,11 +25,10 @@ def join(packages: Mapping[str, Package]) -> Package:
     (_, whole), *others = packages.items()
     for rounds, package in others:
         part = _renamed(package, f"-{rounds}")
-        pipeline, spec = part.pipeline, whole.pipeline["deploymentSpec"]
-        components = {**whole.pipeline["components"], **pipeline["components"], component_of(rounds): pipeline["root"]}
-        executors = {**spec["executors"], **pipeline["deploymentSpec"]["executors"]}
-        joined = {**whole.pipeline, "components": components, "deploymentSpec": {**spec, "executors": executors}}
-        whole = Package(joined, whole.platform).with_kubernetes({**whole.kubernetes, **part.kubernetes})
+        components = {**part.pipeline["components"], component_of(rounds): part.pipeline["root"]}
+        joined = {**whole.pipeline, "components": {**whole.pipeline["components"], **components}}
+        executors = {**whole.pipeline["deploymentSpec"]["executors"], **part.pipeline["deploymentSpec"]["executors"]}
+        whole = Package(joined, whole.platform).with_executors(executors, {**whole.kubernetes, **part.kubernetes})
     return whole
 
 
@@ -71,22 +70,18 @@ def follow_segments(api: Api, run_id: str) -> Iterator[str]:
 def _renamed(package: Package, suffix: str) -> Package:
     """The package with a suffix to the names of its components and executors."""
 
-    def component(part: Json) -> Json:
-        if "dag" not in part:
-            return {**part, "executorLabel": part["executorLabel"] + suffix}
-        tasks = {
-            name: {**task, "componentRef": {"name": task["componentRef"]["name"] + suffix}}
-            for name, task in part["dag"]["tasks"].items()
-        }
-        return {**part, "dag": {**part["dag"], "tasks": tasks}}
+    def ended(parts: Json) -> Json:
+        return {name + suffix: part for name, part in parts.items()}
 
-    pipeline, spec = package.pipeline, package.pipeline["deploymentSpec"]
-    executors = {label + suffix: one for label, one in spec["executors"].items()}
-    renamed = {
-        **pipeline,
-        "root": component(pipeline["root"]),
-        "components": {name + suffix: component(part) for name, part in pipeline["components"].items()},
-        "deploymentSpec": {**spec, "executors": executors},
+    part = package.with_tasks(
+        lambda tasks: {
+            name: {**task, "componentRef": {"name": task["componentRef"]["name"] + suffix}}
+            for name, task in tasks.items()
+        }
+    )
+    components = {
+        name: {**one, "executorLabel": one["executorLabel"] + suffix} if "executorLabel" in one else one
+        for name, one in part.pipeline["components"].items()
     }
-    kubernetes = {label + suffix: one for label, one in package.kubernetes.items()}
-    return Package(renamed, package.platform).with_kubernetes(kubernetes)
+    renamed = Package({**part.pipeline, "components": ended(components)}, part.platform)
+    return renamed.with_executors(ended(part.pipeline["deploymentSpec"]["executors"]), ended(part.kubernetes))

@@ -13,11 +13,14 @@ from rich.table import Column, Table
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.runs import list_runs
+from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.heal import heal_mlflow
+from advantageflow_pipelines.commands.watch import heal_mlflow
 from advantageflow_pipelines.say import Console, print_table, say
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
@@ -59,10 +62,6 @@ for _name, _action in run_actions.ACTIONS.items():
 
 
 def _list_remote(connection: Connection, experiment: str | None, limit: int) -> None:
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import list_runs
-    from advantageflow_pipelines.client.stages import from_cache
-
     console = Console()
     table = Table(Column("run", overflow="fold"), Column("id", no_wrap=True), "state", "started", "seconds")
     api = Api(connection)

@@ -9,7 +9,9 @@ from typing import Annotated
 
 import typer
 
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
 from advantageflow_pipelines.commands.connect import connect
@@ -49,9 +51,6 @@ def submit(
     Exit status: 0 the run was started (with --wait: succeeded), 1 it failed or was cancelled, 2 a mistake or a server
     that refuses, 130 Ctrl-C while following, which does not stop the run.
     """
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import start_run
-
     console = Console()
     run = replace(run, settings=options.named(run.settings, name, note))
     package = compile_run(run, console)

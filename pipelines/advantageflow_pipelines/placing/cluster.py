@@ -11,8 +11,7 @@ from typing import Any
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
-from advantageflow_pipelines.client.compact import compact
-from advantageflow_pipelines.client.package import Package, read_package
+from advantageflow_pipelines.client.package import Package, compact, read_package
 from advantageflow_pipelines.client.segments import join
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.segments import Segment

@@ -9,13 +9,13 @@ from diffusers.utils import logging
 
 from advantageflow.policy.configs import model_configs
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Counts, counted_alone
 from advantageflow_pipelines.plan.model_costs import count_operations, count_parameters
 from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.skeleton import make_skeleton
 from advantageflow_pipelines.plan.stages import stage_memory
+from advantageflow_pipelines.say import quiet
 
 
 def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
 from advantageflow.errors import SettingsError
 from advantageflow.kubernetes_api import NotThere, api_client, explained, is_reachable
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, to_do
@@ -13,15 +15,20 @@ from advantageflow_pipelines.client.checks.namespace import (
     check_account,
     check_environment,
     check_quota,
+    check_rights,
     check_runtime,
 )
 from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
-from advantageflow_pipelines.client.checks.rights import check_rights
-from advantageflow_pipelines.client.controller import CONFIG_MAP, PATCH, controller_retries
 from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
+PATCH = (
+    "kubectl --namespace kubeflow patch configmap workflow-controller-configmap --patch-file infra/argo/retries.yaml"
+)
+_CONTROLLER = "workflow-controller-configmap"  # Argo's, in the namespace of Kubeflow Pipelines itself
+_EXITS, _LOST = "containers that end by themselves", "pods that are lost with their node"
+_NOT_TRIED_AGAIN = {"Always": (), "OnFailure": (_LOST,), "OnError": (_EXITS,)}
 _OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
 
 
@@ -113,9 +120,26 @@ def _version(what: str, text: str) -> Finding:
 
 
 def _retries(core: Any) -> Iterator[Finding]:
-    with explained("get", "configmaps", CONFIG_MAP):
-        found = controller_retries(core, DEFAULT_NAMESPACE)
-    if found.problem:
-        yield Finding("retries", State.ADVICE, f"{found.problem}; an administrator mends it: {PATCH}")
+    with explained("get", "configmaps", _CONTROLLER):
+        data = core.read_namespaced_config_map(_CONTROLLER, DEFAULT_NAMESPACE, _request_timeout=TIMEOUT).data
+    policy, missing = retries_of(data or {})
+    if missing:
+        words = f"retryPolicy {policy}: {', '.join(missing)} are not tried again; an administrator mends it: {PATCH}"
+        yield Finding("retries", State.ADVICE, words)
     else:
-        yield fine("retries", f"retryPolicy {found.policy}")
+        yield fine("retries", f"retryPolicy {policy}")
+
+
+def retries_of(data: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    """What Argo's workflow controller with this config map does where a run's resources ask for retries.
+
+    Argo takes all of the config map under one key `config` too.
+
+    Returns:
+        Its retryPolicy, which Kubeflow leaves to the controller, and what is not tried again.
+    """
+    whole = yaml.safe_load(data.get("config", "")) or {}
+    defaults = yaml.safe_load(data.get("workflowDefaults", "")) or whole.get("workflowDefaults") or {}
+    strategy = defaults.get("spec", {}).get("templateDefaults", {}).get("retryStrategy") or {}
+    policy = str(strategy.get("retryPolicy") or "OnFailure")  # Argo's, where nobody says otherwise
+    return policy, _NOT_TRIED_AGAIN.get(policy, (_EXITS, _LOST))

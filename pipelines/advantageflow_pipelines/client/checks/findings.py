@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from advantageflow.errors import ClusterError
 from advantageflow.kubernetes_api import NotAllowed
@@ -21,15 +21,8 @@ class State(Enum):
     UNKNOWN = "not checked"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line.
-
-    Attributes:
-        what: was looked at.
-        state: of it.
-        words: how it is, or what to do.
-    """
+class Finding(NamedTuple):
+    """One line: what was looked at, and how it is, or what to do."""
 
     what: str
     state: State
@@ -47,18 +40,12 @@ def to_do(what: str, words: str, remedy: str) -> Finding:
 
 
 def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What a look finds; where the cluster does not tell this user, that.
-
-    Args:
-        what: is looked at.
-        look: finds it, and may raise ClusterError.
-    """
+    """What a look finds, which may raise ClusterError; where the cluster does not tell this user, that."""
     found: list[Finding] = []
     try:
         for one in look():
             found.append(one)
-    except NotAllowed as error:
-        found.append(Finding(what, State.UNKNOWN, f"you have {error.message.partition(':')[0]}"))
     except ClusterError as error:
-        found.append(Finding(what, State.UNKNOWN, error.message))
+        words = f"you have {error.message.partition(':')[0]}" if isinstance(error, NotAllowed) else error.message
+        found.append(Finding(what, State.UNKNOWN, words))
     return found

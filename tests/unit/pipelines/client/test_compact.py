@@ -12,8 +12,7 @@ from google.protobuf import json_format
 from kfp import compiler, dsl, kubernetes
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from advantageflow_pipelines.client.compact import compact
-from advantageflow_pipelines.client.package import Package, read_package
+from advantageflow_pipelines.client.package import Package, compact, read_package
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.online.definition import ONLINE

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client.cron import check_cron, interval_seconds, interval_text
+from advantageflow_pipelines.client.schedules import When, by_cron, by_interval
 
 
 def test_spaces_do_not_matter() -> None:
-    assert check_cron("  0  0 3 * *   1 ") == "0 0 3 * * 1"
+    assert str(by_cron("  0  0 3 * *   1 ")) == "cron 0 0 3 * * 1 (UTC)"
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ def test_spaces_do_not_matter() -> None:
 )
 def test_another_number_of_fields_is_refused(expression: str, words: str, remedy: str) -> None:
     with pytest.raises(SettingsError, match="--cron") as raised:
-        check_cron(expression)
+        by_cron(expression)
     assert words in str(raised.value)
     assert remedy in raised.value.remedy
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("6h", 21_600), ("7d", 604_800)])
 def test_an_interval_is_a_number_and_a_unit(text: str, seconds: int) -> None:
-    assert interval_seconds(text) == seconds
-    assert interval_text(seconds) == text
+    assert by_interval(text) == When(seconds=seconds)
+    assert str(by_interval(text)) == f"every {text}"
 
 
 @pytest.mark.parametrize("text", ["", "6", "h", "0h", "-1h", "1.5h", "1w", "1h30m"])
 def test_other_intervals_are_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="not an interval"):
-        interval_seconds(text)
+        by_interval(text)

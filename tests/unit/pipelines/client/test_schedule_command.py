@@ -7,9 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kfp_stub.server import KfpStub
-
-from advantageflow_pipelines.client import pipelines
+from kfp_stub.server import KfpStub, said
 
 Command = Callable[..., tuple[int, str, str]]
 CREATE = ("schedule", "create", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
@@ -101,12 +99,9 @@ def test_a_version_name_that_is_taken_is_refused(create: Command, server: KfpStu
     assert len(server.state.schedules) == 1
 
 
-def test_a_version_name_that_somebody_takes_meanwhile_is_refused_as_well(
-    create: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert create(*WEEKLY, "--version-name", "v1", name="one")[0] == 0
-    monkeypatch.setattr(pipelines, "_find_version", lambda *_: None)
-    status, _, err = create(*WEEKLY, "--version-name", "v1", name="two")
+def test_a_version_name_that_somebody_takes_meanwhile_is_refused_as_well(create: Command, server: KfpStub) -> None:
+    server.faults["upload_pipeline_version"] = [said(409, "it exists")]
+    status, _, err = create(*WEEKLY, "--version-name", "v1")
     assert status == 2
     assert "the name is taken: version 'v1'" in err
 

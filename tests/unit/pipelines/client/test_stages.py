@@ -10,7 +10,6 @@ from kfp_stub.server import KfpStub
 
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.runs import RunStatus, get_run
 from advantageflow_pipelines.client.stages import from_cache, last_round, stage_tasks
 
@@ -31,7 +30,7 @@ LAST = {
 @pytest.fixture
 def last_of(server: KfpStub, replayed: Replay) -> Callable[[str], RunStatus]:
     """A recorded run as it was in the end."""
-    api = Api(make_connection(server.url, credentials=Credentials()))
+    api = Api(make_connection(server.url))
 
     def last(name: str) -> RunStatus:
         run_id = replayed(name)
