@@ -81,14 +81,7 @@ class Api:
         return answer
 
     def pages(self, operation: Operation, items: str, what: str, **arguments: Any) -> Iterator[Any]:
-        """All of a list, fetched page by page as they are wanted.
-
-        Args:
-            operation: that lists.
-            items: field of the answer that holds them.
-            what: is listed, for the error.
-            arguments: of the operation.
-        """
+        """All that an operation lists in the field `items` of its answers, fetched page by page as they are wanted."""
         token = ""
         while True:
             page = self.ask(operation, what, page_size=_PAGE, page_token=token, **arguments)

@@ -77,18 +77,15 @@ class RunStatus:
 
 
 def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
-    """Start a run of a compiled pipeline.
+    """Start a run of a compiled pipeline, whose parameters' defaults are the run's values; gives its id.
 
     Args:
         api: of the server.
-        package: the pipeline, whose parameters' defaults are the run's values.
+        package: the pipeline.
         name: of the run.
         experiment: name of the experiment, made if it is not there.
         description: of the run.
         service_account: of its pods.
-
-    Returns:
-        Its id.
 
     Raises:
         ClusterError: the server cannot be reached or does not take it.
@@ -112,7 +109,7 @@ def get_run(api: Api, run_id: str) -> RunStatus:
     Raises:
         ClusterError: there is no such run, or the server cannot be reached.
     """
-    return status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
+    return _status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def cancel_run(api: Api, run_id: str) -> RunStatus:
@@ -129,15 +126,12 @@ def cancel_run(api: Api, run_id: str) -> RunStatus:
 
 
 def retry_run(api: Api, run_id: str) -> str:
-    """Start a run of the same pipeline, parameters and service account, in the same experiment.
+    """Start a run of the same pipeline, parameters and service account, in the same experiment; gives its id.
 
     What is complete of the run is taken from the cache, and a training goes on from its last checkpoint in the store:
     both know their results by what they are made of. What reads an address, and so is made for one run only, is taken
     from that run. Kubeflow's own retry makes the run's last task no second time, and is impossible once the run is too
     large for it ("Request entity too large").
-
-    Returns:
-        Its id.
 
     Raises:
         ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
@@ -145,7 +139,7 @@ def retry_run(api: Api, run_id: str) -> str:
     from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
     told = api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id)
-    run = status_of(told)
+    run = _status_of(told)
     if not run.over or run.state == SUCCEEDED:
         remedy = "there is nothing missing" if run.over else "wait for its end, or cancel it: advantageflow runs cancel"
         raise ClusterError(f"the run {_became(run)}", where=f"run {run_id}", remedy=remedy)
@@ -173,33 +167,23 @@ def _became(run: RunStatus) -> str:
 
 
 def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
-    """Runs, newest first, fetched as they are wanted.
+    """Runs, of all experiments or of the one of this id, newest first, fetched as they are wanted."""
+    where = {"namespace": api.namespace} if experiment is None else {"experiment_id": experiment}
+    listing = api.runs.run_service_list_runs
+    return map(_status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
 
-    Args:
-        api: of the server.
-        experiment: name of the experiment; all of them if None.
+
+def known_experiment(api: Api, name: str) -> str:
+    """The id of an experiment.
 
     Raises:
-        ClusterError: there is no such experiment, or the server cannot be reached.
+        ClusterError: it is not there.
     """
-    where: dict[str, Any] = {"namespace": api.namespace}
-    if experiment is not None:
-        found = find_experiment(api, experiment)
-        if found is None:
-            remedy = "check the name, which is case-sensitive"
-            raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
-        where = {"experiment_id": found}
-    return _list(api, **where)
-
-
-def runs_of_experiment(api: Api, experiment: str) -> Iterator[RunStatus]:
-    """Runs of the experiment of this id, newest first, fetched as they are wanted."""
-    return _list(api, experiment_id=experiment)
-
-
-def _list(api: Api, **where: Any) -> Iterator[RunStatus]:
-    listing = api.runs.run_service_list_runs
-    return map(status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
+    found = find_experiment(api, name)
+    if found is None:
+        remedy = "check the name, which is case-sensitive"
+        raise NotThere(f"the server has no experiment '{name}'", where=api.connection.host, remedy=remedy)
+    return found
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -221,7 +205,7 @@ def find_experiment(api: Api, name: str) -> str | None:
     return next((str(one.experiment_id) for one in listed), None)
 
 
-def status_of(one: Any) -> RunStatus:
+def _status_of(one: Any) -> RunStatus:
     """A run by the server's answer."""
     parameters = (one.runtime_config and one.runtime_config.parameters) or {}
     details = (one.run_details and one.run_details.task_details) or []

@@ -8,7 +8,7 @@ from typing import Any
 from advantageflow.tracking.continuing import component_of, whole_name
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.runs import RunStatus, get_run, runs_of_experiment
+from advantageflow_pipelines.client.runs import RunStatus, get_run, list_runs
 
 Json = dict[str, Any]
 
@@ -35,16 +35,12 @@ def join(packages: Mapping[str, Package]) -> Package:
 def segments_of(api: Api, run_id: str) -> list[RunStatus]:
     """The pipeline runs that belong to one run, in the order that they began; a run that has no segments is its own.
 
-    Args:
-        api: of the server.
-        run_id: of any of them.
-
     Raises:
-        ClusterError: there is no such run, or the server cannot be reached.
+        ClusterError: there is no run of this id, or the server cannot be reached.
     """
     run = get_run(api, run_id)
     found = []
-    for listed in runs_of_experiment(api, run.experiment_id):  # the newest first
+    for listed in list_runs(api, run.experiment_id):  # the newest first
         if whole_name(listed.name) != whole_name(run.name):
             continue
         one = get_run(api, listed.run_id)  # a list need not tell parameters

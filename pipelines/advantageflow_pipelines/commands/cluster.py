@@ -68,11 +68,11 @@ def check_before(run: ClusterRun, namespace: str | None, account: str, console: 
     Raises:
         ClusterError: something has to be done first.
     """
-    from advantageflow_pipelines.client.checks.check import another_cluster, check_cluster
+    from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 
     found = list(check_cluster(run, namespace, account))
-    if another_cluster() in found:  # the kubeconfig need not be that of --host
-        say(console, f"not checked on the cluster: {another_cluster().words}")
+    if ANOTHER_CLUSTER in found:  # the kubeconfig need not be that of --host
+        say(console, f"not checked on the cluster: {ANOTHER_CLUSTER.words}")
         return
     todo = [f"\n  {one.what}: {one.words}" for one in found if one.state is State.TO_DO]
     if todo:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
+from advantageflow.store.files import writing
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.sending import choose, compile_run
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.placing.cluster import check_file_name, cluster_run, write_package
+from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 
 
@@ -31,9 +33,15 @@ def compile_command(
     resources and which rounds are evaluated are fixed in the file.
     """
     console = Console()
-    check_file_name(output)
+    if output.suffix not in (".yaml", ".yml"):
+        raise SettingsError(
+            "Kubeflow takes YAML files only", where=str(output), remedy="give a name that ends in .yaml"
+        )
     run = cluster_run(settings, options.choose_images(images, image, settings), resources)
-    write_package(compile_run(run, console), output)
+    package = compile_run(run, console)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(package.as_yaml(), encoding="utf-8")
     if images is None and image is None:
         image_of_all = next(iter(run.images.values()))
         warn(

@@ -15,7 +15,7 @@ from advantageflow.errors import UserError
 from advantageflow.store.files import reading
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.runs import list_runs
+from advantageflow_pipelines.client.runs import known_experiment, list_runs
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
@@ -65,7 +65,7 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
     console = Console()
     table = Table(Column("run", overflow="fold"), Column("id", no_wrap=True), "state", "started", "seconds")
     api = Api(connection)
-    found = list(itertools.islice(list_runs(api, experiment), limit))
+    found = list(itertools.islice(list_runs(api, experiment and known_experiment(api, experiment)), limit))
     for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"

@@ -8,9 +8,8 @@ from typing import Any
 
 import yaml
 
-from advantageflow.errors import SettingsError
-from advantageflow.kubernetes_api import NotThere, api_client, explained, is_reachable
-from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, to_do
+from advantageflow.kubernetes_api import explained
+from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, there, to_do
 from advantageflow_pipelines.client.checks.namespace import (
     check_account,
     check_environment,
@@ -20,7 +19,7 @@ from advantageflow_pipelines.client.checks.namespace import (
 )
 from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
-from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE
+from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE, kubernetes_client
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
 PATCH = (
@@ -29,6 +28,11 @@ PATCH = (
 _CONTROLLER = "workflow-controller-configmap"  # Argo's, in the namespace of Kubeflow Pipelines itself
 _EXITS, _LOST = "containers that end by themselves", "pods that are lost with their node"
 _NOT_TRIED_AGAIN = {"Always": (), "OnFailure": (_LOST,), "OnError": (_EXITS,)}
+ANOTHER_CLUSTER = to_do(  # of which nothing else that is found would be true
+    "Kubeflow Pipelines",
+    f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}",
+    "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17",
+)
 _OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
 
 
@@ -44,15 +48,13 @@ def check_cluster(
         memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.
         pod: whether to try images, store and MLflow from a pod too.
     """
-    try:
-        client = api_client(retries=False) if is_reachable() else None
-    except SettingsError:
-        client = None
+    from kubernetes.client import CoreV1Api
+
+    client = kubernetes_client()
     if client is None:
         words = "no kubeconfig leads to the cluster; set KUBECONFIG to have it looked at"
         yield Finding("Kubernetes", State.UNKNOWN, words)
         return
-    from kubernetes.client import CoreV1Api
 
     core, where, resources = CoreV1Api(client), namespace or DEFAULT_NAMESPACE, run.resources
     versions = looked("Kubernetes", lambda: _kubernetes(client))
@@ -61,7 +63,7 @@ def check_cluster(
         return  # it does not answer
     kubeflow = looked("Kubeflow Pipelines", lambda: _kubeflow(client))
     yield from kubeflow
-    if another_cluster() in kubeflow:
+    if ANOTHER_CLUSTER in kubeflow:
         return
     yield from looked("service account", lambda: check_account(core, where, account))
     on_nodes, several = resources.nodes > 1, namespace is not None
@@ -94,20 +96,12 @@ def _kubeflow(client: Any) -> Iterator[Finding]:
     """By the image of its API server."""
     from kubernetes.client import AppsV1Api
 
-    try:
-        with explained("get", "deployments", "deployment ml-pipeline"):
-            read = AppsV1Api(client).read_namespaced_deployment
-            server = read("ml-pipeline", DEFAULT_NAMESPACE, _request_timeout=TIMEOUT)
-    except NotThere:
-        yield another_cluster()
-        return
-    yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
-
-
-def another_cluster() -> Finding:
-    """Of which nothing else that is found would be true."""
-    remedy = "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17"
-    return to_do("Kubeflow Pipelines", f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}", remedy)
+    read = AppsV1Api(client).read_namespaced_deployment
+    server = there(read, "deployments", "deployment ml-pipeline", "ml-pipeline", DEFAULT_NAMESPACE)
+    if server is None:
+        yield ANOTHER_CLUSTER
+    else:
+        yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
 
 
 def _version(what: str, text: str) -> Finding:
@@ -120,9 +114,8 @@ def _version(what: str, text: str) -> Finding:
 
 
 def _retries(core: Any) -> Iterator[Finding]:
-    with explained("get", "configmaps", _CONTROLLER):
-        data = core.read_namespaced_config_map(_CONTROLLER, DEFAULT_NAMESPACE, _request_timeout=TIMEOUT).data
-    policy, missing = retries_of(data or {})
+    found = there(core.read_namespaced_config_map, "configmaps", _CONTROLLER, _CONTROLLER, DEFAULT_NAMESPACE)
+    policy, missing = retries_of((found and found.data) or {})
     if missing:
         words = f"retryPolicy {policy}: {', '.join(missing)} are not tried again; an administrator mends it: {PATCH}"
         yield Finding("retries", State.ADVICE, words)

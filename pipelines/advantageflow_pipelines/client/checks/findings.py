@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from advantageflow.errors import ClusterError
-from advantageflow.kubernetes_api import NotAllowed
+from advantageflow.kubernetes_api import NotAllowed, NotThere, explained
 
 TIMEOUT = (3, 20)  # seconds to connect, and without a byte
 
@@ -37,6 +37,19 @@ def fine(what: str, words: str) -> Finding:
 def to_do(what: str, words: str, remedy: str) -> Finding:
     """A run would fail for it."""
     return Finding(what, State.TO_DO, f"{words}: {remedy}")
+
+
+def there(read: Callable[..., Any], resource: str, what: str, *names: str) -> Any | None:
+    """What the cluster reads by these names; None where it does not have it.
+
+    Raises:
+        ClusterError: it does not say.
+    """
+    try:
+        with explained("get", resource, what):
+            return read(*names, _request_timeout=TIMEOUT)
+    except NotThere:
+        return None
 
 
 def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from advantageflow.errors import ClusterError
-from advantageflow.kubernetes_api import NotThere, explained
+from advantageflow.kubernetes_api import explained
 from advantageflow.training.trainjob.runtime import check_resources
 from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, RUNTIME
-from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, to_do
+from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, fine, there, to_do
 from advantageflow_pipelines.placing.resources.stage_resources import Environment, Resources, StageResources
 
 _APPLY = "apply an overlay of infra/ (infra/README.md, step 3)"
@@ -55,13 +55,10 @@ SEVERAL_USERS = (  # of which Kubeflow's API asks, where it has several users
 def check_account(core: Any, namespace: str, account: str) -> Iterator[Finding]:
     """The service account of the run's pods."""
     what = f"service account {account}"
-    try:
-        with explained("get", "serviceaccounts", what):
-            core.read_namespaced_service_account(account, namespace, _request_timeout=TIMEOUT)
-    except NotThere:
+    if there(core.read_namespaced_service_account, "serviceaccounts", what, account, namespace):
+        yield fine(what, f"in namespace {namespace}")
+    else:
         yield to_do(what, f"not in namespace {namespace}", f"{_APPLY}, or give another one with --service-account")
-        return
-    yield fine(what, f"in namespace {namespace}")
 
 
 def check_rights(
@@ -69,14 +66,10 @@ def check_rights(
 ) -> Iterator[Finding]:
     """What the service account of a run's pods has to be allowed, as infra/base/runs/roles.yaml gives it.
 
-    Asks the cluster, right by right; it does not tell users who may not ask about others.
+    `on_nodes` says whether training is a TrainJob, `several_users` whether Kubeflow Pipelines has several.
 
-    Args:
-        client: of Kubernetes.
-        namespace: of the runs.
-        account: the service account.
-        on_nodes: whether training is a TrainJob.
-        several_users: whether Kubeflow Pipelines has several.
+    Raises:
+        ClusterError: the cluster does not say, as to users who may not ask about others.
     """
     from kubernetes.client import AuthorizationV1Api
 
@@ -104,14 +97,7 @@ def check_rights(
 
 
 def check_environment(core: Any, namespace: str, resources: Resources, kind: str) -> Iterator[Finding]:
-    """The secrets, or the config maps, that stages name, with the keys that they want.
-
-    Args:
-        core: Kubernetes' core API.
-        namespace: of the runs.
-        resources: of the stages.
-        kind: 'secret' or 'config map'.
-    """
+    """The secrets, or the config maps, that stages name, with the keys that they want; `kind` is one of both words."""
     stages = resources.stages.values()
     named = [*(one.secrets if kind == "secret" else one.config_maps for one in stages)]
     wanted = dict.fromkeys([_KFP_OWN[kind].name, *(one.name for given in named for one in given)])
@@ -122,17 +108,14 @@ def check_environment(core: Any, namespace: str, resources: Resources, kind: str
         askers = [one for given in named for one in given if one.name == name]
         optional = bool(askers) and all(one.optional for one in askers)
         what = f"{kind} {name}"
-        try:
-            with explained("get", f"{kind.replace(' ', '')}s", what):
-                held = (read(name, namespace, _request_timeout=TIMEOUT)).data or {}
-        except NotThere:
-            if optional:
-                yield Finding(what, State.FINE, "not there; stages do without it")
-            else:
-                yield to_do(what, f"not in namespace {namespace}", _APPLY)
-            continue
+        found = there(read, f"{kind.replace(' ', '')}s", what, name, namespace)
+        held = (found.data or {}) if found else {}
         missing = {key for one in askers if not one.optional for key in one.keys} - held.keys()
-        if missing:
+        if found is None and optional:
+            yield fine(what, "not there; stages do without it")
+        elif found is None:
+            yield to_do(what, f"not in namespace {namespace}", _APPLY)
+        elif missing:
             yield to_do(what, f"has no {', '.join(sorted(missing))}", "add it, or mend the resources' keys")
         else:
             yield fine(what, "there")
@@ -163,10 +146,8 @@ def check_runtime(client: Any, namespace: str, training: StageResources) -> Iter
 
     what = f"TrainingRuntime {RUNTIME}"
     read = CustomObjectsApi(client).get_namespaced_custom_object
-    try:
-        with explained("get", "trainingruntimes", what):
-            found = read(API_GROUP, API_VERSION, namespace, "trainingruntimes", RUNTIME, _request_timeout=TIMEOUT)
-    except NotThere:
+    found = there(read, "trainingruntimes", what, API_GROUP, API_VERSION, namespace, "trainingruntimes", RUNTIME)
+    if found is None:
         remedy = "install Kubeflow Trainer 2.3 and apply infra/overlays/multi-node, or train on one node"
         yield to_do(what, f"not in namespace {namespace}", remedy)
         return

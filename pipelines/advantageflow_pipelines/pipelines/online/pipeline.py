@@ -95,7 +95,7 @@ def online_tasks(
         if segment.following:
             handed = {**shared, **made, "base": base}
             task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
-            placement.place_continuing(task.after(*before), "prompts")
+            placement.place_own("continuing", task.after(*before), "prompts")
         return Made(shared, made, base, before[-1].outputs["report"] if before else base)
 
     return online
