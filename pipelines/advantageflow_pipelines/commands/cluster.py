@@ -70,7 +70,8 @@ def check_before(run: ClusterRun, namespace: str | None, account: str, console: 
     """
     from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 
-    found = list(check_cluster(run, namespace, account))
+    with console.status("looking at the cluster"):
+        found = list(check_cluster(run, namespace, account, memory=lambda: _gpu_memory(run)))
     if ANOTHER_CLUSTER in found:  # the kubeconfig need not be that of --host
         say(console, f"not checked on the cluster: {ANOTHER_CLUSTER.words}")
         return

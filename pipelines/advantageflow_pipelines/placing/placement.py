@@ -68,7 +68,7 @@ class Placement:
 
         return {"made_for": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
-    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
+    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True, image: str = "") -> dsl.PipelineTask:
         """The task of a stage, placed.
 
         Args:
@@ -76,8 +76,9 @@ class Placement:
             task: its task.
             cached: whether it may take its results from an earlier run on this machine; not where it reads an address,
                 which is all of what lies there that the cache's key has. On a cluster see `made_for_a_run`.
+            image: another stage, whose image it runs in.
         """
-        task.set_container_image(self.images[stage])
+        task.set_container_image(self.images[image or stage])
         if not cached and self.resources is None:
             task.set_caching_options(False)
         if self.resources is None:

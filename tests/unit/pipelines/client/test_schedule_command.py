@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from advantageflow_pipelines.client.schedules import When, by_cron, by_interval
 Command = Callable[..., tuple[int, str, str]]
 CREATE = ("schedule", "create", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
 WEEKLY = ("--cron", "0 0 3 * * mon")
+RECORDINGS = Path(__file__).parents[3] / "data" / "kfp-live"
 
 
 @pytest.fixture
@@ -128,6 +131,14 @@ def test_all_pages_of_schedules_are_listed(advantageflow: Command, create: Comma
     assert re.findall(r"s\d\d", out) == [f"s{number:02}" for number in range(11)]
     assert "every 6h" in out
     assert "left out" in out
+
+
+def test_schedules_of_a_live_server_are_listed_as_they_are(advantageflow: Command, server: KfpStub) -> None:
+    for one in json.loads((RECORDINGS / "recurring-runs.json").read_text())["recurringRuns"]:
+        server.state.schedules[one["recurring_run_id"]] = one
+    out = advantageflow("schedule", "list", "--host", server.url)[1]
+    assert re.search(r"every-min .* cron 0 \* \* \* \* \* \(UTC\) .* paused .* 1 .* left out", out)
+    assert re.search(r"catch .* every 1m .* paused .* 2 .* made up for", out)
 
 
 def test_pause_resume_and_delete_by_name_or_id(advantageflow: Command, create: Command, server: KfpStub) -> None:
