@@ -15,9 +15,8 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import connect_if_asked
+from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import ServiceAccount
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 

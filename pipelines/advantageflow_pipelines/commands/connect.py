@@ -1,4 +1,4 @@
-"""The options by which commands reach a Kubeflow Pipelines API server."""
+"""The options by which commands reach a Kubeflow Pipelines API server, and say whose a run is there."""
 
 from __future__ import annotations
 
@@ -66,6 +66,17 @@ CaFile = Annotated[
         help="Certificates to trust (PEM) instead of the usual ones.",
     ),
 ]  # fmt: skip
+
+Experiment = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment", "-e", envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
+    ),
+]  # fmt: skip
+ServiceAccount = Annotated[
+    str | None, typer.Option("--service-account", help="Of the pods, instead of the resources' own.")
+]
 
 
 def connect(

@@ -21,9 +21,9 @@ from advantageflow_pipelines.client.schedules import (
     list_schedules,
     upload,
 )
-from advantageflow_pipelines.commands.connect import connect
+from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.expand import expanding, later
-from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
+from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say
 
