@@ -15,7 +15,7 @@ from queue import Full, Queue
 from advantageflow.records import Prompt
 from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.rollout import stage as rollout
-from advantageflow.rollout.groups import Groups
+from advantageflow.rollout.stage import Groups
 from advantageflow.scoring.stage import Sample, Scored, score_rollouts, write_scored
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings
 from advantageflow.store.prompts import read_prompts

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
-from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns
-from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
-from advantageflow.rewards.plumbing.headline import ACCURACIES
+from advantageflow.rewards.base import ACCURACIES, Result, Reward
+from advantageflow.rewards.plumbing.checks import identical_columns, score_all, tell_dropped
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
@@ -53,7 +51,11 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     rewards = term_rewards(settings)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
     records, table = read_rollouts(rollouts), rollouts / ROLLOUTS_FILE
-    prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
+    for row, record in enumerate(records):
+        if record.prompt_id not in by_id:
+            remedy = "give the prompts artifact that these rollouts were generated from"
+            raise DataError(f"prompt {record.prompt_id} is unknown", where=f"{table}: row {row}", remedy=remedy)
+    prompt_of = [by_id[record.prompt_id] for record in records]
 
     current_journal().useful()
     images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(read_images(rollouts)))
@@ -95,7 +97,6 @@ def score_rollouts(
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
 
     Args:
-        settings: of the rewards.
         rewards: of each term, by name.
         samples: rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed.
         total: how many they are.
@@ -108,19 +109,16 @@ def score_rollouts(
     pictures, taken, done = RolloutStatistics(), iter(samples), 0
     while batch := list(itertools.islice(taken, BATCH)):
         prompts, rollouts, images = zip(*batch, strict=True)
-        scores += _score(settings, rewards, prompts, rollouts, images, dropped)
-        for rollout, image in zip(rollouts, images, strict=True):
+        results = score_all(settings, rewards, prompts, images, [one.rollout_id for one in rollouts])
+        for rollout, image, result in zip(rollouts, images, results, strict=True):
             pictures.add(rollout.prompt_id, image)
+            if isinstance(result, RewardError):
+                dropped[rollout.rollout_id] = result
+            else:
+                scores.append(Score(rollout.rollout_id, *_joined(settings, result), _version(rewards)))
         done += len(batch)
         current_journal().progress(done, total, "images")
     return scores, pictures, dropped
-
-
-def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt:
-    if rollout.prompt_id not in by_id:
-        remedy = "give the prompts artifact that these rollouts were generated from"
-        raise DataError(f"prompt {rollout.prompt_id} is unknown", where=where, remedy=remedy)
-    return by_id[rollout.prompt_id]
 
 
 def _decode(rollout: Rollout, png: bytes, where: str) -> np.ndarray:
@@ -130,26 +128,6 @@ def _decode(rollout: Rollout, png: bytes, where: str) -> np.ndarray:
     except ValueError as error:
         message = f"the image of rollout {rollout.rollout_id} cannot be decoded: {error}"
         raise DataError(message, where=where, remedy="run the rollout task that made it again") from error
-
-
-def _score(
-    settings: RewardSettings,
-    rewards: Mapping[str, Reward],
-    prompts: Sequence[Prompt],
-    rollouts: Sequence[Rollout],
-    images: Sequence[np.ndarray],
-    dropped: dict[str, RewardError],
-) -> list[Score]:
-    """Each rollout's scores by all rewards; `dropped` gets those that have none."""
-    samples = [rollout.rollout_id for rollout in rollouts]
-    version = _version(rewards)
-    scores = []
-    for sample, results in zip(samples, score_all(settings, rewards, prompts, images, samples), strict=True):
-        if isinstance(results, RewardError):
-            dropped[sample] = results
-        else:
-            scores.append(Score(sample, *_joined(settings, results), version))
-    return scores
 
 
 def _joined(settings: RewardSettings, results: Mapping[str, Result]) -> Result:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.plan.overhead import TASK
+from advantageflow_pipelines.plan.kubeflow import TASK
 
 UPLOAD = 100e6  # bytes a second to a store: assumed
 OVERLAPS = ("evaluations beside the next round", "rewards beside rollouts", "checkpoint uploads beside training")
