@@ -19,8 +19,8 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.rewards.plumbing.registry import get_reward
-from advantageflow.rollout.groups import generate_groups, join
 from advantageflow.rollout.selection import chunks, select_prompts
+from advantageflow.rollout.stage import generate_groups, join
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy

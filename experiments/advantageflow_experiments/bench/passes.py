@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from advantageflow.policy.compiling import compile_blocks
+from advantageflow.policy.loading import compile_blocks
 from advantageflow.store.files import write_json
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, Shape
 from advantageflow_pipelines.plan.footprint import fused_attention

@@ -26,8 +26,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import sample_times
+from advantageflow.flow.path import interpolate, sample_times, velocity_target
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import Metrics, VelocityBatch
 from advantageflow.records import derive_seed

@@ -16,7 +16,6 @@ from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.configs import ModelConfigs, known_configs
-from advantageflow.policy.loading import shape_of
 from advantageflow.policy.sampling import initial_noise, velocity_function
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
@@ -80,7 +79,7 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
     vae = frozen_module(lambda: configs.make("vae"), device, torch.bfloat16)
     conditioning = encode(torch.arange(shape.groups, device=device))
     seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
-    latents = initial_noise(seeds, shape_of(family.latent_sizes(configs.parts), shape.image_size)).to(device)
+    latents = initial_noise(seeds, family.latent_sizes(configs.parts).shape(shape.image_size)).to(device)
     data = RoundData(latents, conditioning, random_terms(shape.groups, shape.group_size, seed), {})
     work = Workload(_policy(base, shape, seed), data, shape.training, encode, seed, autocast=True)
     half = Workload(_policy(low, shape, seed), data, shape.training, encode, seed)

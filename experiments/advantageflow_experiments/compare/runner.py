@@ -147,7 +147,7 @@ def start_child(folder: Folder, cell: Cell) -> Child:
     else:
         shutil.rmtree(workdir.root, ignore_errors=True)  # stopped before its settings were written: it holds nothing
         choice = ["--config", str(folder.settings_file(cell.name)), "--workdir", str(workdir.root)]
-    command = [sys.executable, "-m", "advantageflow_pipelines.cli", "run", *choice, "--runs", str(folder.runs)]
+    command = [sys.executable, "-m", "advantageflow_pipelines", "run", *choice, "--runs", str(folder.runs)]
     with log.open("wb") as file:
         process = subprocess.Popen(
             command,

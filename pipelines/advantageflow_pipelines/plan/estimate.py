@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from advantageflow.errors import UserError
-from advantageflow.policy.config_files import find_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work

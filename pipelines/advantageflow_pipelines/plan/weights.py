@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from advantageflow.policy.config_files import cached_file
+from advantageflow.policy.configs import cached_file
 from advantageflow.settings import ModelSettings, RewardSettings
 
 State = Literal["here", "partly", "missing"]

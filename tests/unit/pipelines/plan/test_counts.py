@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.policy.config_files import find_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
