@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from theory import minimiser
 
-from advantageflow.flow.regularisation import minimiser
 from advantageflow_experiments.theory import (
     Flow,
     advantages,
