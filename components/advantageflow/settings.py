@@ -15,7 +15,7 @@ from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
 from advantageflow.settings_evaluation import AlarmSettings as AlarmSettings
 from advantageflow.settings_evaluation import EvaluationSettings as EvaluationSettings
-from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_evaluation import PromotionSettings
 from advantageflow.settings_reward import RewardSettings as RewardSettings
 from advantageflow.settings_reward import RewardTerm as RewardTerm
 

@@ -94,7 +94,6 @@ def combined_advantages(
 
     Args:
         terms: one or more, of equal shape; float64 recommended.
-        combine: how.
         scale: as in group_advantages; of 'normalised_sum', for the terms' own normalisation.
         clip: k > 0, in standard deviations.
     """
@@ -121,14 +120,9 @@ def constrained(combined: Grouped, terms: Sequence[Term]) -> Grouped:
     a whole group violates, the group's mean of C takes the lowest's place, so violation alone ranks it: the way back to
     acceptable images is what such a group teaches. C is left as it is where nothing is violated.
 
-    This is not a penalty `r - mu * violation`, whose mu has to be tuned to the reward's units: too small, and what
-    gains enough elsewhere may violate; too large, and after normalisation all acceptable images look alike. Here the
-    order holds by construction, the gap is one to two standard deviations whatever the units, and shifting or scaling a
-    reward together with its minimum changes nothing.
-
-    Args:
-        combined: C, in units of its own.
-        terms: of the same shape.
+    Unlike with a penalty `r - mu * violation`, nothing has to be tuned to the reward's units: the order holds by
+    construction, the gap is one to two standard deviations, and shifting or scaling a reward together with its minimum
+    changes nothing.
     """
     wrong = violates(terms)
     if not wrong.any():

@@ -29,11 +29,10 @@ from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import load_vae
 from advantageflow.records import PROMPTS_FILE, ROLLOUT_ADAPTER_FOLDER
-from advantageflow.rewards.plumbing.dropping import tell_dropped
+from advantageflow.rewards.plumbing.checks import tell_dropped
 from advantageflow.rewards.plumbing.terms import term_rewards
-from advantageflow.rollout.groups import no_groups
 from advantageflow.rollout.selection import chunks, shard_of
-from advantageflow.rollout.stage import generate_chunks, round_prompts
+from advantageflow.rollout.stage import generate_chunks, no_groups, round_prompts
 from advantageflow.scoring.stage import score_rollouts, score_summary
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings, StoreSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning

@@ -1,16 +1,17 @@
-"""From noise to clean latents: seeded noise and guided velocities."""
+"""From noise to clean latents: seeded noise, guided velocities, and how large these are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents
+from advantageflow.flow.samplers import VelocityFn
 from advantageflow.policy.conditioning import Conditioning, join
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.base import Times
+from advantageflow.policy.families.parts import Latents
 from advantageflow.records import derive_seed
 
 VelocityOf = Callable[[nn.Module, Latents, Times, Conditioning], Latents]
@@ -34,13 +35,10 @@ def velocity_function(
     guidance_scale: float = 1.0,
     unconditional: Conditioning | None = None,
     batch: int = 0,
-) -> Callable[[Latents, float], Latents]:
+) -> VelocityFn:
     """v(x, sigma) of a batch of prompts, guided as the family does.
 
     Args:
-        family: of the model.
-        transformer: of the family.
-        conditioning: of each sample.
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         unconditional: of the family's unconditional text, one row; needed for guidance.
         batch: samples that a smaller batch is filled up to.
@@ -82,3 +80,37 @@ def full_batches(velocity: VelocityOf, size: int) -> VelocityOf:
         return velocity(transformer, x_t[rows], t[rows], conditioning.rows(rows))[:count]
 
     return filled
+
+
+class VelocityNorm:
+    """Root mean square of the velocities of each image, over its elements and over the model evaluations of sampling.
+
+    With guidance it is the guided velocity, the one that the solver follows.
+    """
+
+    def __init__(self) -> None:
+        self._squares: Tensor | None = None  # sum over evaluations, (batch,)
+        self._evaluations = 0
+
+    def measuring(self, velocity: VelocityFn) -> VelocityFn:
+        """The same velocities, measured as they are asked for; forgets what was measured before."""
+        self._squares, self._evaluations = None, 0
+
+        def measured(x: Latents, sigma: float) -> Latents:
+            out = velocity(x, sigma)
+            squares = out.flatten(1).float().square().mean(1)
+            self._squares = squares if self._squares is None else self._squares + squares
+            self._evaluations += 1
+            return out
+
+        return measured
+
+    def values(self) -> list[float]:
+        """Of each image of the batch.
+
+        Raises:
+            ValueError: nothing was measured.
+        """
+        if self._squares is None:
+            raise ValueError("no velocity was measured")
+        return torch.sqrt(self._squares / self._evaluations).tolist()

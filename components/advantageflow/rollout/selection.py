@@ -16,10 +16,8 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
     each task. Every call walks the rounds from the first, which costs nothing beside a model and keeps no state.
 
     Args:
-        seed: the run's seed.
         round_index: the round, from 1.
         prompts: training prompts; their order does not matter.
-        count: how many the round takes.
 
     Returns:
         `count` distinct prompts, with tasks alternating so that chunks are alike.

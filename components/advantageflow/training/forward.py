@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import sample_times
+from advantageflow.flow.path import interpolate, sample_times, velocity_target
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import VelocityBatch
 from advantageflow.training.policy import Inputs

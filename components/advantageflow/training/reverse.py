@@ -7,8 +7,8 @@ import math
 from torch import Tensor
 
 from advantageflow.errors import DataError
+from advantageflow.flow.path import sample_times
 from advantageflow.flow.sde import Transition, transition
-from advantageflow.flow.times import sample_times
 from advantageflow.objectives.base import TransitionObjective
 from advantageflow.objectives.batches import TransitionBatch
 from advantageflow.training.policy import Inputs

@@ -43,7 +43,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
         PolicyError: it is the base model itself, an adapter without a record, or its weights cannot be used.
         StoreError: the folder is not empty, or cannot be written.
     """
-    from advantageflow.policy.licence import base_licence
+    from advantageflow.policy.base_model import base_licence
     from advantageflow.policy.saved import check_all_files
 
     found.trained_state()
@@ -54,7 +54,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
     make_output(folder)
     with writing(folder):
         if fused:
-            from advantageflow.policy.fused import write_fused
+            from advantageflow.policy.base_model import write_fused
 
             write_fused(saved, model, folder)
         else:
@@ -84,7 +84,7 @@ def _run_of(policy: Path) -> tuple[WorkDir, RunSettings] | None:
 
 def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
     """In the layouts of today, also where an older version wrote the policy."""
-    from advantageflow.policy.adapter_files import write_diffusers, write_peft
+    from advantageflow.policy.saved import write_diffusers, write_peft
 
     lora = saved.state.lora
     if lora is not None:

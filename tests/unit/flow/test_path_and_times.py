@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import TimeSampling, sample_times
+from advantageflow.flow.path import TimeSampling, interpolate, sample_times, velocity_target
 
 SAMPLINGS: tuple[TimeSampling, ...] = ("uniform", "stratified", "logit_normal")
 

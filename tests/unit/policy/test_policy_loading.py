@@ -11,7 +11,7 @@ from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
 
 
@@ -51,7 +51,8 @@ def test_without_a_t5_encoder_its_tokens_are_zeros_as_in_diffusers(whole: Path, 
 def test_images_may_be_smaller_than_the_models_own_but_not_larger(whole: Path) -> None:
     small, large = (ModelSettings(name=str(whole), image_size=size) for size in (32, 64))
     told = encode_prompts(small, ["a circle"])
-    latents, images = load_generator(small, None, "policy", 1).images(told, [0], steps=1, sampler="euler")
+    how = EvaluationSettings(steps=1, sampler="euler")
+    latents, images, _ = load_generator(small, None, "policy", 1).images(told, [0], how)
     assert latents.shape == (1, 8, 4, 4)
     assert images.shape == (1, 32, 32, 3)
     with pytest.raises(SettingsError, match="no images of 64 pixels") as caught:
