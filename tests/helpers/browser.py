@@ -61,8 +61,8 @@ def browser(folder: Path, width: int = 1400, height: int = 900) -> Iterator[Brow
     """A browser with an empty profile in `folder`, of a window of so many pixels."""
     command = [
         "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-        "--disable-background-networking", f"--user-data-dir={folder}", f"--window-size={width},{height}", "--remote-debugging-port=0",
-        "--remote-allow-origins=*", "about:blank",
+        "--disable-background-networking", "--remote-allow-origins=*", "--remote-debugging-port=0",
+        f"--user-data-dir={folder}", f"--window-size={width},{height}", "about:blank",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 MLFLOW_URL_ENV = "ADVANTAGEFLOW_MLFLOW_URL"  # where a browser finds MLflow, if not where the tasks do
+_TRAINING = "workflowType=machine_learning"  # else the pages around it are those for LLM traces
 _VIEW = "results"  # the name of our view of an experiment, in its tags and in addresses
 _PARAMS = ("training.objective.name", "rounds", "seed")
 
@@ -44,7 +45,7 @@ def mlflow_address(tracking_uri: str, experiment: str, run: str) -> str | None:
     if not base.startswith(("http://", "https://")):
         return None
     base = re.sub("//[^/@]*@", "//", base.rstrip("/"))  # a browser asks for user and password itself
-    return f"{base}/#/experiments/{experiment}/runs/{run}"
+    return f"{base}/#/experiments/{experiment}/runs/{run}?{_TRAINING}"
 
 
 def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) -> str:
@@ -73,9 +74,9 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
         raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")
     home = runs[0].info.experiment_id
     if run is not None:
-        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}"
-    view = f"?viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
-    return f"/#/experiments/{home}/runs{view}"
+        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}?{_TRAINING}"
+    view = f"&viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
+    return f"/#/experiments/{home}/runs?{_TRAINING}{view}"
 
 
 def view_tags(headline: str) -> dict[str, str]:

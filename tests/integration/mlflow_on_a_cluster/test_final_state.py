@@ -42,7 +42,7 @@ def test_success_is_finished(client: MlflowClient, pipeline: str, tmp_path: Path
     parent = parent_of(client, pipeline)
     assert "advantageflow.from_cache" not in parent.data.tags
     assert parent.data.metrics["seconds/kubeflow"] >= 0
-    assert f"/runs/{parent.info.run_id})" in (tmp_path / "page.md").read_text()
+    assert f"/runs/{parent.info.run_id}?workflowType=machine_learning)" in (tmp_path / "page.md").read_text()
 
 
 def test_success_of_which_a_stage_says_that_it_failed_is_a_failure(client: MlflowClient, pipeline: str) -> None:

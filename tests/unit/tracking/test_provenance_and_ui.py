@@ -84,9 +84,17 @@ def test_a_run_is_named_by_model_reward_and_objective_unless_a_person_named_it()
 @pytest.mark.parametrize(
     ("store", "url", "page"),
     [
-        ("http://mlflow:5000/", None, "http://mlflow:5000/#/experiments/3/runs/abc"),
-        ("http://mlflow:5000", "https://ml.example/mlflow", "https://ml.example/mlflow/#/experiments/3/runs/abc"),
-        ("http://me:secret@mlflow:5000", None, "http://mlflow:5000/#/experiments/3/runs/abc"),
+        ("http://mlflow:5000/", None, "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning"),
+        (
+            "http://mlflow:5000",
+            "https://ml.example/mlflow",
+            "https://ml.example/mlflow/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
+        (
+            "http://me:secret@mlflow:5000",
+            None,
+            "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
         ("sqlite:////runs/mlflow.db", None, None),
     ],
     ids=["on the tracking server", "or where a browser finds it", "without a password", "a file has none"],
