@@ -26,7 +26,7 @@ from PIL import Image
 from random_policy import write_policy
 from registered import DECISION, concluded, pipeline_run, registration
 
-from advantageflow.policy.draw import draw_texts
+from advantageflow.policy.generate import draw_texts
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.tracking.champion import Superseded, change_champion
 from advantageflow.tracking.promotion import conclude
