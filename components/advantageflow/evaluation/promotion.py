@@ -45,7 +45,7 @@ def run(
         candidate: the trained policy.
         before, after: reports of the champion and of the candidate, with `seed`; the second held against the first.
         decision_out: folder to write: decision.json, and the reports of the further seeds.
-        inputs_sha256: of what the run was made from, see `tracking.changes`; empty where that is found out elsewhere.
+        inputs_sha256: of what the run was made from, see `tracking.promotion`; empty where that is found out elsewhere.
 
     Raises:
         UserError: as the evaluation stage.

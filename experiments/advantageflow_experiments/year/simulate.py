@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,9 @@ from advantageflow.prompts import stage as prompts_stage
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, read_metadata
 from advantageflow.tracking.champion import champion
-from advantageflow.tracking.changes import inputs_sha256
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, sqlite_uri
-from advantageflow.tracking.promotion import INPUTS_TAG, Conclusion, conclude
+from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256
 from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.registry import local_policy
@@ -111,10 +109,9 @@ class Year:
 
     def _conclude(self, event: Mapping[str, Any]) -> Conclusion:
         """Register the candidate, act on the gate's decision, and remove what `gc --rejected` does."""
-        what = from_event(NAME, dict(event))
-        inputs = inputs_sha256(self._settings.model_dump(mode="json"), read_metadata(what.prompts))
+        inputs = inputs_sha256(self._settings.model_dump(mode="json"), read_metadata(Path(event["prompts"])))
         run = self._client.create_run(experiment_id(self._client, self._uri, NAME))
-        done = conclude(self._client, run, None, replace(what, tags={INPUTS_TAG: inputs}), event["decision"])
+        done = conclude(self._client, run, from_event(NAME, dict(event), inputs), event["decision"])
         self._client.set_terminated(run.info.run_id)
         for one in rejected_versions(self._client, registered_versions(self._client), days=0):
             one.remove()
