@@ -10,8 +10,9 @@ from typing import Any
 
 from advantageflow.policy.location import model_location
 from advantageflow.settings import ModelSettings
-from advantageflow.store.s3 import cache_folder, fetch_file, is_s3, list_objects
+from advantageflow.store.s3 import cache_folder, fetch_file, is_s3
 from advantageflow.store.s3_client import make_client
+from advantageflow.store.s3_transfer import list_objects
 from advantageflow.yaml_text import parse_yaml
 
 _CARD = "README.md"

@@ -16,7 +16,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json, writing
 from advantageflow.store.s3_client import make_client, parse_url
 from advantageflow.store.s3_errors import explaining, missing
-from advantageflow.store.s3_transfer import S3Object, download_files
+from advantageflow.store.s3_transfer import S3Object, download_files, list_objects
 
 SCHEME = "s3://"
 _CONTENT = "content"
@@ -48,7 +48,8 @@ def fetch_file(url: str, folder: Path) -> Path:
     client = make_client(url)
     with explaining(client, url):
         head = client.head_object(Bucket=bucket, Key=key)
-    found = S3Object(bucket, key, head["ContentLength"], head["ETag"].strip('"'))
+    etag, changed = head["ETag"].strip('"'), head["LastModified"].timestamp()
+    found = S3Object(bucket, key, head["ContentLength"], etag, changed)
     name = PurePosixPath(key).name
     return _fetch(client, url, {name: found}, folder) / name
 
@@ -75,23 +76,6 @@ def fetch_folder(url: str, folder: Path) -> Path:
     _check_paths(found)
     name = PurePosixPath(prefix).name
     return _fetch(client, url, {f"{name}/{relative}": one for relative, one in found.items()}, folder) / name
-
-
-def list_objects(client: Any, url: str) -> dict[str, S3Object]:
-    """The objects below a prefix by their path there, possibly none.
-
-    Raises:
-        StoreError: no credentials, no such bucket, access refused, endpoint not reached.
-    """
-    bucket, prefix = parse_url(url)
-    found = {}
-    with explaining(client, url):
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
-            for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):  # what consoles put in place of an empty folder
-                    relative = entry["Key"].removeprefix(f"{prefix}/")
-                    found[relative] = S3Object(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
-    return found
 
 
 def cache_folder() -> Path:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from advantageflow.store.below import remove_below
-from advantageflow.store.published import join
+from advantageflow.store.published import join, remove_below
 from advantageflow.training.trainjob.spec import run_label
 
 TRAINJOBS = "trainjobs"  # folder of the store

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import logging
 
-from advantageflow.store.below import folders_below, remove_below
-from advantageflow.store.published import join
+from advantageflow.store.published import folders_below, join, remove_below
 from advantageflow.tracking.kubeflow import ask_state, mlflow_status
 from advantageflow.training.trainjob.cluster import connect
 from advantageflow.training.trainjob.files import TRAINJOBS
