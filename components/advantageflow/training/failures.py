@@ -14,13 +14,12 @@ from pathlib import Path
 
 from advantageflow import errors
 from advantageflow.errors import TrainingError, UserError
-from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
+from advantageflow.store.published import fetch_published, folders_below, is_published, join, publish_folder
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.journal import Journal
 
 _FILE = "failure.jsonl"
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-_NONE: Mapping[int, int] = {}
 
 
 class ProcessFailed(RuntimeError):
@@ -28,12 +27,7 @@ class ProcessFailed(RuntimeError):
 
 
 def publish_failure(url: str, rank: int, error: BaseException) -> None:
-    """Say why the process of this rank failed.
-
-    Args:
-        url: a folder or s3:// address, below which all processes of a training do so.
-        rank: of the process.
-        error: that it raised.
+    """Say why the process of this rank failed, below a folder or s3:// address that all processes of a training share.
 
     Raises:
         StoreError: it cannot be published.
@@ -43,12 +37,11 @@ def publish_failure(url: str, rank: int, error: BaseException) -> None:
         publish_folder(Path(folder), join(url, str(rank)))
 
 
-def first_failure(url: str, processes: int, statuses: Mapping[int, int] = _NONE) -> Exception | None:
+def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | None:
     """The error that made a group of processes fail.
 
     Args:
         url: below which they said why.
-        processes: how many there are.
         statuses: by rank, exit statuses of those that failed, where they are known; negative: the signal that killed
             it.
 
@@ -59,39 +52,21 @@ def first_failure(url: str, processes: int, statuses: Mapping[int, int] = _NONE)
     Raises:
         StoreError: the store cannot be read.
     """
-    told = sorted(_failures(url, processes), key=lambda event: event["time"])
+    told = sorted(_failures(url), key=lambda event: event["time"])
     for event in told:
         if event["traceback"] is None:
-            return _user_error(event)
+            kind = getattr(errors, event["kind"], UserError)
+            mistake: UserError = kind(event["message"], where=event["where"], remedy=event["remedy"])
+            return mistake
     for rank, status in statuses.items():
         if status < 0 and -status not in _STOPS:
-            return TrainingError(
-                f"process {rank} was killed by signal {-status}",
-                where="training.processes",
-                remedy="signal 9 often means that memory ran out: lower training.microbatch or training.processes",
-            )
-    for event in told:
-        return ProcessFailed(f"process {event['task']} failed:\n{event['traceback']}")
-    return None
+            remedy = "signal 9 often means that memory ran out: lower training.microbatch or training.processes"
+            message = f"process {rank} was killed by signal {-status}"
+            return TrainingError(message, where="training.processes", remedy=remedy)
+    return ProcessFailed(f"process {told[0]['task']} failed:\n{told[0]['traceback']}") if told else None
 
 
-def remove_failures(url: str, processes: int) -> None:
-    """Remove what processes said.
-
-    Raises:
-        StoreError: it cannot be removed.
-    """
-    for rank in range(processes):
-        remove_published(join(url, str(rank)))
-
-
-def _failures(url: str, processes: int) -> list[Event]:
-    published = [address for rank in range(processes) if is_published(address := join(url, str(rank)))]
+def _failures(url: str) -> list[Event]:
+    published = [address for rank in folders_below(url) if is_published(address := join(url, rank))]
     with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as cache:
         return [json.loads((fetch_published(one, Path(cache)) / _FILE).read_text()) for one in published]
-
-
-def _user_error(event: Event) -> UserError:
-    kind = getattr(errors, event["kind"], UserError)
-    error: UserError = kind(event["message"], where=event["where"], remedy=event["remedy"])
-    return error

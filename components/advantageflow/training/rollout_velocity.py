@@ -63,13 +63,7 @@ def evaluated_samples(needed: Literal["all", "bad", "none"], advantages: PerSamp
 
 
 def rollout_velocity(policy: Policy, inputs: Inputs, stand_for: PerSample) -> RolloutVelocity:
-    """v_roll of the samples of a batch that stand for any.
-
-    Args:
-        policy: in training.
-        inputs: of all samples of the batch.
-        stand_for: of the batch, from evaluated_samples, on the CPU.
-    """
+    """v_roll of the samples of a batch that stand for any: `stand_for` of evaluated_samples, on the CPU."""
     if (stand_for == 1).all():
         return RolloutVelocity(None, policy.rollout_velocity(inputs), None)
     device = inputs[0].device

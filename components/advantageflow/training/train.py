@@ -25,13 +25,13 @@ from advantageflow.store.scores import IMAGE_STATISTICS_KEY
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
-from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.data import RoundData
 from advantageflow.training.group import ALONE, Group
-from advantageflow.training.history import updated_history
-from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
+from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics, updated_history
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow.training.round import round_advantages, train_round
+from advantageflow.training.shards import load_round
 
 logger = logging.getLogger(__name__)
 

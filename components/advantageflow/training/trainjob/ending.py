@@ -37,16 +37,13 @@ def suspension(job: Mapping[str, Any]) -> str | None:
 def final_error(
     where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
 ) -> UserError | None:
-    """Why a job came to no good end.
+    """Why a job came to no good end; None while it runs, or waits in a queue.
 
     Args:
         where: the job, as errors name it.
         job: None when it is no longer there.
         pods: of the job.
         last_lines: of the logs, by name of the pod.
-
-    Returns:
-        None while it runs, or waits in a queue.
     """
     if job is None:
         return TrainingError("was deleted while it ran, not by this task", where=where, remedy=_AGAIN)
@@ -88,12 +85,7 @@ def stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
 
 
 def never_error(where: str, warning: str) -> ClusterError | None:
-    """Of pods that can never be made: Kubernetes does not take what the runtime and the job ask for together.
-
-    Args:
-        where: the job, as errors name it.
-        warning: why it has no pods; "" for no reason.
-    """
+    """Of pods that can never be made: Kubernetes does not take what runtime and job ask for together."""
     if not _INVALID.search(warning):
         return None
     remedy = "ask for less (resources, training), or mend the TrainingRuntime (infra/base/training/runtime.yaml)"
