@@ -24,8 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from advantageflow.runtime import carried
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.tracking.journal import current_journal
-from advantageflow.training.call import WorkerCall
-from advantageflow.training.failures import ProcessFailed, first_failure
+from advantageflow.training.call import ProcessFailed, WorkerCall, first_failure
 from advantageflow.training.group import check_gpus
 
 WORKER = "advantageflow.training.worker"

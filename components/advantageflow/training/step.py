@@ -2,6 +2,9 @@
 
 In the forward process rollouts are noised to random times, and velocities are regressed there. In the reverse process
 steps of stored trajectories are looked at, whose probabilities the policy is moved to change.
+
+v_roll is evaluated on the samples whose loss contains it, and on a few others to watch it: the policy's deviation from
+the rollout policy is a measure of all samples, so each WATCHED-th of the others stands for all of these.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,19 +22,21 @@ from advantageflow.errors import DataError
 from advantageflow.flow.path import interpolate, velocity_target
 from advantageflow.flow.sde import Transition, transition
 from advantageflow.flow.times import sample_times
-from advantageflow.objectives.base import TransitionObjective, VelocityObjective
-from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
+from advantageflow.objectives.base import WATCHED, TransitionObjective, VelocityObjective
+from advantageflow.objectives.batches import Metrics, TransitionBatch, Velocities, VelocityBatch
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow.training.rollout_velocity import evaluated_samples, rollout_velocity
 
 PerRollout = Float[Tensor, " rollouts"]
 Samples = Int[Tensor, " samples"]
 Indices = Int[Tensor, " indices"]
+PerSample = Float[Tensor, " samples"]
 
 MakeBatch = Callable[[Indices], Any]
 """The VelocityBatch or TransitionBatch of the samples of a step with these indices: it evaluates the model."""
+
+BAD = -1e-8  # an advantage below it is bad; between it and 0 it is rounding
 
 
 @dataclass(frozen=True)
@@ -187,3 +192,53 @@ def usable_steps(steps: int, fraction: float) -> int:
     once.
     """
     return max(1, math.floor(fraction * steps + 1e-9))  # .29 * 100 is just below 29
+
+
+@dataclass(frozen=True)
+class RolloutVelocity:
+    """v_roll of a batch.
+
+    Attributes:
+        rows: the samples that it was evaluated on; None: all.
+        velocities: of these.
+        stand_for: how many samples each of the batch stands for in a mean; None: each for itself.
+    """
+
+    rows: Tensor | None
+    velocities: Velocities
+    stand_for: PerSample | None
+
+    def over(self, velocity: Velocities) -> Velocities:
+        """v_roll of all samples of the batch, v_theta where it was not evaluated."""
+        if self.rows is None:
+            return self.velocities
+        return velocity.detach().index_copy(0, self.rows, self.velocities.to(velocity.dtype))
+
+
+def evaluated_samples(needed: Literal["all", "bad", "none"], advantages: PerSample) -> PerSample:
+    """On which samples of an optimiser step v_roll is evaluated: how many each stands for in a mean, 0 for not at all.
+
+    Args:
+        needed: on which of them the loss contains it.
+        advantages: of the step's samples, on the CPU.
+    """
+    if needed == "all":
+        return torch.ones_like(advantages)
+    stand_for = (advantages < BAD).to(advantages.dtype) if needed == "bad" else torch.zeros_like(advantages)
+    others = (stand_for == 0).nonzero().flatten()
+    watched = others[::WATCHED]
+    if len(watched):
+        stand_for[watched] = len(others) / len(watched)
+    return stand_for
+
+
+def rollout_velocity(policy: Policy, inputs: Inputs, stand_for: PerSample) -> RolloutVelocity:
+    """v_roll of the samples of a batch that stand for any: `stand_for` of evaluated_samples, on the CPU."""
+    if (stand_for == 1).all():
+        return RolloutVelocity(None, policy.rollout_velocity(inputs), None)
+    device = inputs[0].device
+    rows, stand_for = stand_for.nonzero().flatten().to(device), stand_for.to(device)
+    x_t, times, conditioning = inputs
+    some: Inputs = (x_t[rows], times[rows], conditioning.rows(rows))
+    velocities = policy.rollout_velocity(some) if len(rows) else some[0]
+    return RolloutVelocity(rows, velocities, stand_for)

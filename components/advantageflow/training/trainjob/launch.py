@@ -36,12 +36,10 @@ from advantageflow.store.manifest import files_of
 from advantageflow.store.published import fetch_published, join, publish_files, remove_below
 from advantageflow.tracking.journal import Journal, current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
-from advantageflow.training.call import INPUTS, WorkerCall, receive_result
-from advantageflow.training.failures import first_failure
+from advantageflow.training.call import INPUTS, WorkerCall, first_failure, receive_result
 from advantageflow.training.preemption import when_asked_to_end
 from advantageflow.training.trainjob.cluster import Cluster, connect
-from advantageflow.training.trainjob.ending import JobFailed
-from advantageflow.training.trainjob.follow import follow_to_its_end
+from advantageflow.training.trainjob.follow import JobFailed, follow_to_its_end
 from advantageflow.training.trainjob.leftovers import files_of_job
 from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, check_resources, train_job
 

@@ -19,7 +19,7 @@ from advantageflow.settings import StoreSettings
 from advantageflow.store.files import read_json
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
-from advantageflow.training.failures import ProcessFailed, first_failure, publish_failure
+from advantageflow.training.call import ProcessFailed, first_failure, publish_failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
