@@ -110,14 +110,7 @@ class LoopCheckpoints:
 def loop_checkpoints(
     settings: TrainingSettings, store: StoreSettings, key: Callable[[], str], group: Group
 ) -> Iterator[LoopCheckpoints]:
-    """The checkpoints of a loop; within the block a signal ends it with one, where it has any.
-
-    Args:
-        settings: how many gradient steps there are from one to the next.
-        store: where they are kept.
-        key: gives their name; called only if there are to be any.
-        group: the processes of the loop.
-    """
+    """The checkpoints of a loop; within the block a signal ends it with one, where it has any."""
     slot = Slot.of(settings, store, key)
     checkpoints = LoopCheckpoints(slot, settings.checkpoint_every, group)
     if slot is None:

@@ -80,11 +80,7 @@ class PolicyState(Settings):
         return _section(PromptSettings, self.settings.get("prompts", {}))
 
     def write(self, folder: Path) -> None:
-        """Write it into a policy folder that is being published.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Write it into a policy folder that is being published."""
         write_json(folder / STATE_FILE, self.model_dump(mode="json"))
 
 
@@ -104,14 +100,14 @@ def _section(kind: type[_Kind], values: Any) -> _Kind:
 
 
 def read_policy_state(folder: Path) -> PolicyState:
-    """The state.json of a policy folder, also one that an older version wrote.
+    """The state.json of a policy folder.
 
     Raises:
         PolicyError: the folder is not a policy, or its state is corrupt; names the field.
     """
     path = Path(folder) / STATE_FILE
     try:
-        return PolicyState.model_validate(_of_today(read_json(path), Path(folder)))
+        return PolicyState.model_validate(read_json(path))
     except StoreError as error:
         raise PolicyError(f"not a policy: {error.message}", where=error.where, remedy=REMEDY) from error
     except ValidationError as error:
@@ -119,18 +115,6 @@ def read_policy_state(folder: Path) -> PolicyState:
         field = ".".join(map(str, first["loc"]))
         message = f"not a policy: '{field}': {first['msg']}" if field else f"not a policy: {first['msg']}"
         raise PolicyError(message, where=str(path), remedy=REMEDY) from error
-
-
-def _of_today(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Older states say 'adapter' (null, or 'policy') instead of 'lora', which PEFT's file beside them has."""
-    if "adapter" not in state:
-        return dict(state)
-    rest = {name: value for name, value in state.items() if name != "adapter"}
-    return rest if state["adapter"] is None else rest | {"lora": lora_of(read_json(_config(folder))).model_dump()}
-
-
-def _config(folder: Path) -> Path:
-    return folder / ADAPTER_FOLDER / ADAPTER_CONFIG_FILE
 
 
 def lora_of(config: Mapping[str, Any]) -> LoraSettings:
@@ -148,12 +132,8 @@ def copy_parts(policy: Path, adapter: Path | None, rollout_policy: Path | None) 
     """Publish what some tasks read of a policy as artifacts of their own, each with its state.
 
     Args:
-        policy: the artifact.
         adapter: folder for the trained adapter in PEFT's files, for evaluations; None for none.
         rollout_policy: folder for the adapter of the rollout policy and how prompts fared, for rollouts; likewise.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     of_rollouts = (*_files(ROLLOUT_ADAPTER_FOLDER), HISTORY_FILE)
     for part, names in ((adapter, _files(ADAPTER_FOLDER)), (rollout_policy, of_rollouts)):

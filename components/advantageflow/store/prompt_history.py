@@ -72,10 +72,6 @@ def read_history(policy: Path) -> PromptHistory:
 
 
 def write_history(folder: Path, outcomes: PromptHistory) -> None:
-    """Write the outcomes into a policy folder that is being published, in the order of prompt ids.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write the outcomes into a policy folder that is being published, in the order of prompt ids."""
     values = outcomes.model_dump(mode="json")
     write_json(Path(folder) / HISTORY_FILE, {**values, "prompts": dict(sorted(values["prompts"].items()))})

@@ -86,11 +86,7 @@ def _publish(files: Mapping[str, Path], manifest: Manifest, url: str) -> str:
 
 
 def is_published(url: str) -> bool:
-    """Whether a folder is published there.
-
-    Raises:
-        StoreError: it cannot be known.
-    """
+    """Whether a folder is published there."""
     return _manifest(place_of(url), url) is not None
 
 
@@ -146,9 +142,6 @@ def remove_published(url: str, version: str | None = None) -> None:
     Args:
         url: s3://bucket/prefix, or a folder.
         version: remove this one alone, and leave one that somebody else has published in its place.
-
-    Raises:
-        StoreError: it cannot be removed.
     """
     place = place_of(url, WRITE_ATTEMPTS)
     manifest = _manifest(place, url) if version else None
@@ -158,20 +151,12 @@ def remove_published(url: str, version: str | None = None) -> None:
 
 
 def folders_below(url: str) -> list[str]:
-    """Names of the folders right below an address that hold any files.
-
-    Raises:
-        StoreError: they cannot be listed.
-    """
+    """Names of the folders right below an address that hold any files."""
     return sorted({path.partition("/")[0] for path in place_of(url).files() if "/" in path})
 
 
 def remove_below(url: str) -> None:
-    """Remove everything below an address, published or half published.
-
-    Raises:
-        StoreError: it cannot be removed.
-    """
+    """Remove everything below an address, published or half published."""
     place = place_of(url)
     place.remove(place.files())
 
@@ -198,9 +183,6 @@ def kept_in(store: str) -> list[Kept]:
 
     Args:
         store: s3://bucket/prefix, or a folder.
-
-    Raises:
-        StoreError: it cannot be listed.
     """
     place = place_of(store)
     found = {PurePosixPath(path): one for kind in KINDS for path, one in place.files(kind).items()}
@@ -218,11 +200,7 @@ def kept_in(store: str) -> list[Kept]:
 
 
 def remove_kept(store: str, kept: Kept) -> None:
-    """Remove a folder of a store, its manifest first, so that nobody takes what is left for whole.
-
-    Raises:
-        StoreError: it cannot be removed.
-    """
+    """Remove a folder of a store, its manifest first, so that nobody takes what is left for whole."""
     place_of(store, WRITE_ATTEMPTS).remove(kept.files)
 
 

@@ -59,11 +59,7 @@ class WorkerCall:
     function: str = "advantageflow.training.train:train"
 
     def write(self, folder: Path) -> Path:
-        """Write the call into a folder; returns the file.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Write the call into a folder; returns the file."""
         write_json(folder / ARGUMENTS_FILE, asdict(self))
         return folder / ARGUMENTS_FILE
 
@@ -97,9 +93,6 @@ def receive_result(result: Path, policy_out: Path, told: Collection[str] = ()) -
         result: local copy of what they published.
         policy_out: folder of the policy artifact to write.
         told: lines of their journal that were recorded before.
-
-    Raises:
-        StoreError: it cannot be read or written.
     """
     with publish(policy_out) as partial:
         shutil.copytree(result / RESULT_POLICY, partial, dirs_exist_ok=True)
@@ -120,11 +113,7 @@ class ProcessFailed(RuntimeError):
 
 
 def publish_failure(url: str, rank: int, error: BaseException) -> None:
-    """Say why the process of this rank failed, below a folder or s3:// address that all processes of a training share.
-
-    Raises:
-        StoreError: it cannot be published.
-    """
+    """Say why the process of this rank failed, below an address that all processes of a training share."""
     with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as folder:
         Journal(str(rank), Path(folder) / _FAILURE_FILE).error(error)
         publish_folder(Path(folder), join(url, str(rank)))

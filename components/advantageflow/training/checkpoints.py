@@ -198,14 +198,7 @@ NO_CHECKPOINTS = Checkpoints()
 def round_checkpoints(
     settings: TrainingSettings, store: StoreSettings, key: Callable[[], str], group: Group
 ) -> Iterator[Checkpoints]:
-    """The checkpoints of a round; within the block SIGTERM ends it after a step, with one, where it has any.
-
-    Args:
-        settings: how many steps there are from one to the next, and in all.
-        store: where they are kept.
-        key: gives their name; called only if there are to be any.
-        group: the processes that train.
-    """
+    """The checkpoints of a round; within the block SIGTERM ends it after a step, with one, where it has any."""
     slot = Slot.of(settings, store, key)
     if slot is None:
         yield NO_CHECKPOINTS

@@ -97,12 +97,9 @@ def join_round(
 
     Args:
         known: all prompts.
-        stored: their conditioning.
         samples: by rollout id.
         values: of the scores, by column, by rollout id; none of a rollout that has no score.
-        reward: what to maximise or to lower.
-        higher_is_better: by reward, which of the two.
-        where: the scores are.
+        higher_is_better: by reward; else it is lowered.
         trajectories: gives those of samples, in their order; None where none are kept.
 
     Raises:

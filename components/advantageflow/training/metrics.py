@@ -60,13 +60,7 @@ def round_metrics(steps: Sequence[Metrics]) -> Metrics:
 
 
 def updated_history(known: PromptHistory, data: RoundData, advantages: Advantages) -> PromptHistory:
-    """The history of the policy that was trained, and one more round.
-
-    Args:
-        known: of the policy that the round started from.
-        data: the round, with prompt ids.
-        advantages: what it is trained on.
-    """
+    """What is known of the policy that the round started from, and how each prompt fared in this round."""
     number = known.rounds + 1
     prompts = dict(known.prompts)
     first = data.terms[0].rewards

@@ -37,9 +37,6 @@ def save_optimiser(
     """Write the moments and step of each parameter as `<parameter name>.<part>`.
 
     With the parameters too, as part 'trained', where the policy beside the file is another.
-
-    Raises:
-        StoreError: the file cannot be written.
     """
     weights = {f"{name}.{_WEIGHT}": value.detach().cpu() for name, value in parameters.items() if with_weights}
     write_tensors(path, optimiser_tensors(optimiser, parameters) | weights)

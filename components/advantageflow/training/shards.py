@@ -37,8 +37,6 @@ def load_round(
     """Join the shards of a round, in the order of prompts and indices: the number of shards leaves no trace.
 
     Args:
-        prompts: the prompts artifact.
-        conditioning: of these prompts.
         latents: the latents artifact of each shard, in any order.
         scores: the scores of each shard, in any order.
         reward: what to maximise (or to lower, where the scores say that lower is better).
@@ -47,7 +45,6 @@ def load_round(
         trajectories: whether to read the trajectories too, which then must be there.
 
     Raises:
-        StoreError: a file is missing or corrupt.
         DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
             unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """

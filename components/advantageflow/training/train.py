@@ -54,15 +54,7 @@ def train(
 ) -> None:
     """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
 
-    Args beside those of the stage's `run`:
-        group: the processes that train.
-
-    Raises:
-        DataError: rollouts and scores do not make a whole round; names the rollout.
-        PolicyError: the model or the policy cannot be loaded.
-        TrainingError: training diverged; nothing is written.
-        StoreError: an artifact or a checkpoint cannot be read or written.
-        Preempted: the process was asked to end, and has kept a checkpoint.
+    Arguments and errors are those of the stage's `run`.
     """
     journal = current_journal()
     make_repeatable(settings.threads)
@@ -169,11 +161,7 @@ def save_policy(
     folder: Path,
     released: Literal["average", "trained"] = "trained",
 ) -> None:
-    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released."""
     with publish(folder) as unfinished:
         average = released == "average" and not policy.is_rollout_policy()
         policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)
