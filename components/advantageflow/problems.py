@@ -12,7 +12,6 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from advantageflow.errors import SettingsError
-from advantageflow.moved_settings import MOVED
 from advantageflow.suggestions import did_you_mean
 
 _WHY = {
@@ -20,6 +19,21 @@ _WHY = {
     "8 to 24 is usual",
     "reward.others": "for example [{name: jpeg, column: compressibility, weight: 0.5}]",
 }
+_MOVED = {
+    ("TrainingSettings", key): now
+    for key, now in {
+        "algorithm": "training.objective; instead of advantage_weighted: advantage_flow with training.objective.lam 0",
+        "lam": "training.objective.lam",
+        "passes": "training.inner_epochs",
+        "data_weight": "training.objective.data_share, a share of lam in [0, 1]",
+        "reference_weight": "training.objective.reference_weight",
+        "normalise_error": "training.objective.normalise_error",
+        "timestep_sampling": "training.objective.timestep_sampling",
+        "diffusion_nft": "training.objective, with name diffusion_nft",
+        "awm": "training.objective, with name awm",
+        "flow_grpo": "training.objective, with name flow_grpo",
+    }.items()
+}  # what to write, by the section's class and the old key
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 _UNIONS = (Union, types.UnionType)
 
@@ -120,8 +134,8 @@ def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str])
     dotted, section = ".".join(path), _section(model, above)
     if section is None:
         return Problem.at(dotted, "there is no such setting", "remove it", places)
-    if (section.__name__, key) in MOVED:
-        return Problem.at(dotted, "this setting has moved", f"write {MOVED[section.__name__, key]}", places)
+    if (section.__name__, key) in _MOVED:
+        return Problem.at(dotted, "this setting has moved", f"write {_MOVED[section.__name__, key]}", places)
     remedy = f"known here: {', '.join(section.model_fields)}"
     near = did_you_mean(key, section.model_fields)
     if near:

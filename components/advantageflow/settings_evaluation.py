@@ -1,4 +1,4 @@
-"""Settings of how a policy is judged, and of when an alarm is raised."""
+"""Settings of how a policy is judged, when an alarm is raised, and when a retrained policy becomes champion."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from advantageflow.settings_base import Settings
+
+GRID = (
+    "noise levels that the sampler steps through: 'even' and shifted by `shift`, or those of the model's own pipeline "
+    "in 'diffusers'"
+)
 
 
 class AlarmSettings(Settings):
@@ -39,9 +44,24 @@ class EvaluationSettings(Settings):
     round_images: int = Field(360, ge=1, description="images of an evaluation between rounds")
     steps: int = Field(6, ge=1, le=1000)
     sampler: Literal["euler", "heun", "ab2"] = "ab2"
+    grid: Literal["even", "diffusers"] = Field("even", description=GRID)
     shift: float = Field(1.0, gt=0, description="timestep shift, as in rollout.shift")
     guidance_scale: float = Field(1.0, ge=1.0)
     batch: int = Field(96, ge=1, description="images in one forward pass; fixed, so that results repeat bit for bit")
     sample_prompts: int = Field(12, ge=1, description="held-out prompts whose pictures are tracked every evaluation")
     threads: int = Field(2, ge=1)
     alarms: AlarmSettings = Field(default_factory=lambda: AlarmSettings())
+
+
+class PromotionSettings(Settings):
+    """When a candidate replaces the champion; both are judged on equal held-out prompts and noise."""
+
+    measure: Literal["strict", "soft"] = Field("strict", description="what must improve: the mean of the task means")
+    seeds: int = Field(2, ge=2, le=16, description="evaluation seeds on each of which it must improve")
+    confidence: float = Field(
+        0.95, gt=0.5, lt=1, description="one-sided, that the paired difference is positive, on each seed"
+    )
+    task_drop: float = Field(0.05, ge=0, description="most that a task's mean over the seeds may fall")
+    watched_must_hold: bool = Field(
+        True, description="keep a candidate that raises an alarm, or on which a watched reward falls beyond doubt"
+    )

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from advantageflow.evaluation.statistics import Outcome, difference
-from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_evaluation import PromotionSettings
 
 
 @dataclass(frozen=True)

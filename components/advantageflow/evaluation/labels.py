@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from advantageflow.rewards.plumbing.headline import ACCURACIES, CORRECT, STRICT
+from advantageflow.rewards.base import ACCURACIES, CORRECT, STRICT
 
 SOFT = "soft"
 _USUAL = {STRICT: "strict accuracy", CORRECT: "accuracy", SOFT: "soft reward"}

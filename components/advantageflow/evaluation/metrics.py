@@ -8,8 +8,7 @@ from typing import Any
 from advantageflow.evaluation.labels import SOFT, STRICT
 from advantageflow.evaluation.statistics import Outcome, task_means
 from advantageflow.evaluation.terms import term_metrics
-from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.headline import headline_column
+from advantageflow.rewards.base import Reward, headline_column
 from advantageflow.settings import RewardSettings
 
 

@@ -10,7 +10,7 @@ from advantageflow.evaluation.gate import Decision, Trial, decide
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.records import METRICS_FILE, derive_seed
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
-from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_evaluation import PromotionSettings
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
 from advantageflow.tracking.journal import Journal, current_journal, journal_in_use

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -25,11 +26,10 @@ logger = logging.getLogger(__name__)
 def check_rewards(
     settings: RewardSettings, rewards: Mapping[str, Reward], prompts: Sequence[Prompt] = ()
 ) -> dict[str, float]:
-    """Hold every reward of a run to its golden pictures.
+    """Hold every reward of a run to its golden pictures; its trained and watched columns must tell them apart.
 
     Args:
-        settings: terms and watched rewards, whose columns must tell the pictures apart; where recorded scores are.
-        rewards: the rewards by the name that settings call them.
+        rewards: by the name that settings call them.
         prompts: of the run; a reward that does not say what it can read is tried on these.
 
     Returns:
@@ -64,19 +64,14 @@ def check_rewards(
 
 
 def check_reward(reward: Reward, pictures: Sequence[Picture], recorded: Recorded | None, columns: Sequence[str]) -> int:
-    """Hold one reward to golden pictures.
+    """Hold one reward to golden pictures; raises RewardError as check_rewards does.
 
     Args:
-        reward: the reward.
-        pictures: of which those count whose prompts it can read.
         recorded: what it should give; None where that is not known.
         columns: those that are trained on or watched: each must tell the pictures apart.
 
     Returns:
-        How many pictures counted.
-
-    Raises:
-        RewardError: as check_rewards.
+        How many pictures counted: those whose prompts it can read.
     """
     read = readable(reward, pictures)
     for unread in (recorded.scores if recorded else {}).keys() - {picture.name for picture in read}:
@@ -106,21 +101,18 @@ def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
     Raises:
         RewardError: its check() failed otherwise than by refusing a prompt.
     """
-    return [picture for picture in pictures if _reads(reward, picture)]
+    read = []
+    for picture in pictures:
+        with suppress(DataError):
+            check_readable(reward, picture.prompt)
+            read.append(picture)
+    return read
 
 
 def score_pictures(reward: Reward, pictures: Sequence[Picture]) -> list[Result]:
     """Score pictures under the failure rules; errors name the picture."""
     names = [f"picture '{picture.name}'" for picture in pictures]
     return score_images(reward, [one.prompt for one in pictures], [one.image for one in pictures], names)
-
-
-def _reads(reward: Reward, picture: Picture) -> bool:
-    try:
-        check_readable(reward, picture.prompt)
-    except DataError:
-        return False
-    return True
 
 
 def _check_tolerance(reward: Reward, recorded: Recorded, picture: str, values: Mapping[str, float]) -> None:

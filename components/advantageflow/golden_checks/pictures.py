@@ -64,15 +64,11 @@ class PictureRecord(BaseModel):
         return cls(image=png, text=prompt.text, task=prompt.task, spec=prompt.spec)
 
     def picture(self, name: str, where: str, content: bytes | None = None) -> Picture:
-        """The picture.
+        """The picture; raises DataError if it cannot be decoded.
 
         Args:
-            name: of the picture.
             where: what holds the record, for errors.
             content: of the file that `image` names; None if `image` is the PNG itself.
-
-        Raises:
-            DataError: the picture cannot be decoded.
         """
         try:
             content = base64.b64decode(self.image, validate=True) if content is None else content

@@ -87,15 +87,10 @@ def record(
     tolerance: float,
     with_pictures: bool,
 ) -> None:
-    """Write a reward's scores into a file; those of other rewards in it are kept.
+    """Write a reward's scores (results) of pictures into a JSON file; those of other rewards in it are kept.
 
     Args:
-        file: a JSON file, possibly there already.
-        reward: the reward.
         name: what settings call it.
-        options: what it was made with.
-        pictures: what it scored.
-        results: its scores, in the same order.
         tolerance: how far a score may be from the recorded one, as a share of the column's spread over the pictures.
         with_pictures: whether the file holds the pictures too; without, they are the golden set's.
 

@@ -34,12 +34,10 @@ class ColumnTrial:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it.
+    """What came of it: by column, and in seconds, loading included in the first pass.
 
     Attributes:
-        columns: by name.
-        first_seconds: of the first pass, loading included.
-        batch_seconds: of the second pass, all pictures in one batch.
+        first_seconds, batch_seconds: of all pictures in one batch, the first time and again.
         alone_seconds: of the pictures one by one.
     """
 
@@ -50,13 +48,15 @@ class Trial:
 
     def problems(self, tolerance: float) -> list[str]:
         """What differs between two scorings by more than this share of its column's spread, in sentences."""
-        found = []
-        for name, column in self.columns.items():
-            if column.repeated > tolerance * column.spread:
-                found.append(f"{name} differs by {column.repeated:.3g} when the same batch is scored twice")
-            if column.alone > tolerance * column.spread:
-                found.append(f"{name} differs by {column.alone:.3g} between one batch and the pictures one by one")
-        return found
+        return [
+            f"{name} differs by {apart:.3g} {when}"
+            for name, column in self.columns.items()
+            for apart, when in (
+                (column.repeated, "when the same batch is scored twice"),
+                (column.alone, "between one batch and the pictures one by one"),
+            )
+            if apart > tolerance * column.spread
+        ]
 
 
 def try_reward(reward: Reward, pictures: Sequence[Picture]) -> Trial:

@@ -41,6 +41,7 @@ def join_shares(
     stored: StoredConditioning,
     reward: RewardSettings,
     rewards: Mapping[str, Reward],
+    levels: Sequence[float],
 ) -> RoundData:
     """The round's training data from the shares of all processes, as the training stage reads it from files."""
     rollouts = [one for share in shares for one in share.rollouts]
@@ -57,4 +58,5 @@ def join_shares(
         reward=reward,
         higher_is_better={name: one.higher_is_better for name, one in rewards.items()},
         trajectories=in_order if kept else None,
+        levels=levels,
     )  # fmt: skip

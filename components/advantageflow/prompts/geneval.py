@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
-from advantageflow.rewards.geneval.classes import CLASSES, COLORS, RELATIONS
+from advantageflow.rewards.geneval.spec import CLASSES, COLORS, RELATIONS
 
 if TYPE_CHECKING:
     from numpy.random import Generator

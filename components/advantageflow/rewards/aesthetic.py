@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.reward import LearnedReward
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AestheticReward(LearnedReward):
         head: hub id, folder or file of the head: .safetensors, or the published .pth, read by
             torch.load(weights_only=True). The default is TRL's copy of sac+logos+ava1-l14-linearMSE.
         revision: branch, tag or commit of the CLIP model on the hub.
-        device, batch, dtype: see Execution; the head always computes in float32.
+        device, batch, dtype: see LearnedReward; the head always computes in float32.
     """
 
     name = "aesthetic"
@@ -59,7 +59,7 @@ class AestheticReward(LearnedReward):
             return []
         model, pixels, head, _ = self._parts
         with torch.inference_mode():
-            values = head(image_embeddings(model, pixels, images, self._execution)).tolist()
+            values = head(image_embeddings(model, pixels, images, self)).tolist()
         return [({"score": value}, {}) for value in values]
 
     @property
@@ -73,15 +73,14 @@ class AestheticReward(LearnedReward):
         from transformers import CLIPModel
 
         from advantageflow.rewards.backbones.clip import load_clip_pixels
-        from advantageflow.rewards.backbones.linear_head import LinearHead
-        from advantageflow.rewards.backbones.pretrained import find_file, load_model, read_tensors
-        from advantageflow.rewards.plumbing.weights import weights_hash
+        from advantageflow.rewards.backbones.image_reward import LinearHead
+        from advantageflow.rewards.backbones.pretrained import find_file, load_model, read_tensors, weights_hash
 
-        where = self._execution.where("model")
+        where = self.where("model")
         model = load_model(CLIPModel, self.model, where=where, revision=self.revision)
         pixels = load_clip_pixels(self.model, where=where, revision=self.revision)
-        where = self._execution.where("head")
+        where = self.where("head")
         path = find_file(self.head, FILES, where=where)
         head = LinearHead.of(read_tensors(path, where=where), where=f"{where}, {path}")
         weights = weights_hash(model, head)
-        return self._execution.place(model), pixels, self._execution.place(head, dtype="float32"), weights
+        return self.place(model), pixels, self.place(head, dtype="float32"), weights

@@ -11,6 +11,10 @@ from advantageflow.records import Prompt
 if TYPE_CHECKING:
     import numpy as np
 
+STRICT = "strict"  # column, 0 or 1: everything is exactly as asked
+CORRECT = "correct"  # column, 0 or 1: the official evaluation passes, which may ask for less
+ACCURACIES = (STRICT, CORRECT)
+
 Result = tuple[dict[str, float], dict[str, Any]]
 """Values by column, and details for a person (JSON-able)."""
 
@@ -89,3 +93,13 @@ def planned_version(reward: Reward) -> str:
     """
     unloaded: str | None = getattr(reward, "unloaded_version", None)
     return reward.version if unloaded is None else unloaded
+
+
+def headline_column(reward: Reward, trained: str) -> str:
+    """The column that reports are headed by: the accuracy that its field compares models by.
+
+    A reward may name it in its attribute `headline` (GenEval's is 'correct': strict scores are for training). Else it
+    is 'strict'; and for a reward that has no such column, the one that training maximises.
+    """
+    named = getattr(reward, "headline", STRICT)
+    return named if named in reward.columns else trained

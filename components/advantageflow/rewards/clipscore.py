@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from advantageflow.rewards.backbones.reward import ClipReward
+from advantageflow.rewards.backbones.learned import ClipReward
 
 if TYPE_CHECKING:
     from advantageflow.rewards.backbones.clip import ClipPairs
@@ -25,7 +25,7 @@ class ClipScoreReward(ClipReward):
     Attributes:
         model: hub id or folder of a CLIPModel with its tokenizer and image processor.
         revision: branch, tag or commit on the hub.
-        device, batch, dtype: see Execution.
+        device, batch, dtype: see LearnedReward.
     """
 
     name = "clipscore"
@@ -37,4 +37,4 @@ class ClipScoreReward(ClipReward):
     def _load(self) -> ClipPairs:
         from advantageflow.rewards.backbones.clip import load_clip_pairs
 
-        return load_clip_pairs(self._execution, self.model, self.revision, divisor=DIVISOR)
+        return load_clip_pairs(self, self.model, self.revision, divisor=DIVISOR)

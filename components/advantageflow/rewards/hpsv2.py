@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.reward import ClipReward
+from advantageflow.rewards.backbones.learned import ClipReward
 
 if TYPE_CHECKING:
     from advantageflow.rewards.backbones.clip import ClipPairs
@@ -34,7 +34,7 @@ class HpsReward(ClipReward):
         tokenizer: hub id or folder of CLIP's tokenizer.
         revision: branch, tag or commit of the checkpoint on the hub.
         antialias: whether large images are averaged, not sampled, when made smaller.
-        device, batch, dtype: see Execution.
+        device, batch, dtype: see LearnedReward.
     """
 
     name = "hpsv2"
@@ -61,13 +61,13 @@ class HpsReward(ClipReward):
         from advantageflow.rewards.backbones.pixels import padded_square
         from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
 
-        where = self._execution.where("model")
-        tokenizer = load_processor(CLIPTokenizer, self.tokenizer, where=self._execution.where("tokenizer"))
+        where = self.where("model")
+        tokenizer = load_processor(CLIPTokenizer, self.tokenizer, where=self.where("tokenizer"))
         path = find_file(self.model, FILES, where=where, revision=self.revision)
         model = load_open_clip(read_tensors(path, where=where), where=f"{where}, {path}")
         side = model.config.vision_config.image_size
         pixels = partial(padded_square, side=side, antialias=self.antialias)
-        return ClipPairs.of(model, tokenizer, pixels, self._execution)
+        return ClipPairs(self, model, tokenizer, pixels)
 
 
 def cleaned(text: str) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.reward import LearnedReward
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ImageRewardReward(LearnedReward):
             torch.load(weights_only=True).
         tokenizer: hub id or folder of BERT's tokenizer.
         revision: branch, tag or commit of the checkpoint on the hub.
-        device, batch, dtype: see Execution; the head always computes in float32.
+        device, batch, dtype: see LearnedReward; the head always computes in float32.
     """
 
     name = "imagereward"
@@ -56,7 +56,7 @@ class ImageRewardReward(LearnedReward):
         texts = [prompt.text for prompt in prompts]
         cut = tokens_cut(tokenizer, texts, TOKENS)
         pairs = list(zip(texts, images, strict=True))
-        values = [value for some in self._execution.batches(pairs) for value in self._scores(some)]
+        values = [value for some in self.batches(pairs) for value in self._scores(some)]
         return [({"score": value}, {"tokens_cut": tokens}) for value, tokens in zip(values, cut, strict=True)]
 
     def _scores(self, pairs: Sequence[tuple[str, np.ndarray]]) -> list[float]:
@@ -67,11 +67,10 @@ class ImageRewardReward(LearnedReward):
 
         model, tokenizer, _ = self._parts
         texts, images = zip(*pairs, strict=True)
-        execution = self._execution
         pixels = centre_square(images, model.vision.config.image_size)
-        tokens = tokenize(tokenizer, texts, TOKENS).to(execution.device)
+        tokens = tokenize(tokenizer, texts, TOKENS).to(self.device)
         with torch.inference_mode():
-            inputs = pixels.to(execution.device, getattr(torch, execution.dtype))
+            inputs = pixels.to(self.device, getattr(torch, self.dtype))
             values: list[float] = model(inputs, tokens["input_ids"], tokens["attention_mask"]).tolist()
         return values
 
@@ -87,17 +86,16 @@ class ImageRewardReward(LearnedReward):
 
         from advantageflow.rewards.backbones.clip import check_vocabulary
         from advantageflow.rewards.backbones.image_reward import load_image_reward
-        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
-        from advantageflow.rewards.plumbing.weights import weights_hash
+        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors, weights_hash
 
-        where = self._execution.where("model")
-        tokenizer = load_processor(BertTokenizer, self.tokenizer, where=self._execution.where("tokenizer"))
+        where = self.where("model")
+        tokenizer = load_processor(BertTokenizer, self.tokenizer, where=self.where("tokenizer"))
         tokenizer.add_tokens(_BLIP_TOKENS, special_tokens=True)
         path = find_file(self.model, FILES, where=where, revision=self.revision)
         model = load_image_reward(read_tensors(path, where=where), where=f"{where}, {path}")
-        check_vocabulary(tokenizer, model.text.config, self._execution)
+        check_vocabulary(tokenizer, model.text.config, self)
         weights = weights_hash(model)
         for part in (model.vision, model.text):
-            self._execution.place(part)
-        self._execution.place(model.head, dtype="float32")
+            self.place(part)
+        self.place(model.head, dtype="float32")
         return model, tokenizer, weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from advantageflow.rewards.backbones.reward import ClipReward
+from advantageflow.rewards.backbones.learned import ClipReward
 
 if TYPE_CHECKING:
     from advantageflow.rewards.backbones.clip import ClipPairs
@@ -26,7 +26,7 @@ class PickScoreReward(ClipReward):
         model: hub id or folder of a CLIPModel.
         processor: hub id or folder of its tokenizer and image processor.
         revision: branch, tag or commit of the model on the hub.
-        device, batch, dtype: see Execution.
+        device, batch, dtype: see LearnedReward.
     """
 
     name = "pickscore"
@@ -39,4 +39,4 @@ class PickScoreReward(ClipReward):
     def _load(self) -> ClipPairs:
         from advantageflow.rewards.backbones.clip import load_clip_pairs
 
-        return load_clip_pairs(self._execution, self.model, self.revision, processor=self.processor, divisor=DIVISOR)
+        return load_clip_pairs(self, self.model, self.revision, processor=self.processor, divisor=DIVISOR)

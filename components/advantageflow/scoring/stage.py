@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
-from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns
-from advantageflow.rewards.plumbing.dropping import score_all, tell_dropped
-from advantageflow.rewards.plumbing.headline import ACCURACIES
+from advantageflow.rewards.base import ACCURACIES, Result, Reward
+from advantageflow.rewards.plumbing.checks import identical_columns, score_all, tell_dropped
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
@@ -54,7 +52,11 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     records = read_rollouts(rollouts)
     source = read_metadata(rollouts)
     table = rollouts / ROLLOUTS_FILE
-    prompt_of = [_prompt(by_id, record, f"{table}: row {row}") for row, record in enumerate(records)]
+    for row, record in enumerate(records):
+        if record.prompt_id not in by_id:
+            remedy = "give the prompts artifact that these rollouts were generated from"
+            raise DataError(f"prompt {record.prompt_id} is unknown", where=f"{table}: row {row}", remedy=remedy)
+    prompt_of = [by_id[record.prompt_id] for record in records]
 
     journal.useful()
     images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(read_images(rollouts)))
@@ -79,10 +81,8 @@ def score_rollouts(
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
 
     Args:
-        settings: of the rewards.
         rewards: of each term, by name.
         prompts: of each rollout.
-        rollouts: which they are.
         images: of each, (H, W, 3) uint8; taken as they are needed.
 
     Raises:
@@ -91,21 +91,19 @@ def score_rollouts(
     scores: list[Score] = []
     dropped: dict[str, RewardError] = {}
     pictures, pixels = RolloutStatistics(), iter(images)
+    version = _version(rewards) if rollouts else ""
     for start in range(0, len(rollouts), BATCH):
         batch = slice(start, start + BATCH)
-        of_batch = list(itertools.islice(pixels, BATCH))
-        scores += _score(settings, rewards, prompts[batch], rollouts[batch], of_batch, dropped)
-        for rollout, image in zip(rollouts[batch], of_batch, strict=True):
+        of_batch, samples = list(itertools.islice(pixels, BATCH)), [one.rollout_id for one in rollouts[batch]]
+        results = score_all(settings, rewards, prompts[batch], of_batch, samples)
+        for rollout, image, result in zip(rollouts[batch], of_batch, results, strict=True):
             pictures.add(rollout.prompt_id, image)
+            if isinstance(result, RewardError):
+                dropped[rollout.rollout_id] = result
+            else:
+                scores.append(Score(rollout.rollout_id, *_joined(settings, result), version))
         current_journal().progress(min(batch.stop, len(rollouts)), len(rollouts), "images")
     return scores, pictures, dropped
-
-
-def _prompt(by_id: Mapping[str, Prompt], rollout: Rollout, where: str) -> Prompt:
-    if rollout.prompt_id not in by_id:
-        remedy = "give the prompts artifact that these rollouts were generated from"
-        raise DataError(f"prompt {rollout.prompt_id} is unknown", where=where, remedy=remedy)
-    return by_id[rollout.prompt_id]
 
 
 def _decode(rollout: Rollout, png: bytes, where: str) -> np.ndarray:
@@ -115,26 +113,6 @@ def _decode(rollout: Rollout, png: bytes, where: str) -> np.ndarray:
     except ValueError as error:
         message = f"the image of rollout {rollout.rollout_id} cannot be decoded: {error}"
         raise DataError(message, where=where, remedy="run the rollout task that made it again") from error
-
-
-def _score(
-    settings: RewardSettings,
-    rewards: Mapping[str, Reward],
-    prompts: Sequence[Prompt],
-    rollouts: Sequence[Rollout],
-    images: Sequence[np.ndarray],
-    dropped: dict[str, RewardError],
-) -> list[Score]:
-    """Each rollout's scores by all rewards; `dropped` gets those that have none."""
-    samples = [rollout.rollout_id for rollout in rollouts]
-    version = _version(rewards)
-    scores = []
-    for sample, results in zip(samples, score_all(settings, rewards, prompts, images, samples), strict=True):
-        if isinstance(results, RewardError):
-            dropped[sample] = results
-        else:
-            scores.append(Score(sample, *_joined(settings, results), version))
-    return scores
 
 
 def _joined(settings: RewardSettings, results: Mapping[str, Result]) -> Result:

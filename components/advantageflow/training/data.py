@@ -14,6 +14,7 @@ from torch import Tensor
 
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Combination, Grouped, Term
+from advantageflow.flow.path import Levels
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.records import Prompt, Rollout
@@ -38,6 +39,7 @@ class RoundData:
         prompt_ids: of each group; empty for data that no artifact stands behind.
         combine: how terms become one advantage.
         trajectories: how each rollout was sampled, for an objective that learns from it.
+        levels: noise levels at which the sampler evaluated the model, from 1 down; None where the data does not tell.
     """
 
     latents: Latents
@@ -47,6 +49,7 @@ class RoundData:
     prompt_ids: tuple[str, ...] = ()
     combine: Combination = "normalised_sum"
     trajectories: Trajectory | None = None
+    levels: Levels | None = None
 
     @property
     def group_size(self) -> int:
@@ -92,6 +95,7 @@ def join_round(
     higher_is_better: Mapping[str, bool],
     where: str = "scores",
     trajectories: Callable[[Sequence[Sample]], Trajectory] | None = None,
+    levels: Sequence[float] | None = None,
 ) -> RoundData:
     """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
 
@@ -101,6 +105,7 @@ def join_round(
         values: of the scores, by column, by rollout id; none of a rollout that has no score.
         higher_is_better: by reward; else it is lowered.
         trajectories: gives those of samples, in their order; None where none are kept.
+        levels: noise levels at which the sampler evaluated the model; None where that is not known.
 
     Raises:
         DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
@@ -122,6 +127,7 @@ def join_round(
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
         trajectories=trajectories(in_order) if trajectories is not None else None,
+        levels=None if levels is None else torch.tensor(levels, dtype=torch.float64),
     )
 
 

@@ -16,7 +16,7 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import read_index, read_latents, read_trajectories
+from advantageflow.store.rollouts import LEVELS_KEY, read_index, read_latents, read_trajectories
 from advantageflow.store.scores import DROPPED_KEY, read_scores
 from advantageflow.training.data import AGAIN, RoundData, Sample, join_round
 
@@ -56,7 +56,7 @@ def load_round(
     return join_round(
         known, open_conditioning(conditioning, known), samples, values, reward=reward, where=str(scores[0]),
         higher_is_better={term.name: _higher_is_better(term.name, scores) for term in reward.terms},
-        trajectories=_join_trajectories if trajectories else None,
+        trajectories=_join_trajectories if trajectories else None, levels=read_metadata(latents[0]).get(LEVELS_KEY),
     )  # fmt: skip
 
 
@@ -119,7 +119,8 @@ def _join_trajectories(samples: Sequence[Sample]) -> Trajectory:
     parts = {shard: read_trajectories(shard, rows=size) for shard, size in sizes.items()}
     (first_shard, first), *others = parts.items()
     for shard, part in others:
-        if not torch.equal(part.sigmas, first.sigmas) or part.noise_level != first.noise_level:
+        told = (part.noise_level, part.sampler)
+        if not torch.equal(part.sigmas, first.sigmas) or told != (first.noise_level, first.sampler):
             message = f"its noise levels are not those of {first_shard}"
             raise DataError(message, where=str(shard / TRAJECTORIES_FILE), remedy=_MADE_AGAIN)
     starts, start = {}, 0
@@ -131,6 +132,6 @@ def _join_trajectories(samples: Sequence[Sample]) -> Trajectory:
     check_finite(joined.states, names, "trajectory", DataError)
     check_finite(joined.log_probabilities, names, "log-probability", DataError)
     for name, sample, end in zip(names, samples, joined.states[:, -1], strict=True):
-        if not (end == sample.latent).all():
+        if joined.sigmas[-1] == 0 and not (end == sample.latent).all():
             raise DataError("its trajectory does not end in its latent", where=name, remedy=_MADE_AGAIN)
     return joined

@@ -9,7 +9,6 @@ the rollout policy is a measure of all samples, so each WATCHED-th of the others
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -19,9 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from advantageflow.errors import DataError
-from advantageflow.flow.path import interpolate, velocity_target
+from advantageflow.flow.path import interpolate, sample_times, usable_steps, velocity_target
 from advantageflow.flow.sde import Transition, transition
-from advantageflow.flow.times import sample_times
 from advantageflow.objectives.base import WATCHED, TransitionObjective, VelocityObjective
 from advantageflow.objectives.batches import Metrics, TransitionBatch, Velocities, VelocityBatch
 from advantageflow.settings import TrainingSettings
@@ -65,11 +63,6 @@ class Step:
     generator: torch.Generator
     weights: PerRollout | None = None
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the base model has to be evaluated."""
-        return self.settings.objective.reference_weight > 0 or self.settings.objective.needs.reference
-
     def velocity(self, inputs: Inputs, rollouts: Indices) -> Tensor:
         """v_theta of samples of these rollouts, its gradient weighted; losses are sums over samples."""
         velocity = self.policy.velocity(inputs)
@@ -84,11 +77,21 @@ def velocity_batches(step: Step) -> MakeBatch:
 
     The model is evaluated once a sample, and again for v_roll and for v_ref only where they are needed; on a round's
     first step v_roll costs nothing.
+
+    Raises:
+        DataError: times are to be the sampler's, and the data does not have them.
     """
     policy, data, count, objective = step.policy, step.data, len(step.samples), step.settings.objective
     assert isinstance(objective, VelocityObjective)
     device = data.latents.device
-    times = sample_times(count, objective.timestep_sampling, step.generator).to(device)
+    if objective.timestep_sampling == "sampler" and data.levels is None:
+        message = "the rollouts do not tell the noise levels at which they were sampled"
+        remedy = "make them again, or set training.objective.timestep_sampling to stratified"
+        raise DataError(message, where="rollouts", remedy=remedy)
+    times = sample_times(
+        count, objective.timestep_sampling, step.generator,
+        levels=data.levels, fraction=objective.timestep_fraction, shift=objective.timestep_shift,
+    ).to(device)  # fmt: skip
     noise = sample_noise(count, data.latents, step.generator)
     stand_for = evaluated_samples(objective.needs.rollout, step.advantages.cpu()[step.samples])
 
@@ -99,7 +102,7 @@ def velocity_batches(step: Step) -> MakeBatch:
         x_t = interpolate(data.latents[rollouts], eps, times[indices])
         inputs: Inputs = (x_t, times[indices], data.conditioning.rows(groups))
         v_roll = rollout_velocity(policy, inputs, stand_for[indices]) if step.moved else None
-        v_ref = policy.reference_velocity(inputs) if step.needs_reference else None
+        v_ref = policy.reference_velocity(inputs) if objective.reads_reference else None
         velocity = step.velocity(inputs, rollouts)
         return VelocityBatch(
             policy=velocity,
@@ -108,6 +111,7 @@ def velocity_batches(step: Step) -> MakeBatch:
             advantages=step.advantages[rollouts],
             times=times[indices],
             reference=v_ref,
+            average=policy.average_velocity(inputs) if objective.needs.average else None,
             deviations=step.settings.advantage_clip,
             before=step.before,
             stand_for=None if v_roll is None else v_roll.stand_for,
@@ -158,7 +162,9 @@ def transition_batches(step: Step) -> MakeBatch:
         remedy = "set rollout.sampler to sde and rollout.trajectories to true"
         raise DataError(message, where="rollouts", remedy=remedy)
     device = data.latents.device
-    usable = usable_steps(paths.steps, objective.step_fraction)
+    usable = paths.steps
+    if paths.sigmas[-1] == 0:  # else the last steps are left out already; the very last of 'cps' has no noise
+        usable = min(usable_steps(usable, objective.step_fraction), max(1, usable - (paths.sampler == "cps")))
     uniform = sample_times(len(step.samples), "stratified", step.generator)
     numbers = (uniform * usable).long().clamp_max(usable - 1)  # rounding may lift the last stratum to its edge
 
@@ -171,9 +177,9 @@ def transition_batches(step: Step) -> MakeBatch:
         inputs: Inputs = (x, sigma.to(device), data.conditioning.rows(groups))
 
         def lead(velocity: Tensor) -> Transition:
-            return transition(x, velocity, sigma, following, paths.noise_level)
+            return transition(x, velocity, sigma, following, paths.noise_level, paths.sampler)
 
-        reference = lead(policy.reference_velocity(inputs)) if step.needs_reference else None
+        reference = lead(policy.reference_velocity(inputs)) if objective.reads_reference else None
         return TransitionBatch(
             policy=lead(step.velocity(inputs, rollouts)),
             following=x_next,
@@ -183,15 +189,6 @@ def transition_batches(step: Step) -> MakeBatch:
         )
 
     return make_batch
-
-
-def usable_steps(steps: int, fraction: float) -> int:
-    """`floor(fraction * steps)`, the steps of a trajectory that are learned from, counted from the noise; at least 1.
-
-    Flow-GRPO leaves out the last ones (fraction .99), whose deviation is so small that ratios leave the clip range at
-    once.
-    """
-    return max(1, math.floor(fraction * steps + 1e-9))  # .29 * 100 is just below 29
 
 
 @dataclass(frozen=True)

@@ -74,11 +74,10 @@ def rewards_check(
     """
     from advantageflow.golden_checks.trial import try_reward
     from advantageflow.prompts.sources import load_prompts
-    from advantageflow.rewards.plumbing.guard import Limits
     from advantageflow.rewards.plumbing.registry import get_guarded
 
     console = Console()
-    made = get_guarded(reward, parse_options(option or []), Limits(timeout, _LIMITS.memory_gb))
+    made = get_guarded(reward, parse_options(option or []), timeout=timeout, memory_gb=_LIMITS.memory_gb)
     own: list[Prompt] = []
     if prompts is not None:
         own = load_prompts(prompts, made, columns=options.columns(column), warn=partial(warn, console))
@@ -113,11 +112,10 @@ def rewards_record(
     """
     from advantageflow.golden_checks.check import score_pictures
     from advantageflow.golden_checks.recorded import record
-    from advantageflow.rewards.plumbing.guard import Limits
     from advantageflow.rewards.plumbing.registry import get_guarded
 
     given = parse_options(option or [])
-    made = get_guarded(reward, given, Limits(_LIMITS.timeout, _LIMITS.memory_gb))
+    made = get_guarded(reward, given, timeout=_LIMITS.timeout, memory_gb=_LIMITS.memory_gb)
     pictures = _readable_pictures(made, images)
     if not pictures:
         raise _nothing_readable(reward)

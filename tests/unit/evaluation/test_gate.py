@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from advantageflow.evaluation.gate import Trial, decide
 from advantageflow.evaluation.statistics import Outcome
-from advantageflow.settings_promotion import PromotionSettings
+from advantageflow.settings_evaluation import PromotionSettings
 
 GATE = PromotionSettings()
 Grid = list[list[bool]]

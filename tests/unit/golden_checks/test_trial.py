@@ -12,7 +12,7 @@ from advantageflow.errors import RewardError
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.golden_checks.trial import try_reward
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.declaration import check_declaration
+from advantageflow.rewards.plumbing.results import check_declaration
 
 Make = Callable[..., Reward]
 

@@ -117,7 +117,7 @@ def test_an_option_is_changed_beside_those_of_the_preset() -> None:
         (["lam=-1"], "lam", "must be at least 0, or 'auto'", ""),
         (["data_share=2"], "data_share", "2 is not allowed", "at most 1"),
         (["timestep_sampling=often"], "timestep_sampling", "'often' is not allowed", "one of uniform, stratified"),
-        (["name=nowhere.at:All"], "name", "there is no module 'nowhere'", "install its package"),
+        (["name=nowhere.at:All"], "name", "there is no module 'nowhere", "install its package"),
     ],
 )
 def test_a_wrong_option_is_refused_with_its_place(overrides: list[str], where: str, message: str, remedy: str) -> None:

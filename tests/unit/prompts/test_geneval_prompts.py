@@ -13,7 +13,7 @@ from advantageflow.errors import DataError
 from advantageflow.prompts import geneval
 from advantageflow.prompts.geneval import combination, fingerprint, official_prompts, text_of, training_prompts
 from advantageflow.records import Prompt
-from advantageflow.rewards.geneval.scoring import check_spec
+from advantageflow.rewards.geneval.spec import check_spec
 
 TASKS = {"single_object": 80, "two_object": 99, "counting": 80, "colors": 94, "position": 100, "color_attr": 100}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +10,10 @@ import torch
 from torch.nn.functional import normalize
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.execution import Execution
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import processed
-from advantageflow.rewards.backbones.pretrained import load_model, load_processor
+from advantageflow.rewards.backbones.pretrained import load_model, load_processor, weights_hash
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.weights import weights_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,43 +22,32 @@ if TYPE_CHECKING:
     Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
 
 
-@dataclass(frozen=True)
 class ClipPairs:
     """A CLIP model that compares each image with its own prompt.
 
-    Attributes:
-        model: a CLIPModel of transformers, placed by `execution`.
+    Args:
+        reward: whose it is; says where and how it computes.
+        model: a CLIPModel of transformers in float32.
         tokenizer: its tokenizer.
         pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
-        execution: where and how it computes.
+        divisor: scores are exp(logit_scale) / divisor times the cosine; None: they are the cosine.
+
+    Attributes:
         factor: what cosines are multiplied by for a score.
         weights: hash of the weights in full precision.
+
+    Raises:
+        RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
     """
 
-    model: Any
-    tokenizer: Any
-    pixels: Pixels
-    execution: Execution
-    factor: float
-    weights: str
-
-    @classmethod
-    def of(
-        cls, model: Any, tokenizer: Any, pixels: Pixels, execution: Execution, *, divisor: float | None = None
-    ) -> ClipPairs:
-        """Place a CLIPModel, given in float32.
-
-        Args:
-            model, tokenizer, pixels, execution: the attributes.
-            divisor: scores are exp(logit_scale) / divisor times the cosine; None: they are the cosine.
-
-        Raises:
-            RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
-        """
-        check_vocabulary(tokenizer, model.config.text_config, execution)
-        factor = 1.0 if divisor is None else model.logit_scale.detach().exp().item() / divisor
-        weights = weights_hash(model)
-        return cls(execution.place(model), tokenizer, pixels, execution, factor, weights)
+    def __init__(
+        self, reward: LearnedReward, model: Any, tokenizer: Any, pixels: Pixels, *, divisor: float | None = None
+    ) -> None:
+        check_vocabulary(tokenizer, model.config.text_config, reward)
+        self.factor = 1.0 if divisor is None else model.logit_scale.detach().exp().item() / divisor
+        self.weights = weights_hash(model)
+        self._reward, self._tokenizer, self._pixels = reward, tokenizer, pixels
+        self._model = reward.place(model)
 
     def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[Result]:
         """For each pair its cosine times the factor, as 'score'; details hold the number of tokens cut off."""
@@ -68,10 +55,10 @@ class ClipPairs:
             return []
         distinct = list(dict.fromkeys(texts))
         row = {text: number for number, text in enumerate(distinct)}
-        embedded = text_embeddings(self.model, self.tokenizer, distinct, self.execution)
-        cut = tokens_cut(self.tokenizer, distinct, text_limit(self.model))
+        embedded = text_embeddings(self._model, self._tokenizer, distinct, self._reward)
+        cut = tokens_cut(self._tokenizer, distinct, text_limit(self._model))
         rows = [row[text] for text in texts]
-        seen = image_embeddings(self.model, self.pixels, images, self.execution)
+        seen = image_embeddings(self._model, self._pixels, images, self._reward)
         products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
         return [
             ({"score": self.factor * cosine}, {"tokens_cut": cut[number]})
@@ -80,29 +67,28 @@ class ClipPairs:
 
 
 def load_clip_pairs(
-    execution: Execution, model: str, revision: str | None, *, divisor: float, processor: str | None = None
+    reward: LearnedReward, model: str, revision: str | None, *, divisor: float, processor: str | None = None
 ) -> ClipPairs:
-    """A CLIPModel with its tokenizer and image processor.
+    """A CLIPModel with its tokenizer and image processor, by folder or hub id.
 
     Args:
-        execution: where and how it computes.
-        model: folder or hub id in the option `model`.
-        revision: its branch, tag or commit on the hub.
-        divisor: see ClipPairs.of.
-        processor: folder or hub id in the option `processor`, of the tokenizer and image processor; None: the model's.
+        reward: whose it is; names these by its options `model` and `processor`.
+        model: the model, at this `revision` of the hub.
+        divisor: see ClipPairs.
+        processor: of the tokenizer and image processor, where they are not the model's.
 
     Raises:
         RewardError: one of them cannot be loaded.
     """
     from transformers import CLIPModel, CLIPTokenizer
 
-    where = execution.where("model")
+    where = reward.where("model")
     loaded = load_model(CLIPModel, model, where=where, revision=revision)
     if processor is not None:
-        where, model, revision = execution.where("processor"), processor, None
+        where, model, revision = reward.where("processor"), processor, None
     tokenizer = load_processor(CLIPTokenizer, model, where=where, revision=revision)
     pixels = load_clip_pixels(model, where=where, revision=revision)
-    return ClipPairs.of(loaded, tokenizer, pixels, execution, divisor=divisor)
+    return ClipPairs(reward, loaded, tokenizer, pixels, divisor=divisor)
 
 
 def load_clip_pixels(name: str, *, where: str, revision: str | None = None) -> Pixels:
@@ -114,25 +100,25 @@ def load_clip_pixels(name: str, *, where: str, revision: str | None = None) -> P
 
 @torch.inference_mode()
 def image_embeddings(
-    model: Any, pixels: Pixels, images: Sequence[NDArray[np.uint8]], execution: Execution
+    model: Any, pixels: Pixels, images: Sequence[NDArray[np.uint8]], reward: LearnedReward
 ) -> torch.Tensor:
     """Unit embeddings (N, D) of images by a CLIPModel, float32."""
     rows = []
-    for batch in execution.batches(images):
-        inputs = pixels(batch).to(execution.device, getattr(torch, execution.dtype))
+    for batch in reward.batches(images):
+        inputs = pixels(batch).to(reward.device, getattr(torch, reward.dtype))
         rows.append(_unit(model.get_image_features(pixel_values=inputs)))
     return torch.cat(rows)
 
 
 @torch.inference_mode()
-def text_embeddings(model: Any, tokenizer: Any, texts: Sequence[str], execution: Execution) -> torch.Tensor:
+def text_embeddings(model: Any, tokenizer: Any, texts: Sequence[str], reward: LearnedReward) -> torch.Tensor:
     """Unit embeddings (N, D) of texts by a CLIPModel, float32.
 
     Padded to full length, so that no text depends on its neighbours'.
     """
     rows = []
-    for batch in execution.batches(texts):
-        tokens = tokenize(tokenizer, batch, text_limit(model)).to(execution.device)
+    for batch in reward.batches(texts):
+        tokens = tokenize(tokenizer, batch, text_limit(model)).to(reward.device)
         rows.append(_unit(model.get_text_features(tokens["input_ids"], attention_mask=tokens["attention_mask"])))
     return torch.cat(rows)
 
@@ -152,12 +138,12 @@ def tokens_cut(tokenizer: Any, texts: Sequence[str], limit: int) -> list[int]:
     return [max(0, len(ids) - limit) for ids in tokenizer(list(texts), verbose=False)["input_ids"]]
 
 
-def check_vocabulary(tokenizer: Any, config: Any, execution: Execution) -> None:
+def check_vocabulary(tokenizer: Any, config: Any, reward: LearnedReward) -> None:
     """Raises RewardError if the tokenizer has tokens that the text encoder does not know: it is another model's."""
     if len(tokenizer) > config.vocab_size:
         message = f"the tokenizer has {len(tokenizer)} tokens, the text encoder only {config.vocab_size}"
         remedy = "give the tokenizer that the model was trained with"
-        raise RewardError(message, where=f"reward '{execution.reward}'", remedy=remedy)
+        raise RewardError(message, where=f"reward '{reward.name}'", remedy=remedy)
 
 
 def _unit(features: Any) -> torch.Tensor:

@@ -10,28 +10,61 @@ import torch
 from torch import nn
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.linear_head import LinearHead
-from advantageflow.rewards.backbones.pretrained import build_model
+from advantageflow.rewards.backbones.pretrained import build_model, renamed
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of raw rewards, as the package has them
 VISION_HEADS, TEXT_HEADS = 16, 12  # of BLIP's ViT-L and of med_config.json; no tensor's shape says so
+HEAD_WIDTHS = (1024, 128, 64, 16, 1)
+HEAD_NAMES = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")  # between them the originals have dropout
 
-_VISION, _TEXT, _HEAD = "blip.visual_encoder.", "blip.text_encoder.", "mlp."
 _COMPUTED = "embeddings.position_ids"  # a buffer that the original saves
-_VISION_NAMES = {
-    "cls_token": "embeddings.class_embedding",
-    "pos_embed": "embeddings.position_embedding",
-    "patch_embed.proj": "embeddings.patch_embedding",
-    "norm": "post_layernorm",
-}
-_VISION_LAYERS = {
-    "norm1": "layer_norm1",
-    "attn.qkv": "self_attn.qkv",
-    "attn.proj": "self_attn.projection",
-    "norm2": "layer_norm2",
-    "mlp.fc1": "mlp.fc1",
-    "mlp.fc2": "mlp.fc2",
-}
+_VISION_NAMES = (
+    (r"^cls_token$", "embeddings.class_embedding"),
+    (r"^pos_embed$", "embeddings.position_embedding"),
+    (r"^patch_embed\.proj\.", "embeddings.patch_embedding."),
+    (r"^norm\.", "post_layernorm."),
+    (r"^blocks\.", "encoder.layers."),
+    (r"\.norm(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.qkv\.", ".self_attn.qkv."),
+    (r"\.attn\.proj\.", ".self_attn.projection."),
+)
+
+
+class LinearHead(nn.Module):
+    """Five linear layers with nothing between them, (N, D) to (N,): of ImageReward and of the LAION aesthetic score.
+
+    Source: the MLP of christophschuhmann/improved-aesthetic-predictor, which ImageReward took over. Published heads
+    were trained without activations ("linearMSE").
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        pairs = zip((width, *HEAD_WIDTHS[:-1]), HEAD_WIDTHS, strict=True)
+        self.layers = nn.Sequential(*(nn.Linear(before, after) for before, after in pairs))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        values: torch.Tensor = self.layers(embeddings).squeeze(-1)
+        return values
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, torch.Tensor], *, where: str) -> LinearHead:
+        """A head in float32 from a checkpoint in the original's layout.
+
+        Raises:
+            RewardError: it is not the checkpoint of such a head; names the tensor.
+        """
+        names = [(f"{name}.{part}", n, part) for n, name in enumerate(HEAD_NAMES) for part in ("weight", "bias")]
+        strange = sorted(set(tensors) ^ {name for name, *_ in names})
+        try:
+            if strange:
+                raise RuntimeError(f"{strange[0]} is not in both")
+            head = cls(tensors["layers.0.weight"].shape[-1])
+            head.load_state_dict({f"layers.{number}.{part}": tensors[name] for name, number, part in names})
+        except RuntimeError as error:
+            message = f"is not a checkpoint of the five linear layers: {str(error).splitlines()[-1].strip()}"
+            remedy = "give sac+logos+ava1-l14-linearMSE, or one of its layout"
+            raise RewardError(message, where=where, remedy=remedy) from error
+        return head
 
 
 class ImageRewardModel(nn.Module):
@@ -60,6 +93,9 @@ class ImageRewardModel(nn.Module):
 def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> ImageRewardModel:
     """The network in float32 from the state dict of ImageReward.pt.
 
+    The text encoder's names are those of transformers; both sides pack query, key and value of the image encoder alike.
+    What the checkpoint has beside the three parts (BLIP's projections) is not read, as in the original.
+
     Args:
         state: the state dict, any precision.
         where: what it comes from, for errors.
@@ -69,11 +105,18 @@ def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> Image
     """
     from transformers import BlipTextModel, BlipVisionModel
 
-    vision, text, head = split_tensors(state, where=where)
+    vision, text, head = (
+        {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
+        for part in ("blip.visual_encoder.", "blip.text_encoder.", "mlp.")
+    )
+    vision = renamed(vision, _VISION_NAMES)
+    text.pop(_COMPUTED, None)
     try:
-        vision_config, text_config = blip_configs(vision, text)
+        vision_config, text_config = _blip_configs(vision, text)
     except (KeyError, ValueError) as error:
-        raise _other_layout(f"has no proper {error}", where) from error
+        message = f"the checkpoint is not in the layout of ImageReward: it has no proper {error}"
+        remedy = "give ImageReward.pt, or its state dict as .safetensors"
+        raise RewardError(message, where=where, remedy=remedy) from error
     return ImageRewardModel(
         build_model(BlipVisionModel, vision_config, vision, where=where),
         build_model(BlipTextModel, text_config, text, where=where, add_pooling_layer=False),
@@ -81,38 +124,10 @@ def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> Image
     )
 
 
-def split_tensors(
-    state: Mapping[str, torch.Tensor], *, where: str
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """The tensors of the two encoders by the names that transformers has for them, and those of the head as they are.
-
-    The text encoder's names are the same; both sides pack query, key and value of the image encoder alike. What the
-    checkpoint has beside the three (BLIP's projections) is not read, as in the original.
-
-    Raises:
-        RewardError: a tensor of the image encoder is not BLIP's; names it.
-    """
-    vision: dict[str, torch.Tensor] = {}
-    text: dict[str, torch.Tensor] = {}
-    head: dict[str, torch.Tensor] = {}
-    for name, value in state.items():
-        if name.startswith(_VISION):
-            vision[_vision_name(name.removeprefix(_VISION), where)] = value
-        elif name.startswith(_TEXT):
-            text[name.removeprefix(_TEXT)] = value
-        elif name.startswith(_HEAD):
-            head[name.removeprefix(_HEAD)] = value
-    text.pop(_COMPUTED, None)
-    return vision, text, head
-
-
-def blip_configs(vision: Mapping[str, torch.Tensor], text: Mapping[str, torch.Tensor]) -> tuple[Any, Any]:
-    """BlipVisionConfig and BlipTextConfig that the shapes of split_tensors() say.
+def _blip_configs(vision: Mapping[str, torch.Tensor], text: Mapping[str, torch.Tensor]) -> tuple[Any, Any]:
+    """BlipVisionConfig and BlipTextConfig that the tensors' shapes say.
 
     Heads and layer norms are those of BLIP's ViT-L (1e-6) and of ImageReward's med_config.json (1e-12).
-
-    Raises:
-        KeyError: a tensor that they are read off is not there.
     """
     from transformers import BlipTextConfig, BlipVisionConfig
 
@@ -143,22 +158,3 @@ def blip_configs(vision: Mapping[str, torch.Tensor], text: Mapping[str, torch.Te
             is_decoder=True,  # what gives the layers their cross attention; self-attention stays bidirectional
         ),
     )
-
-
-def _vision_name(name: str, where: str) -> str:
-    """'blocks.3.attn.qkv.bias' becomes 'encoder.layers.3.self_attn.qkv.bias'."""
-    if name in _VISION_NAMES:
-        return _VISION_NAMES[name]
-    part, _, kind = name.rpartition(".")
-    if part in _VISION_NAMES:
-        return f"{_VISION_NAMES[part]}.{kind}"
-    blocks, _, rest = part.partition(".")
-    number, _, layer = rest.partition(".")
-    if blocks == "blocks" and number.isdigit() and layer in _VISION_LAYERS:
-        return f"encoder.layers.{number}.{_VISION_LAYERS[layer]}.{kind}"
-    raise _other_layout(f"has a tensor '{_VISION}{name}'", where)
-
-
-def _other_layout(problem: str, where: str) -> RewardError:
-    message = f"the checkpoint is not in the layout of ImageReward: it {problem}"
-    return RewardError(message, where=where, remedy="give ImageReward.pt, or its state dict as .safetensors")

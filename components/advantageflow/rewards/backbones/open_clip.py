@@ -9,37 +9,31 @@ from typing import Any
 import torch
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.pretrained import build_model
+from advantageflow.rewards.backbones.pretrained import build_model, renamed
 
 HEADS = 16  # of both towers of ViT-H-14 (open_clip's model_configs/ViT-H-14.json); no tensor's shape says so
 
-_TOWERS = {
-    "visual.transformer.resblocks": "vision_model.encoder.layers",
-    "transformer.resblocks": "text_model.encoder.layers",
-}
-_LAYERS = {
-    "ln_1": "layer_norm1",
-    "attn.out_proj": "self_attn.out_proj",
-    "ln_2": "layer_norm2",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-_NAMES = {
-    "visual.class_embedding": "vision_model.embeddings.class_embedding",
-    "visual.conv1.weight": "vision_model.embeddings.patch_embedding.weight",
-    "visual.positional_embedding": "vision_model.embeddings.position_embedding.weight",
-    "visual.ln_pre.weight": "vision_model.pre_layrnorm.weight",
-    "visual.ln_pre.bias": "vision_model.pre_layrnorm.bias",
-    "visual.ln_post.weight": "vision_model.post_layernorm.weight",
-    "visual.ln_post.bias": "vision_model.post_layernorm.bias",
-    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
-    "positional_embedding": "text_model.embeddings.position_embedding.weight",
-    "ln_final.weight": "text_model.final_layer_norm.weight",
-    "ln_final.bias": "text_model.final_layer_norm.bias",
-    "logit_scale": "logit_scale",
-}
-_PROJECTIONS = {"visual.proj": "visual_projection.weight", "text_projection": "text_projection.weight"}
-_COMPUTED = frozenset({"attn_mask"})  # a buffer that some versions save
+_NAMES = (
+    (r"^visual\.transformer\.resblocks\.", "vision_model.encoder.layers."),
+    (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
+    (r"\.ln_(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
+    (r"\.attn\.in_proj_", ".self_attn.in_proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"^visual\.class_embedding$", "vision_model.embeddings.class_embedding"),
+    (r"^visual\.conv1\.", "vision_model.embeddings.patch_embedding."),
+    (r"^visual\.positional_embedding$", "vision_model.embeddings.position_embedding.weight"),
+    (r"^visual\.ln_pre\.", "vision_model.pre_layrnorm."),
+    (r"^visual\.ln_post\.", "vision_model.post_layernorm."),
+    (r"^visual\.proj$", "visual_projection.weight"),
+    (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
+    (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+    (r"^ln_final\.", "text_model.final_layer_norm."),
+    (r"^text_projection$", "text_projection.weight"),
+)
+_PROJECTIONS = ("visual_projection.weight", "text_projection.weight")
+_COMPUTED = "attn_mask"  # a buffer that some versions save
 
 
 def load_open_clip(state: Mapping[str, torch.Tensor], *, where: str) -> Any:
@@ -54,16 +48,11 @@ def load_open_clip(state: Mapping[str, torch.Tensor], *, where: str) -> Any:
     """
     from transformers import CLIPModel
 
-    config = clip_config(state, where=where)
-    return build_model(CLIPModel, config, clip_tensors(state, where=where), where=where)
+    return build_model(CLIPModel, _config(state, where), _tensors(state), where=where)
 
 
-def clip_config(state: Mapping[str, torch.Tensor], *, where: str) -> Any:
-    """The CLIPConfig that the shapes of an open_clip checkpoint say: 16 heads in both towers, exact GELU.
-
-    Raises:
-        RewardError: a tensor that it is read off is not there.
-    """
+def _config(state: Mapping[str, torch.Tensor], where: str) -> Any:
+    """The CLIPConfig that the shapes of an open_clip checkpoint say: 16 heads in both towers, exact GELU."""
     from transformers import CLIPConfig
 
     try:
@@ -84,44 +73,10 @@ def clip_config(state: Mapping[str, torch.Tensor], *, where: str) -> Any:
             **_tower(state, "visual.transformer.resblocks", vision_width, projection),
         }
     except (KeyError, ValueError) as error:
-        raise _other_layout(f"has no proper {error}", where) from error
+        message = f"the checkpoint is not in the layout of open_clip's ViT-H-14: it has no proper {error}"
+        remedy = "give HPS_v2.1_compressed.pt, or its state dict as .safetensors"
+        raise RewardError(message, where=where, remedy=remedy) from error
     return CLIPConfig(text_config=text, vision_config=vision, projection_dim=projection)
-
-
-def clip_tensors(state: Mapping[str, torch.Tensor], *, where: str) -> dict[str, torch.Tensor]:
-    """The tensors of an open_clip checkpoint by the names that CLIPModel has for them.
-
-    open_clip packs query, key and value into one matrix, in this order, and its projections are applied from the right
-    (x @ P), so that they are transposed for a linear layer.
-
-    Raises:
-        RewardError: a tensor is not open_clip's; names it.
-    """
-    tensors: dict[str, torch.Tensor] = {}
-    for name, value in state.items():
-        if name in _NAMES:
-            tensors[_NAMES[name]] = value
-        elif name in _PROJECTIONS:
-            tensors[_PROJECTIONS[name]] = value.T.contiguous()
-        elif name not in _COMPUTED:
-            tensors |= _layer_tensors(name, value, where)
-    return tensors
-
-
-def _layer_tensors(name: str, value: torch.Tensor, where: str) -> dict[str, torch.Tensor]:
-    """One tensor of a transformer layer: 'transformer.resblocks.3.attn.in_proj_bias' becomes three."""
-    for tower, target in _TOWERS.items():
-        number, _, rest = name.removeprefix(f"{tower}.").partition(".")
-        if not name.startswith(f"{tower}.") or not number.isdigit():
-            continue
-        part, _, kind = rest.rpartition(".")
-        if part in _LAYERS:
-            return {f"{target}.{number}.{_LAYERS[part]}.{kind}": value}
-        if rest in ("attn.in_proj_weight", "attn.in_proj_bias"):
-            kind = rest.removeprefix("attn.in_proj_")
-            packed = zip("qkv", value.chunk(3), strict=True)
-            return {f"{target}.{number}.self_attn.{one}_proj.{kind}": part.contiguous() for one, part in packed}
-    raise _other_layout(f"has a tensor '{name}'", where)
 
 
 def _tower(state: Mapping[str, torch.Tensor], tower: str, width: int, projection: int) -> dict[str, Any]:
@@ -135,6 +90,17 @@ def _tower(state: Mapping[str, torch.Tensor], tower: str, width: int, projection
     }
 
 
-def _other_layout(problem: str, where: str) -> RewardError:
-    message = f"the checkpoint is not in the layout of open_clip's ViT-H-14: it {problem}"
-    return RewardError(message, where=where, remedy="give HPS_v2.1_compressed.pt, or its state dict as .safetensors")
+def _tensors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors of an open_clip checkpoint by the names that CLIPModel has for them.
+
+    open_clip packs query, key and value into one matrix, in this order, and its projections are applied from the right
+    (x @ P), so that they are transposed for a linear layer.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for name, value in renamed(state, _NAMES).items():
+        if ".in_proj." in name:
+            for one, part in zip("qkv", value.chunk(3), strict=True):
+                tensors[name.replace(".in_proj.", f".{one}_proj.")] = part.contiguous()
+        elif name != _COMPUTED:
+            tensors[name] = value.T.contiguous() if name in _PROJECTIONS else value
+    return tensors

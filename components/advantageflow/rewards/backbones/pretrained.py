@@ -5,7 +5,9 @@ Weights are loaded in float32 on the CPU, whatever the precision of the file, so
 
 from __future__ import annotations
 
+import hashlib
 import pickle
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +17,17 @@ from advantageflow.errors import RewardError, UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
+
+_SHOWN = 12  # hex digits of a hash that go into a version
 
 
 def load_model(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
-    """A model of transformers, every weight of it from the checkpoint.
+    """A model of transformers of this class, every weight of it from the checkpoint.
 
     Args:
-        kind: its class, such as CLIPModel.
         name: a folder written by save_pretrained, or a hub id.
         where: what names it, such as an option of a reward, for errors.
-        revision: branch, tag or commit on the hub.
 
     Raises:
         RewardError: it is missing, gated, corrupt or not of this class.
@@ -48,8 +51,6 @@ def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, 
     """A model of transformers from tensors under its own names: all of them, and no others.
 
     Args:
-        kind: its class.
-        config: its configuration.
         tensors: by name; any precision, as float32 in the model.
         where: what they come from, for errors.
         arguments: further arguments of the class.
@@ -73,17 +74,7 @@ def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, 
 
 
 def load_processor(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
-    """A tokenizer or image processor of transformers.
-
-    Args:
-        kind: its class.
-        name: a folder, or a hub id.
-        where: what names it, such as an option of a reward, for errors.
-        revision: branch, tag or commit on the hub.
-
-    Raises:
-        RewardError: it is missing, gated or corrupt.
-    """
+    """A tokenizer or image processor of transformers; takes and raises what load_model does."""
     place = _place(name, where)
     with _loading(f"{kind.__name__} from {name}", name, where):
         return kind.from_pretrained(place, revision=revision)
@@ -96,7 +87,6 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
         name: the file itself, a folder that holds it, or the hub id of a repository that does.
         candidates: what it may be called in a folder or repository, best first.
         where: which option of which reward names it, for errors.
-        revision: branch, tag or commit on the hub.
 
     Raises:
         RewardError: there is none of them, or the repository is missing or gated.
@@ -148,6 +138,36 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
         remedy = "give the published checkpoint, or its state dict as .safetensors"
         raise RewardError(f"{path} holds no state dict", where=where, remedy=remedy)
     return dict(state)
+
+
+def renamed(state: Mapping[str, torch.Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
+    """Tensors under the names that rules (a regular expression, and what stands for it) make of theirs, in turn."""
+
+    def name_of(name: str) -> str:
+        for pattern, replacement in rules:
+            name = re.sub(pattern, replacement, name)
+        return name
+
+    return {name_of(name): value for name, value in state.items()}
+
+
+def weights_hash(*modules: nn.Module) -> str:
+    """The first 12 hex digits of the SHA-256 over names, shapes and bytes of all parameters and buffers.
+
+    Taken of what was loaded, not of files, so that one model in several formats has one hash. Buffers that are not
+    saved (persistent=False) do not count.
+
+    Args:
+        modules: on any device, in any precision; their order counts.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, value in sorted(module.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:_SHOWN]
 
 
 @contextmanager

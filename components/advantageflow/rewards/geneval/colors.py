@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.rewards.backbones.execution import Execution
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor
-from advantageflow.rewards.geneval.classes import COLORS
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.geneval.spec import COLORS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,16 +29,16 @@ class ColorClassifier:
     Args:
         model: hub id, or local folder, of a CLIP model with its tokenizer.
         revision: hub commit, tag or branch.
-        execution: where and how it computes; objects, and texts, go through in batches.
+        reward: whose it is; says where and how it computes; objects, and texts, go through in batches.
 
     Raises:
         RewardError: the model cannot be loaded.
     """
 
-    def __init__(self, model: str, revision: str | None, execution: Execution) -> None:
+    def __init__(self, model: str, revision: str | None, reward: LearnedReward) -> None:
         from transformers import AutoTokenizer, CLIPModel
 
-        self._execution = execution
+        self._reward = reward
         self.module: CLIPModel = load_model(CLIPModel, model, where=model, revision=revision)
         self._tokenizer: Any = load_processor(AutoTokenizer, model, where=model, revision=revision)
         self._size = int(self.module.config.vision_config.image_size)
@@ -60,9 +60,9 @@ class ColorClassifier:
 
         if not cutouts:
             return []
-        self._execution.place(self.module)
+        self._reward.place(self.module)
         pixels = partial(centre_square, side=self._size)
-        seen = image_embeddings(self.module, pixels, [np.asarray(one) for one in cutouts], self._execution)
+        seen = image_embeddings(self.module, pixels, [np.asarray(one) for one in cutouts], self._reward)
         likeness = [self._colors_of(name) @ one for name, one in zip(names, seen, strict=True)]
         return [COLORS[int(of_colors.argmax())] for of_colors in likeness]
 
@@ -74,7 +74,7 @@ class ColorClassifier:
 
         if name not in self._texts:
             texts = [template.format(color=color, name=name) for color in COLORS for template in TEMPLATES]
-            embedded = text_embeddings(self.module, self._tokenizer, texts, self._execution)
+            embedded = text_embeddings(self.module, self._tokenizer, texts, self._reward)
             self._texts[name] = normalize(embedded.unflatten(0, (len(COLORS), len(TEMPLATES))).mean(dim=1), dim=-1)
         return self._texts[name]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.execution import Execution
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pretrained import load_model
-from advantageflow.rewards.geneval.classes import CLASSES
-from advantageflow.rewards.geneval.postprocess import Sizes, detections
-from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.geneval.scoring import THRESHOLD, Detection
+from advantageflow.rewards.geneval.spec import CLASSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
 MODEL = "facebook/mask2former-swin-small-coco-instance"
 SHORT_SIDE, LONG_SIDE = 800, 1333  # pixels: an image is scaled to fit the tighter of the two
+QUERIES = 100  # (query, class) pairs that are looked at, the likeliest
 _MULTIPLE = 32  # pixels: the coarsest stride of the backbone, to which images are padded
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # of ImageNet, RGB, 0 .. 255
+_EPSILON = 1e-6  # of the mean over a mask's pixels
 
 
 class Detector:
@@ -30,7 +32,7 @@ class Detector:
     Args:
         model: hub id, or local folder, of a Mask2Former for COCO instances.
         revision: hub commit, tag or branch.
-        execution: where and how it computes; the images of one forward pass are equally large.
+        reward: whose it is; says where and how it computes. The images of one forward pass are equally large.
         sides: short and long side that images are scaled to, pixels.
 
     Raises:
@@ -41,12 +43,12 @@ class Detector:
         self,
         model: str,
         revision: str | None,
-        execution: Execution,
+        reward: LearnedReward,
         sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE),
     ) -> None:
         from transformers import Mask2FormerForUniversalSegmentation
 
-        self._execution, self._sides = execution, sides
+        self._reward, self._sides = reward, sides
         self.module: Mask2FormerForUniversalSegmentation = load_model(
             Mask2FormerForUniversalSegmentation, model, where=model, revision=revision
         )
@@ -63,11 +65,11 @@ class Detector:
         Raises:
             RewardError: a GPU is asked for and there is none.
         """
-        self._execution.place(self.module)
+        self._reward.place(self.module)
         found: list[list[Detection]] = [[] for _ in images]
         by_size = sorted(range(len(images)), key=lambda number: images[number].shape)
         for _, of_size in groupby(by_size, key=lambda number: images[number].shape):
-            for chunk in self._execution.batches(list(of_size)):
+            for chunk in self._reward.batches(list(of_size)):
                 for number, objects in zip(chunk, self._forward([images[n] for n in chunk]), strict=True):
                     found[number] = objects
         return found
@@ -81,10 +83,9 @@ class Detector:
         pixels = torch.stack([prepare(image, resized) for image in images])
         padded = (int(pixels.shape[2]), int(pixels.shape[3]))
         with torch.inference_mode():
-            output = self.module(pixels.to(self._execution.device, self.module.dtype))
-            sizes = Sizes((height, width), resized, padded)
+            output = self.module(pixels.to(self._reward.device, self.module.dtype))
             queries = zip(output.class_queries_logits, output.masks_queries_logits, strict=True)
-            return [detections(classes, masks, sizes) for classes, masks in queries]
+            return [detections(classes, masks, (height, width), resized, padded) for classes, masks in queries]
 
 
 def target_size(height: int, width: int, sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE)) -> tuple[int, int]:
@@ -108,3 +109,56 @@ def prepare(image: np.ndarray, size: tuple[int, int]) -> Tensor:
     mean, std = (torch.tensor(values)[:, None, None] for values in (_MEAN, _STD))
     down, right = (-side % _MULTIPLE for side in size)
     return functional.pad((pixels - mean) / std, (0, right, 0, down))
+
+
+def detections(
+    class_logits: Tensor,
+    mask_logits: Tensor,
+    original: tuple[int, int],
+    resized: tuple[int, int],
+    padded: tuple[int, int],
+) -> list[Detection]:
+    """One image's detections, surest first, with masks and boxes in the original image; overlaps are not suppressed.
+
+    score = p(class) * mean of sigmoid(mask logit) over the mask, which is where the logit is above 0. The mask logits
+    are resized as GenEval's detector does it: bilinearly to the padded size, cut to the image, then to the original.
+
+    Args:
+        class_logits: (Q, C + 1), the last class being 'no object'.
+        mask_logits: (Q, h, w), over the padded image.
+        original: height and width of the image as it was given.
+        resized: as the detector saw it.
+        padded: with the padding, at the bottom and on the right, that completed its batch.
+    """
+
+    @cache
+    def mask_of(query: int) -> tuple[Tensor, float]:
+        """A query's mask (H, W), bool, and its mean probability; 0 for an empty one."""
+        height, width = resized
+        logits = _resize(_resize(mask_logits[query].float(), padded)[:height, :width], original)
+        mask = logits > 0
+        return mask, float((logits.sigmoid() * mask).sum() / (mask.sum() + _EPSILON))
+
+    probabilities = class_logits.float().softmax(dim=-1)[:, :-1]
+    likeliest = probabilities.flatten().topk(min(QUERIES, probabilities.numel()))
+    found: list[Detection] = []
+    for probability, number in zip(likeliest.values.tolist(), likeliest.indices.tolist(), strict=True):
+        query, index = divmod(number, probabilities.shape[1])
+        if probability <= THRESHOLD:
+            break  # a score is at most its class probability: further masks need not be resized
+        mask, certainty = mask_of(query)
+        if probability * certainty > THRESHOLD:
+            found.append(Detection(index, probability * certainty, _box(mask), mask.cpu().numpy()))
+    return sorted(found, key=lambda one: -one.score)
+
+
+def _resize(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    from torch.nn import functional
+
+    return functional.interpolate(logits[None, None], size=size, mode="bilinear", align_corners=False)[0, 0]
+
+
+def _box(mask: Tensor) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a mask that is not empty; right and bottom exclusive."""
+    columns, rows = mask.any(dim=0).nonzero(), mask.any(dim=1).nonzero()
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -8,19 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.reward import LearnedReward
+from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import colors, detector
-from advantageflow.rewards.geneval.classes import CLASSES
-from advantageflow.rewards.geneval.scoring import (
-    LOWEST_SOFT,
-    Detection,
-    Found,
-    check_spec,
-    colors_needed,
-    score,
-    select,
-)
+from advantageflow.rewards.geneval.scoring import LOWEST_SOFT, Detection, Found, colors_needed, score, select
+from advantageflow.rewards.geneval.spec import CLASSES, check_spec
 from advantageflow.rewards.plumbing.inputs import check_prompt, check_rgb
 
 if TYPE_CHECKING:
@@ -42,7 +34,7 @@ class GenEvalReward(LearnedReward):
         clip_revision: its hub revision.
         sides: short and long side, pixels, that images are scaled to for the detector.
         peer_compatible: soft scores with the two faults of published RL code, for like-for-like comparisons only.
-        device, dtype, batch: of both; see Execution.
+        device, dtype, batch: of both; see LearnedReward.
     """
 
     name = "geneval"
@@ -83,17 +75,17 @@ class GenEvalReward(LearnedReward):
 
     @cached_property
     def _weights(self) -> str:
-        from advantageflow.rewards.plumbing.weights import weights_hash
+        from advantageflow.rewards.backbones.pretrained import weights_hash
 
         return weights_hash(self._detector.module, self._colors.module)
 
     @cached_property
     def _detector(self) -> detector.Detector:
-        return detector.Detector(self.model, self.revision, self._execution, self.sides)
+        return detector.Detector(self.model, self.revision, self, self.sides)
 
     @cached_property
     def _colors(self) -> colors.ColorClassifier:
-        return colors.ColorClassifier(self.clip, self.clip_revision, self._execution)
+        return colors.ColorClassifier(self.clip, self.clip_revision, self)
 
     def _fill_in_colors(
         self, prompts: Sequence[Prompt], images: Sequence[np.ndarray], found: Sequence[dict[str, list[Detection]]]

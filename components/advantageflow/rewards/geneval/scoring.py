@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import DataError
-from advantageflow.rewards.geneval.classes import CLASSES, COLORS, COUNTING, TASKS
 from advantageflow.rewards.geneval.rules import count_share, relations
-from advantageflow.rewards.geneval.spec import check_exclude, check_include, check_name
+from advantageflow.rewards.geneval.spec import CLASSES, COUNTING, MOST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.3  # confidence that a detection must exceed
 COUNTING_THRESHOLD = 0.9  # the same in the task 'counting'
-MOST = 16  # detections of one class that count
 LOWEST_SOFT = 1 - (MOST - 1)  # of the peers' unclamped soft score: one object is asked for, 16 are found
 
 
@@ -65,21 +62,6 @@ class GenEvalScore:
     soft: float
     failed: tuple[str, ...]
     failed_strict: tuple[str, ...]
-
-
-def check_spec(spec: Mapping[str, Any]) -> None:
-    """Raises DataError, naming the field, if the spec is not one of GenEval's form that can be met."""
-    check_name(spec.get("tag"), TASKS, "tag", what="tasks")
-    check_include(spec, CLASSES, COLORS)
-    check_exclude(spec, CLASSES)
-    for number, item in enumerate(spec["include"]):
-        if item["count"] > MOST:
-            message = f"count {item['count']} can never be met: at most {MOST} objects of a class are counted"
-            raise DataError(message, where=f"include[{number}].count", remedy=f"ask for {MOST} or fewer")
-        if item.get("position") is not None and item["position"][1] > number:
-            message = f"index {item['position'][1]} names a later object; a position refers to an earlier one"
-            remedy = "put the object that it refers to first"
-            raise DataError(message, where=f"include[{number}].position[1]", remedy=remedy)
 
 
 def select(detections: Iterable[Detection], tag: str) -> dict[str, list[Detection]]:

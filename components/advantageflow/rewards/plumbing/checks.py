@@ -1,4 +1,7 @@
-"""Scoring under the failure rules: a reward that fails, or gives what it did not declare, names the sample."""
+"""Scoring under the failure rules: a reward that fails, or gives what it did not declare, names the sample.
+
+Where settings say so (`on_error: drop`), an image that a reward cannot score is left out instead of stopping the run.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +13,22 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward, SampleError
 from advantageflow.rewards.plumbing.guard import GuardedReward, RewardStopped
 from advantageflow.rewards.plumbing.results import place_of, to_results
+from advantageflow.settings_reward import RewardSettings
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from advantageflow.tracking.journal import Journal
+
+ALARM = "dropped"
 
 
 def score_images(
     reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
 ) -> list[Result]:
-    """Score a batch and check what comes back.
+    """Score a batch of images (H, W, 3), uint8, and check what comes back.
 
     Args:
-        reward: the scorer.
-        prompts: the prompt of each image.
-        images: uint8 arrays (H, W, 3).
         samples: what to call each image in an error, such as its rollout_id.
 
     Raises:
@@ -38,7 +43,11 @@ def score_images(
     except Exception as error:
         if isinstance(error, SampleError) and error.sample is not None:
             raise _failure(error, _named(reward, samples[error.sample], prompts[error.sample])) from error
-        _score_one_by_one(reward, prompts, images, samples)
+        for prompt, image, sample in zip(prompts, images, samples, strict=True):
+            try:
+                reward.score([prompt], [image])
+            except Exception as alone:
+                raise _failure(alone, _named(reward, sample, prompt)) from alone
         where = f"{place_of(reward, samples[0])} .. {samples[-1]} (the batch fails, each alone does not)"
         raise _failure(error, where) from error
     return to_results(reward, samples, results)
@@ -56,8 +65,50 @@ def score_each(
         return [*score_images(reward, prompts, images, samples)]
     except RewardStopped:
         raise
-    except RewardError:
-        return [_alone(reward, *one) for one in zip(prompts, images, samples, strict=True)]
+    except RewardError as error:
+        if len(samples) == 1:
+            return [error]
+        return [score_each(reward, [p], [i], [s])[0] for p, i, s in zip(prompts, images, samples, strict=True)]
+
+
+def score_all(
+    settings: RewardSettings,
+    rewards: Mapping[str, Reward],
+    prompts: Sequence[Prompt],
+    images: Sequence[np.ndarray],
+    samples: Sequence[str],
+) -> list[dict[str, Result] | RewardError]:
+    """The results of each sample by reward; with on_error 'drop', the error of one that a reward cannot score.
+
+    Raises:
+        RewardError: a reward failed, with on_error 'fail' or for no image of its own; names the sample.
+    """
+    score = score_each if settings.on_error == "drop" else score_images
+    by_reward = {name: score(reward, prompts, images, samples) for name, reward in rewards.items()}
+    results: list[dict[str, Result] | RewardError] = []
+    for of_sample in zip(*by_reward.values(), strict=True):
+        errors = [one for one in of_sample if isinstance(one, RewardError)]
+        scored = {name: one for name, one in zip(by_reward, of_sample, strict=True) if not isinstance(one, RewardError)}
+        results.append(errors[0] if errors else scored)
+    return results
+
+
+def tell_dropped(
+    settings: RewardSettings, errors: Sequence[RewardError], images: int, journal: Journal, step: int
+) -> None:
+    """Raise an alarm for the images of a task that are left out, if there are any.
+
+    Raises:
+        RewardError: they are more than the settings allow (one always may be).
+    """
+    if not errors:
+        return
+    first = f"{errors[0].where}: {errors[0].message}"
+    many = f"{len(errors)} of {images} images could not be scored"
+    if len(errors) > max(1, settings.most_dropped * images):
+        message = f"{many}, more than a share of {settings.most_dropped:g} (reward.most_dropped); the first: "
+        raise RewardError(message + errors[0].message, where=errors[0].where, remedy=errors[0].remedy)
+    journal.alarm(ALARM, f"{many} and are left out; the first: {first}", step)
 
 
 def check_readable(reward: Reward, prompt: Prompt) -> None:
@@ -83,28 +134,8 @@ def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
     return {column: len(scores) > 1 and len({values[column] for values in scores}) == 1 for column in columns}
 
 
-def _alone(reward: Reward, prompt: Prompt, image: np.ndarray, sample: str) -> Result | RewardError:
-    try:
-        return score_images(reward, [prompt], [image], [sample])[0]
-    except RewardStopped:
-        raise
-    except RewardError as error:
-        return error
-
-
 def _named(reward: Reward, sample: str, prompt: Prompt) -> str:
     return place_of(reward, f"{sample} ('{prompt.text}')")
-
-
-def _score_one_by_one(
-    reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
-) -> None:
-    """Raise a RewardError that names the sample, if one fails alone as it did in its batch."""
-    for prompt, image, sample in zip(prompts, images, samples, strict=True):
-        try:
-            reward.score([prompt], [image])
-        except Exception as error:
-            raise _failure(error, _named(reward, sample, prompt)) from error
 
 
 def _failure(error: Exception, where: str) -> RewardError:

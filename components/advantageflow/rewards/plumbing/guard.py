@@ -13,7 +13,6 @@ import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,19 +37,6 @@ class RewardStopped(RewardError):
     """A reward whose process hung, took too much memory or ended: no matter of one image."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What a reward may take.
-
-    Attributes:
-        timeout: seconds for a batch, or to be made.
-        memory_gb: of its process's resident memory.
-    """
-
-    timeout: float
-    memory_gb: float
-
-
 class GuardedReward:
     """A reward that lives in a process of its own, held to limits.
 
@@ -58,16 +44,17 @@ class GuardedReward:
         name: the path or plug-in that settings name.
         options: of its class.
         term: which term of the settings names it, for errors.
-        limits: what it may take.
+        timeout: seconds that it may take for a batch, or to be made.
+        memory_gb: resident memory that its process may take.
 
     Raises:
         SettingsError, RewardError: as get_reward.
         RewardStopped: it could not be made within the limits.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any], *, term: str, limits: Limits) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], *, term: str, timeout: float, memory_gb: float) -> None:
         self.name: str = name
-        self._timeout, self._most_memory = limits.timeout, min(limits.memory_gb * _GB, _SHARE * _free_memory())
+        self._timeout, self._most_memory = timeout, min(memory_gb * _GB, _SHARE * _free_memory())
         ours, theirs = socket.socketpair()
         path = os.pathsep.join(filter(None, sys.path))
         with theirs:

@@ -14,8 +14,8 @@ from advantageflow.errors import RewardError, UserError
 from advantageflow.lifeline import end_with_parent
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.checks import check_readable, score_images
-from advantageflow.rewards.plumbing.declaration import check_declaration
 from advantageflow.rewards.plumbing.registry import get_reward
+from advantageflow.rewards.plumbing.results import check_declaration
 
 
 def main() -> None:

@@ -19,8 +19,7 @@ def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, rewar
     Args:
         make: the class; options are its parameters that may be given by keyword.
         options: JSON-able values by name.
-        reward: the reward's name, for errors.
-        where: the setting that holds the options, such as 'reward.options'.
+        reward, where: its name, and the setting that holds the options, for errors.
 
     Returns:
         The options as the parameters' annotations want them: a list becomes a tuple, a text a Path.

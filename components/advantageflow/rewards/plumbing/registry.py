@@ -11,7 +11,7 @@ from advantageflow.errors import RewardError, SettingsError, UserError
 from advantageflow.plugins.registry import Registry, Source
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.functions import as_reward
-from advantageflow.rewards.plumbing.guard import GuardedReward, Limits
+from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.options import check_options
 
 BUILT_IN = {
@@ -35,12 +35,9 @@ class RewardInfo:
     """What a person wants to know of a registered reward.
 
     Attributes:
-        name: what settings call it.
         origin: 'built in', or the plug-in that brings it.
         summary: first line of its documentation.
-        version: its version, of a learned reward without the hash of its weights; empty if it cannot be made.
-        columns: lowest and highest value by column.
-        higher_is_better: whether training raises the columns.
+        version: of a learned reward without the hash of its weights; empty if it cannot be made.
         error: why it cannot be made without options, or not at all; empty if it can.
     """
 
@@ -87,15 +84,13 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     return reward
 
 
-def get_guarded(name: str, options: Mapping[str, Any], limits: Limits, *, term: str = "reward") -> Reward:
-    """The reward of this name; one that is not built in lives in a process of its own, held to limits.
-
-    Raises:
-        SettingsError, RewardError: as get_reward.
-    """
+def get_guarded(
+    name: str, options: Mapping[str, Any], *, timeout: float, memory_gb: float, term: str = "reward"
+) -> Reward:
+    """As get_reward; a reward that is not built in lives in a process of its own, held to limits (GuardedReward)."""
     if REWARDS.source(name, f"{term}.name").origin == "built in":
         return get_reward(name, options, term=term)
-    return GuardedReward(name, options, term=term, limits=limits)
+    return GuardedReward(name, options, term=term, timeout=timeout, memory_gb=memory_gb)
 
 
 def list_rewards() -> list[RewardInfo]:

@@ -1,11 +1,14 @@
-"""What a reward gave, as results: one an image, finite numbers in the declared ranges and details that are JSON."""
+"""What a reward says of itself and gives, held to the protocol: finite numbers in range, details that are JSON."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from inspect import getattr_static
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from advantageflow.errors import RewardError
 from advantageflow.json_text import DEEPEST
@@ -17,11 +20,28 @@ if TYPE_CHECKING:
 LONGEST_DETAILS = 100_000  # characters of an image's details as JSON
 
 
+def check_declaration(reward: Reward) -> None:
+    """Hold what a reward says of itself to the protocol, types included; its weights are not loaded for its version.
+
+    Raises:
+        RewardError: its name, version, columns or direction are not as they should be.
+    """
+    version = getattr_static(reward, "version")
+    told = {part: getattr(reward, part) for part in ("name", "columns", "higher_is_better")}
+    told |= {} if hasattr(version, "__get__") else {"version": version}
+    try:
+        _Declaration.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
+        remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
+        raise RewardError(message, where=f"reward {type(reward).__name__}", remedy=remedy) from error
+
+
 def to_results(reward: Reward, samples: Sequence[str], given: Any) -> list[Result]:
     """Hold what a reward gave to what it declares.
 
     Args:
-        reward: the scorer that gave it.
         samples: what to call each sample in an error.
         given: for each sample a pair of values by column and details, or the values alone, or a mapping that holds the
             columns and, under other names, details, or, where the reward has one column, a number. Arrays and tensors
@@ -151,3 +171,19 @@ def _text(text: str) -> str:
 def _show(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _rising(limits: tuple[float, float]) -> tuple[float, float]:
+    if not limits[0] < limits[1]:
+        raise ValueError("not (lowest, highest)")
+    return limits
+
+
+_Text = Annotated[str, Field(strict=True, min_length=1)]
+
+
+class _Declaration(BaseModel):
+    name: _Text
+    version: _Text = "known once it is loaded"
+    higher_is_better: bool = Field(strict=True)
+    columns: dict[str, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from advantageflow.errors import SettingsError
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.guard import Limits
 from advantageflow.rewards.plumbing.registry import get_guarded
 from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.suggestions import suggest
@@ -20,7 +19,7 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
             range, two terms are the same, or give one reward different options; names the term.
         RewardError: a reward cannot be loaded.
     """
-    rewards = _make(_trained(settings), {}, _limits(settings))
+    rewards = _make(_trained(settings), {}, settings)
     names = score_columns(settings, rewards)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:  # the first reward has a column that is called as another's is in the scores
@@ -40,7 +39,7 @@ def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward]) -> dic
         SettingsError, RewardError: as term_rewards; also if a watched column is trained on.
     """
     watched = {f"reward.watched.{number}": term for number, term in enumerate(settings.watched)}
-    rewards = _make(_trained(settings) | watched, made, _limits(settings))
+    rewards = _make(_trained(settings) | watched, made, settings)
     return {term.name: rewards[term.name] for term in settings.watched}
 
 
@@ -65,18 +64,16 @@ def _trained(settings: RewardSettings) -> dict[str, RewardTerm]:
     return {"reward": first, **{f"reward.others.{number}": term for number, term in enumerate(others)}}
 
 
-def _limits(settings: RewardSettings) -> Limits:
-    return Limits(settings.timeout, settings.memory_gb)
-
-
-def _make(terms: Mapping[str, RewardTerm], made: Mapping[str, Reward], limits: Limits) -> dict[str, Reward]:
+def _make(terms: Mapping[str, RewardTerm], made: Mapping[str, Reward], settings: RewardSettings) -> dict[str, Reward]:
     """The rewards that terms (by their place) name, beside those that are made already; every term is checked."""
     rewards = dict(made)
     first_of_reward: dict[str, str] = {}
     first_of_term: dict[str, str] = {}
     for place, term in terms.items():
         if term.name not in rewards:
-            rewards[term.name] = get_guarded(term.name, term.options, limits, term=place)
+            rewards[term.name] = get_guarded(
+                term.name, term.options, timeout=settings.timeout, memory_gb=settings.memory_gb, term=place
+            )
         _check_term(rewards[term.name], term, place)
         earlier = first_of_reward.setdefault(term.name, place)
         if terms[earlier].options != term.options:

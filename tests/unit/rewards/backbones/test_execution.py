@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from advantageflow.errors import RewardError, SettingsError
-from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.clipscore import ClipScoreReward
 from advantageflow.rewards.plumbing.registry import get_reward
 
@@ -42,13 +41,13 @@ def test_a_gpu_scores_as_the_cpu_does(clip_folder: Path, images: list[Any], prom
 
 
 def test_a_placed_module_is_frozen_in_the_precision_asked_for() -> None:
-    execution = Execution("x", "cpu", "bfloat16", 4)
-    module = execution.place(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+    reward = ClipScoreReward(dtype="bfloat16")
+    module = reward.place(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
     assert not module.training
     assert {(value.dtype, value.requires_grad) for value in module.parameters()} == {(torch.bfloat16, False)}
-    assert execution.place(nn.Linear(2, 2), dtype="float32").weight.dtype == torch.float32
+    assert reward.place(nn.Linear(2, 2), dtype="float32").weight.dtype == torch.float32
 
 
 def test_batches_hold_every_item_once_in_order() -> None:
-    batches = list(Execution("x", "cpu", "float32", 3).batches(range(8)))
+    batches = list(ClipScoreReward(batch=3).batches(range(8)))
     assert [list(batch) for batch in batches] == [[0, 1, 2], [3, 4, 5], [6, 7]]

@@ -14,7 +14,7 @@ from torch import nn
 
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.pretrained import find_file, read_tensors
+from advantageflow.rewards.backbones.pretrained import find_file, read_tensors, weights_hash
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.clipscore import ClipScoreReward
 from advantageflow.rewards.plumbing.registry import get_reward, list_rewards
@@ -132,3 +132,16 @@ def test_a_truncated_checkpoint_is_refused(name: str, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(RewardError, match="cannot read"):
         read_tensors(path, where="here")
+
+
+def test_the_hash_of_weights_is_that_of_values_order_precision_and_scalars() -> None:
+    def linear(seed: int) -> nn.Linear:
+        torch.manual_seed(seed)
+        return nn.Linear(3, 2)
+
+    one, other = linear(0), linear(1)
+    norm, counted = nn.BatchNorm1d(2), nn.BatchNorm1d(2)  # they have a scalar buffer, num_batches_tracked
+    counted.num_batches_tracked += 1
+    different = [[one], [other], [one, other], [other, one], [linear(0).to(torch.bfloat16)], [norm], [counted]]
+    assert len({weights_hash(*modules) for modules in different}) == len(different)
+    assert weights_hash(one) == weights_hash(linear(0))

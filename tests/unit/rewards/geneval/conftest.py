@@ -18,7 +18,7 @@ from transformers import (
     SwinConfig,
 )
 
-from advantageflow.rewards.geneval.classes import CLASSES, COLORS
+from advantageflow.rewards.geneval.spec import CLASSES, COLORS
 
 CLIP_SIDE = 32  # pixels
 

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.backbones.pixels import centre_square
-from advantageflow.rewards.geneval.classes import COLORS
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
+from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import Detection
+from advantageflow.rewards.geneval.spec import COLORS
 
 RED, GREY = (255, 0, 0), (0x99, 0x99, 0x99)
 
@@ -67,7 +67,7 @@ def test_the_centre_is_what_is_seen_normalised_as_clip_wants_it() -> None:
 
 @pytest.fixture
 def classifier(clip_folder: Path) -> ColorClassifier:
-    return ColorClassifier(str(clip_folder), None, Execution("geneval", batch=3))
+    return ColorClassifier(str(clip_folder), None, GenEvalReward(batch=3))
 
 
 def cutouts(number: int) -> list[Image.Image]:

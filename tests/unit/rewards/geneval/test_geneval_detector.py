@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.execution import Execution
+from advantageflow.rewards.backbones.pretrained import weights_hash
 from advantageflow.rewards.geneval.detector import Detector, prepare, target_size
+from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import Detection
-from advantageflow.rewards.plumbing.weights import weights_hash
 
 SIDES = (64, 107)  # pixels, for speed; as 800 and 1333 are to each other
 
@@ -25,8 +25,8 @@ def picture(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def make(folder: Path, **execution: Any) -> Detector:
-    return Detector(str(folder), None, Execution("geneval", **execution), SIDES)
+def make(folder: Path, **options: Any) -> Detector:
+    return Detector(str(folder), None, GenEvalReward(**options), SIDES)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from advantageflow.rewards.geneval.classes import CLASSES
-from advantageflow.rewards.geneval.postprocess import Sizes, detections
+from advantageflow.rewards.geneval import detector
+from advantageflow.rewards.geneval.detector import detections
+from advantageflow.rewards.geneval.spec import CLASSES
 
 Array = NDArray[np.float64]
 
@@ -30,12 +31,13 @@ def boxed(height: int, width: int, box: tuple[int, int, int, int], inside: float
     return logits
 
 
-def same(height: int, width: int) -> Sizes:
-    return Sizes((height, width), (height, width), (height, width))
+def same(height: int, width: int) -> list[tuple[int, int]]:
+    """The sizes of an image that is neither resized nor padded."""
+    return [(height, width)] * 3
 
 
 def test_a_drawn_mask_comes_back_with_its_box_class_and_score() -> None:
-    (found,) = detections(class_logits((16, 0.8)), boxed(8, 12, (2, 1, 7, 5)), same(8, 12))
+    (found,) = detections(class_logits((16, 0.8)), boxed(8, 12, (2, 1, 7, 5)), *same(8, 12))
     assert found.index == 16
     assert found.box == (2, 1, 7, 5)
     assert found.score == pytest.approx(0.8 / (1 + np.exp(-8)), rel=1e-5)
@@ -48,7 +50,7 @@ def test_a_drawn_mask_comes_back_with_its_box_class_and_score() -> None:
 def test_the_score_is_the_class_probability_times_the_mean_mask_probability() -> None:
     logits = boxed(4, 4, (0, 0, 2, 2), inside=0.5)
     logits[0, 0, 0] = 3.0
-    (found,) = detections(class_logits((3, 0.9)), logits, same(4, 4))
+    (found,) = detections(class_logits((3, 0.9)), logits, *same(4, 4))
     mean = np.mean(1 / (1 + np.exp(-np.array([3.0, 0.5, 0.5, 0.5]))))
     assert found.score == pytest.approx(0.9 * mean, rel=1e-5)
 
@@ -60,7 +62,7 @@ def test_what_is_not_sure_enough_and_empty_masks_are_left_out() -> None:
         torch.full((1, 4, 4), -1.0),
         boxed(4, 4, (0, 0, 2, 2)),
     ])  # fmt: skip
-    found = detections(class_logits((1, 0.29), (2, 0.5), (3, 0.99), None), masks, same(4, 4))
+    found = detections(class_logits((1, 0.29), (2, 0.5), (3, 0.99), None), masks, *same(4, 4))
     assert found == []
 
 
@@ -69,21 +71,21 @@ def test_one_query_may_be_two_classes_and_the_surest_comes_first() -> None:
     logits[0, 5] = np.log(0.55)
     logits[0, -1] = np.log(0.10)
     masks = torch.cat([boxed(4, 4, (0, 0, 2, 2)), boxed(4, 4, (1, 1, 4, 4))])
-    found = detections(logits, masks, same(4, 4))
+    found = detections(logits, masks, *same(4, 4))
     assert [one.index for one in found] == [2, 5, 1]
     assert [one.box for one in found] == [(1, 1, 4, 4), (0, 0, 2, 2), (0, 0, 2, 2)]
 
 
-def test_only_the_likeliest_pairs_are_kept() -> None:
+def test_only_the_likeliest_pairs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detector, "QUERIES", 2)
     masks = torch.cat([boxed(4, 4, (0, 0, 2, 2))] * 3)
-    found = detections(class_logits((1, 0.5), (2, 0.9), (3, 0.7)), masks, same(4, 4), most=2)
+    found = detections(class_logits((1, 0.5), (2, 0.9), (3, 0.7)), masks, *same(4, 4))
     assert [one.index for one in found] == [2, 3]
 
 
 def test_padding_is_cut_off_before_masks_are_resized_to_the_image() -> None:
-    sizes = Sizes(original=(20, 30), resized=(40, 60), padded=(64, 64))
     logits = np.random.default_rng(0).normal(size=(1, 16, 16))
-    (found,) = detections(class_logits((0, 0.999)), torch.tensor(logits), sizes, least=0.0, most=1)
+    (found,) = detections(class_logits((0, 0.999)), torch.tensor(logits), (20, 30), (40, 60), (64, 64))
 
     cut = enlarge(enlarge(logits[0], (64, 64))[:40, :60], (20, 30))
     mask = cut > 0

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Execution
 from advantageflow.rewards.base import planned_version
-from advantageflow.rewards.geneval.classes import CLASSES
 from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
 from advantageflow.rewards.geneval.detector import Detector
 from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import select
+from advantageflow.rewards.geneval.spec import CLASSES
 from advantageflow.rewards.plumbing.checks import score_images
 from advantageflow.rewards.plumbing.registry import get_reward, list_rewards
 
@@ -47,9 +46,9 @@ def test_what_the_detector_finds_in_the_colour_that_clip_sees_is_correct(
     reward: GenEvalReward, folders: dict[str, Any]
 ) -> None:
     image = picture(0)
-    found = select(Detector(folders["model"], None, Execution("geneval"), SIDES).detect([image])[0], "colors")
+    found = select(Detector(folders["model"], None, GenEvalReward(), SIDES).detect([image])[0], "colors")
     name, objects = next(iter(found.items()))
-    classifier = ColorClassifier(folders["clip"], None, Execution("geneval"))
+    classifier = ColorClassifier(folders["clip"], None, GenEvalReward())
     (color,) = classifier.classify([cut_out(image, objects[0])], [name])
     absent = next(one for one in CLASSES if one not in found)
     asked = {"class": name, "count": len(objects)}

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.rewards.geneval.classes import CLASSES, COLORS
 from advantageflow.rewards.geneval.rules import relations
-from advantageflow.rewards.geneval.scoring import Detection, GenEvalScore, check_spec, colors_needed, score, select
+from advantageflow.rewards.geneval.scoring import Detection, GenEvalScore, colors_needed, score, select
+from advantageflow.rewards.geneval.spec import CLASSES, COLORS, check_spec
 
 Found = dict[str, list[Detection]]
 

@@ -12,7 +12,7 @@ from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.plumbing.checks import check_readable, score_each, score_images
-from advantageflow.rewards.plumbing.guard import GuardedReward, Limits, RewardStopped
+from advantageflow.rewards.plumbing.guard import GuardedReward, RewardStopped
 from advantageflow.rewards.plumbing.registry import get_guarded
 
 MODULE = """
@@ -59,8 +59,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(do: str = "", *, timeout: float = 30.0, memory_gb: float = 4.0) -> GuardedReward:
-    made = get_guarded("guarded_rewards:Mine", {"do": do}, Limits(timeout, memory_gb))
+    made = get_guarded("guarded_rewards:Mine", {"do": do}, timeout=30.0, memory_gb=memory_gb)
     assert isinstance(made, GuardedReward)
+    made._timeout = timeout  # of what follows: making it takes as long as this machine needs
     return made
 
 
@@ -105,10 +106,10 @@ def test_one_that_leaves_python_has_failed_and_is_named() -> None:
 
 def test_a_wrong_name_and_a_wrong_option_are_refused_as_without_a_guard() -> None:
     with pytest.raises(SettingsError, match="unknown reward 'jepg'"):
-        get_guarded("jepg", {}, Limits(30, 4))
+        get_guarded("jepg", {}, timeout=30, memory_gb=4)
     with pytest.raises(SettingsError, match="no option 'od'"):
-        get_guarded("guarded_rewards:Mine", {"od": 1}, Limits(30, 4))
+        get_guarded("guarded_rewards:Mine", {"od": 1}, timeout=30, memory_gb=4)
 
 
 def test_built_in_rewards_need_no_guard() -> None:
-    assert type(get_guarded("jpeg", {}, Limits(30, 4))).__name__ == "JpegReward"
+    assert type(get_guarded("jpeg", {}, timeout=30, memory_gb=4)).__name__ == "JpegReward"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from advantageflow.rewards.plumbing.headline import headline_column
+from advantageflow.rewards.base import headline_column
 from advantageflow.rewards.plumbing.registry import get_reward
 
 

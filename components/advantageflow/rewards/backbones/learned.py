@@ -1,31 +1,39 @@
-"""What all learned rewards have: the options of their execution, and a version that says which weights they have."""
+"""What all learned rewards have: where and how they compute, and a version that says which weights they have."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.execution import Batch, Device, Dtype, Execution
 from advantageflow.rewards.base import Result
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
     from advantageflow.rewards.backbones.clip import ClipPairs
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Item = TypeVar("Item")
+Module = TypeVar("Module", bound="nn.Module")
 
 
 class LearnedReward(BaseModel, ABC):
     """A reward by models whose weights are loaded when they are first needed: by `version` or by `score`.
 
-    The options are the fields of the class; beside them it has `name`, `columns` and `score`.
+    The options are the fields of the class; beside them it has `name`, `columns` and `score`. Whether a GPU is there is
+    asked only when one is needed: settings are checked on machines that have none.
 
     Attributes:
-        device, batch, dtype: see Execution.
+        device: 'cpu', or 'cuda' for the first visible GPU.
+        dtype: precision of the model; the arithmetic on its outputs is always float32.
+        batch: images that go through the model at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,8 +42,8 @@ class LearnedReward(BaseModel, ABC):
     code_version: ClassVar[str] = "1"  # to be raised whenever the code gives other scores by the same weights
     higher_is_better: ClassVar[bool] = True
 
-    device: Device = "cpu"
-    batch: Batch = 16
+    device: Literal["cpu", "cuda"] = "cpu"
+    batch: Annotated[int, Field(ge=1, strict=True)] = 16
     dtype: Dtype = "float32"
 
     @property
@@ -51,9 +59,28 @@ class LearnedReward(BaseModel, ABC):
     def check(self, prompt: Prompt) -> None:
         """Any prompt will do."""
 
-    @property
-    def _execution(self) -> Execution:
-        return Execution(self.name, self.device, self.dtype, self.batch)
+    def where(self, option: str) -> str:
+        """What to call an option of this reward in an error."""
+        return f"reward '{self.name}', option {option}"
+
+    def place(self, module: Module, *, dtype: Dtype | None = None) -> Module:
+        """A module, frozen, on the device, in the option's precision if not in another.
+
+        Raises:
+            RewardError: a GPU is asked for and there is none: never a silent run on the CPU.
+        """
+        import torch
+
+        if self.device == "cuda" and not torch.cuda.is_available():
+            remedy = "run on a GPU node with a CUDA build of torch, or set the option device to cpu"
+            message = "a GPU is asked for (device = cuda) but torch sees none"
+            raise RewardError(message, where=self.where("device"), remedy=remedy)
+        return module.requires_grad_(False).eval().to(self.device, getattr(torch, dtype or self.dtype))
+
+    def batches(self, items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+        """The items in batches."""
+        for start in range(0, len(items), self.batch):
+            yield items[start : start + self.batch]
 
     @property
     @abstractmethod
