@@ -23,7 +23,7 @@ class GroupOutcome(_Record):
         round: the round that it was trained in, counted over chained runs: see `PromptHistory.rounds`.
         mean: mean of the group's rewards.
         std: their (population) standard deviation.
-        gain: what training on such a group is expected to gain; see `advantageflow.training.history`.
+        gain: what training on such a group is expected to gain; see `advantageflow.training.metrics`.
     """
 
     round: int = Field(ge=1)
