@@ -21,7 +21,7 @@ from advantageflow.errors import DataError
 from advantageflow.flow.path import interpolate, sample_times, usable_steps, velocity_target
 from advantageflow.flow.sde import Transition, transition
 from advantageflow.objectives.base import WATCHED, TransitionObjective, VelocityObjective
-from advantageflow.objectives.batches import Metrics, TransitionBatch, Velocities, VelocityBatch
+from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
@@ -197,15 +197,15 @@ class RolloutVelocity:
 
     Attributes:
         rows: the samples that it was evaluated on; None: all.
-        velocities: of these.
+        velocities: of these (rows, *shape).
         stand_for: how many samples each of the batch stands for in a mean; None: each for itself.
     """
 
     rows: Tensor | None
-    velocities: Velocities
+    velocities: Tensor
     stand_for: PerSample | None
 
-    def over(self, velocity: Velocities) -> Velocities:
+    def over(self, velocity: Tensor) -> Tensor:
         """v_roll of all samples of the batch, v_theta where it was not evaluated."""
         if self.rows is None:
             return self.velocities
