@@ -13,7 +13,7 @@ from advantageflow.flow.advantages import Advantages, Grouped, constrained, roun
 from advantageflow.objectives.batches import Metrics
 from advantageflow.store.prompt_history import GroupOutcome, PromptHistory
 from advantageflow.training.data import RoundData
-from advantageflow.watch.rollouts import join_summaries
+from advantageflow.watch.images import join_summaries
 
 PerGroup = Float[Tensor, " groups"]
 
