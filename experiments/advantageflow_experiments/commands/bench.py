@@ -12,9 +12,8 @@ from rich.table import Table
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, quiet, say
 
 
 class Case(StrEnum):

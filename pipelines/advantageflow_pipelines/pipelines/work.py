@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advantageflow.settings import EvaluationSettings
+from advantageflow.settings import EvaluationSettings, RunSettings
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,13 @@ def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts
 def evaluations_of_a_step(guidance_scale: float) -> int:
     """Of the model in one step of a sampler."""
     return 1 if guidance_scale == 1.0 else 2
+
+
+def images_of_a_round(settings: RunSettings) -> int:
+    """Rollouts that a round generates."""
+    return settings.rollout.prompts_per_round * settings.rollout.group_size
+
+
+def images_of_a_run(settings: RunSettings) -> int:
+    """Rollouts that a run generates; the images of evaluations are not counted."""
+    return settings.rounds * images_of_a_round(settings)
