@@ -126,11 +126,8 @@ _REMEDY = (
 
 @contextmanager
 def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | None]:
-    """The policy artifact at a path, for as long as the block lasts: an adapter of another program is made one.
-
-    Args:
-        path: as in `FoundPolicy`; None, the base model, stays None.
-        model: the base model.
+    """The policy artifact at a path of FoundPolicy, for as long as the block lasts: an adapter of another program is
+    made one for this base model. None, the base model, stays None.
 
     Raises:
         PolicyError: the adapter cannot be used with the model.
@@ -148,10 +145,7 @@ def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | 
 def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) -> tuple[RunSettings, str]:
     """Settings that say what a run starts from, and train the adapter that it has.
 
-    Args:
-        settings: those of a run that starts from a policy.
-        runs: see `find_policy`.
-        lora_asked: whether a person asked for training.lora, and not a preset.
+    `lora_asked`: whether a person asked for training.lora, and not a preset.
 
     Returns:
         Settings with the policy's own place, and training.lora its adapter's; and what is taken, in words.

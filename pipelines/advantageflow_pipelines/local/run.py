@@ -52,14 +52,9 @@ def run_locally(
     tracking_uri: str,
     on_report: Callable[[int, Path], None] = lambda number, report: None,
 ) -> dict[str, Any]:
-    """Run, or continue, the pipeline of a working folder.
+    """Run, or continue, the pipeline of a working folder; what is complete in it is not done again.
 
-    Args:
-        workdir: the run; what is complete in it is not done again.
-        settings: its settings.
-        console: where progress is shown.
-        tracking_uri: MLflow's store.
-        on_report: told each evaluation's round and report when it is done.
+    Shows progress on the console, and tells `on_report` each evaluation's round and report when it is done.
 
     Returns:
         The summary, as written to summary.json.

@@ -57,14 +57,7 @@ def encoding_work(tasks: int, texts: int) -> Work:
 
 
 def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts: int, policies: int = 0) -> Work:
-    """The work of an evaluation stage.
-
-    Args:
-        settings: of the stage.
-        images: that each of its tasks judges.
-        prompts: that are held out, at most.
-        policies: trained ones that are judged.
-    """
+    """The work of an evaluation stage: `images` that each task judges, of `prompts` at most, by `policies` trained."""
     held_out = sum(images)
     return Work(
         len(images),
