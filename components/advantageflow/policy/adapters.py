@@ -38,8 +38,8 @@ class Adapters:
 
     Attributes:
         lora: their rank, alpha and targets.
-        average: the rollout policy of the next round as it comes about, by parameter; empty where nothing follows the
-            trained policy step by step.
+        average: the moving average as it comes about, by parameter: the rollout policy of the next round, or a policy
+            of its own from round to round; empty where nothing follows the trained policy step by step.
     """
 
     def __init__(self, transformer: nn.Module, lora: LoraSettings) -> None:
@@ -89,6 +89,19 @@ class Adapters:
         move_toward([average[name] for name in policy], [p.data for p in policy.values()], decay)
 
     @contextmanager
+    def averaging(self) -> Iterator[None]:
+        """Within the block the rollout policy's tensors are the average's, where there is one."""
+        rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
+        kept = {name: rollout[name].data for name in self.average}
+        for name in kept:
+            rollout[name].data = self.average[name]
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                rollout[name].data = value
+
+    @contextmanager
     def generating(self, adapter: str) -> Iterator[None]:
         """Within the block the transformer computes as a `Generator` that has loaded this adapter, bit for bit.
 
@@ -117,15 +130,15 @@ class Adapters:
             folder: of the policy artifact, being published.
             state: of the policy; what it says of adapters is replaced.
             model: the base model, which the files name.
-            released: which adapter policy/ gets: 'policy' or 'rollout_policy'.
+            released: which adapter policy/ gets: 'policy' or 'rollout_policy', for which an average stands that is a
+                policy of its own.
 
         Raises:
             StoreError: a file cannot be written.
         """
-        tensors = {
-            ADAPTER_FOLDER: self._tensors(released),
-            ROLLOUT_ADAPTER_FOLDER: self._tensors(ROLLOUT_ADAPTER_FOLDER),
-        }
+        tensors = {ROLLOUT_ADAPTER_FOLDER: self._tensors(ROLLOUT_ADAPTER_FOLDER)}
+        with self.averaging():
+            tensors[ADAPTER_FOLDER] = self._tensors(released)
         for name in ADAPTERS:
             write_peft(folder / name, tensors[name], self.lora, model)
         write_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], self.lora)

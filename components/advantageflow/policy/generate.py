@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.flow.samplers import integrate
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import add_adapter
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
-from advantageflow.policy.sampling import VelocityNorm, initial_noise, step_noise, velocity_function
+from advantageflow.policy.sampling import VelocityNorm, initial_noise, noise_levels, step_noise, velocity_function
 from advantageflow.policy.saved import read_policy
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import ADAPTER_FOLDER
@@ -75,6 +75,7 @@ class Generator:
         how: RolloutSettings | EvaluationSettings,
         unconditional: Conditioning | None = None,
         norm: VelocityNorm | None = None,
+        window: tuple[int, int] | None = None,
     ) -> tuple[Tensor, NDArray[np.uint8], Trajectory | None]:
         """One forward batch, sampled from noise by an ODE solver or by the SDE.
 
@@ -84,6 +85,7 @@ class Generator:
             how: sampler, steps and guidance.
             unconditional: of the family's unconditional text, needed for guidance.
             norm: measures the velocities on the way.
+            window: which steps of a stochastic sampler are noisy, as `integrate_sde` takes it.
 
         Returns:
             Clean latents (B, *shape) float32 on the CPU, pictures (B, H, W, 3) uint8, and all steps on the CPU, where
@@ -98,11 +100,11 @@ class Generator:
         )
         if norm is not None:
             velocity = norm.measuring(velocity)
-        sigmas, trajectory = timesteps(how.steps, how.shift), None
-        if how.sampler == "sde":
+        sigmas, trajectory = noise_levels(self._model, how), None
+        if how.sampler == "sde" or how.sampler == "cps":
             latents, trajectory = integrate_sde(
                 velocity, noise, sigmas, noise_level=how.noise_level, keep=how.trajectories,
-                step_noise=step_noise(seeds, self._shape, device),
+                step_noise=step_noise(seeds, self._shape, device), sampler=how.sampler, window=window,
             )  # fmt: skip
         else:
             latents = integrate(velocity, noise, sigmas, how.sampler)

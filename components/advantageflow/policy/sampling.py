@@ -1,21 +1,61 @@
-"""From noise to clean latents: seeded noise, guided velocities, and how large these are."""
+"""From noise to clean latents: noise levels, seeded noise, guided velocities, and how large these are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advantageflow.flow.samplers import VelocityFn
+from advantageflow.errors import PolicyError
+from advantageflow.flow.samplers import Sigmas, VelocityFn, timesteps
 from advantageflow.policy.conditioning import Conditioning, join
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.base import Times
 from advantageflow.policy.families.parts import Latents
+from advantageflow.policy.loading import load_family, read_configs
+from advantageflow.policy.location import read_file
 from advantageflow.records import derive_seed
+from advantageflow.settings import EvaluationSettings, ModelSettings, RolloutSettings
 
+SCHEDULER = "scheduler/scheduler_config.json"
 VelocityOf = Callable[[nn.Module, Latents, Times, Conditioning], Latents]
 """`Family.velocity`."""
+
+
+def noise_levels(model: ModelSettings, how: RolloutSettings | EvaluationSettings) -> Sigmas:
+    """Noise levels of sampling, from 1 to 0: an even grid with a shift, or that of the model's pipeline in diffusers.
+
+    diffusers' scheduler starts from `num_train_timesteps` levels that have its shift, and shifts an even grid between
+    the largest and the smallest of them again: Stable Diffusion 3's (s = 3) ends at .0089, then 0, with ten steps.
+    Other pipelines give it an even grid to 1 / steps, and some a shift that grows with the number of tokens.
+
+    Raises:
+        PolicyError: the model has no configuration of its scheduler, or another scheduler.
+    """
+    if how.grid == "even":
+        return timesteps(how.steps, how.shift)
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    family, config = load_family(model), read_file(model, SCHEDULER)
+    if config.get("_class_name") != FlowMatchEulerDiscreteScheduler.__name__:
+        message = f"its scheduler is {config.get('_class_name')}, not {FlowMatchEulerDiscreteScheduler.__name__}"
+        raise PolicyError(message, where=f"{model.name}: {SCHEDULER}", remedy="set grid to even, and shift")
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
+    given: dict[str, Any] = {"num_inference_steps": how.steps}
+    if family.even_sigmas:
+        given["sigmas"] = torch.linspace(1, 1 / how.steps, how.steps).tolist()
+    if scheduler.config.use_dynamic_shifting:
+        sizes = family.latent_sizes(read_configs(model, ["transformer", "vae"]))
+        tokens = math.prod(side // sizes.multiple for side in sizes.shape(model.image_size)[-2:])
+        low, high = scheduler.config.base_image_seq_len, scheduler.config.max_image_seq_len
+        slope = (scheduler.config.max_shift - scheduler.config.base_shift) / (high - low)
+        given["mu"] = scheduler.config.base_shift + slope * (tokens - low)
+    scheduler.set_timesteps(**given)
+    sigmas: Sigmas = scheduler.sigmas.double()
+    return sigmas
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Latents:

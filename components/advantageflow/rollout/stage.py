@@ -16,15 +16,16 @@ from PIL import Image
 from advantageflow.errors import SettingsError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
+from advantageflow.policy.sampling import noise_levels
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER, Prompt, Rollout, derive_seed
 from advantageflow.rollout.adaptive import select_adaptively
-from advantageflow.rollout.selection import chunks, select_prompts, shard_of
+from advantageflow.rollout.selection import chunks, noisy_window, select_prompts, shard_of
 from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompt_history import PromptHistory, read_history
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import rollout_writer, write_latents, write_rollouts
+from advantageflow.store.rollouts import LEVELS_KEY, rollout_writer, write_latents, write_rollouts
 from advantageflow.tracking.journal import current_journal
 
 if TYPE_CHECKING:
@@ -99,8 +100,10 @@ def run(
     number = state.rounds_before + round_index
     chosen = round_prompts(settings, seed, number, known, history, round_index if shard == 0 else None)
     mine = shard_of(chunks(chosen, settings.batch_groups), shard, settings.shards)
+    window = noisy_window(settings, seed, number)
     metadata = {"round": round_index, "shard": shard, "shards": settings.shards,
                 "policy_sha256": state.policy_sha256}  # fmt: skip
+    levels = {LEVELS_KEY: noise_levels(model, settings)[:-1].tolist()}
 
     if mine:
         from advantageflow.policy.generate import load_generator
@@ -111,14 +114,14 @@ def run(
         with rollout_writer(rollouts_out, metadata) as write, ThreadPoolExecutor() as threads:  # a GPU waits for it
             groups = generate_chunks(
                 generator, settings, mine, known, stored,
-                seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers,
+                seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers, window=window,
                 images_to=lambda part: write(part.rollouts, list(threads.map(encode_png, part.images))),
             )  # fmt: skip
     else:
-        groups = no_groups(settings, model)
+        groups = no_groups(settings, model, window)
         current_journal().useful()
         write_rollouts(rollouts_out, [], [], metadata)
-    write_latents(latents_out, groups.rollouts, groups.latents, metadata, groups.trajectories)
+    write_latents(latents_out, groups.rollouts, groups.latents, metadata | levels, groups.trajectories)
 
 
 def round_prompts(
@@ -157,6 +160,7 @@ def generate_chunks(
     round_index: int,
     rounds_before: int,
     workers: int = 1,
+    window: tuple[int, int] | None = None,
     images_to: Callable[[Groups], None] | None = None,
 ) -> Groups:
     """A group of rollouts for each prompt of the chunks, of which there is one at least.
@@ -181,7 +185,7 @@ def generate_chunks(
         torch.set_num_threads(settings.threads)  # of this thread
         return generate_groups(
             generator, settings, chunked[number], told.rows(range(first[number], first[number + 1])), unconditional,
-            seed=seed, round_index=round_index, rounds_before=rounds_before,
+            seed=seed, round_index=round_index, rounds_before=rounds_before, window=window,
         )  # fmt: skip
 
     started, total = time.monotonic(), first[-1] * settings.group_size
@@ -207,6 +211,7 @@ def generate_groups(
     seed: int,
     round_index: int,
     rounds_before: int = 0,
+    window: tuple[int, int] | None = None,
 ) -> Groups:
     """A group of rollouts for each prompt, all in one forward batch, every image from its own seed.
 
@@ -223,7 +228,7 @@ def generate_groups(
     members = [(prompt, index) for prompt in prompts for index in range(size)]
     repeated = conditioning.rows([row for row in range(len(prompts)) for _ in range(size)])
     seeds = [derive_seed(seed, rounds_before + round_index, prompt.prompt_id, index) for prompt, index in members]
-    latents, images, trajectories = generator.images(repeated, seeds, settings, unconditional)
+    latents, images, trajectories = generator.images(repeated, seeds, settings, unconditional, window=window)
     rollouts = [
         Rollout(prompt.prompt_id, round_index, index, noise_seed)
         for (prompt, index), noise_seed in zip(members, seeds, strict=True)
@@ -247,19 +252,20 @@ def join(parts: Sequence[Groups]) -> Groups:
     )
 
 
-def no_groups(settings: RolloutSettings, model: ModelSettings) -> Groups:
+def no_groups(settings: RolloutSettings, model: ModelSettings, window: tuple[int, int] | None) -> Groups:
     """What a shard without prompts makes: tensors of the right shapes, without rows."""
     import torch
 
-    from advantageflow.flow.samplers import timesteps
     from advantageflow.flow.sde import Trajectory
     from advantageflow.policy.loading import latent_shape
 
-    shape, sigmas = latent_shape(model), timesteps(settings.steps, settings.shift)
-    trajectories = Trajectory(
-        torch.zeros(0, len(sigmas), *shape), torch.zeros(0, settings.steps), sigmas, settings.noise_level
-    )
-    return Groups([], [], torch.zeros(0, *shape), trajectories if settings.trajectories else None)
+    shape, trajectories = latent_shape(model), None
+    if settings.trajectories and (settings.sampler == "sde" or settings.sampler == "cps"):
+        first, past = window or (0, settings.steps)
+        sigmas = noise_levels(model, settings)[first : past + 1]
+        states, log_probabilities = torch.zeros(0, len(sigmas), *shape), torch.zeros(0, len(sigmas) - 1)
+        trajectories = Trajectory(states, log_probabilities, sigmas, settings.noise_level, settings.sampler)
+    return Groups([], [], torch.zeros(0, *shape), trajectories)
 
 
 def encode_png(image: np.ndarray) -> bytes:

@@ -21,7 +21,7 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_images, read_rollouts
 from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, write_scores
 from advantageflow.tracking.journal import current_journal
-from advantageflow.watch.rollouts import RolloutStatistics
+from advantageflow.watch.images import RolloutStatistics
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
 from advantageflow_pipelines.commands.heal import heal_mlflow
-from advantageflow_pipelines.say import Console, print_table, say
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
 
@@ -40,6 +41,7 @@ def list_command(
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
 
+    What MLflow lacks of runs here that were killed is brought there, and they are ended there.
     With --host and MLFLOW_TRACKING_URI set, runs of which MLflow says otherwise are set right there, and named.
     """
     if context.invoked_subcommand is not None:
@@ -81,6 +83,8 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
 
 
 def _list_local(runs: Path) -> None:
+    from advantageflow_pipelines.local.tracking import sync_left
+
     console = Console()
     folders = _run_folders(runs)
     if not folders:
@@ -100,6 +104,8 @@ def _list_local(runs: Path) -> None:
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
             table.add_row(folder.name, "summary.json is damaged", "", "", "", style="red")
     print_table(console, table)
+    for name in sync_left(folders, partial(warn, console)):
+        say(console, f"MLflow has all of {name} now, which had not been ended there")
 
 
 def _run_folders(runs: Path) -> list[Path]:

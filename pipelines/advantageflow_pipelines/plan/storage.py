@@ -42,7 +42,8 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
     Each of `prompts` has a conditioning of its own; 0 where they are not known.
     """
     steps, stored = settings.rollout.steps, settings.store.url is not None
-    trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
+    noisy = settings.rollout.sde_window or steps
+    trajectory = _FLOAT32 * ((noisy + 1) * sizes.latent + noisy) if settings.rollout.trajectories else 0
     adapter = _FLOAT32 * sizes.adapter
     images, policies = sum(one.kept for one in work), sum(one.policies for one in work)
     latents = sum(one.takes_latents for one in work)

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from advantageflow.errors import SettingsError
-from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.flux import Flux
@@ -37,14 +36,14 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 def test_pictures_are_those_of_the_pipeline(model: ModelSettings) -> None:
     told = encode_prompts(model, ["a red star", "two"])
-    how = EvaluationSettings(steps=STEPS, sampler="euler")
+    how = EvaluationSettings(steps=STEPS, sampler="euler", grid="diffusers")
     latents, pictures, _ = load_generator(model, None, "policy", 1).images(told, [1, 2], how)
     pipeline = FluxPipeline.from_pretrained(model.name)
     pipeline.set_progress_bar_config(disable=True)
     inputs = {
         "prompt_embeds": told.tensors["prompt_embeds"], "pooled_prompt_embeds": told.tensors["pooled"],
         "height": 16, "width": 16,
-        "latents": pack(initial_noise([1, 2], SHAPE)), "sigmas": timesteps(STEPS).tolist()[:-1],
+        "latents": pack(initial_noise([1, 2], SHAPE)), "num_inference_steps": STEPS,
         "guidance_scale": model.embedded_guidance,
     }  # fmt: skip
     theirs = pipeline(**inputs, output_type="latent").images

@@ -71,6 +71,7 @@ class Family(ABC):
         unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
         blocks: classes of the transformer's repeated blocks, which are compiled (model.compile).
+        even_sigmas: whether diffusers' pipeline gives its scheduler an even grid of noise levels, from 1 to 1 / steps.
     """
 
     pipeline: ClassVar[str]
@@ -81,6 +82,7 @@ class Family(ABC):
     unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
     blocks: ClassVar[tuple[str, ...]] = ()
+    even_sigmas: ClassVar[bool] = False
 
     @classmethod
     def of(cls, model: ModelSettings) -> Self:

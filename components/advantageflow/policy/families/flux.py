@@ -39,6 +39,7 @@ class Flux(Family):
     text_encoders = ("text_encoder", _T5)
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
     blocks = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
+    even_sigmas = True
 
     guidance: float
 

@@ -35,6 +35,7 @@ class QwenImage(Family):
     unconditional = " "
     lora_targets = (*ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
     blocks = ("QwenImageTransformerBlock",)
+    even_sigmas = True
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         vae = configs["vae"]

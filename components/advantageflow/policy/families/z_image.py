@@ -25,6 +25,7 @@ class ZImage(Family):
     transformer = "ZImageTransformer2DModel"
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
     blocks = ("ZImageTransformerBlock",)
+    even_sigmas = True
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         config = configs["transformer"]

@@ -23,8 +23,8 @@ def begin_at_champion(settings: RunSettings, tracking_uri: str) -> RunSettings:
         UserError: the prompts or MLflow cannot be read.
     """
     from advantageflow.prompts.changes import made_from
-    from advantageflow.tracking.changes import inputs_sha256, look
     from advantageflow.tracking.mlflow_store import open_client
+    from advantageflow.tracking.promotion import inputs_sha256, look
 
     if not settings.registered_model:
         remedy = "name a registered model, or leave it away for the preset's name"
