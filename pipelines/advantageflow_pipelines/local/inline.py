@@ -10,14 +10,14 @@ import pdb
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
-from advantageflow.runtime import sections_of
+from advantageflow.runtime import memory_told, sections_of
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
@@ -68,16 +68,17 @@ class Stages:
             with (
                 _torch_as_it_was(),
                 stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()),
+                memory_told(stage),
             ):
                 work(**arguments, **{argument: made[name] for name, argument in outputs.items()})
             write_json(folder / TASK_DONE, {})
         return made
 
 
-def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, started: float) -> None:
+def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, earlier: Collection[str]) -> None:
     """Run, or continue, all stages of a run in this thread, showing them as they go.
 
-    Events before `started` (epoch seconds) belong to an earlier attempt; the run's pipeline has an inline form.
+    `earlier`: ids of the tasks of earlier attempts. The run's pipeline has an inline form.
 
     Raises:
         RunFailed: a stage failed; says why.
@@ -86,7 +87,7 @@ def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, s
     work = pipeline_of(settings).inline
     assert work is not None
     load = threading.Thread(target=_load_model_classes, args=(settings.model,), name="load", daemon=True)
-    with _shown(workdir, progress, started, load), _logged(workdir.log_file), _reachable(progress):
+    with _shown(workdir, progress, earlier, load), _logged(workdir.log_file), _reachable(progress):
         os.environ[JOURNAL_ENV] = str(workdir.journal)
         try:
             with INTERRUPTS.work():
@@ -122,13 +123,15 @@ def _load_model_classes(model: ModelSettings) -> None:
 
 
 @contextlib.contextmanager
-def _shown(workdir: WorkDir, progress: RunProgress, started: float, beside: threading.Thread) -> Iterator[None]:
+def _shown(
+    workdir: WorkDir, progress: RunProgress, earlier: Collection[str], beside: threading.Thread
+) -> Iterator[None]:
     """Show what the stages tell the journal, from a thread beside them; another one starts when the first computes."""
     stop = threading.Event()
 
     def follow() -> None:
         for event in tail(workdir.journal, stop):
-            if event["time"] >= started:
+            if event["task"] not in earlier:
                 progress.show(event)
                 if event["event"] == "useful" and beside.ident is None:
                     beside.start()

@@ -183,14 +183,18 @@ def temporary_folder(workdir: WorkDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def attempt(workdir: WorkDir) -> Iterator[float]:
-    """Note down when an attempt at the run started and ended; yields the start (epoch seconds)."""
-    started = time.time()
+    """Note down when an attempt at the run started and ended; yields the start (epoch seconds).
+
+    The end is the start and what it took, whatever the clock has been set to meanwhile.
+    """
+    started, begun = time.time(), time.monotonic()
     try:
         yield started
     finally:
         # A full disk must not hide why the attempt ended.
         with contextlib.suppress(OSError):
-            append_line(workdir.attempts_file, json.dumps({"started": started, "ended": time.time()}))
+            ended = started + time.monotonic() - begun
+            append_line(workdir.attempts_file, json.dumps({"started": started, "ended": ended}))
 
 
 def seconds_of_earlier_attempts(workdir: WorkDir) -> float:

@@ -16,6 +16,8 @@ from vlm_judge import Judge, completion, failure, said, scores
 
 from advantageflow.errors import RewardError
 
+pytestmark = pytest.mark.fault
+
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_a_passing_failure_is_asked_again(judge: Judge, status: int) -> None:

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.fault
+
 _RUN = """
 import contextlib, time
 from advantageflow_pipelines.local.interrupts import INTERRUPTS

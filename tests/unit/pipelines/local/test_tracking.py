@@ -14,6 +14,8 @@ from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tracking import RunTracking, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, temporary_folder
 
+pytestmark = pytest.mark.fault
+
 SETTINGS = choose_settings(preset="tiny")
 
 
