@@ -26,12 +26,11 @@ _LABELS = {
 Look = dict[str, float]
 
 
-def soak(minutes: float, out: Path) -> list[Look]:
+def soak(minutes: float, out: Path) -> list[str]:
     """Run preset `tiny` without end, watch its process, then interrupt it; soak.json and soak.png lie in `out`.
 
     Returns:
-        For each tenth of the time: its end in minutes, rounds done, medians of memory, descriptors and threads, and the
-        CPU seconds of a round, which unlike the clock's say nothing of what else the machine does.
+        A line for each tenth of the time. CPU seconds, unlike the clock's, say nothing of what else the machine does.
 
     Raises:
         RuntimeError: the run ended before it was interrupted, or otherwise than an interrupted one does.
@@ -55,7 +54,11 @@ def soak(minutes: float, out: Path) -> list[Look]:
     parts = [_part(looks[first : first + size]) for first in range(0, len(looks) - size + 1, size)]
     write_json(out / "soak.json", {"parts": parts, "looks": looks})
     _draw(parts, looks, out / "soak.png")
-    return parts
+    return [
+        f"{one['minutes']:.0f} min, {one['rounds']:.0f} rounds: {one['memory_mb']:.0f} MB, {one['descriptors']:.0f} "
+        f"files, {one['threads']:.0f} threads, {one['cpu_seconds']:.2f} s of CPU a round"
+        for one in parts
+    ]
 
 
 def _look(pid: int, journal: Path, seconds: float) -> Look:

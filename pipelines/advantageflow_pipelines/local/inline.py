@@ -169,6 +169,7 @@ def _reachable(progress: RunProgress) -> Iterator[None]:
 
     def stop_here() -> None:
         progress.stop()
+        INTERRUPTS.leave()  # Ctrl-C is the debugger's
         if before is not sys.__breakpointhook__ or os.environ.get("PYTHONBREAKPOINT"):
             before()  # of another debugger
         else:
