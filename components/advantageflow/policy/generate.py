@@ -108,13 +108,14 @@ class Generator:
         self.vae = vae
         self._largest = 0  # batch so far
         self.fits: int | None = None  # images of a batch, once the GPU's memory has ended
+        self._journal = current_journal()  # which the threads that draw do not have
 
     def halve(self, images: int) -> None:
         """Take smaller batches than this one from now on."""
         self.fits = (images + 1) // 2
         self._largest = min(self._largest, self.fits)
         torch.cuda.empty_cache()
-        current_journal().warning(
+        self._journal.warning(
             f"the GPU's memory ended with a batch of {images} images: {self.fits} at a time from now on; lower "
             "rollout.batch_groups, rollout.group_size or evaluation.batch to have it so from the start"
         )

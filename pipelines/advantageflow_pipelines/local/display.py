@@ -106,7 +106,7 @@ class TaskDisplay:
         elif task.error is not None:
             self.line(f"{task.name} failed", "red", at)
         elif not self._console.is_terminal or task.how:
-            self.line(f"{task.name}: {task.how or f'{at - task.started:.1f} s'}", at=at)
+            self.line(f"{task.name}: {task.how or f'{max(0.0, at - task.started):.1f} s'}", at=at)
         if result is not None and task.error is None:
             self._show_round(task.round_index or 0, result, at)
 

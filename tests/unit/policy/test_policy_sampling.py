@@ -80,12 +80,11 @@ def test_where_memory_ends_smaller_batches_make_the_same_images(monkeypatch: pyt
             raise torch.OutOfMemoryError("CUDA out of memory")
         return velocity(family, transformer, told, *others)
 
-    generator = load_generator(ModelSettings(), None, "policy", 1)
+    with journal_in_use(Journal()) as journal:
+        generator = load_generator(ModelSettings(), None, "policy", 1)
     whole = generator.images(told, [1, 2, 3, 4, 5], how)
     monkeypatch.setattr(generate, "velocity_function", small)
-    journal = Journal()
-    with journal_in_use(journal):
-        parts = generator.images(told, [1, 2, 3, 4, 5], how, None, norm)
+    parts = generator.images(told, [1, 2, 3, 4, 5], how, None, norm)
     assert parts[0] == pytest.approx(whole[0], abs=1e-4)
     assert np.abs(parts[1].astype(int) - whole[1]).max() <= 1
     assert len(norm.values()) == 5
