@@ -17,7 +17,7 @@ from typing import Any
 
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
-from advantageflow.runtime import memory_told, sections_of
+from advantageflow.runtime import memory_told, run_counted, sections_of
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
@@ -67,10 +67,11 @@ class Stages:
         if not all(path.exists() for path in (folder / TASK_DONE, *made.values())):
             with (
                 _torch_as_it_was(),
-                stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()),
+                stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()) as journal,
                 memory_told(stage),
             ):
-                work(**arguments, **{argument: made[name] for name, argument in outputs.items()})
+                given = arguments | {argument: made[name] for name, argument in outputs.items()}
+                run_counted(work, given, journal)
             write_json(folder / TASK_DONE, {})
         return made
 

@@ -34,7 +34,7 @@ def _work(settings: RunSettings, texts: int) -> dict[str, Work]:
         forwards=rollout.forwards + training.forwards,
         backwards=training.backwards,
         decodes=rollout.decodes,
-        scored=online["reward"].scored,
+        scored=rollout.images,
         batch=rollout.batch,
         policies=tasks,
         reads_prompts=rollout.reads_prompts + training.reads_prompts,

@@ -48,9 +48,13 @@ def _tasks(settings: RunSettings) -> dict[str, int]:
 
 
 def _work(settings: RunSettings, texts: int) -> Mapping[str, Work]:
-    """The promotion's is in that of evaluations: both policies, on each seed beyond the run's own."""
+    """The promotion's is in that of evaluations: both policies, on each seed beyond the run's own.
+
+    It is that of a run from a champion, beside which the base model is judged.
+    """
     work = ONLINE.work(settings, texts)
     images = [one.images for one in ONLINE.evaluations(settings)]
+    images[0] *= 2
     images += [settings.evaluation.images] * 2 * (settings.promotion.seeds - 1)
     judged = evaluation_work(
         settings.evaluation, images, settings.prompts.eval_prompts, work["evaluation"].takes_policies + 2
@@ -68,7 +72,8 @@ RETRAINING = replace(
     work=_work,
     complete=_complete,
     begin=begin_at_champion,
+    held_against=("champion", "candidate"),
     last_task="promotion",
     handed=(),
-    inline=None,
+    inline=imported(f"{__package__}.inline", "run_retraining"),
 )
