@@ -182,12 +182,11 @@ def _bounded(kind: Any) -> Any:
             timer.daemon = True
             timer.start()
             try:
-                response = super().getresponse()
+                return super().getresponse()
             finally:
                 timer.cancel()
-            if over.is_set():  # a head that is cut off reads as one that is complete
-                raise TimeoutError
-            return response
+                if over.is_set():  # a head that is cut off reads as one that is complete, or as nonsense
+                    raise TimeoutError
 
     return Bounded
 
