@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError
 from advantageflow.problems import accepts_text, problems_of, to_error
 from advantageflow.settings import RunSettings
+from advantageflow.settings_reward import function_in
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
@@ -139,6 +140,8 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
                 remedy = f"give the whole list: --set '{'.'.join(path[:depth])}=[...]'"
             raise SettingsError(f"'{'.'.join(path[:depth])}' is not a section", where=where, remedy=remedy)
     section[path[-1]] = value
+    if key == "reward.name" and function_in(value) and not places.get("reward.column", "").startswith("--set"):
+        section.pop("column", None)  # it is that of the preset's reward
     for depth in range(1, len(path)):
         places.setdefault(".".join(path[:depth]), where)
     places[key] = where
