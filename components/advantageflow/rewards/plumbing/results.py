@@ -188,11 +188,17 @@ def _rising(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-_Text = Annotated[str, Field(strict=True, min_length=1)]
+def _in_a_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not a line of printable text")
+    return text
+
+
+_Text = Annotated[str, Field(strict=True, min_length=1, max_length=500), AfterValidator(_in_a_line)]
 
 
 class _Declaration(BaseModel):
     name: _Text
     version: _Text = "known once it is loaded"
     higher_is_better: bool = Field(strict=True)
-    columns: dict[str, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
+    columns: dict[_Text, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
