@@ -56,7 +56,7 @@ def test_a_value_out_of_range_names_the_picture(brightness: Make, two: list[Pict
         ("higher_is_better", "yes", "higher_is_better is 'yes': .* valid boolean"),
         ("version", "1\x00", r"version is '1\\x00': .* not a line of printable text"),
         ("columns", {}, "columns is {}"),
-        ("columns", {"a\ud800": (0, 1)}, "not a line of printable text"),
+        ("columns", {"a\nb": (0, 1)}, "not a line of printable text"),
         ("columns", {"mean": (1.0, 0.0)}, r"columns.mean is \(1.0, 0.0\): .*not \(lowest, highest\)"),
         ("columns", {"mean": 1.0}, "columns.mean is 1.0: .* valid tuple"),
     ],
