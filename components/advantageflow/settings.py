@@ -18,6 +18,7 @@ from advantageflow.settings_evaluation import EvaluationSettings as EvaluationSe
 from advantageflow.settings_evaluation import PromotionSettings
 from advantageflow.settings_reward import RewardSettings as RewardSettings
 from advantageflow.settings_reward import RewardTerm as RewardTerm
+from advantageflow.settings_rollout import RolloutSettings as RolloutSettings
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -89,32 +90,6 @@ class PromptSettings(Settings):
     )  # fmt: skip
 
 
-class RolloutSettings(Settings):
-    """How a round's rollouts are generated."""
-
-    prompts_per_round: int = Field(64, ge=1, description="groups in a round")
-    selection: Literal["balanced", "adaptive"] = Field(
-        "balanced",
-        description="'balanced': equal shares of all tasks; 'adaptive': tasks and prompts of mixed outcomes first",
-    )
-    task_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="adaptive selection: share of its equal part that a task keeps; at least a fifth",
-    )
-    group_size: int = Field(12, ge=2, description="rollouts of one prompt, normalised together")
-    steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")
-    sampler: Literal["euler", "heun", "ab2", "sde"] = Field("ab2", description="ODE solver, or Flow-GRPO's SDE")
-    noise_level: float = Field(0.7, ge=0, description="of sampler 'sde' (Flow-GRPO's a); 0 makes it the Euler ODE")
-    trajectories: bool = Field(False, description="keep each step's latent and log-probability (which flow_grpo needs)")
-    shift: float = Field(1.0, gt=0, description="timestep shift: sigma' = s sigma / (1 + (s - 1) sigma)")
-    guidance_scale: float = Field(1.0, ge=1.0, description="classifier-free guidance; 1 is none")
-    batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
-    shards: int = Field(2, ge=1, le=64, description="tasks a round's rollouts are split over")
-    threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
-
-
 class LoraSettings(Settings):
     """The trained low-rank adapter (PEFT)."""
 
@@ -139,6 +114,11 @@ class TrainingSettings(Settings):
         "('centred'), the standard deviation of their 'group', or of all uncentred rewards of the batch ('global')",
     )
     advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
+    advantage_floor: float = Field(
+        0.0,
+        ge=0,
+        description="added to what rewards are divided by: 1e-4 in released code of DiffusionNFT and Flow-GRPO",
+    )
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
     sampling: Literal["uniform", "by_advantage"] = Field(
@@ -164,6 +144,11 @@ class TrainingSettings(Settings):
         description="eta: the rollout policy is a moving average of the trained one, which keeps this share of itself "
         "after each update and is sampled from in the next round; 0: the trained policy; or a schedule of "
         "DiffusionNFT, which is taken once a round",
+    )
+    sampled: Literal["average", "trained"] = Field(
+        "average",
+        description="which policy the next round samples from: the moving average; or the trained one, and the average "
+        "is a third policy beside them (as in AWM)",
     )
     released: Literal["average", "trained"] = Field(
         "average",
@@ -271,14 +256,29 @@ class RunSettings(Settings):
             yield "training.decay_rounds", message, "set it to all, or to 0 for a constant one"
         if self.training.checkpoint_every and self.store.url is None:
             yield "training.checkpoint_every", "checkpoints are kept in a store", "set store.url"
-        noisy = rollout.sampler == "sde" and rollout.trajectories and rollout.noise_level > 0
+        noisy = rollout.stochastic and rollout.trajectories and rollout.noise_level > 0
         if objective.needs.trajectories and not noisy:
-            remedy = "set rollout.sampler to sde, rollout.trajectories to true and rollout.noise_level above 0"
+            remedy = "set rollout.sampler to sde or cps, rollout.trajectories to true and rollout.noise_level above 0"
             yield "training.objective", f"{objective.name} learns from noisy trajectories", remedy
-        if rollout.trajectories and rollout.sampler != "sde":
-            yield "rollout.trajectories", "only sampler sde has log-probabilities", "set rollout.sampler to sde"
+        if rollout.trajectories and not rollout.stochastic:
+            message = "only samplers sde and cps have log-probabilities"
+            yield "rollout.trajectories", message, "set rollout.sampler to sde or cps"
+        if rollout.sde_window is not None and not rollout.stochastic:
+            yield "rollout.sde_window", f"sampler {rollout.sampler} has no noise", "set rollout.sampler to sde or cps"
+        if rollout.sampler == "cps" and rollout.noise_level > 1:
+            yield "rollout.noise_level", "sampler cps puts back at most all noise", "set it to at most 1"
+        for name, section in (("rollout", rollout), ("evaluation", self.evaluation)):
+            if section.grid == "diffusers" and section.shift != 1:
+                yield f"{name}.shift", "the grid of diffusers has the model's own shift", f"set {name}.shift to 1"
         if rollout.trajectories and rollout.guidance_scale != 1.0:
             yield "rollout.trajectories", "log-probabilities are those without guidance", "set guidance_scale to 1"
+        third = self.training.sampled == "trained"
+        if third and (not isinstance(self.training.rollout_decay, float) or self.training.released == "trained"):
+            remedy = "give training.rollout_decay a number, and set training.released to average, which keeps it"
+            yield "training.sampled", "the average of its own needs a decay, and has to be kept", remedy
+        if objective.needs.average and not (third and self.training.rollout_decay):
+            remedy = "set training.sampled to trained, and training.rollout_decay above 0"
+            yield "training.objective", f"{objective.name} is held to an average of its own, and there is none", remedy
         samples, held_out = self.evaluation.sample_prompts, self.prompts.eval_prompts
         if samples > held_out:
             message = f"pictures of {samples} held-out prompts are to be tracked, of {held_out} (prompts.eval_prompts)"

@@ -8,6 +8,11 @@ from pydantic import Field
 
 from advantageflow.settings_base import Settings
 
+GRID = (
+    "noise levels that the sampler steps through: 'even' and shifted by `shift`, or those of the model's own pipeline "
+    "in 'diffusers'"
+)
+
 
 class AlarmSettings(Settings):
     """How far the held-out images may move from the base policy's own, on equal prompts and noise, without an alarm.
@@ -39,6 +44,7 @@ class EvaluationSettings(Settings):
     round_images: int = Field(360, ge=1, description="images of an evaluation between rounds")
     steps: int = Field(6, ge=1, le=1000)
     sampler: Literal["euler", "heun", "ab2"] = "ab2"
+    grid: Literal["even", "diffusers"] = Field("even", description=GRID)
     shift: float = Field(1.0, gt=0, description="timestep shift, as in rollout.shift")
     guidance_scale: float = Field(1.0, ge=1.0)
     batch: int = Field(96, ge=1, description="images in one forward pass; fixed, so that results repeat bit for bit")

@@ -8,22 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import ATTENTION, Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.base import ATTENTION, Configs, Family, LatentSizes, Times
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent, tokenize
 
 
 class AuraFlow(Family):
     """AuraFlow: an MM-DiT told texts by UMT5; conditioned by `prompt_embeds` (tokens, width), zero at padding."""
 
     pipeline = "AuraFlowPipeline"
+    transformer = "AuraFlowTransformer2DModel"
     lora_targets = (*ATTENTION, "linear_1", "linear_2", "out_projection")
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.auraflow_transformer_2d import AuraFlowTransformer2DModel
-
-        return AuraFlowTransformer2DModel
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         config = configs["transformer"]
@@ -36,19 +31,13 @@ class AuraFlow(Family):
             pixels=pixels_per_latent(configs["vae"]),
         )
 
-    def token_limit(self, part: str, configs: Configs, limit: int) -> int:
-        return limit
-
     def tokenize(self, part: str, tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
         return tokenize(tokenizer, part, texts, length, mask=True)
 
     def encode(self, part: str, encoder: Any, tokens: Tokens) -> dict[str, Tensor]:
         mask = tokens["attention_mask"]
         seen = None if mask.is_meta else mask  # a plan counts on the meta device, where no value can be looked at
-        return {"tokens": encoder(tokens["input_ids"], attention_mask=seen)[0] * mask[..., None]}
-
-    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
-        return Conditioning({"prompt_embeds": encoded["text_encoder"]["tokens"]})
+        return {"prompt_embeds": encoder(tokens["input_ids"], attention_mask=seen)[0] * mask[..., None]}
 
     def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
         dtype = next(transformer.parameters()).dtype

@@ -117,7 +117,3 @@ def _show(message: str, error: Exception) -> None:
     console = Console(stderr=True)
     console.print("error:", style="bold red", end=" ")
     console.print(message, highlight=False, soft_wrap=True)
-
-
-if __name__ == "__main__":
-    main()

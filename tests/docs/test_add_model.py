@@ -25,7 +25,7 @@ from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 
 STEPS, WIDTH, GUIDANCE = 3, 32, 4.0
 FAMILY = "my_family:AuraFlow"
@@ -73,8 +73,9 @@ def test_the_page_shows_the_file_that_is_tested() -> None:
 def test_its_pictures_are_those_of_the_pipeline() -> None:
     model, texts = settings(), ["a red star", "two"]
     told = encode_prompts(model, [*texts, ""])
-    latents, pictures = load_generator(model, None, "policy", 1).images(
-        told.rows([0, 1]), [1, 2], steps=STEPS, sampler="euler", guidance_scale=GUIDANCE, unconditional=told.rows([2])
+    how = EvaluationSettings(steps=STEPS, sampler="euler", guidance_scale=GUIDANCE)
+    latents, pictures, _ = load_generator(model, None, "policy", 1).images(
+        told.rows([0, 1]), [1, 2], how, told.rows([2])
     )
     pipeline: Any = AuraFlowPipeline.from_pretrained("auraflow")
     pipeline.set_progress_bar_config(disable=True)

@@ -21,7 +21,7 @@ class Done:
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "advantageflow_pipelines.cli", *arguments],
+        [sys.executable, "-m", "advantageflow_pipelines", *arguments],
         cwd=cwd, env=ENVIRONMENT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
 

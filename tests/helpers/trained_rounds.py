@@ -45,7 +45,8 @@ def sampled(policy: Policy, seed: int = 0, size: int = SIZE) -> RoundData:
             keep=True,
         )
     rewards = latents.flatten(1).mean(1).double().reshape(GROUPS, size)
-    return RoundData(latents, told, (Term(rewards),), {"soft": rewards}, trajectories=trajectories)
+    levels = timesteps(4)[:-1]
+    return RoundData(latents, told, (Term(rewards),), {"soft": rewards}, trajectories=trajectories, levels=levels)
 
 
 def weights(policy: Policy, adapter: str = "policy") -> list[Tensor]:

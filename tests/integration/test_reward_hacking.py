@@ -83,7 +83,7 @@ def train(folder: Path, **reward: str) -> Run:
     settings = FEW | {f"reward.{name}": value for name, value in reward.items()}
     chosen = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
     done = subprocess.run(
-        [sys.executable, "-m", "advantageflow_pipelines.cli", "run", "--preset", "tiny", "--rounds", "3",
+        [sys.executable, "-m", "advantageflow_pipelines", "run", "--preset", "tiny", "--rounds", "3",
          "--workdir", "run", *chosen],
         cwd=folder, capture_output=True, text=True, check=False, timeout=900,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300", "PYTHONPATH": os.pathsep.join(paths)},

@@ -148,7 +148,7 @@ def _generate(
     generator: Generator, settings: EvaluationSettings, stored: StoredConditioning, shots: Sequence[Shot]
 ) -> Iterator[tuple[Sequence[Shot], np.ndarray, list[float]]]:
     """Images (B, H, W, 3) of each batch of shots, and the norms of the velocities that led to them."""
-    from advantageflow.policy.norm import VelocityNorm
+    from advantageflow.policy.sampling import VelocityNorm
 
     norm = VelocityNorm()
     used = sorted({shot.row for shot in shots})
@@ -156,16 +156,8 @@ def _generate(
     unconditional = stored.unconditional() if settings.guidance_scale != 1 else None
     for start in range(0, len(shots), settings.batch):
         batch = shots[start : start + settings.batch]
-        latents, pictures = generator.images(
-            conditioning.rows([place[shot.row] for shot in batch]),
-            [shot.seed for shot in batch],
-            steps=settings.steps,
-            sampler=settings.sampler,
-            shift=settings.shift,
-            guidance_scale=settings.guidance_scale,
-            unconditional=unconditional,
-            norm=norm,
-        )
+        told = conditioning.rows([place[shot.row] for shot in batch])
+        latents, pictures, _ = generator.images(told, [shot.seed for shot in batch], settings, unconditional, norm)
         check_finite(latents, [_name(shot) for shot in batch])
         yield batch, pictures, norm.values()
 

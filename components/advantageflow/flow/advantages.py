@@ -56,8 +56,8 @@ class Term:
     minimum: float | None = None
 
 
-def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) -> Advantages:
-    """`A = clip((r - mean_group r) / s, -k, k) / k`, so A in [-1, 1]; unchanged when rewards are shifted or scaled.
+def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float, floor: float = 0.0) -> Advantages:
+    """`A = clip((r - mean_group r) / (s + f), -k, k) / k`, in [-1, 1]; at f = 0 unchanged when rewards are scaled.
 
     Before clipping A has mean zero in each group. A group whose rewards are equal up to rounding has A = 0.
 
@@ -67,8 +67,9 @@ def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) ->
             paper), or the (population) standard deviation of each 'group' or of all rewards of the batch, differences
             between groups included ('global', as DiffusionNFT and Flow-GRPO).
         clip: k > 0, in standard deviations.
+        floor: f >= 0; released code of the peers has 1e-4, which keeps noise of nearly equal rewards small.
     """
-    standardised, equal = _standardised(rewards, scale)
+    standardised, equal = _standardised(rewards, scale, floor)
     return Advantages(
         values=standardised.clamp(-clip, clip) / clip,
         equal_groups=equal,
@@ -77,7 +78,7 @@ def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float) ->
 
 
 def combined_advantages(
-    terms: Sequence[Term], *, combine: Combination, scale: AdvantageScale, clip: float
+    terms: Sequence[Term], *, combine: Combination, scale: AdvantageScale, clip: float, floor: float = 0.0
 ) -> Advantages:
     """Advantages in [-1, 1] of several rewards r_k with weights w_k.
 
@@ -94,16 +95,15 @@ def combined_advantages(
 
     Args:
         terms: one or more, of equal shape; float64 recommended.
-        combine: how.
-        scale: as in group_advantages; of 'normalised_sum', for the terms' own normalisation.
+        scale, floor: as in group_advantages; of 'normalised_sum', for the terms' own normalisation.
         clip: k > 0, in standard deviations.
     """
     if len(terms) == 1 and terms[0].minimum is None:
-        return group_advantages(terms[0].rewards, scale=scale, clip=clip)
+        return group_advantages(terms[0].rewards, scale=scale, clip=clip, floor=floor)
     if combine == "sum" or len(terms) == 1:
         total = _weighted_sum([term.rewards for term in terms], terms)
-        return group_advantages(constrained(total, terms), scale=scale, clip=clip)
-    total = _weighted_sum([_standardised(term.rewards, scale)[0] for term in terms], terms)
+        return group_advantages(constrained(total, terms), scale=scale, clip=clip, floor=floor)
+    total = _weighted_sum([_standardised(term.rewards, scale, floor)[0] for term in terms], terms)
     total = constrained(total, terms)
     # Constraints move group means; without them these are 0 already, and so is GDPO's mean of the batch.
     return group_advantages(total - total.mean(1, keepdim=True), scale="global", clip=clip)
@@ -121,14 +121,9 @@ def constrained(combined: Grouped, terms: Sequence[Term]) -> Grouped:
     a whole group violates, the group's mean of C takes the lowest's place, so violation alone ranks it: the way back to
     acceptable images is what such a group teaches. C is left as it is where nothing is violated.
 
-    This is not a penalty `r - mu * violation`, whose mu has to be tuned to the reward's units: too small, and what
-    gains enough elsewhere may violate; too large, and after normalisation all acceptable images look alike. Here the
-    order holds by construction, the gap is one to two standard deviations whatever the units, and shifting or scaling a
-    reward together with its minimum changes nothing.
-
-    Args:
-        combined: C, in units of its own.
-        terms: of the same shape.
+    Unlike with a penalty `r - mu * violation`, nothing has to be tuned to the reward's units: the order holds by
+    construction, the gap is one to two standard deviations, and shifting or scaling a reward together with its minimum
+    changes nothing.
     """
     wrong = violates(terms)
     if not wrong.any():
@@ -150,8 +145,8 @@ def violates(terms: Sequence[Term]) -> GroupedMask:
     return torch.stack([_shortfall(term) > 0 for term in terms]).any(0)
 
 
-def _standardised(rewards: Grouped, scale: AdvantageScale) -> tuple[Grouped, GroupMask]:
-    """`(r - mean_group r) / s`, 0 in groups whose rewards are equal up to rounding; and which groups these are."""
+def _standardised(rewards: Grouped, scale: AdvantageScale, floor: float) -> tuple[Grouped, GroupMask]:
+    """`(r - mean_group r) / (s + f)`, 0 in groups of rewards equal up to rounding; and which groups these are."""
     spread = rewards.amax(1) - rewards.amin(1)
     equal = spread <= rounding(rewards)[:, 0]
     centred = (rewards - rewards.mean(1, keepdim=True)).masked_fill(equal[:, None], 0.0)
@@ -160,7 +155,7 @@ def _standardised(rewards: Grouped, scale: AdvantageScale) -> tuple[Grouped, Gro
     else:
         deviation = rewards.std(1, correction=0, keepdim=True) if scale == "group" else rewards.std(correction=0)
     # A zero deviation only meets zero numerators; the mask keeps 0 / 0 out.
-    return torch.where(centred == 0, 0.0, centred / deviation), equal
+    return torch.where(centred == 0, 0.0, centred / (deviation + floor)), equal
 
 
 def _weighted_sum(values: Sequence[Grouped], terms: Sequence[Term]) -> Grouped:

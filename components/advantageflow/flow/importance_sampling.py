@@ -22,10 +22,7 @@ def sampling_probabilities(advantages: PerSample) -> PerSample:
 def systematic_draws(probabilities: PerSample, count: int, offset: float) -> Int[Tensor, " draws"]:
     """`count` draws, in order: sample i `floor(count p_i)` times or once more, and `count p_i` times on average.
 
-    Args:
-        probabilities: of each sample; their sum is 1.
-        count: number of draws.
-        offset: uniform in [0, 1); the only randomness.
+    The only randomness is `offset`, uniform in [0, 1).
     """
     points = (torch.arange(count, dtype=torch.float64) + offset) / count
     return torch.searchsorted(probabilities.cumsum(0), points, right=True).clamp_max(len(probabilities) - 1)

@@ -21,11 +21,8 @@ _SCHEDULES: dict[DecaySchedule, tuple[int, float, float]] = {
 def decay_after(schedule: float | DecaySchedule, step: int) -> float:
     """eta in [0, 1], the share of the old rollout policy kept after gradient step `step`.
 
-    'nft_0' is 0; 'nft_1' is `min(.001 i, .5)`; 'nft_2' is 0 for i < 75, then `min(.0075 (i - 75), .999)`.
-
-    Args:
-        schedule: a constant, or the name of a schedule.
-        step: i, gradient steps taken since the run began.
+    'nft_0' is 0; 'nft_1' is `min(.001 i, .5)`; 'nft_2' is 0 for i < 75, then `min(.0075 (i - 75), .999)`, with i the
+    gradient steps taken since the run began. A number is a constant.
     """
     if not isinstance(schedule, str):
         return schedule
@@ -35,12 +32,6 @@ def decay_after(schedule: float | DecaySchedule, step: int) -> float:
 
 @torch.no_grad()
 def move_toward(rollout: Sequence[Tensor], policy: Sequence[Tensor], decay: float) -> None:
-    """`theta_roll <- eta theta_roll + (1 - eta) theta`, in place; eta = 0 copies bit for bit, eta = 1 does nothing.
-
-    Args:
-        rollout: tensors of the rollout policy, changed.
-        policy: tensors of the trained policy, in the same order and shapes.
-        decay: eta in [0, 1].
-    """
+    """`theta_roll <- eta theta_roll + (1 - eta) theta`, in place; eta = 0 copies bit for bit, eta = 1 does nothing."""
     for average, value in zip(rollout, policy, strict=True):
         average.lerp_(value.to(average.dtype), 1 - decay)

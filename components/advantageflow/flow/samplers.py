@@ -14,7 +14,6 @@ Sampler = Literal["euler", "heun", "ab2"]
 Samples = Float[Tensor, "batch *element"]
 Sigmas = Float[Tensor, " steps_plus_1"]
 VelocityFn = Callable[[Samples, float], Samples]
-Step = Callable[[VelocityFn, Samples, Sequence[float]], Samples]
 
 
 def timesteps(steps: int, shift: float = 1.0) -> Sigmas:
@@ -76,4 +75,8 @@ def _ab2(velocity_fn: VelocityFn, x: Samples, sigmas: Sequence[float]) -> Sample
     return x
 
 
-_SAMPLERS: dict[Sampler, Step] = {"euler": _euler, "heun": _heun, "ab2": _ab2}
+_SAMPLERS = {
+    "euler": _euler,
+    "heun": _heun,
+    "ab2": _ab2,
+}

@@ -42,6 +42,7 @@ def join_shares(
     stored: StoredConditioning,
     reward: RewardSettings,
     rewards: Mapping[str, Reward],
+    levels: Sequence[float],
 ) -> RoundData:
     """The round's training data, as the training stage reads it from files.
 
@@ -51,6 +52,7 @@ def join_shares(
         stored: their conditioning.
         reward: what to maximise or to lower.
         rewards: that scored, by name.
+        levels: noise levels at which the sampler evaluated the model.
     """
     rollouts = [one for share in shares for one in share.rollouts]
     latents = torch.cat([share.latents for share in shares])
@@ -66,4 +68,5 @@ def join_shares(
         reward=reward,
         higher_is_better={name: one.higher_is_better for name, one in rewards.items()},
         trajectories=in_order if kept else None,
+        levels=levels,
     )  # fmt: skip

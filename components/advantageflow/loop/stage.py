@@ -28,12 +28,12 @@ from advantageflow.loop.share import Share, join_shares
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.generate import Generator
 from advantageflow.policy.loading import load_vae
+from advantageflow.policy.sampling import noise_levels
 from advantageflow.records import PROMPTS_FILE, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.rewards.plumbing.checks import tell_dropped
 from advantageflow.rewards.plumbing.terms import term_rewards
-from advantageflow.rollout.groups import no_groups
-from advantageflow.rollout.selection import chunks, shard_of
-from advantageflow.rollout.stage import generate_chunks, round_prompts
+from advantageflow.rollout.selection import chunks, noisy_window, shard_of
+from advantageflow.rollout.stage import generate_chunks, no_groups, round_prompts
 from advantageflow.scoring.stage import score_rollouts, score_summary
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings, StoreSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning
@@ -99,6 +99,7 @@ def run_rounds(
         state, history = read_policy_state(policy), read_history(policy)
         generator = Generator(model, trained.transformer, load_vae(model))
         base_sha256 = weights_sha256(trained.transformer)
+        levels = noise_levels(model, rollout)[:-1].tolist()
         checkpoints.keeps(lambda folder: save_policy(trained, state, history, folder, settings.released))
         journal.useful()
 
@@ -108,12 +109,14 @@ def run_rounds(
                 told_in = number if group.first else None
                 chosen = round_prompts(rollout, seed, state.rounds_before + number, known, history, told_in)
                 mine = shard_of(chunks(chosen, rollout.batch_groups), group.rank, group.size)
-                groups = no_groups(rollout, model)
+                window = noisy_window(rollout, seed, state.rounds_before + number)
+                groups = no_groups(rollout, model, window)
                 if mine:
                     with trained.adapters.generating(ROLLOUT_ADAPTER_FOLDER):
                         groups = generate_chunks(
                             generator, rollout, mine, known, stored,
                             seed=seed, round_index=number, rounds_before=state.rounds_before, workers=workers,
+                            window=window,
                         )  # fmt: skip
                 torch.set_num_threads(settings.threads)
 
@@ -123,7 +126,7 @@ def run_rounds(
                 tell_dropped(reward, list(dropped.values()), len(asked), journal, number)
                 share = Share(groups.rollouts, groups.latents, groups.trajectories, scores, pictures.summary())
                 shares = group.gather(share)
-                data = join_shares(shares, known, stored, reward, rewards)
+                data = join_shares(shares, known, stored, reward, rewards, levels)
 
             # Advantages: how far each image is above or below its group.
             advantages = round_advantages(data, settings)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from advantageflow.flow.regularisation import convex_lam, trusted_margin
 from advantageflow.objectives.base import Needs, VelocityObjective
 from advantageflow.objectives.batches import error_size, loss_and_metrics
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from advantageflow.objectives.base import LossAndMetrics
     from advantageflow.objectives.batches import PerSample, VelocityBatch
 
+TRUSTED = 0.1  # deviation from the rollout policy, as a share of the noise floor, that leaves the margin as it is
 MARGIN = 0.2  # of lam: auto, in standard deviations of the rewards: curvature that each sample keeps at least
 
 
@@ -34,8 +34,10 @@ class AdvantageFlow(VelocityObjective):
 
     Beyond the paper, `(A + c) |f_theta - x_0|^2 + (lam - c) |f_theta - f_roll|^2` with c = data_share lam: the same
     curvature, and a pull back to the mean of v where f_roll is not that, as after rounds of learning, at the price of
-    the noise of v. The minimiser without lambda is `flow.regularisation.minimiser`; on the first step of a round
-    (v_theta = v_roll) the second term has no gradient.
+    the noise of v. On the first step of a round (v_theta = v_roll) the second term has no gradient. The minimiser
+    without lambda is
+
+        v_roll + E[(A + c) (v - v_roll) | x_t] / (lam + E[A | x_t])
 
     lam = 0 is the unstabilised objective, unbounded below wherever A < 0. With `less_advantage` a sample's lam is
     lam - A: DiffusionNFT with a shared scale and beta = lam, times 1 / beta. `lam: auto` is for each sample what
@@ -127,3 +129,51 @@ class AdvantageFlow(VelocityObjective):
         if not isinstance(lam, str) and not lam >= 0:
             raise ValueError("must be at least 0, or 'auto'")
         return lam
+
+
+def convex_lam(advantages: PerSample, margin: float) -> PerSample:
+    """`lam_i = max(-A_i, 0) + m`: for each sample what convexity needs, and a margin.
+
+    The curvature A_i + lam_i is then m for a bad sample and m + A_i for a good one, so that no sample is without a
+    minimum, whatever the advantages. One lam for all that is below 1 leaves samples of A < -lam without one. In the
+    batch they are outweighed at first. But when groups are nearly solved, the samples that still have a large advantage
+    are the few bad ones; the policy then runs away from them, further each round, and |v_theta - v|^2 grows with what
+    is lost. lam = 1 is safe and slow: on good samples its curvature is up to 2. The gradient at v_theta = v_roll is the
+    same for every lam.
+
+    Where the margin is flow matching, c = m, that leaves
+
+        A > 0:  (A + m) |v_theta - v|^2: flow matching with a weight, without v_roll, which need not be evaluated
+        A < 0:  m |v_theta - v|^2 + 2 |A| (v_theta - v_roll) . (v - v_roll) + what is without v_theta
+
+    (the dot product as a mean over elements). A good sample pulls as a spring; a bad one pushes with a force that stays
+    the same however far the policy goes; and m holds the policy to a flow that generates what it generated. v_roll
+    should be E[v | x_t] of its rollouts, but after rounds of pushing it is not; where the margin ties v_theta to
+    v_roll, the difference stays and adds up.
+
+    At one x_t the minimum is `v_roll + E[(A + m)(v - v_roll)] / (m + E[max(A, 0)])`. Equal groups (A = 0) restore
+    v_theta = E[v | x_t]. Where good and bad samples share x_t the step stays within twice their spread, however small
+    m; where only bad ones do, m bounds it. A margin in proportion to the advantages leaves the loss as it is but for a
+    factor, so m is best said in standard deviations of the rewards.
+
+    Args:
+        advantages: A of each sample.
+        margin: m > 0; the smaller, the longer the steps.
+    """
+    return (-advantages).clamp_min(0) + margin
+
+
+def trusted_margin(least: float, deviation: float, error: float) -> float:
+    """`m max(1, (rho / TRUSTED)^2)`, with `rho = |v_theta - v_roll|^2 / |v_theta - v|^2`: a margin for convex_lam.
+
+    A trust region: as long as the policy's deviation from the rollout policy is small beside the noise floor, the
+    margin is the least one. A policy that runs ahead within a round meets a margin that grows with the square of how
+    far it is beyond TRUSTED, of which flow matching brings it back to what its rollouts show. A round's first step has
+    none before it and takes the least margin: right where the policy starts as the rollout policy, but not watched
+    where `rollout_decay` above 0 leaves it elsewhere.
+
+    Args:
+        least: m > 0.
+        deviation, error: means over the optimiser step before.
+    """
+    return least * max(1.0, deviation / (TRUSTED * error)) ** 2 if error > 0 else least

@@ -26,12 +26,14 @@ class Needs:
         rollout: the samples on which the loss contains v_roll. On others it is v_theta instead, and its evaluation is
             saved: 'bad' ones are those of A < 0.
         reference: whether the loss contains v_ref, whatever reference_weight.
+        average: whether it contains v_avg, the velocity of a moving average that is not what generated the rollouts.
         trajectories: whether it is of the steps of stored trajectories, which only sampler 'sde' leaves, and not of
             rollouts noised to times t.
     """
 
     rollout: Literal["all", "bad", "none"] = "all"
     reference: bool = False
+    average: bool = False
     trajectories: bool = False
 
 
@@ -72,6 +74,11 @@ class Objective(Settings, ABC):
         return Needs()
 
     @property
+    def reads_reference(self) -> bool:
+        """Whether the base model has to be evaluated."""
+        return self.reference_weight > 0 or self.needs.reference
+
+    @property
     def steadier(self) -> str:
         """What to do when training diverges, but for lowering the learning rate; empty: nothing else."""
         return ""
@@ -83,16 +90,39 @@ class Objective(Settings, ABC):
         Returns:
             The loss, and its parts and whatever else is worth a curve, means over the batch without gradient; 'loss'
             and 'advantage_loss' among them. `loss_and_metrics` makes both. Training adds reference_weight times the
-            batch's divergence, unless a part called 'reference' says that the loss has it.
+            batch's divergence, unless a part called 'reference' says that the loss has it, and norm_weight times its
+            norm_excess.
         """
 
 
 class VelocityObjective(Objective):
     """An objective of the forward process: it judges velocities at rollouts noised to random times."""
 
-    timestep_sampling: Literal["uniform", "stratified", "logit_normal"] = Field(
-        "stratified", description="how times t in [0, 1] are drawn"
+    timestep_sampling: Literal["uniform", "stratified", "logit_normal", "sampler"] = Field(
+        "stratified",
+        description="how times t in [0, 1] are drawn; 'sampler': of the noise levels at which rollouts were sampled",
     )
+    timestep_fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the times, or of the sampler's steps, that is used, from the noise"
+    )
+    timestep_shift: float = Field(
+        1.0, gt=0, description="of times, as rollout.shift: above 1 draws more of them near the noise; not of 'sampler'"
+    )
+    norm_weight: float = Field(
+        0.0,
+        ge=0,
+        description="of the penalty on velocities whose norm exceeds the base model's on the same sample (NormGuard)",
+    )
+
+    @property
+    def reads_reference(self) -> bool:
+        return super().reads_reference or self.norm_weight > 0
+
+    @model_validator(mode="after")
+    def _the_sampler_has_its_own_shift(self) -> VelocityObjective:
+        if self.timestep_sampling == "sampler" and self.timestep_shift != 1:
+            raise ValueError("timestep_sampling 'sampler' takes the shift of the rollouts: leave timestep_shift at 1")
+        return self
 
     @abstractmethod
     def loss(self, batch: VelocityBatch) -> LossAndMetrics: ...

@@ -41,6 +41,7 @@ class VelocityBatch:
         advantages: A of each sample, in [-1, 1].
         times: t of each sample, in [0, 1].
         reference: v_ref, the velocity of the base model; without gradient. None where nobody needs it.
+        average: v_avg, the velocity of the moving average of the trained policy; likewise.
         deviations: how many standard deviations of the rewards an advantage of 1 is.
         before: metrics of the round's optimiser step before; empty on its first.
         stand_for: how many samples each stands for in a mean of what contains v_roll; 0 where the objective does not
@@ -53,6 +54,7 @@ class VelocityBatch:
     advantages: PerSample
     times: PerSample
     reference: Velocities | None = None
+    average: Velocities | None = None
     deviations: float = 1.0
     before: Mapping[str, float] = field(default_factory=dict)
     stand_for: PerSample | None = None
@@ -73,6 +75,18 @@ class VelocityBatch:
         if self.reference is None:
             raise ValueError(_UNDECLARED)
         return mean_square(self.policy - self.reference)
+
+    @cached_property
+    def norm_excess(self) -> PerSample:
+        """`max(0, |v_theta| - |v_ref|)^2`, norms the root mean squares over elements: 0 within the base's norm.
+
+        What hacks a reward (textures, saturation, contrast) often comes with velocities longer than the base model's;
+        NormGuard (arXiv 2606.27771) penalises these and leaves directions free.
+        """
+        if self.reference is None:
+            raise ValueError(_UNDECLARED)
+        own, base = (velocity.flatten(1).square().mean(1).sqrt() for velocity in (self.policy, self.reference))
+        return (own - base).clamp_min(0).square()
 
     def measures(self) -> dict[str, Scalar]:
         """Means of error and deviation, detached."""

@@ -42,23 +42,19 @@ def make_objective(value: Any) -> Objective:
         raise SectionError([Problem("", f"{value!r} is not an objective", remedy)])
     name = value.get("name", DEFAULT)
     kind = _class_of(name)
-    unknown = [_unknown(option, kind, name) for option in value if option not in kind.model_fields]
-    known = {option: given for option, given in value.items() if option in kind.model_fields}
+    problems = [_unknown(option, kind, name) for option in value if option not in kind.model_fields]
     try:
+        known = {option: given for option, given in value.items() if option in kind.model_fields}
         objective = kind.model_validate({**known, "name": name})
     except ValidationError as error:
-        raise SectionError([*unknown, *problems_of(error, kind, {})]) from error
-    if unknown:
-        raise SectionError(unknown)
+        raise SectionError([*problems, *problems_of(error, kind, {})]) from error
+    if problems:
+        raise SectionError(problems)
     return objective
 
 
 def _class_of(name: Any) -> type[Objective]:
-    """The class of an objective, which is one.
-
-    Raises:
-        SectionError: there is none of this name, it cannot be imported, or it is not an objective.
-    """
+    """Raises SectionError where there is none of this name, it cannot be imported, or it is not an objective."""
     if not isinstance(name, str):
         raise SectionError([Problem("name", f"{name!r} is not allowed", "give text: the name of an objective")])
     try:

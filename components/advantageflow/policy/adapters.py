@@ -10,15 +10,24 @@ from typing import Any
 
 import torch
 from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
+from torch.nn import functional
 
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
-from advantageflow.policy.adapter_files import lora_config, tensors_sha256, write_diffusers, write_peft
 from advantageflow.policy.families import Family
-from advantageflow.policy.lora_linear import compute_adapters_cheaply
-from advantageflow.policy.saved import ADAPTERS, SavedPolicy, read_policy, whole
+from advantageflow.policy.saved import (
+    ADAPTERS,
+    SavedPolicy,
+    lora_config,
+    read_policy,
+    tensors_sha256,
+    whole,
+    write_diffusers,
+    write_peft,
+)
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.policies import PolicyState
@@ -29,8 +38,8 @@ class Adapters:
 
     Attributes:
         lora: their rank, alpha and targets.
-        average: the rollout policy of the next round as it comes about, by parameter; empty where nothing follows the
-            trained policy step by step.
+        average: the moving average as it comes about, by parameter: the rollout policy of the next round, or a policy
+            of its own from round to round; empty where nothing follows the trained policy step by step.
     """
 
     def __init__(self, transformer: nn.Module, lora: LoraSettings) -> None:
@@ -63,8 +72,7 @@ class Adapters:
         if not self.average:
             rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
             self.average = {name: value.detach().clone() for name, value in rollout.items()}
-        policy = self.named_parameters()
-        move_toward([self.average[name] for name in policy], [p.data for p in policy.values()], decay)
+        self._move(self.average, decay)
 
     def take_average(self) -> None:
         """theta_roll <- theta_next, at the end of a round."""
@@ -74,9 +82,24 @@ class Adapters:
 
     def move_rollout_policy(self, decay: float) -> None:
         """theta_roll <- decay theta_roll + (1 - decay) theta."""
+        self._move({name: value.data for name, value in self.named_parameters(ROLLOUT_ADAPTER_FOLDER).items()}, decay)
+
+    def _move(self, average: dict[str, Tensor], decay: float) -> None:
         policy = self.named_parameters()
+        move_toward([average[name] for name in policy], [p.data for p in policy.values()], decay)
+
+    @contextmanager
+    def averaging(self) -> Iterator[None]:
+        """Within the block the rollout policy's tensors are the average's, where there is one."""
         rollout = self.named_parameters(ROLLOUT_ADAPTER_FOLDER)
-        move_toward([rollout[name].data for name in policy], [p.data for p in policy.values()], decay)
+        kept = {name: rollout[name].data for name in self.average}
+        for name in kept:
+            rollout[name].data = self.average[name]
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                rollout[name].data = value
 
     @contextmanager
     def generating(self, adapter: str) -> Iterator[None]:
@@ -107,13 +130,15 @@ class Adapters:
             folder: of the policy artifact, being published.
             state: of the policy; what it says of adapters is replaced.
             model: the base model, which the files name.
-            released: which adapter policy/ gets: 'policy' or 'rollout_policy'.
+            released: which adapter policy/ gets: 'policy' or 'rollout_policy', for which an average stands that is a
+                policy of its own.
 
         Raises:
             StoreError: a file cannot be written.
         """
-        rollout = self._tensors(ROLLOUT_ADAPTER_FOLDER)
-        tensors = {ADAPTER_FOLDER: self._tensors(released), ROLLOUT_ADAPTER_FOLDER: rollout}
+        tensors = {ROLLOUT_ADAPTER_FOLDER: self._tensors(ROLLOUT_ADAPTER_FOLDER)}
+        with self.averaging():
+            tensors[ADAPTER_FOLDER] = self._tensors(released)
         for name in ADAPTERS:
             write_peft(folder / name, tensors[name], self.lora, model)
         write_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], self.lora)
@@ -129,9 +154,26 @@ class Adapters:
         return {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
 
 
-def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
-    mark = f".{adapter}."
-    return {n.replace(mark, "."): p for n, p in transformer.named_parameters() if mark in n}
+class LoraLinear(Linear):
+    """PEFT's linear layer, `y = W x + b + s B A x`, in as few passes over y as its precision allows.
+
+    One adapter at a time; its weights are float32 whatever the base's. A float32 layer gives PEFT's result, bit for
+    bit. Of a lower precision, A and B are rounded to it and the sum is part of the product with B, which accumulates in
+    float32; gradients of A and B are rounded once, and added up in float32.
+    """
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        result: Tensor = self.base_layer(x, *args, **kwargs)
+        if self.disable_adapters or self.merged:
+            return result
+        (name,) = self.active_adapters
+        down, up, scale = self.lora_A[name], self.lora_B[name], self.scaling[name]
+        if self.get_base_layer().weight.dtype == torch.float32:
+            added: Tensor = up(down(x))
+            return result.add_(added if scale == 1.0 else added * scale)
+        low = functional.linear(x, down.get_parameter("weight").to(x.dtype))
+        up = (up.get_parameter("weight") * scale).to(x.dtype)
+        return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.t()).view(result.shape)
 
 
 def attach_adapters(
@@ -157,16 +199,21 @@ def attach_adapters(
             another base model.
         SettingsError: its adapters have another shape than `lora`.
     """
-    saved = read_policy(policy_dir)
+    saved, wanted = read_policy(policy_dir), whole(lora, family)
     if saved.state.trained:
         saved.check_lora(lora, family)
         if model is not None:
             saved.check_base(transformer, model)
         for name in ADAPTERS:
             add_adapter(transformer, saved, name, torch.float32)
-        adapters = Adapters(transformer, whole(lora, family))
     else:
-        adapters = _fresh(transformer, whole(lora, family), seed, policy_dir)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "adapter"))
+            _inject(transformer, wanted, ADAPTER_FOLDER, policy_dir)
+        _inject(transformer, wanted, ROLLOUT_ADAPTER_FOLDER, policy_dir)
+    adapters = Adapters(transformer, wanted)
+    if not saved.state.trained:
+        adapters.move_rollout_policy(0.0)
     for name in ADAPTERS:
         for parameter in adapters.named_parameters(name).values():
             parameter.data = parameter.data.float()
@@ -194,29 +241,17 @@ def add_adapter(transformer: nn.Module, saved: SavedPolicy, name: str, dtype: to
         parameter.data = parameter.data.to(dtype)  # before the weights come, which it would else have rounded
     try:
         result: Any = set_peft_model_state_dict(transformer, dict(saved.tensors[name]), adapter_name=name)
+        strange = [key for key in result.missing_keys if f".{name}." in key] + list(result.unexpected_keys)
     except RuntimeError as error:  # torch's list of tensors of another shape, a line each
-        raise _misfit(folder, str(error).splitlines()[-1].strip()) from error
-    strange = [key for key in result.missing_keys if f".{name}." in key] + list(result.unexpected_keys)
+        strange = [str(error).splitlines()[-1].strip()]
     if strange:
-        raise _misfit(folder, strange[0])
+        remedy = "use the base model that this policy was trained on"
+        raise PolicyError(f"the adapter does not fit the model ({strange[0]})", where=str(folder), remedy=remedy)
 
 
-def _fresh(transformer: nn.Module, lora: LoraSettings, seed: int, folder: Path) -> Adapters:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "adapter"))
-        _inject(transformer, lora, ADAPTER_FOLDER, folder)
-    _inject(transformer, lora, ROLLOUT_ADAPTER_FOLDER, folder)
-    adapters = Adapters(transformer, lora)
-    adapters.move_rollout_policy(0.0)
-    return adapters
-
-
-def _misfit(folder: Path, mismatch: str) -> PolicyError:
-    return PolicyError(
-        f"the adapter does not fit the model ({mismatch})",
-        where=str(folder),
-        remedy="use the base model that this policy was trained on",
-    )
+def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
+    mark = f".{adapter}."
+    return {n.replace(mark, "."): p for n, p in transformer.named_parameters() if mark in n}
 
 
 def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
@@ -224,8 +259,9 @@ def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
             inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
-        compute_adapters_cheaply(transformer)
     except ValueError as error:
-        raise PolicyError(
-            str(error).splitlines()[0], where=str(folder), remedy="check training.lora.targets against the model"
-        ) from error
+        remedy = "check training.lora.targets against the model"
+        raise PolicyError(str(error).splitlines()[0], where=str(folder), remedy=remedy) from error
+    for layer in transformer.modules():
+        if type(layer) is Linear:
+            layer.__class__ = LoraLinear

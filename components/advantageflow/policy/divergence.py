@@ -1,4 +1,4 @@
-"""What tells a policy that has diverged: latents that are not finite."""
+"""What tells a policy that has diverged: samples that are not finite."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ def check_finite(
     """Raise an error that names the first sample with an element that is not finite.
 
     Args:
-        samples: a row for each, possibly none.
-        names: of the rows.
+        samples: a row for each name, possibly none.
         what: what the rows are.
         error: kind of error: a DataError where they come from a file.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from advantageflow.errors import PolicyError
+from advantageflow.policy.configs import CONFIG, cached_file
 from advantageflow.policy.location import model_location
 from advantageflow.settings import ModelSettings
 from advantageflow.store.s3 import is_s3, list_objects
@@ -28,13 +29,10 @@ def weights_sha256(transformer: nn.Module) -> str:
     for name, parameter in sorted(transformer.named_parameters()):
         if ".lora_" not in name:
             digest.update(f"{name.replace('.base_layer', '')}{tuple(parameter.shape)}".encode())
-            values.append(_spread(parameter.detach().flatten()))
+            flat = parameter.detach().flatten()
+            values.append(flat[:: max(1, len(flat) // _SAMPLES)][:_SAMPLES].float())
     digest.update(torch.cat(values).bfloat16().cpu().view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _spread(values: torch.Tensor) -> torch.Tensor:
-    return values[:: max(1, len(values) // _SAMPLES)][:_SAMPLES].float()
 
 
 def transformer_fingerprint(model: ModelSettings) -> str | dict[str, list[int | str]]:
@@ -59,14 +57,8 @@ def transformer_fingerprint(model: ModelSettings) -> str | dict[str, list[int | 
         files = sorted(path for path in (folder / _PART).rglob("*") if path.is_file())
         stats = {str(path.relative_to(folder)): path.stat() for path in files}
         return {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}
-    return _commit(model)
-
-
-def _commit(model: ModelSettings) -> str:
-    from huggingface_hub import try_to_load_from_cache
-
-    file = try_to_load_from_cache(model.name, f"{_PART}/config.json", revision=model.revision)
-    if not isinstance(file, str):
+    file = cached_file(model.name, f"{_PART}/{CONFIG}", model.revision)
+    if file is None:
         remedy = "give the commit as model.revision; or check HF_HUB_CACHE"
         raise PolicyError("which commit of the model was loaded cannot be told", where=model.name, remedy=remedy)
-    return Path(file).parent.parent.name  # snapshots/<commit>/transformer/config.json
+    return file.parent.parent.name  # snapshots/<commit>/transformer/config.json

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.utils.other import get_pattern_key
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from advantageflow.errors import PolicyError
 from advantageflow.json_text import parse_json
-from advantageflow.policy.adapter_files import DIFFUSERS_FILE, DIFFUSERS_PREFIX, PEFT_FILE, PEFT_PREFIX, read_finite
 from advantageflow.policy.families import Family
 from advantageflow.policy.kohya import KOHYA_PREFIXES, layers_of_kohya
 from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import read_file
+from advantageflow.policy.saved import DIFFUSERS_FILE, DIFFUSERS_PREFIX, PEFT_FILE, PEFT_PREFIX, read_finite
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import ADAPTER_CONFIG_FILE
@@ -31,19 +31,12 @@ _PARTS = {"A": "down", "B": "up"}
 _FOLDERS = ("", "lora")  # Flow-GRPO's checkpoints have the adapter in lora/
 
 
-@dataclass
-class Layer:
-    """One layer's low-rank change: scale * up @ down.
+class Layer(NamedTuple):
+    """One layer's low-rank change: `alpha / rank * up @ down`."""
 
-    Attributes:
-        down: (rank, in).
-        up: (out, rank).
-        alpha: the scale is alpha / rank; None where the file does not say.
-    """
-
-    down: Tensor | None = None
-    up: Tensor | None = None
-    alpha: float | None = None
+    down: Tensor  # (rank, in)
+    up: Tensor  # (out, rank)
+    alpha: float
 
 
 @dataclass(frozen=True)
@@ -110,11 +103,11 @@ def read_foreign(file: Path, model: ModelSettings) -> Foreign:
     layout, known = _layout(tensors, file)
     if layout == "kohya":
         known = layers_of_kohya(tensors, layers, family.pipeline, file)
-    changes = _collect(known, file)
-    _check_fit(changes, layers, file)
-    for name, change in changes.items():
-        if change.alpha is None:
-            change.alpha = _alpha(name, config, layout, change, file)
+    parts = _parts_by_layer(known, file)
+    _check_fit(parts, layers, file)
+    changes = {
+        name: Layer(one["down"], one["up"], _alpha(name, config, layout, one, file)) for name, one in parts.items()
+    }
     lora, matrices = _uniform(changes)
     targets = _targets(changes.keys(), layers.keys(), family)
     base = config.get("base_model_name_or_path") if config else None
@@ -168,36 +161,40 @@ def _layout(tensors: Mapping[str, Tensor], file: Path) -> tuple[str, dict[str, T
     return "diffusers", {name.removeprefix(DIFFUSERS_PREFIX): value for name, value in tensors.items()}
 
 
-def _collect(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Layer]:
-    layers: dict[str, Layer] = {}
+def _parts_by_layer(tensors: Mapping[str, Tensor], file: Path) -> dict[str, dict[str, Tensor]]:
+    """'down', 'up' and perhaps 'alpha' of each layer."""
+    layers: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         found = _KEY.fullmatch(key)
         if found is None:
             remedy = "give a LoRA adapter of linear layers: no DoRA, no biases, no whole layers"
             raise PolicyError(f"'{key}' is not a part of a LoRA adapter", where=str(file), remedy=remedy)
         part = _PARTS.get(found["part"], found["part"] or "alpha")
-        setattr(layers.setdefault(found["layer"], Layer()), part, float(value) if part == "alpha" else value.float())
+        layers.setdefault(found["layer"], {})[part] = value.float()
     return layers
 
 
-def _check_fit(changes: Mapping[str, Layer], layers: Mapping[str, tuple[int, int]], file: Path) -> None:
+def _check_fit(changes: Mapping[str, Mapping[str, Tensor]], layers: Mapping[str, tuple[int, int]], file: Path) -> None:
     remedy = "set model.name to the model that the adapter was made for"
     for name, change in changes.items():
         if name not in layers:
             raise PolicyError(f"the model has no layer '{name}'", where=str(file), remedy=remedy)
-        if change.down is None or change.up is None:
+        if not {"down", "up"} <= change.keys():
             remedy = "get the whole file again"
             raise PolicyError(f"'{name}' lacks one of its two matrices", where=str(file), remedy=remedy)
-        if (change.up.shape[0], change.down.shape[-1]) != layers[name] or change.down.shape[0] != change.up.shape[1]:
-            message = f"'{name}' is {change.up.shape[0]} x {change.down.shape[-1]}, the model's {layers[name]}"
+        up, down = change["up"].shape, change["down"].shape
+        if (up[0], down[-1]) != layers[name] or down[0] != up[1]:
+            message = f"'{name}' is {up[0]} x {down[-1]}, the model's {layers[name]}"
             raise PolicyError(message, where=str(file), remedy=remedy)
     if not changes:
         raise PolicyError("it holds no adapter", where=str(file), remedy=remedy)
 
 
-def _alpha(layer: str, config: Mapping[str, Any], layout: str, change: Layer, file: Path) -> float:
-    """Of a layer whose tensors do not say; diffusers' and kohya's files mean the rank where nothing says more."""
-    rank = 0 if change.down is None else change.down.shape[0]
+def _alpha(layer: str, config: Mapping[str, Any], layout: str, parts: Mapping[str, Tensor], file: Path) -> float:
+    """As its tensors, else the configuration, say; diffusers' and kohya's files mean the rank where neither does."""
+    if "alpha" in parts:
+        return float(parts["alpha"])
+    rank = len(parts["down"])
     if not config:
         if layout == "PEFT":
             remedy = f"put {ADAPTER_CONFIG_FILE} beside it, which PEFT writes too"
@@ -211,22 +208,19 @@ def _alpha(layer: str, config: Mapping[str, Any], layout: str, change: Layer, fi
 def _uniform(changes: Mapping[str, Layer]) -> tuple[LoraSettings, dict[str, Tensor]]:
     """Rank and alpha of all layers, and their matrices. Where the file has several of either, or an alpha that is not a
     whole number, alpha is the rank, each scale goes into B, and smaller ranks get zeros in B, and an A to train."""
-    pairs = {name: (one.down, one.up, one.alpha) for name, one in changes.items()}
-    kinds = {(down.shape[0], alpha) for down, _, alpha in pairs.values() if down is not None}
+    kinds = {(len(down), alpha) for down, _, alpha in changes.values()}
     rank, alpha = max(kinds)
-    as_it_is = len(kinds) == 1 and alpha == int(alpha or 0) and alpha
+    as_it_is = len(kinds) == 1 and alpha == int(alpha) and alpha
     generator = torch.Generator().manual_seed(0)
     tensors: dict[str, Tensor] = {}
-    for name, (down, up, own) in pairs.items():
-        if down is None or up is None or own is None:
-            raise AssertionError("checked before")
+    for name, (down, up, own) in changes.items():
         if not as_it_is:
             missing = rank - down.shape[0]
             up = torch.cat([up * (own / down.shape[0]), up.new_zeros(up.shape[0], missing)], dim=1)
             down = torch.cat([down, torch.randn(missing, down.shape[1], generator=generator) / rank])
         # Copies: layers that were fused share a matrix, and safetensors keeps no shared memory.
         tensors |= {f"{name}.lora_A.weight": down.clone(), f"{name}.lora_B.weight": up.clone()}
-    return LoraSettings(rank=rank, alpha=int(alpha or 0) if as_it_is else rank), dict(sorted(tensors.items()))
+    return LoraSettings(rank=rank, alpha=int(alpha) if as_it_is else rank), dict(sorted(tensors.items()))
 
 
 def _targets(changed: Iterable[str], layers: Iterable[str], family: Family) -> tuple[str, ...]:

@@ -11,15 +11,17 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
-from advantageflow.flow.samplers import Sampler, VelocityFn, integrate, timesteps
+from advantageflow.flow.samplers import integrate
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import add_adapter
 from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.divergence import check_finite
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
-from advantageflow.policy.norm import VelocityNorm
-from advantageflow.policy.sampling import initial_noise, step_noise, velocity_function
+from advantageflow.policy.sampling import VelocityNorm, initial_noise, noise_levels, step_noise, velocity_function
 from advantageflow.policy.saved import read_policy
-from advantageflow.settings import ModelSettings
+from advantageflow.policy.text import encode_prompts
+from advantageflow.records import ADAPTER_FOLDER
+from advantageflow.settings import EvaluationSettings, ModelSettings, RolloutSettings
 
 
 def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> Generator:
@@ -58,97 +60,91 @@ class Generator:
     """
 
     def __init__(self, model: ModelSettings, transformer: nn.Module, vae: nn.Module) -> None:
-        self._device = model.device
+        self._model = model
         self._family = load_family(model)
         self._shape = latent_shape(model)
         self.transformer = transformer
         self.vae = vae
-        self._compiled, self._batch = model.compiled, 0
-        self._decoded = model.decode_batch
+        self._largest = 0  # batch so far
 
     @torch.no_grad()  # not inference_mode: what the transformer keeps from one call to the next may be trained with
     def images(
         self,
         conditioning: Conditioning,
         seeds: Sequence[int],
-        *,
-        steps: int,
-        sampler: Sampler,
-        shift: float = 1.0,
-        guidance_scale: float = 1.0,
+        how: RolloutSettings | EvaluationSettings,
         unconditional: Conditioning | None = None,
         norm: VelocityNorm | None = None,
-    ) -> tuple[Tensor, NDArray[np.uint8]]:
-        """One forward batch, sampled from noise by an ODE solver.
-
-        Args:
-            conditioning: of the prompt of each picture.
-            seeds: of each picture's initial noise.
-            steps: model evaluations per picture.
-            sampler: ODE solver.
-            shift: timestep shift.
-            guidance_scale: classifier-free guidance; 1 is none.
-            unconditional: of the family's unconditional text, needed for guidance.
-            norm: measures the velocities on the way.
-
-        Returns:
-            Clean latents (B, *shape) float32 on the CPU, and pictures (B, H, W, 3) uint8.
-        """
-        noise = initial_noise(seeds, self._shape).to(self._device)
-        velocity = self._velocity(conditioning, guidance_scale, unconditional)
-        if norm is not None:
-            velocity = norm.measuring(velocity)
-        latents = integrate(velocity, noise, timesteps(steps, shift), sampler)
-        return latents.float().cpu(), self._decode(latents)
-
-    @torch.no_grad()
-    def sde_images(
-        self,
-        conditioning: Conditioning,
-        seeds: Sequence[int],
-        *,
-        steps: int,
-        noise_level: float,
-        shift: float = 1.0,
-        guidance_scale: float = 1.0,
-        unconditional: Conditioning | None = None,
-        keep_trajectory: bool = False,
+        window: tuple[int, int] | None = None,
     ) -> tuple[Tensor, NDArray[np.uint8], Trajectory | None]:
-        """One forward batch, sampled stochastically: like `images`, with fresh noise at every step.
+        """One forward batch, sampled from noise by an ODE solver or by the SDE.
 
         Args:
             conditioning: of the prompt of each picture.
             seeds: of all noise of each picture.
-            steps: model evaluations per picture.
-            noise_level: a; 0 is the Euler ODE.
-            shift: timestep shift.
-            guidance_scale: classifier-free guidance; 1 is none.
+            how: sampler, steps and guidance.
             unconditional: of the family's unconditional text, needed for guidance.
-            keep_trajectory: also return all steps, on the CPU.
+            norm: measures the velocities on the way.
+            window: which steps of a stochastic sampler are noisy, as `integrate_sde` takes it.
 
         Returns:
-            Clean latents, pictures, and the trajectory or None.
+            Clean latents (B, *shape) float32 on the CPU, pictures (B, H, W, 3) uint8, and all steps on the CPU, where
+            the settings ask for trajectories.
         """
-        noise = initial_noise(seeds, self._shape).to(self._device)
-        latents, trajectory = integrate_sde(
-            self._velocity(conditioning, guidance_scale, unconditional),
-            noise,
-            timesteps(steps, shift),
-            noise_level=noise_level,
-            step_noise=step_noise(seeds, self._shape, self._device),
-            keep=keep_trajectory,
+        device = self._model.device
+        noise, told = initial_noise(seeds, self._shape).to(device), conditioning.to(device)
+        if self._model.compiled:  # the last batch is often a smaller one
+            self._largest = max(self._largest, len(told))
+        velocity = velocity_function(
+            self._family, self.transformer, told, how.guidance_scale, unconditional, self._largest
         )
-        kept = trajectory.to(torch.device("cpu")) if trajectory is not None else None
-        return latents.float().cpu(), self._decode(latents), kept
+        if norm is not None:
+            velocity = norm.measuring(velocity)
+        sigmas, trajectory = noise_levels(self._model, how), None
+        if how.sampler == "sde" or how.sampler == "cps":
+            latents, trajectory = integrate_sde(
+                velocity, noise, sigmas, noise_level=how.noise_level, keep=how.trajectories,
+                step_noise=step_noise(seeds, self._shape, device), sampler=how.sampler, window=window,
+            )  # fmt: skip
+        else:
+            latents = integrate(velocity, noise, sigmas, how.sampler)
+        parts = latents.split(self._model.decode_batch or len(latents))
+        pictures = np.concatenate([self._family.decode(self.vae, part) for part in parts])
+        return latents.float().cpu(), pictures, trajectory and trajectory.to(torch.device("cpu"))
 
-    def _velocity(
-        self, conditioning: Conditioning, guidance_scale: float, unconditional: Conditioning | None
-    ) -> VelocityFn:
-        told = conditioning.to(self._device)
-        if self._compiled:  # the last batch is often a smaller one
-            self._batch = max(self._batch, len(told))
-        return velocity_function(self._family, self.transformer, told, guidance_scale, unconditional, self._batch)
 
-    def _decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        parts = latents.split(self._decoded or len(latents))
-        return np.concatenate([self._family.decode(self.vae, part) for part in parts])
+def draw_texts(
+    model: ModelSettings,
+    policy: Path | None,
+    texts: Sequence[str],
+    seeds: Sequence[int],
+    sampling: EvaluationSettings,
+    generator: Generator | None = None,
+) -> NDArray[np.uint8]:
+    """A picture for each text.
+
+    Args:
+        model: the base model.
+        policy: a policy artifact; None for the base model.
+        texts: at least one.
+        seeds: of each picture's initial noise.
+        sampling: how pictures are made, `batch` of them at a time.
+        generator: of this model and policy, loaded before; loaded here if None.
+
+    Returns:
+        Pictures (N, H, W, 3).
+
+    Raises:
+        PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
+    """
+    encoded = encode_prompts(model, [*texts, load_family(model).unconditional])
+    generator = generator or load_generator(model, policy, ADAPTER_FOLDER, sampling.threads)
+    pictures = []
+    for start in range(0, len(texts), sampling.batch):
+        rows = list(range(start, min(start + sampling.batch, len(texts))))
+        latents, images, _ = generator.images(
+            encoded.rows(rows), [seeds[row] for row in rows], sampling, encoded.rows([len(texts)])
+        )
+        check_finite(latents, [f"'{texts[row]}'" for row in rows])
+        pictures.append(images)
+    return np.concatenate(pictures)

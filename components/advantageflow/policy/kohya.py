@@ -70,10 +70,8 @@ def _of_joint_block(
     names = [f"transformer_blocks.{number}.{name}" for name in _MMDIT.get(layer, ())]
     last = f"transformer_blocks.{number + 1}.attn.to_q" not in layers
     if not names or (last and layer == "context_block_adaLN_modulation_1"):  # the last one's rows are in another order
-        remedy = "leave that layer out of the adapter"
-        raise PolicyError(
-            f"what layer 'joint_blocks_{number}_{layer}' is, is not known", where=str(file), remedy=remedy
-        )
+        message = f"what layer 'joint_blocks_{number}_{layer}' is, is not known"
+        raise PolicyError(message, where=str(file), remedy="leave that layer out of the adapter")
     for part, value in parts.items():
         pieces = value.chunk(len(names)) if part == "lora_up.weight" else [value] * len(names)
         yield from ((f"{name}.{part}", piece) for name, piece in zip(names, pieces, strict=True))
@@ -82,11 +80,10 @@ def _of_joint_block(
 def _by_diffusers(tensors: Mapping[str, Tensor], pipeline: str, file: Path) -> dict[str, Tensor]:
     import diffusers
 
-    remedy = "set model.name to the model that the adapter was made for"
     try:
         converted = getattr(diffusers, pipeline).lora_state_dict(dict(tensors))
     except (ValueError, KeyError, AttributeError) as error:
-        raise PolicyError(
-            f"its layers are not those of a {pipeline}: {error}", where=str(file), remedy=remedy
-        ) from error
+        remedy = "set model.name to the model that the adapter was made for"
+        message = f"its layers are not those of a {pipeline}: {error}"
+        raise PolicyError(message, where=str(file), remedy=remedy) from error
     return {name.removeprefix("transformer."): value for name, value in converted.items()}

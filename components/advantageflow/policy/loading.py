@@ -1,23 +1,32 @@
-"""Loads the parts of a diffusers pipeline, each stage only those that it uses."""
+"""Loads the parts of a diffusers pipeline, each stage only those that it uses, and compiles transformer blocks.
+
+Blocks are compiled each by itself, so that those of a kind share the code; what is around them is not. Most of a
+block's time on a GPU goes to passes over memory between its matrix products (norms, gates, residuals), which the
+compiler joins. What it has compiled is kept in the user's cache folder, or where TORCHINDUCTOR_CACHE_DIR says, for the
+processes that come after.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, model_location, part_location, read_file, unloadable
+from advantageflow.errors import PolicyError
+from advantageflow.policy.location import EMBEDDED_MODEL as EMBEDDED_MODEL  # where exported model cards have it from
+from advantageflow.policy.location import INDEX, part_location, read_file, unloadable
 from advantageflow.settings import ModelSettings
+from advantageflow.store.s3 import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from torch import nn
 
-    from advantageflow.policy.families import Family, LatentSizes
+    from advantageflow.policy.families import Family
 
-__all__ = [
-    "EMBEDDED_MODEL", "check_device", "latent_shape", "load_family",
-    "load_transformer", "load_vae", "model_location", "read_configs", "shape_of",
-]  # fmt: skip
+_VERSIONS = 64  # of a compiled block: its kinds, times adapters, times shapes, with and without gradient
+_COMPILERS = {"cuda": ("CC", "gcc", "clang"), "cpu": ("CXX", "g++", "clang++")}
 
 
 def check_device(model: ModelSettings) -> None:
@@ -52,8 +61,6 @@ def load_transformer(model: ModelSettings) -> Any:
     family = load_family(model)
     transformer = _load(family.transformer_class(), model, "transformer")
     if model.compiled:
-        from advantageflow.policy.compiling import compile_blocks
-
         compile_blocks(transformer, family)
     return transformer
 
@@ -91,12 +98,34 @@ def _matters(record: logging.LogRecord) -> bool:
     return "kept in float32: []" not in record.getMessage()
 
 
-def read_configs(model: ModelSettings, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The config.json of parts of the model, by the part.
+def compile_blocks(transformer: nn.Module, family: Family, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Compile the blocks of a transformer, at their first call.
 
     Raises:
-        PolicyError: one cannot be read.
+        PolicyError: the family names no blocks that this transformer has; or there is no C compiler.
     """
+    import torch
+
+    blocks = [module for module in transformer.modules() if type(module).__name__ in family.blocks]
+    if not blocks:
+        message = f"{type(family).__name__} names no blocks that {type(transformer).__name__} has"
+        remedy = "name them in the family's `blocks`, or set model.compile to false"
+        raise PolicyError(message, where="model.compile", remedy=remedy)
+    variable, *usual = _COMPILERS[next(transformer.parameters()).device.type]
+    named = os.environ.get(variable)
+    if not any(map(shutil.which, [named] if named else usual)):
+        message = f"there is no C compiler ({named or ' or '.join(usual)}), which torch.compile needs"
+        remedy = f"install {usual[0]}, or set model.compile to false"
+        raise PolicyError(message, where="model.compile", remedy=remedy)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    torch._dynamo.config.recompile_limit = _VERSIONS
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    for block in blocks:
+        block.compile(fullgraph=True, backend=backend)
+
+
+def read_configs(model: ModelSettings, parts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The config.json of parts of the model, by the part; raises PolicyError where one cannot be read."""
     return {part: read_file(model, f"{part}/config.json") for part in parts}
 
 
@@ -107,22 +136,4 @@ def latent_shape(model: ModelSettings) -> tuple[int, ...]:
         PolicyError: a configuration cannot be loaded.
         SettingsError: model.image_size is none that the model can make.
     """
-    return shape_of(load_family(model).latent_sizes(read_configs(model, ["transformer", "vae"])), model.image_size)
-
-
-def shape_of(sizes: LatentSizes, image_size: int | None) -> tuple[int, ...]:
-    """The shape of latents at an image size, or at the model's own.
-
-    Raises:
-        SettingsError: the image size is none that the model can make.
-    """
-    if image_size is None:
-        return *sizes.leading, sizes.usual, sizes.usual
-    height, rest = divmod(image_size, sizes.pixels)
-    if rest or height % sizes.multiple or height > sizes.largest:
-        unit = sizes.pixels * sizes.multiple
-        remedy = f"give a multiple of {unit}, at most {sizes.pixels * sizes.largest}"
-        raise SettingsError(
-            f"the model makes no images of {image_size} pixels", where="model.image_size", remedy=remedy
-        )
-    return *sizes.leading, height, height
+    return load_family(model).latent_sizes(read_configs(model, ["transformer", "vae"])).shape(model.image_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,16 @@ def model_location(model: ModelSettings) -> str:
     """
     if model.name == "shapes":
         if not (EMBEDDED_MODEL / INDEX).exists():
-            raise PolicyError(
-                "the embedded model is not installed", where=str(EMBEDDED_MODEL), remedy="reinstall the package"
-            )
+            where = str(EMBEDDED_MODEL)
+            raise PolicyError("the embedded model is not installed", where=where, remedy="reinstall the package")
         return str(EMBEDDED_MODEL)
     if is_s3(model.name):
         return model.name.rstrip("/")
     folder = Path(model.name)
     if folder.exists() and not (folder / INDEX).exists():
-        raise PolicyError(
-            "the folder holds no diffusers pipeline (no model_index.json)",
-            where=str(folder),
-            remedy="name a folder written by save_pretrained, or a hub id",
-        )
+        message = "the folder holds no diffusers pipeline (no model_index.json)"
+        remedy = "name a folder written by save_pretrained, or a hub id"
+        raise PolicyError(message, where=str(folder), remedy=remedy)
     if not folder.exists() and model.name.startswith((".", "/", "~")):
         remedy = "give a folder that diffusers' save_pretrained wrote, an s3:// prefix, a hub id, or 'shapes'"
         raise PolicyError("there is no such folder", where=f"model.name: {model.name}", remedy=remedy)
@@ -48,11 +45,8 @@ def model_location(model: ModelSettings) -> str:
 def part_location(model: ModelSettings, part: str) -> tuple[str, dict[str, str]]:
     """What `from_pretrained` takes to load one part: a place, and subfolder and revision where there are some.
 
-    Of an s3:// model only this part is fetched, into the cache folder.
-
-    Args:
-        model: the model.
-        part: its folder in the pipeline, such as 'transformer'.
+    Of an s3:// model only this part is fetched, into the cache folder. A part is a folder of the pipeline, such as
+    'transformer'.
 
     Raises:
         PolicyError: as `model_location`; or a local folder lacks the part.
@@ -105,61 +99,43 @@ def unloadable(model: ModelSettings, part: str, error: Exception) -> PolicyError
         part: what was being loaded.
         error: what diffusers, transformers or the hub's client raised, which may have the reason as its cause.
     """
-    found = _hub_problem(model, part, error)
-    if found is not None:
-        message, remedy = found
-        return PolicyError(message, where=model.name, remedy=remedy)
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    chain: list[BaseException] = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(before)
+    for one in reversed(chain):  # what is nearest to the cause counts
+        if (found := _hub_problem(model, part, one)) is not None:
+            return PolicyError(found[0], where=model.name, remedy=found[1])
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return PolicyError(f"cannot load {part}: {reason}", where=model.name, remedy=_INCOMPLETE)
 
 
-def _hub_problem(model: ModelSettings, part: str, error: Exception) -> tuple[str, str] | None:
-    """Message and remedy of what the hub's client says in a chain of errors; the one nearest to the cause counts."""
+def _hub_problem(model: ModelSettings, part: str, error: BaseException) -> tuple[str, str] | None:
+    """Message and remedy where the hub's client says what is wrong; the order is from special kinds to general ones."""
     from huggingface_hub import errors as hub
 
-    for one in reversed(list(_chain(error))):
-        status = one.response.status_code if isinstance(one, hub.HfHubHTTPError) else None
-        if isinstance(one, hub.GatedRepoError):
-            page = f"https://huggingface.co/{model.name}"
-            return (
-                "the model is gated, and you have no access to it yet",
-                f"accept its licence at {page}, then {_LOG_IN}",
-            )
-        if isinstance(one, hub.RevisionNotFoundError):
-            return f"the model has no revision '{model.revision}'", "check model.revision against the model's page"
-        if isinstance(one, hub.RepositoryNotFoundError):
-            return (
-                "there is no such model on the hub, or it is private",
-                f"check model.name; if it is private, {_LOG_IN}",
-            )
-        if isinstance(one, hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled) or _is_unreachable(one):
-            remedy = "check the network (or HF_ENDPOINT), or give a local folder or an s3:// prefix as model.name"
-            return "the hub cannot be reached, and this machine has no copy of the model", remedy
-        if isinstance(one, hub.EntryNotFoundError):
-            return f"it has no {part}: it is not a diffusers pipeline", _PIPELINE
-        if isinstance(one, hub.HFValidationError):
-            return (
-                "there is no such folder, and it is not a hub id",
-                "check model.name: a folder, an s3:// prefix, or a hub id",
-            )
+    if isinstance(error, hub.GatedRepoError):
+        page = f"https://huggingface.co/{model.name}"
+        return "the model is gated, and you have no access to it yet", f"accept its licence at {page}, then {_LOG_IN}"
+    if isinstance(error, hub.RevisionNotFoundError):
+        return f"the model has no revision '{model.revision}'", "check model.revision against the model's page"
+    if isinstance(error, hub.RepositoryNotFoundError):
+        remedy = f"check model.name; if it is private, {_LOG_IN}"
+        return "there is no such model on the hub, or it is private", remedy
+    # Which HTTP client says that it got no connection depends on the hub library's version.
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    unreachable = not names.isdisjoint({"httpx.TransportError", "requests.ConnectionError", "requests.Timeout"})
+    if unreachable or isinstance(error, hub.LocalEntryNotFoundError | hub.OfflineModeIsEnabled):
+        remedy = "check the network (or HF_ENDPOINT), or give a local folder or an s3:// prefix as model.name"
+        return "the hub cannot be reached, and this machine has no copy of the model", remedy
+    if isinstance(error, hub.EntryNotFoundError):
+        return f"it has no {part}: it is not a diffusers pipeline", _PIPELINE
+    if isinstance(error, hub.HFValidationError):
+        remedy = "check model.name: a folder, an s3:// prefix, or a hub id"
+        return "there is no such folder, and it is not a hub id", remedy
+    if isinstance(error, hub.HfHubHTTPError):
+        status = error.response.status_code
         if status in (401, 403):
             return f"the hub refuses access (HTTP {status})", f"{_LOG_IN}; a token needs read access to the model"
-        if status is not None:
-            return (
-                f"the hub answered with an error (HTTP {status})",
-                "run again later; see https://status.huggingface.co",
-            )
+        remedy = "run again later; see https://status.huggingface.co"
+        return f"the hub answered with an error (HTTP {status})", remedy
     return None
-
-
-def _is_unreachable(error: BaseException) -> bool:
-    """Whether an HTTP client says that it got no connection; which client depends on the hub library's version."""
-    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
-    return not names.isdisjoint({"httpx.TransportError", "requests.ConnectionError", "requests.Timeout"})
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__ or seen.__context__

@@ -1,20 +1,61 @@
-"""From noise to clean latents: seeded noise and guided velocities."""
+"""From noise to clean latents: noise levels, seeded noise, guided velocities, and how large these are."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents
+from advantageflow.errors import PolicyError
+from advantageflow.flow.samplers import Sigmas, VelocityFn, timesteps
 from advantageflow.policy.conditioning import Conditioning, join
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.base import Times
+from advantageflow.policy.families.parts import Latents
+from advantageflow.policy.loading import load_family, read_configs
+from advantageflow.policy.location import read_file
 from advantageflow.records import derive_seed
+from advantageflow.settings import EvaluationSettings, ModelSettings, RolloutSettings
 
+SCHEDULER = "scheduler/scheduler_config.json"
 VelocityOf = Callable[[nn.Module, Latents, Times, Conditioning], Latents]
 """`Family.velocity`."""
+
+
+def noise_levels(model: ModelSettings, how: RolloutSettings | EvaluationSettings) -> Sigmas:
+    """Noise levels of sampling, from 1 to 0: an even grid with a shift, or that of the model's pipeline in diffusers.
+
+    diffusers' scheduler starts from `num_train_timesteps` levels that have its shift, and shifts an even grid between
+    the largest and the smallest of them again: Stable Diffusion 3's (s = 3) ends at .0089, then 0, with ten steps.
+    Other pipelines give it an even grid to 1 / steps, and some a shift that grows with the number of tokens.
+
+    Raises:
+        PolicyError: the model has no configuration of its scheduler, or another scheduler.
+    """
+    if how.grid == "even":
+        return timesteps(how.steps, how.shift)
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    family, config = load_family(model), read_file(model, SCHEDULER)
+    if config.get("_class_name") != FlowMatchEulerDiscreteScheduler.__name__:
+        message = f"its scheduler is {config.get('_class_name')}, not {FlowMatchEulerDiscreteScheduler.__name__}"
+        raise PolicyError(message, where=f"{model.name}: {SCHEDULER}", remedy="set grid to even, and shift")
+    scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(config)
+    given: dict[str, Any] = {"num_inference_steps": how.steps}
+    if family.even_sigmas:
+        given["sigmas"] = torch.linspace(1, 1 / how.steps, how.steps).tolist()
+    if scheduler.config.use_dynamic_shifting:
+        sizes = family.latent_sizes(read_configs(model, ["transformer", "vae"]))
+        tokens = math.prod(side // sizes.multiple for side in sizes.shape(model.image_size)[-2:])
+        low, high = scheduler.config.base_image_seq_len, scheduler.config.max_image_seq_len
+        slope = (scheduler.config.max_shift - scheduler.config.base_shift) / (high - low)
+        given["mu"] = scheduler.config.base_shift + slope * (tokens - low)
+    scheduler.set_timesteps(**given)
+    sigmas: Sigmas = scheduler.sigmas.double()
+    return sigmas
 
 
 def initial_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Latents:
@@ -34,13 +75,10 @@ def velocity_function(
     guidance_scale: float = 1.0,
     unconditional: Conditioning | None = None,
     batch: int = 0,
-) -> Callable[[Latents, float], Latents]:
+) -> VelocityFn:
     """v(x, sigma) of a batch of prompts, guided as the family does.
 
     Args:
-        family: of the model.
-        transformer: of the family.
-        conditioning: of each sample.
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         unconditional: of the family's unconditional text, one row; needed for guidance.
         batch: samples that a smaller batch is filled up to.
@@ -82,3 +120,37 @@ def full_batches(velocity: VelocityOf, size: int) -> VelocityOf:
         return velocity(transformer, x_t[rows], t[rows], conditioning.rows(rows))[:count]
 
     return filled
+
+
+class VelocityNorm:
+    """Root mean square of the velocities of each image, over its elements and over the model evaluations of sampling.
+
+    With guidance it is the guided velocity, the one that the solver follows.
+    """
+
+    def __init__(self) -> None:
+        self._squares: Tensor | None = None  # sum over evaluations, (batch,)
+        self._evaluations = 0
+
+    def measuring(self, velocity: VelocityFn) -> VelocityFn:
+        """The same velocities, measured as they are asked for; forgets what was measured before."""
+        self._squares, self._evaluations = None, 0
+
+        def measured(x: Latents, sigma: float) -> Latents:
+            out = velocity(x, sigma)
+            squares = out.flatten(1).float().square().mean(1)
+            self._squares = squares if self._squares is None else self._squares + squares
+            self._evaluations += 1
+            return out
+
+        return measured
+
+    def values(self) -> list[float]:
+        """Of each image of the batch.
+
+        Raises:
+            ValueError: nothing was measured.
+        """
+        if self._squares is None:
+            raise ValueError("no velocity was measured")
+        return torch.sqrt(self._squares / self._evaluations).tolist()

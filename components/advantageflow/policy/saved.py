@@ -1,29 +1,73 @@
-"""A policy artifact, read and checked: the one way by which stages and commands come to a policy's weights."""
+"""A policy's files, written, read and checked: the one way by which stages and commands come to a policy's weights.
+
+An adapter is one folder for PEFT and for diffusers:
+
+    adapter_model.safetensors           PEFT: `base_model.model.<layer>.lora_A.weight`, float32
+    adapter_config.json                 PEFT: rank, alpha, targets, base model
+    pytorch_lora_weights.safetensors    diffusers: `transformer.<layer>.lora_A.weight`
+
+Each library reads its own names only. diffusers' file has alpha / rank multiplied into lora_B: without metadata every
+version takes alpha for the rank, and so do other programs that read this layout.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import nn
+from peft import LoraConfig
+from pydantic import ValidationError
+from torch import Tensor, nn
 
-from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.policy.adapter_files import (
-    PEFT_FILE,
-    Tensors,
-    check_diffusers,
-    read_finite,
-    read_peft,
-    tensors_sha256,
-)
+from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.families import Family
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow.store.policies import REMEDY, PolicyState, read_policy_state
+from advantageflow.store.files import read_json, read_tensors, write_tensors
+from advantageflow.store.policies import (
+    ADAPTER_CONFIG_FILE,
+    PEFT_FILE,
+    REMEDY,
+    PolicyState,
+    lora_of,
+    read_policy_state,
+)
 
 ADAPTERS = (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+PEFT_PREFIX = "base_model.model."
+DIFFUSERS_PREFIX = "transformer."
+
+Tensors = Mapping[str, Tensor]
+"""An adapter's matrices by `<layer>.lora_A.weight` (rank, in) and `<layer>.lora_B.weight` (out, rank)."""
+
+
+def lora_config(lora: LoraSettings) -> LoraConfig:
+    """PEFT's configuration of an adapter whose targets are named."""
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=list(lora.targets or ()))
+    config.target_modules = sorted(lora.targets or ())  # PEFT makes it a set, whose order varies
+    config.init_lora_weights = "gaussian"
+    return config
+
+
+def write_peft(folder: Path, tensors: Tensors, lora: LoraSettings, model: ModelSettings | None) -> None:
+    """Write what `PeftModel.from_pretrained(transformer, folder)` reads; raises StoreError where it cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / PEFT_FILE, {f"{PEFT_PREFIX}{name}": value for name, value in sorted(tensors.items())})
+    config = lora_config(lora)
+    config.base_model_name_or_path = None if model is None else model.name
+    config.revision = None if model is None else model.revision
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def write_diffusers(folder: Path, tensors: Tensors, lora: LoraSettings) -> None:
+    """Write what `pipeline.load_lora_weights(folder)` reads; raises StoreError where it cannot be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tensors(folder / DIFFUSERS_FILE, _for_diffusers(tensors, lora))
 
 
 @dataclass(frozen=True)
@@ -71,11 +115,7 @@ class SavedPolicy:
 
 
 def read_policy(folder: Path, adapters: Sequence[str] = ADAPTERS) -> SavedPolicy:
-    """Read a policy artifact and check its adapters.
-
-    Args:
-        folder: of the policy, or of a part of it.
-        adapters: which of them to read.
+    """Read a policy artifact, or a part of it that has these adapters, and check them.
 
     Raises:
         PolicyError: the folder is not a policy, is incomplete or corrupt, or holds weights that are not finite or not
@@ -87,23 +127,19 @@ def read_policy(folder: Path, adapters: Sequence[str] = ADAPTERS) -> SavedPolicy
     hashes = dict(zip(ADAPTERS, (state.policy_sha256, state.rollout_policy_sha256), strict=True))
     tensors = {}
     for name in adapters:
-        sha256 = hashes[name]
-        lora, tensors[name] = read_peft(folder / name)
+        lora, tensors[name] = _read_peft(folder / name)
         if lora != state.lora:
-            raise PolicyError(
-                "rank, alpha or targets are not those of state.json", where=str(folder / name), remedy=REMEDY
-            )
-        if sha256 is not None and tensors_sha256(tensors[name]) != sha256:
+            message = "rank, alpha or targets are not those of state.json"
+            raise PolicyError(message, where=str(folder / name), remedy=REMEDY)
+        if hashes[name] not in (None, tensors_sha256(tensors[name])):
             message = f"the weights are not those that state.json names ({name}_sha256)"
             raise PolicyError(message, where=str(folder / name / PEFT_FILE), remedy=REMEDY)
-    if ADAPTER_FOLDER in tensors:
-        check_diffusers(folder / ADAPTER_FOLDER, tensors[ADAPTER_FOLDER], state.lora)
+    others = folder / ADAPTER_FOLDER / DIFFUSERS_FILE  # what others load is what was judged
+    if ADAPTER_FOLDER in tensors and others.exists():
+        same = _for_diffusers(tensors[ADAPTER_FOLDER], state.lora)
+        if tensors_sha256(read_finite(others)) != tensors_sha256(same):
+            raise PolicyError(f"the weights are not those of {PEFT_FILE}", where=str(others), remedy=REMEDY)
     return SavedPolicy(folder, state, tensors)
-
-
-def whole(lora: LoraSettings, family: Family) -> LoraSettings:
-    """The same settings with their targets named, in order; where they name none, the family's."""
-    return lora.model_copy(update={"targets": tuple(sorted(lora.targets or family.lora_targets))})
 
 
 def check_all_files(folder: Path) -> SavedPolicy:
@@ -118,6 +154,37 @@ def check_all_files(folder: Path) -> SavedPolicy:
     return policy
 
 
+def read_finite(file: Path) -> dict[str, Tensor]:
+    """The tensors of a policy's file.
+
+    Raises:
+        PolicyError: it is missing or corrupt, or a tensor has a value that is not finite; names it.
+    """
+    try:
+        tensors = read_tensors(file)
+    except StoreError as error:
+        raise PolicyError(error.message, where=error.where, remedy=REMEDY) from error
+    for name, tensor in tensors.items():
+        if not tensor.isfinite().all():
+            raise PolicyError(f"'{name}' holds values that are not finite", where=str(file), remedy=REMEDY)
+    return tensors
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """SHA-256 over the tensors in the order of their names, prefixes of file layouts left away: for each the text
+    `<name><shape><dtype>`, such as `layer.lora_A.weight(2, 32)torch.float32`, and its bytes, row after row."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def whole(lora: LoraSettings, family: Family) -> LoraSettings:
+    """The same settings with their targets named, in order; where they name none, the family's."""
+    return lora.model_copy(update={"targets": tuple(sorted(lora.targets or family.lora_targets))})
+
+
 def other_lora(own: LoraSettings, wanted: LoraSettings, folder: Path) -> SettingsError:
     """The error where a policy's adapter has another shape than the settings ask for."""
     names = [name for name in LoraSettings.model_fields if getattr(wanted, name) != getattr(own, name)]
@@ -129,3 +196,22 @@ def other_lora(own: LoraSettings, wanted: LoraSettings, folder: Path) -> Setting
 
 def _text(value: int | tuple[str, ...]) -> str:
     return f"[{','.join(value)}]" if isinstance(value, tuple) else str(value)
+
+
+def _read_peft(folder: Path) -> tuple[LoraSettings, dict[str, Tensor]]:
+    """The adapter in PEFT's files, also without PEFT's prefix, as older versions wrote it."""
+    config = folder / ADAPTER_CONFIG_FILE
+    try:
+        lora = lora_of(read_json(config))
+    except StoreError as error:
+        raise PolicyError(error.message, where=error.where, remedy=REMEDY) from error
+    except ValidationError as error:
+        message = f"not an adapter of ours: {error.errors()[0]['msg']}"
+        raise PolicyError(message, where=str(config), remedy=REMEDY) from error
+    return lora, {name.removeprefix(PEFT_PREFIX): value for name, value in read_finite(folder / PEFT_FILE).items()}
+
+
+def _for_diffusers(tensors: Tensors, lora: LoraSettings) -> dict[str, Tensor]:
+    scale = lora.alpha / lora.rank
+    scaled = {name: value * scale if ".lora_B." in name else value for name, value in sorted(tensors.items())}
+    return {f"{DIFFUSERS_PREFIX}{name}": value for name, value in scaled.items()}

@@ -51,7 +51,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the 
             """A PNG file in base64 for each text."""
             from PIL import Image
 
-            from advantageflow.policy.draw import draw_texts
+            from advantageflow.policy.generate import draw_texts
 
             given = dict(params or {})
             seed = int(given.pop("seed", 0))

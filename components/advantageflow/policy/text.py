@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,9 @@ from torch import Tensor
 from advantageflow.errors import PolicyError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import Configs, Family
+from advantageflow.policy.families.parts import Tokens
 from advantageflow.policy.loading import check_device, load_family, read_configs
 from advantageflow.policy.location import INDEX, encoder_class, part_location, read_file, unloadable
-from advantageflow.policy.tokens import Tokens
 from advantageflow.settings import ModelSettings
 
 MOST_TEXTS = 256  # that an encoder is given at once
@@ -29,19 +29,12 @@ MOST_TOKENS = 4096  # bounds activations: 16 texts of 256 tokens
 
 @dataclass(frozen=True)
 class EncodedTexts:
-    """What a model's text encoders gave for texts; `rows` makes of it what the transformer is told.
-
-    Attributes:
-        family: of the model.
-        configs: of its parts.
-        limit: tokens that the settings allow.
-        encoded: by text encoder and name, a row for each text, in model.dtype on the CPU.
-    """
+    """What a model's text encoders gave for texts; `rows` makes of it what the transformer is told."""
 
     family: Family
     configs: Configs
-    limit: int
-    encoded: Mapping[str, Mapping[str, Tensor]]
+    limit: int  # tokens that the settings allow
+    encoded: Mapping[str, Mapping[str, Tensor]]  # by encoder and name: a row for each text, in model.dtype on the CPU
 
     def rows(self, rows: Sequence[int] | slice) -> Conditioning:
         """The conditioning of the texts with these numbers, in this order."""
@@ -49,24 +42,17 @@ class EncodedTexts:
         return self.family.condition(chosen, self.configs, self.limit)
 
 
-def encode_prompts(
-    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
-) -> Conditioning:
+def encode_prompts(model: ModelSettings, texts: Sequence[str]) -> Conditioning:
     """What conditions the model for each text, in model.dtype on the CPU; as `encode_texts`."""
-    return encode_texts(model, load_family(model), texts, progress).rows(slice(None))
+    return encode_texts(model, texts).rows(slice(None))
 
 
 def encode_texts(
-    model: ModelSettings,
-    family: Family,
-    texts: Sequence[str],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> EncodedTexts:
-    """Run the text encoders.
+    """Run the text encoders on texts, of which there is one at least.
 
     Args:
-        model: whose encoders run.
-        texts: at least one.
         progress: told how many texts are done, and how many there are, counting each text once for each encoder.
 
     Raises:
@@ -78,13 +64,13 @@ def encode_texts(
     configs = read_configs(model, ["transformer", *parts])
     encoded = {}
     for number, part in enumerate(parts):
-        done = number * len(texts)
         length = family.token_limit(part, configs, model.max_sequence_length)
         tokens = family.tokenize(part, load_tokenizer(model, part), texts, length)
-        encoded[part] = _encode_all(
-            model, family, part, tokens,
-            lambda count, done=done: progress(done + count, len(parts) * len(texts)),  # type: ignore[misc]
-        )  # fmt: skip
+        chunks = []
+        for done, chunk in _encode_all(model, family, part, tokens):
+            chunks.append(chunk)
+            progress(number * len(texts) + done, len(parts) * len(texts))
+        encoded[part] = {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
     return EncodedTexts(family, configs, model.max_sequence_length, encoded)
 
 
@@ -149,22 +135,19 @@ def _class_of(model: ModelSettings, part: str) -> Any:
 
 
 def _encode_all(
-    model: ModelSettings, family: Family, part: str, tokens: Tokens, progress: Callable[[int], None]
-) -> dict[str, Tensor]:
-    """All texts by one encoder, which is gone from memory afterwards."""
+    model: ModelSettings, family: Family, part: str, tokens: Tokens
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """All texts by one encoder, some at once, and how many are done; it is gone from memory afterwards."""
     encoder = load_encoder(model, part)
     count, length = tokens["input_ids"].shape
-    chunks = []
-    with torch.inference_mode():
-        for start in range(0, count, batch_size(length)):
-            some = slice(start, min(start + batch_size(length), count))
+    for start in range(0, count, batch_size(length)):
+        some = slice(start, min(start + batch_size(length), count))
+        with torch.inference_mode():
             out = family.encode(part, encoder, {name: rows[some].to(model.device) for name, rows in tokens.items()})
-            chunks.append({name: value.cpu() for name, value in out.items()})
-            progress(some.stop)
+        yield some.stop, {name: value.cpu() for name, value in out.items()}
     alive = weakref.ref(encoder)
     del encoder
     if alive() is not None:  # in a reference cycle; looking for cycles costs most of a second, so not without need
         gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}

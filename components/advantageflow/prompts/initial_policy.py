@@ -70,8 +70,7 @@ def write_foreign(
         provenance: of this run.
         origin: what a person called it.
     """
-    from advantageflow.policy.adapter_files import tensors_sha256, write_diffusers, write_peft
-    from advantageflow.policy.saved import ADAPTERS
+    from advantageflow.policy.saved import ADAPTERS, tensors_sha256, write_diffusers, write_peft
 
     sha256 = tensors_sha256(adapter.tensors)
     taken = {"path": origin, "layout": adapter.layout, "file": adapter.file.name, "base": adapter.base}

@@ -145,7 +145,7 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     every = [*(prompt.text for prompt in prompts), family.unconditional]
     texts = list(dict.fromkeys([family.unconditional, *every]))
     journal.useful()
-    encoded = encode_texts(model, family, texts, lambda done, total: journal.progress(done, total, "encodings"))
+    encoded = encode_texts(model, texts, lambda done, total: journal.progress(done, total, "encodings"))
     number = {text: row for row, text in enumerate(texts)}
     return lambda rows: encoded.rows([number[every[row]] for row in rows])
 

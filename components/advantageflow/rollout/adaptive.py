@@ -24,9 +24,8 @@ A prompt that was never rolled out has no outcomes and the widest interval, m + 
 are not clearly better than the average. Interval and prior come back as outcomes age, so that every prompt comes again.
 PRIOR = 4 is (1 - c) / c at a correlation c = 0.2 between the gains of a prompt's groups in different rounds.
 
-Given a prompt's p the images are independent, and a group of n teaches p (1 - p) (1 - 1 / n) an image whatever its
-first images were: generating a part of a group first would save nothing. The selection saves images where whole tasks,
-or prompts that come back, have nothing to teach, and hardly any where all do (docs/results, "Prompts that teach").
+The selection saves images where whole tasks, or prompts that come back, have nothing to teach, and hardly any where all
+do (docs/results, "Prompts that teach").
 
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
@@ -76,10 +75,9 @@ def select_adaptively(
     """The prompts of a round; a pure function, so that shards and retries agree.
 
     Args:
-        seed: the run's seed; decides among equals.
+        seed: the run's; decides among equals.
         round_index: the round, from 1.
         prompts: training prompts; their order does not matter.
-        count: how many the round takes.
         outcomes: what earlier rounds showed; outcomes of other prompts are ignored.
         task_share: what fraction of an even split a task keeps whatever its prompts are worth, in [0, 1].
 
@@ -155,12 +153,7 @@ def _choose(seed: int, history: History, rounds: int, count: int, balanced: int)
 
 
 def upper_bounds(history: History, rounds: int) -> dict[str, float]:
-    """Upper confidence bound on the gain of each prompt of a task; 0 for all where none has an outcome.
-
-    Args:
-        history: outcomes by prompt.
-        rounds: rounds so far: an outcome of this round has age 0.
-    """
+    """Upper confidence bound on the gain of each prompt of a task after so many rounds; 0 for all without outcomes."""
     mean = mean_gain(history, rounds)
     if mean is None:
         return dict.fromkeys(history, 0.0)

@@ -1,4 +1,4 @@
-"""Which prompts a round rolls out, and how they are split into chunks and shards; pure functions of the seed."""
+"""Which prompts a round rolls out, how they are split into chunks and shards, and which steps are noisy, by seed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
+from advantageflow.settings import RolloutSettings
 
 
 def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -16,10 +17,8 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
     each task. Every call walks the rounds from the first, which costs nothing beside a model and keeps no state.
 
     Args:
-        seed: the run's seed.
         round_index: the round, from 1.
         prompts: training prompts; their order does not matter.
-        count: how many the round takes.
 
     Returns:
         `count` distinct prompts, with tasks alternating so that chunks are alike.
@@ -73,6 +72,19 @@ def chunks(prompts: Sequence[Prompt], size: int) -> list[list[Prompt]]:
 def shard_of(chunked: Sequence[list[Prompt]], shard: int, shards: int) -> list[list[Prompt]]:
     """The chunks of one shard: every `shards`-th, from `shard` on; none if there are fewer chunks than shards."""
     return list(chunked[shard::shards])
+
+
+def noisy_window(settings: RolloutSettings, seed: int, number: int) -> tuple[int, int] | None:
+    """Which steps of a round are noisy, the first and the one after the last; the same for all rollouts of the round.
+
+    Args:
+        number: of the round, counted from the base model on.
+    """
+    if settings.sde_window is None:
+        return None
+    first, past = settings.window_range
+    start = first + derive_seed(seed, "sde window", number) % (past - first - settings.sde_window + 1)
+    return start, start + settings.sde_window
 
 
 class _Stream:

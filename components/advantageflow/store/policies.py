@@ -30,7 +30,7 @@ class PolicyState(Settings):
         rounds_before: rounds of the runs that its run continues; what is drawn in a round goes on from there, so a
             chain of runs with one seed repeats neither prompts nor noise.
         lora: rank, alpha and targets of its adapter, nothing left open; None for the base model itself.
-        policy_sha256: of the tensors of 'policy', see `advantageflow.policy.adapter_files.tensors_sha256`.
+        policy_sha256: of the tensors of 'policy', see `advantageflow.policy.saved.tensors_sha256`.
         rollout_policy_sha256: of the tensors of 'rollout_policy'; None where an older version wrote the state.
         base_sha256: of the base model's weights, see `advantageflow.policy.fingerprint.weights_sha256`; None as above,
             and until something is trained.

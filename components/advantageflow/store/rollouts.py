@@ -16,8 +16,10 @@ from advantageflow.store.tables import REMAKE, check_tensors, iterate_table, rea
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from advantageflow.flow.sde import Trajectory
+    from advantageflow.flow.sde import StochasticSampler, Trajectory
 
+LEVELS_KEY = "noise_levels"
+"""Key of a latents artifact's metadata: the noise levels at which the sampler evaluated the model."""
 _INDEX = {"rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64"}
 _IMAGE = {"image": "binary"}
 _IN_A_GROUP = 64  # images of a Parquet row group, which is what a reader holds
@@ -151,7 +153,7 @@ def read_trajectories(folder: Path, rows: int | None = None) -> Trajectory:
 
     path = Path(folder) / TRAJECTORIES_FILE
     if not path.exists():
-        remedy = "set rollout.sampler to sde and rollout.trajectories to true, and make the rollouts again"
+        remedy = "set rollout.sampler to sde or cps and rollout.trajectories to true, and make the rollouts again"
         raise DataError("these rollouts were made without trajectories", where=str(path), remedy=remedy)
     tensors = read_tensors(path)
     check_tensors(tensors, ["states", "log_probabilities"], path, rows)
@@ -160,7 +162,8 @@ def read_trajectories(folder: Path, rows: int | None = None) -> Trajectory:
     if states.shape[:2] != (len(log_probabilities), len(sigmas)) or log_probabilities.shape[1:] != (len(sigmas) - 1,):
         shapes = {name: tuple(tensors[name].shape) for name in ("states", "log_probabilities", "sigmas")}
         raise DataError(f"the shapes do not fit each other: {shapes}", where=str(path), remedy=REMAKE)
-    return Trajectory(states, log_probabilities, sigmas, tensors["noise_level"].item())
+    sampler: StochasticSampler = "cps" if "cps" in tensors else "sde"
+    return Trajectory(states, log_probabilities, sigmas, tensors["noise_level"].item(), sampler)
 
 
 def _trajectory_tensors(trajectories: Trajectory) -> dict[str, Tensor]:
@@ -171,4 +174,4 @@ def _trajectory_tensors(trajectories: Trajectory) -> dict[str, Tensor]:
         "log_probabilities": trajectories.log_probabilities,
         "sigmas": trajectories.sigmas,
         "noise_level": torch.tensor(trajectories.noise_level, dtype=torch.float64),
-    }
+    } | ({"cps": torch.tensor(True)} if trajectories.sampler == "cps" else {})

@@ -100,3 +100,6 @@ def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:
         yield "log_probabilities", data.trajectories.log_probabilities
         yield "sigmas", data.trajectories.sigmas
         yield "noise_level", torch.tensor(data.trajectories.noise_level)
+        yield data.trajectories.sampler, torch.tensor(0)
+    if data.levels is not None:
+        yield "levels", data.levels

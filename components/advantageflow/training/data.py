@@ -13,6 +13,7 @@ from torch import Tensor
 
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Combination, Term
+from advantageflow.flow.path import Levels
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
@@ -21,7 +22,7 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import read_index, read_latents
+from advantageflow.store.rollouts import LEVELS_KEY, read_index, read_latents
 from advantageflow.store.scores import DROPPED_KEY, read_scores
 from advantageflow.training.terms import make_terms, read_directions
 from advantageflow.training.trajectories import Sample, join_trajectories
@@ -44,6 +45,7 @@ class RoundData:
         prompt_ids: of each group; empty for data that no artifact stands behind.
         combine: how terms become one advantage.
         trajectories: how each rollout was sampled, for an objective that learns from it.
+        levels: noise levels at which the sampler evaluated the model, from 1 down; None where the data does not tell.
     """
 
     latents: Latents
@@ -53,6 +55,7 @@ class RoundData:
     prompt_ids: tuple[str, ...] = ()
     combine: Combination = "normalised_sum"
     trajectories: Trajectory | None = None
+    levels: Levels | None = None
 
     @property
     def group_size(self) -> int:
@@ -104,7 +107,7 @@ def load_round(
     return join_round(
         known, open_conditioning(conditioning, known), samples, values,
         reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
-        trajectories=join_trajectories if trajectories else None,
+        trajectories=join_trajectories if trajectories else None, levels=read_metadata(latents[0]).get(LEVELS_KEY),
     )  # fmt: skip
 
 
@@ -118,6 +121,7 @@ def join_round(
     higher_is_better: Mapping[str, bool],
     where: str = "scores",
     trajectories: Callable[[Sequence[Sample]], Trajectory] | None = None,
+    levels: Sequence[float] | None = None,
 ) -> RoundData:
     """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
 
@@ -130,6 +134,7 @@ def join_round(
         higher_is_better: by reward, which of the two.
         where: the scores are.
         trajectories: gives those of samples, in their order; None where none are kept.
+        levels: noise levels at which the sampler evaluated the model; None where that is not known.
 
     Raises:
         DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
@@ -151,6 +156,7 @@ def join_round(
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
         trajectories=trajectories(in_order) if trajectories is not None else None,
+        levels=None if levels is None else torch.tensor(levels, dtype=torch.float64),
     )
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import sample_times
+from advantageflow.errors import DataError
+from advantageflow.flow.path import interpolate, sample_times, velocity_target
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import VelocityBatch
 from advantageflow.training.policy import Inputs
@@ -21,11 +21,21 @@ def velocity_batches(step: Step) -> MakeBatch:
 
     The model is evaluated once a sample, and again for v_roll and for v_ref only where they are needed; on a round's
     first step v_roll costs nothing.
+
+    Raises:
+        DataError: times are to be the sampler's, and the data does not have them.
     """
     policy, data, count, objective = step.policy, step.data, len(step.samples), step.settings.objective
     assert isinstance(objective, VelocityObjective)
     device = data.latents.device
-    times = sample_times(count, objective.timestep_sampling, step.generator).to(device)
+    if objective.timestep_sampling == "sampler" and data.levels is None:
+        message = "the rollouts do not tell the noise levels at which they were sampled"
+        remedy = "make them again, or set training.objective.timestep_sampling to stratified"
+        raise DataError(message, where="rollouts", remedy=remedy)
+    times = sample_times(
+        count, objective.timestep_sampling, step.generator,
+        levels=data.levels, fraction=objective.timestep_fraction, shift=objective.timestep_shift,
+    ).to(device)  # fmt: skip
     noise = sample_noise(count, data.latents, step.generator)
     stand_for = evaluated_samples(objective.needs.rollout, step.advantages.cpu()[step.samples])
 
@@ -36,7 +46,7 @@ def velocity_batches(step: Step) -> MakeBatch:
         x_t = interpolate(data.latents[rollouts], eps, times[indices])
         inputs: Inputs = (x_t, times[indices], data.conditioning.rows(groups))
         v_roll = rollout_velocity(policy, inputs, stand_for[indices]) if step.moved else None
-        v_ref = policy.reference_velocity(inputs) if step.needs_reference else None
+        v_ref = policy.reference_velocity(inputs) if objective.reads_reference else None
         velocity = step.velocity(inputs, rollouts)
         return VelocityBatch(
             policy=velocity,
@@ -45,6 +55,7 @@ def velocity_batches(step: Step) -> MakeBatch:
             advantages=step.advantages[rollouts],
             times=times[indices],
             reference=v_ref,
+            average=policy.average_velocity(inputs) if objective.needs.average else None,
             deviations=step.settings.advantage_clip,
             before=step.before,
             stand_for=None if v_roll is None else v_roll.stand_for,

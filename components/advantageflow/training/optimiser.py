@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from advantageflow.errors import PolicyError
-from advantageflow.policy.adapter_files import read_finite
+from advantageflow.policy.saved import read_finite
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.files import write_tensors
 

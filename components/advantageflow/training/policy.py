@@ -45,6 +45,12 @@ class Policy:
         return self._velocity_of(ROLLOUT_ADAPTER_FOLDER, inputs)
 
     @torch.no_grad()
+    def average_velocity(self, inputs: Inputs) -> Tensor:
+        """v_avg of the moving average, without gradient; v_roll as long as no step has moved it."""
+        with self.adapters.averaging():
+            return self._velocity_of(ROLLOUT_ADAPTER_FOLDER, inputs)
+
+    @torch.no_grad()
     def reference_velocity(self, inputs: Inputs) -> Tensor:
         """v_ref of the base model, all adapters off, without gradient."""
         return self._velocity_of(None, inputs)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 from torch import Tensor
 
 from advantageflow.errors import DataError
+from advantageflow.flow.path import sample_times, usable_steps
 from advantageflow.flow.sde import Transition, transition
-from advantageflow.flow.times import sample_times
 from advantageflow.objectives.base import TransitionObjective
 from advantageflow.objectives.batches import TransitionBatch
 from advantageflow.training.policy import Inputs
@@ -31,7 +29,9 @@ def transition_batches(step: Step) -> MakeBatch:
         remedy = "set rollout.sampler to sde and rollout.trajectories to true"
         raise DataError(message, where="rollouts", remedy=remedy)
     device = data.latents.device
-    usable = usable_steps(paths.steps, objective.step_fraction)
+    usable = paths.steps
+    if paths.sigmas[-1] == 0:  # else the last steps are left out already; the very last of 'cps' has no noise
+        usable = min(usable_steps(usable, objective.step_fraction), max(1, usable - (paths.sampler == "cps")))
     uniform = sample_times(len(step.samples), "stratified", step.generator)
     numbers = (uniform * usable).long().clamp_max(usable - 1)  # rounding may lift the last stratum to its edge
 
@@ -44,9 +44,9 @@ def transition_batches(step: Step) -> MakeBatch:
         inputs: Inputs = (x, sigma.to(device), data.conditioning.rows(groups))
 
         def lead(velocity: Tensor) -> Transition:
-            return transition(x, velocity, sigma, following, paths.noise_level)
+            return transition(x, velocity, sigma, following, paths.noise_level, paths.sampler)
 
-        reference = lead(policy.reference_velocity(inputs)) if step.needs_reference else None
+        reference = lead(policy.reference_velocity(inputs)) if objective.reads_reference else None
         return TransitionBatch(
             policy=lead(step.velocity(inputs, rollouts)),
             following=x_next,
@@ -56,12 +56,3 @@ def transition_batches(step: Step) -> MakeBatch:
         )
 
     return make_batch
-
-
-def usable_steps(steps: int, fraction: float) -> int:
-    """`floor(fraction * steps)`, the steps of a trajectory that are learned from, counted from the noise; at least 1.
-
-    Flow-GRPO leaves out the last ones (fraction .99), whose deviation is so small that ratios leave the clip range at
-    once.
-    """
-    return max(1, math.floor(fraction * steps + 1e-9))  # .29 * 100 is just below 29

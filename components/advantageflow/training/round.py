@@ -13,6 +13,7 @@ from advantageflow.errors import SettingsError, TrainingError
 from advantageflow.flow.advantages import Advantages, combined_advantages
 from advantageflow.flow.importance_sampling import importance_weights, sampling_probabilities, systematic_draws
 from advantageflow.flow.moving_average import decay_after
+from advantageflow.objectives.base import Objective, VelocityObjective
 from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
@@ -98,7 +99,7 @@ def train_round(
             if not len(indices):
                 break  # more processes than samples
             batch = make_batch(indices)
-            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, objective.reference_weight)
+            loss, metrics = _held_to_the_base(*objective.loss(batch), batch, objective)
             weight = len(indices) / len(samples)
             (weight * loss).backward()
             for name, value in (metrics | batch.measures()).items():
@@ -117,7 +118,9 @@ def train_round(
         done += len(samples)
     largest = _read({"largest_weight": policy.largest_weight()})
     _check_finite(largest, settings, f"round {round_index}, last optimiser step")
-    if decay:
+    if settings.sampled == "trained":
+        policy.adapters.move_rollout_policy(0.0)
+    elif decay:
         policy.adapters.take_average()
     else:
         policy.adapters.move_rollout_policy(decay_after(settings.rollout_decay, steps_before + len(steps)))
@@ -127,8 +130,9 @@ def train_round(
 def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
     """The advantages that `train_round` trains on."""
     return combined_advantages(
-        data.terms, combine=data.combine, scale=settings.advantage_scale, clip=settings.advantage_clip
-    )
+        data.terms, combine=data.combine, scale=settings.advantage_scale, clip=settings.advantage_clip,
+        floor=settings.advantage_floor,
+    )  # fmt: skip
 
 
 def _minibatches(
@@ -153,14 +157,18 @@ def _minibatches(
 
 
 def _held_to_the_base(
-    loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, weight: float
+    loss: Tensor, metrics: dict[str, Tensor], batch: VelocityBatch | TransitionBatch, objective: Objective
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The loss, with `weight` times the divergence from the base model unless it has it, and metrics with it."""
-    if weight == 0 or "reference" in metrics:
-        return loss, metrics
-    reference = weight * batch.divergence.mean()
-    loss = loss + reference
-    return loss, metrics | {"loss": loss.detach(), "reference": reference.detach()}
+    """The loss with what holds the policy to the base model, of which it may have 'reference' itself, and metrics."""
+    terms = {}
+    if objective.reference_weight > 0 and "reference" not in metrics:
+        terms["reference"] = objective.reference_weight * batch.divergence.mean()
+    if isinstance(objective, VelocityObjective) and isinstance(batch, VelocityBatch) and objective.norm_weight > 0:
+        terms["norm_guard"] = objective.norm_weight * batch.norm_excess.mean()
+    for name, term in terms.items():
+        loss = loss + term
+        metrics = metrics | {"loss": loss.detach(), name: term.detach()}
+    return loss, metrics
 
 
 def _move(policy: Policy, totals: dict[str, Tensor], settings: TrainingSettings, where: str) -> Metrics:

@@ -50,11 +50,6 @@ class Step:
     generator: torch.Generator
     weights: PerRollout | None = None
 
-    @property
-    def needs_reference(self) -> bool:
-        """Whether the base model has to be evaluated."""
-        return self.settings.objective.reference_weight > 0 or self.settings.objective.needs.reference
-
     def velocity(self, inputs: Inputs, rollouts: Indices) -> Tensor:
         """v_theta of samples of these rollouts, its gradient weighted; losses are sums over samples."""
         velocity = self.policy.velocity(inputs)

@@ -154,6 +154,8 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
         transformer.enable_gradient_checkpointing()
     adapters = attach_adapters(transformer, folder, settings.lora, seed, family, model)
     optimiser = make_optimiser(adapters.parameters(), settings)
+    if settings.sampled == "trained" and settings.rollout_decay:
+        adapters.average = {name: value.detach().clone() for name, value in adapters.named_parameters().items()}
     saved = folder / OPTIMISER_FILE
     if saved.exists():
         restore_optimiser(optimiser, adapters.named_parameters(), saved)
@@ -175,7 +177,7 @@ def save_policy(
         StoreError: it cannot be written.
     """
     with publish(folder) as unfinished:
-        average = released == "average" and not policy.is_rollout_policy()
+        average = released == "average" and bool(policy.adapters.average or not policy.is_rollout_policy())
         policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)
         parameters = policy.adapters.named_parameters()
         save_optimiser(policy.optimiser, parameters, unfinished / OPTIMISER_FILE, with_weights=average)

@@ -65,7 +65,7 @@ def join_trajectories(samples: Sequence[Sample]) -> Trajectory:
     check_finite(joined.states, names, "trajectory", DataError)
     check_finite(joined.log_probabilities, names, "log-probability", DataError)
     for name, sample, end in zip(names, samples, joined.states[:, -1], strict=True):
-        if not (end == sample.latent).all():
+        if joined.sigmas[-1] == 0 and not (end == sample.latent).all():
             raise DataError("its trajectory does not end in its latent", where=name, remedy=_AGAIN)
     return joined
 
@@ -73,6 +73,7 @@ def join_trajectories(samples: Sequence[Sample]) -> Trajectory:
 def _check_one_grid(parts: dict[Path, Trajectory]) -> None:
     (first_shard, first), *others = parts.items()
     for shard, part in others:
-        if not torch.equal(part.sigmas, first.sigmas) or part.noise_level != first.noise_level:
+        told = (part.noise_level, part.sampler)
+        if not torch.equal(part.sigmas, first.sigmas) or told != (first.noise_level, first.sampler):
             message = f"its noise levels are not those of {first_shard}"
             raise DataError(message, where=str(shard / TRAJECTORIES_FILE), remedy=_AGAIN)

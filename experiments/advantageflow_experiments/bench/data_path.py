@@ -53,7 +53,7 @@ def _measure(size: int) -> dict[str, float]:
     import numpy as np
 
     from advantageflow.rewards.plumbing.inputs import decode_image
-    from advantageflow.rollout.groups import encode_png
+    from advantageflow.rollout.stage import encode_png
     from advantageflow.store.rollouts import read_images, read_rollouts, rollout_writer
 
     noise = np.random.default_rng(0)

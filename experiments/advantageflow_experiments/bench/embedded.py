@@ -20,8 +20,8 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.rewards.plumbing.registry import get_reward
-from advantageflow.rollout.groups import generate_groups, join
 from advantageflow.rollout.selection import chunks, select_prompts
+from advantageflow.rollout.stage import generate_groups, join
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
@@ -36,13 +36,8 @@ from advantageflow_experiments.bench.workload import (
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured on one device.
-
-    Attributes:
-        shape: model and sizes, for a person.
-        work: training.
-        low_precision: training with a bfloat16 base; None where the device is not made for it.
-        generate: makes the round's rollouts once, as the rollout stage does.
+    """What is measured on one device: training, with a bfloat16 base too where the device is made for it, and
+    `generate`, which makes the round's rollouts once, as the rollout stage does; `shape` is for a person.
     """
 
     shape: dict[str, Any]

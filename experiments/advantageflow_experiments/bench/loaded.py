@@ -25,14 +25,9 @@ _SPINNING = dict.fromkeys(WAITING, "")  # as torch's own defaults are
 
 
 def measure_loaded(settings: RunSettings, *, load: int, repeats: int, threads: int, out: Path) -> dict[str, float]:
-    """Seconds of a round, the median of the repeats, quiet and beside so many busy processes.
+    """Seconds of the preset's round, the median of the repeats, quiet and beside so many busy processes.
 
-    Args:
-        settings: the preset whose round is trained.
-        load: busy processes.
-        repeats: of the round.
-        threads: of the training.
-        out: folder for loaded.json.
+    Also written as loaded.json into the folder `out`.
 
     Raises:
         subprocess.CalledProcessError: a round failed; its output says why.
@@ -69,14 +64,14 @@ def _main(settings: str, threads: str, repeats: str) -> None:
     import torch
 
     from advantageflow_experiments.bench.embedded import embedded_bench
-    from advantageflow_experiments.bench.ladder import make_ladder
+    from advantageflow_experiments.bench.peers import make_ladder
 
     torch.set_num_threads(int(threads))
-    rung, taken = make_ladder(embedded_bench(RunSettings.model_validate_json(settings), int(threads), 0).work)[-1], []
+    row, taken = make_ladder(embedded_bench(RunSettings.model_validate_json(settings), int(threads), 0).work)[-1], []
     for _ in range(int(repeats) + 1):
-        rung.work.restart()
+        row.prepare()
         started = time.perf_counter()
-        rung.train()
+        row.run()
         taken.append(time.perf_counter() - started)
     print(json.dumps(taken[1:]))
 

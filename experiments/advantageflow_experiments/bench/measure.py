@@ -8,25 +8,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something to be timed.
-
-    Attributes:
-        name: for progress and reports.
-        samples: what one run makes.
-        prepare: undoes the last run; not timed.
-        run: is timed; what it returns is kept.
-    """
+    """Something to be timed: `run`, which makes so many samples; `prepare` undoes the last run, and is not timed."""
 
     name: str
     samples: int
     prepare: Callable[[], None]
-    run: Callable[[], object]
+    run: Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,7 @@ class Measurement:
     samples: int
     seconds: tuple[float, ...]
     peak_memory: int | None
-    result: object
+    result: Any
 
     @property
     def rates(self) -> list[float]:
@@ -67,15 +61,11 @@ def measure(
 ) -> list[Measurement]:
     """Run all tasks in turn, `repeats` times after one round of warming up, which is not counted.
 
-    Args:
-        tasks: of distinct names.
-        repeats: at least 1.
-        device: whose work is waited for, and whose memory is watched.
-        progress: told what is run.
+    The device's work is waited for, and its memory is watched.
     """
     seconds: list[list[float]] = [[] for _ in tasks]
     memory: list[int] = [0 for _ in tasks]
-    results: list[object] = [None for _ in tasks]
+    results: list[Any] = [None for _ in tasks]
     for repeat in range(repeats + 1):
         for number, task in enumerate(tasks):
             progress(f"{f'repeat {repeat} of {repeats}' if repeat else 'warming up'}: {task.name}")

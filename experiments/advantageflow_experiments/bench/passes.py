@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from advantageflow.policy.compiling import compile_blocks
+from advantageflow.policy.loading import compile_blocks
 from advantageflow.store.files import write_json
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, Shape
 from advantageflow_pipelines.plan.footprint import fused_attention
@@ -34,12 +34,9 @@ _NO_KERNEL = ("detach", "_unsafe_view", "empty", "empty_like", "new_empty_stride
 
 @dataclass(frozen=True)
 class Passes:
-    """Kernels of a block, forward and backward, and the bytes that they read and write.
+    """Kernels of a block, forward and backward, and the bytes that they read and write; products and attention apart.
 
-    Attributes:
-        kernels, bytes: all but matrix products and attention.
-        small: of these kernels, those that move less than a megabyte, as casts of an adapter's weights.
-        products, product_bytes: matrix products and attention.
+    `small` are those that move less than a megabyte, as casts of an adapter's weights.
     """
 
     kernels: int
@@ -54,7 +51,7 @@ def count_eager(shape: Shape = SD35_MEDIUM) -> Passes:
     block, inputs = _block(shape, META)
     with _Operations() as operations, fused_attention():
         _run(block, inputs)
-    return operations.passes()
+    return _sum(operations.found)
 
 
 def count_compiled(shape: Shape = SD35_MEDIUM) -> Passes:
@@ -63,7 +60,8 @@ def count_compiled(shape: Shape = SD35_MEDIUM) -> Passes:
     compile_blocks(nn.ModuleList([block]), shape.configs.family)
     with _compiled_nodes() as nodes:
         _run(block, inputs)
-    return _passes(nodes)
+    # The compiler's element is four bytes, and a node without a kernel of its own has none.
+    return _sum([(node.is_extern(), 4 * elements) for node, elements in nodes if elements])
 
 
 def write_block(counted: Mapping[str, Passes], out: Path) -> None:
@@ -98,7 +96,7 @@ class _Operations(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._found: list[tuple[bool, int]] = []
+        self.found: list[tuple[bool, int]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -108,12 +106,8 @@ class _Operations(TorchDispatchMode):
         tensors = [leaf for leaf in tree_leaves((args, kwargs, result)) if isinstance(leaf, Tensor)]
         if tensors and not func.is_view and name not in _NO_KERNEL:
             size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-            self._found.append((name.startswith(_PRODUCTS), size))
+            self.found.append((name.startswith(_PRODUCTS), size))
         return result
-
-    def passes(self) -> Passes:
-        """All of them so far."""
-        return _sum(self._found)
 
 
 @contextmanager
@@ -132,11 +126,6 @@ def _compiled_nodes() -> Iterator[list[Any]]:
     finally:
         logger.setLevel(before[0])
         logger.propagate = before[1]
-
-
-def _passes(nodes: list[Any]) -> Passes:
-    """Of the compiler's nodes; its element is four bytes, and a node without a kernel of its own has none."""
-    return _sum([(node.is_extern(), 4 * elements) for node, elements in nodes if elements])
 
 
 def _sum(found: list[tuple[bool, int]]) -> Passes:

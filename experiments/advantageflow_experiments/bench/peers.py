@@ -13,30 +13,37 @@ Here the loss, the draws (which rollouts at which times with which noise) and wh
 of `train_round`, so that losses and gradients are equal, and only the order of work and the superfluous work differ.
 Both are told the samples of each step (`Workload.minibatches`): as in the peers' loop, all timesteps of its rollouts. A
 batch holds as many rollouts as make one of our microbatches when their timesteps are folded into it.
+
+The rows of the benchmark go from there, one saving after another, up to this package's own training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import sample_times
+from advantageflow.flow.path import interpolate, sample_times, velocity_target
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import Metrics, VelocityBatch
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.policy import Inputs
 from advantageflow.training.rollout_velocity import RolloutVelocity, evaluated_samples, rollout_velocity
-from advantageflow.training.round import round_advantages
+from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.step import Indices, Samples
-from advantageflow_experiments.bench.workload import Workload
+from advantageflow_experiments.bench.measure import Task
+from advantageflow_experiments.bench.workload import CompiledBlocks, Workload
 
 ROUND = 1
+YARDSTICK = "the peers' loop"
+FOLDED = "timesteps folded into the batch"
+BFLOAT16 = "bfloat16 base"
+COMPILED = "blocks compiled"
+BEST_PEER = "the best open peer"
 
 
 @dataclass(frozen=True)
@@ -150,3 +157,63 @@ def peer_batches(samples: Samples, rollouts: int) -> Iterator[list[Indices]]:
     remaining = iter(sorted(indices.values(), key=len, reverse=True))
     while batch := list(islice(remaining, rollouts)):
         yield [torch.tensor([of[j] for of in batch if j < len(of)]) for j in range(len(batch[0]))]
+
+
+def make_ladder(
+    work: Workload, low_precision: Workload | None = None, compiled: CompiledBlocks | None = None
+) -> list[Task]:
+    """All rows, the yardstick first; each keeps the savings of those before it.
+
+    Args:
+        work: with a float32 base.
+        low_precision: the same with a bfloat16 base, where the device is made for it.
+        compiled: in which the latter's blocks are compiled; None where they are not to be.
+    """
+
+    def peers(name: str, savings: Savings) -> Task:
+        return _task(name, work, lambda: peer_round(work, savings))
+
+    def ours(name: str, work: Workload) -> Task:
+        return _task(name, work, lambda: _train_round(work))
+
+    rows = [
+        peers(YARDSTICK, savings := Savings()),
+        peers("text encoded once", savings := replace(savings, text_once=True)),
+        peers("no reference forward", savings := replace(savings, no_reference=True)),
+        peers("v_roll reused on the first step", savings := replace(savings, reuse_first=True)),
+        peers("v_roll only where it has a weight", replace(savings, needed_only=True)),
+        ours(FOLDED, work),
+    ]
+    if low_precision is not None:
+        rows.append(ours(BFLOAT16, low_precision))
+        if compiled is not None:
+            rows.append(_task(COMPILED, low_precision, lambda: _within(compiled, low_precision)))
+    return rows
+
+
+def best_peer(work: Workload) -> Task:
+    """A fairer yardstick, as Flow-Factory trains, in the precision of our own last row: text encoded once, no forward
+    that the loss does not use, v_roll of all samples on every step, batches of one timestep as large as ours.
+    """
+    savings = Savings(text_once=True, no_reference=True, full_batches=True)
+    return _task(BEST_PEER, work, lambda: peer_round(work, savings))
+
+
+def _task(name: str, work: Workload, train: Callable[[], list[Metrics]]) -> Task:
+    def run() -> list[Metrics]:
+        with work.precision():
+            return train()
+
+    return Task(name, work.samples, work.restart, run)
+
+
+def _within(compiled: CompiledBlocks, work: Workload) -> list[Metrics]:
+    with compiled:
+        return _train_round(work)
+
+
+def _train_round(work: Workload) -> list[Metrics]:
+    advantages, minibatches = round_advantages(work.data, work.settings), work.minibatches()
+    return train_round(
+        work.policy, work.data, advantages, work.settings, seed=work.seed, round_index=ROUND, minibatches=minibatches
+    )

@@ -13,25 +13,20 @@ import torch
 
 from advantageflow.store.files import write_json, writing
 from advantageflow.tracking.provenance import provenance
-from advantageflow_experiments.bench.chart import draw_chart
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.measure import Measurement, process_memory
 from advantageflow_experiments.bench.peers import peer_batch
 from advantageflow_pipelines.plan.counts import Flops
 
 JSON_FILE, CHART_FILE = "bench.json", "bench.png"
+_GREY, _BLUE = "#8c959f", "#0969da"
+_STYLE: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured.
-
-    Attributes:
-        rollouts: making the round's rollouts.
-        trainings: of each rung by name, the yardstick first.
-        best_peer: of the fairer yardstick.
-        flops: of the model.
-        matmul_peak: the device's, floating point operations a second.
+    """What was measured: rollouts, trainings by row (the yardstick first), and the fairer yardstick; the model's
+    operations, and the peak of the device's, a second.
     """
 
     rollouts: Measurement
@@ -42,14 +37,7 @@ class Results:
 
 
 def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[str, Any]) -> dict[str, Any]:
-    """What is written and shown.
-
-    Args:
-        preset: its name.
-        bench: what was measured.
-        results: what came out.
-        choices: device, repeats, threads, seed, checkpointing.
-    """
+    """What is written and shown; `choices` are device, repeats, threads, seed, checkpointing."""
     training = bench.work.settings
     rows, ours = [_row(name, results) for name in results.trainings], list(results.trainings.values())[-1]
     return {
@@ -88,7 +76,7 @@ def write_report(report: Mapping[str, Any], out: Path) -> None:
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     write_json(out / JSON_FILE, report)
-    draw_chart(report, out / CHART_FILE)
+    _draw_chart(report, out / CHART_FILE)
 
 
 def _row(name: str, results: Results) -> dict[str, Any]:
@@ -114,7 +102,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def _loss_difference(trainings: Sequence[Measurement]) -> float:
     """Largest difference of a row's losses from the yardstick's, relative to the largest loss: do all do the same?"""
-    losses = [[step["loss"] for step in one.result] for one in trainings]  # type: ignore[attr-defined]
+    losses = [[step["loss"] for step in one.result] for one in trainings]
     scale = max(abs(loss) for loss in losses[0])
     return max(abs(a - b) for row in losses for a, b in zip(row, losses[0], strict=True)) / scale
 
@@ -127,3 +115,37 @@ def _gpu(device: str) -> dict[str, Any]:
     there = torch.cuda.is_available()
     why = "it was not asked for (--device cuda)" if there else "torch sees no GPU"
     return {"ran": False, "why": why}
+
+
+def _draw_chart(report: Mapping[str, Any], out: Path) -> None:
+    """Draw the rows as horizontal bars, first row on top, with the range over the repeats.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = report["rows"]
+    rates = [row["samples_per_second"] for row in rows]
+    middle = [rate["median"] for rate in rates]
+    below = [rate["median"] - rate["lowest"] for rate in rates]
+    above = [rate["highest"] - rate["median"] for rate in rates]
+    names = [row["name"] if number == 0 else f"+ {row['name']}" for number, row in enumerate(rows)]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(9, 0.55 * len(rows) + 1.4), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        colours = [_GREY, *[_BLUE] * (len(rows) - 1)]
+        axes.barh(names, middle, xerr=[below, above], color=colours, ecolor="#24292f", capsize=3, height=0.65)
+        for number, row in enumerate(rows):
+            end = middle[number] + above[number]
+            times = f"{row['speedup']['median']:.2f} x"
+            axes.annotate(times, (end, number), (6, 0), textcoords="offset points", va="center")
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.set_xlabel("training samples a second (median and range)")
+        axes.set_title(f"{report['shape']['model']}, {report['device']}, {report['threads']} threads", loc="left")
+        with writing(out):
+            figure.savefig(out, dpi=110)

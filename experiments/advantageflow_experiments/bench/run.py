@@ -12,11 +12,11 @@ import torch
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.bench.embedded import Bench, embedded_bench
-from advantageflow_experiments.bench.ladder import Rung, best_peer, make_ladder
 from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
+from advantageflow_experiments.bench.peers import best_peer, make_ladder
 from advantageflow_experiments.bench.report import Results, make_report, write_report
 from advantageflow_experiments.bench.workload import CompiledBlocks
-from advantageflow_pipelines.plan.flops import count_flops
+from advantageflow_pipelines.plan.model_costs import count_flops
 
 Device = Literal["cpu", "cuda"]
 _MATMUL_SIZE = {"cpu": 2048, "cuda": 8192}
@@ -38,9 +38,7 @@ def run_bench(
     Args:
         settings: the preset; on the CPU its model, prompts, sampling and training are measured. On the GPU the model is
             SD3.5-Medium's shape with random weights, with its published recipe's sizes.
-        device: 'cpu', or 'cuda'.
         repeats: of everything, in turn, after one round of warming up.
-        threads: CPU threads.
         seed: of weights, draws and noise.
         checkpointing: recompute activations in the backward pass (GPU only).
         out: folder for bench.json and bench.png.
@@ -58,7 +56,12 @@ def run_bench(
     torch.set_num_threads(threads)
     progress("setting up")
     try:
-        bench = _set_up(settings, torch.device(device), threads, seed)
+        if device == "cpu":
+            bench = embedded_bench(settings, threads, seed)
+        else:
+            from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
+
+            bench = true_shape_bench(SD35_MEDIUM, torch.device(device), seed)
         results = measure_bench(bench, repeats, _MATMUL_SIZE[device], checkpointing, progress)
     except torch.OutOfMemoryError as error:
         message = f"the GPU's memory is not enough: {str(error).splitlines()[0]}"
@@ -87,15 +90,7 @@ def measure_bench(
     checkpointing: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Results:
-    """Measure rollouts and every rung in turn, and the device's peak.
-
-    Args:
-        bench: what is measured, where its data is.
-        repeats: of everything.
-        matmul_size: of the matrix products that show the peak.
-        checkpointing: recompute activations.
-        progress: told what is going on.
-    """
+    """Measure rollouts and every row in turn, and the device's peak by products of matrices of `matmul_size`."""
     device = bench.work.device
     counted = bench.low_precision or bench.work
     flops = count_flops(counted.policy, counted.sample())  # before activations are recomputed, which would count twice
@@ -109,26 +104,9 @@ def measure_bench(
             return bench.generate()
 
     ladder = make_ladder(bench.work, bench.low_precision, compiled if isinstance(compiled, CompiledBlocks) else None)
-    rungs = [*ladder, best_peer(counted)]
     rollouts = Task("rollouts", bench.work.rollouts, lambda: None, generate)
-    first, *others, peer = measure([rollouts, *map(_task, rungs)], repeats, device, progress)
+    first, *rows, peer = measure([rollouts, *ladder, best_peer(counted)], repeats, device, progress)
     progress("matrix products")
     dtype = torch.bfloat16 if bench.low_precision else torch.float32
     peak = matmul_peak(device, dtype, matmul_size)
-    return Results(first, {rung.name: one for rung, one in zip(rungs, others, strict=False)}, peer, flops, peak)
-
-
-def _set_up(settings: RunSettings, device: torch.device, threads: int, seed: int) -> Bench:
-    if device.type == "cpu":
-        return embedded_bench(settings, threads, seed)
-    from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
-
-    return true_shape_bench(SD35_MEDIUM, device, seed)
-
-
-def _task(rung: Rung) -> Task:
-    def run() -> object:
-        with rung.work.precision():
-            return rung.train()
-
-    return Task(rung.name, rung.work.samples, rung.work.restart, run)
+    return Results(first, {task.name: one for task, one in zip(ladder, rows, strict=True)}, peer, flops, peak)

@@ -15,8 +15,8 @@ from torch import nn
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.adapters import attach_adapters
+from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.configs import ModelConfigs, known_configs
-from advantageflow.policy.loading import shape_of
 from advantageflow.policy.sampling import initial_noise, velocity_function
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
@@ -25,8 +25,7 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow_experiments.bench.embedded import Bench
-from advantageflow_experiments.bench.random_text import RandomTextEncoders
-from advantageflow_experiments.bench.workload import Workload, base_parameters, random_terms
+from advantageflow_experiments.bench.workload import Encode, Groups, Workload, base_parameters, random_terms
 from advantageflow_pipelines.plan.skeleton import frozen_module
 
 ATTENTION_PROJECTIONS = (
@@ -36,18 +35,7 @@ ATTENTION_PROJECTIONS = (
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a model and of a round.
-
-    Attributes:
-        name: of the model.
-        configs: of its parts.
-        limit: tokens of a text that the settings would allow.
-        image_size: in pixels.
-        groups: prompts of the round.
-        group_size: rollouts of each.
-        steps: model evaluations per image.
-        training: of a round.
-    """
+    """Sizes of a model and of a round; `limit` is of the tokens of a text, `steps` are model evaluations an image."""
 
     name: str
     configs: ModelConfigs
@@ -88,16 +76,11 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
     base = frozen_module(lambda: configs.make("transformer"), device, torch.float32)
     low = frozen_module(lambda: configs.make("transformer"), device, torch.bfloat16)
     low.load_state_dict(base.state_dict())
-    encode = RandomTextEncoders(
-        configs,
-        {part: frozen_module(lambda part=part: configs.make(part), device, torch.bfloat16)  # type: ignore[misc]
-         for part in configs.text_encoders},
-        shape.limit, shape.groups, seed,
-    )  # fmt: skip
+    encode = _random_encoders(shape, device, seed)
     vae = frozen_module(lambda: configs.make("vae"), device, torch.bfloat16)
     conditioning = encode(torch.arange(shape.groups, device=device))
     seeds = [derive_seed(seed, "bench", k) for k in range(shape.groups * shape.group_size)]
-    latents = initial_noise(seeds, shape_of(family.latent_sizes(configs.parts), shape.image_size)).to(device)
+    latents = initial_noise(seeds, family.latent_sizes(configs.parts).shape(shape.image_size)).to(device)
     data = RoundData(latents, conditioning, random_terms(shape.groups, shape.group_size, seed), {})
     work = Workload(_policy(base, shape, seed), data, shape.training, encode, seed, autocast=True)
     half = Workload(_policy(low, shape, seed), data, shape.training, encode, seed)
@@ -129,3 +112,30 @@ def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:
         write_base_policy(Path(folder) / "policy")
         adapters = attach_adapters(base, Path(folder) / "policy", shape.training.lora, seed, family)
     return Policy(base, adapters, make_optimiser(adapters.parameters(), shape.training), family)
+
+
+def _random_encoders(shape: Shape, device: torch.device, seed: int) -> Encode:
+    """The text encoders, with random weights, on prompts of random tokens, put together as in the pipeline."""
+    configs, family = shape.configs, shape.configs.family
+    encoders = {
+        part: frozen_module(lambda part=part: configs.make(part), device, torch.bfloat16)  # type: ignore[misc]
+        for part in configs.text_encoders
+    }
+    generator = torch.Generator().manual_seed(seed)
+    ids = {}
+    for part, encoder in encoders.items():
+        size = shape.groups, family.token_limit(part, configs.parts, shape.limit)
+        vocabulary = int(encoder.config.vocab_size)  # type: ignore[union-attr, arg-type]
+        ids[part] = torch.randint(vocabulary, size, generator=generator).to(device)
+
+    @torch.no_grad()
+    def encode(groups: Groups) -> Conditioning:
+        encoded = {}
+        for part, encoder in encoders.items():
+            tokens = ids[part][groups]
+            encoded[part] = family.encode(
+                part, encoder, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+            )
+        return family.condition(encoded, configs.parts, shape.limit).to(dtype=torch.float32)
+
+    return encode

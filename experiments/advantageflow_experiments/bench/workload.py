@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
-from advantageflow.policy.compiling import compile_blocks
 from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.loading import compile_blocks
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy

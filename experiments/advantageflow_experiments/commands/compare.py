@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from advantageflow.errors import SettingsError
-from advantageflow_experiments.compare.plan_files import DEFAULT_PLAN, plan_names, plan_text
+from advantageflow_experiments.compare.plan import DEFAULT_PLAN, plan_names, plan_text
 from advantageflow_pipelines.say import Console
 
 

@@ -1,4 +1,4 @@
-"""The cells of a comparison: a run for each variant and seed, all checked before any of them starts."""
+"""The cells of a comparison: a run for each variant and seed, all found right and fair before any of them starts."""
 
 from __future__ import annotations
 
@@ -8,29 +8,26 @@ from dataclasses import dataclass
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
+from advantageflow.rewards.base import headline_column
+from advantageflow.rewards.plumbing.registry import get_reward
+from advantageflow.rewards.plumbing.terms import term_name
+from advantageflow.settings import RunSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
-from advantageflow_experiments.compare.plan import Assignments, Plan, Variant
-from advantageflow_experiments.compare.plan_files import make_plan
+from advantageflow_experiments.compare.plan import Assignments, Plan, Variant, make_plan
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a comparison.
-
-    Attributes:
-        variant: name of the variant that it runs.
-        settings: all its settings, the seed among them.
-    """
+    """One run of a comparison: a variant, by its name, and all settings, the seed among them."""
 
     variant: str
     settings: RunSettings
 
     @property
     def seed(self) -> int:
-        """The seed it runs with."""
         return self.settings.seed
 
     @property
@@ -48,7 +45,6 @@ def make_cells(plan: Plan, experiment: str) -> list[Cell]:
     """Every cell of a plan, seed by seed, so that a comparison stopped early has compared all variants.
 
     Args:
-        plan: the plan.
         experiment: MLflow experiment that all cells are recorded in.
 
     Raises:
@@ -78,9 +74,8 @@ def with_choices(
     """The plan with what the command line says.
 
     Args:
-        plan: as its file says.
         assignments: texts 'a.b=value', for all variants.
-        seeds: instead of the plan's; None leaves them.
+        seeds: instead of the plan's.
         variants: names of those that run, the one that the others are compared with first; None takes all.
 
     Raises:
@@ -129,3 +124,57 @@ def _settings(plan: Plan, name: str, variant: Variant, seed: int, experiment: st
         message = error.message.replace("--set ", "")
         where = ", ".join(filter(None, [f"variant '{name}'", error.where.replace("--set ", "").replace("--", "")]))
         raise SettingsError(message, where=where, remedy=error.remedy) from error
+
+
+def check_fairness(plan: Plan, cells: Sequence[Cell]) -> None:
+    """Refuse a comparison whose variants differ in more than they may, or do not measure what is to be drawn.
+
+    Cells of one seed suffice: every variant on the same model, prompts and evaluation, with as many images.
+
+    Raises:
+        SettingsError: names the variant, what differs from the first one, and both values.
+    """
+    first, expected = cells[0], _conditions(cells[0].settings)
+    for cell in cells[1:]:
+        for what, found in _conditions(cell.settings).items():
+            if found != expected[what]:
+                raise SettingsError(
+                    f"differs in {what} from variant '{first.variant}': {_difference(expected[what], found)}",
+                    where=f"variant '{cell.variant}'",
+                    remedy="make it the same in all variants; else the difference may be due to it",
+                )
+    for metric in (plan.pareto.x, plan.pareto.y) if plan.pareto else ():
+        for cell in cells:
+            _require_metric(cell, metric)
+
+
+def _conditions(settings: RunSettings) -> dict[str, object]:
+    """What must be equal in all variants."""
+    reward = settings.reward
+    return {
+        "model": settings.model,
+        "init_policy": settings.init_policy,
+        "prompts": settings.prompts,
+        "evaluation": settings.evaluation,
+        "what judges held-out images": (
+            reward.name, headline_column(get_reward(reward.name, reward.options), reward.column)
+        ),
+        "images generated (rounds x rollout.prompts_per_round x rollout.group_size)": images_of_a_run(settings),
+    }  # fmt: skip
+
+
+def _difference(expected: object, found: object) -> str:
+    if not (isinstance(expected, Settings) and isinstance(found, Settings)):
+        return f"{found} against {expected}"
+    before, after = expected.model_dump(), found.model_dump()
+    return ", ".join(f"{key} {after[key]} against {before[key]}" for key in after if after[key] != before[key])
+
+
+def _require_metric(cell: Cell, metric: str) -> None:
+    reward = cell.settings.reward
+    terms = [term_name(term) for term in (*(reward.terms if len(reward.terms) > 1 else ()), *reward.watched)]
+    known = ["strict", "soft", *terms]  # a single term is under strict or soft
+    if metric not in known:
+        message = f"variant '{cell.variant}' does not measure '{metric}'"
+        remedy = f"{suggest(metric, known, what='its metrics')}; or add the reward to reward.others"
+        raise SettingsError(message, where="pareto", remedy=remedy)

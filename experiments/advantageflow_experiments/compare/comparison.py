@@ -1,35 +1,31 @@
-"""What a comparison found, as comparison.json holds it: every run's evaluations, every variant's figures over seeds."""
+"""What a comparison found: every run's evaluations, as comparison.json holds them, and variants' figures over seeds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from advantageflow.errors import DataError
 from advantageflow.store.files import reading, writing
 from advantageflow_experiments.compare.plan import Plan
-
-Interval = tuple[float, float]
-Curve = list[tuple[float, float]]
-"""Places of a run's evaluations (images or seconds) with the accuracies there."""
+from advantageflow_experiments.compare.statistics import (
+    Curve,
+    CurvePoint,
+    Estimate,
+    Interval,
+    curve_mean,
+    estimate,
+    first_reached,
+    mean_curve,
+    paired,
+)
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class Estimate(_Record):
-    """A mean over seeds.
-
-    Attributes:
-        ci95: its 95 % interval by Student's t; None where a single seed tells nothing about the spread.
-        count: number of seeds.
-    """
-
-    mean: float
-    ci95: Interval | None
-    count: int
 
 
 class Measured(_Record):
@@ -49,6 +45,9 @@ class Point(_Record):
         training_seconds: useful work up to there, without evaluation and start-up.
         strict, soft, tasks: as in summary.json.
         terms: the reward terms by name, such as 'jpeg.compressibility'; empty where there is only one.
+        watched: rewards that were not trained on, by name.
+        statistics: of the images, where rewards are watched: the evaluation's own, and 'distance from the base', the
+            root mean square difference of fixed pictures from those of the base model.
     """
 
     round: int = 0
@@ -59,10 +58,22 @@ class Point(_Record):
     soft: float
     tasks: dict[str, float]
     terms: dict[str, Measured] = Field(default_factory=dict)
+    watched: dict[str, Measured] = Field(default_factory=dict)
+    statistics: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def untrained(self) -> dict[str, float]:
+        """All that training did not aim at."""
+        return {name: one.mean for name, one in self.watched.items()} | self.statistics
+
+    def measured(self, metric: str) -> Measured | None:
+        """The reward term or watched reward of this name."""
+        return self.terms.get(metric) or self.watched.get(metric)
 
     def value(self, metric: str) -> float:
-        """The mean of 'strict', 'soft' or a reward term."""
-        return self.terms[metric].mean if metric in self.terms else float(getattr(self, metric))
+        """The mean of 'strict', 'soft' or a reward."""
+        found = self.measured(metric)
+        return float(getattr(self, metric)) if found is None else found.mean
 
 
 class CellResult(_Record):
@@ -102,47 +113,8 @@ class CellResult(_Record):
         return [(point.training_seconds, point.strict) for point in self.points]
 
 
-class CurvePoint(_Record):
-    """Accuracy at one place of an axis, over seeds."""
-
-    x: float
-    accuracy: Estimate
-
-
-class VariantResult(_Record):
-    """A variant's figures over seeds.
-
-    Attributes:
-        images: rollouts that each of its runs was to generate.
-        difference: final accuracy minus that of the reference (see `Plan.references`), seed by seed; None for a
-            reference itself.
-        course: mean accuracy along the whole run, over images generated (see `statistics.curve_mean`).
-        course_difference: that minus the reference's, seed by seed; None for a reference.
-        training_seconds: useful work of a run; of complete runs only, None if there is none.
-        seconds: wall-clock time of a run, likewise.
-        diverged: rounds in which runs diverged, by seed.
-        by_images, by_seconds: accuracy along both axes. A run that diverged keeps its last value.
-        to_target: images it took to reach the plan's target accuracy, over the seeds that reached it.
-        to_target_difference: that minus the reference's, over the seeds that reached it in both.
-    """
-
-    name: str
-    label: str
-    images: int
-    final: Estimate
-    soft: Estimate
-    tasks: dict[str, Estimate]
-    terms: dict[str, Estimate]
-    difference: Estimate | None
-    course: Estimate
-    course_difference: Estimate | None
-    training_seconds: Estimate | None
-    seconds: Estimate | None
-    diverged: dict[int, int]
-    by_images: tuple[CurvePoint, ...]
-    by_seconds: tuple[CurvePoint, ...]
-    to_target: Estimate | None
-    to_target_difference: Estimate | None
+Read = Callable[[CellResult], float | None]
+"""A figure of a run; None where it has none."""
 
 
 class Comparison(_Record):
@@ -150,13 +122,15 @@ class Comparison(_Record):
 
     Attributes:
         name: the plan's short name, also of the MLflow experiment.
+        images: rollouts that each run was to generate.
         versions: code revision, packages and machine that made it.
+        cells: every run, in the plan's order.
     """
 
     name: str
     plan: Plan
+    images: int
     versions: dict[str, str]
-    variants: tuple[VariantResult, ...]
     cells: tuple[CellResult, ...]
 
     @property
@@ -170,22 +144,113 @@ class Comparison(_Record):
         seeds = len(self.plan.seeds)
         return "one seed" if seeds == 1 else f"mean of {seeds} seeds"
 
-    def cells_of(self, variant: str) -> list[CellResult]:
+    @property
+    def common_reward(self) -> float:
+        """The highest soft reward that every run reached."""
+        return min(max(point.soft for point in cell.points) for cell in self.cells)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What tables and pictures call each variant, by its name, in the plan's order."""
+        return {name: variant.label or name for name, variant in self.plan.named_variants().items()}
+
+    @property
+    def untrained(self) -> list[str]:
+        """What was measured beside the rewards that were trained on."""
+        return [*self.cells[0].last.untrained]
+
+    def cells_of(self, variant: str | None) -> list[CellResult]:
         """The runs of a variant, in order of seeds."""
         return [cell for cell in self.cells if cell.variant == variant]
 
     def base_tasks(self) -> dict[str, float]:
         """The base model's accuracy by task, mean over seeds (of the first variant: it is the same for all)."""
-        points = [cell.points[0] for cell in self.cells_of(self.variants[0].name)]
+        points = [cell.points[0] for cell in self.cells_of(self.cells[0].variant)]
         return {task: sum(point.tasks[task] for point in points) / len(points) for task in points[0].tasks}
+
+    def uneven_starts(self) -> str | None:
+        """What is wrong where runs of one seed judged the base model differently; None where all agree.
+
+        They start from the same model, prompts and noise, so on one machine the figures are equal to the last bit: if
+        they are not, code, model or machine changed between the runs (a comparison that was continued later), or the
+        device does not repeat its sums exactly (a GPU).
+        """
+        parts = []
+        for seed in self.plan.seeds:
+            bases = sorted((cell.points[0].strict, cell.variant) for cell in self.cells if cell.seed == seed)
+            (low, one), (high, other) = bases[0], bases[-1]
+            if low != high:
+                parts.append(f"seed {seed}: {low:.4f} in {one}, {high:.4f} in {other}")
+        if not parts:
+            return None
+        return (
+            f"The runs did not start equal: the base model's {self.measure} differs ({'; '.join(parts)}). Code, model "
+            "or machine changed between them, or the device does not repeat its sums; beyond a few images, compare "
+            "anew."
+        )
+
+    def over(self, variant: str, read: Read) -> Estimate | None:
+        """A figure of a variant's runs over seeds; None where no run has it.
+
+        A run that diverged counts with its last evaluation: the policy that it had then is kept, and leaving the run
+        out would flatter its variant.
+        """
+        values = [value for run in self.cells_of(variant) if (value := read(run)) is not None]
+        return estimate(values) if values else None
+
+    def against(self, variant: str, read: Read) -> Estimate | None:
+        """The figure minus that of the variant's reference (see `Plan.references`), seed by seed; None for itself."""
+        pairs = [
+            {run.seed: value for run in self.cells_of(name) if (value := read(run)) is not None}
+            for name in (variant, self.plan.references()[variant])
+        ]
+        return paired(*pairs)
+
+    def diverged(self, variant: str) -> dict[int, int]:
+        """Rounds in which runs of a variant diverged, by seed."""
+        return {run.seed: run.diverged_round for run in self.cells_of(variant) if run.diverged_round is not None}
+
+    def curve(self, variant: str, axis: Literal["by_images", "by_seconds"]) -> tuple[CurvePoint, ...]:
+        """A variant's mean accuracy along an axis; a run that diverged keeps its last value."""
+        runs = self.cells_of(variant)
+        return mean_curve([getattr(run, axis) for run in runs], [run.diverged_round is None for run in runs])
+
+    def course(self, run: CellResult) -> float:
+        """A run's mean accuracy along the way, over images generated: see `statistics.curve_mean`."""
+        return curve_mean(run.by_images, self.images)
+
+    def to_target(self, run: CellResult) -> float | None:
+        """Images that a run took to the plan's target accuracy; None if it never reached it."""
+        return None if self.plan.target is None else first_reached(run.by_images, self.plan.target)
+
+    def at_common_reward(self, measure: str) -> Read:
+        """An untrained measure where a run's soft reward first reached the highest level that all runs reached."""
+        level = self.common_reward
+        return lambda run: first_reached([(point.untrained[measure], point.soft) for point in run.points], level)
+
+
+def final(run: CellResult) -> float:
+    """The accuracy that a run ended with."""
+    return run.last.strict
+
+
+def untrained(measure: str) -> Read:
+    """A measure that was not trained on, at the end of a run."""
+    return lambda run: run.last.untrained[measure]
+
+
+def useful_seconds(run: CellResult) -> float | None:
+    """Of a complete run; one that diverged was cut short."""
+    return run.last.training_seconds if run.diverged_round is None else None
+
+
+def all_seconds(run: CellResult) -> float | None:
+    """Wall-clock time of a complete run."""
+    return run.seconds if run.diverged_round is None else None
 
 
 def write_comparison(path: Path, comparison: Comparison) -> None:
-    """Write comparison.json.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write comparison.json; StoreError if it cannot be written."""
     with writing(path):
         path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

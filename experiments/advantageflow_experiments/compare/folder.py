@@ -1,21 +1,34 @@
-"""The folder of a comparison: plan, settings and run of every cell, results; made new or opened again."""
+"""The folder of a comparison, made new or opened again, and what the run of each cell in it has come to."""
 
 from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
-from advantageflow.errors import SettingsError, StoreError
+import numpy as np
+
+from advantageflow.errors import DataError, SettingsError, StoreError
+from advantageflow.evaluation.labels import soft_label, strict_label
+from advantageflow.evaluation.samples import paired_samples
 from advantageflow.store.files import writing
+from advantageflow.tracking.reading import read_events
+from advantageflow.watch.images import diversity, thumbnail
 from advantageflow_experiments.compare.cells import Cell, cell_name
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import read_plan, write_plan
+from advantageflow_experiments.compare.comparison import CellResult
+from advantageflow_experiments.compare.plan import Plan, read_plan, write_plan
 from advantageflow_pipelines.configuration.checks import disk_needed
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir
+from advantageflow_pipelines.local.results import read_report, report_folders
+from advantageflow_pipelines.local.summary import base_entry, read_summary, round_entries
+from advantageflow_pipelines.local.tasks import Task, Tasks
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, seconds_of_earlier_attempts
+
+_DIVERGENCE = ("TrainingError", "PolicyError")  # whose words say 'diverged'
 
 
 @dataclass(frozen=True)
@@ -99,3 +112,76 @@ def _check_room(root: Path, cells: Sequence[Cell]) -> None:
         message = f"the disk has {free / 1e6:,.0f} MB free, the {len(cells)} runs need about {needed / 1e6:,.0f} MB"
         remedy = "free some space, choose another disk with --out, or compare fewer seeds"
         raise StoreError(message, where=str(root), remedy=remedy)
+
+
+def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
+    """What the run of a cell came to; None where there is something left to do.
+
+    Raises:
+        DataError: it diverged before even the base model was evaluated.
+    """
+    summary = read_summary(workdir)
+    if summary is not None:
+        return _result(workdir, cell, summary["base"], summary["rounds"], summary["seconds"])
+    task = _diverged_task(workdir)
+    if task is None:
+        return None
+    base, number, error = base_entry(workdir, cell.settings), task.round_index or 0, task.error or {}
+    reason = f"{task.name}: {error['message']}" + (f" ({error['where']})" if error["where"] else "")
+    if base is None:
+        message = f"{cell.name} cannot even be evaluated: {reason}"
+        remedy = "start from a policy whose weights are finite (init_policy), or from the base model"
+        raise DataError(message, where=str(workdir.root), remedy=remedy)
+    finite = [entry for entry in round_entries(workdir, cell.settings) if entry["round"] < number]
+    seconds = seconds_of_earlier_attempts(workdir)
+    return _result(workdir, cell, base, finite, seconds, diverged_round=number, reason=reason)
+
+
+def _diverged_task(workdir: WorkDir) -> Task | None:
+    """The task in which the run diverged; None if it did not, or was continued since.
+
+    A stage that finds a loss, weight or latent that is not finite fails with TrainingError or PolicyError and says
+    'diverged'. Equal seeds give equal bits, so trying again would end the same way.
+    """
+    events = read_events(workdir.journal)
+    failed = [task for task in Tasks(events).failed() if _tells_divergence(task)]
+    last = max(failed, key=lambda task: task.ended or 0.0, default=None)
+    if last is None or any(event["event"] == "start" and event["time"] > (last.ended or 0.0) for event in events):
+        return None
+    return last
+
+
+def _tells_divergence(task: Task) -> bool:
+    error = task.error or {}
+    return error.get("kind") in _DIVERGENCE and "diverged" in f"{error.get('message')} {error.get('remedy')}"
+
+
+def _result(
+    workdir: WorkDir,
+    cell: Cell,
+    base: Mapping[str, Any],
+    rounds: Sequence[Mapping[str, Any]],
+    seconds: float,
+    **divergence: Any,
+) -> CellResult:
+    points = [{**base, "round": 0}, *rounds]
+    if cell.settings.reward.watched:
+        reports = report_folders(workdir, cell.settings)
+        points = [{**point, "statistics": _statistics(reports[0], reports[point["round"]])} for point in points]
+    return CellResult.model_validate(
+        {
+            "variant": cell.variant, "seed": cell.seed, "points": points, "seconds": seconds,
+            "strict_label": strict_label(base), "soft_label": soft_label(base), **divergence,
+        }
+    )  # fmt: skip
+
+
+def _statistics(base: Path, report: Path) -> dict[str, float]:
+    """Means over the images of a report, and how far its fixed pictures are from those of the base model."""
+    shown = paired_samples({"base": base, "now": report})
+    apart = [
+        diversity([thumbnail(np.asarray(one)) for _, one in pair]) if base != report else 0.0
+        for pair in zip(*shown.values(), strict=True)
+    ]
+    means = {name: one["mean"] for name, one in read_report(report)["statistics"].items()}
+    return {**means, "distance from the base": fmean(apart)}

@@ -1,26 +1,36 @@
-"""Running the cells of a comparison, several at once, until all are complete or have diverged."""
+"""Running the cells of a comparison, several at once, each `advantageflow run` in a process group of its own."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.children import Child, end_children, start_child
 from advantageflow_experiments.compare.comparison import CellResult
-from advantageflow_experiments.compare.folder import Folder
-from advantageflow_experiments.compare.outcome import read_result
-from advantageflow_experiments.compare.progress import describe, rounds_done, time_left
-from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_experiments.compare.folder import Folder, read_result
+from advantageflow_pipelines.local.failures import RunFailed, log_tail
+from advantageflow_pipelines.local.workdir import WorkDir
 
 _INTERVAL = 0.25  # seconds between two looks at the processes
 _BY_USER = 2  # exit status of a command after a user's mistake
+_SECONDS_TO_END = 60.0  # a run that is stopped ends its stages and closes its MLflow records first
+_ERROR = re.compile(r"^error: (.*)", re.MULTILINE | re.DOTALL)
+_REMEDY_OF_THE_RUN = re.compile(r"^Nothing complete is lost\..*\n?", re.MULTILINE)  # how to continue the run alone
 
 
 def cores() -> int:
@@ -70,7 +80,7 @@ def run_cells(console: Console, folder: Folder, cells: Sequence[Cell], jobs: int
                     running[live.add_task(cell.name, total=cell.settings.rounds)] = start_child(folder, cell)
                 time.sleep(_INTERVAL)
                 for bar, child in list(running.items()):
-                    live.update(bar, completed=rounds_done(folder.workdir(child.cell)))
+                    live.update(bar, completed=_rounds_done(folder.workdir(child.cell)))
                     if child.process.poll() is None:
                         continue
                     del running[bar]
@@ -105,3 +115,89 @@ def _judge(folder: Folder, child: Child) -> CellResult:
         f"Continue with: advantageflow compare --resume {folder.root}"
     )
     raise RunFailed(report, by_user=child.process.returncode == _BY_USER)
+
+
+@dataclass(frozen=True)
+class Child:
+    """A cell being run.
+
+    Attributes:
+        process: the command; leader of its own process group.
+        log: what it prints.
+    """
+
+    cell: Cell
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def error(self) -> str:
+        """What the command said was wrong: its error message, else the end of its log."""
+        message = _ERROR.search(self.log.read_text(encoding="utf-8", errors="replace"))
+        if message is not None:
+            return _REMEDY_OF_THE_RUN.sub("", message[1]).rstrip()
+        how = f"killed by signal {-self.process.returncode}" if self.process.returncode < 0 else "no error message"
+        return f"{how}; the end of {self.log}:\n{log_tail(self.log)}"
+
+
+def start_child(folder: Folder, cell: Cell) -> Child:
+    """Start the run of a cell, or continue it from what is complete."""
+    workdir, log = folder.workdir(cell), folder.log_file(cell.name)
+    if workdir.settings_file.exists():
+        choice = ["--resume", str(workdir.root)]
+    else:
+        shutil.rmtree(workdir.root, ignore_errors=True)  # stopped before its settings were written: it holds nothing
+        choice = ["--config", str(folder.settings_file(cell.name)), "--workdir", str(workdir.root)]
+    command = [sys.executable, "-m", "advantageflow_pipelines", "run", *choice, "--runs", str(folder.runs)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "120"},
+            start_new_session=True,  # Ctrl-C is for this process, which then ends its children in order
+        )
+    return Child(cell, process, log)
+
+
+def end_children(children: Sequence[Child]) -> None:
+    """Ask all to end and wait until each has ended its own stages; what is then left is killed.
+
+    Ctrl-C while they are waited for kills at once.
+    """
+    for child in children:
+        child.process.terminate()
+    until = time.monotonic() + _SECONDS_TO_END
+    with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+        for child in children:
+            child.process.wait(max(0.0, until - time.monotonic()))
+    for child in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all have ended; the second is macOS's word
+            os.killpg(child.process.pid, signal.SIGKILL)
+        child.process.wait()
+
+
+def describe(result: CellResult) -> str:
+    """A run's outcome in a line, such as 'awm, seed 1: accuracy 0.423 -> 0.612, 187 s'."""
+    base, last = result.points[0], result.last
+    name = f"{result.variant}, seed {result.seed}"
+    change = f"accuracy {base.strict:.3f} -> {last.strict:.3f}"
+    if result.diverged_round is not None:
+        return f"{name}: diverged in round {result.diverged_round}; {change} after round {last.round}"
+    return f"{name}: {change}, {result.seconds:.0f} s"
+
+
+def time_left(results: Sequence[CellResult], total: int, jobs: int) -> str:
+    """An estimate such as '; about 0:25:00 left': the runs still to be done take as long as those that are complete."""
+    seconds = [result.seconds for result in results if result.diverged_round is None]
+    remaining = total - len(results)
+    if not remaining or not seconds:
+        return ""
+    left = sum(seconds) / len(seconds) * remaining / min(jobs, remaining)
+    return f"; about {datetime.timedelta(seconds=round(left))} left"
+
+
+def _rounds_done(workdir: WorkDir) -> int:
+    """Rounds of a run before the one whose rollouts are being made."""
+    journals = workdir.journal.glob("rollout-r*.jsonl")
+    return max((int(path.name.split("-")[1][1:]) for path in journals), default=1) - 1

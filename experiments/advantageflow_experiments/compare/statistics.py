@@ -6,10 +6,28 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
+from typing import NamedTuple
 
 import numpy as np
 
-from advantageflow_experiments.compare.comparison import Curve, CurvePoint, Estimate
+Interval = tuple[float, float]
+Curve = list[tuple[float, float]]
+"""Places of a run's evaluations (images or seconds) with the accuracies there."""
+
+
+class Estimate(NamedTuple):
+    """A mean over so many seeds and its 95 % interval by Student's t; None where one seed tells nothing of a spread."""
+
+    mean: float
+    ci95: Interval | None
+    seeds: int
+
+
+class CurvePoint(NamedTuple):
+    """Accuracy at one place of an axis, over seeds."""
+
+    x: float
+    accuracy: Estimate
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -19,11 +37,11 @@ def estimate(values: Sequence[float]) -> Estimate:
     """
     mean, count = fmean(values), len(values)
     if count == 1:
-        return Estimate(mean=mean, ci95=None, count=1)
+        return Estimate(mean=mean, ci95=None, seeds=1)
     from scipy.stats import t
 
     reach = float(t.ppf(0.975, count - 1)) * stdev(values) / math.sqrt(count)
-    return Estimate(mean=mean, ci95=(mean - reach, mean + reach), count=count)
+    return Estimate(mean=mean, ci95=(mean - reach, mean + reach), seeds=count)
 
 
 def paired(values: Mapping[int, float], reference: Mapping[int, float]) -> Estimate | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.comparison import Comparison, Estimate, VariantResult
-from advantageflow_experiments.compare.results import uneven_starts
+from advantageflow_experiments.compare.comparison import (
+    Comparison,
+    Read,
+    all_seconds,
+    final,
+    untrained,
+    useful_seconds,
+)
+from advantageflow_experiments.compare.statistics import Estimate, estimate
 
 _NONE = "-"
 _HOW = (
@@ -36,8 +43,14 @@ def write_tables(path: Path, comparison: Comparison) -> None:
         StoreError: it cannot be written.
     """
     parts = [f"# {comparison.plan.title}", overall_table(comparison)]
-    if any(variant.terms for variant in comparison.variants):
-        parts += ["## Rewards on held-out prompts", terms_table(comparison)]
+    labels = comparison.labels
+    terms = list(dict.fromkeys(term for cell in comparison.cells for term in cell.last.terms))
+    if terms:
+        reads = [lambda run, term=term: run.last.terms[term].mean if term in run.last.terms else None for term in terms]
+        rows = [[label, *(_figure(comparison.over(one, read)) for read in reads)] for one, label in labels.items()]
+        parts += ["## Rewards on held-out prompts", _markdown(["variant", *terms], rows)]
+    if comparison.untrained:
+        parts += ["## What was not trained on", *_untrained(comparison)]
     parts += [f"## {comparison.measure.capitalize()} by task", tasks_table(comparison)]
     parts += ["## How to read this", *_notes(comparison)]
     with writing(path):
@@ -53,18 +66,29 @@ def tasks_table(comparison: Comparison) -> str:
     """Accuracy of every variant by task, and of the base model, in Markdown."""
     base = comparison.base_tasks()
     rows = [["base model", *(f"{accuracy:.3f}" for accuracy in base.values())]]
-    rows += [[variant.label, *(_figure(variant.tasks[task]) for task in base)] for variant in comparison.variants]
+    for variant, label in comparison.labels.items():
+        ends = [cell.last.tasks for cell in comparison.cells_of(variant)]
+        rows.append([label, *(_figure(estimate([tasks[task] for tasks in ends])) for task in base)])
     return _markdown(["variant", *(task.replace("_", " ") for task in base)], rows)
 
 
-def terms_table(comparison: Comparison) -> str:
-    """Every reward term that any variant measured, in Markdown."""
-    terms = list(dict.fromkeys(term for variant in comparison.variants for term in variant.terms))
-    rows = [
-        [variant.label, *(_figure(variant.terms[term]) if term in variant.terms else _NONE for term in terms)]
-        for variant in comparison.variants
+def _untrained(comparison: Comparison) -> list[str]:
+    """Each measure at the end, and where all runs had reached an equal reward."""
+    measures = comparison.untrained
+    starts = [cell.points[0].untrained for cell in comparison.cells_of(comparison.cells[0].variant)]
+    base = ["base model", *(_figure(estimate([one[measure] for one in starts])) for measure in measures)]
+
+    def rows(read_of: Callable[[str], Read]) -> list[list[str]]:
+        return [[label, *(_beside(comparison, one, read_of(measure)) for measure in measures)]
+                for one, label in comparison.labels.items()]  # fmt: skip
+
+    head = ["variant", *(measure.replace("_", " ") for measure in measures)]
+    return [
+        f"At the end; in brackets the difference to {_reference(comparison)}:",
+        _markdown(head, [base, *rows(untrained)]),
+        f"At equal reward ({comparison.common_reward:.3f}, the highest that all runs reached):",
+        _markdown(head, rows(comparison.at_common_reward)),
     ]
-    return _markdown(["variant", *terms], rows)
 
 
 def show_table(console: Console, comparison: Comparison) -> None:
@@ -85,17 +109,27 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     against = f"against {_reference(comparison)}"
     soft, target, with_courses = comparison.cells[0].soft_label, comparison.plan.target, _has_courses(comparison)
     rows = []
-    for one in comparison.variants:
-        row = {"variant": [one.label], comparison.measure: [_figure(one.final), _signed(one.difference)]}
+    for variant, label in comparison.labels.items():
+
+        def over_and_against(read: Read, form: str = ".3f", variant: str = variant) -> list[str]:
+            return [_figure(comparison.over(variant, read), form), _signed(comparison.against(variant, read), form)]
+
+        row = {"variant": [label], comparison.measure: over_and_against(final)}
         if with_courses:
-            row["mean over the run"] = [_figure(one.course), _signed(one.course_difference)]
+            row["mean over the run"] = over_and_against(comparison.course)
         if soft is not None:
-            row[soft] = [_figure(one.soft)]
-        row["images"] = [f"{one.images:,}"]
+            row[soft] = [_figure(comparison.over(variant, lambda run: run.last.soft))]
+        row["images"] = [f"{comparison.images:,}"]
         if target is not None:
-            row[f"images to {target:g}"] = [_to_target(one), _signed(one.to_target_difference, ",.0f")]
-        row |= {"useful seconds": [_seconds(one.training_seconds)], "all seconds": [_seconds(one.seconds)]}
-        row["diverged"] = [", ".join(f"seed {seed} in round {at}" for seed, at in one.diverged.items()) or _NONE]
+            reached = over_and_against(comparison.to_target, ",.0f")
+            missing = sum(comparison.to_target(run) is None for run in comparison.cells_of(variant))
+            never = f"{missing} of {len(comparison.plan.seeds)} never" if missing else ""
+            reached[0] = ", ".join(filter(None, [reached[0].strip(_NONE), never]))
+            row[f"images to {target:g}"] = reached
+        row["useful seconds"] = [_figure(comparison.over(variant, useful_seconds), ".0f").partition(" ")[0]]
+        row["all seconds"] = [_figure(comparison.over(variant, all_seconds), ".0f").partition(" ")[0]]
+        diverged = comparison.diverged(variant).items()
+        row["diverged"] = [", ".join(f"seed {seed} in round {at}" for seed, at in diverged) or _NONE]
         rows.append(row)
     head = [name for column, cells in rows[0].items() for name in (column, against)[: len(cells)]]
     return head, [[cell for cells in row.values() for cell in cells] for row in rows]
@@ -104,7 +138,11 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def _reference(comparison: Comparison) -> str:
     """What the differences are to: the first variant, in a grid that of the same row."""
     grid = comparison.plan.grid
-    return comparison.variants[0].label if grid is None else f"{next(iter(grid.columns.options))} of the row"
+    return (
+        comparison.labels[comparison.cells[0].variant]
+        if grid is None
+        else f"{next(iter(grid.columns.options))} of the row"
+    )
 
 
 def _has_courses(comparison: Comparison) -> bool:
@@ -112,29 +150,19 @@ def _has_courses(comparison: Comparison) -> bool:
     return not (comparison.plan.grid or comparison.plan.pareto)
 
 
-def _to_target(variant: VariantResult) -> str:
-    """Such as '3,100 ± 240, 1 of 3 never'."""
-    found, count = variant.to_target, variant.final.count
-    missing = count - (found.count if found else 0)
-    images = "" if found is None else f"{found.mean:,.0f}{_reach(found, ',.0f')}"
-    return ", ".join(filter(None, [images, f"{missing} of {count} never" if missing else ""]))
-
-
 def _notes(comparison: Comparison) -> list[str]:
     """What the figures are of, and what they mean, paragraph by paragraph."""
-    plan, uneven = comparison.plan, uneven_starts(comparison)
+    plan, uneven = comparison.plan, comparison.uneven_starts()
     versions = ", ".join(f"{name.removeprefix('version.')} {value}" for name, value in comparison.versions.items()
                          if name.startswith("version.") or name == "python")  # fmt: skip
     changes = [f"- all: {_changes(plan.common)}"]
-    changes += [
-        f"- {variant.label or name}: {_changes(variant.assignments)}" for name, variant in plan.variants.items()
-    ]
+    changes += [f"- {one.label or name}: {_changes(one.assignments)}" for name, one in plan.variants.items()]
     made = f"Preset {plan.preset or 'none'}, seeds {', '.join(map(str, plan.seeds))}. {_one_seed(comparison)}{_HOW}"
     notes = [
         f"**{uneven}**" if uneven else "",
         made,
         _COURSE if _has_courses(comparison) else "",
-        _DIVERGED if any(variant.diverged for variant in comparison.variants) else "",
+        _DIVERGED if any(cell.diverged_round is not None for cell in comparison.cells) else "",
         "Settings changed:",
         "\n".join(changes),
         f"Made with {versions}.",
@@ -160,8 +188,14 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
-def _figure(value: Estimate) -> str:
-    return f"{value.mean:.3f}{_reach(value, '.3f')}"
+def _figure(value: Estimate | None, form: str = ".3f") -> str:
+    return _NONE if value is None else f"{value.mean:{form}}{_reach(value, form)}"
+
+
+def _beside(comparison: Comparison, variant: str, read: Read) -> str:
+    """A figure, and in brackets its difference to the reference's."""
+    difference = comparison.against(variant, read)
+    return _figure(comparison.over(variant, read)) + ("" if difference is None else f" ({_signed(difference)})")
 
 
 def _signed(value: Estimate | None, form: str = ".3f") -> str:
@@ -170,7 +204,3 @@ def _signed(value: Estimate | None, form: str = ".3f") -> str:
 
 def _reach(value: Estimate, form: str) -> str:
     return "" if value.ci95 is None else f" ± {value.ci95[1] - value.mean:{form}}"
-
-
-def _seconds(value: Estimate | None) -> str:
-    return _NONE if value is None else f"{value.mean:.0f}"

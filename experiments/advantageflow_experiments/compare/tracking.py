@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, tracking_errors
 from advantageflow.tracking.recorder import log_params
 from advantageflow_experiments.compare.cells import cell_name
-from advantageflow_experiments.compare.comparison import Comparison, VariantResult
+from advantageflow_experiments.compare.comparison import Comparison, final, useful_seconds
 from advantageflow_experiments.compare.folder import Folder
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir
@@ -25,12 +25,7 @@ def publish(comparison: Comparison, folder: Folder, files: Sequence[Path]) -> No
 
     Every run gets the tags `comparison`, `variant` and `seed`. One more run, named after the comparison, holds each
     variant's mean accuracy (metric `accuracy/<variant>`, the step is the number of images), its final figures, and
-    `files`; done again, it is renewed.
-
-    Args:
-        comparison: what was found.
-        folder: where it lies.
-        files: table, pictures and comparison.json.
+    `files` (table, pictures, comparison.json); done again, it is renewed.
 
     Raises:
         TrackingError: MLflow failed.
@@ -47,8 +42,8 @@ def publish(comparison: Comparison, folder: Folder, files: Sequence[Path]) -> No
         own = _own_run(client, home, comparison, folder.root)
         plan = comparison.plan
         log_params(client, own, {"title": plan.title, "preset": plan.preset, "seeds": list(plan.seeds)})
-        for variant in comparison.variants:
-            client.log_batch(own, metrics=_metrics(variant))
+        for variant in comparison.labels:
+            client.log_batch(own, metrics=_metrics(comparison, variant))
         for file in files:
             client.log_artifact(own, str(file))
         client.set_terminated(own)
@@ -69,22 +64,24 @@ def _runs_of(client: MlflowClient, home: str, root: Path) -> list[str]:
     return [str(run.info.run_id) for run in client.search_runs([home], f'tags.workdir = "{root}"')]
 
 
-def _metrics(variant: VariantResult) -> list[Metric]:
+def _metrics(comparison: Comparison, variant: str) -> list[Metric]:
     from mlflow.entities import Metric
 
-    low, high = variant.final.ci95 or (None, None)
+    ended = comparison.over(variant, final)
+    low, high = (ended and ended.ci95) or (None, None)
     means = {
-        "strict": variant.final,
-        "soft": variant.soft,
-        "difference": variant.difference,
-        "course": variant.course,
-        "course_difference": variant.course_difference,
-        "training_seconds": variant.training_seconds,
+        "strict": ended,
+        "soft": comparison.over(variant, lambda run: run.last.soft),
+        "difference": comparison.against(variant, final),
+        "course": comparison.over(variant, comparison.course),
+        "course_difference": comparison.against(variant, comparison.course),
+        "training_seconds": comparison.over(variant, useful_seconds),
     }
-    final = {name: None if one is None else one.mean for name, one in means.items()}
-    final |= {"strict_low": low, "strict_high": high, "diverged": len(variant.diverged)}
+    told = {name: None if one is None else one.mean for name, one in means.items()}
+    told |= {"strict_low": low, "strict_high": high, "diverged": len(comparison.diverged(variant))}
     now = int(1000 * time.time())
-    curve = [Metric(f"accuracy/{variant.name}", one.accuracy.mean, now, round(one.x)) for one in variant.by_images]
-    return curve + [
-        Metric(f"final/{variant.name}/{name}", value, now, 0) for name, value in final.items() if value is not None
+    curve = comparison.curve(variant, "by_images")
+    return [
+        *(Metric(f"accuracy/{variant}", one.accuracy.mean, now, round(one.x)) for one in curve),
+        *(Metric(f"final/{variant}/{name}", value, now, 0) for name, value in told.items() if value is not None),
     ]

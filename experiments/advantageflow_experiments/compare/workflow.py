@@ -11,13 +11,11 @@ from rich.console import Console
 
 from advantageflow.errors import TrackingError
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.cells import Cell, make_cells, with_choices
-from advantageflow_experiments.compare.comparison import CellResult, read_comparison, write_comparison
-from advantageflow_experiments.compare.fairness import check_fairness
+from advantageflow.tracking.provenance import provenance
+from advantageflow_experiments.compare.cells import Cell, check_fairness, make_cells, with_choices
+from advantageflow_experiments.compare.comparison import CellResult, Comparison, read_comparison, write_comparison
 from advantageflow_experiments.compare.folder import Folder, create_folder
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import load_plan
-from advantageflow_experiments.compare.results import make_comparison, uneven_starts
+from advantageflow_experiments.compare.plan import Plan, load_plan
 from advantageflow_experiments.compare.runner import cores, default_jobs, run_cells, threads_of
 from advantageflow_experiments.compare.table import show_table
 from advantageflow_pipelines.configuration.checks import check_run
@@ -39,9 +37,7 @@ def prepare(
 
     Args:
         name: of the plan, or its file.
-        assignments: texts 'a.b=value' for all variants.
-        seeds: instead of the plan's; None leaves them.
-        variants: those of the plan that run; None takes all.
+        assignments, seeds, variants: what the command line says, see `with_choices`.
         out: a new or empty folder; None chooses one.
 
     Raises:
@@ -107,11 +103,14 @@ def _finish(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell],
     from advantageflow_experiments.compare.pictures import draw
     from advantageflow_experiments.compare.tracking import publish
 
-    comparison = make_comparison(plan, cells, results)
+    comparison = Comparison(
+        name=cells[0].settings.tracking.experiment, plan=plan, images=images_of_a_run(cells[0].settings),
+        versions=provenance(), cells=tuple(results),
+    )  # fmt: skip
     write_comparison(folder.results_file, comparison)
     table, *pictures = draw(comparison, folder.root)
     show_table(console, comparison)
-    uneven = uneven_starts(comparison)
+    uneven = comparison.uneven_starts()
     if uneven is not None:
         warn(console, uneven)
     try:

@@ -13,8 +13,7 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import fit
-from advantageflow_pipelines.plan.gpus import DEFAULT_GPU, GPUS, find_gpu
-from advantageflow_pipelines.plan.timing import Speed
+from advantageflow_pipelines.plan.speed import DEFAULT_GPU, GPUS, Speed, find_gpu
 from advantageflow_pipelines.say import Console
 
 

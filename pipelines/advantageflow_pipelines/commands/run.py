@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
-import sys
+import os
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -16,6 +14,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.local.interrupts import INTERRUPTED, INTERRUPTS
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.local.runners import (
     RunnerKind,
@@ -31,8 +30,6 @@ from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, creat
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say, warn
-
-_INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 def run(
@@ -118,23 +115,19 @@ def run(
 
 
 def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) -> None:
-    from advantageflow_pipelines.local.run import run_locally
+    from advantageflow_pipelines.local.run import run_locally, seconds_to_end
 
     complete_before = complete_tasks(place)
     what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
     say(console, what, f"log: {place.log_file}")
     if complete_before:
         say(console, f"continuing after {complete_before} complete tasks")
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs))
-    except KeyboardInterrupt:
-        say(console, f"\nstopped; continue with: advantageflow run --resume {place.root}")
-        sys.exit(_INTERRUPTED)
+    stopped = f"stopped; continue with: advantageflow run --resume {place.root}"
+    with INTERRUPTS.end_within(seconds_to_end(settings), stopped):
+        try:
+            summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs))
+        except KeyboardInterrupt:
+            say(console, f"\n{stopped}")
+            os._exit(INTERRUPTED)  # without waiting for threads, such as one that MLflow does not answer
     show_summary(console, place, summary)
     say(console, f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}")
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """A polite kill ends a run as Ctrl-C does."""
-    raise KeyboardInterrupt

@@ -35,7 +35,7 @@ def model_card(
         fused: whether the folder holds the whole model, or an adapter of it.
         summary: of the run that trained it, as in summary.json; None where it is not known.
         samples: text and file of each sample picture.
-        call: how the pipeline is called in Python, such as 'pipe("a red circle").images[0]'.
+        call: how the pipeline is called in Python, such as 'image = pipe("a red circle").images[0]'.
     """
     front = yaml.safe_dump(_front(model, licence, fused, samples), sort_keys=False, allow_unicode=True)
     parts = [
@@ -93,7 +93,7 @@ def _usage(model: ModelSettings, fused: bool, call: str) -> str:
     if not fused:
         lines.append(f'pipe.load_lora_weights("{folder}")')
         lines.append(f'# or, with PEFT: pipe.transformer = PeftModel.from_pretrained(pipe.transformer, "{folder}")')
-    return "\n".join([*lines, f"image = {call}"])
+    return "\n".join([*lines, call])
 
 
 def _results(summary: Mapping[str, Any] | None) -> str:

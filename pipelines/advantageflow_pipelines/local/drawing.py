@@ -23,7 +23,7 @@ def draw(
     """
     from PIL import Image
 
-    from advantageflow.policy.draw import draw_texts
+    from advantageflow.policy.generate import draw_texts
 
     with policy_artifact(policy, model) as artifact:
         pictures = draw_texts(model, artifact, texts, [seed + row for row in range(len(texts))], sampling)

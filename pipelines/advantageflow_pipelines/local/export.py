@@ -43,7 +43,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
         PolicyError: it is the base model itself, an adapter without a record, or its weights cannot be used.
         StoreError: the folder is not empty, or cannot be written.
     """
-    from advantageflow.policy.licence import base_licence
+    from advantageflow.policy.base_model import base_licence
     from advantageflow.policy.saved import check_all_files
 
     found.trained_state()
@@ -54,7 +54,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
     make_output(folder)
     with writing(folder):
         if fused:
-            from advantageflow.policy.fused import write_fused
+            from advantageflow.policy.base_model import write_fused
 
             write_fused(saved, model, folder)
         else:
@@ -84,7 +84,7 @@ def _run_of(policy: Path) -> tuple[WorkDir, RunSettings] | None:
 
 def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
     """In the layouts of today, also where an older version wrote the policy."""
-    from advantageflow.policy.adapter_files import write_diffusers, write_peft
+    from advantageflow.policy.saved import write_diffusers, write_peft
 
     lora = saved.state.lora
     if lora is not None:
@@ -120,10 +120,17 @@ def _provenance(state: PolicyState, run: tuple[WorkDir, RunSettings] | None) -> 
 
 
 def _call(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[tuple[str, str]]) -> str:
-    """How the pipeline is called in Python to paint as the run evaluated, but for its own ODE solver."""
+    """How the pipeline is called in Python to paint as the run evaluated, at its noise levels by Euler's method."""
     text = json.dumps(samples[0][0] if samples else "a red circle", ensure_ascii=False)
-    options = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance_scale}
+    options: dict[str, Any] = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance_scale}
     if model.image_size is not None:
         options |= {"height": model.image_size, "width": model.image_size}
     options |= {"max_sequence_length": model.max_sequence_length}
-    return f"pipe({text}, {', '.join(f'{name}={value}' for name, value in options.items())}).images[0]"
+    lines = []
+    if sampling.grid == "even":  # which diffusers' scheduler would shift, and end elsewhere
+        even = "shift=1.0, use_dynamic_shifting=False, shift_terminal=None"
+        lines.append(f"pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, {even})")
+        levels = f"{sampling.shift:g} * k / ({sampling.steps} + {sampling.shift - 1:g} * k)"
+        options["sigmas"] = f"[{levels} for k in range({sampling.steps}, 0, -1)]"
+    call = f"pipe({text}, {', '.join(f'{name}={value}' for name, value in options.items())}).images[0]"
+    return "\n".join([*lines, f"image = {call}"])

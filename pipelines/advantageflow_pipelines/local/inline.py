@@ -22,6 +22,7 @@ from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import tail
 from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.interrupts import INTERRUPTS
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -88,7 +89,8 @@ def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, s
     with _shown(workdir, progress, started), _logged(workdir.log_file), _reachable(progress):
         os.environ[JOURNAL_ENV] = str(workdir.journal)
         try:
-            work(settings, Stages(workdir.artifacts / settings.pipeline.partition(":")[0]))
+            with INTERRUPTS.work():
+                work(settings, Stages(workdir.artifacts / settings.pipeline.partition(":")[0]))
             return
         except Preempted as error:
             raise KeyboardInterrupt from error

@@ -22,13 +22,14 @@ from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.costs import measure_overhead
 from advantageflow_pipelines.local.failures import explain_failure
 from advantageflow_pipelines.local.inline import run_inline
+from advantageflow_pipelines.local.interrupts import INTERRUPTS
 from advantageflow_pipelines.local.process_group import end_group
 from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.runners import images_of, is_inline
 from advantageflow_pipelines.local.summary import make_summary
-from advantageflow_pipelines.local.tracking import RunTracking, deliver
+from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
     attempt,
@@ -76,7 +77,7 @@ def run_locally(
             if is_inline(workdir):
                 run_inline(workdir, settings, progress, started)
             else:
-                with _pipeline(workdir, settings, console) as process:
+                with _pipeline(workdir, settings, console) as process, INTERRUPTS.work():
                     _follow(workdir, process, progress, started)
             events = read_events(workdir.journal)
             write_report(workdir, settings, events)
@@ -89,6 +90,11 @@ def run_locally(
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
             return deliver(tracking, workdir, summary)
+
+
+def seconds_to_end(settings: RunSettings) -> float:
+    """How long a run may take to end where it is asked to."""
+    return _patience(settings) + SECONDS_AFTER_AN_INTERRUPT + _SECONDS_TO_END
 
 
 def _report(
@@ -143,14 +149,18 @@ def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iter
 
 def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Console) -> None:
     """End the pipeline's process and its tasks; a training that keeps checkpoints is given the time to write one."""
-    keeps = settings.training.checkpoint_every > 0
-    patience = _SECONDS_TO_KEEP_A_CHECKPOINT if keeps else _SECONDS_TO_END
+    patience = _patience(settings)
 
     def tell() -> None:
-        what = "the training to keep a checkpoint" if keeps else "the tasks to end"
+        what = "the tasks to end" if patience == _SECONDS_TO_END else "the training to keep a checkpoint"
         say(console, f"waiting up to {patience:g} s for {what}; Ctrl-C again ends all at once")
 
     end_group(process, patience, tell)
+
+
+def _patience(settings: RunSettings) -> float:
+    """Seconds for a pipeline's tasks to end by themselves."""
+    return _SECONDS_TO_KEEP_A_CHECKPOINT if settings.training.checkpoint_every > 0 else _SECONDS_TO_END
 
 
 def _follow(workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, started: float) -> None:

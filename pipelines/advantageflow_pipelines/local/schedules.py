@@ -71,7 +71,7 @@ class Schedule(Settings):
         Raises:
             StoreError: it cannot be written, or cron is not there.
         """
-        command = f"{shlex.quote(sys.executable)} -m advantageflow_pipelines.cli schedule fire {self.name}"
+        command = f"{shlex.quote(sys.executable)} -m advantageflow_pipelines schedule fire {self.name}"
         variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
         log = shlex.quote(str(folder_of(self.name) / "log"))
         lines = {self.cron: "", **({_LOOK_FOR_MISSED: " --if-missed"} if self.catch_up else {})}
@@ -167,7 +167,7 @@ def missed(schedule: Schedule) -> bool:
 
 def fire(schedule: Schedule) -> int:
     """Run it once, unless its last run goes on; gives the exit status."""
-    command = [sys.executable, "-m", "advantageflow_pipelines.cli", "run", *schedule.arguments]
+    command = [sys.executable, "-m", "advantageflow_pipelines", "run", *schedule.arguments]
     entry: dict[str, Any] = {"started": now().isoformat(timespec="seconds")}
     with _alone(schedule.name) as alone:
         if not alone:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 STORE_FILE = "mlflow.db"
 SECONDS_AT_THE_END = 120.0  # for what is left to be published when a run is over, its files too
+SECONDS_AFTER_AN_INTERRUPT = 5.0  # for the same, where it has been begun
 _RECORD_FILE = "mlflow.json"
 
 logger = logging.getLogger(__name__)
@@ -87,10 +88,13 @@ class RunTracking:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        if interrupted:
+            self._patience = SECONDS_AFTER_AN_INTERRUPT
         if kind is None or self._workdir.summary_file.exists():
             self.close("FINISHED")
         else:
-            self.close("KILLED" if issubclass(kind, KeyboardInterrupt) else "FAILED")
+            self.close("KILLED" if interrupted else "FAILED")
 
     def close(self, status: str) -> None:
         """Publish what is left, and end the run in MLflow with its status."""
@@ -172,6 +176,8 @@ class RunTracking:
         for event in self._events():
             if event.get("unit") == "images":
                 break
+        if self._patience == SECONDS_AFTER_AN_INTERRUPT:
+            return  # too short for what takes seconds: the next attempt, or `sync_run`, brings all of it
         try:
             publisher = Publisher(
                 self._uri,

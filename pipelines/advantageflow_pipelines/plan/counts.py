@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from advantageflow.errors import StoreError
-from advantageflow.policy.config_files import CONFIG, INDEX
+from advantageflow.policy.configs import CONFIG, INDEX
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.store.s3 import cache_folder

@@ -1,25 +1,26 @@
-"""The plan of a run: its stages, storage, weights, and what to look out for, put together."""
+"""The plan of a run: its stages, storage and weights put together, and what will go wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 from advantageflow.errors import UserError
-from advantageflow.policy.config_files import find_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.chain import chain
 from advantageflow_pipelines.plan.counts import Counts, counts_key, kept_counts
-from advantageflow_pipelines.plan.kubeflow import on_kubeflow
-from advantageflow_pipelines.plan.overhead import kubeflow_seconds
-from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
-from advantageflow_pipelines.plan.plans import Plan
-from advantageflow_pipelines.plan.stages import stage_plan
-from advantageflow_pipelines.plan.storage import PNG_SHARE, Sizes, artifacts, conditioning_moved
-from advantageflow_pipelines.plan.timing import Speed, hours
+from advantageflow_pipelines.plan.kubeflow import kubeflow_seconds, on_kubeflow
+from advantageflow_pipelines.plan.plans import Plan, stage_plan
+from advantageflow_pipelines.plan.published import chain
+from advantageflow_pipelines.plan.speed import Speed, hours
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved
 from advantageflow_pipelines.plan.weights import needed_weights
+
+CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces
+FRAGMENTS = 0.05  # share that the allocator cannot use
+LARGE_MOVES = 60 * 10**9  # of conditioning, over all tasks
+_GIGA = 1e9
 
 
 def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[str], None] = lambda text: None) -> Plan:
@@ -53,7 +54,15 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
-        model=_model(settings, origin, counts, texts),
+        model={
+            "name": settings.model.name,
+            "sizes_from": origin,
+            "parameters": counts.parameters,
+            "image_size": counts.image_size,
+            "text_tokens": counts.text_tokens,
+            "dtype": settings.model.dtype,
+            "texts": texts or None,
+        },
         speed=speed,
         stages=stages,
         gpu_hours=total,
@@ -86,7 +95,7 @@ def gpu_memory(settings: RunSettings) -> dict[str, int]:
 
 def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
     progress("what this model has")
-    from advantageflow_pipelines.plan.counting import count  # imports torch and diffusers
+    from advantageflow_pipelines.plan.model_costs import count  # imports torch and diffusers
 
     return count(settings, work, progress)
 
@@ -108,18 +117,6 @@ def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     return len(prompts), len({prompt.text for prompt in prompts} | {""}), ""
 
 
-def _model(settings: RunSettings, origin: str, counts: Counts, texts: int) -> dict[str, Any]:
-    return {
-        "name": settings.model.name,
-        "sizes_from": origin,
-        "parameters": counts.parameters,
-        "image_size": counts.image_size,
-        "text_tokens": counts.text_tokens,
-        "dtype": settings.model.dtype,
-        "texts": texts or None,
-    }
-
-
 def _assumptions(speed: Speed | None) -> list[str]:
     """What a reader must know to judge the figures."""
     counted = [
@@ -130,3 +127,45 @@ def _assumptions(speed: Speed | None) -> list[str]:
     if speed is None:
         return [*counted, "no time: how fast this machine's CPU is was not measured; `advantageflow bench` does"]
     return [*counted, *speed.assumptions()]
+
+
+def needed_memory(parts: Mapping[str, int]) -> int:
+    """Bytes that a GPU must have for a stage that allocates these."""
+    return round(sum(parts.values()) * (1 + FRAGMENTS)) + CONTEXT if parts else 0
+
+
+def find_pitfalls(
+    work: Mapping[str, Work],
+    memory: Mapping[str, Mapping[str, int]],
+    speed: Speed | None,
+    conditioning: Artifact,
+    with_store: int,
+    unreadable: str,
+    on_cpu: Sequence[str] = (),
+) -> list[str]:
+    """What will go wrong, each with its remedy.
+
+    Args:
+        work: of the run by stage.
+        memory: bytes on the GPU, by stage and by what they hold.
+        speed: the GPU; None where the model runs on the CPU.
+        conditioning: what conditions the model.
+        with_store: bytes of it that would be moved with a store.
+        unreadable: why the prompts could not be counted; empty if they were.
+        on_cpu: rewards with networks that compute on the CPU.
+    """
+    left_out = "the prompts cannot be read, so encoding and storing them is left out of this plan"
+    found = [f"{left_out}: {unreadable}"] if unreadable else []
+    for stage, parts in memory.items():
+        if speed is not None and (need := needed_memory(parts)) > speed.gpu.memory:
+            has = f"{speed.gpu.title} has {speed.gpu.memory / _GIGA:.0f}"
+            found.append(f"{stage} needs about {need / _GIGA:.1f} GB and {has}: {work[stage].remedy}")
+    if speed is not None and on_cpu:
+        found.append(f"the networks of {', '.join(on_cpu)} compute on the CPU, slowly: set the option device to cuda")
+    if conditioning.moved > max(LARGE_MOVES, with_store):
+        found.append(
+            f"on a cluster the prompts' conditioning, {conditioning.kept / _GIGA:,.1f} GB, is copied whole into every "
+            f"rollout, training and evaluation task, {conditioning.moved / _GIGA:,.0f} GB in all: set store.url, and "
+            f"tasks read the rows that they need, {with_store / _GIGA:,.1f} GB"
+        )
+    return found

@@ -12,16 +12,15 @@ from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
+TASK = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these
+ROUND = 55.0  # of a round's rollout, reward and training in line, however many shards there are side by side
+_ONCE = 2  # tasks in line: prompts and the last evaluation; the others run beside a round
+_EACH = 2  # of each pipeline run: opening, and closing or the task that starts the next one
+
 
 @dataclass(frozen=True)
 class OnKubeflow:
-    """What a run takes there.
-
-    Attributes:
-        segments: pipeline runs that continue each other.
-        largest: what the largest of them takes.
-        words: both, for a person.
-    """
+    """What a run takes there: pipeline runs that continue each other, the largest of them, and both in words."""
 
     segments: int
     largest: Footprint
@@ -49,3 +48,9 @@ def on_kubeflow(settings: RunSettings) -> tuple[OnKubeflow | None, list[str]]:
     except SettingsError as error:
         return found, [f"{error.message}; {error.remedy}"]
     return found, []
+
+
+def kubeflow_seconds(settings: RunSettings, segments: int = 1) -> float:
+    """Seconds of a run on Kubeflow, in so many segments, in which no stage works; pulling images comes on top."""
+    rounds = settings.rounds if pipeline_of(settings).sharded else 0
+    return rounds * ROUND + (_ONCE + segments * _EACH) * TASK

@@ -1,39 +1,72 @@
-"""What a model costs: operations and memory of each thing that stages do with it, counted on the meta device."""
+"""What a model costs: parameters, operations, and memory of each thing that stages do with it, on the meta device.
+
+The model has its true shape there, made from its configuration, and no weights.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 import torch
+from diffusers.utils import logging
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from advantageflow.policy.configs import model_configs
 from advantageflow.policy.sampling import velocity_function
-from advantageflow.policy.text import batch_size
+from advantageflow.policy.text import MOST_TEXTS, batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
-from advantageflow.settings import TrainingSettings
-from advantageflow_pipelines.plan.counts import Operations
-from advantageflow_pipelines.plan.flops import count_flops
+from advantageflow.settings import RunSettings, TrainingSettings
+from advantageflow.training.policy import Inputs, Policy
+from advantageflow_pipelines.commands.quiet import quiet
+from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.plan.counts import Counts, Flops, Operations, counted_alone
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
-from advantageflow_pipelines.plan.skeleton import META, Skeleton, parameters
+from advantageflow_pipelines.plan.rewards import RewardCost, reward_cost
+from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
 
 _FLOAT32 = 4
+Memory = dict[str, int]
+"""Bytes on the GPU at the peak of a stage, by what they hold."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """Bytes on the GPU at the peak of a stage, by what they hold."""
+def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
+    """Count by building each part on torch's meta device and running one sample through it.
 
-    parts: Mapping[str, int]
+    Args:
+        settings: of the run.
+        work: of its stages.
+        progress: told what is being counted.
 
-    @property
-    def total(self) -> int:
-        """All of them."""
-        return sum(self.parts.values())
+    Raises:
+        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    """
+    quiet()
+    logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
+    settings = counted_alone(settings)
+    configs = model_configs(settings.model)
+    skeleton = make_skeleton(settings.model, configs)
+    progress("parameters")
+    parameters = count_parameters(skeleton, settings.training)
+    progress("operations of the model")
+    operations = count_operations(skeleton, settings.training)
+    progress("operations of the rewards")
+    rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
+    progress("memory")
+    return Counts(
+        image_size=skeleton.image_size,
+        latent=math.prod(skeleton.latents),
+        text_tokens=skeleton.conditioning.length,
+        conditioning=skeleton.conditioning.nbytes,
+        parts=list(configs.parts),
+        parameters=parameters,
+        operations=operations,
+        memory=_stage_memory(settings, skeleton, work, rewards),
+        rewards=rewards,
+    )
 
 
 def count_parameters(skeleton: Skeleton, training: TrainingSettings) -> dict[str, int]:
@@ -49,11 +82,27 @@ def count_operations(skeleton: Skeleton, training: TrainingSettings) -> Operatio
     """Count operations by running one sample through each part."""
     vae = skeleton.vae()
     latents = torch.empty(1, *skeleton.latents, dtype=skeleton.dtype, device=META)
+
+    def encode(part: str, build: Callable[[], nn.Module]) -> float:
+        encoder, tokens = build(), skeleton.tokens(part, 1)
+        return operations(lambda: skeleton.family.encode(part, encoder, tokens))
+
     return Operations(
         velocity=count_flops(skeleton.policy(training), skeleton.inputs(1)),
         decode=operations(lambda: vae.decode(latents)),  # type: ignore[operator]
-        encode={part: _encode_operations(skeleton, part, build) for part, build in skeleton.encoders().items()},
+        encode={part: encode(part, build) for part, build in skeleton.encoders().items()},
     )
+
+
+def count_flops(policy: Policy, sample: Inputs) -> Flops:
+    """Count by running one sample through the model; activations must not be recomputed meanwhile.
+
+    Attention is counted as the two products that it consists of, whichever kernel would compute it.
+    """
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as training:
+        policy.velocity(sample).square().mean().backward()
+    policy.optimiser.zero_grad()
+    return Flops(operations(lambda: policy.velocity(sample)), float(training.get_total_flops()))
 
 
 def operations(compute: Callable[[], object]) -> float:
@@ -63,8 +112,34 @@ def operations(compute: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
+def _stage_memory(
+    settings: RunSettings, skeleton: Skeleton, work: Mapping[str, Work], rewards: Mapping[str, RewardCost]
+) -> dict[str, Memory]:
+    """Of each stage on one GPU; of rewards the weights alone, of text encoders the largest, as they run in turn."""
+    rollout, training = settings.rollout, settings.training
+    scorers = sum(_FLOAT32 * (one.parameters or 0) for one in rewards.values() if one.device == "cuda")
+    measured: dict[tuple[int, bool], Memory] = {}  # by batch, as two stages may have the same
+    found: dict[str, Memory] = {}
+    for stage, one in work.items():
+        if one.batch is not None and one.batch not in measured:
+            measured[one.batch] = generation_memory(skeleton, training, *one.batch, settings.model.decode_batch)
+        parts: Memory = {}
+        if one.encodes:
+            encoders: list[Memory] = [*encoding_memory(skeleton, one.texts or MOST_TEXTS).values()]
+            largest: Memory = max(encoders, key=lambda encoder: sum(encoder.values()), default={})
+            parts |= largest
+        if one.batch is not None:
+            parts |= measured[one.batch]
+        if one.backwards:
+            parts |= training_memory(skeleton, training, rollout.prompts_per_round, rollout.group_size)
+        if one.scored and scorers:
+            parts["rewards' weights"] = scorers
+        found[stage] = parts
+    return found
+
+
 def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int, group_size: int) -> Memory:
-    """Memory of the training stage: one microbatch forward and backward, beside all that stays from step to step.
+    """Of the training stage: one microbatch forward and backward, beside all that stays from step to step.
 
     The stage keeps the base, the trained and the rollout adapter in float32 with the gradient and AdamW's two moments
     of the former, the round's latents in float32 and its text embeddings in the base's precision. Losses are smaller
@@ -93,24 +168,21 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
         torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), x))
 
     one = tensor_bytes(adapter)
-    both = 2 * one
     sample = _FLOAT32 * group_size * math.prod(skeleton.latents) + skeleton.conditioning.nbytes
-    return Memory(
-        {
-            "base weights": tensor_bytes([*transformer.parameters(), *transformer.buffers()]) - both,
-            "adapters": both,
-            "gradients": one,
-            "optimiser moments": 2 * one,
-            "round's data": groups * sample,
-            "activations": tensor_bytes(given) + footprint(step, resident).peak,
-        }
-    )
+    return {
+        "base weights": tensor_bytes([*transformer.parameters(), *transformer.buffers()]) - 2 * one,
+        "adapters": 2 * one,
+        "gradients": one,
+        "optimiser moments": 2 * one,
+        "round's data": groups * sample,
+        "activations": tensor_bytes(given) + footprint(step, resident).peak,
+    }
 
 
 def generation_memory(
     skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool, decoded: int | None = None
 ) -> Memory:
-    """Memory of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
+    """Of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
 
     Args:
         skeleton: of the model.
@@ -130,33 +202,26 @@ def generation_memory(
     with torch.no_grad():
         sampling = footprint(lambda: velocity(x, 0.5), resident).peak
         decoding = footprint(lambda: _decode(vae, x[:decoded]), resident).peak
-    return Memory(
-        {
-            "base weights": tensor_bytes(weights) - 2 * one,
-            "adapters": one,
-            "autoencoder": tensor_bytes([*vae.parameters(), *vae.buffers()]),
-            "activations": tensor_bytes(given) + max(sampling, decoding),
-        }
-    )
+    return {
+        "base weights": tensor_bytes(weights) - 2 * one,
+        "adapters": one,
+        "autoencoder": tensor_bytes([*vae.parameters(), *vae.buffers()]),
+        "activations": tensor_bytes(given) + max(sampling, decoding),
+    }
 
 
 def encoding_memory(skeleton: Skeleton, texts: int) -> dict[str, Memory]:
-    """Memory of the prompts stage by text encoder: they run one after the other, so the largest counts."""
-    return {part: _encoder_memory(skeleton, part, build, texts) for part, build in skeleton.encoders().items()}
+    """Of the prompts stage, by text encoder."""
 
+    def measure(part: str, build: Callable[[], nn.Module]) -> Memory:
+        length = skeleton.tokens(part, 1)["input_ids"].shape[1]
+        encoder, tokens = build(), skeleton.tokens(part, min(texts, batch_size(length)))
+        weights = [*encoder.parameters(), *encoder.buffers()]
+        with torch.no_grad():
+            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), [*weights, *tokens.values()]).peak
+        return {"text encoder": tensor_bytes(weights), "activations": peak}
 
-def _encoder_memory(skeleton: Skeleton, part: str, build: Callable[[], nn.Module], texts: int) -> Memory:
-    length = skeleton.tokens(part, 1)["input_ids"].shape[1]
-    encoder, tokens = build(), skeleton.tokens(part, min(texts, batch_size(length)))
-    weights = [*encoder.parameters(), *encoder.buffers()]
-    with torch.no_grad():
-        peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), [*weights, *tokens.values()]).peak
-    return Memory({"text encoder": tensor_bytes(weights), "activations": peak})
-
-
-def _encode_operations(skeleton: Skeleton, part: str, build: Callable[[], nn.Module]) -> float:
-    encoder, tokens = build(), skeleton.tokens(part, 1)
-    return operations(lambda: skeleton.family.encode(part, encoder, tokens))
+    return {part: measure(part, build) for part, build in skeleton.encoders().items()}
 
 
 def _decode(vae: nn.Module, latents: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advantageflow_pipelines.plan.overhead import ROUND, TASK
-from advantageflow_pipelines.plan.pitfalls import needed_memory
+from advantageflow_pipelines.plan.estimate import needed_memory
+from advantageflow_pipelines.plan.kubeflow import ROUND, TASK
 from advantageflow_pipelines.plan.plans import Plan, StagePlan
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.say import say
@@ -47,16 +47,8 @@ def _head(plan: Plan) -> list[str]:
 
 
 def _stages(plan: Plan) -> Table:
-    table = _table(
-        "stage",
-        "tasks",
-        "images",
-        "forward",
-        "backward",
-        "FLOPs",
-        "GPU-hours",
-        "tensors" if plan.speed is None else "GPU memory",
-    )
+    memory = "tensors" if plan.speed is None else "GPU memory"
+    table = _table("stage", "tasks", "images", "forward", "backward", "FLOPs", "GPU-hours", memory)
     for stage in plan.stages:
         table.add_row(*_stage(stage, on_gpu=plan.speed is not None))
     return table

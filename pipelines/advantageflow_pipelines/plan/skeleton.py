@@ -16,8 +16,7 @@ from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.configs import ModelConfigs
 from advantageflow.policy.families import Family
-from advantageflow.policy.loading import shape_of
-from advantageflow.policy.tokens import Tokens
+from advantageflow.policy.families.parts import Tokens
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.training.optimiser import make_optimiser
@@ -101,7 +100,7 @@ def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
     Raises:
         SettingsError: model.image_size is none that the model can make.
     """
-    shape = shape_of(configs.family.latent_sizes(configs.parts), model.image_size)
+    shape = configs.family.latent_sizes(configs.parts).shape(model.image_size)
     return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)
 
 

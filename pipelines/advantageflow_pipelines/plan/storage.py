@@ -14,14 +14,7 @@ _FLOAT32 = 4
 
 @dataclass(frozen=True)
 class Sizes:
-    """What artifacts hold.
-
-    Attributes:
-        image_size: height and width, in pixels.
-        latent: numbers in a latent.
-        conditioning: bytes of a prompt's.
-        adapter: parameters of one adapter.
-    """
+    """Pixels of an image's side, numbers in a latent, bytes of a prompt's conditioning, parameters of one adapter."""
 
     image_size: int
     latent: int
@@ -46,14 +39,11 @@ class Artifact:
 def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collection[Work]) -> dict[str, Artifact]:
     """A run's artifacts by kind: those that stages write to the store; MLflow's copies of pictures are small.
 
-    Args:
-        settings: of the run.
-        sizes: of what is stored.
-        prompts: each with a conditioning of its own; 0 where they are not known.
-        work: of the run's stages.
+    Each of `prompts` has a conditioning of its own; 0 where they are not known.
     """
     steps, stored = settings.rollout.steps, settings.store.url is not None
-    trajectory = _FLOAT32 * ((steps + 1) * sizes.latent + steps) if settings.rollout.trajectories else 0
+    noisy = settings.rollout.sde_window or steps
+    trajectory = _FLOAT32 * ((noisy + 1) * sizes.latent + noisy) if settings.rollout.trajectories else 0
     adapter = _FLOAT32 * sizes.adapter
     images, policies = sum(one.kept for one in work), sum(one.policies for one in work)
     latents = sum(one.takes_latents for one in work)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from advantageflow.policy.config_files import cached_file
+from advantageflow.policy.configs import cached_file
 from advantageflow.settings import ModelSettings, RewardSettings
 
 State = Literal["here", "partly", "missing"]
@@ -28,7 +28,6 @@ class Weights:
     Attributes:
         use: what the run needs them for.
         repository: hub id, or the package that brings them.
-        licence: what they are published under.
         gated: whether the hub gives them only to who has accepted their licence.
         state: whether they are on this machine.
         note: what is missing.
@@ -65,7 +64,7 @@ _CLIP_L = "openai/clip-vit-large-patch14"
 _CLIP_H = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 _MASK2FORMER = "facebook/mask2former-swin-small-coco-instance"
 _HPS = tuple(f"HPS_v2.1_compressed.{end}" for end in ("safetensors", "pt"))
-_AESTHETIC = tuple(f"{name}.{end}" for name in ("sac+logos+ava1-l14-linearMSE",) for end in ("safetensors", "pth"))
+_AESTHETIC = tuple(f"sac+logos+ava1-l14-linearMSE.{end}" for end in ("safetensors", "pth"))
 _IMAGE_REWARD = ("ImageReward.safetensors", "ImageReward.pt")
 _REWARDS: Mapping[str, tuple[_Source, ...]] = {
     "geneval": (

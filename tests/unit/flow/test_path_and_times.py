@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.times import TimeSampling, sample_times
+from advantageflow.flow.path import TimeSampling, interpolate, sample_times, velocity_target
+from advantageflow.flow.samplers import timesteps
 
 SAMPLINGS: tuple[TimeSampling, ...] = ("uniform", "stratified", "logit_normal")
 
@@ -57,6 +59,31 @@ def test_stratified_times_put_one_sample_into_each_interval(seed: int, count: in
     position = times.sort().values.double() * count - torch.arange(count)
     assert position.min() >= -1e-4
     assert position.max() <= 1 + 1e-4
+
+
+@given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 200), fraction=st.floats(0.05, 1))
+def test_times_of_the_sampler_are_its_first_levels_each_as_often_as_the_others(
+    seed: int, count: int, fraction: float
+) -> None:
+    levels = timesteps(10, 3.0)[:-1]
+    times = sample_times(count, "sampler", torch.Generator().manual_seed(seed), levels=levels, fraction=fraction)
+    usable = levels[: max(1, math.floor(fraction * 10 + 1e-9))].float()
+    often = (times[:, None] == usable).sum(0)
+    assert often.sum() == count
+    assert often.max() - often.min() <= 1
+
+
+@given(seed=st.integers(0, 2**32 - 1), fraction=st.floats(0.05, 1), shift=st.floats(0.2, 5))
+def test_times_leave_out_those_near_the_data_and_are_shifted_as_a_samplers(
+    seed: int, fraction: float, shift: float
+) -> None:
+    plain, times = (
+        sample_times(50, "stratified", torch.Generator().manual_seed(seed), **options).double()
+        for options in ({}, {"fraction": fraction, "shift": shift})
+    )
+    t = 1 - fraction * (1 - plain)
+    assert t.min() >= 1 - fraction
+    torch.testing.assert_close(times, shift * t / (1 + (shift - 1) * t), atol=1e-6, rtol=1e-5)
 
 
 def test_stratified_times_come_in_random_order() -> None:

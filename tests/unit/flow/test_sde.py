@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from advantageflow.flow.samplers import integrate, timesteps
-from advantageflow.flow.sde import Trajectory, Transition, concatenate, integrate_sde, transition
+from advantageflow.flow.sde import (
+    StochasticSampler,
+    Trajectory,
+    Transition,
+    concatenate,
+    integrate_sde,
+    transition,
+)
 
 MEAN, SPREAD = 1.5, 0.7  # of Gaussian data, whose marginals, score and velocity are known
 SEEDS = st.integers(0, 2**32 - 1)
@@ -129,6 +136,52 @@ def test_trajectory_holds_every_state_and_what_its_probability_was(seed: int) ->
         torch.testing.assert_close(trajectory.log_probabilities[:, k], step.log_probability(after))
 
 
+@given(seed=SEEDS, sigma=st.floats(0.05, 1), fraction=st.floats(0, 0.95), level=st.floats(0, 1))
+def test_cps_gives_data_and_noise_their_shares_at_the_following_level(
+    seed: int, sigma: float, fraction: float, level: float
+) -> None:
+    x_0, eps, fresh = normal(seed, 3, 2, 5)
+    following = fraction * sigma
+    at, to = torch.tensor([[sigma] * 2, [following] * 2], dtype=torch.float64)
+    step = transition((1 - sigma) * x_0 + sigma * eps, eps - x_0, at, to, level, "cps")
+    angle = level * math.pi / 2
+    torch.testing.assert_close(step.mean, (1 - following) * x_0 + following * math.cos(angle) * eps)
+    torch.testing.assert_close(step.std, torch.full((2,), following * math.sin(angle), dtype=torch.float64))
+    # Kept and fresh noise together have the variance of the level: no more and no less than the ODE's.
+    torch.testing.assert_close(step.std**2 + (following * math.cos(angle)) ** 2, to**2)
+    torch.testing.assert_close(step.log_probability(fresh), -(fresh - step.mean).square().mean(1))
+
+
+@pytest.mark.parametrize("sampler", ["sde", "cps"])
+@given(seed=SEEDS, first=st.integers(0, 4), size=st.integers(1, 3))
+def test_steps_outside_the_window_are_eulers_and_those_inside_are_the_trajectory(
+    sampler: StochasticSampler, seed: int, first: int, size: int
+) -> None:
+    noise, steps = noise_of(seed, 2, 3)
+    sigmas, past = timesteps(7), first + size
+    drawn: list[int] = []
+
+    def step_noise(number: int) -> Tensor:
+        drawn.append(number)
+        return steps[number]
+
+    x, path = integrate_sde(
+        gaussian_velocity, noise, sigmas,
+        noise_level=0.7, step_noise=step_noise, keep=True, sampler=sampler, window=(first, past),
+    )  # fmt: skip
+    assert path is not None
+    assert drawn == list(range(first, past))
+    assert torch.equal(path.sigmas, sigmas[first : past + 1])
+    before = integrate(gaussian_velocity, noise, sigmas[: first + 1], "euler") if first else noise
+    torch.testing.assert_close(path.states[:, 0], before)
+    torch.testing.assert_close(integrate(gaussian_velocity, path.states[:, -1], sigmas[past:], "euler"), x)
+    for k in range(size):
+        at, to = path.sigmas[k].expand(2), path.sigmas[k + 1].expand(2)
+        here = path.states[:, k]
+        step = transition(here, gaussian_velocity(here, path.sigmas[k]), at, to, 0.7, path.sampler)
+        torch.testing.assert_close(path.log_probabilities[:, k], step.log_probability(path.states[:, k + 1]))
+
+
 def test_trajectory_without_noise_is_refused() -> None:
     with pytest.raises(ValueError, match="no log-probabilities"):
         integrate_sde(
@@ -156,5 +209,5 @@ def test_single_step_from_noise_to_data_is_finite() -> None:
 
 
 def test_divergence_of_a_transition_from_itself_is_zero() -> None:
-    step = Transition(normal(0, 2, 3), torch.ones(2).double())
+    step = Transition(normal(0, 2, 3), torch.ones(2).double(), torch.ones(2).double())
     assert step.divergence(step).tolist() == [0, 0]

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from objective_losses import advantage_flow_loss, normal, uniform, velocity_batch
 from pydantic import ValidationError
+from theory import minimiser
 from torch import Tensor
 
-from advantageflow.flow.regularisation import minimiser
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.base import VelocityObjective
 from advantageflow.objectives.batches import VelocityBatch

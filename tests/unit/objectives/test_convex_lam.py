@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from objective_losses import advantage_flow_loss, of_margin, velocity_batch
 from torch import Tensor
 
-from advantageflow.flow.regularisation import TRUSTED, convex_lam, trusted_margin
-from advantageflow.objectives.advantage_flow import AdvantageFlow
+from advantageflow.objectives.advantage_flow import TRUSTED, AdvantageFlow, convex_lam, trusted_margin
 from advantageflow.objectives.diffusion_nft import DiffusionNft
 
 MARGINS = st.floats(0.01, 2)

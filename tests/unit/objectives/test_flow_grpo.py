@@ -22,11 +22,12 @@ def make_batch(seed: int, shift: float) -> TransitionBatch:
     """Three transitions whose means the policy has moved by `shift` toward what was drawn."""
     mean, noise = normal(seed, 2, 3, 6)
     std = 0.1 + normal(seed + 1, 3).abs()
-    old = Transition(mean, std)
+    length = 0.01 + normal(seed + 3, 3).abs()
+    old = Transition(mean, std, length)
     following = old.sample(noise)
     moved = (mean + shift * (following - mean)).requires_grad_()
     advantages = torch.tensor([1.0, -0.5, 0.25], dtype=torch.float64)
-    return TransitionBatch(Transition(moved, std), following, old.log_probability(following), advantages)
+    return TransitionBatch(Transition(moved, std, length), following, old.log_probability(following), advantages)
 
 
 @given(seed=SEEDS)
@@ -64,7 +65,19 @@ def test_clip_stops_what_has_gone_far_enough_in_the_direction_of_its_advantage(
 @given(seed=SEEDS)
 def test_divergence_from_the_base_model_is_the_kl_of_the_gaussians(seed: int) -> None:
     plain, mean = make_batch(seed, 0.1), normal(seed + 2, 3, 6)
-    batch = replace(plain, reference=Transition(mean, plain.policy.std))
+    batch = replace(plain, reference=replace(plain.policy, mean=mean))
     std = batch.policy.std[:, None]
     kl = kl_divergence(Normal(batch.policy.mean, std), Normal(mean, std)).mean(1)
     torch.testing.assert_close(batch.divergence, kl)
+
+
+@given(seed=SEEDS)
+def test_the_released_kl_divides_by_the_squared_rate_of_the_noise_alone(seed: int) -> None:
+    plain = make_batch(seed, 0.1)
+    batch = replace(plain, reference=replace(plain.policy, mean=normal(seed + 2, 3, 6)))
+    assert batch.reference is not None
+    _, metrics = FlowGrpo(kl="released", reference_weight=0.04).loss(batch)
+    rate = batch.policy.std / batch.policy.length.sqrt()  # g, of std = g sqrt(-dt)
+    squares = (batch.policy.mean - batch.reference.mean).square().mean(1)
+    torch.testing.assert_close(metrics["reference"], 0.04 * (squares / (2 * rate**2)).mean())
+    assert "reference" not in FlowGrpo(reference_weight=0.04).loss(batch)[1], "the paper's is added in training"

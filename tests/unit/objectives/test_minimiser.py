@@ -6,10 +6,10 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from objective_losses import advantage_flow_loss, normal, uniform, velocity_batch
+from theory import expected_reward_gain, local_target_weights, minimiser
 from torch import Tensor
 
 from advantageflow.flow.advantages import group_advantages
-from advantageflow.flow.regularisation import expected_reward_gain, local_target_weights, minimiser
 
 SEEDS = st.integers(0, 2**32 - 1)
 

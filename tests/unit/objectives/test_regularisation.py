@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from objective_losses import advantage_flow_loss, velocity_batch
+from theory import minimiser
 from torch import Tensor
 
 from advantageflow.flow.advantages import group_advantages
 from advantageflow.flow.path import interpolate, velocity_target
-from advantageflow.flow.regularisation import minimiser
 
 MEAN, SPREAD = 1.5, 0.7  # Gaussian data, so that v_roll = E[v | x_t] is known in closed form
 

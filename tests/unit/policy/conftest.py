@@ -70,7 +70,7 @@ def qwen_image_pipeline() -> QwenImagePipeline:
         "fullatt_block_indexes": [0],
     }  # fmt: skip
     return QwenImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.02),
         vae=AutoencoderKLQwenImage(
             base_dim=4, z_dim=4, dim_mult=[1, 2, 2], num_res_blocks=1, temperal_downsample=[False, True],
             latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.0, 2.0, 0.5, 1.5],
@@ -93,7 +93,7 @@ def z_image_pipeline() -> ZImagePipeline:
         num_key_value_heads=1, head_dim=16, vocab_size=len(tokenizer),
     )  # fmt: skip
     pipeline = ZImagePipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=autoencoder(),
         text_encoder=Qwen3Model(encoder),
         tokenizer=tokenizer,
@@ -112,7 +112,7 @@ def flux_pipeline(*, distilled: bool) -> FluxPipeline:
     torch.manual_seed(0)
     clip, t5 = clip_tokenizer(), t5_tokenizer()
     return FluxPipeline(
-        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=distilled),
         vae=autoencoder(),
         text_encoder=CLIPTextModel(
             CLIPTextConfig(

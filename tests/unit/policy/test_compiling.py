@@ -10,11 +10,10 @@ from torch import Tensor
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.compiling import compile_blocks
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.flux import Flux
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.policy.loading import latent_shape, load_family, load_transformer
+from advantageflow.policy.loading import compile_blocks, latent_shape, load_family, load_transformer
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from advantageflow.errors import PolicyError
@@ -17,13 +17,13 @@ from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import BUILT_IN, find_family
-from advantageflow.policy.families.packing import pack, unpack
+from advantageflow.policy.families.parts import pack, unpack
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings
 
 TEXTS = ["a red star", "two", ""]
 STEPS = 3
@@ -67,20 +67,24 @@ def test_texts_are_told_as_the_pipeline_tells_them(model: ModelSettings) -> None
     assert not padding.any()
 
 
-@pytest.mark.parametrize("scale", [1.0, 4.0])
-def test_pictures_are_those_of_the_pipeline(model: ModelSettings, scale: float) -> None:
+@pytest.mark.parametrize(("scale", "grid"), [(1.0, "diffusers"), (4.0, "even")])
+def test_pictures_are_those_of_the_pipeline(
+    model: ModelSettings, scale: float, grid: Literal["even", "diffusers"]
+) -> None:
     family, texts = load_family(model), TEXTS[:2]
     told, empty = encode_prompts(model, [*texts, family.unconditional]).rows([0, 1]), None
     if scale != 1.0:
         empty = encode_prompts(model, [*texts, family.unconditional]).rows([2])
-    latents, pictures = load_generator(model, None, "policy", 1).images(
-        told, [1, 2], steps=STEPS, sampler="euler", guidance_scale=scale, unconditional=empty
-    )
+    how = EvaluationSettings(steps=STEPS, sampler="euler", guidance_scale=scale, grid=grid)
+    latents, pictures, _ = load_generator(model, None, "policy", 1).images(told, [1, 2], how, empty)
     pipeline, noise = pipeline_of(model), initial_noise([1, 2], latent_shape(model))
     inputs: dict[str, Any] = {
         "prompt": texts, "negative_prompt": [family.unconditional] * 2, "height": 16, "width": 16,
-        "sigmas": timesteps(STEPS).tolist()[:-1], "num_inference_steps": STEPS,
+        "num_inference_steps": STEPS,
     }  # fmt: skip
+    if grid == "even":
+        pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
+        inputs["sigmas"] = timesteps(STEPS).tolist()[:-1]
     if "qwen" in model.name:
         inputs |= {"latents": pack(noise.squeeze(2)), "true_cfg_scale": scale}
     else:

@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from advantageflow.errors import SettingsError
-from advantageflow.flow.samplers import timesteps
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.flux import Flux
-from advantageflow.policy.families.packing import pack, unpack
+from advantageflow.policy.families.parts import pack, unpack
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.policy.text import encode_prompts
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings
 
 SHAPE = (4, 4, 4)
 STEPS = 3
@@ -37,13 +36,14 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 def test_pictures_are_those_of_the_pipeline(model: ModelSettings) -> None:
     told = encode_prompts(model, ["a red star", "two"])
-    latents, pictures = load_generator(model, None, "policy", 1).images(told, [1, 2], steps=STEPS, sampler="euler")
+    how = EvaluationSettings(steps=STEPS, sampler="euler", grid="diffusers")
+    latents, pictures, _ = load_generator(model, None, "policy", 1).images(told, [1, 2], how)
     pipeline = FluxPipeline.from_pretrained(model.name)
     pipeline.set_progress_bar_config(disable=True)
     inputs = {
         "prompt_embeds": told.tensors["prompt_embeds"], "pooled_prompt_embeds": told.tensors["pooled"],
         "height": 16, "width": 16,
-        "latents": pack(initial_noise([1, 2], SHAPE)), "sigmas": timesteps(STEPS).tolist()[:-1],
+        "latents": pack(initial_noise([1, 2], SHAPE)), "num_inference_steps": STEPS,
         "guidance_scale": model.embedded_guidance,
     }  # fmt: skip
     theirs = pipeline(**inputs, output_type="latent").images

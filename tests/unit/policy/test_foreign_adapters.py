@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from advantageflow.errors import PolicyError
-from advantageflow.policy.adapter_files import write_peft
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.foreign import Foreign, find_adapter, linear_layers, read_foreign
 from advantageflow.policy.loading import load_family, load_transformer
+from advantageflow.policy.saved import write_peft
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 

@@ -10,13 +10,11 @@ from peft.tuners.lora import Linear
 from torch import nn
 
 from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.policy.adapter_files import PEFT_FILE, PEFT_PREFIX, tensors_sha256
-from advantageflow.policy.adapters import Adapters, attach_adapters
+from advantageflow.policy.adapters import Adapters, LoraLinear, attach_adapters
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.policy.loading import load_transformer
-from advantageflow.policy.lora_linear import LoraLinear
-from advantageflow.policy.saved import read_policy
+from advantageflow.policy.saved import PEFT_FILE, PEFT_PREFIX, read_policy, tensors_sha256
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings

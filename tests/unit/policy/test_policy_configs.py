@@ -9,8 +9,7 @@ import huggingface_hub
 import pytest
 
 from advantageflow.errors import PolicyError
-from advantageflow.policy.config_files import known_models
-from advantageflow.policy.configs import model_configs
+from advantageflow.policy.configs import known_models, model_configs
 from advantageflow.policy.loading import EMBEDDED_MODEL
 from advantageflow.settings import ModelSettings
 

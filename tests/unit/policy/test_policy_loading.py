@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import latent_shape, load_transformer, load_vae
+from advantageflow.policy.sampling import noise_levels
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
 
 
@@ -51,12 +54,27 @@ def test_without_a_t5_encoder_its_tokens_are_zeros_as_in_diffusers(whole: Path, 
 def test_images_may_be_smaller_than_the_models_own_but_not_larger(whole: Path) -> None:
     small, large = (ModelSettings(name=str(whole), image_size=size) for size in (32, 64))
     told = encode_prompts(small, ["a circle"])
-    latents, images = load_generator(small, None, "policy", 1).images(told, [0], steps=1, sampler="euler")
+    how = EvaluationSettings(steps=1, sampler="euler")
+    latents, images, _ = load_generator(small, None, "policy", 1).images(told, [0], how)
     assert latents.shape == (1, 8, 4, 4)
     assert images.shape == (1, 32, 32, 3)
     with pytest.raises(SettingsError, match="no images of 64 pixels") as caught:
         latent_shape(large)
     assert "multiple of 16, at most 48" in caught.value.remedy
+
+
+def test_the_grid_of_diffusers_shifts_stable_diffusion_3s_levels_twice(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "model")
+    model, how = ModelSettings(name=str(tmp_path / "model")), EvaluationSettings(steps=10, grid="diffusers")
+    FlowMatchEulerDiscreteScheduler(shift=3.0).save_pretrained(tmp_path / "model" / "scheduler")
+    sigmas = noise_levels(model, how)
+    assert len(sigmas) == 11
+    assert sigmas[0] == 1
+    assert sigmas[-2:].tolist() == pytest.approx([0.0089, 0], abs=1e-4)
+    assert noise_levels(model, EvaluationSettings(steps=10, shift=3.0))[-2].item() == pytest.approx(0.25)
+    (tmp_path / "model" / "scheduler" / "scheduler_config.json").write_text('{"_class_name": "DDIMScheduler"}')
+    with pytest.raises(PolicyError, match="its scheduler is DDIMScheduler"):
+        noise_levels(model, how)
 
 
 def test_a_folder_that_holds_no_pipeline_is_refused_by_name(tmp_path: Path) -> None:

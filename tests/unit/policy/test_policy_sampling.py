@@ -12,7 +12,7 @@ from advantageflow.policy.divergence import check_finite
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.sampling import full_batches, initial_noise, step_noise
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 
 SHAPE = (2, 3, 3)
 
@@ -61,6 +61,6 @@ def test_images_are_the_same_however_many_are_decoded_at_once() -> None:
     told, made = encode_prompts(ModelSettings(), ["a red circle"]).rows([0, 0, 0]), []
     for batch in (None, 2):
         generator = load_generator(ModelSettings(decode_batch=batch), None, "policy", 1)
-        made.append(generator.images(told, [1, 2, 3], steps=1, sampler="euler")[1])
+        made.append(generator.images(told, [1, 2, 3], EvaluationSettings(steps=1, sampler="euler"))[1])
     assert made[0].shape == made[1].shape
     assert (made[0].astype(int) - made[1]).max() <= 1

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from advantageflow.errors import PolicyError
 from advantageflow.policy import text
-from advantageflow.policy.text import encode_prompts
+from advantageflow.policy.text import encode_prompts, encode_texts
 from advantageflow.settings import ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 
@@ -41,7 +41,7 @@ def model(request: pytest.FixtureRequest) -> ModelSettings:
 
 def by_the_pipeline(model: ModelSettings) -> tuple[torch.Tensor, torch.Tensor]:
     """What diffusers' own pipeline encodes."""
-    from advantageflow.policy.loading import model_location
+    from advantageflow.policy.location import model_location
 
     place, dtype = model_location(model), getattr(torch, model.dtype)
     options: dict[str, Any] = {"max_sequence_length": model.max_sequence_length}
@@ -90,7 +90,7 @@ def test_at_most_one_encoder_is_in_memory(model: ModelSettings, monkeypatch: pyt
 
 def test_progress_counts_every_encoder(dev: ModelSettings) -> None:
     seen: list[tuple[int, int]] = []
-    encode_prompts(dev, TEXTS, lambda done, total: seen.append((done, total)))
+    encode_texts(dev, TEXTS, lambda done, total: seen.append((done, total)))
     assert seen == [(4, 8), (8, 8)]
 
 

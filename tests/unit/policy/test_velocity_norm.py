@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advantageflow.flow.samplers import Sampler, integrate, timesteps
-from advantageflow.policy.norm import VelocityNorm
+from advantageflow.policy.sampling import VelocityNorm
 
 
 @pytest.mark.parametrize("sampler", ["euler", "heun", "ab2"])

@@ -13,7 +13,6 @@ import torch
 from advantageflow.errors import DataError, PolicyError, RewardError, SettingsError
 from advantageflow.policy import loading, text
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.families import Family
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.initial_policy import copy_policy, write_base_policy
@@ -75,9 +74,9 @@ def test_each_distinct_text_is_encoded_once_by_one_load_of_the_encoders(
     calls: list[list[str]] = []
     original = text.encode_texts
 
-    def counted(model: ModelSettings, family: Family, texts: Sequence[str], *rest: Any) -> text.EncodedTexts:
+    def counted(model: ModelSettings, texts: Sequence[str], *rest: Any) -> text.EncodedTexts:
         calls.append(list(texts))
-        return original(model, family, texts, *rest)
+        return original(model, texts, *rest)
 
     monkeypatch.setattr(text, "encode_texts", counted)
     prompts = [Prompt(said, "train", "t", {"n": n}) for n, said in enumerate(["a star", "a circle", "a star"])]

@@ -20,10 +20,9 @@ from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.records import Prompt, derive_seed
-from advantageflow.rollout.groups import encode_png
 from advantageflow.rollout.selection import select_prompts
-from advantageflow.rollout.stage import run
-from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings
+from advantageflow.rollout.stage import encode_png, run
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings, RolloutSettings
 from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import publish, read_metadata, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import read_policy_state
@@ -121,9 +120,8 @@ def test_the_images_are_those_that_the_latents_decode_to(
     known = read_prompts(prompts)
     row = [prompt.prompt_id for prompt in known].index(rollout.prompt_id)
     told = open_conditioning(arguments["conditioning"], known).rows([row])
-    latents, images = load_generator(model, base_policy, "rollout_policy", 1).images(
-        told, [rollout.seed], steps=2, sampler="ab2"
-    )
+    how = EvaluationSettings(steps=2, sampler="ab2")
+    latents, images, _ = load_generator(model, base_policy, "rollout_policy", 1).images(told, [rollout.seed], how)
     assert torch.allclose(latents[0], read_latents(tmp_path / "out" / "latents")[0], atol=1e-4)
     assert np.abs(images[0].astype(int) - picture).max() <= 1
 
@@ -150,7 +148,8 @@ def test_the_artifact_names_its_policy_and_shard(tmp_path: Path, arguments: dict
     sha256 = read_policy_state(tuned_policy).policy_sha256
     expected = {"round": 1, "shard": 0, "shards": 1, "policy_sha256": sha256, "rollouts": 15}
     assert sha256
-    assert all(read_metadata(tmp_path / "out" / name) == expected for name in ("rollouts", "latents"))
+    assert read_metadata(tmp_path / "out" / "rollouts") == expected
+    assert read_metadata(tmp_path / "out" / "latents") == {**expected, "noise_levels": [1.0, 0.5]}
 
 
 def test_the_journal_tells_progress_in_images(

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from rolled_out import outputs_in
 
 from advantageflow.flow.advantages import Term
 from advantageflow.flow.samplers import timesteps
 from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.records import TRAJECTORIES_FILE
+from advantageflow.rollout.selection import noisy_window
 from advantageflow.rollout.stage import run
 from advantageflow.settings import LoraSettings, ModelSettings, RolloutSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning
+from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_images, read_index, read_latents, read_trajectories
 from advantageflow.training.data import RoundData
@@ -45,20 +48,24 @@ def rolled_out(folder: Path, settings: RolloutSettings, shards: int, **arguments
         rollouts, latents = read_index(out / "latents"), read_latents(out / "latents")
         images = [image for _, image in read_images(out / "rollouts")]
         paths = read_trajectories(out / "latents", rows=len(rollouts))
-        assert torch.equal(paths.sigmas, timesteps(3, 2.0))
+        assert torch.equal(paths.sigmas, timesteps(3, 2.0)[-(settings.sde_window or 3) - 1 :])
+        assert paths.sampler == settings.sampler
+        assert read_metadata(out / "latents")["noise_levels"] == timesteps(3, 2.0).tolist()[:-1]
         for k, rollout in enumerate(rollouts):
             tensors = (latents[k], paths.states[k], paths.log_probabilities[k])
             found[rollout.rollout_id] = (images[k], *(tensor.numpy().tobytes() for tensor in tensors))
     return found
 
 
+@pytest.mark.parametrize("changes", [{}, {"sampler": "cps", "sde_window": 2, "sde_window_range": (1, 3)}])
 def test_any_number_of_shards_makes_the_same_trajectories_bit_for_bit(
-    tmp_path: Path, arguments: dict[str, Any]
+    changes: dict[str, Any], tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
-    whole = rolled_out(tmp_path, SDE, 1, **arguments)
+    settings = SDE.model_copy(update=changes)
+    whole = rolled_out(tmp_path, settings, 1, **arguments)
     assert len(whole) == 15
     assert len(set(whole.values())) == 15
-    assert rolled_out(tmp_path, SDE, 5, **arguments) == whole  # 3 chunks: two of the shards are empty
+    assert rolled_out(tmp_path, settings, 5, **arguments) == whole  # 3 chunks: two of the shards are empty
 
 
 def test_trajectories_are_written_only_where_asked_for_and_change_no_image(
@@ -84,11 +91,26 @@ def test_noise_level_reaches_the_sampler_and_zero_is_the_euler_ode(tmp_path: Pat
     assert not torch.allclose(latents["sde"], latents["euler"], atol=0.1)
 
 
+def test_the_window_of_noisy_steps_is_drawn_by_round_within_its_range() -> None:
+    settings = SDE.model_copy(update={"steps": 10, "sde_window": 2, "sde_window_range": (1, 6)})
+    drawn = {noisy_window(settings, 3, number) for number in range(1, 200)}
+    assert drawn == {(1, 3), (2, 4), (3, 5), (4, 6)}
+    assert noisy_window(SDE, 3, 1) is None
+    with pytest.raises(ValidationError, match="sde_window 4 does not fit into steps 0 to 3 of 3"):
+        RolloutSettings(**{**SDE.model_dump(), "sde_window": 4})
+
+
+@pytest.mark.parametrize("changes", [{}, {"sampler": "cps"}, {"sde_window": 1}])
 def test_training_finds_the_probabilities_of_an_unchanged_policy_again(
-    tmp_path: Path, arguments: dict[str, Any], model: ModelSettings, prompts: Path, tuned_policy: Path
+    changes: dict[str, Any],
+    tmp_path: Path,
+    arguments: dict[str, Any],
+    model: ModelSettings,
+    prompts: Path,
+    tuned_policy: Path,
 ) -> None:
     """Rollouts come from merged weights in batches of 6, training runs the adapter beside them in batches of 15."""
-    run(SDE, **arguments, shard=0, **outputs_in(tmp_path / "out"))
+    run(SDE.model_copy(update=changes), **arguments, shard=0, **outputs_in(tmp_path / "out"))
     rollouts, known = read_index(tmp_path / "out" / "latents"), read_prompts(prompts)
     row = {prompt.prompt_id: number for number, prompt in enumerate(known)}
     rows = [row[rollout.prompt_id] for rollout in rollouts[::3]]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from advantageflow.policy.autoencoder import decode
+from advantageflow.policy.families.parts import decode
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import EMBEDDED_MODEL, load_vae
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import derive_seed
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shapes.detector import detect
 from advantageflow.shapes.prompts import TASKS, all_prompts
 from advantageflow.shapes.renderer import render
@@ -94,7 +94,7 @@ def test_unguided_accuracy_leaves_room_to_learn(capsys: pytest.CaptureFixture[st
         batch = chosen[start : start + 96]
         rows = slice(start, start + len(batch))
         seeds = [derive_seed("accuracy", p.prompt_id, k) for p, k in batch]
-        _, pictures = generator.images(told.rows(rows), seeds, steps=6, sampler="ab2")
+        _, pictures, _ = generator.images(told.rows(rows), seeds, EvaluationSettings())
         for (prompt, _), picture in zip(batch, pictures, strict=True):
             strict[prompt.task].append(score(prompt.spec, detect(picture)).strict)
     by_task = {task: float(np.mean(values)) for task, values in strict.items()}

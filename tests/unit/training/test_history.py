@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from theory import expected_reward_gain
 
 from advantageflow.errors import DataError
 from advantageflow.flow.advantages import Term, group_advantages
-from advantageflow.flow.regularisation import expected_reward_gain
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import copy_policy
 from advantageflow.records import HISTORY_FILE, derive_seed

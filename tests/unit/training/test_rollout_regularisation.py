@@ -12,8 +12,7 @@ from trained_rounds import GROUPS, SIZE, metrics_of, sampled, train, weights, wi
 
 from advantageflow.flow.advantages import Term
 from advantageflow.flow.moving_average import decay_after
-from advantageflow.flow.regularisation import TRUSTED
-from advantageflow.objectives.advantage_flow import MARGIN
+from advantageflow.objectives.advantage_flow import MARGIN, TRUSTED
 from advantageflow.objectives.base import WATCHED
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.policy import Policy

@@ -29,9 +29,10 @@ OBJECTIVES: dict[str, dict[str, Any]] = {
     "advantage_flow with a data share": {"objective": without_base(data_share=0.5)},
     "advantage_flow without regularisation": {"objective": without_base(lam=0.0)},
     "diffusion_nft": {"objective": DiffusionNft()},
-    "diffusion_nft without adaptive weighting": {"objective": DiffusionNft(adaptive_weighting=False)},
-    "awm": {"objective": Awm(reference_weight=0.1)},
-    "flow_grpo": {"objective": FlowGrpo(reference_weight=0.04)},
+    "diffusion_nft at the sampler's times": {"objective": DiffusionNft(timestep_sampling="sampler")},
+    "awm within the base's norm": {"objective": Awm(reference_weight=0.1, norm_weight=1.0)},
+    "awm with three policies": {"objective": Awm(held_to="average"), "sampled": "trained", "rollout_decay": 0.9},
+    "flow_grpo": {"objective": FlowGrpo(reference_weight=0.04, kl="released")},
 }
 
 
@@ -72,6 +73,7 @@ def test_round_changes_the_policy_with_finite_metrics_and_repeats_bit_for_bit(
         ({"objective": without_base(data_share=1.0)}, [False, True, False, True]),
         ({"objective": DiffusionNft()}, [False, True, False, True]),
         ({"objective": Awm(reference_weight=0.1)}, [False, False, True, False, False, True]),
+        ({"objective": without_base(norm_weight=1.0)}, [False, False, True, False, False, True]),
         ({"objective": FlowGrpo()}, [True, True]),
         ({"objective": FlowGrpo(reference_weight=0.1)}, [False, True, False, True]),
     ],
@@ -85,7 +87,7 @@ def test_model_is_evaluated_only_for_terms_with_weight(
     steps = train(policy, data, settings, gradient_steps=2, inner_epochs=2, microbatch=GROUPS * SIZE // 2, **options)
     assert seen[-len(of_second_step) :] == of_second_step
     first = len(seen) - len(of_second_step)
-    assert first == 2 * (1 + (options["objective"].reference_weight > 0))  # v_roll is v_theta on the first step
+    assert first == 2 * (1 + options["objective"].reads_reference)  # v_roll is v_theta on the first step
     assert options["objective"].needs.trajectories or steps[1]["deviation"] > 0 == steps[0]["deviation"]
 
 
@@ -126,6 +128,60 @@ def test_reference_weight_holds_the_policy_to_the_base(
         inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
         distances.append((policy.velocity(inputs) - policy.reference_velocity(inputs)).square().mean().item())
     assert distances[1] < 0.3 * distances[0]
+
+
+def test_norm_weight_keeps_velocities_as_long_as_the_bases(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    excesses = []
+    for weight in (0.0, 1000.0):
+        policy = make_policy()
+        data = sampled(policy)
+        steps = train(policy, data, settings, objective=without_base(lam=1.0, norm_weight=weight), gradient_steps=12,
+                      inner_epochs=12)  # fmt: skip
+        parts = [steps[-1].get(name, 0.0) for name in ("advantage_loss", "regulariser", "norm_guard")]
+        assert steps[-1]["loss"] == pytest.approx(sum(parts), rel=1e-4)
+        inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
+        own, base = (v.flatten(1).norm(dim=1) for v in (policy.velocity(inputs), policy.reference_velocity(inputs)))
+        excesses.append((own / base - 1).clamp_min(0).mean().item())
+    assert excesses[1] < 0.5 * excesses[0]
+
+
+def test_training_at_the_samplers_times_sees_no_others(
+    make_policy: Callable[..., Policy], settings: TrainingSettings
+) -> None:
+    policy = make_policy()
+    data = sampled(policy)
+    seen: list[Tensor] = []
+    policy.transformer.register_forward_pre_hook(
+        lambda _, args, given: seen.append(given["timestep"]), with_kwargs=True
+    )
+    objective = DiffusionNft(timestep_sampling="sampler", timestep_fraction=0.5)
+    train(policy, data, settings, objective=objective)
+    assert set(torch.cat(seen).tolist()) == {1000.0, 750.0}  # of 1, 3/4, 1/2, 1/4
+    with pytest.raises(DataError, match="do not tell the noise levels"):
+        train(policy, dataclasses.replace(data, levels=None), settings, objective=objective)
+
+
+def test_three_policies_go_their_own_ways(make_policy: Callable[..., Policy], settings: TrainingSettings) -> None:
+    policy = make_policy()
+    data, decay, expected = sampled(policy), 0.9, weights(policy, "rollout_policy")
+    follow = policy.adapters.follow
+
+    def followed(given: float) -> None:
+        follow(given)
+        expected[:] = [decay * old + (1 - decay) * new for old, new in zip(expected, weights(policy), strict=True)]
+
+    policy.adapters.follow = followed  # type: ignore[method-assign]
+    options: dict[str, Any] = {"objective": Awm(held_to="average"), "sampled": "trained", "rollout_decay": decay}
+    for _ in range(2):
+        train(policy, data, settings, **options)
+        assert policy.is_rollout_policy(), "the next round samples from the trained policy"
+        for own, average in zip(expected, policy.adapters.average.values(), strict=True):
+            torch.testing.assert_close(average, own)
+    inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
+    assert not torch.equal(policy.average_velocity(inputs), policy.rollout_velocity(inputs))
+    torch.testing.assert_close(policy.rollout_velocity(inputs), policy.velocity(inputs).detach())
 
 
 def test_unmoved_policy_gives_stored_steps_their_old_probability(

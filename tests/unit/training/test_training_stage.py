@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
+from advantageflow.objectives.awm import Awm
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
@@ -126,6 +127,20 @@ def test_the_average_is_released_and_training_goes_on_from_the_trained_policy(
     assert any(not torch.equal(policy[name], trained[name]) for name in policy)
     again = load_policy(settings, model, 0, folder).adapters.named_parameters()
     assert sorted(value.sum().item() for value in again.values()) == sorted(v.sum().item() for v in trained.values())
+
+
+def test_an_average_of_its_own_is_released_beside_the_policy_that_is_sampled_and_comes_back(
+    train: Any, maker: Any, model: ModelSettings, settings: TrainingSettings
+) -> None:
+    three = {"sampled": "trained", "rollout_decay": 0.9, "objective": Awm(held_to="average")}
+    folder = train(maker.make(), **three)
+    policy, rollout = adapters_of(folder)
+    assert any(not torch.equal(policy[name], rollout[name]) for name in policy)
+    again = load_policy(settings.model_copy(update=three), model, 0, folder)
+    assert again.is_rollout_policy()
+    assert sorted(v.sum().item() for v in again.adapters.average.values()) == sorted(
+        v.sum().item() for v in policy.values()
+    )
 
 
 def test_bfloat16_base_trains_a_float32_adapter(train: Any, maker: Any, model: ModelSettings) -> None:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, decode
+from advantageflow.errors import SettingsError
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.parts import Latents, Tokens, decode, tokenize
 from advantageflow.settings import ModelSettings
 
 Times = Float[Tensor, " batch"]
@@ -40,6 +40,22 @@ class LatentSizes(NamedTuple):
     multiple: int
     pixels: int
 
+    def shape(self, image_size: int | None) -> tuple[int, ...]:
+        """The shape of latents at an image size, or at the model's own.
+
+        Raises:
+            SettingsError: the image size is none that the model can make.
+        """
+        if image_size is None:
+            return *self.leading, self.usual, self.usual
+        height, rest = divmod(image_size, self.pixels)
+        if rest or height % self.multiple or height > self.largest:
+            unit = self.pixels * self.multiple
+            remedy = f"give a multiple of {unit}, at most {self.pixels * self.largest}"
+            message = f"the model makes no images of {image_size} pixels"
+            raise SettingsError(message, where="model.image_size", remedy=remedy)
+        return *self.leading, height, height
+
 
 class Family(ABC):
     """One family.
@@ -49,42 +65,49 @@ class Family(ABC):
 
     Attributes:
         pipeline: class of the diffusers pipeline.
+        transformer, autoencoder: diffusers' classes of these parts.
         text_encoders: their folders, in the order in which they run.
         optional: those of them that a model may lack.
         unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
         blocks: classes of the transformer's repeated blocks, which are compiled (model.compile).
+        even_sigmas: whether diffusers' pipeline gives its scheduler an even grid of noise levels, from 1 to 1 / steps.
     """
 
     pipeline: ClassVar[str]
+    transformer: ClassVar[str]
+    autoencoder: ClassVar[str] = "AutoencoderKL"
     text_encoders: ClassVar[tuple[str, ...]] = ("text_encoder",)
     optional: ClassVar[frozenset[str]] = frozenset()
     unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
     blocks: ClassVar[tuple[str, ...]] = ()
+    even_sigmas: ClassVar[bool] = False
 
     @classmethod
     def of(cls, model: ModelSettings) -> Self:
         """The family as the settings of a model have it."""
         return cls()
 
-    @abstractmethod
     def transformer_class(self) -> Any:
-        """The diffusers class of the transformer."""
+        """The class of the transformer."""
+        import diffusers
+
+        return getattr(diffusers, self.transformer)
 
     def autoencoder_class(self) -> Any:
-        """The diffusers class of the autoencoder."""
-        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        """The class of the autoencoder."""
+        import diffusers
 
-        return AutoencoderKL
+        return getattr(diffusers, self.autoencoder)
 
     @abstractmethod
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         """Sizes of latents, from the configurations of transformer and autoencoder."""
 
-    @abstractmethod
     def token_limit(self, part: str, configs: Configs, limit: int) -> int:
         """The most tokens that a text encoder is given for a text, where the settings allow `limit`."""
+        return limit
 
     def tokenize(self, part: str, tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
         """What the text encoder is given for the texts; `length` is its `token_limit`."""
@@ -94,15 +117,16 @@ class Family(ABC):
     def encode(self, part: str, encoder: Any, tokens: Tokens) -> dict[str, Tensor]:
         """Run a text encoder on tokens; what the family uses of its output, by names of its own."""
 
-    @abstractmethod
     def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
-        """What the transformer is told, in the precision of `encoded`.
+        """What the transformer is told, in the precision of `encoded`: of a single text encoder, all that it gave.
 
         Args:
             encoded: what each text encoder gave; optional ones may be missing.
             configs: of the model's parts.
             limit: tokens that the settings allow.
         """
+        (told,) = encoded.values()
+        return Conditioning(told)
 
     @abstractmethod
     def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
@@ -19,8 +18,7 @@ from advantageflow.policy.families.base import (
     LatentSizes,
     Times,
 )
-from advantageflow.policy.families.packing import PATCH, pack, unpack
-from advantageflow.policy.tokens import Tokens
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, pixels_per_latent, unpack
 from advantageflow.settings import ModelSettings
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels; rotary positions set no largest size
@@ -37,20 +35,17 @@ class Flux(Family):
     """
 
     pipeline = "FluxPipeline"
+    transformer = "FluxTransformer2DModel"
     text_encoders = ("text_encoder", _T5)
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
     blocks = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
+    even_sigmas = True
 
     guidance: float
 
     @classmethod
     def of(cls, model: ModelSettings) -> Self:
         return cls(model.embedded_guidance)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
-
-        return FluxTransformer2DModel
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         channels = int(configs["transformer"]["in_channels"]) // PATCH**2

@@ -10,11 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, to_pixels
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import ATTENTION, Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.families.packing import PATCH, pack, unpack
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.base import ATTENTION, Configs, Family, LatentSizes, Times
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, to_pixels, tokenize, unpack
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels
 _LARGEST_SIZE = 4096  # positions that the transformer has rotary embeddings for, of patches and text together
@@ -32,19 +30,12 @@ class QwenImage(Family):
     """
 
     pipeline = "QwenImagePipeline"
+    transformer = "QwenImageTransformer2DModel"
+    autoencoder = "AutoencoderKLQwenImage"
     unconditional = " "
     lora_targets = (*ATTENTION, "img_mlp.net.0.proj", "img_mlp.net.2", "txt_mlp.net.0.proj", "txt_mlp.net.2")
     blocks = ("QwenImageTransformerBlock",)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel
-
-        return QwenImageTransformer2DModel
-
-    def autoencoder_class(self) -> Any:
-        from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
-
-        return AutoencoderKLQwenImage
+    even_sigmas = True
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         vae = configs["vae"]
@@ -63,11 +54,7 @@ class QwenImage(Family):
         out = encoder(tokens["input_ids"], output_hidden_states=True)
         mask = tokens["attention_mask"][:, _TEMPLATE_TOKENS:].bool()
         tokens_of_text = out.hidden_states[-1][:, _TEMPLATE_TOKENS:]
-        return {"tokens": tokens_of_text.masked_fill(~mask[..., None], 0.0), "mask": mask}
-
-    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
-        text = encoded["text_encoder"]
-        return Conditioning({"prompt_embeds": text["tokens"], "mask": text["mask"]})
+        return {"prompt_embeds": tokens_of_text.masked_fill(~mask[..., None], 0.0), "mask": mask}
 
     def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
         """The transformer itself multiplies timesteps by 1000, and rounds them to its own precision, as it learned."""

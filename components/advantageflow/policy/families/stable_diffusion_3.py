@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import (
     ATTENTION_AND_FEED_FORWARD,
@@ -17,7 +16,7 @@ from advantageflow.policy.families.base import (
     LatentSizes,
     Times,
 )
-from advantageflow.policy.tokens import Tokens
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent
 
 _TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousandths
 _T5 = "text_encoder_3"
@@ -27,15 +26,11 @@ class StableDiffusion3(Family):
     """Stable Diffusion 3 (arXiv 2403.03206); conditioned by `prompt_embeds` (tokens, width) and `pooled` (width)."""
 
     pipeline = "StableDiffusion3Pipeline"
+    transformer = "SD3Transformer2DModel"
     text_encoders = ("text_encoder", "text_encoder_2", _T5)
     optional = frozenset({_T5})
     lora_targets = tuple(ATTENTION_AND_FEED_FORWARD)
     blocks = ("JointTransformerBlock",)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-
-        return SD3Transformer2DModel
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         config = configs["transformer"]

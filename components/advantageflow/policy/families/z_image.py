@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advantageflow.policy.autoencoder import Latents, pixels_per_latent
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.tokens import Tokens, tokenize
+from advantageflow.policy.families.base import Configs, Family, LatentSizes, Times
+from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent, tokenize
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels
 
@@ -23,22 +22,16 @@ class ZImage(Family):
     """
 
     pipeline = "ZImagePipeline"
+    transformer = "ZImageTransformer2DModel"
     lora_targets = ("to_q", "to_k", "to_v", "to_out.0", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
     blocks = ("ZImageTransformerBlock",)
-
-    def transformer_class(self) -> Any:
-        from diffusers.models.transformers.transformer_z_image import ZImageTransformer2DModel
-
-        return ZImageTransformer2DModel
+    even_sigmas = True
 
     def latent_sizes(self, configs: Configs) -> LatentSizes:
         config = configs["transformer"]
         patch = int(config["all_patch_size"][0])
         largest, pixels = int(config["axes_lens"][1]) * patch, pixels_per_latent(configs["vae"])
         return LatentSizes((int(config["in_channels"]),), _USUAL_SIZE, largest, patch, pixels)
-
-    def token_limit(self, part: str, configs: Configs, limit: int) -> int:
-        return limit
 
     def tokenize(self, part: str, tokenizer: Any, texts: Sequence[str], length: int) -> Tokens:
         """Each text as a user's message that an answer is to follow."""
@@ -54,11 +47,7 @@ class ZImage(Family):
         """The last hidden layer but one; zero at padding, which comes last, where no text token sees it."""
         out = encoder(tokens["input_ids"], output_hidden_states=True)
         mask = tokens["attention_mask"].bool()
-        return {"tokens": out.hidden_states[-2].masked_fill(~mask[..., None], 0.0), "mask": mask}
-
-    def condition(self, encoded: Encoded, configs: Configs, limit: int) -> Conditioning:
-        text = encoded["text_encoder"]
-        return Conditioning({"prompt_embeds": text["tokens"], "mask": text["mask"]})
+        return {"prompt_embeds": out.hidden_states[-2].masked_fill(~mask[..., None], 0.0), "mask": mask}
 
     def velocity(self, transformer: nn.Module, x_t: Latents, t: Times, conditioning: Conditioning) -> Latents:
         """The transformer's time is 0 at the noise, and its velocity leads from there to the data."""

@@ -62,14 +62,14 @@ def _extra_forwards(settings: RunSettings) -> int:
 
     v_roll costs nothing on a step where the policy still is the rollout policy: the first of round 1, and of every
     round if the rollout policy takes over the trained one (decay 0). Where no term holds it, as on good rollouts with
-    `lam: auto`, one sample in WATCHED is evaluated to measure the deviation.
+    `lam: auto`, one sample in WATCHED is evaluated to measure the deviation. v_avg is evaluated where it is needed.
     """
     training, needs = settings.training, settings.training.objective.needs
     samples = images_of_a_round(settings) * training.inner_epochs
-    reference = settings.rounds * samples if training.objective.reference_weight > 0 or needs.reference else 0
+    reference = settings.rounds * samples * (training.objective.reads_reference + needs.average)
     if needs.trajectories:
         return reference
-    takes_over = training.rollout_decay in (0.0, "nft_0")
+    takes_over = training.rollout_decay in (0.0, "nft_0") or training.sampled == "trained"
     still = settings.rounds if takes_over else 1
     moved = settings.rounds * training.gradient_steps - still
     return reference + moved * _with_rollout(needs, samples // training.gradient_steps)

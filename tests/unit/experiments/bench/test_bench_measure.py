@@ -11,7 +11,7 @@ from torch import nn
 
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.measure import Measurement, Task, matmul_peak, measure, process_memory
-from advantageflow_pipelines.plan.flops import count_flops
+from advantageflow_pipelines.plan.model_costs import count_flops
 
 CPU = torch.device("cpu")
 

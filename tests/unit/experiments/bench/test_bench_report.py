@@ -15,7 +15,7 @@ from advantageflow.objectives.awm import Awm
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.bench.embedded import bench_groups, comparable
-from advantageflow_experiments.bench.ladder import FOLDED, YARDSTICK
+from advantageflow_experiments.bench.peers import FOLDED, YARDSTICK
 
 
 def run_cli(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:

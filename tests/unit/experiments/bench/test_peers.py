@@ -16,8 +16,7 @@ from torch import Tensor
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.base import WATCHED
 from advantageflow.training.round import round_advantages
-from advantageflow_experiments.bench.ladder import make_ladder
-from advantageflow_experiments.bench.peers import Savings, peer_batch, peer_batches, peer_round
+from advantageflow_experiments.bench.peers import Savings, make_ladder, peer_batch, peer_batches, peer_round
 from advantageflow_experiments.bench.workload import Workload
 
 ALL = [*(Savings(*[True] * count) for count in range(5)), Savings(text_once=True, no_reference=True, full_batches=True)]
@@ -30,7 +29,7 @@ def weights(work: Workload) -> dict[str, Tensor]:
 
 
 def train_ours(work: Workload) -> list[dict[str, float]]:
-    return make_ladder(work)[-1].train()
+    return make_ladder(work)[-1].run()
 
 
 @pytest.mark.parametrize("lam", [1.0, "auto"])
@@ -98,7 +97,7 @@ def test_ours_needs_fewer_and_larger_forwards(make_work: Any) -> None:
     work = make_work(gradient_steps=2, inner_epochs=4, microbatch=8, objective=without_base)
     sizes: list[int] = []
     work.policy.transformer.register_forward_hook(lambda *call: sizes.append(len(call[2][0])))
-    make_ladder(work)[-1].train()
+    make_ladder(work)[-1].run()
     assert sum(sizes) == 1.5 * work.samples
     assert set(sizes) == {8}
 

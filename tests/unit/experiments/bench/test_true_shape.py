@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from advantageflow_experiments.bench.embedded import Bench
-from advantageflow_experiments.bench.ladder import BFLOAT16, FOLDED
+from advantageflow_experiments.bench.peers import BFLOAT16, FOLDED
 from advantageflow_experiments.bench.report import make_report
 from advantageflow_experiments.bench.run import measure_bench
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM

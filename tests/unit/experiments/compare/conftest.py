@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from advantageflow.tracking.provenance import provenance
 from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Measured, Point
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import read_plan
-from advantageflow_experiments.compare.results import make_comparison
+from advantageflow_experiments.compare.plan import Plan, read_plan
+from advantageflow_pipelines.configuration.counts import images_of_a_run
 
 PLAN = """
 title: Two ways
@@ -102,7 +102,9 @@ def make(parse: Callable[[str], Plan]) -> Callable[..., Comparison]:
     def build(text: str, run: Callable[[Cell], CellResult]) -> Comparison:
         chosen = parse(text)
         its_cells = make_cells(chosen, "made-up")
-        return make_comparison(chosen, its_cells, [run(cell) for cell in its_cells])
+        results = tuple(run(cell) for cell in its_cells)
+        images = images_of_a_run(its_cells[0].settings)
+        return Comparison(name="made-up", plan=chosen, images=images, versions=provenance(), cells=results)
 
     return build
 
@@ -117,6 +119,25 @@ def lines(make: Callable[..., Comparison]) -> Comparison:
             end = [] if cell.seed == 1 else [base + 0.4]
             return result(cell, [base, base + 0.3, *end], diverged=2 if cell.seed == 1 else None, seconds=5.0)
         return result(cell, [base, base + 0.1, base + 0.2])
+
+    return make(PLAN, run)
+
+
+@pytest.fixture
+def untrained(make: Callable[..., Comparison]) -> Comparison:
+    """Two variants that end at another reward: 'fast' loses .3 of diversity on the way to .8, 'slow' .1 to .6."""
+    courses = {"fast": ((0.3, 0.9), (0.7, 0.6)), "slow": ((0.3, 0.9), (0.5, 0.8))}
+
+    def run(cell: Cell) -> CellResult:
+        made = result(cell, [strict for strict, _ in courses[cell.variant]])
+        points = tuple(
+            one.model_copy(update={
+                "watched": {"layout.beauty": Measured(mean=0.4 + 0.01 * cell.seed, ci95=(0.3, 0.5))},
+                "statistics": {"diversity": diversity},
+            })
+            for one, (_, diversity) in zip(made.points, courses[cell.variant], strict=True)
+        )  # fmt: skip
+        return made.model_copy(update={"points": points})
 
     return make(PLAN, run)
 

@@ -8,10 +8,8 @@ import pytest
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
-from advantageflow_experiments.compare.cells import Cell, make_cells, with_choices
-from advantageflow_experiments.compare.fairness import check_fairness
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import load_plan
+from advantageflow_experiments.compare.cells import Cell, check_fairness, make_cells, with_choices
+from advantageflow_experiments.compare.plan import Plan, load_plan
 
 Check = Callable[[str], list[Cell]]
 

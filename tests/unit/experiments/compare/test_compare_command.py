@@ -11,7 +11,7 @@ import yaml
 
 from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.compare.comparison import Comparison, write_comparison
-from advantageflow_experiments.compare.plan_files import plan_names
+from advantageflow_experiments.compare.plan import plan_names
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from advantageflow.errors import DataError, PolicyError, StoreError, TrainingError, UserError
+from advantageflow.evaluation.samples import Sample
 from advantageflow.policy.divergence import REMEDY
+from advantageflow.settings import RewardSettings
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.outcome import read_result
+from advantageflow_experiments.compare.folder import read_result
 from advantageflow_pipelines.local.summary import SHOWN
 from advantageflow_pipelines.local.workdir import WorkDir, attempt, create_workdir
 
@@ -98,6 +103,27 @@ def test_a_complete_run_has_the_points_of_its_summary(workdir: WorkDir, cells: l
         (2, 0.75, 3.5),
     ]
     assert not found.last.terms["jpeg.size"].higher_is_better
+
+
+def test_where_rewards_are_watched_a_run_has_its_images_statistics_and_its_distance_from_the_base(
+    workdir: WorkDir, cells: list[Cell]
+) -> None:
+    watching = RewardSettings(watched=({"name": "layout", "column": "beauty"},))
+    cell = replace(cells[0], settings=cells[0].settings.model_copy(update={"reward": watching}))
+    for number, brightness in ((0, 0), (1, 51)):
+        report = workdir.artifacts / "online-1" / f"evaluation-{number}" / "report"
+        (report / "samples").mkdir()
+        Image.new("RGB", (48, 48), (brightness,) * 3).save(report / "samples" / "00.png")
+        sample = Sample("p", "a red circle", "colors", 0, 0.5, correct=True)
+        write_json(report / "samples.json", {"samples": [asdict(sample)]})
+        metrics = json.loads((report / "metrics.json").read_text())
+        write_json(report / "metrics.json", metrics | {"statistics": {"diversity": {"mean": 0.3}}})
+    fail(DIVERGED)
+    found = read_result(workdir, cell)
+    assert found is not None
+    apart = [point.statistics["distance from the base"] for point in found.points]
+    assert apart == [0.0, pytest.approx(0.2)], "a fifth of the range"
+    assert found.last.untrained["diversity"] == 0.3
 
 
 def test_a_base_that_cannot_even_be_evaluated_is_an_error(cells: list[Cell], tmp_path: Path,

@@ -10,14 +10,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from advantageflow_experiments.compare.comparison import Comparison
-from advantageflow_experiments.compare.pareto import pareto_front
-from advantageflow_experiments.compare.pictures import draw
+from advantageflow_experiments.compare.pictures import draw, pareto_front
 
 
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("lines", {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}),
+        ("untrained", {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png", "untrained_by_reward.png"}),
         ("grid", {"heatmap.png"}),
         ("pareto", {"pareto.png"}),
     ],

@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_experiments.compare.cells import make_cells, with_choices
-from advantageflow_experiments.compare.fairness import check_fairness
-from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.plan_files import load_plan, plan_names, plan_text, read_plan, write_plan
+from advantageflow_experiments.compare.cells import check_fairness, make_cells, with_choices
+from advantageflow_experiments.compare.plan import Plan, load_plan, plan_names, plan_text, read_plan, write_plan
 from advantageflow_experiments.compare.runner import threads_of
 from advantageflow_pipelines.configuration.counts import images_of_a_run
 

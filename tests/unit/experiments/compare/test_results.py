@@ -11,11 +11,25 @@ from rich.console import Console
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow_experiments.compare.cells import Cell
-from advantageflow_experiments.compare.comparison import CellResult, Comparison, read_comparison, write_comparison
-from advantageflow_experiments.compare.results import uneven_starts
+from advantageflow_experiments.compare.comparison import (
+    CellResult,
+    Comparison,
+    all_seconds,
+    final,
+    read_comparison,
+    useful_seconds,
+    write_comparison,
+)
+from advantageflow_experiments.compare.statistics import Estimate
 from advantageflow_experiments.compare.table import overall_table, show_table, tasks_table, write_tables
 
 from .conftest import result
+
+
+def mean(found: Estimate | None) -> float:
+    assert found is not None
+    return found.mean
+
 
 TARGET = (
     "title: x\npreset: tiny\nseeds: [0, 1]\ntarget: 0.45\n"
@@ -24,17 +38,15 @@ TARGET = (
 
 
 def test_the_difference_is_to_the_first_variant_and_paired(lines: Comparison) -> None:
-    slow, fast = lines.variants
-    assert slow.difference is None
-    assert slow.final.mean == pytest.approx(0.32 + 0.2)
-    assert fast.difference is not None
-    assert fast.difference.mean == pytest.approx((0.2 + 0.1 + 0.2) / 3)
-    assert slow.images == fast.images == 48
+    assert lines.against("slow", final) is None
+    assert mean(lines.over("slow", final)) == pytest.approx(0.32 + 0.2)
+    assert mean(lines.against("fast", final)) == pytest.approx((0.2 + 0.1 + 0.2) / 3)
+    assert lines.images == 48
 
 
 def test_the_differences_of_a_grid_are_to_the_first_of_the_row(grid: Comparison) -> None:
-    differences = {one.name: one.difference and one.difference.mean for one in grid.variants}
-    assert differences == {
+    differences = {name: grid.against(name, final) for name in grid.labels}
+    assert {name: one and one.mean for name, one in differences.items()} == {
         "lam-0.5_one": None,
         "lam-1_one": pytest.approx(0.0),
         "lam-0.5_two": None,
@@ -44,54 +56,60 @@ def test_the_differences_of_a_grid_are_to_the_first_of_the_row(grid: Comparison)
 
 
 def test_a_diverged_run_counts_with_its_last_evaluation_and_its_times_are_left_out(lines: Comparison) -> None:
-    fast = lines.variants[1]
-    assert fast.diverged == {1: 2}
-    assert fast.final.count == 3
-    assert fast.final.mean == pytest.approx((0.7 + 0.62 + 0.74) / 3)
-    assert fast.training_seconds is not None
-    assert (fast.training_seconds.mean, fast.training_seconds.count) == (10.0, 2)
-    assert [point.x for point in fast.by_images] == [0, 24, 48]
+    assert lines.diverged("fast") == {1: 2}
+    ended = lines.over("fast", final)
+    assert ended is not None
+    assert (ended.mean, ended.seeds) == (pytest.approx((0.7 + 0.62 + 0.74) / 3), 3)
+    assert lines.over("fast", useful_seconds) == (10.0, (10.0, 10.0), 2)
+    assert [point.x for point in lines.curve("fast", "by_images")] == [0, 24, 48]
 
 
 def test_the_mean_over_a_run_is_the_area_under_its_curve_to_the_end_of_complete_ones(lines: Comparison) -> None:
-    slow, fast = lines.variants
-    assert slow.course.mean == pytest.approx(0.32 + 0.1)
-    assert slow.course_difference is None
-    assert fast.course_difference is not None
-    assert fast.course_difference.mean == pytest.approx((0.15 + 0.125 + 0.15) / 3)
+    assert mean(lines.over("slow", lines.course)) == pytest.approx(0.32 + 0.1)
+    assert mean(lines.against("fast", lines.course)) == pytest.approx((0.15 + 0.125 + 0.15) / 3)
 
 
 def test_a_variant_of_which_all_runs_diverged_has_no_times(grid: Comparison) -> None:
-    wild = next(variant for variant in grid.variants if variant.diverged)
-    assert wild.name == "lam-0.5_two"
-    assert wild.seconds is None
-    assert wild.final.mean == 0.4
+    assert [name for name in grid.labels if grid.diverged(name)] == ["lam-0.5_two"]
+    assert grid.over("lam-0.5_two", all_seconds) is None
+    assert mean(grid.over("lam-0.5_two", final)) == 0.4
 
 
 def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison]) -> None:
     def run(cell: Cell) -> CellResult:
         return result(cell, [0.4, 0.5 if cell.variant == "a" else 0.44 + cell.seed * 0.05])
 
-    first, second = make(TARGET, run).variants
-    assert first.to_target is not None
-    assert second.to_target is not None
-    assert (first.to_target.count, second.to_target.count) == (2, 1)
-    assert first.to_target.mean == pytest.approx(12)
-    assert first.to_target_difference is None, "it is the reference"
-    assert second.to_target_difference is not None
-    assert second.to_target_difference.mean == pytest.approx(12 / 9), "of the seed that reaches it in both"
-    table = overall_table(make(TARGET, run))
+    found = make(TARGET, run)
+    first, second = (found.over(name, found.to_target) for name in "ab")
+    assert first is not None
+    assert second is not None
+    assert (first.seeds, first.mean, second.seeds) == (2, pytest.approx(12), 1)
+    assert mean(found.against("b", found.to_target)) == pytest.approx(12 / 9), "of the seed that reaches it in both"
+    table = overall_table(found)
     assert "images to 0.45" in table.splitlines()[0]
     assert "13, 1 of 2 never | +1" in table
 
 
+def test_what_was_not_trained_on_is_compared_at_the_end_and_at_equal_reward(
+    untrained: Comparison, tmp_path: Path
+) -> None:
+    assert untrained.common_reward == pytest.approx(0.6), "the end of 'slow'"
+    at_reward = untrained.at_common_reward("diversity")
+    assert mean(untrained.over("fast", at_reward)) == pytest.approx(0.75), "half of the way"
+    assert mean(untrained.against("fast", at_reward)) == pytest.approx(-0.05)
+    write_tables(tmp_path / "table.md", untrained)
+    text = (tmp_path / "table.md").read_text()
+    assert "| the fast way | 0.410 ± 0.025 (+0.000 ± 0.000) | 0.600 ± 0.000 (-0.200 ± 0.000) |" in text
+    assert "At equal reward (0.600, " in text
+
+
 def test_runs_that_did_not_start_from_the_same_base_are_told(lines: Comparison, tmp_path: Path) -> None:
-    assert uneven_starts(lines) is None
+    assert lines.uneven_starts() is None
     cell = lines.cells[3]
     base = cell.points[0].model_copy(update={"strict": 0.33})
     moved = cell.model_copy(update={"points": (base, *cell.points[1:])})
     other = lines.model_copy(update={"cells": (*lines.cells[:3], moved, *lines.cells[4:])})
-    told = uneven_starts(other)
+    told = other.uneven_starts()
     assert told is not None
     assert "seed 1: 0.3200 in slow, 0.3300 in fast" in told
     assert "seed 0" not in told
@@ -112,7 +130,7 @@ def test_a_damaged_comparison_is_told_with_what_to_do(lines: Comparison, tmp_pat
     with pytest.raises(StoreError, match=r"comparison\.json: file not found"):
         read_comparison(path)
     write_comparison(path, lines)
-    path.write_text(path.read_text().replace('"mean": 0.5', '"meam": 0.5', 1))
+    path.write_text(path.read_text().replace('"strict": 0.3', '"stict": 0.3', 1))
     with pytest.raises(DataError, match=r"comparison\.json: is not a comparison[\s\S]*compare --resume"):
         read_comparison(path)
 

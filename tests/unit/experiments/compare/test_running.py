@@ -16,12 +16,18 @@ from rich.console import Console
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow_experiments.compare import folder as folders
 from advantageflow_experiments.compare.cells import Cell, make_cells
-from advantageflow_experiments.compare.children import Child, end_children
 from advantageflow_experiments.compare.comparison import Comparison
 from advantageflow_experiments.compare.folder import create_folder, open_folder
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.progress import describe, time_left
-from advantageflow_experiments.compare.runner import default_jobs, run_cells, threads_of
+from advantageflow_experiments.compare.runner import (
+    Child,
+    default_jobs,
+    describe,
+    end_children,
+    run_cells,
+    threads_of,
+    time_left,
+)
 from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.local.workdir import create_workdir, locked
 

@@ -26,7 +26,7 @@ def test_the_interval_is_student_s_t(values: list[float]) -> None:
 
 def test_one_seed_has_no_interval() -> None:
     found = estimate([0.5])
-    assert (found.mean, found.ci95, found.count) == (0.5, None, 1)
+    assert (found.mean, found.ci95, found.seeds) == (0.5, None, 1)
 
 
 @settings(deadline=None, max_examples=50)
@@ -42,7 +42,7 @@ def test_what_seeds_have_in_common_drops_out_of_a_paired_difference(values: list
 def test_pairs_are_by_seed_whatever_the_order_of_the_seeds_that_both_have() -> None:
     found = paired({2: 0.7, 1: 0.5, 3: 0.9}, {1: 0.4, 2: 0.6})
     assert found is not None
-    assert (found.mean, found.count) == (pytest.approx(0.1), 2)
+    assert (found.mean, found.seeds) == (pytest.approx(0.1), 2)
     assert paired({1: 0.5}, {2: 0.6}) is None
 
 
@@ -55,7 +55,7 @@ def test_a_run_that_was_cut_short_keeps_its_last_accuracy_and_its_times_do_not_c
     curve = mean_curve([[(0, 0.2), (10, 0.4), (20, 0.6)], [(0, 0.2), (90, 0.3)]], [True, False])
     assert [point.x for point in curve] == [0, 10, 20]
     assert curve[-1].accuracy.mean == pytest.approx((0.6 + 0.3) / 2)
-    assert curve[-1].accuracy.count == 2
+    assert curve[-1].accuracy.seeds == 2
 
 
 def test_runs_that_were_all_cut_short_reach_as_far_as_the_longest() -> None:

@@ -10,7 +10,7 @@ import torch
 
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import ModelSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise
 from advantageflow.shapes.scoring import score
@@ -31,7 +31,8 @@ def test_equal_seeds_make_equal_weights_and_the_pipeline_draws(tmp_path: Path) -
     assert digest(tmp_path / "first") == digest(tmp_path / "second")
     model = ModelSettings(name=str(tmp_path / "first"))
     told = encode_prompts(model, ["a circle"])
-    _, pictures = load_generator(model, None, "policy", threads=1).images(told, [0], steps=2, sampler="euler")
+    how = EvaluationSettings(steps=2, sampler="euler")
+    _, pictures, _ = load_generator(model, None, "policy", threads=1).images(told, [0], how)
     assert pictures.shape == (1, 48, 48, 3)
 
 

@@ -165,7 +165,7 @@ def test_a_session_that_ends_while_following_is_told_and_the_run_can_be_followed
 
 def test_ctrl_c_stops_following_and_leaves_the_run_alone(server: KfpStub) -> None:
     server.state.story = [{"state": "RUNNING"}]
-    command = [sys.executable, "-m", "advantageflow_pipelines.cli", *TINY, "--host", server.url, "--wait"]
+    command = [sys.executable, "-m", "advantageflow_pipelines", *TINY, "--host", server.url, "--wait"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         while process.poll() is None and not server.bodies("run_service_get_run"):

@@ -21,7 +21,7 @@ from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.sampling import initial_noise
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
@@ -73,7 +73,7 @@ def paint(pipeline: DiffusionPipeline) -> torch.Tensor:
 def ours(model: ModelSettings, policy: Path | None) -> torch.Tensor:
     generator = load_generator(model, policy, "policy", 1)
     told = Conditioning({"prompt_embeds": torch.ones(1, 20, 128), "pooled": torch.ones(1, 128)})
-    return generator.images(told, [1], steps=2, sampler="euler")[0]
+    return generator.images(told, [1], EvaluationSettings(steps=2, sampler="euler"))[0]
 
 
 def test_an_adapter_and_a_fused_model_paint_what_the_policy_paints(

@@ -55,7 +55,7 @@ def test_cron_gets_a_line_that_starts_the_run_where_it_was_made(
     started: list[list[str]] = []
     monkeypatch.setattr(schedules.subprocess, "run", lambda command, **_: started.append(command) or DONE)
     assert fire(find_schedule("nightly")) == 0
-    assert started[0][2:] == ["advantageflow_pipelines.cli", "run", *RUN]
+    assert started[0][2:] == ["advantageflow_pipelines", "run", *RUN]
     [entry] = history("nightly")
     assert (entry["status"], entry["outcome"]) == (0, "nothing to do: all is as it was")
     status, out, _ = advantageflow("schedule", "history", "nightly")

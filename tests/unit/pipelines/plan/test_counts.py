@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow.policy.config_files import find_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
@@ -29,7 +29,7 @@ def key_of(settings: RunSettings) -> str:
 
 def test_what_is_shipped_for_the_presets_is_what_counting_gives(update_golden: bool) -> None:
     """`make golden` counts all presets again, in minutes; here the smallest is."""
-    from advantageflow_pipelines.plan.counting import count
+    from advantageflow_pipelines.plan.model_costs import count
 
     presets = {name: choose_settings(preset=name) for name in list_presets()}
     again = presets if update_golden else {"tiny": presets["tiny"]}

@@ -13,12 +13,10 @@ from advantageflow.policy.configs import known_configs
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.plan.chain import chain
-from advantageflow_pipelines.plan.figures import REWARDS, SAMPLING, START, TRAINING
-from advantageflow_pipelines.plan.gpus import GPUS, find_gpu
-from advantageflow_pipelines.plan.pitfalls import find_pitfalls, needed_memory
+from advantageflow_pipelines.plan.estimate import find_pitfalls, needed_memory
+from advantageflow_pipelines.plan.published import chain
+from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu, hours
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
-from advantageflow_pipelines.plan.timing import Speed, hours
 from advantageflow_pipelines.plan.weights import needed_weights
 
 NOTHING = Artifact(0, 0)
