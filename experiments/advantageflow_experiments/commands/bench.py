@@ -24,6 +24,7 @@ class Case(StrEnum):
     BLOCK = "block"
     LOADED = "loaded"
     DATA = "data"
+    ROUND = "round"
 
 
 class Device(StrEnum):
@@ -69,8 +70,8 @@ def bench(
     settings = choose_settings(preset=preset)
     check_choice(device.value, checkpointing)
     quiet()
-    if case is Case.DATA:
-        say(console, *_data(output))
+    if case in (Case.DATA, Case.ROUND):
+        say(console, *_data(output, whole=case is Case.ROUND))
         return
     if case is not Case.SPEED:
         threads = threads or settings.training.threads
@@ -104,12 +105,13 @@ def _count_block(threads: int, output: Path) -> list[str]:
     ]
 
 
-def _data(output: Path) -> list[str]:
-    from advantageflow_experiments.bench.data_path import measure_data_path
+def _data(output: Path, *, whole: bool) -> list[str]:
+    from advantageflow_experiments.bench.data_path import ROUND, SHARDS, measure_data_path
 
+    sizes, name = (ROUND, "round") if whole else (SHARDS, "data_path")
     return [
         f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s of CPU, {row['peak_mb']:,.0f} MB"
-        for row in measure_data_path(output)
+        for row in measure_data_path(output, sizes, name)
     ]
 
 
