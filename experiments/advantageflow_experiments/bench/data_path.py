@@ -15,15 +15,13 @@ from advantageflow.records import Prompt, Rollout
 from advantageflow.store.files import write_json
 
 SHARDS = ((1, 256, 128), (1, 1024, 128), (1, 4096, 128))  # shards, images of each, and pixels of their sides
-ROUND = (
-    (64, 3750, 16),
-)  # 10,000 prompts x 24 rollouts; noise does not compress: a PNG takes 1 KB, at 128 pixels 50 KB
+ROUND = ((64, 3750, 16),)  # 10,000 prompts x 24 rollouts; a PNG of noise takes 1 KB, at 128 pixels 50 KB
 _GROUP = 24  # rollouts of one prompt
 _CHUNK = 24  # images made at once
 
 
 def measure_data_path(
-    out: Path, sizes: Sequence[tuple[int, int, int]] = SHARDS, name: str = "data_path"
+    out: Path, sizes: Sequence[tuple[int, int, int]] = SHARDS, name: str = "data"
 ) -> list[dict[str, float]]:
     """Take shards through the data path, each size in a process of its own, and draw what they took.
 
