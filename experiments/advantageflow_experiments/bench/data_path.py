@@ -21,7 +21,7 @@ _CHUNK = 24  # images made at once
 
 
 def measure_data_path(
-    out: Path, sizes: Sequence[tuple[int, int, int]] = SHARDS, name: str = "data"
+    out: Path, sizes: Sequence[tuple[int, int, int]] = SHARDS, name: str = "data_path"
 ) -> list[dict[str, float]]:
     """Take shards through the data path, each size in a process of its own, and draw what they took.
 

@@ -70,12 +70,12 @@ def bench(
 def _other_case(case: Case, settings: RunSettings, load: int, repeats: int, threads: int, output: Path) -> list[str]:
     """What was found, in lines."""
     if case in ("data", "round"):
-        from advantageflow_experiments.bench.data_path import ROUND, SHARDS, measure_data_path
+        from advantageflow_experiments.bench.data_path import ROUND, measure_data_path
 
         return [
             f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s of CPU, "
             f"{row['peak_mb']:,.0f} MB"
-            for row in measure_data_path(output, ROUND if case == "round" else SHARDS, case)
+            for row in (measure_data_path(output, ROUND, "round") if case == "round" else measure_data_path(output))
         ]
     if case == "loaded":
         from advantageflow_experiments.bench.loaded import measure_loaded
