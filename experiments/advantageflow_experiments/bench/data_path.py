@@ -33,7 +33,7 @@ def measure_data_path(
         For each size, after 1, 4, 16 and 64 of its shards: images so far, megabytes of their files, seconds of CPU, the
         process's peak of memory (MB) beyond what it began with, and the events for MLflow in the tasks' journals.
     """
-    rows = []
+    rows: list[dict[str, float]] = []
     for size in sizes:
         command = [sys.executable, "-m", __name__, *map(str, size)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
