@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import StoreError, UserError
 from advantageflow.store.files import writing
-from advantageflow.store.kept import kept_in, remove_kept
-from advantageflow.store.published import join
+from advantageflow.store.published import join, kept_in, remove_kept
 from advantageflow.tracking.champion import LOG_SUFFIX, reigns
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.promotion import PROMOTION_TAG
