@@ -89,6 +89,9 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
             raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
+        if last < settings.rounds and read_summary(workdir):
+            message = f"the policy after round {settings.rounds}, its last, is missing or damaged"
+            raise PolicyError(message, where=name, remedy=f"make it again: advantageflow run --resume {path}")
         state = read_policy_state(policies[last])
         return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
     artifact = artifact_of(path)
