@@ -67,17 +67,17 @@ def result(*metrics: Mapping[str, Any]) -> str:
 
 
 def result_table(*metrics: Mapping[str, Any]) -> str:
-    """What evaluations came to by task, as a Markdown table: the first, the last, and the change where they differ."""
-    first, last = metrics[0], metrics[-1]
-    both = len(metrics) > 1
-    start = "start" if first.get("policy_sha256") else "base"  # of a run that goes on from a policy, that one
-    head = ["task", start, f"round {last['round']}", "change"] if both else ["task", start]
-    rows = [(markdown(task), first["tasks"].get(task), value) for task, value in last["tasks"].items()]
+    """What evaluations came to by task, as a Markdown table, with the change of the last from the one before it."""
+    last = metrics[-1]
+    names = [f"round {m['round']}" if m["round"] else "start" if m.get("policy_sha256") else "base" for m in metrics]
+    head = ["task", *names, *(["change"] if len(metrics) > 1 else [])]
+    rows = [(markdown(task), [one["tasks"].get(task) for one in metrics]) for task in last["tasks"]]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for name, before, after in [*rows, ("**mean of tasks**", first["strict"], last["strict"])]:
-        old = "" if before is None else f"{before:.3f}"
-        change = "" if before is None else f"{after - before:+.3f}"
-        lines.append(f"| {name} | {old} | {after:.3f} | {change} |" if both else f"| {name} | {after:.3f} |")
+    for name, values in [*rows, ("**mean of tasks**", [one["strict"] for one in metrics])]:
+        cells = ["" if value is None else f"{value:.3f}" for value in values]
+        if len(values) > 1:
+            cells.append("" if values[-2] is None else f"{values[-1] - values[-2]:+.3f}")
+        lines.append(f"| {' | '.join([name, *cells])} |")
     low, high = last["strict_ci95"]
     told = f"{markdown(strict_label(last))} on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
     alarms = [f"- **alarm**: {markdown(alarm['message'])}" for alarm in last.get("alarms", ())]

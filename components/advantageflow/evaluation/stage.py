@@ -136,20 +136,22 @@ def run(
     samples = [(sample, Image.fromarray(picture)) for sample, picture in (shown[one] for one in to_show)]
     del generator, judges  # the base's evaluation loads its own
     with tempfile.TemporaryDirectory(prefix="advantageflow-base-") as folder:
-        beside = Path(folder) / BASE_FOLDER if beside_base and state.trained else None
-        if beside is not None:
+        of_base = Path(folder) / BASE_FOLDER if beside_base and state.trained else None
+        if of_base is not None:
             PolicyState(round=0, step=0, policy_sha256=None).write(Path(folder))
             with journal_in_use(Quiet(journal)):
                 run(
                     settings, model, reward, seed, 0, images, prompts=prompts, conditioning=conditioning,
-                    policy=Path(folder), report_out=beside,
+                    policy=Path(folder), report_out=of_base,
                 )  # fmt: skip
         page = partial(write_report_page, base=base, facts=facts, texts=texts)
-        write_report(report_out, metrics, outcomes, samples, statistics.rows, page, beside)
+        write_report(report_out, metrics, outcomes, samples, statistics.rows, page, of_base)
     _track(journal, metrics, [sample for sample, _ in samples], report_out)
-    before = [read_json(base / METRICS_FILE)] if base is not None else []
+    beside = [report_out / BASE_FOLDER] if base is None else [base / BASE_FOLDER, base]
+    before = [read_json(report / METRICS_FILE) for report in beside if report.exists()]
+    start = before[-1:] if base is not None else []
     headline_metric = f"evaluation/{strict_column(metrics)}"
-    journal.result(result(*before, metrics), result_table(*before, metrics), headline_metric)
+    journal.result(result(*start, metrics), result_table(*before, metrics), headline_metric)
     if base is not None:
         journal.policy(policy, (base, report_out), prompts, settings.model_dump(mode="json"), seed)
     for alarm in alarms:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from advantageflow.evaluation.labels import further_terms, headline, is_accuracy, soft_label, strict_label
+from advantageflow.evaluation.labels import further_terms, headline, is_accuracy, result_table, soft_label, strict_label
 
 USUAL: dict[str, Any] = {"strict": 0.25, "soft": 0.5, "strict_column": "strict", "soft_column": "soft"}
 
@@ -37,6 +37,19 @@ def test_genevals_headline_is_an_accuracy_by_its_own_name() -> None:
     assert is_accuracy(metrics)
     assert is_accuracy(USUAL)
     assert not is_accuracy({**USUAL, "strict_column": "compressibility"})
+
+
+def test_the_table_of_a_run_that_goes_on_from_a_policy_has_the_base_too_and_the_change_from_the_start() -> None:
+    base, start, last = (
+        {"round": number, "policy_sha256": sha256, "strict": strict, "tasks": {"a|b": strict, "new": strict},
+         "images": 8, "strict_ci95": [0.5, 0.75]}
+        for number, sha256, strict in ((0, None, 0.25), (0, "1", 0.5), (3, "2", 0.625))
+    )  # fmt: skip
+    del start["tasks"]["new"]
+    lines = result_table(base, start, last).splitlines()
+    assert lines[2] == "| task | base | start | round 3 | change |"
+    assert lines[5:7] == ["| new | 0.250 |  | 0.625 |  |", "| **mean of tasks** | 0.250 | 0.500 | 0.625 | +0.125 |"]
+    assert result_table(base).splitlines()[2] == "| task | base |"
 
 
 def test_further_terms_are_those_that_are_not_shown_already() -> None:
