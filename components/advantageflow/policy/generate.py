@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from advantageflow.errors import SettingsError
 from advantageflow.flow.samplers import integrate
 from advantageflow.flow.sde import Trajectory, integrate_sde
 from advantageflow.policy.adapters import add_adapter
@@ -90,17 +91,24 @@ class Generator:
         Returns:
             Clean latents (B, *shape) float32 on the CPU, pictures (B, H, W, 3) uint8, and all steps on the CPU, where
             the settings ask for trajectories.
+
+        Raises:
+            PolicyError: the model has no such noise levels.
+            SettingsError: the sampler is none for this model.
         """
         device = self._model.device
         noise, told = initial_noise(seeds, self._shape).to(device), conditioning.to(device)
         if self._model.compiled:  # the last batch is often a smaller one
             self._largest = max(self._largest, len(told))
+        sigmas, trajectory = noise_levels(self._model, how), None
+        if self._family.averages and how.sampler != "euler":
+            message = f"sampler {how.sampler} does not fit a model of average velocities ({self._model.name})"
+            raise SettingsError(message, where="sampler", remedy="set rollout.sampler and evaluation.sampler to euler")
         velocity = velocity_function(
-            self._family, self.transformer, told, how.guidance_scale, unconditional, self._largest
+            self._family, self.transformer, told, how.guidance_scale, unconditional, self._largest, sigmas
         )
         if norm is not None:
             velocity = norm.measuring(velocity)
-        sigmas, trajectory = noise_levels(self._model, how), None
         if how.sampler == "sde" or how.sampler == "cps":
             latents, trajectory = integrate_sde(
                 velocity, noise, sigmas, noise_level=how.noise_level, keep=how.trajectories,

@@ -1,4 +1,4 @@
-"""`advantageflow pretrain-shapes`: the embedded model from nothing."""
+"""`advantageflow pretrain-shapes`, the embedded model from nothing; `distil-shapes`, a few-step model from it."""
 
 from __future__ import annotations
 
@@ -25,3 +25,23 @@ def pretrain_shapes(
     settings = PretrainSettings(seed=seed, threads=threads).scaled(effort)
     pretrain(output, settings, report=lambda line: console.print(line, highlight=False))
     console.print(f"written to {output}; use it with --set model.name={output}", markup=False, soft_wrap=True)
+
+
+def distil_shapes(
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write the model to.")],
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of paths and batches.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 2,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Optimiser steps.")] = 3000,
+    paths: Annotated[int, typer.Option("--paths", min=1, help="Paths of the embedded model to learn from.")] = 4096,
+) -> None:
+    """Distil the embedded model into a mean flow of one to four steps (some minutes on two cores)."""
+    from advantageflow_experiments.shapes.distil import DistilSettings, distil
+
+    console = Console()
+    settings = DistilSettings(seed=seed, threads=threads, steps=steps, paths=paths)
+    distil(output, settings, report=lambda line: console.print(line, highlight=False))
+    console.print(
+        f"written to {output}; use it with --set model.name={output} --set rollout.sampler=euler --set rollout.steps=2 "
+        "--set evaluation.sampler=euler --set evaluation.steps=2",
+        markup=False, soft_wrap=True,
+    )  # fmt: skip
