@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,7 @@ class Generator:
         self.transformer = transformer
         self.vae = vae
         self._largest = 0  # batch so far
+        self._levels = cache(partial(noise_levels, model))  # may read the model's files
 
     @torch.no_grad()  # not inference_mode: what the transformer keeps from one call to the next may be trained with
     def images(
@@ -100,7 +102,7 @@ class Generator:
         noise, told = initial_noise(seeds, self._shape).to(device), conditioning.to(device)
         if self._model.compiled:  # the last batch is often a smaller one
             self._largest = max(self._largest, len(told))
-        sigmas, trajectory = noise_levels(self._model, how), None
+        sigmas, trajectory = self._levels(how), None
         if self._family.averages and how.sampler != "euler":
             message = f"sampler {how.sampler} does not fit a model of average velocities ({self._model.name})"
             raise SettingsError(message, where="sampler", remedy="set rollout.sampler and evaluation.sampler to euler")
