@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,7 @@ from types import ModuleType
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
+_TRACKING = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_WARM")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,8 +26,21 @@ def pytest_configure() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background shell; child processes would inherit it
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_WARM"):
+    for name in _TRACKING:
         os.environ.pop(name, None)  # a developer's own tracking is not the tests' to write to
+
+
+@pytest.fixture(autouse=True)
+def tracking_environment_left_alone() -> Iterator[None]:
+    """No test, and nothing that it calls, says for those after it where runs are recorded (as `mlflow.set_tracking_uri`
+    does, through the environment)."""
+    before = {name: os.environ.get(name) for name in _TRACKING}
+    yield
+    after = {name: os.environ.get(name) for name in _TRACKING}
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        os.environ.update({name: value} if value is not None else {})
+    assert after == before
 
 
 @pytest.fixture

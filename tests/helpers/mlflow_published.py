@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from pathlib import Path
 
@@ -44,6 +45,9 @@ def write_journals(folder: Path) -> None:
         journal.artifact(folder / "notes", "notes")
     with stage_journal("evaluation", 2) as journal:
         journal.metrics({"eval/strict": 0.5}, parent=True)
+    with stage_journal("loop", 2) as journal:
+        journal.metrics({"training/loss": 3.0}, step=40)
+        journal.metrics({"training/loss": 1.0}, parent=True)
     with pytest.raises(DataError), stage_journal("training", 2):
         raise DataError("row is broken", where="scores.parquet: row 3", remedy="score again")
 
@@ -66,3 +70,15 @@ def children(client: MlflowClient, parent: Run) -> dict[str, Run]:
 
 def curve(client: MlflowClient, run: Run, name: str) -> list[tuple[int, float]]:
     return [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+
+
+def everything(client: MlflowClient, parent: Run) -> list[tuple[str, ...]]:
+    """What MLflow has of a run, in words: runs, points, pictures."""
+    found = []
+    for run in (parent, *task_runs(client, parent)):
+        name = run.info.run_name
+        found.append((name, run.info.status, *sorted(run.data.params.items())))
+        found += [(name, metric, *map(str, curve(client, run, metric))) for metric in run.data.metrics]
+        found += [(name, re.sub(r"\+timestamp.*?(%|$)", "", file.path)) for file in client.list_artifacts(
+            run.info.run_id, "images")]  # fmt: skip
+    return sorted(found, key=str)

@@ -63,4 +63,4 @@ def concluded(
     decision: Mapping[str, Any] | None = DECISION,
 ) -> Conclusion:
     """A policy, registered after a run of its own."""
-    return conclude(client, pipeline_run(client, "runs"), None, registration(folder, sha256, parent, name), decision)
+    return conclude(client, pipeline_run(client, "runs"), registration(folder, sha256, parent, name), decision)

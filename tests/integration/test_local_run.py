@@ -179,7 +179,9 @@ def test_a_complete_run_whose_last_weights_were_altered_is_not_taken_for_whole(r
     assert "it is made again" in warnings[0]
 
 
-def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_path: Path) -> None:
+def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     drawn = {}
@@ -192,6 +194,7 @@ def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(run: Run, tmp_p
             drawn[model] = picture.tobytes()
     assert len(set(drawn.values())) == 2
     assert "after round 2" in done.output
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{run.workdir.root.parent / 'runs' / 'mlflow.db'}")
     served = serve(run)
     asked = {"inputs": ["a red circle left of a blue star", "a circle"], "params": {"seed": 0, "steps": 2}}
     pictures = served.post("/invocations", json=asked).json()["predictions"]
@@ -204,7 +207,6 @@ def serve(run: Run) -> TestClient:
     """What `mlflow models serve` starts, for the version that the run registered."""
     import mlflow
 
-    mlflow.set_tracking_uri(f"sqlite:///{run.workdir.root.parent / 'runs' / 'mlflow.db'}")
     return TestClient(scoring_server.init(mlflow.pyfunc.load_model(run.summary["registered"])))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow_published import SETTINGS, children, curve, publish, task_runs
+from mlflow_published import SETTINGS, children, curve, everything, publish, task_runs
 
 from advantageflow.errors import TrackingError
 from advantageflow.store.files import read_json
@@ -20,20 +19,8 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.tracking import sync_run
-from advantageflow_pipelines.local.workdir import create_workdir
-
-
-def everything(client: MlflowClient, parent: Run) -> list[tuple[str, ...]]:
-    """What MLflow has of a run, in words: runs, points, pictures."""
-    found = []
-    for run in (parent, *task_runs(client, parent)):
-        name = run.info.run_name
-        found.append((name, run.info.status, *sorted(run.data.params.items())))
-        found += [(name, metric, *map(str, curve(client, run, metric))) for metric in run.data.metrics]
-        found += [(name, re.sub(r"\+timestamp.*?(%|$)", "", file.path)) for file in client.list_artifacts(
-            run.info.run_id, "images")]  # fmt: skip
-    return sorted(found, key=str)
+from advantageflow_pipelines.local.tracking import RunTracking, sync_left, sync_run
+from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked
 
 
 def test_a_publisher_that_was_killed_anywhere_leaves_nothing_double_missing_or_running(
@@ -90,6 +77,32 @@ def test_a_run_that_was_killed_is_ended_by_sync_and_nothing_comes_twice(
     status = {run.info.run_name: run.info.status for run in task_runs(client, parent)}
     assert (status["round 1 / rollout 0"], status["round 1 / rollout 1"]) == ("FINISHED", "KILLED")
     assert "RUNNING" not in status.values()
+
+
+def test_runs_that_were_killed_are_ended_by_the_next_one_and_by_a_look_at_them(
+    store: str, journal: Path, tmp_path: Path
+) -> None:
+    settings, warnings = choose_settings(preset="tiny"), list[str]()
+    killed, other, last = (create_workdir(tmp_path / name, settings) for name in ("killed", "other", "last"))
+    shutil.copytree(journal, killed.journal, dirs_exist_ok=True)
+    client = MlflowClient(store)
+
+    def begin(workdir: WorkDir, *, others: bool = False) -> RunTracking:
+        tracking = RunTracking(store, workdir, settings, warnings.append, others=others).__enter__()
+        tracking.catch_up()
+        assert client.get_run(str(tracking.run_id)).info.status == "RUNNING"
+        return tracking
+
+    left = begin(killed)
+    with locked(last):
+        going_on = begin(last)
+        begin(other, others=True)
+        assert client.get_run(str(left.run_id)).info.status == "FAILED", "by its journal"
+        assert client.get_run(str(going_on.run_id)).info.status == "RUNNING", "a process works on it"
+        assert sync_left([killed.root, other.root, last.root, tmp_path], warnings.append) == ["other"]
+    assert sync_left([last.root], warnings.append) == ["last"]
+    assert not client.search_runs([client.get_run(str(left.run_id)).info.experiment_id], "status = 'RUNNING'")
+    assert warnings == []
 
 
 def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path) -> None:

@@ -53,7 +53,7 @@ def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_e
     runs = children(client, client.get_run(publisher.run_id))
     assert set(runs) == {
         "prompts", "round 1 / rollout 0", "round 1 / rollout 1", "round 1 / evaluation", "round 2 / evaluation",
-        "round 2 / training",
+        "round 2 / training", "round 2 / loop",
     }  # fmt: skip
     rollout = runs["round 1 / rollout 1"]
     assert rollout.data.params == {"rollout.steps": "6", "model.name": "shapes"}
@@ -66,6 +66,8 @@ def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_e
     failed = runs["round 2 / training"]
     assert failed.info.status == "FAILED"
     assert failed.data.tags["error"] == "DataError: row is broken"
+    assert curve(client, runs["round 2 / loop"], "loss/loss") == [(40, 3.0)], "of its steps, without the round's mean"
+    assert curve(client, client.get_run(publisher.run_id), "loss/loss") == [(2, 1.0)]
 
 
 def test_an_alarm_is_a_tag_of_the_whole_run_that_keeps_what_it_last_said(store: str, journal: Path) -> None:

@@ -14,9 +14,8 @@ import urllib3
 from botocore.exceptions import EndpointConnectionError
 
 from advantageflow import __version__
-from advantageflow.again import begin_again_where_away, is_away
 from advantageflow.errors import ClusterError, StoreError
-from advantageflow.task import read_environment
+from advantageflow.task import begin_again_where_away, is_away, read_environment
 
 
 def start(

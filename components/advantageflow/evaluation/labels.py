@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from advantageflow.rewards.base import ACCURACIES, CORRECT, STRICT
+from advantageflow.shown import markdown
 
 SOFT = "soft"
 _USUAL = {STRICT: "strict accuracy", CORRECT: "accuracy", SOFT: "soft reward"}
@@ -70,15 +71,15 @@ def result_table(*metrics: Mapping[str, Any]) -> str:
     first, last = metrics[0], metrics[-1]
     both = len(metrics) > 1
     head = ["task", "base", f"round {last['round']}", "change"] if both else ["task", "base"]
-    rows = [(task, first["tasks"].get(task), value) for task, value in last["tasks"].items()]
+    rows = [(markdown(task), first["tasks"].get(task), value) for task, value in last["tasks"].items()]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, before, after in [*rows, ("**mean of tasks**", first["strict"], last["strict"])]:
         old = "" if before is None else f"{before:.3f}"
         change = "" if before is None else f"{after - before:+.3f}"
         lines.append(f"| {name} | {old} | {after:.3f} | {change} |" if both else f"| {name} | {after:.3f} |")
     low, high = last["strict_ci95"]
-    told = f"{strict_label(last)} on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
-    alarms = [f"- **alarm**: {alarm['message']}" for alarm in last.get("alarms", ())]
+    told = f"{markdown(strict_label(last))} on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
+    alarms = [f"- **alarm**: {markdown(alarm['message'])}" for alarm in last.get("alarms", ())]
     return "\n".join([f"{told[:1].upper()}{told[1:]}.", "", *lines, "", *alarms]).rstrip()
 
 

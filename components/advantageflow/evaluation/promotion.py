@@ -49,7 +49,7 @@ def run(
         before: report of the champion, with `seed`.
         after: report of the candidate, with `seed`, held against `before`.
         decision_out: folder to write: decision.json, and the reports of the further seeds.
-        inputs_sha256: of what the run was made from, see `tracking.changes`; empty where that is found out elsewhere.
+        inputs_sha256: of what the run was made from, see `tracking.promotion`; empty where that is found out elsewhere.
 
     Raises:
         UserError: as the evaluation stage.

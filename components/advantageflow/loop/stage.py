@@ -122,7 +122,8 @@ def run_rounds(
 
                 # Reward: what each image is worth, and how it looks.
                 asked = [prompt_of[one.prompt_id] for one in groups.rollouts]
-                scores, pictures, dropped = score_rollouts(reward, rewards, asked, groups.rollouts, groups.images)
+                samples = zip(asked, groups.rollouts, groups.images, strict=True)
+                scores, pictures, dropped = score_rollouts(reward, rewards, samples, len(asked))
                 tell_dropped(reward, list(dropped.values()), len(asked), journal, number)
                 share = Share(groups.rollouts, groups.latents, groups.trajectories, scores, pictures.summary())
                 shares = group.gather(share)

@@ -18,10 +18,10 @@ from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.settings import PromptSettings, RewardSettings
 from advantageflow.store.files import writing
 from advantageflow.store.prompts import source_sha256
-from advantageflow.tracking.changes import inputs_sha256, look
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.promotion import inputs_sha256, look
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def run(
 
 
 def made_from(settings: PromptSettings, reward: RewardSettings) -> dict[str, Any]:
-    """What `tracking.changes.inputs_sha256` takes, of prompts as they are now; equal to a prompts artifact's metadata.
+    """What `inputs_sha256` takes, of prompts as they are now; equal to a prompts artifact's metadata.
 
     Raises:
         UserError: the prompts cannot be read, or a reward not be made.

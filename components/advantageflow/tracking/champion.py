@@ -35,21 +35,13 @@ class Superseded(TrackingError):
 
 @dataclass(frozen=True)
 class Reign:
-    """A version's time as champion.
+    """A version's time as champion."""
 
-    Attributes:
-        number: of the change that began it; 0 before the first.
-        version: of the registered model; None where there is no champion.
-        reason: of the change.
-        ticket: by which whoever made the change knows it again.
-        applied: whether the alias has followed.
-    """
-
-    number: int = 0
-    version: str | None = None
+    number: int = 0  # of the change that began it; 0 before the first
+    version: str | None = None  # of the registered model; None where there is no champion
     reason: str = ""
-    ticket: str = ""
-    applied: bool = True
+    ticket: str = ""  # by which whoever made the change knows it again
+    applied: bool = True  # whether the alias has followed
 
 
 def champion(client: MlflowClient, name: str) -> Reign:
@@ -93,14 +85,7 @@ def predecessor(client: MlflowClient, name: str) -> str | None:
 
 
 def change_champion(client: MlflowClient, name: str, expected: str | None, version: str, reason: str) -> Reign:
-    """Make a version champion in place of another one.
-
-    Args:
-        client: of the store.
-        name: of the registered model.
-        expected: version that is to be replaced; None where there must be no champion yet.
-        version: the new champion.
-        reason: for whoever reads the log.
+    """Make a version of a registered model champion in place of the expected one, of nobody if that is None.
 
     Raises:
         Superseded: the champion is not the expected one, or somebody else was faster; nothing was changed.

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from advantageflow.tracking.pipeline_run import task_runs
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 MISSING_TAG = "advantageflow.missing"  # of a task's run: MLflow did not take all of it
-_RUNS_IN_A_PAGE = 1000
 _ENDS = ("FINISHED", "FAILED")
 
 
 class Earlier:
-    """The records that a run in MLflow has already.
+    """The records that the run of a whole pipeline has in MLflow already."""
 
-    Args:
-        client: MLflow client.
-        experiment_id: of the run.
-        run_id: of the whole run.
-    """
-
-    def __init__(self, client: MlflowClient, experiment_id: str, run_id: str) -> None:
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client, self._run_id = client, run_id
         self._points: dict[str, set[int]] = {}
-        self._tasks = {run.data.tags["task"]: run for run in self._children(experiment_id) if "task" in run.data.tags}
+        found = task_runs(client, client.get_run(run_id))
+        self._tasks = {task.data.tags["task"]: task for task in found if "task" in task.data.tags}
 
     def run_of(self, task: str) -> str | None:
         """The id of a task's run; None where it has none."""
@@ -52,12 +46,3 @@ class Earlier:
     @cached_property
     def _pictures(self) -> list[str]:
         return [str(file.path) for file in self._client.list_artifacts(self._run_id, "images")]
-
-    def _children(self, experiment_id: str) -> Iterator[Run]:
-        query, token = f"tags.`mlflow.parentRunId` = '{self._run_id}'", None
-        while True:
-            page = self._client.search_runs([experiment_id], query, max_results=_RUNS_IN_A_PAGE, page_token=token)
-            yield from page
-            token = page.token
-            if not token:
-                return

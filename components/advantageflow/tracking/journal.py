@@ -29,6 +29,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
+import sys
 import tempfile
 import time
 import traceback
@@ -42,7 +44,9 @@ from typing import Any
 from advantageflow.errors import StoreError, UserError
 from advantageflow.store.files import append_line
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV, Event
-from advantageflow.tracking.process import peak_memory, process_started
+
+_IMPORTED_AT = time.time()
+_STARTTIME_FIELD = 19  # field 22 of /proc/<pid>/stat, counted from the one after the command name
 
 logger = logging.getLogger(__name__)
 
@@ -51,21 +55,18 @@ class Journal:
     """Appends the events of one task; with no path it only logs.
 
     Args:
-        task: unique id of the task, the journal's file name.
-        path: the journal's file, appended to; None writes nothing.
-
-    Attributes:
-        progress_interval: seconds between two progress events: a person sees no more.
+        task: its unique id, the file's name.
+        path: of the file.
     """
 
-    progress_interval = 0.2
+    progress_interval = 0.2  # seconds between two progress events: a person sees no more
 
     def __init__(self, task: str = "", path: Path | None = None) -> None:
         self.task = task
         self.path = path
         self.cost: dict[str, float] = {}  # further fields of the end
-        self._last_progress = 0.0
         self.warnings: list[str] = []
+        self._last_progress = 0.0
 
     def record(self, event: str, **fields: Any) -> None:
         """Append one event; `time` and `task` are those of now and here, unless the fields have them."""
@@ -101,10 +102,10 @@ class Journal:
         self.record("progress", done=int(done), total=int(total), unit=unit)
 
     def metrics(self, values: Mapping[str, float], step: int | None = None, *, parent: bool = False) -> None:
-        """Record numbers of this task.
+        """Record numbers of this task by name, such as 'reward/soft_mean'.
 
         Args:
-            values: number by name, for example 'reward/soft_mean'.
+            values: by name.
             step: place on the curve's axis; the task's round when None.
             parent: also draw them as curves of the whole run (then `step` is the round).
         """
@@ -125,29 +126,17 @@ class Journal:
         self.record("artifact", path=str(path.absolute()), folder=folder)
 
     def page(self, path: Path) -> None:
-        """Record an HTML page for people who look at the task in Kubeflow: a task that publishes itself to MLflow
-        adds where it is found there.
-        """
+        """Record an HTML page of the task in Kubeflow: one that publishes itself adds where it is found in MLflow."""
         self.record("page", path=str(path.absolute()))
 
     def alarm(self, name: str, message: str, step: int) -> None:
-        """Record something that a person must look at; also a warning in the log.
-
-        Args:
-            name: what it is, the same in every round.
-            message: what was found, in words.
-            step: the round.
-        """
+        """Record what a person must look at, under the same name in every round; also a warning in the log."""
         logger.warning("alarm: %s", message)
         self.record("alarm", name=name, message=message, step=int(step))
 
     def result(self, text: str, note: str, headline: str) -> None:
-        """Record what the whole run came to so far.
-
-        Args:
-            text: in a few words, which the run's name in MLflow ends in.
-            note: Markdown, for the run's description there.
-            headline: the metric by which runs are compared.
+        """Record what the whole run came to so far: for its name and its description (Markdown) in MLflow, and the
+        metric by which runs are compared there.
         """
         self.record("result", text=text, note=note, headline=headline)
 
@@ -171,9 +160,7 @@ class Journal:
         """Record a policy and how it was judged: what a run ends with becomes a version of a registered model.
 
         Args:
-            path: the policy artifact.
-            reports: of the evaluations before and after training.
-            prompts: the prompts artifact.
+            path, reports, prompts: artifacts; the reports are of the evaluations before and after training.
             sampling: EvaluationSettings as JSON values.
             seed: of the run.
             decision: of the gate between it and the champion, where it passed one.
@@ -232,10 +219,10 @@ def stage_journal(
     """Open the journal of one stage task: `start` first, `end` or `error` last.
 
     Args:
-        stage: name of the stage.
+        stage: its name.
         round_index: the round it belongs to; None for a task outside rounds.
         shard: which share of a round's work; None for a task that is not sharded.
-        settings: JSON-able settings of the task, by section.
+        settings: of the task by section, JSON-able.
         started: epoch seconds at which the task began, where it is not all that its process does.
 
     Raises:
@@ -244,34 +231,54 @@ def stage_journal(
     task = new_task_id(stage, round_index, shard)
     cpu_before = 0.0 if started is None else _cpu_seconds()
     started = process_started() if started is None else started
+    publish = not os.environ.get(JOURNAL_ENV) and bool(os.environ.get(TRACKING_ENV))
     with ExitStack() as stack:
-        path = journal_file(task)
-        publish = path is None and bool(os.environ.get(TRACKING_ENV))
+        folder = _journal_folder()
         if publish:
             temporary = tempfile.TemporaryDirectory(prefix="advantageflow-journal-", ignore_cleanup_errors=True)
-            path = Path(stack.enter_context(temporary)) / f"{task}.jsonl"
-        journal = Journal(task, path)
-        journal.record(
-            "start",
-            stage=stage,
-            round=round_index,
-            shard=shard,
-            pid=os.getpid(),
-            process_started=started,
-            settings=dict(settings or {}),
-        )
-        if publish and path is not None:
+            folder = Path(stack.enter_context(temporary))
+        journal = Journal(task, folder / f"{task}.jsonl" if folder else None)
+        place = {"stage": stage, "round": round_index, "shard": shard}
+        journal.record("start", **place, pid=os.getpid(), process_started=started, settings=dict(settings or {}))
+        if publish and folder:
             from advantageflow.tracking.task_publisher import publishing_task
 
-            stack.enter_context(publishing_task(path.parent))
+            stack.enter_context(publishing_task(folder))
         stack.enter_context(journal_in_use(journal))
         try:
             yield journal
-            cost = {"cpu_seconds": _cpu_seconds() - cpu_before, **peak_memory(), **journal.cost}
+            cost = {"cpu_seconds": _cpu_seconds() - cpu_before, **_peak_memory(), **journal.cost}
             journal.record("end", seconds=time.time() - started, **cost)
         except BaseException as error:
             journal.error(error)
             raise
+
+
+def _journal_folder() -> Path | None:
+    """The folder of ADVANTAGEFLOW_JOURNAL, made; None where that is not set."""
+    if not os.environ.get(JOURNAL_ENV):
+        return None
+    folder = Path(os.environ[JOURNAL_ENV])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"the journal's folder cannot be made: {error.strerror}"
+        raise StoreError(message, where=str(folder), remedy="choose another --workdir") from error
+    return folder
+
+
+def process_started() -> float:
+    """Epoch seconds at which the operating system started this process (resolution: one clock tick, 10 ms).
+
+    Where there is no /proc, the time at which this module was imported.
+    """
+    try:
+        with open("/proc/self/stat", encoding="utf-8") as stat:
+            ticks = int(stat.read().rpartition(")")[2].split()[_STARTTIME_FIELD])
+    except OSError:
+        return _IMPORTED_AT
+    since_boot = ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot)
 
 
 def _cpu_seconds() -> float:
@@ -279,21 +286,11 @@ def _cpu_seconds() -> float:
     return sum(os.times()[:4])
 
 
-def journal_file(task: str) -> Path | None:
-    """Where the task's journal stands in the folder of ADVANTAGEFLOW_JOURNAL; None where that is not set.
-
-    Raises:
-        StoreError: the folder cannot be made.
-    """
-    if not os.environ.get(JOURNAL_ENV):
-        return None
-    folder = Path(os.environ[JOURNAL_ENV])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"the journal's folder cannot be made: {error.strerror}",
-            where=str(folder),
-            remedy="choose another --workdir",
-        ) from error
-    return folder / f"{task}.jsonl"
+def _peak_memory() -> dict[str, int]:
+    """Bytes that this process, or one that it started, held at most; and those of its GPU."""
+    held = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    found = {"peak_memory": held * (1 if sys.platform == "darwin" else 1024)}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        found["gpu_peak_memory"] = int(torch.cuda.max_memory_allocated())
+    return found

@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+KFP_URL_ENV = "ADVANTAGEFLOW_KFP_URL"  # where a browser finds Kubeflow's pages
 API_ENV = "KF_PIPELINES_ENDPOINT"  # these two are Kubeflow's own names
 TOKEN_ENV = "KF_PIPELINES_SA_TOKEN_PATH"  # noqa: S105 - the name of a variable
 TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")  # where Kubeflow mounts it, for several users
@@ -39,6 +40,12 @@ def true_state(state: str, history: Iterable[str | None]) -> str:
     return CANCELED if state == "FAILED" and CANCELING in set(history) else state
 
 
+def pipeline_address(pipeline: str) -> str | None:
+    """The page of a Kubeflow run, for people; None where nobody said where Kubeflow's pages are."""
+    base = os.environ.get(KFP_URL_ENV)
+    return f"{base.rstrip('/')}/#/runs/details/{pipeline}" if base else None
+
+
 def ask_state(pipeline: str) -> str | None:
     """A pipeline run's true state by the API server of the cluster that this task runs in; None where it gives none."""
     try:
@@ -52,12 +59,7 @@ def ask_state(pipeline: str) -> str | None:
 def ask(path: str, body: Mapping[str, Any] | None = None, *, seconds: float) -> dict[str, Any]:
     """What the API server of the cluster that this task runs in answers.
 
-    The server is that of KF_PIPELINES_ENDPOINT, else the one that Kubeflow's own programs ask.
-
-    Args:
-        path: of the API, with its query.
-        body: to post; None to get.
-        seconds: to wait for an answer.
+    The server is that of KF_PIPELINES_ENDPOINT, else the one that Kubeflow's own programs ask; a body is posted.
 
     Raises:
         OSError: no answer came, or a refusal (HTTPError).

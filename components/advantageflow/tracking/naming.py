@@ -33,10 +33,7 @@ _SHOWN = (  # the settings by which people tell runs apart; MLflow prints a run'
 def run_title(settings: Mapping[str, Any]) -> str:
     """The name that a person gave a run; else one by its settings, such as 'shapes, shapes.soft, advantage_flow'.
 
-    Empty where the settings say none of that.
-
-    Args:
-        settings: all or some sections, JSON-able.
+    Empty where the settings (all or some sections, JSON-able) say none of that.
     """
     given = settings.get("tracking") or {}
     if given.get("name"):

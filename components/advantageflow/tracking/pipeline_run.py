@@ -1,7 +1,6 @@
 """The MLflow run of a whole pipeline run on a cluster: tasks that know nothing of each other find it by its tag.
 
-The pipeline's first task opens it (`opening`), its last one closes it (`closing`), and what neither could do others do
-later (`healing`).
+The pipeline's first task opens it (`opening`), its last one, or others later, close it (`closing`).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from advantageflow.tracking.links import pipeline_address
+from advantageflow.tracking.kubeflow import pipeline_address
 from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
 from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.provenance import origin_tags
@@ -69,8 +68,7 @@ def find_or_open(
     """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
 
     Args:
-        client: of the store.
-        tracking_uri: its address.
+        client, tracking_uri: of the store.
         pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
         first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
@@ -112,19 +110,14 @@ def task_runs(client: MlflowClient, run: Run) -> list[Run]:
     return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
 
 
-def failed_tasks(attempts: Mapping[str, Run]) -> list[str]:
-    """The tasks whose last attempt says that it failed."""
-    return [name for name, task in attempts.items() if task.info.status == "FAILED"]
-
-
 def close(client: MlflowClient, run: Run, status: str, state: str, message: str | None = None) -> None:
     """End a pipeline's run, and those of its tasks that never ended.
 
     Args:
         client: of the store.
         run: of the pipeline.
-        status: 'FINISHED', 'FAILED' or 'KILLED'.
-        state: by which that is known, in Kubeflow's words.
+        status: 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words.
+        state: by which that is known, in Kubeflow's.
         message: what Kubeflow says of a failure, for want of a task that says more.
     """
     run_id, tasks = run.info.run_id, task_runs(client, run)
@@ -151,17 +144,10 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
 
 
 def hand_over(client: MlflowClient, pipeline: str, again: str) -> bool:
-    """Have another pipeline run, which makes what is missing of a first one, continue the first one's run.
+    """Have another pipeline run, none of whose tasks has begun, continue the MLflow run of one that is over.
 
-    The run is open again, and ends as the other pipeline run does.
-
-    Args:
-        client: of the store.
-        pipeline: the first pipeline run, which is over.
-        again: the other one, none of whose tasks has begun.
-
-    Returns:
-        Whether there is a run that this package opened; others keep their own.
+    The run is open again, and ends as the other pipeline run does. Gives whether there is one that this package opened;
+    others keep their own.
 
     Raises:
         TrackingError: MLflow cannot be read or written.
@@ -189,9 +175,7 @@ def newest_pipeline_runs(client: MlflowClient) -> list[Run]:
 def idle_seconds(began: int, spans: Iterable[tuple[int, int]]) -> float:
     """Seconds in which no task ran, up to the end of the last one: what Kubeflow takes to start and end tasks.
 
-    Args:
-        began: when the run did, in milliseconds.
-        spans: start and end of each task, in milliseconds.
+    The run's beginning, and start and end of each task, are in milliseconds.
     """
     idle, at = 0, began
     for start, end in sorted(spans):
@@ -206,6 +190,7 @@ def _experiments(client: MlflowClient) -> list[str]:
 
 def _reason(attempts: Mapping[str, Run]) -> str:
     """What the tasks tell of a failure; nothing where all that is recorded went well."""
-    told = [f"{name}: {attempts[name].data.tags.get('error', 'failed')}" for name in failed_tasks(attempts)]
-    told += [f"{name}: {_KILLED}" for name, task in attempts.items() if task.info.status in ("RUNNING", "KILLED")]
-    return "; ".join(told)
+    failed = [(name, task) for name, task in attempts.items() if task.info.status == "FAILED"]
+    lost = [name for name, task in attempts.items() if task.info.status in ("RUNNING", "KILLED")]
+    told = [f"{name}: {task.data.tags.get('error', 'failed')}" for name, task in failed]
+    return "; ".join([*told, *(f"{name}: {_KILLED}" for name in lost)])

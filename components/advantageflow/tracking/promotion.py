@@ -1,13 +1,18 @@
-"""What becomes of a run's policy in the registry: a version, and where a gate decided, the champion or a reason."""
+"""What becomes of a run's policy in the registry: a version, and where a gate decided, the champion or a reason.
+
+And whether there is anything to retrain on: what a run would be made from, held against what versions were made from.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.champion import Superseded, champion, change_champion
@@ -16,7 +21,7 @@ from advantageflow.tracking.journal import Journal
 from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
 from advantageflow.tracking.reading import read_events
-from advantageflow.tracking.registration import PARENT_TAG, Registration, from_event, register
+from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Registration, from_event, register
 from advantageflow.tracking.registry import REGISTRY
 
 if TYPE_CHECKING:
@@ -24,24 +29,62 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PROMOTION_TAG = "promotion"  # 'promoted' or 'kept'
-REASONS_TAG = "promotion.reasons"
-INPUTS_TAG = "inputs_sha256"
+_REASONS_TAG = "promotion.reasons"
 _LONGEST_TAG = 5000
+_INPUTS = ("prompts", "model", "rollout", "reward", "training", "evaluation", "promotion", "rounds", "seed")
+_MOST = 10_000
+
+
+class Start(NamedTuple):
+    """What a retraining begins with."""
+
+    parent: str  # address of the champion; empty where there is none, and the base model is the start
+    unchanged: str = ""  # why there is nothing to do; empty where there is
+
+
+def inputs_sha256(settings: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
+    """Of all that decides what a run makes of the policy that it starts from.
+
+    Args:
+        settings: of the run, by section, as JSON values.
+        made_from: `source_sha256` of the prompts, wherever they lie, and `reward_versions` by name; the metadata of a
+            prompts artifact have both.
+    """
+    sections = {name: settings[name] for name in _INPUTS if name in settings}
+    sections["prompts"] = {name: value for name, value in sections["prompts"].items() if name != "source"}
+    told = json.dumps([sections, made_from["source_sha256"], made_from["reward_versions"]], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def look(client: MlflowClient, name: str, inputs: str) -> Start:
+    """Where a retraining of a registered model starts, and whether it would repeat one that was, by its inputs' hash.
+
+    Raises:
+        TrackingError: MLflow cannot be read.
+    """
+    now = champion(client, name).version
+    parent = "" if now is None else f"{REGISTRY}{name}/{now}"
+    with tracking_errors(client.tracking_uri):
+        versions = client.search_model_versions(f"name = '{name}'", max_results=_MOST)
+    for version in versions:
+        if version.tags.get(INPUTS_TAG) != inputs:
+            continue
+        if version.version == now:
+            return Start(parent, f"the champion, version {now}, was made from the same prompts and settings")
+        if version.tags.get(PARENT_TAG, "") == parent:
+            reasons = version.tags.get(_REASONS_TAG) or "no gate decided on it"
+            made = f"version {version.version} was made from the same start and inputs, and kept: {reasons}"
+            return Start(parent, made)
+    return Start(parent)
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What became of a policy.
+    """What became of a policy."""
 
-    Attributes:
-        address: of the version.
-        promoted: whether it is champion; None where no gate decided.
-        reasons: why it is not.
-    """
-
-    address: str
-    promoted: bool | None = None
-    reasons: tuple[str, ...] = ()
+    address: str  # of the version
+    promoted: bool | None = None  # whether it is champion; None where no gate decided
+    reasons: tuple[str, ...] = ()  # why it is not
 
     def __str__(self) -> str:
         if self.promoted is None:
@@ -51,22 +94,16 @@ class Conclusion:
         return f"{self.address} is kept as a candidate: {'; '.join(self.reasons)}"
 
 
-def conclude(
-    client: MlflowClient, run: Run, task: Run | None, what: Registration, decision: Mapping[str, Any] | None
-) -> Conclusion:
+def conclude(client: MlflowClient, run: Run, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
     """Register a policy, and where a gate decided, make it champion or say on it why not.
 
     It replaces the version that its training started from, and no other: where the champion was changed meanwhile, it
-    stays a candidate.
-
-    Args:
-        client, run, task, what: as in `register`.
-        decision: of the gate, as JSON with its `summary`; None where there was none.
+    stays a candidate. The decision is the gate's as JSON, with its `summary`; None where there was none.
 
     Raises:
         PolicyError, TrackingError: as `register`.
     """
-    version = register(client, run, task, what)
+    version = register(client, run, what)
     address = f"{REGISTRY}{what.name}/{version.version}"
     if decision is None:
         return Conclusion(address)
@@ -81,7 +118,7 @@ def conclude(
     with tracking_errors(client.tracking_uri):
         said = f"**Promoted**: {decision['summary']}." if not reasons else "\n- ".join(("**Kept**:\n", *reasons))
         client.update_model_version(what.name, version.version, f"{version.description}\n\n{said}")
-        tags = {PROMOTION_TAG: "kept" if reasons else "promoted", REASONS_TAG: "; ".join(reasons)}
+        tags = {PROMOTION_TAG: "kept" if reasons else "promoted", _REASONS_TAG: "; ".join(reasons)}
         for name, value in tags.items():
             client.set_model_version_tag(what.name, version.version, name, value[:_LONGEST_TAG])
     return Conclusion(address, not reasons, reasons)
@@ -104,7 +141,6 @@ def conclude_on_cluster(journal: Journal) -> None:
             raise TrackingError("the pipeline's run is not in MLflow", where=tracking_uri, remedy=remedy)
         event = [one for one in read_events(journal.path.parent) if one["event"] == "policy"][-1]
         what = from_event(run.data.tags[REGISTERED_MODEL_TAG], event)
-        what = replace(what, tags={INPUTS_TAG: event["inputs_sha256"]})
-        print(f"MLflow: {conclude(client, run, None, what, event['decision'])}", file=sys.stderr, flush=True)
+        print(f"MLflow: {conclude(client, run, what, event['decision'])}", file=sys.stderr, flush=True)
 
     patiently(work)

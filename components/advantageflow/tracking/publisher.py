@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import TrackingError
-from advantageflow.records import METRICS_FILE
-from advantageflow.store.files import read_json
 from advantageflow.tracking.earlier import Earlier
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
@@ -18,7 +16,7 @@ from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import origin_tags
 from advantageflow.tracking.recorder import Recorder, log_path, log_settings
-from advantageflow.tracking.registration import Registration, task_of
+from advantageflow.tracking.registration import Registration
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 
@@ -33,11 +31,12 @@ class Publisher:
 
     Args:
         tracking_uri: MLflow's store, for example sqlite_uri(path).
-        experiment: its experiment, created if need be.
-        run_name: name of the parent run.
+        experiment: created if need be.
+        run_name: of the parent run.
         params: settings, nested.
         tags: for example seed and preset; provenance is added.
         run_id: the parent to resume; MLFLOW_RUN_ID when None; a new run when neither is given.
+        opened: told the parent's id as soon as there is one.
 
     Raises:
         TrackingError: the store cannot be opened.
@@ -52,24 +51,27 @@ class Publisher:
         tags: Mapping[str, str],
         *,
         run_id: str | None = None,
+        opened: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tracking_uri = tracking_uri
         self._failures: list[Exception] = []
         self._in_a_row = 0
         self._client = open_client(tracking_uri)
         run_id = run_id or os.environ.get(RUN_ENV)
+        tags = origin_tags() | {NAME_TAG: run_name} | dict(tags)
         with tracking_errors(tracking_uri):
             if run_id:
                 self.run_id = run_id
                 self._client.update_run(run_id, status="RUNNING")
+                for name, value in tags.items():
+                    self._client.set_tag(run_id, name, value)
             else:
                 experiment = experiment_id(self._client, tracking_uri, experiment)
-                self.run_id = str(self._client.create_run(experiment, run_name=run_name).info.run_id)
-            for name, value in (origin_tags() | {NAME_TAG: run_name} | dict(tags)).items():
-                self._client.set_tag(self.run_id, name, value)
+                self.run_id = str(self._client.create_run(experiment, run_name=run_name, tags=tags).info.run_id)
+            opened(self.run_id)
             log_settings(self._client, self.run_id, params)
             home = self._client.get_run(self.run_id).info.experiment_id
-            earlier = Earlier(self._client, str(home), self.run_id) if run_id else None
+            earlier = Earlier(self._client, self.run_id) if run_id else None
         self._recorder = Recorder(self._client, str(home), self.run_id, earlier=earlier)
 
     def consume(self, events: Iterable[Event]) -> None:
@@ -81,27 +83,28 @@ class Publisher:
             if self._recorder.takes(event) and not self._try(self._recorder.record, event):
                 self._recorder.missed(event)
 
+    def unfinished(self) -> list[Path]:
+        """Working folders of the other runs of the experiment that have not ended there; none while MLflow is away."""
+        query = "attributes.status = 'RUNNING' AND tags.workdir != ''"
+        try:
+            runs = self._client.search_runs([self._recorder.experiment_id], query)
+        except Exception as error:
+            logger.warning("MLflow: %s", first_line(error))
+            return []
+        return [Path(run.data.tags["workdir"]) for run in runs if run.info.run_id != self.run_id]
+
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file or folder with the parent run, under `folder` of its artifacts."""
+        """Keep a file or folder with the parent run."""
         self._try(log_path, self._client, self.run_id, path, folder)
 
     def conclude(self, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
-        """Register the policy of the run, and act on what a gate decided.
-
-        Raises:
-            PolicyError, TrackingError: as `promotion.conclude`.
-        """
+        """As `promotion.conclude`, for this run."""
         with tracking_errors(self._tracking_uri):
             run = self._client.get_run(self.run_id)
-            state = read_json(what.reports[-1] / METRICS_FILE)
-            task = task_of(self._client, run, f"round {state['round']} / evaluation")
-        return conclude(self._client, run, task, what, decision)
+        return conclude(self._client, run, what, decision)
 
     def close(self, status: str = "FINISHED") -> None:
-        """End the parent run.
-
-        Args:
-            status: 'FINISHED', 'FAILED' or 'KILLED'.
+        """End the parent run, as 'FINISHED', 'FAILED' or 'KILLED'.
 
         Raises:
             TrackingError: something could not be published.

@@ -19,10 +19,7 @@ def read_events(folder: Path) -> list[Event]:
 def tail(folder: Path, stop: threading.Event, *, interval: float = 0.2) -> Iterator[Event]:
     """Yield events as tasks write them, until `stop` is set and everything written before has been read.
 
-    Args:
-        folder: the journal folder; it may not exist yet.
-        stop: set it when no task writes any more.
-        interval: seconds between two looks at the folder.
+    The folder may not exist yet; it is looked at every `interval` seconds.
     """
     reader = _Folder(folder)
     while True:

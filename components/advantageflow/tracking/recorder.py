@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class _Task:
     there: bool = False  # all of it, by an earlier attempt
     missing: bool = False  # MLflow did not take all of it
     progress_at: float = 0.0  # epoch seconds of the progress written last
+    curves: set[str] = field(default_factory=set)  # by its own steps: a round's mean of one is the whole run's alone
 
 
 class Recorder:
@@ -136,7 +137,10 @@ class Recorder:
     def _metrics(self, event: Event) -> None:
         task = self._tasks[event["task"]]
         step = event["step"] if event["step"] is not None else task.start["round"] or 0
-        self._log(task.run_id, event["values"], step, event)
+        if not event["parent"]:
+            task.curves.update(event["values"])
+        own = {name: value for name, value in event["values"].items() if not event["parent"] or name not in task.curves}
+        self._log(task.run_id, own, step, event)
         if event["parent"] and self.parent_id:
             new = {name: value for name, value in event["values"].items() if not self._has_point(name, step)}
             self._log(self.parent_id, new, step, event)

@@ -7,7 +7,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import PolicyError
 from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
+from advantageflow.shown import markdown
 from advantageflow.store.files import read_json
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import tracking_errors
+from advantageflow.tracking.pipeline_run import last_attempts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 CANDIDATE = "candidate"  # alias of the version that was registered last
 POLICY_TAG = "policy_sha256"
+INPUTS_TAG = "inputs_sha256"
 PARENT_TAG = "parent"  # models:/NAME/VERSION that its training started from
 _SERVED = Path(__file__).parent.parent / "policy" / "served.py"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow")
@@ -37,47 +40,31 @@ _LONGEST_TAG = 5000
 
 @dataclass(frozen=True)
 class Registration:
-    """What is registered.
+    """What is registered."""
 
-    Attributes:
-        name: of the registered model.
-        policy: the policy artifact, all of which becomes the version's, so that training can go on from it.
-        sampling: how its run evaluated it, and so how the version makes pictures unless told otherwise.
-        seed: of the run.
-        reports: of the evaluations before and after training; pictures and numbers of the later one.
-        prompts: the run's prompts artifact.
-        tags: further ones of the version.
-    """
-
-    name: str
-    policy: Path
-    sampling: EvaluationSettings
-    seed: int
-    reports: tuple[Path, Path]
-    prompts: Path
-    tags: Mapping[str, str] = field(default_factory=dict)
+    name: str  # of the registered model
+    policy: Path  # the artifact, all of which becomes the version's, so that training can go on from it
+    sampling: EvaluationSettings  # of its run, and so of the version's pictures unless it is told otherwise
+    seed: int  # of the run
+    reports: tuple[Path, Path]  # before and after training; pictures and numbers of the later one
+    prompts: Path  # the artifact
+    inputs: str = ""  # hash of what the run was made from; empty where nobody asks for it
 
 
-def from_event(name: str, event: Event) -> Registration:
+def from_event(name: str, event: Event, inputs: str = "") -> Registration:
     """What a journal's event of a policy describes."""
+    path, before, after, prompts = (Path(event[field]) for field in ("path", "before", "after", "prompts"))
+    sampling = EvaluationSettings.model_validate(event["sampling"])
     return Registration(
-        name,
-        Path(event["path"]),
-        EvaluationSettings.model_validate(event["sampling"]),
-        event["seed"],
-        (Path(event["before"]), Path(event["after"])),
-        Path(event["prompts"]),
+        name, path, sampling, event["seed"], (before, after), prompts, inputs or event.get("inputs_sha256", "")
     )
 
 
-def register(client: MlflowClient, run: Run, task: Run | None, what: Registration) -> ModelVersion:
-    """Register a trained policy, as alias 'candidate' too.
+def register(client: MlflowClient, run: Run, what: Registration) -> ModelVersion:
+    """Register a trained policy, as alias 'candidate' too; one that an earlier try registered is given as it is.
 
-    Args:
-        client: of the store.
-        run: the pipeline's, in whose experiment the model stands, and whose provenance it takes.
-        task: run of the evaluation that judged it, which gets the model's metrics; None has none.
-        what: to register.
+    The model stands in the experiment of the pipeline's run, takes its provenance, and its metrics stand at the run's
+    task that evaluated it.
 
     Raises:
         PolicyError: it is the base model, or was trained on a model that is not known.
@@ -91,8 +78,11 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
         raise PolicyError("this is the base model, or a policy without a record", where=str(what.policy), remedy=remedy)
     metrics = [read_json(report / METRICS_FILE) for report in what.reports]
     tags = _tags(run, state, what, metrics)
-    if (known := _registered(client, run, what.name, state)) is not None:  # by an earlier try at the same task
-        return known
+    with tracking_errors(client.tracking_uri):
+        known = client.search_model_versions(f"name = '{what.name}' AND run_id = '{run.info.run_id}'")
+    for one in known:
+        if one.tags.get(POLICY_TAG) == state.policy_sha256:
+            return one
     with tracking_errors(client.tracking_uri), _saved(state, what) as folder:
         logged = client.create_logged_model(
             run.info.experiment_id, f"{what.name}-{state.rounds}", run.info.run_id, tags, model_type="text-to-image"
@@ -100,8 +90,7 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
         client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, state.round)])
-        if task is not None:
-            _log_metrics(client, task, logged.model_id, metrics[-1])
+        _log_metrics(client, run, logged.model_id, metrics[-1]["round"])
         make_registered_model(client, what.name, "Policies of AdvantageFlow: adapters of a rectified-flow image model.")
         version = client.create_model_version(  # MLflow would look for models:/m-... in the store of the environment
             what.name, logged.artifact_location, run.info.run_id, tags,
@@ -109,19 +98,6 @@ def register(client: MlflowClient, run: Run, task: Run | None, what: Registratio
         )  # fmt: skip
         client.set_registered_model_alias(what.name, CANDIDATE, version.version)
     return version
-
-
-def task_of(client: MlflowClient, run: Run, name: str) -> Run | None:
-    """The run of a pipeline's task, of its last attempt."""
-    query = f"tags.`mlflow.parentRunId` = '{run.info.run_id}' AND attributes.run_name = '{name}'"
-    found = client.search_runs([run.info.experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
-    return found[0] if found else None
-
-
-def _registered(client: MlflowClient, run: Run, name: str, state: PolicyState) -> ModelVersion | None:
-    with tracking_errors(client.tracking_uri):
-        found = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
-    return next((one for one in found if one.tags.get(POLICY_TAG) == state.policy_sha256), None)
 
 
 def make_registered_model(client: MlflowClient, name: str, description: str) -> None:
@@ -190,27 +166,22 @@ def _tags(run: Run, state: PolicyState, what: Registration, metrics: Sequence[Ma
         "seed": str(what.seed),
         "rounds": str(state.rounds),
         PARENT_TAG: str(made.get("continued_from", {}).get("path", "")),
-        **what.tags,
+        INPUTS_TAG: what.inputs,
     }
     return {name: value[:_LONGEST_TAG] for name, value in tags.items() if value}
 
 
-def _log_metrics(client: MlflowClient, task: Run, model_id: str, metrics: Mapping[str, Any]) -> None:
-    """The numbers of an evaluation as the model's own, under the names that they have in its task's run."""
+def _log_metrics(client: MlflowClient, run: Run, model_id: str, round_index: int) -> None:
+    """The numbers of the round's evaluation as the model's own, under the names that they have at its task's run."""
     from mlflow.entities import Metric
 
-    known, now = task.data.metrics, int(time.time() * 1000)
-    wanted = {f"evaluation/{name}": metrics[name] for name in ("strict", "soft")}
-    wanted |= {
-        name: value for name, value in known.items() if name.startswith(("evaluation/task/", "evaluation/term/"))
-    }
-    client.log_batch(
-        task.info.run_id,
-        metrics=[
-            Metric(name, value, now, metrics["round"], model_id=model_id, run_id=task.info.run_id)
-            for name, value in wanted.items()
-        ],
-    )
+    judged = last_attempts(client, run).get(f"round {round_index} / evaluation")
+    if judged is None:
+        return
+    now, task = int(time.time() * 1000), judged.info.run_id
+    wanted = {name: value for name, value in judged.data.metrics.items() if name.startswith("evaluation/")}
+    told = [Metric(name, value, now, round_index, model_id, run_id=task) for name, value in wanted.items()]
+    client.log_batch(task, metrics=told)
 
 
 def _description(state: PolicyState, metrics: Sequence[Mapping[str, Any]]) -> str:
@@ -219,6 +190,7 @@ def _description(state: PolicyState, metrics: Sequence[Mapping[str, Any]]) -> st
     lines = [f"{state.rounds} rounds, {state.step} optimiser steps on reward {told}."]
     before, after = metrics
     lines += ["", "| task | before | after |", "|---|---|---|"]
-    lines += [f"| {task} | {before['tasks'][task]:.3f} | {after['tasks'][task]:.3f} |" for task in after["tasks"]]
+    tasks = {markdown(task): (before["tasks"][task], after["tasks"][task]) for task in after["tasks"]}
+    lines += [f"| {task} | {old:.3f} | {new:.3f} |" for task, (old, new) in tasks.items()]
     lines += [f"| **mean of tasks** | {before['strict']:.3f} | **{after['strict']:.3f}** |"]
     return "\n".join(lines)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from html import escape
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, TypeVar
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.closing import settle_again
 from advantageflow.tracking.events import TRACKING_ENV, Event
-from advantageflow.tracking.links import add_links, mlflow_address
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
 from advantageflow.tracking.pipeline_run import (
     FINAL_STATE_TAG,
@@ -27,6 +27,7 @@ from advantageflow.tracking.pipeline_run import (
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow.tracking.recorder import Recorder, run_name
 from advantageflow.tracking.registration import from_event, register
+from advantageflow.tracking.ui import mlflow_address
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -112,11 +113,11 @@ class _TaskPublisher:
 
     def _register(self, client: MlflowClient, recorder: Recorder, name: str) -> None:
         """Register the policy that the task judged, if it ends the work of the pipeline's run."""
-        run, last = client.get_run(str(recorder.parent_id)), client.get_run(str(recorder.last_run_id))
+        run = client.get_run(str(recorder.parent_id))
         model = run.data.tags.get(REGISTERED_MODEL_TAG)
         judged = [event for event in read_events(self._folder) if event["event"] == "policy"]
         if model and judged and run.data.tags.get(LAST_TASK_TAG) == name:
-            version = register(client, run, last, from_event(model, judged[-1]))
+            version = register(client, run, from_event(model, judged[-1]))
             print(f"MLflow: the policy is models:/{model}/{version.version}", file=sys.stderr, flush=True)
 
     def _try(self, work: Callable[[], None]) -> None:
@@ -172,13 +173,13 @@ def _recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
 
 
 def _link(tracking_uri: str, recorder: Recorder, events: list[Event]) -> None:
+    """Say in the log, and at the end of the task's pages, where it is in MLflow."""
     runs = {"this task": recorder.last_run_id, "the whole run": recorder.parent_id}
     addresses = {name: mlflow_address(tracking_uri, recorder.experiment_id, run) for name, run in runs.items() if run}
     links = {name: address for name, address in addresses.items() if address}
-    if not links:
-        return
     for name, address in links.items():
         print(f"MLflow: {name}: {address}", file=sys.stderr, flush=True)
-    for event in events:
-        if event["event"] == "page":
-            add_links(Path(event["path"]), links)
+    named = ", ".join(f'<a href="{escape(address)}">{name}</a>' for name, address in links.items())
+    for page in (Path(event["path"]) for event in events if event["event"] == "page" and links):
+        head, end, tail = page.read_text(encoding="utf-8").rpartition("</main>")
+        page.write_text(f"{head}<p>In MLflow: {named}</p>\n{end}{tail}", encoding="utf-8")

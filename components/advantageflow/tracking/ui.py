@@ -1,8 +1,10 @@
-"""Opening MLflow's pages on a local store: the runs of an experiment, with the columns and charts that matter first."""
+"""MLflow's pages: serving those of a local store, where a run is on them, and what they show first of an experiment."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+MLFLOW_URL_ENV = "ADVANTAGEFLOW_MLFLOW_URL"  # where a browser finds MLflow, if not where the tasks do
+_TRAINING = "workflowType=machine_learning"  # else the pages around it are those for LLM traces
 _VIEW = "results"  # the name of our view of an experiment, in its tags and in addresses
 _PARAMS = ("training.objective.name", "rounds", "seed")
 
@@ -35,13 +39,22 @@ def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[s
     return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sqlite_uri(store), *address]
 
 
+def mlflow_address(tracking_uri: str, experiment: str, run: str) -> str | None:
+    """The page of an MLflow run; None for a store that has no pages."""
+    base = os.environ.get(MLFLOW_URL_ENV) or tracking_uri
+    if not base.startswith(("http://", "https://")):
+        return None
+    base = re.sub("//[^/@]*@", "//", base.rstrip("/"))  # a browser asks for user and password itself
+    return f"{base}/#/experiments/{experiment}/runs/{run}?{_TRAINING}"
+
+
 def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) -> str:
     """Where in MLflow's pages the runs of an experiment are, or one run, as the part of the address after the port.
 
     Args:
         client: of the store.
         experiment: its name; that of the newest run if None.
-        run: id or name of a run; its own page then.
+        run: id, name or folder of a run; its own page then.
 
     Raises:
         TrackingError: there is no such experiment or run.
@@ -61,9 +74,9 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
         raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")
     home = runs[0].info.experiment_id
     if run is not None:
-        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}"
-    view = f"?viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
-    return f"/#/experiments/{home}/runs{view}"
+        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}?{_TRAINING}"
+    view = f"&viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
+    return f"/#/experiments/{home}/runs?{_TRAINING}{view}"
 
 
 def view_tags(headline: str) -> dict[str, str]:

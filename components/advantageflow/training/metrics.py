@@ -8,7 +8,7 @@ from typing import Any
 from advantageflow.flow.advantages import Advantages, violates
 from advantageflow.objectives.batches import Metrics
 from advantageflow.training.data import RoundData
-from advantageflow.watch.rollouts import join_summaries
+from advantageflow.watch.images import join_summaries
 
 
 def data_metrics(data: RoundData, advantages: Advantages) -> Metrics:

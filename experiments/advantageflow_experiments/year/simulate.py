@@ -6,7 +6,6 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from advantageflow.rollout import stage as rollout
 from advantageflow.scoring import stage as scoring
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.champion import champion
-from advantageflow.tracking.changes import inputs_sha256, look
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, sqlite_uri
-from advantageflow.tracking.promotion import INPUTS_TAG, Conclusion, conclude
+from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256, look
 from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import Registration, from_event
 from advantageflow.tracking.registry import local_policy
@@ -95,11 +93,11 @@ class Year:
             init = str(local_policy(start.parent, self._uri)) if start.parent else None
             _train(settings, folder, init, week, crash=crash)
         event = [one for one in read_events(folder / "journal") if one["event"] == "policy"][-1]
-        return _said(self._conclude(replace(from_event(NAME, event), tags={INPUTS_TAG: inputs}), event))
+        return _said(self._conclude(from_event(NAME, event, inputs), event))
 
     def _conclude(self, what: Registration, event: dict[str, Any]) -> Conclusion:
         run = self._client.create_run(experiment_id(self._client, self._uri, NAME))
-        done = conclude(self._client, run, None, what, event["decision"])
+        done = conclude(self._client, run, what, event["decision"])
         self._client.set_terminated(run.info.run_id)
         for one in rejected_versions(self._client, registered_versions(self._client), days=0):
             one.remove()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,12 +14,15 @@ from rich.table import Column, Table
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.runs import known_experiment, list_runs
+from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.heal import heal_mlflow
-from advantageflow_pipelines.say import Console, print_table, say
+from advantageflow_pipelines.commands.watch import heal_mlflow
+from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
 
@@ -40,6 +44,7 @@ def list_command(
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
 
+    What MLflow lacks of runs here that were killed is brought there, and they are ended there.
     With --host and MLFLOW_TRACKING_URI set, runs of which MLflow says otherwise are set right there, and named.
     """
     if context.invoked_subcommand is not None:
@@ -59,14 +64,10 @@ for _name, _action in run_actions.ACTIONS.items():
 
 
 def _list_remote(connection: Connection, experiment: str | None, limit: int) -> None:
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import list_runs
-    from advantageflow_pipelines.client.stages import from_cache
-
     console = Console()
     table = Table(Column("run", overflow="fold"), Column("id", no_wrap=True), "state", "started", "seconds")
     api = Api(connection)
-    found = list(itertools.islice(list_runs(api, experiment), limit))
+    found = list(itertools.islice(list_runs(api, experiment and known_experiment(api, experiment)), limit))
     for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
@@ -81,6 +82,8 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
 
 
 def _list_local(runs: Path) -> None:
+    from advantageflow_pipelines.local.tracking import sync_left
+
     console = Console()
     folders = _run_folders(runs)
     if not folders:
@@ -100,6 +103,8 @@ def _list_local(runs: Path) -> None:
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
             table.add_row(folder.name, "summary.json is damaged", "", "", "", style="red")
     print_table(console, table)
+    for name in sync_left(folders, partial(warn, console)):
+        say(console, f"MLflow has all of {name} now, which had not been ended there")
 
 
 def _run_folders(runs: Path) -> list[Path]:

@@ -72,7 +72,7 @@ def run_locally(
     with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
-        with RunTracking(tracking_uri, workdir, settings, partial(warn, console)) as tracking:
+        with RunTracking(tracking_uri, workdir, settings, partial(warn, console), others=True) as tracking:
             progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
             if is_inline(workdir):
                 run_inline(workdir, settings, progress, started)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import read_summary, with_records
-from advantageflow_pipelines.local.workdir import WorkDir, locked
+from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
 
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 STORE_FILE = "mlflow.db"
 SECONDS_AT_THE_END = 120.0  # for what is left to be published when a run is over, its files too
 SECONDS_AFTER_AN_INTERRUPT = 5.0  # for the same, where it has been begun
+_SECONDS_FOR_ANOTHER = 20.0  # that was killed, of the same
 _RECORD_FILE = "mlflow.json"
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,7 @@ class RunTracking:
         workdir: the run; its MLflow run is remembered there, and continued by a later attempt.
         warn: shows a message to the person.
         patience: seconds that the store is given at the end.
+        others: whether runs of its experiment that were killed outright are brought to their end too.
     """
 
     def __init__(
@@ -70,11 +73,14 @@ class RunTracking:
         settings: RunSettings,
         warn: Callable[[str], None],
         patience: float = SECONDS_AT_THE_END,
+        *,
+        others: bool = False,
     ) -> None:
         self._uri = uri
         self._workdir = workdir
         self._settings = settings
         self._warn = warn
+        self._others = others
         self._patience, self._late = patience, False
         self._deadline: float | None = None
         self._stop = threading.Event()
@@ -121,8 +127,7 @@ class RunTracking:
     def conclude(self) -> Conclusion | None:
         """Register the policy that the run ends with, and act on what a gate decided; None where there is no policy, or
         MLflow is away."""
-        from advantageflow.tracking.changes import inputs_sha256
-        from advantageflow.tracking.promotion import INPUTS_TAG
+        from advantageflow.tracking.promotion import inputs_sha256
         from advantageflow.tracking.registration import from_event
 
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
@@ -134,11 +139,9 @@ class RunTracking:
 
         def register() -> None:
             try:
-                what = from_event(name, judged[-1])
-                made_from = read_metadata(what.prompts)
+                made_from = read_metadata(Path(judged[-1]["prompts"]))
                 inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
-                what = replace(what, tags={INPUTS_TAG: inputs})
-                concluded.append(publisher.conclude(what, judged[-1]["decision"]))
+                concluded.append(publisher.conclude(from_event(name, judged[-1], inputs), judged[-1]["decision"]))
             except UserError as failure:
                 self._warn(f"the policy is not registered in MLflow. {failure}")
 
@@ -192,13 +195,15 @@ class RunTracking:
                     **({"images": " ".join(dict.fromkeys(images.values()))} if images else {}),
                 },
                 run_id=self.run_id,
+                opened=partial(_write_record, self._workdir, self._uri, complete=False),
             )
-            _write_record(self._workdir, self._uri, publisher.run_id, complete=False)
         except (TrackingError, StoreError) as failure:
             later = f"bring it there later with: advantageflow sync {self._workdir.root}"
             self._warn(f"this run is not recorded in MLflow; {later}. {failure}")
             return
         self._publisher = publisher
+        if self._others:
+            sync_left(publisher.unfinished(), logger.warning)
         publisher.consume(self._events())
 
     def _events(self) -> Iterator[Event]:
@@ -242,6 +247,24 @@ def sync_run(
         else:
             tracking.close("FAILED" if events and events[-1]["event"] == "error" else "KILLED")
         return tracking.run_id is not None and is_delivered(workdir)
+
+
+def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]:
+    """Bring to MLflow what it lacks of runs that were killed outright, or that it was away for; gives their names.
+
+    Args:
+        folders: working folders; one that another process works on, or that holds no run, is passed over.
+        warn: told what is still missing.
+    """
+    brought = []
+    for folder in folders:
+        if is_delivered(WorkDir(folder)):
+            continue
+        with contextlib.suppress(UserError, OSError):
+            workdir, settings = open_workdir(folder)
+            if sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
+                brought.append(folder.name)
+    return brought
 
 
 def _read_record(workdir: WorkDir) -> dict[str, Any]:

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import io
 import os
 import signal
 import socket
 import subprocess
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import mlflow
+import numpy as np
 import psycopg
 import pytest
 from mlflow import MlflowClient
+from mlflow_published import SETTINGS, everything, write_journals
 from PIL import Image
-from registered import concluded
+from random_policy import write_policy
+from registered import DECISION, concluded, pipeline_run, registration
 
+from advantageflow.policy.generate import draw_texts
+from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.tracking.champion import Superseded, change_champion
+from advantageflow.tracking.promotion import conclude
+from advantageflow.tracking.publisher import Publisher
+from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registry import local_policy
 
 if TYPE_CHECKING:
@@ -95,6 +107,45 @@ def test_policies_are_registered_on_postgresql_and_of_two_at_once_one_becomes_ch
         assert sorted(pool.map(promote, "23")) == [False, True]
     fetched = local_policy("models:/tuned@champion", client.tracking_uri)
     assert (fetched / "policy" / "adapter_model.safetensors").read_text() in ("2" * 64, "3" * 64)
+
+
+def test_a_registered_policy_draws_what_its_run_would_wherever_it_is_loaded(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sampling = ModelSettings(), EvaluationSettings(steps=2, threads=1)
+    sections = {"model": model.model_dump(mode="json"), "reward": RewardSettings().model_dump(mode="json")}
+    write_policy(tmp_path / "policy", model, sections)
+    what = registration(tmp_path, "a" * 64, name="drawing")
+    what = replace(what, policy=tmp_path / "policy", sampling=sampling)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
+    conclude(client, pipeline_run(client, "drawing"), what, DECISION)
+    loaded = mlflow.pyfunc.load_model("models:/drawing@champion")
+    [picture] = loaded.predict(["a red circle"], params={"seed": 7})
+    with Image.open(io.BytesIO(base64.b64decode(picture))) as drawn:
+        [wanted] = draw_texts(model, what.policy, ["a red circle"], [7], sampling)
+        assert np.array_equal(np.asarray(drawn), wanted)
+    assert [one.name for one in loaded.metadata.get_params_schema().params] == ["seed", "steps", "guidance_scale"]
+    assert loaded.metadata.saved_input_example_info
+
+
+def test_eight_runs_at_once_give_no_error_and_lose_no_record(
+    client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(tmp_path / "journal"))
+    write_journals(tmp_path)
+    events = read_events(tmp_path / "journal")
+
+    def run(_: int) -> str:
+        publisher = Publisher(client.tracking_uri, "eight", "shapes-1", SETTINGS, {})
+        publisher.consume(events)
+        publisher.close()  # which raises where one record was refused
+        return publisher.run_id
+
+    with ThreadPoolExecutor(8) as pool:
+        runs = list(pool.map(run, range(8)))
+    first, *others = [everything(client, client.get_run(one)) for one in runs]
+    assert others == [first] * 7
+    assert len(first) > 20
 
 
 def test_it_answers_to_its_own_names_and_to_no_other(pod: Pod) -> None:

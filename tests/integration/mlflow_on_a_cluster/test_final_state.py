@@ -9,13 +9,11 @@ from kfp_stub.server import KfpStub
 from mlflow import MlflowClient
 from tracked import LAST, children_of, fail_task, kill_task, open_run, parent_of, run_task
 
-from advantageflow.tracking.closing import close_pipeline_run
+from advantageflow.tracking.closing import close_pipeline_run, heal
 from advantageflow.tracking.continuing import continue_run
-from advantageflow.tracking.healing import heal
 from advantageflow.tracking.kubeflow import ask_state
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.runs import get_run
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "kfp-live"
@@ -43,7 +41,7 @@ def test_success_is_finished(client: MlflowClient, pipeline: str, tmp_path: Path
     parent = parent_of(client, pipeline)
     assert "advantageflow.from_cache" not in parent.data.tags
     assert parent.data.metrics["seconds/kubeflow"] >= 0
-    assert f"/runs/{parent.info.run_id})" in (tmp_path / "page.md").read_text()
+    assert f"/runs/{parent.info.run_id}?workflowType=machine_learning)" in (tmp_path / "page.md").read_text()
 
 
 def test_success_of_which_a_stage_says_that_it_failed_is_a_failure(client: MlflowClient, pipeline: str) -> None:
@@ -236,11 +234,11 @@ def test_healing_asks_no_more_than_it_may_and_leaves_what_nobody_knows(
     for number in range(3):
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", f"{pipeline}-{number}")
         open_run()
-    monkeypatch.setattr("advantageflow.tracking.healing._QUESTIONS", 2)
+    monkeypatch.setattr("advantageflow.tracking.closing._QUESTIONS", 2)
     asked: list[str] = []
     assert heal(client, {}, lambda one: asked.append(one)) == []
     assert asked == [f"{pipeline}-2", f"{pipeline}-1"]
-    monkeypatch.setattr("advantageflow.tracking.healing._SECONDS", -1.0)
+    monkeypatch.setattr("advantageflow.tracking.closing._SECONDS", -1.0)
     assert heal(client, {}, lambda one: asked.append(one)) == []
     assert len(asked) == 2
 
@@ -268,5 +266,5 @@ def test_tasks_and_commands_read_the_same_state_off_a_server_s_answers(
     assert ask_state(run_id) is None
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
     assert ask_state(run_id) == state
-    api = Api(make_connection(kubeflow.url, credentials=Credentials(token_file=token)))
+    api = Api(make_connection(kubeflow.url, token_file=token))
     assert get_run(api, run_id).state == state

@@ -13,8 +13,8 @@ from registered import DECISION, KNOWN, concluded, pipeline_run, registration
 from advantageflow.records import STATE_FILE
 from advantageflow.store.prompts import read_known
 from advantageflow.tracking.champion import Superseded, champion, change_champion, reigns
-from advantageflow.tracking.changes import inputs_sha256, look
 from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.promotion import inputs_sha256, look
 from advantageflow.tracking.registration import register
 from advantageflow.tracking.registry import local_policy
 
@@ -28,9 +28,12 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_a_version_says_where_it_comes_from_and_comes_back_whole(client: MlflowClient, tmp_path: Path) -> None:
-    run, task = pipeline_run(client, "come-back"), pipeline_run(client, "come-back")
-    made = register(client, run, task, registration(tmp_path, "a" * 64, name="whole"))
-    again = register(client, run, task, registration(tmp_path / "again", "a" * 64, name="whole"))
+    run = pipeline_run(client, "come-back")
+    tags = {"mlflow.parentRunId": run.info.run_id}
+    judged = client.create_run(run.info.experiment_id, tags=tags, run_name="round 2 / evaluation")
+    client.log_metric(judged.info.run_id, "evaluation/red", 0.75, step=2)
+    made = register(client, run, registration(tmp_path, "a" * 64, name="whole"))
+    again = register(client, run, registration(tmp_path / "again", "a" * 64, name="whole"))
     assert again.version == made.version == "1", "a task that is tried again registers nothing twice"
     assert made.tags.items() >= {
         "policy_sha256": "a" * 64, "base": "shapes", "base_sha256": "b" * 64, "reward": "shapes.soft",
@@ -39,7 +42,7 @@ def test_a_version_says_where_it_comes_from_and_comes_back_whole(client: MlflowC
     assert "| colours | 0.250 | 0.750 |" in made.description
     [output] = client.get_run(run.info.run_id).outputs.model_outputs
     logged = client.get_logged_model(output.model_id)
-    assert {(metric.key, metric.value) for metric in logged.metrics} >= {("evaluation/strict", 0.75)}
+    assert {(metric.key, metric.value) for metric in logged.metrics} == {("evaluation/red", 0.75)}
     fetched = local_policy("models:/whole@candidate", client.tracking_uri)
     assert (fetched / STATE_FILE).is_file()
     assert read_known(fetched) == set(KNOWN)
@@ -74,12 +77,8 @@ def test_a_candidate_replaces_the_champion_that_it_started_from_and_no_other(
 
 def test_of_several_at_once_one_becomes_champion(client: MlflowClient, tmp_path: Path) -> None:
     for number in range(4):
-        register(
-            client,
-            pipeline_run(client, "race"),
-            None,
-            registration(tmp_path / str(number), f"{number}" * 64, name="race"),
-        )
+        what = registration(tmp_path / str(number), f"{number}" * 64, name="race")
+        register(client, pipeline_run(client, "race"), what)
     change_champion(client, "race", None, "1", "first")
 
     def promote(version: str) -> str:
@@ -99,12 +98,8 @@ def test_a_change_whose_author_died_is_completed_by_who_comes_next(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(2):
-        register(
-            client,
-            pipeline_run(client, "dead"),
-            None,
-            registration(tmp_path / str(number), f"{number}" * 64, name="dead"),
-        )
+        what = registration(tmp_path / str(number), f"{number}" * 64, name="dead")
+        register(client, pipeline_run(client, "dead"), what)
     change_champion(client, "dead", None, "1", "first")
 
     def dies(*_: object) -> None:
@@ -130,7 +125,7 @@ def test_equal_inputs_are_recognised_until_the_prompts_or_the_settings_change(
     assert inputs != inputs_sha256(settings, made_from | {"source_sha256": "2"})
     assert look(client, "grown", inputs).parent == ""
     run = pipeline_run(client, "grown")
-    register(client, run, None, registration(tmp_path, "1" * 64, name="grown"))
+    register(client, run, registration(tmp_path, "1" * 64, name="grown"))
     client.set_model_version_tag("grown", "1", "inputs_sha256", inputs)
     assert "version 1 was made from the same start and inputs" in look(client, "grown", inputs).unchanged
     change_champion(client, "grown", None, "1", "first")

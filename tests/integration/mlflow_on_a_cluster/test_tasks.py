@@ -182,7 +182,7 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
     parent = parent_of(client, pipeline)
     [task] = [run for run in runs_of(client, pipeline) if run.info.run_id != parent.info.run_id]
     links = [
-        f"https://mlflow.example/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+        f"https://mlflow.example/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}?workflowType=machine_learning"
         for run in (task, parent)
     ]
     said = f'<a href="{links[0]}">this task</a>, <a href="{links[1]}">the whole run</a>'

@@ -16,8 +16,7 @@ import pytest
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.journal import Journal, current_journal, new_task_id, stage_journal
-from advantageflow.tracking.process import process_started
+from advantageflow.tracking.journal import Journal, current_journal, new_task_id, process_started, stage_journal
 from advantageflow.tracking.reading import read_events, run_curves, tail
 
 

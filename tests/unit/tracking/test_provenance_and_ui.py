@@ -12,9 +12,10 @@ import pytest
 from advantageflow import __version__
 from advantageflow.errors import TrackingError
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.kubeflow import pipeline_address
 from advantageflow.tracking.naming import metric_name, run_title
 from advantageflow.tracking.provenance import REVISION_ENV, provenance
-from advantageflow.tracking.ui import ui_command
+from advantageflow.tracking.ui import mlflow_address, ui_command
 
 
 def test_provenance_names_python_and_package_versions() -> None:
@@ -78,3 +79,33 @@ def test_a_run_is_named_by_model_reward_and_objective_unless_a_person_named_it()
     settings = RunSettings().model_dump(mode="json")
     assert run_title(settings) == "shapes, shapes.soft, advantage_flow"
     assert run_title({**settings, "tracking": {"name": "mine"}}) == "mine"
+
+
+@pytest.mark.parametrize(
+    ("store", "url", "page"),
+    [
+        ("http://mlflow:5000/", None, "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning"),
+        (
+            "http://mlflow:5000",
+            "https://ml.example/mlflow",
+            "https://ml.example/mlflow/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
+        (
+            "http://me:secret@mlflow:5000",
+            None,
+            "http://mlflow:5000/#/experiments/3/runs/abc?workflowType=machine_learning",
+        ),
+        ("sqlite:////runs/mlflow.db", None, None),
+    ],
+    ids=["on the tracking server", "or where a browser finds it", "without a password", "a file has none"],
+)
+def test_a_run_s_page_is(store: str, url: str | None, page: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if url:
+        monkeypatch.setenv("ADVANTAGEFLOW_MLFLOW_URL", url)
+    assert mlflow_address(store, "3", "abc") == page
+
+
+def test_kubeflow_s_page_is_known_only_where_somebody_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pipeline_address("run-1") is None
+    monkeypatch.setenv("ADVANTAGEFLOW_KFP_URL", "https://kubeflow.example/pipeline/")
+    assert pipeline_address("run-1") == "https://kubeflow.example/pipeline/#/runs/details/run-1"

@@ -13,10 +13,12 @@ from hypothesis.extra import numpy as hnp
 from advantageflow.watch.images import (
     IMAGE_STATISTICS,
     THUMBNAIL,
+    RolloutStatistics,
     colour_entropy,
     dark_fraction,
     diversity,
     image_statistics,
+    join_summaries,
     saturated_fraction,
     sharpness,
     thumbnail,
@@ -111,3 +113,29 @@ def test_thumbnails_have_one_size_and_keep_the_mean_colour(make: Callable[[], Im
     small = thumbnail(image)
     assert small.shape == (THUMBNAIL, THUMBNAIL, 3)
     assert small.mean((0, 1)) == pytest.approx(image.mean((0, 1)), abs=1.0)
+
+
+DRAWN = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(9)]
+GROUPS = [f"prompt {number // 3}" for number in range(9)]
+
+
+def shard(numbers: range) -> dict[str, dict[str, float]]:
+    statistics = RolloutStatistics()
+    for number in numbers:
+        statistics.add(GROUPS[number], DRAWN[number])
+    return statistics.summary()
+
+
+def test_shards_of_any_size_join_to_the_means_over_all_images_and_groups() -> None:
+    whole = join_summaries([shard(range(9))])
+    assert join_summaries([shard(range(3)), shard(range(3, 9)), shard(range(0))]) == pytest.approx(whole)
+    for name in IMAGE_STATISTICS:
+        assert whole[name] == pytest.approx(np.mean([image_statistics(image)[name] for image in DRAWN]))
+    groups = [[thumbnail(image) for image in DRAWN[start : start + 3]] for start in (0, 3, 6)]
+    assert whole["diversity"] == pytest.approx(np.mean([diversity(group) for group in groups]))
+
+
+def test_an_empty_shard_and_groups_of_one_have_nothing_to_say() -> None:
+    assert shard(range(0)) == {}
+    assert "diversity" not in shard(range(1))
+    assert join_summaries([]) == {}

@@ -34,10 +34,11 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
             kept=images,
             reads_prompts=groups,
+            scored=images if rollout.scored else 0,
             takes_adapters=trained * rollout.shards,
             remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
-        "reward": Work(tasks["reward"], scored=images, takes_images=images),
+        **({} if rollout.scored else {"reward": Work(tasks["reward"], scored=images, takes_images=images)}),
         "training": Work(
             tasks["training"],
             forwards=_extra_forwards(settings),

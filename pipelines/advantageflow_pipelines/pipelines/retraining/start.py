@@ -5,8 +5,8 @@ from __future__ import annotations
 from advantageflow.errors import SettingsError
 from advantageflow.prompts.changes import made_from
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.changes import inputs_sha256, look
 from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.promotion import inputs_sha256, look
 from advantageflow_pipelines.pipelines.definition import NothingToDo
 
 

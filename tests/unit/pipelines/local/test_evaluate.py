@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from random_policy import write_policy
 
 from advantageflow.errors import PolicyError, SettingsError, StoreError
-from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
-from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import (
     EvaluationSettings,
-    LoraSettings,
     ModelSettings,
     PromptSettings,
     RewardSettings,
@@ -26,8 +22,7 @@ from advantageflow.settings import (
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.conditioning import write_conditioning
-from advantageflow.store.files import publish, read_json
-from advantageflow.store.policies import PolicyState
+from advantageflow.store.files import read_json
 from advantageflow.store.prompts import write_prompts
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -37,17 +32,6 @@ from advantageflow_pipelines.local.workdir import create_workdir, make_output, u
 
 SAMPLING = EvaluationSettings(images=6, steps=2, batch=6, sample_prompts=3, threads=1)
 WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
-
-
-def write_policy(folder: Path, model: ModelSettings, settings: dict[str, Any], size: float = 0.3) -> None:
-    transformer = load_transformer(model)
-    write_base_policy(folder)
-    adapters = attach_adapters(transformer, folder, LoraSettings(rank=2), 0, StableDiffusion3())
-    with torch.no_grad():
-        for parameter in adapters.parameters():
-            parameter.normal_(std=size, generator=torch.Generator().manual_seed(0))
-    with publish(folder) as partial:
-        adapters.save(partial, PolicyState(round=3, step=12, policy_sha256=None, settings=settings), model)
 
 
 @pytest.fixture
