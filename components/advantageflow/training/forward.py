@@ -85,7 +85,7 @@ def mean_flow_correction(policy: Policy, inputs: Inputs, lengths: Tensor, veloci
 
     `v = u + h du / dt` is the derivative of `h u = x_t - x_(t-h)` (MeanFlow, arXiv 2505.13447). Added to u_theta,
     u_roll and u_ref alike it leaves their differences as they are (MeanFlowAdvantage, arXiv 2609.37670). The derivative
-    is the difference to a point back on the path by a small part of the interval.
+    is the difference to a point back on the path by a small part of the interval, for which float32 weights are needed.
 
     Args:
         inputs: x_t, t, and a conditioning that tells h.
