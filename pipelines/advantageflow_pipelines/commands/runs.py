@@ -127,5 +127,6 @@ def _add_run(table: Table, folder: Path) -> None:
     if summary is None:
         table.add_row(*start, "", "", "not complete", style="dim")
         return
-    base, final, change = summary["base"]["strict"], summary["final"]["strict"], summary["difference"]["strict"]
+    base = summary.get("start", summary["base"])["strict"]
+    final, change = summary["final"]["strict"], summary["difference"]["strict"]
     table.add_row(*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})")

@@ -20,8 +20,8 @@ from advantageflow.policy.families.mean_flow import MeanFlow, interval_features
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.shapes.architecture import build_transformer
-from advantageflow.training.forward import mean_flow_correction
 from advantageflow.training.policy import Policy
+from advantageflow.training.step import mean_flow_correction
 
 
 def test_an_interval_of_no_length_leaves_the_flow_as_it_is() -> None:

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 
 from advantageflow.errors import ClusterError
 from advantageflow.kubernetes_api import explained
-from advantageflow.training.trainjob.runtime import check_resources
-from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, RUNTIME
+from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, RUNTIME, check_resources
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, fine, there, to_do
 from advantageflow_pipelines.placing.resources.stage_resources import Environment, Resources, StageResources
 

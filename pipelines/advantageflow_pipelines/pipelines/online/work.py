@@ -20,6 +20,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     """
     rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
     groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
+    beside_start = judged[0].images if settings.init_policy else 0  # of the base model
     trained = settings.rounds - (0 if settings.init_policy else 1)  # policies that rounds begin with
     lower = "lower training.microbatch"
     if not settings.training.gradient_checkpointing:
@@ -51,7 +52,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         ),
         "evaluation": evaluation_work(
             settings.evaluation,
-            [one.images for one in judged],
+            [judged[0].images + beside_start, *(one.images for one in judged[1:])],
             settings.prompts.eval_prompts,
             len(judged) - (0 if settings.init_policy else 1),
         ),
