@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from advantageflow_experiments.commands.bench import bench
 from advantageflow_experiments.commands.compare import compare
-from advantageflow_experiments.commands.pretrain import distil_shapes, pretrain_shapes
+from advantageflow_experiments.commands.pretrain import pretrain_shapes
 from advantageflow_experiments.commands.year import simulate_year
 from advantageflow_pipelines import cli
 
@@ -15,7 +15,6 @@ COMMANDS: dict[str, Callable[..., None]] = {  # as in pyproject.toml, by which t
     "compare": compare,
     "simulate-year": simulate_year,
     "pretrain-shapes": pretrain_shapes,
-    "distil-shapes": distil_shapes,
 }
 
 

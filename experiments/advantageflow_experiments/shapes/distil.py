@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,11 +38,16 @@ class DistilSettings:
     seed: int = 0
     paths: int = 4096
     levels: int = 8
-    steps: int = 3000
+    steps: int = 1000
     batch: int = 128
     learning_rate: float = 1e-3
     judged_images: int = 480
     threads: int = 2
+
+    def scaled(self, effort: float) -> DistilSettings:
+        """The same with all steps and paths multiplied by `effort`, for a quick try."""
+        steps, paths = (max(1, round(effort * count)) for count in (self.steps, self.paths))
+        return replace(self, steps=steps, paths=paths)
 
 
 def distil(out: Path, settings: DistilSettings, report: Report = print) -> None:
