@@ -22,12 +22,6 @@ _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order i
     (re.compile(r"(image|watched|rollouts)/(.+)"), r"monitoring/\1 \2"),
     (re.compile(r"alarm/(.+)"), r"warnings/\1"),
 )
-_SHOWN = (  # the settings by which people tell runs apart; MLflow prints a run's parameters beside each of its pictures
-    "preset", "pipeline", "seed", "rounds", "init_policy", "model.name", "model.revision", "model.dtype", "reward.name",
-    "reward.column", "reward.others", "reward.watched", "training.objective.name", "training.learning_rate",
-    "training.gradient_steps", "training.lora.rank", "rollout.prompts_per_round", "rollout.group_size",
-    "rollout.shards", "rollout.guidance_scale", "evaluation.guidance_scale",
-)  # fmt: skip
 
 
 def run_title(settings: Mapping[str, Any]) -> str:
@@ -47,11 +41,6 @@ def run_title(settings: Mapping[str, Any]) -> str:
         objective.get("name") if isinstance(objective, Mapping) else objective,
     ]
     return ", ".join(str(part) for part in parts if part)
-
-
-def shown_settings(flat: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's settings, flat, that stand beside its pictures: what people tell runs apart by."""
-    return {name: value for name, value in flat.items() if name in _SHOWN and value not in ("null", "[]")}
 
 
 def metric_name(name: str) -> str:
