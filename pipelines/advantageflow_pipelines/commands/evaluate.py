@@ -52,7 +52,8 @@ def evaluate(
 ) -> None:
     """Judge trained policies on held-out prompts against their base model, and against each other.
 
-    Base and tuned generate from the same prompts and noise at every guidance scale. Writes report.html (tables by task
+    Base and tuned generate from the same prompts and noise at every guidance scale; so does the policy that a continued
+    run started from. Writes report.html (tables by task
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
@@ -60,7 +61,8 @@ def evaluate(
     from advantageflow_pipelines.local.policies import find_policy
     from advantageflow_pipelines.local.workdir import make_output, unused
 
-    policies = [work.judged_as_trained(find_policy(path, runs)) for path in paths]
+    found = [find_policy(path, runs) for path in paths]
+    policies = work.with_start(found[0]) if len(found) == 1 else [work.judged_as_trained(one) for one in found]
     judged = policies[0]
     if device is not None:
         _check_choice(device, ModelSettings, "device")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import conditioning_folder, prompts_folder
+from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -86,6 +86,14 @@ def judged_as_trained(found: FoundPolicy) -> Judged:
         found.name, found.path, state.round, state.model or ModelSettings(), state.reward,
         found.sampling, 0, None, state.prompts,
     )  # fmt: skip
+
+
+def with_start(found: FoundPolicy) -> list[Judged]:
+    """A trained policy, and before it the one that its run went on from, if there is one."""
+    judged = judged_as_trained(found)
+    continued = found.run is not None and found.run[1].init_policy is not None
+    start = policy_folders(*found.run).get(0) if found.run and continued else None
+    return [judged] if start is None else [replace(judged, name="start", policy=start), replace(judged, name="tuned")]
 
 
 def make_variants(scales: Sequence[float], judged: Sequence[Judged] = ()) -> list[Variant]:

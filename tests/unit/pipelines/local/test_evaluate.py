@@ -26,7 +26,14 @@ from advantageflow.store.files import read_json
 from advantageflow.store.prompts import write_prompts
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.evaluate import Judged, evaluate, judged_as_trained, make_variants, parse_scales
+from advantageflow_pipelines.local.evaluate import (
+    Judged,
+    evaluate,
+    judged_as_trained,
+    make_variants,
+    parse_scales,
+    with_start,
+)
 from advantageflow_pipelines.local.policies import find_policy
 from advantageflow_pipelines.local.workdir import create_workdir, make_output, unused
 
@@ -81,6 +88,16 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Jud
     found = judged_as_trained(find_policy(str(tmp_path / "other")))
     assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
     assert (found.round, found.prompts) == (3, None)
+
+
+def test_a_continued_run_is_judged_against_its_start_and_against_the_base(judged: Judged, tmp_path: Path) -> None:
+    settings = choose_settings(preset="shapes").model_copy(update={"init_policy": "elsewhere"})
+    workdir = create_workdir(tmp_path / "run", settings)
+    write_base_policy(workdir.artifacts / "online" / "prompts" / "policy")
+    write_policy(workdir.artifacts / "online" / "training-3" / "policy", judged.model, {})
+    start, tuned = with_start(find_policy(str(workdir.root)))
+    assert [one.policy.parent.name for one in (start, tuned)] == ["prompts", "training-3"]
+    assert [one.name for one in make_variants([1.0], [start, tuned])] == ["base", "start", "tuned"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
