@@ -95,7 +95,7 @@ def test_pages_open_on_results_in_the_order_that_they_are_read_and_obey_nothing(
         assert "Judges" not in table, "and not of a language model"
         one = look(page, page_of_run(home, runs[0]), has("mean of tasks"))
         assert "<script>" in one.partition("Description")[2]
-        link = page.value("[...document.links].find((one) => one.innerText === 'Pictures by round')?.href")
+        link = page.value("[...document.links].find((one) => one.innerText === 'pictures by round')?.href")
         assert link == f"{mlflow_server}/{page_of_run(home, pictures, 'model-metrics')}"
         charts = look(page, page_of_run(home, runs[0], "model-metrics"), has("loss (1)"))
         sections = ("average reward (1)", "evaluation (2)", "loss (1)", "time (")

@@ -195,10 +195,17 @@ class Recorder:
         if name and str(parent.info.run_name).startswith(name):  # a person may have given it another one
             self._client.update_run(self.parent_id, name=f"{name}: {event['text']}")
         head = parent.data.tags.get("mlflow.note.content", "").partition(RESULT_HEADING)[0]
-        picture = f"get-artifact?path=report/samples.png&run_uuid={self._tasks[event['task']].run_id}"
-        note = f"{head}{RESULT_HEADING}{event['note']}\n\n![samples]({picture})"
-        if self._pictures:
-            note += f"\n\n[Pictures by round]({page_of_run(self.experiment_id, self._pictures, 'model-metrics')})"
+        task = self._tasks[event["task"]].run_id
+        pages = {
+            "pictures by round": (self._pictures, "model-metrics"),
+            "report": (task, "artifacts/report/report.html"),
+        }
+        links = [f"[{what}]({page_of_run(self.experiment_id, *at)})" for what, at in pages.items() if at[0]]
+        told, _, table = event["note"].partition(
+            "\n\n"
+        )  # MLflow shows the first lines, and the rest when it is asked to
+        picture = f"![samples](get-artifact?path=report/samples.png&run_uuid={task})"
+        note = f"{head}{RESULT_HEADING}{told} See {' and '.join(links)}.\n\n{table}\n\n{picture}"
         self._client.set_tag(self.parent_id, "mlflow.note.content", note)
         for tag, value in view_tags(metric_name(event["headline"])).items():
             self._client.set_experiment_tag(self.experiment_id, tag, value)

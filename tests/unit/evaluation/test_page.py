@@ -24,7 +24,7 @@ from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
 PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]
-WORDS = 'a <b>bold</b> & "quoted" circle'
+WORDS = 'a <b>bold</b> & "quoted" <script>parent.obeyed = 1</script><img src=x onerror="parent.obeyed = 1"> circle'
 METRICS: dict[str, Any] = {
     "images": 8, "strict": 0.5, "prompts": 4, "round": 3, "alarms": [], "tasks": {},
     "terms": {"shapes.soft": {"mean": 0.5, "reward": "shapes", "column": "soft", "higher_is_better": True}},
@@ -44,6 +44,7 @@ addEventListener("load", () => {
     curves: all("polyline").length, points: all("circle").length,
     steps: all("[data-step]").filter((shot) => shot.offsetWidth > 0).map((shot) => shot.dataset.step),
     change: change.right <= 390, sideways: page.documentElement.scrollWidth > 390,
+    obeyed: Boolean(window.obeyed),
   });
 });
 </script>"""
@@ -157,7 +158,14 @@ def test_a_phone_s_browser_shows_curves_the_slider_s_round_and_the_change(tmp_pa
                "--dump-dom", f"file://{tmp_path / 'phone.html'}"]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     found = json.loads(shown.partition("<title>")[2].partition("</title>")[0])
-    assert found == {"curves": 1, "points": 2, "steps": ["1", "1", "1"], "change": True, "sideways": False}
+    assert found == {
+        "curves": 1,
+        "points": 2,
+        "steps": ["1", "1", "1"],
+        "change": True,
+        "sideways": False,
+        "obeyed": False,
+    }
 
 
 def test_alarms_are_said_first_and_their_absence_too(tmp_path: Path) -> None:
