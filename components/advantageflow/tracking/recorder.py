@@ -196,11 +196,9 @@ class Recorder:
             self._client.update_run(self.parent_id, name=f"{name}: {event['text']}")
         head = parent.data.tags.get("mlflow.note.content", "").partition(RESULT_HEADING)[0]
         task = self._tasks[event["task"]].run_id
-        pages = {
-            "pictures by round": (self._pictures, "model-metrics"),
-            "report": (task, "artifacts/report/report.html"),
-        }
-        links = [f"[{what}]({page_of_run(self.experiment_id, *at)})" for what, at in pages.items() if at[0]]
+        pages = [("report", task, "artifacts/report/report.html")]
+        pages += [("pictures by round", self._pictures, "model-metrics")] if self._pictures else []
+        links = [f"[{what}]({page_of_run(self.experiment_id, run, tab)})" for what, run, tab in pages]
         told, _, table = event["note"].partition(
             "\n\n"
         )  # MLflow shows the first lines, and the rest when it is asked to
