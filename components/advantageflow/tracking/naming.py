@@ -11,6 +11,7 @@ NAME_TAG = "advantageflow.name"  # of a run, before its result is added
 RESULT_HEADING = "\n\n### Result\n\n"  # of a run's description; what follows changes with every evaluation
 
 _LONGEST = 250
+_LONGEST_KEY = 150  # MLflow adds step, time, id and ending for a file's name, which may have 255 letters
 _NOT_IN_METRICS = re.compile(r"[^\w\-./ :]+")  # MLflow takes letters of any script here,
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_\-./ ]+")  # and not in the keys of pictures
 _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order in which a person reads them
@@ -67,4 +68,4 @@ def taken(name: str) -> str:
 def picture_key(key: str) -> str:
     """The key of a picture in MLflow, in the section that it belongs to."""
     pattern, section = _SECTIONS[1]
-    return _NOT_IN_KEYS.sub(" ", pattern.sub(section, key)).strip()[:_LONGEST]
+    return _NOT_IN_KEYS.sub(" ", pattern.sub(section, key)).strip()[:_LONGEST_KEY]

@@ -93,8 +93,8 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Jud
 def test_a_continued_run_is_judged_against_its_start_and_against_the_base(judged: Judged, tmp_path: Path) -> None:
     settings = choose_settings(preset="shapes").model_copy(update={"init_policy": "elsewhere"})
     workdir = create_workdir(tmp_path / "run", settings)
-    write_base_policy(workdir.artifacts / "online" / "prompts" / "policy")
-    write_policy(workdir.artifacts / "online" / "training-3" / "policy", judged.model, {})
+    write_base_policy(workdir.artifacts / "online" / "prompts" / "policy", {}, {})
+    write_policy(workdir.artifacts / "online" / "training-3" / "new_policy", judged.model, {})
     start, tuned = with_start(find_policy(str(workdir.root)))
     assert [one.policy.parent.name for one in (start, tuned)] == ["prompts", "training-3"]
     assert [one.name for one in make_variants([1.0], [start, tuned])] == ["base", "start", "tuned"]
