@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advantageflow.errors import UserError
-from advantageflow.store.below import remove_below
-from advantageflow.store.published import fetch_published, join, publish_folder
+from advantageflow.store.published import fetch_published, join, publish_folder, remove_below
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.kubeflow import API_ENV, IN_CLUSTER_API
 from advantageflow.tracking.mlflow_store import open_client, tracking_errors

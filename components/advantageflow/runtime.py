@@ -20,7 +20,7 @@ from advantageflow.parameters import with_parameters
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
 from advantageflow.shown import ShownFormatter, printable
-from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.journal import Journal, stage_journal
 
 USER_ERROR_STATUS = 2
 RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
@@ -60,9 +60,14 @@ def run_stage_task(
     with _shown(), stage_journal(name, *place, sections_of(parsed)) as journal:
         if failure is not None:
             raise failure
-        journal.cost["bytes_read"] = _bytes(value for key, value in parsed.items() if not key.endswith("_out"))
-        run(**parsed)
-        journal.cost["bytes_written"] = _bytes(value for key, value in parsed.items() if key.endswith("_out"))
+        run_counted(run, parsed, journal)
+
+
+def run_counted(run: Callable[..., None], arguments: Mapping[str, Any], journal: Journal) -> None:
+    """Run a stage; what its artifacts hold, given and made, is told as part of its cost."""
+    journal.cost["bytes_read"] = _bytes(value for key, value in arguments.items() if not key.endswith("_out"))
+    run(**arguments)
+    journal.cost["bytes_written"] = _bytes(value for key, value in arguments.items() if key.endswith("_out"))
 
 
 def parse_arguments(

@@ -51,6 +51,9 @@ class RolloutSettings(Settings):
     batch_groups: int = Field(8, ge=1, description="groups in one forward pass; fixed: shards agree bit for bit")
     shards: int = Field(2, ge=1, le=64, description="tasks a round's rollouts are split over")
     threads: int = Field(1, ge=1, description="CPU threads of one rollout task")
+    scored: bool = Field(
+        False, description="on a cluster, score images in the task that makes them, beside it, not in one of their own"
+    )
 
     @model_validator(mode="after")
     def _window_lies_in_the_steps(self) -> RolloutSettings:

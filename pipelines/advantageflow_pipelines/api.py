@@ -12,11 +12,12 @@ from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.drawing import draw
-from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.policies import find_policy, with_initial_policy
 from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder, read_report
 from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
-from advantageflow_pipelines.local.tracking import tracking_uri
+from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.say import Console
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def run(
     Raises:
         SettingsError: says which settings are wrong.
         RunFailed: a stage failed; says why.
+        NothingToDo: a retraining has nothing new to train on; says why.
     """
     from advantageflow_pipelines.local.run import run_locally
 
@@ -101,6 +103,10 @@ def run(
         settings = choose_settings(preset=preset, config=file, assignments=changes)
     settings = with_absolute_paths(settings)
     check_inline(settings)
+    settings = pipeline_of(settings).begin(settings, store_uri(runs))
+    if settings.init_policy is not None:
+        lora_asked = any(change.startswith("training.lora") for change in changes)
+        settings, _ = with_initial_policy(settings, runs, lora_asked=lora_asked)
     check_run(settings)
     folder = None if workdir is None else Path(workdir)
     check_disk(settings, folder or runs)

@@ -16,7 +16,6 @@ from advantageflow.shown import ShownFormatter
 from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     cluster,
-    compile,
     evaluate,
     export,
     gc,
@@ -64,7 +63,7 @@ app.add_typer(runs.runs, name="runs")
 app.add_typer(cluster.cluster, name="cluster")
 app.command("sync")(sync.sync)
 app.command("ui")(look.ui)
-app.command("compile")(compile.compile_command)
+app.command("compile")(submit.compile_command)
 app.add_typer(look.presets, name="presets")
 app.add_typer(resources.resources, name="resources")
 app.add_typer(prompts.prompts, name="prompts")

@@ -51,3 +51,17 @@ def print_table(console: RichConsole, table: Table) -> None:
     console.width = width if console.is_terminal else _WIDE
     console.print(table)
     console.width = width
+
+
+def quiet() -> None:
+    """No progress bars and hints of libraries between the lines of a table."""
+    import warnings
+
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()  # before diffusers is imported, which makes it talk
+    transformers_logging.disable_progress_bar()
+    from diffusers.utils import logging as diffusers_logging
+
+    diffusers_logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from summaries import comparable
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import StoreError
@@ -25,7 +26,7 @@ from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts, write_prompts
 from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.tracking.reading import read_events
-from advantageflow_pipelines.local.summary import SHOWN, comparable, read_summary
+from advantageflow_pipelines.local.summary import SHOWN, read_summary
 from advantageflow_pipelines.local.workdir import WorkDir
 
 

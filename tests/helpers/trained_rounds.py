@@ -16,11 +16,9 @@ from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.forward import velocity_batches
 from advantageflow.training.policy import Policy
-from advantageflow.training.reverse import transition_batches
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.step import Step
+from advantageflow.training.step import Step, transition_batches, velocity_batches
 
 without_base = partial(AdvantageFlow, reference_weight=0.0)
 GROUPS, SIZE, SHAPE = 4, 6, (4, 4, 4)

@@ -19,7 +19,7 @@ from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.trainjob.launch import train_on_nodes
 from advantageflow.training.trainjob.leftovers import remove_leftovers
-from advantageflow_pipelines.client.checks.rights import ALWAYS, ON_NODES, SEVERAL_USERS
+from advantageflow_pipelines.client.checks.namespace import ALWAYS, ON_NODES, SEVERAL_USERS
 
 if TYPE_CHECKING:
     from conftest import Overlay

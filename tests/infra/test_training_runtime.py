@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from advantageflow.training.trainjob.runtime import check_resources
-from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, NodesJob, train_job
+from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, NodesJob, check_resources, train_job
 
 if TYPE_CHECKING:
     from conftest import Overlay

@@ -17,10 +17,11 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 from local_runs import LONGEST_RUN, TINY, Run, advantageflow, complete, opened, wait_for
 from mlflow.pyfunc import scoring_server
+from summaries import comparable
 
 from advantageflow.errors import PolicyError
 from advantageflow_pipelines.local.results import policy_folders, report_folders
-from advantageflow_pipelines.local.summary import comparable, is_complete
+from advantageflow_pipelines.local.summary import is_complete
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
 pytestmark = pytest.mark.slow
@@ -75,9 +76,8 @@ def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
 def test_pictures_and_log_lie_in_the_working_folder(run: Run) -> None:
     from PIL import Image
 
-    for name in ("before-after.png", "curves.png"):
-        with Image.open(run.workdir.report / name) as picture:
-            assert min(picture.size) > 200
+    with Image.open(run.workdir.report / "before-after.png") as picture:
+        assert min(picture.size) > 200
     assert "training/loss" in run.workdir.log_file.read_text()
 
 
@@ -91,7 +91,7 @@ def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_t
     assert [point.step for point in client.get_metric_history(parent.info.run_id, "evaluation/strict")] == [0, 1, 2]
     assert parent.inputs.dataset_inputs
     kept = {file.path for file in client.list_artifacts(parent.info.run_id, "report")}
-    assert kept == {"report/before-after.png", "report/curves.png", "report/report.html"}
+    assert kept == {"report/before-after.png", "report/report.html"}
     assert (parent.info.run_name or "").startswith("shapes, shapes.soft, advantage_flow: strict accuracy ")
     note = parent.data.tags["mlflow.note.content"]
     assert f"| **mean of tasks** | {run.summary['base']['strict']:.3f} |" in note
@@ -219,7 +219,14 @@ def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed
     done = advantageflow(*retraining, "retrained", cwd=folder)
     assert done.status == 0, done.output
     longer = Run(WorkDir(folder / "retrained"), done.output)
-    assert longer.summary["base"] == run.summary["final"], "it goes on from the champion"
+    assert longer.summary["start"] == run.summary["final"], "it goes on from the champion"
+    assert longer.summary["base"] == run.summary["base"]
+    assert longer.summary["difference_to_base"]["strict"] == pytest.approx(
+        longer.summary["final"]["strict"] - longer.summary["base"]["strict"]
+    )
+    page = (longer.workdir.report / "report.html").read_text()
+    assert all(f'<div class="card">{name}<' in page for name in ("base", "champion", "candidate"))
+    assert all(f'<div class="card">change from {name}<' in page for name in ("champion", "base"))
     state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]
     assert state["provenance"]["continued_from"]["path"] == "models:/tiny/1"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 from local_runs import TINY, advantageflow, complete
-
-from advantageflow_pipelines.local.summary import comparable
+from summaries import comparable
 
 pytestmark = pytest.mark.slow
 BROKEN_REWARD = """

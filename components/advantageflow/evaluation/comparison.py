@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from advantageflow.evaluation.distributions import hardest_prompts, histogram
+import numpy as np
+
 from advantageflow.evaluation.labels import further_terms, soft_label, strict_label
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.statistics import LEVEL, REPLICATES, Means, Outcome, difference, task_means, win_rate
+from advantageflow.evaluation.statistics import LEVEL, REPLICATES, Outcome, difference, task_means, win_rate
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json
+
+_HARDEST = 10
+_BINS = 24
+
+Outcomes = Mapping[str, Sequence[Outcome]]
+"""Of each policy by name, on equal prompts and noise."""
 
 
 def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, Any]:
@@ -25,8 +34,9 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
     Returns:
         `images`, `prompts`, `held_out_prompts`; `measures`: key -> label, direction and whether it is watched;
         `variants`: by name, `measures` (each with `overall` and `tasks`: mean and ci95), `statistics`, `alarms`;
-        `pairs`: every two variants, `before` and `after`, by measure the `change`, `wins`, `ties`, `losses` and `rate`;
-        `hardest`: prompts, see hardest_prompts; `histograms`: by measure, see histogram; `bootstrap`: replicates, seed.
+        `pairs`: every two variants, `before` and `after`, by measure the `change` and `change_by_task`, and see
+        win_rate; `hardest`: the prompts on which the last variant does worst, with `means` of strict by variant;
+        `histograms`: see _histogram; `bootstrap`: replicates, seed.
 
     Raises:
         StoreError: a report is missing or corrupt.
@@ -34,6 +44,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
     """
     metrics = {name: read_json(folder / METRICS_FILE) for name, folder in reports.items()}
     outcomes = {name: read_outcomes(folder) for name, folder in reports.items()}
+    judged = {name: [one for one in of_one if one.judged] for name, of_one in outcomes.items()}
     first = next(iter(metrics.values()))
     measures = _measures(first)
     return {
@@ -43,7 +54,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
         "measures": measures,
         "variants": {
             name: {
-                "measures": {one: _means(task_means(outcomes[name], one, seed=seed)) for one in measures},
+                "measures": {one: task_means(outcomes[name], one, seed=seed).as_json() for one in measures},
                 "statistics": metrics[name].get("statistics", {}),
                 "alarms": metrics[name].get("alarms", []),
             }
@@ -60,8 +71,8 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
             }
             for before, after in combinations(reports, 2)
         ],
-        "hardest": hardest_prompts(outcomes, next(iter(measures.values()))["higher_is_better"]),
-        "histograms": {name: found for name in measures if (found := histogram(outcomes, name)) is not None},
+        "hardest": _hardest(judged, measures["strict"]["higher_is_better"]),
+        "histograms": {name: found for name in measures if (found := _histogram(judged, name)) is not None},
         "bootstrap": {"replicates": REPLICATES, "seed": seed, "resampled": "prompts within tasks", "level": LEVEL},
     }
 
@@ -81,23 +92,45 @@ def _measures(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return measures
 
 
-def _means(means: Means) -> dict[str, Any]:
-    return {
-        "overall": means.overall.as_json(),
-        "tasks": {task: interval.as_json() for task, interval in means.tasks.items()},
-    }
-
-
 def _pair(
     before: Sequence[Outcome], after: Sequence[Outcome], measure: str, higher_is_better: bool, seed: int
 ) -> dict[str, Any]:
-    changes = _means(difference(before, after, measure, seed=seed))
+    changes = difference(before, after, measure, seed=seed).as_json()
     wins = win_rate(before, after, measure, higher_is_better=higher_is_better, seed=seed)
-    return {
-        "change": changes["overall"],
-        "change_by_task": changes["tasks"],
-        "wins": wins.wins,
-        "ties": wins.ties,
-        "losses": wins.losses,
-        "rate": wins.rate.as_json(),
+    return {"change": changes["overall"], "change_by_task": changes["tasks"], **wins}
+
+
+def _hardest(outcomes: Outcomes, higher_is_better: bool) -> list[dict[str, Any]]:
+    """The prompts that go worst by strict, and by soft among equals: 'prompt_id', 'task', and 'means' of strict."""
+    tasks: dict[str, str] = {}
+    values: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for name, judged in outcomes.items():
+        for one in judged:
+            values[one.prompt_id][name].append((one.strict, one.soft))
+            tasks[one.prompt_id] = one.task
+    means = {
+        prompt: {name: tuple(map(fmean, zip(*images, strict=True))) for name, images in by_name.items()}
+        for prompt, by_name in values.items()
+        if len(by_name) == len(outcomes)
     }
+    last = list(outcomes)[-1]
+    order = sorted(means, key=lambda prompt: means[prompt][last], reverse=not higher_is_better)
+    return [
+        {"prompt_id": prompt, "task": tasks[prompt], "means": {name: one[0] for name, one in means[prompt].items()}}
+        for prompt in order[:_HARDEST]
+    ]
+
+
+def _histogram(outcomes: Outcomes, measure: str) -> dict[str, Any] | None:
+    """The images by value: 'low' and 'high' ends, 'bins' between them, of each the share by policy, and the 'tallest'.
+
+    None for values that are 0 or 1, or all the same.
+    """
+    values = [[one.value(measure) for one in judged] for judged in outcomes.values()]
+    known = {value for of_one in values for value in of_one}
+    if len(known) < 2 or known <= {0.0, 1.0}:
+        return None
+    low, high = min(known), max(known)
+    counted = [np.histogram(of_one, _BINS, (low, high))[0] for of_one in values]
+    bins = np.array([one / one.sum() for one in counted]).T.tolist()
+    return {"low": low, "high": high, "bins": bins, "tallest": max(map(max, bins))}

@@ -61,6 +61,7 @@ def evaluation(
         page_out=page.path,
         metrics_out=metrics.path,
         base=base.path if base else "",
+        beside_base=base is None,
     )
     metrics.metadata.update(read_json(metrics.path))
 

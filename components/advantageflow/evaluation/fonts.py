@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import logging
 import unicodedata
@@ -33,14 +34,21 @@ def write_text(draw: ImageDraw, left: float, baseline: float, text: str, colour:
         left += font.getlength(part)
 
 
-def font_families(text: str) -> list[str]:
-    """The families that matplotlib tries in turn, letter by letter, for a text."""
-    from matplotlib import font_manager
+def page_font(text: str) -> str:
+    """CSS that gives a page those letters of its text that machines often lack, as font 'Captions'; empty without."""
+    letters = "".join(sorted(letter for letter in set(text) if _file_of(letter) == str(HAN_FONT)))
+    if not letters:
+        return ""
+    from fontTools.subset import Options, Subsetter
+    from fontTools.ttLib import TTFont
 
-    files = dict.fromkeys(file for letter in text if (file := _file_of(letter)) is not None)
-    for file in files:
-        font_manager.fontManager.addfont(file)
-    return list(dict.fromkeys(["DejaVu Sans", *(font_manager.FontProperties(fname=file).get_name() for file in files)]))
+    buffer, subsetter = io.BytesIO(), Subsetter(Options(layout_features=[], hinting=False))
+    with TTFont(HAN_FONT, lazy=True) as font:
+        subsetter.populate(text=letters)
+        subsetter.subset(font)
+        font.save(buffer)
+    source = base64.b64encode(buffer.getvalue()).decode()
+    return f'@font-face {{ font-family: "Captions"; src: url("data:font/ttf;base64,{source}"); }}\n'
 
 
 def _parts(text: str, size: int) -> Iterator[tuple[str, FreeTypeFont]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any
 
 from advantageflow.evaluation.statistics import Outcome, difference
@@ -32,7 +33,6 @@ class Change:
     """How the candidate differs from the champion in one trial.
 
     Attributes:
-        seed: of the trial.
         mean: paired difference of the mean of task means, positive where the candidate is better.
         at_least, at_most: its bounds, each one-sided at the confidence of the gate.
         tasks: difference of each task's mean.
@@ -47,12 +47,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the gate says.
-
-    Attributes:
-        reasons: against the candidate; none promotes it.
-        changes: trial by trial.
-    """
+    """What the gate says: the reasons against the candidate (none: it is promoted), and the change of each trial."""
 
     reasons: tuple[str, ...]
     changes: tuple[Change, ...]
@@ -61,16 +56,10 @@ class Decision:
     def promote(self) -> bool:
         return not self.reasons
 
-    @property
-    def summary(self) -> str:
-        """The changes in a line."""
-        return "; ".join(f"{one.mean:+.3f} (at least {one.at_least:+.3f}) on seed {one.seed}" for one in self.changes)
-
     def as_json(self) -> dict[str, Any]:
-        return {"promote": self.promote, **asdict(self)}
-
-
-_NOTHING_WATCHED: Mapping[str, bool] = {}
+        """Its fields, whether to `promote`, and the changes in a line, `summary`."""
+        told = [f"{one.mean:+.3f} (at least {one.at_least:+.3f}) on seed {one.seed}" for one in self.changes]
+        return {"promote": self.promote, "summary": "; ".join(told), **asdict(self)}
 
 
 def decide(
@@ -78,7 +67,7 @@ def decide(
     settings: PromotionSettings,
     *,
     higher_is_better: bool = True,
-    watched: Mapping[str, bool] = _NOTHING_WATCHED,
+    watched: Mapping[str, bool] = MappingProxyType({}),
 ) -> Decision:
     """Hold a candidate against the champion.
 
@@ -91,7 +80,15 @@ def decide(
     Raises:
         DataError: the policies of a trial were not judged on the same images.
     """
-    changes = tuple(_change(trial, settings, settings.measure, higher_is_better) for trial in trials)
+
+    def change(trial: Trial, column: str, rises: bool) -> Change:
+        means = difference(trial.champion, trial.candidate, column, level=2 * settings.confidence - 1)
+        sign = 1 if rises else -1
+        low, high = sorted(sign * bound for bound in means.overall.ci95)
+        tasks = {task: sign * one.mean for task, one in means.tasks.items()}
+        return Change(trial.seed, sign * means.overall.mean, low, high, tasks)
+
+    changes = tuple(change(trial, settings.measure, higher_is_better) for trial in trials)
     reasons = []
     if len({trial.seed for trial in trials}) < settings.seeds:
         reasons.append(f"judged on {len(trials)} seeds, fewer than {settings.seeds}")
@@ -107,19 +104,11 @@ def decide(
             reasons.append(f"task '{task}' falls by {fall:.3f}, more than {settings.task_drop:g}")
     if settings.watched_must_hold:
         for name, rises in watched.items():
-            moved = [_change(trial, settings, name, rises) for trial in trials]
             reasons += [
                 f"watched reward '{name}' falls beyond doubt on seed {one.seed}: {one.mean:+.3f}, at most "
                 f"{one.at_most:+.3f}"
-                for one in moved
+                for one in (change(trial, name, rises) for trial in trials)
                 if one.at_most < 0
             ]
         reasons += [f"alarm: {message}" for message in dict.fromkeys(m for trial in trials for m in trial.alarms)]
     return Decision(tuple(reasons), changes)
-
-
-def _change(trial: Trial, settings: PromotionSettings, column: str, rises: bool) -> Change:
-    means = difference(trial.champion, trial.candidate, column, level=2 * settings.confidence - 1)
-    sign, (low, high) = (1, means.overall.ci95) if rises else (-1, [-bound for bound in reversed(means.overall.ci95)])
-    tasks = {task: sign * one.mean for task, one in means.tasks.items()}
-    return Change(trial.seed, sign * means.overall.mean, low, high, tasks)

@@ -70,7 +70,8 @@ def result_table(*metrics: Mapping[str, Any]) -> str:
     """What evaluations came to by task, as a Markdown table: the first, the last, and the change where they differ."""
     first, last = metrics[0], metrics[-1]
     both = len(metrics) > 1
-    head = ["task", "base", f"round {last['round']}", "change"] if both else ["task", "base"]
+    start = "start" if first.get("policy_sha256") else "base"  # of a run that goes on from a policy, that one
+    head = ["task", start, f"round {last['round']}", "change"] if both else ["task", start]
     rows = [(markdown(task), first["tasks"].get(task), value) for task, value in last["tasks"].items()]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for name, before, after in [*rows, ("**mean of tasks**", first["strict"], last["strict"])]:

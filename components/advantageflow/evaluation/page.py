@@ -7,13 +7,16 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.curves import Panel
+from advantageflow.evaluation.curves import Line, Panel
+from advantageflow.evaluation.fonts import page_font
 from advantageflow.evaluation.labels import result
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
+from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
+from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, writing
 
@@ -36,6 +39,7 @@ def write_page(
     facts: Mapping[str, str],
     comparison: Mapping[str, Any],
     reports: Mapping[str, Path],
+    reference: str | None = None,
     alarms: Sequence[tuple[str, str]],
     rounds: Mapping[str, Path] | None = None,
     panels: Sequence[Panel] = (),
@@ -52,6 +56,7 @@ def write_page(
         facts: what it was made of, by name.
         comparison: of compare_reports.
         reports: the compared reports, whose sample pictures are shown.
+        reference: the one that changes are told against; the first if None.
         alarms: where (such as 'round 3') and what.
         rounds: reports that a slider goes through in place of the last one's pictures, in order.
         panels: curves by round.
@@ -64,7 +69,9 @@ def write_page(
         DataError: the reports show different prompts.
     """
     variants = comparison["variants"]
-    reference = next(iter(variants))
+    first = next(iter(variants))
+    reference = reference or first
+    against = {pair["after"]: pair for pair in comparison["pairs"] if pair["before"] == reference}
     samples = paired_samples(reports)
     steps = _turned_over(samples, rounds or {})
     measures = [name for name in _TABLES if name in comparison["measures"]]
@@ -78,7 +85,13 @@ def write_page(
         variants=variants,
         reference=reference,
         others=len(variants) > 1,
-        against={pair["after"]: pair for pair in comparison["pairs"] if pair["before"] == reference},
+        against=against,
+        gains=[
+            pair
+            for before in dict.fromkeys((reference, first))
+            for pair in comparison["pairs"]
+            if pair["before"] == before and pair["after"] in against
+        ],
         tables=measures,
         further=[name for name in comparison["measures"] if name not in measures],
         tasks=list(variants[reference]["measures"][measures[0]]["tasks"]),
@@ -97,7 +110,7 @@ def write_page(
     )
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        out.write_text(text.replace("</style>", f"{page_font(text)}</style>", 1), encoding="utf-8")
 
 
 def write_report_page(
@@ -108,14 +121,11 @@ def write_report_page(
     Args:
         folder: the report, to which the page is added.
         base: the base's report; None for the base itself.
-        facts: what it was made of, by name.
-        texts: of the prompts, by their ids.
-
-    Raises:
-        StoreError: a report cannot be read, or the page not written.
+        facts, texts: as in write_page, which raises the same.
     """
     metrics = read_json(folder / METRICS_FILE)
-    name = f"round {metrics['round']}" if metrics["round"] else "base"
+    base = folder / BASE_FOLDER if (folder / BASE_FOLDER).exists() else base
+    name = f"round {metrics['round']}" if metrics["round"] else "start" if base is not None else "base"
     reports = {name: folder}
     if base is not None and metrics["images"] == read_json(base / METRICS_FILE)["images"]:
         reports = {"base": base, **reports}
@@ -136,6 +146,7 @@ def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
     return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
 
 
+@cache
 def _template() -> Any:
     from jinja2 import Environment, StrictUndefined
 
@@ -191,22 +202,29 @@ def _pictures(
     samples: Mapping[str, Sequence[tuple[Sample, Image]]], steps: Mapping[str, Sequence[tuple[Sample, Image]]]
 ) -> list[dict[str, Any]]:
     """A row for each prompt, with a picture of each report, in place of the last one's those of all steps."""
-    fixed = dict(list(samples.items())[:-1]) if len(steps) > 1 else samples
-    rows: list[dict[str, Any]] = []
-    for number, (sample, _) in enumerate(next(iter(samples.values()))):
-        shots = [_shot(name, *of_one[number]) for name, of_one in fixed.items()]
-        if len(steps) > 1:
-            shots += [
-                {**_shot(name, *of_one[number]), "step": place, "last": place == len(steps) - 1}
-                for place, (name, of_one) in enumerate(steps.items())
-            ]
-        rows.append({"text": sample.text, "task": sample.task, "shots": shots})
-    return rows
-
-
-def _shot(name: str, sample: Sample, picture: Image) -> dict[str, Any]:
-    kind = {True: "right", False: "wrong", None: ""}[sample.correct]
-    return {"name": name, "verdict": kind, "words": sample.verdict, "source": _embedded(picture), "step": None}
+    turned = dict(enumerate(steps.items())) if len(steps) > 1 else {}
+    fixed = list(samples.items())[: -1 if turned else None]
+    columns: list[tuple[str, Sequence[tuple[Sample, Image]], int | None]]
+    columns = [(name, of_one, None) for name, of_one in fixed]
+    columns += [(name, of_one, place) for place, (name, of_one) in turned.items()]
+    return [
+        {
+            "text": sample.text,
+            "task": sample.task,
+            "shots": [
+                {
+                    "name": name,
+                    "verdict": {True: "right", False: "wrong", None: ""}[of_one[number][0].correct],
+                    "words": of_one[number][0].verdict,
+                    "source": _embedded(of_one[number][1]),
+                    "step": step,
+                    "last": step == len(turned) - 1,
+                }
+                for name, of_one, step in columns
+            ],
+        }
+        for number, (sample, _) in enumerate(next(iter(samples.values())))
+    ]
 
 
 def _curves(panels: Sequence[Panel]) -> str:
@@ -216,23 +234,14 @@ def _curves(panels: Sequence[Panel]) -> str:
     def finite(value: float) -> float | None:
         return float(f"{value:.6g}") if math.isfinite(value) else None
 
+    def points(line: Line) -> list[list[float | None]]:
+        return [[at, finite(value), *map(finite, line.bands.get(at, ()))] for at, value in line.values.items()]
+
     told = [
         {
-            "title": panel.title,
-            "unit": panel.unit,
-            "low": panel.low,
-            "high": panel.high,
+            **{name: getattr(panel, name) for name in ("title", "unit", "low", "high")},
             "marks": list(panel.marks.items()),
-            "lines": [
-                {
-                    "name": line.name,
-                    "points": [
-                        [number, finite(value), *map(finite, line.bands.get(number, ()))]
-                        for number, value in line.values.items()
-                    ],
-                }
-                for line in panel.lines
-            ],
+            "lines": [{"name": line.name, "points": points(line)} for line in panel.lines],
         }
         for panel in panels
     ]
@@ -240,16 +249,12 @@ def _curves(panels: Sequence[Panel]) -> str:
 
 
 def _embedded(picture: Image) -> str:
-    """A small picture as it is, a large one shrunk and as JPEG, so that the page stays small."""
-    buffer = io.BytesIO()
-    if max(picture.size) <= _LARGEST:
-        enlarge(picture, SAMPLE_PIXELS).save(buffer, format="PNG", optimize=True)
-        return _data_uri(buffer.getvalue(), "png")
-    picture = picture.copy()
-    picture.thumbnail((_LARGEST, _LARGEST))
-    picture.save(buffer, format="JPEG", quality=90)
-    return _data_uri(buffer.getvalue(), "jpeg")
-
-
-def _data_uri(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    """A small picture as it is, a large one shrunk and as JPEG, so that the page stays small; as a data URI."""
+    buffer, kind = io.BytesIO(), "PNG" if max(picture.size) <= _LARGEST else "JPEG"
+    if kind == "PNG":
+        enlarge(picture).save(buffer, format=kind, optimize=True)
+    else:
+        picture = picture.copy()
+        picture.thumbnail((_LARGEST, _LARGEST))
+        picture.save(buffer, format=kind, quality=90)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,23 +1,95 @@
-"""Sheets of sample pictures: the samples of one evaluation, or of several side by side."""
+"""The pictures of a report that a person looks at: of fixed prompts and noise, read back, paired, and as sheets."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advantageflow.errors import DataError
 from advantageflow.evaluation.fonts import text_width, write_text
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, Sample, enlarge, paired_samples
-from advantageflow.store.files import writing
+from advantageflow.store.files import read_json, writing
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+SAMPLES_FOLDER = "samples"
+SAMPLES_INDEX = "samples.json"
+SAMPLE_PIXELS = 192  # smaller pictures are enlarged to about this width, so that a person can see them
 
 PAPER, INK, PALE = "#ffffff", "#1f2328", "#656d76"
 RIGHT, WRONG, UNKNOWN = "#1a7f37", "#cf222e", "#8c959f"
 _MARGIN, _HEAD, _GAP, _FRAME, _FOOT, _LINE = 24, 40, 20, 5, 24, 19  # pixels
 _LARGEST_CELL = 256  # larger pictures are shrunk to this
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture to look at.
+
+    Attributes:
+        prompt_id, text, task: its prompt.
+        seed: of its initial noise.
+        reward: value of the column that training maximises; None where the reward could not score it.
+        correct: whether it is what the prompt asks for; None where the reward has no strict column.
+    """
+
+    prompt_id: str
+    text: str
+    task: str
+    seed: int
+    reward: float | None
+    correct: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """'correct' or 'wrong'; where that was not judged, the reward."""
+        if self.reward is None:
+            return "not scored"
+        return {True: "correct", False: "wrong", None: f"{self.reward:.3g}"}[self.correct]
+
+
+def read_samples(folder: Path) -> list[tuple[Sample, Image]]:
+    """The pictures to look at of a report; raises StoreError where a file is missing or corrupt."""
+    from PIL import Image
+
+    return [
+        (Sample(**sample), Image.open(sample_path(folder, number)).convert("RGB"))
+        for number, sample in enumerate(read_json(folder / SAMPLES_INDEX)["samples"])
+    ]
+
+
+def paired_samples(reports: Mapping[str, Path]) -> dict[str, list[tuple[Sample, Image]]]:
+    """The pictures to look at of reports, by what to call each.
+
+    Raises:
+        StoreError: a file is missing or corrupt.
+        DataError: they do not show the same prompts and noise in the same order.
+    """
+    samples = {name: read_samples(folder) for name, folder in reports.items()}
+    shown = {name: [(sample.prompt_id, sample.seed) for sample, _ in of_one] for name, of_one in samples.items()}
+    first, *others = shown
+    for name in others:
+        if shown[name] != shown[first]:
+            where = f"{reports[first]} and {reports[name]}"
+            remedy = "compare two evaluations of one run"
+            raise DataError("the two reports show different prompts", where=where, remedy=remedy)
+    return samples
+
+
+def sample_path(folder: Path, number: int) -> Path:
+    """Where the picture of a sample stands."""
+    return folder / SAMPLES_FOLDER / f"{number:02d}.png"
+
+
+def enlarge(picture: Image) -> Image:
+    """Enlarge a small picture by a whole factor to at most SAMPLE_PIXELS wide, each pixel a crisp square."""
+    from PIL import Image
+
+    factor = max(1, SAMPLE_PIXELS // picture.width)
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
 
 
 def sample_sheet(reports: Mapping[str, Path], out: Path, columns: int = 4) -> None:
@@ -38,22 +110,20 @@ def sample_sheet(reports: Mapping[str, Path], out: Path, columns: int = 4) -> No
                    row[0][0])
         for row in zip(*samples.values(), strict=True)
     ]  # fmt: skip
-    sheet = _grid(cells, columns, " and ".join(f"{name}{_count(of_one)}" for name, of_one in samples.items()))
+    titles = []
+    for name, of_one in samples.items():
+        judged = [sample.correct for sample, _ in of_one if sample.correct is not None]
+        titles.append(f"{name} ({sum(judged)} of {len(judged)} correct)" if judged else name)
+    sheet = _grid(cells, columns, " and ".join(titles))
     with writing(out):
         sheet.save(out, optimize=True)
-
-
-def _count(samples: Sequence[tuple[Sample, Image]]) -> str:
-    """How many are correct, where that was judged."""
-    judged = [sample.correct for sample, _ in samples if sample.correct is not None]
-    return f" ({sum(judged)} of {len(judged)} correct)" if judged else ""
 
 
 def _framed(picture: Image, sample: Sample, name: str) -> Image:
     """The picture at the size of a cell, in a coloured frame whose foot says the verdict in words."""
     from PIL import Image, ImageDraw
 
-    picture = enlarge(picture, SAMPLE_PIXELS)
+    picture = enlarge(picture)
     picture.thumbnail((_LARGEST_CELL, _LARGEST_CELL))
     colour = {True: RIGHT, False: WRONG, None: UNKNOWN}[sample.correct]
     size = (picture.width + 2 * _FRAME, picture.height + _FRAME + _FOOT)

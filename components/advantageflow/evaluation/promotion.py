@@ -6,14 +6,14 @@ import os
 from pathlib import Path
 
 from advantageflow.evaluation import stage
-from advantageflow.evaluation.gate import Decision, Trial, decide
+from advantageflow.evaluation.gate import Trial, decide
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.records import METRICS_FILE, derive_seed
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.settings_evaluation import PromotionSettings
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
-from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
+from advantageflow.tracking.journal import current_journal, journal_in_use
 
 DECISION_FILE = "decision.json"
 
@@ -38,16 +38,12 @@ def run(
 
     Args:
         settings: of the gate.
-        evaluation: how images are sampled.
-        model: the base model.
-        reward: what images are judged by.
+        evaluation, model, reward: as the evaluation stage.
         seed: the run's, and that of the evaluations that are there already.
-        prompts: the prompts artifact, whose 'eval' prompts are used.
-        conditioning: of these prompts.
+        prompts, conditioning: of the run, whose 'eval' prompts are used.
         champion: the policy that the run started from; the base model where there was no champion.
         candidate: the trained policy.
-        before: report of the champion, with `seed`.
-        after: report of the candidate, with `seed`, held against `before`.
+        before, after: reports of the champion and of the candidate, with `seed`; the second held against the first.
         decision_out: folder to write: decision.json, and the reports of the further seeds.
         inputs_sha256: of what the run was made from, see `tracking.promotion`; empty where that is found out elsewhere.
 
@@ -63,46 +59,34 @@ def run(
             again = derive_seed(seed, "promotion", number) % 2**31
             pairs[again] = (partial / f"champion-{number}", partial / f"candidate-{number}")
             for policy, report, base in ((champion, pairs[again][0], None), (candidate, *reversed(pairs[again]))):
-                with journal_in_use(_Quiet(journal)):  # the run's curves are those of its own seed
+                with journal_in_use(stage.Quiet(journal)):  # the run's curves are those of its own seed
                     stage.run(
                         evaluation, model, reward, again, 0 if base is None else trained_for, images,
                         prompts=prompts, conditioning=conditioning, policy=policy, report_out=report, base=base,
                     )  # fmt: skip
         metrics = read_json(after / METRICS_FILE)
-        rises = next(iter(metrics["terms"].values()))["higher_is_better"]
-        watched = {name: term["higher_is_better"] for name, term in metrics["watched"].items()}
-        trials = [_trial(one, *reports) for one, reports in pairs.items()]
-        decision = decide(trials, settings, higher_is_better=rises, watched=watched)
+        trials = [
+            Trial(
+                one, read_outcomes(of_champion), read_outcomes(of_candidate),
+                [alarm["message"] for alarm in read_json(of_candidate / METRICS_FILE)["alarms"]],
+            )
+            for one, (of_champion, of_candidate) in pairs.items()
+        ]  # fmt: skip
+        decision = decide(
+            trials,
+            settings,
+            higher_is_better=next(iter(metrics["terms"].values()))["higher_is_better"],
+            watched={name: term["higher_is_better"] for name, term in metrics["watched"].items()},
+        )
         write_json(partial / DECISION_FILE, decision.as_json())
-    _tell(journal, decision, trained_for)
+    for change in decision.changes:
+        journal.metrics({"promotion/change": change.mean, "promotion/at_least": change.at_least}, step=change.seed)
+    journal.metrics({"promotion/promote": float(decision.promote)}, step=trained_for, parent=True)
     journal.policy(
         candidate, (before, after), prompts, evaluation.model_dump(mode="json"), seed,
-        decision={**decision.as_json(), "summary": decision.summary}, inputs_sha256=inputs_sha256,
+        decision=decision.as_json(), inputs_sha256=inputs_sha256,
     )  # fmt: skip
     if os.environ.get(TRACKING_ENV) and not os.environ.get(JOURNAL_ENV):
         from advantageflow.tracking.promotion import conclude_on_cluster
 
         conclude_on_cluster(journal)
-
-
-def _trial(seed: int, before: Path, after: Path) -> Trial:
-    alarms = [alarm["message"] for alarm in read_json(after / METRICS_FILE)["alarms"]]
-    return Trial(seed, read_outcomes(before), read_outcomes(after), alarms)
-
-
-def _tell(journal: Journal, decision: Decision, round_index: int) -> None:
-    for change in decision.changes:
-        values = {"promotion/change": change.mean, "promotion/at_least": change.at_least}
-        journal.metrics(values, step=change.seed)
-    journal.metrics({"promotion/promote": float(decision.promote)}, step=round_index, parent=True)
-
-
-class _Quiet(Journal):
-    """A journal that passes progress on, and keeps nothing."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self._journal.progress(done, total, unit)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.evaluation.pictures import sample_sheet
-from advantageflow.evaluation.samples import SAMPLE_PIXELS, SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path
+from advantageflow.evaluation.pictures import SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path, sample_sheet
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import publish, write_json, writing
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 OUTCOMES_FILE = "evaluation.parquet"
+BASE_FOLDER = "base"  # a report within that of the policy that a run starts from: the base model's, on the same images
 STATISTICS_FILE = "statistics.parquet"
 SHEET_FILE = "samples.png"
 
@@ -40,16 +41,18 @@ def write_report(
     samples: Sequence[tuple[Sample, Image]],
     statistics: Sequence[Mapping[str, Any]] = (),
     finish: Callable[[Path], None] | None = None,
+    base: Path | None = None,
 ) -> None:
     """Publish a report artifact.
 
     Args:
         folder: the artifact.
-        metrics: the numbers.
+        metrics: for metrics.json.
         outcomes: how each image was judged, at least one.
         samples: pictures to look at.
         statistics: of each image, see ImageStatistics.
         finish: adds to the folder, whose files are complete by then, before it is published.
+        base: the report of the base model to keep in BASE_FOLDER of it.
 
     Raises:
         StoreError: it cannot be written.
@@ -62,10 +65,12 @@ def write_report(
         for number, (_, picture) in enumerate(samples):
             path = sample_path(partial, number)
             with writing(path):
-                enlarge(picture, SAMPLE_PIXELS).save(path)
+                enlarge(picture).save(path)
         write_json(partial / SAMPLES_INDEX, {"samples": [asdict(sample) for sample, _ in samples]})
         sample_sheet({"held-out prompts": partial}, partial / SHEET_FILE)
         write_json(partial / METRICS_FILE, metrics)
+        if base is not None:
+            shutil.copytree(base, partial / BASE_FOLDER)
         if finish is not None:
             finish(partial)
 
@@ -77,12 +82,7 @@ def compared_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """The verdict on every image of a report.
-
-    Raises:
-        StoreError: the file is missing or corrupt.
-        DataError: a column is missing or of the wrong type.
-    """
+    """The verdict on every image of a report; raises as read_table."""
     rows = read_table(folder / OUTCOMES_FILE, _COLUMNS)
     terms = [name for name in (rows[0] if rows else {}) if name not in _COLUMNS]
     return [
@@ -91,10 +91,5 @@ def read_outcomes(folder: Path) -> list[Outcome]:
 
 
 def read_statistics(folder: Path) -> list[dict[str, Any]]:
-    """The statistics of every image of a report: prompt_id, seed, and the names in STATISTICS, NaN where undefined.
-
-    Raises:
-        StoreError: the file is missing or corrupt.
-        DataError: a column is missing or of the wrong type.
-    """
+    """Prompt_id, seed and STATISTICS (NaN where undefined) of every image of a report; raises as read_table."""
     return read_table(folder / STATISTICS_FILE, _STATISTICS)

@@ -61,8 +61,7 @@ def hacking_metrics(
     Args:
         rows: statistics of all images.
         outcomes: how they were judged, with the values of the watched rewards.
-        reward: which rewards are watched.
-        judges: the rewards by name.
+        reward, judges: which rewards are watched, and the rewards by name.
         bounds: how far means may move.
         base: the report of the base policy; None raises no alarms. Of both, the images that they share are compared.
 
@@ -86,7 +85,8 @@ def hacking_metrics(
     watched = _watched(reward, judges, outcomes, base, shared)
     alarms = find_alarms(bounds, now, then, watched)
     compared = {name: {"mean": mean, "base": then[name]} for name, mean in now.items()}
-    return {"statistics": compared, "alarms": [_entry(alarm) for alarm in alarms]}, alarms
+    told = [{name: value for name, value in asdict(alarm).items() if value != math.inf} for alarm in alarms]  # JSON
+    return {"statistics": compared, "alarms": told}, alarms
 
 
 def curves(metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -103,12 +103,8 @@ def _key(row: Mapping[str, Any]) -> Key:
 def _means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     """Mean of each statistic over the images that have it; one that no image has is left out."""
     kept = list(rows)
-    means = {}
-    for name in STATISTICS:
-        values = [row[name] for row in kept if not math.isnan(row[name])]
-        if values:
-            means[name] = statistics.fmean(values)
-    return means
+    values = {name: [row[name] for row in kept if not math.isnan(row[name])] for name in STATISTICS}
+    return {name: statistics.fmean(known) for name, known in values.items() if known}
 
 
 def _watched(
@@ -127,8 +123,3 @@ def _watched(
         mean, base_mean, base_std = statistics.fmean(values), statistics.fmean(before), statistics.pstdev(before)
         watched[name] = Watched(mean, base_mean, base_std, judges[term.name].higher_is_better, term.minimum)
     return watched
-
-
-def _entry(alarm: Alarm) -> dict[str, Any]:
-    """The alarm as JSON, which has no infinity."""
-    return {name: value for name, value in asdict(alarm).items() if value != math.inf}

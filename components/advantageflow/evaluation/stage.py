@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +15,21 @@ from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
 from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
+from advantageflow.evaluation.pictures import Sample, sample_path
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import compared_metrics, write_report
-from advantageflow.evaluation.reward_hacking import ImageStatistics, hacking_metrics
-from advantageflow.evaluation.samples import Sample, sample_path
+from advantageflow.evaluation.report import BASE_FOLDER, compared_metrics, write_report
 from advantageflow.evaluation.statistics import Outcome
-from advantageflow.evaluation.terms import term_values
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE
-from advantageflow.rewards.base import ACCURACIES, Reward, headline_column
+from advantageflow.rewards.base import ACCURACIES, headline_column
 from advantageflow.rewards.plumbing.checks import score_all, tell_dropped
 from advantageflow.rewards.plumbing.terms import term_name, term_rewards, watched_rewards
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.store.conditioning import StoredConditioning, open_conditioning
 from advantageflow.store.files import read_json, read_metadata, write_json, writing
-from advantageflow.store.policies import read_policy_state
+from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.prompts import read_prompts
-from advantageflow.tracking.journal import Journal, current_journal
+from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +52,7 @@ def run(
     base: Path | None = None,
     page_out: Path | None = None,
     metrics_out: Path | None = None,
+    beside_base: bool = False,
 ) -> None:
     """Generate held-out images with the policy, judge them, and write a report with intervals and sample pictures.
 
@@ -66,13 +66,13 @@ def run(
         seed: the run's seed.
         round_index: the round that the policy comes from; 0 for the base.
         images: how many images to judge.
-        prompts: the prompts artifact; its 'eval' prompts are used.
-        conditioning: of these prompts.
-        policy: the policy artifact; its 'policy' adapter generates, or the base model where it has none.
+        prompts, conditioning: of the run, whose 'eval' prompts are used.
+        policy: whose 'policy' adapter generates, or the base model where it has none.
         report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
         page_out: HTML file for people who look at the task in Kubeflow: the report's page.
         metrics_out: JSON file of the numbers by which Kubeflow compares runs.
+        beside_base: whether a trained policy is held against the base model, whose report goes into BASE_FOLDER.
 
     Raises:
         SettingsError: a term's reward is unknown, or has no such column.
@@ -81,6 +81,8 @@ def run(
         RewardError: a reward failed on an image; names it.
         StoreError: an input is corrupt, or the output cannot be written.
     """
+    from PIL import Image
+
     from advantageflow.policy.generate import load_generator
 
     journal = current_journal()
@@ -88,7 +90,8 @@ def run(
     headline = headline_column(judges[reward.name], reward.column)
     judges |= watched_rewards(reward, judges)
     known = read_prompts(prompts)
-    if not any(prompt.split == "eval" for prompt in known):
+    held_out = sum(prompt.split == "eval" for prompt in known)
+    if not held_out:
         remedy = "give some prompts the split 'eval'"
         raise DataError("there are no held-out prompts", where=str(prompts / PROMPTS_FILE), remedy=remedy)
     stored = open_conditioning(conditioning, known)
@@ -99,14 +102,16 @@ def run(
     journal.useful()
     to_show = [shot.seed for shot in choose_samples(shots, settings.sample_prompts)]
     outcomes: list[Outcome] = []
-    statistics = ImageStatistics()
+    statistics = reward_hacking.ImageStatistics()
     dropped: list[RewardError] = []
     shown: dict[int, tuple[Sample, np.ndarray]] = {}  # by seed
-    for batch, images_of_batch, norms in _generate(generator, settings, stored, shots):
-        judged = _judge(reward, judges, batch, images_of_batch)
-        for shot, picture, norm, scores in zip(batch, images_of_batch, norms, judged, strict=True):
+    unscored = {name: (dict.fromkeys(judge.columns, math.nan), None) for name, judge in judges.items()}
+    for batch, pictures, norms in _generate(generator, settings, stored, shots):
+        judged = score_all(reward, judges, [one.prompt for one in batch], list(pictures), list(map(_name, batch)))
+        for shot, picture, norm, scores in zip(batch, pictures, norms, judged, strict=True):
             dropped += [scores] if isinstance(scores, RewardError) else []
-            values = _nothing(judges) if isinstance(scores, RewardError) else scores
+            told = unscored if isinstance(scores, RewardError) else scores
+            values = {name: columns for name, (columns, _) in told.items()}
             outcomes.append(_outcome(shot, values, reward, headline))
             statistics.add(shot, picture, norm)
             if shot.seed in to_show:
@@ -115,18 +120,33 @@ def run(
 
     tell_dropped(reward, dropped, len(shots), journal, round_index)
     scored = [outcome for outcome in outcomes if outcome.judged]
-    held_out = sum(prompt.split == "eval" for prompt in known)
     metrics = {"round": round_index, "policy_sha256": state.policy_sha256, "held_out_prompts": held_out}
     metrics |= evaluation_metrics(scored, judges, reward) | {"images": len(outcomes)}
     metrics |= {"dropped_images": len(dropped)} if dropped else {}
     metrics |= {key: told for key, told in read_metadata(prompts).items() if key == "warnings"}
-    hacking, alarms = hacking_metrics(statistics.rows, scored, reward, judges, settings.alarms, base)
+    hacking, alarms = reward_hacking.hacking_metrics(statistics.rows, scored, reward, judges, settings.alarms, base)
     metrics |= hacking
-    pictures = [_with_image(*shown[one]) for one in to_show]
+    facts = {
+        "model": model.name,
+        "trained on": ", ".join(term_name(term) for term in reward.terms),
+        "seed": str(seed),
+        "evaluated with": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance_scale:g}",
+    }
     texts = {shot.prompt.prompt_id: shot.prompt.text for shot in shots}
-    page = partial(write_report_page, base=base, facts=_facts(settings, model, reward, seed), texts=texts)
-    write_report(report_out, metrics, outcomes, pictures, statistics.rows, page)
-    _track(journal, metrics, [shown[one][0] for one in to_show], report_out)
+    samples = [(sample, Image.fromarray(picture)) for sample, picture in (shown[one] for one in to_show)]
+    del generator, judges  # the base's evaluation loads its own
+    with tempfile.TemporaryDirectory(prefix="advantageflow-base-") as folder:
+        beside = Path(folder) / BASE_FOLDER if beside_base and state.trained else None
+        if beside is not None:
+            PolicyState(round=0, step=0, policy_sha256=None).write(Path(folder))
+            with journal_in_use(Quiet(journal)):
+                run(
+                    settings, model, reward, seed, 0, images, prompts=prompts, conditioning=conditioning,
+                    policy=Path(folder), report_out=beside,
+                )  # fmt: skip
+        page = partial(write_report_page, base=base, facts=facts, texts=texts)
+        write_report(report_out, metrics, outcomes, samples, statistics.rows, page, beside)
+    _track(journal, metrics, [sample for sample, _ in samples], report_out)
     before = [read_json(base / METRICS_FILE)] if base is not None else []
     headline_metric = f"evaluation/{strict_column(metrics)}"
     journal.result(result(*before, metrics), result_table(*before, metrics), headline_metric)
@@ -142,6 +162,17 @@ def run(
             page_out.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(report_out / PAGE_FILE, page_out)
         journal.page(page_out)
+
+
+class Quiet(Journal):
+    """A journal that passes progress on, and keeps nothing."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def progress(self, done: int, total: int, unit: str) -> None:
+        self._journal.progress(done, total, unit)
 
 
 def _generate(
@@ -166,23 +197,7 @@ def _name(shot: Shot) -> str:
     return f"'{shot.prompt.text}', image {shot.repetition}"
 
 
-def _judge(
-    settings: RewardSettings, judges: Mapping[str, Reward], shots: Sequence[Shot], pictures: np.ndarray
-) -> list[dict[str, dict[str, float]] | RewardError]:
-    """Scores of each picture, by reward and column; the error of one that is left out."""
-    prompts, names = [shot.prompt for shot in shots], [_name(shot) for shot in shots]
-    results = score_all(settings, judges, prompts, list(pictures), names)
-    return [
-        one if isinstance(one, RewardError) else {name: values for name, (values, _) in one.items()} for one in results
-    ]
-
-
-def _nothing(judges: Mapping[str, Reward]) -> dict[str, dict[str, float]]:
-    """Of an image that is left out: not a number in every column."""
-    return {name: dict.fromkeys(judge.columns, math.nan) for name, judge in judges.items()}
-
-
-def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardSettings, headline: str) -> Outcome:
+def _outcome(shot: Shot, scores: dict[str, dict[str, float]], reward: RewardSettings, headline: str) -> Outcome:
     """Its headline and soft values; the column that training maximises stands in for a soft one that is lacking."""
     values = scores[reward.name]
     return Outcome(
@@ -192,7 +207,7 @@ def _outcome(shot: Shot, scores: Mapping[str, dict[str, float]], reward: RewardS
         seed=shot.seed,
         strict=values[headline],
         soft=values.get(SOFT, values[reward.column]),
-        terms=term_values(reward, scores),
+        terms={term_name(term): scores[term.name][term.column] for term in (*reward.terms, *reward.watched)},
     )
 
 
@@ -202,22 +217,6 @@ def _sample(shot: Shot, values: dict[str, float], column: str, headline: str) ->
         return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, None, None)
     correct = bool(values[headline]) if headline in ACCURACIES else None
     return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, values[column], correct)
-
-
-def _with_image(sample: Sample, picture: np.ndarray) -> tuple[Sample, Any]:
-    from PIL import Image
-
-    return sample, Image.fromarray(picture)
-
-
-def _facts(settings: EvaluationSettings, model: ModelSettings, reward: RewardSettings, seed: int) -> dict[str, str]:
-    """What the page says first."""
-    return {
-        "model": model.name,
-        "trained on": ", ".join(term_name(term) for term in reward.terms),
-        "seed": str(seed),
-        "evaluated with": f"{settings.sampler}, {settings.steps} steps, guidance {settings.guidance_scale:g}",
-    }
 
 
 def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample], report: Path) -> None:

@@ -48,7 +48,6 @@ class Outcome:
 
     @property
     def judged(self) -> bool:
-        """Whether the reward could score it."""
         return not math.isnan(self.soft)
 
     def value(self, column: str) -> float:
@@ -58,11 +57,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with the bounds of its percentile interval, 95 % unless told otherwise, within the range of the values.
+    """A mean of judged images, with the bounds of its percentile interval (95 % unless told otherwise).
 
-    Attributes:
-        mean: of the images that were judged.
-        low, high: bounds; of a task whose images are all one cluster, the mean itself.
+    Of a task whose images are all one cluster the bounds are the mean itself.
     """
 
     mean: float
@@ -71,11 +68,9 @@ class Interval:
 
     @property
     def ci95(self) -> list[float]:
-        """The bounds."""
         return [self.low, self.high]
 
     def as_json(self) -> dict[str, Any]:
-        """Its 'mean' and 'ci95'."""
         return {"mean": self.mean, "ci95": self.ci95}
 
 
@@ -89,20 +84,11 @@ class Means:
     tasks: dict[str, Interval]
     overall: Interval
 
-
-@dataclass(frozen=True)
-class WinRate:
-    """How the images of one policy fare against those of another, on equal prompts and noise.
-
-    Attributes:
-        wins, ties, losses: shares of the pairs, means over tasks; they add up to 1.
-        rate: wins and half the ties, with its interval; 0.5 is no difference.
-    """
-
-    wins: float
-    ties: float
-    losses: float
-    rate: Interval
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "overall": self.overall.as_json(),
+            "tasks": {task: interval.as_json() for task, interval in self.tasks.items()},
+        }
 
 
 def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:
@@ -123,8 +109,13 @@ def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level
         number = len(sums)
         times = random.multinomial(number, np.full(number, 1 / number), size=REPLICATES)  # how often each is drawn
         draws[task] = (times @ sums) / (times @ counts)
-    tasks = {task: _interval(means[task], drawn, level) for task, drawn in draws.items()}
-    return Means(tasks, _interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0), level))
+
+    def interval(mean: float, drawn: Floats) -> Interval:
+        low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+        return Interval(mean, float(low), float(high))
+
+    overall = interval(float(np.mean(list(means.values()))), np.mean(list(draws.values()), axis=0))
+    return Means({task: interval(means[task], drawn) for task, drawn in draws.items()}, overall)
 
 
 def difference(
@@ -148,14 +139,12 @@ def win_rate(
     *,
     higher_is_better: bool = True,
     seed: int = 0,
-) -> WinRate:
-    """How often the later images score better than the earlier ones.
+) -> dict[str, Any]:
+    """How often the later images score better than the earlier ones, image by image on equal prompts and noise.
 
-    Args:
-        before, after: images of two policies on equal prompts and noise.
-        column: 'strict', 'soft' or a term.
-        higher_is_better: whether the larger value wins.
-        seed: of the draws.
+    Returns:
+        `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
+        ties as mean and interval; 0.5 is no difference.
 
     Raises:
         DataError: the two did not judge the same images.
@@ -167,12 +156,12 @@ def win_rate(
         return float((new > old) == higher_is_better)
 
     scored = _paired(before, after, column, points)
-
-    def share(of_points: float) -> float:
-        tasks = _by_task(scored).values()
-        return float(np.mean([np.mean([one.value(column) == of_points for one in images]) for images in tasks]))
-
-    return WinRate(share(1.0), share(0.5), share(0.0), task_means(scored, column, seed=seed).overall)
+    by_task = [np.array([one.value(column) for one in images]) for images in _by_task(scored).values()]
+    shares = {
+        name: float(np.mean([np.mean(of_task == worth) for of_task in by_task]))
+        for name, worth in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))
+    }
+    return {**shares, "rate": task_means(scored, column, seed=seed).overall.as_json()}
 
 
 def _paired(
@@ -213,8 +202,3 @@ def _by_cluster(images: Sequence[Outcome], column: str) -> tuple[Floats, Floats]
     _, index = np.unique(ids, return_inverse=True)
     values = np.array([image.value(column) for image in images], dtype=np.float64)
     return np.bincount(index, weights=values).astype(np.float64), np.bincount(index).astype(np.float64)
-
-
-def _interval(mean: float, drawn: Floats, level: float) -> Interval:
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean, float(low), float(high))

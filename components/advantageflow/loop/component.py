@@ -1,4 +1,4 @@
-"""The loop stage as a Kubeflow component: its inputs and outputs, no logic."""
+"""The loop stage, and a shard that is scored as it is made, as Kubeflow components: inputs and outputs, no logic."""
 
 from typing import Optional
 
@@ -59,4 +59,66 @@ def loop(
         policy=policy.path,
         policy_out=new_policy.path,
         adapter_out=adapter.path,
+    )
+
+
+@stage_component("evaluation")  # whose image generates and scores
+def rollout(
+    rollout_settings: str,
+    model_settings: str,
+    reward_settings: str,
+    seed: int,
+    round_index: int,
+    shard: int,
+    prompts: dsl.Input[dsl.Dataset],
+    conditioning: dsl.Input[dsl.Dataset],
+    rollout_policy: dsl.Input[dsl.Model],
+    rollouts: dsl.Output[dsl.Dataset],
+    latents: dsl.Output[dsl.Dataset],
+    scores: dsl.Output[dsl.Dataset],
+    prompts_per_round: Optional[int] = None,
+    group_size: Optional[int] = None,
+    guidance_scale: Optional[float] = None,
+) -> None:
+    """Generate one shard of a round's images with the rollout policy, and score them beside that.
+
+    Args:
+        rollout_settings: RolloutSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        seed: of the run.
+        round_index: the round, from 1.
+        shard: which of the round's shards, from 0.
+        prompts: of the run.
+        conditioning: of the prompts.
+        rollout_policy: that generates.
+        rollouts: the images.
+        latents: of the same rollouts.
+        scores: of each rollout by each reward.
+        prompts_per_round: instead of rollout_settings' own.
+        group_size: instead of rollout_settings' own.
+        guidance_scale: instead of rollout_settings' own.
+    """
+    from advantageflow.runtime import run_stage_task
+
+    run_stage_task(
+        "rollout",
+        module="advantageflow.loop.shard",
+        settings=rollout_settings,
+        parameters={
+            "prompts_per_round": prompts_per_round,
+            "group_size": group_size,
+            "guidance_scale": guidance_scale,
+        },
+        model=model_settings,
+        reward=reward_settings,
+        seed=seed,
+        round_index=round_index,
+        shard=shard,
+        prompts=prompts.path,
+        conditioning=conditioning.path,
+        rollout_policy=rollout_policy.path,
+        rollouts_out=rollouts.path,
+        latents_out=latents.path,
+        scores_out=scores.path,
     )

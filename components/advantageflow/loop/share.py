@@ -14,8 +14,7 @@ from advantageflow.records import Prompt, Rollout, Score
 from advantageflow.rewards.base import Reward
 from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import StoredConditioning
-from advantageflow.training.data import RoundData, join_round
-from advantageflow.training.trajectories import Sample
+from advantageflow.training.data import RoundData, Sample, join_round
 
 
 @dataclass(frozen=True)
@@ -44,16 +43,7 @@ def join_shares(
     rewards: Mapping[str, Reward],
     levels: Sequence[float],
 ) -> RoundData:
-    """The round's training data, as the training stage reads it from files.
-
-    Args:
-        shares: of all processes.
-        known: all prompts.
-        stored: their conditioning.
-        reward: what to maximise or to lower.
-        rewards: that scored, by name.
-        levels: noise levels at which the sampler evaluated the model.
-    """
+    """The round's training data from the shares of all processes, as the training stage reads it from files."""
     rollouts = [one for share in shares for one in share.rollouts]
     latents = torch.cat([share.latents for share in shares])
     kept = [share.trajectories for share in shares if share.trajectories is not None]

@@ -15,10 +15,9 @@ containers of their own: equal settings and seed give equal policies, on the CPU
 
 from __future__ import annotations
 
-import hashlib
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -37,16 +36,16 @@ from advantageflow.rollout.stage import generate_chunks, no_groups, round_prompt
 from advantageflow.scoring.stage import score_rollouts, score_summary
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings, StoreSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning
-from advantageflow.store.policies import copy_parts, read_policy_state
+from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompt_history import read_history
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.group import ALONE, Group
-from advantageflow.training.history import updated_history
 from advantageflow.training.launch import train_in_processes
-from advantageflow.training.publication import check_store, publish_policy
+from advantageflow.training.metrics import updated_history
 from advantageflow.training.round import round_advantages, train_round
+from advantageflow.training.stage import check_store, hand_over
 from advantageflow.training.train import (
     load_policy,
     make_repeatable,
@@ -89,7 +88,10 @@ def run_rounds(
     stored = open_conditioning(conditioning, known)
     rewards = term_rewards(reward)
     trained = load_policy(settings, model, seed, policy)
-    inputs = {"rollout": rollout.model_dump(mode="json"), "prompts": _sha256(prompts / PROMPTS_FILE)}
+    inputs = {
+        "rollout": rollout.model_dump(mode="json"),
+        "prompts": sha256((prompts / PROMPTS_FILE).read_bytes()).hexdigest(),
+    }
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy,
                   further=inputs)  # fmt: skip
     with loop_checkpoints(settings, store, key, group) as checkpoints:
@@ -122,7 +124,8 @@ def run_rounds(
 
                 # Reward: what each image is worth, and how it looks.
                 asked = [prompt_of[one.prompt_id] for one in groups.rollouts]
-                scores, pictures, dropped = score_rollouts(reward, rewards, asked, groups.rollouts, groups.images)
+                samples = zip(asked, groups.rollouts, groups.images, strict=True)
+                scores, pictures, dropped = score_rollouts(reward, rewards, samples, len(asked))
                 tell_dropped(reward, list(dropped.values()), len(asked), journal, number)
                 share = Share(groups.rollouts, groups.latents, groups.trajectories, scores, pictures.summary())
                 shares = group.gather(share)
@@ -195,23 +198,13 @@ def run(
         StoreError: an artifact or a checkpoint cannot be read or written.
         Preempted: the task was asked to end, and has kept a checkpoint.
     """
+    arguments = {name: value for name, value in locals().items() if name != "adapter_out"}
     if settings.nodes > 1:
         remedy = "set it to 1, or use the online pipeline, whose training runs on several"
         raise SettingsError("the loop runs on one node", where="training.nodes", remedy=remedy)
     check_store(settings, store)
-    arguments: dict[str, Any] = {
-        "settings": settings, "rollout": rollout, "reward": reward, "model": model, "store": store, "seed": seed,
-        "round_index": round_index, "prompts": prompts, "conditioning": conditioning, "policy": policy,
-        "policy_out": policy_out,
-    }  # fmt: skip
     if settings.processes > 1:
         train_in_processes(settings, model, arguments, f"{__name__}:run_rounds")
     else:
         run_rounds(**arguments)
-    if store.url is not None:
-        publish_policy(policy_out, store.url)
-    copy_parts(policy_out, adapter_out, None)
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    hand_over(policy_out, store, adapter_out, None)

@@ -18,8 +18,9 @@ from advantageflow.policy.location import INDEX, model_location
 from advantageflow.policy.saved import SavedPolicy
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import ModelSettings
-from advantageflow.store.s3 import cache_folder, fetch_file, fetch_folder, is_s3, list_objects
+from advantageflow.store.s3 import cache_folder, fetch_file, fetch_folder, is_s3
 from advantageflow.store.s3_client import make_client
+from advantageflow.store.s3_transfer import list_objects
 from advantageflow.yaml_text import parse_yaml
 
 _PART = "transformer"

@@ -12,8 +12,9 @@ from advantageflow.errors import PolicyError
 from advantageflow.policy.configs import CONFIG, cached_file
 from advantageflow.policy.location import model_location
 from advantageflow.settings import ModelSettings
-from advantageflow.store.s3 import is_s3, list_objects
+from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import make_client
+from advantageflow.store.s3_transfer import list_objects
 
 _PART = "transformer"
 _SAMPLES = 64  # values of each parameter that count

@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
-from advantageflow.store.files import publish
+from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
+from advantageflow.store.s3 import is_s3
 
 if TYPE_CHECKING:
     from advantageflow.policy.foreign import Foreign
     from advantageflow.settings import LoraSettings, ModelSettings
+
+logger = logging.getLogger(__name__)
 
 
 def write_base_policy(
     folder: Path, settings: dict[str, Any] | None = None, provenance: dict[str, Any] | None = None
 ) -> None:
     """Publish the policy that is the base model: round 0, no adapter."""
+    state = PolicyState(round=0, step=0, policy_sha256=None, settings=settings or {}, provenance=provenance or {})
     with publish(folder) as partial:
-        PolicyState(round=0, step=0, policy_sha256=None, settings=settings or {}, provenance=provenance or {}).write(
-            partial
-        )
+        state.write(partial)
+
+
+def write_start(
+    name: str, path: Path, model: ModelSettings, folder: Path, settings: dict[str, Any], provenance: dict[str, Any]
+) -> None:
+    """Publish what a run starts from as its round 0: a copy of a policy, or the policy of another program's adapter.
+
+    Args:
+        name: what a person called it.
+        path: where it is on this machine.
+        model, settings, provenance: of this run: the base model, the sections by name.
+        folder: of the policy artifact to write.
+
+    Raises:
+        PolicyError: as find_initial and copy_policy.
+    """
+    _, words, adapter = find_initial(path, model)
+    logger.info("starts from %s: %s", name, words)
+    if adapter is not None:
+        write_foreign(adapter, model, folder, settings, provenance, name)
+        return
+    artifact = artifact_of(path) or path
+    registered = artifact / REGISTERED_FILE  # which tells the version, where an alias may have moved
+    origin = str(read_json(registered)["address"]) if registered.is_file() else name if is_s3(name) else None
+    copy_policy(artifact, folder, provenance, origin)
 
 
 def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: str | None = None) -> None:
     """Publish a copy of an earlier policy, optimiser included, as round 0 of this run.
 
     Args:
-        source: its folder.
-        folder: of the policy artifact to write.
+        source, folder: the policy's, and that of the artifact to write.
         provenance: of this run.
         origin: the address that `source` was fetched from, if it was.
 
@@ -62,13 +89,7 @@ def write_foreign(
 ) -> None:
     """Publish an adapter that another program made as round 0 of this run, trained and rollout policy alike.
 
-    Args:
-        adapter: what was read.
-        model: the base model.
-        folder: of the policy artifact to write.
-        settings: sections of this run's settings by name.
-        provenance: of this run.
-        origin: what a person called it.
+    Args as in write_start, but for the adapter that was read, and `origin`: what a person called it.
     """
     from advantageflow.policy.saved import ADAPTERS, tensors_sha256, write_diffusers, write_peft
 
@@ -113,15 +134,10 @@ def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None,
     file = None if artifact is not None else find_adapter(path)
     if file is None:
         saved = check_all_files(artifact or path)
-        state = saved.state
+        state, lora = saved.state, saved.state.lora
         if state.model is not None and (state.model.name, state.model.revision) != (model.name, model.revision):
             saved.check_base(load_transformer(model.model_copy(update={"device": "cpu"})), model)
-        lora = state.lora
-        shape = (
-            "the base model"
-            if lora is None
-            else f"rank {lora.rank}, alpha {lora.alpha}, {', '.join(lora.targets or ())}"
-        )
-        return lora, f"policy of {state.rounds} rounds: {shape}", None
+        shape = lora and f"rank {lora.rank}, alpha {lora.alpha}, {', '.join(lora.targets or ())}"
+        return lora, f"policy of {state.rounds} rounds: {shape or 'the base model'}", None
     adapter = read_foreign(file, model)
     return adapter.lora, str(adapter), adapter

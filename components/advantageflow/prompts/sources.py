@@ -1,16 +1,16 @@
-"""Where prompts come from, checked against the reward, and which of the held-out ones are used."""
+"""Where prompts come from, checked against the reward, and which of them a run uses."""
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
-from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_file
+from advantageflow.prompts.files import WITHOUT_FILE, LocatedPrompt, read_files
 from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
@@ -44,8 +44,7 @@ def load_prompts(
         source: 'shapes', 'shapes-hard', 'geneval' or 'ocr', or a .txt, .jsonl, .csv, .tsv or .parquet file, or a folder
             of such, local or s3:// (a folder there ends in a slash).
         rewards: what will read their specs.
-        count: training prompts of 'geneval' and 'ocr'.
-        seed: of these.
+        count, seed: of the training prompts of 'geneval' and 'ocr'.
         columns: what a file calls text, split, task and spec, where it has other names for them.
         warn: is told what a person should know, such as a held-out set too small to judge by.
 
@@ -60,8 +59,11 @@ def load_prompts(
     prompts = [one.prompt for one in located]
     for split, use in {"train": "to train on", "eval": "held out to judge the policy by"}.items():
         if not any(prompt.split == split for prompt in prompts):
-            remedy = f"{_HOLD_OUT} {split}" if not source.endswith(".txt") else f"{_TO_CSV} {split}"
-            raise DataError(f"none of its {len(prompts)} prompts is {use}", where=source, remedy=remedy)
+            how = "say in the field 'split' of some prompts"
+            if source.endswith(".txt"):
+                how = "make it a .csv whose first line is text,split, and say of some prompts that they are"
+            message = f"none of its {len(prompts)} prompts is {use}"
+            raise DataError(message, where=source, remedy=f"{how} {split}")
     held_out = sum(prompt.split == "eval" for prompt in prompts)
     if held_out < FEW:
         warn(f"{source}: only {held_out} of {len(prompts)} prompts are held out, too few to judge a policy by")
@@ -75,29 +77,62 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """
     held_out = [prompt for prompt in prompts if prompt.split == "eval"]
     sizes = Counter(prompt.task for prompt in held_out)
-    counts = balanced_counts(sizes, min(count, len(held_out)))
     chosen: set[str] = set()
-    for task, wanted in counts.items():
-        ranked = sorted(
-            (prompt for prompt in held_out if prompt.task == task), key=lambda p: derive_seed("held out", p.prompt_id)
-        )
-        chosen.update(prompt.prompt_id for prompt in ranked[:wanted])
+    for task, wanted in balanced_counts(sizes, min(count, len(held_out))).items():
+        of_task = [prompt.prompt_id for prompt in held_out if prompt.task == task]
+        chosen.update(sorted(of_task, key=lambda prompt_id: derive_seed("held out", prompt_id))[:wanted])
     return [prompt for prompt in prompts if prompt.split == "train" or prompt.prompt_id in chosen]
 
 
-_HOLD_OUT = "say in the field 'split' of some prompts"
-_TO_CSV = "make it a .csv whose first line is text,split, and say of some prompts that they are"
+def with_replay(
+    prompts: Sequence[Prompt], known: Collection[str], replay_share: float | None, seed: int
+) -> list[Prompt]:
+    """All held-out prompts, all new training prompts, and as many old ones that they are this share of both.
+
+    Args:
+        prompts: of the source.
+        known: ids of the training prompts that are not new.
+        replay_share: share of the training prompts that are not new, in [0, 1); None takes all prompts.
+        seed: by which old ones are drawn, with the number of all prompts, so that no old one is left out for ever.
+
+    Returns:
+        Prompts in the order of the source. Where none is new or none is old, all of them.
+    """
+    train = [prompt for prompt in prompts if prompt.split == "train"]
+    old = [prompt.prompt_id for prompt in train if prompt.prompt_id in known]
+    new = len(train) - len(old)
+    if replay_share is None or not new or not old:
+        return list(prompts)
+    ranked = sorted(old, key=lambda prompt_id: derive_seed(seed, "replay", len(prompts), prompt_id))
+    count = min(len(old), round(new * replay_share / (1 - replay_share)))
+    left_out = set(ranked[count:])
+    logger.info("%d training prompts are new, and %d of %d old ones are replayed", new, count, len(old))
+    return [prompt for prompt in prompts if prompt.split == "eval" or prompt.prompt_id not in left_out]
 
 
 def _read(
     source: str, count: int, seed: int, columns: Mapping[str, str], warn: Callable[[str], None]
 ) -> list[LocatedPrompt]:
-    if source.startswith(_S3):
-        return _read_from_s3(source, columns, warn)
     if is_local_file(source):
-        path = Path(source)
-        return _read_folder(path, source, columns, warn) if path.is_dir() else read_file(path, None, columns, warn)
+        return read_files(_files(Path(source), source), columns, warn)
+    if source.startswith(_S3):
+        from advantageflow.store.s3 import fetch_file, fetch_folder
+
+        with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
+            fetched = fetch_folder if source.endswith("/") else fetch_file
+            return read_files(_files(fetched(source, Path(folder)), source), columns, warn)
     return [LocatedPrompt(prompt, f"{source} prompt '{prompt.text}'") for prompt in _generate(source, count, seed)]
+
+
+def _files(path: Path, source: str) -> dict[Path, str]:
+    """A file, or all files of a folder in the order of their names; each with its name in the source."""
+    if not path.is_dir():
+        return {path: source}
+    files = sorted(file for file in path.rglob("*") if file.suffix in READERS)
+    if not files:
+        remedy = f"put in a file that ends in {', '.join(READERS)}"
+        raise DataError("holds no prompts", where=source, remedy=remedy)
+    return {file: f"{source.rstrip('/')}/{file.relative_to(path)}" for file in files}
 
 
 def _generate(source: str, count: int, seed: int) -> list[Prompt]:
@@ -112,34 +147,6 @@ def _generate(source: str, count: int, seed: int) -> list[Prompt]:
     from advantageflow.shapes.prompts import all_prompts, hard_prompts
 
     return all_prompts() + (hard_prompts() if source == EMBEDDED_HARD else [])
-
-
-def _read_from_s3(source: str, columns: Mapping[str, str], warn: Callable[[str], None]) -> list[LocatedPrompt]:
-    from advantageflow.store.s3 import fetch_file
-
-    with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
-        if source.endswith("/"):
-            from advantageflow.store.s3 import fetch_folder
-
-            return _read_folder(fetch_folder(source, Path(folder)), source, columns, warn)
-        return read_file(fetch_file(source, Path(folder)), source, columns, warn)
-
-
-def _read_folder(
-    folder: Path, shown: str, columns: Mapping[str, str], warn: Callable[[str], None]
-) -> list[LocatedPrompt]:
-    """The prompts of all files of a folder, in the order of their names; repeats across files are dropped."""
-    found: dict[str, LocatedPrompt] = {}
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in READERS):
-        for one in read_file(file, f"{shown.rstrip('/')}/{file.relative_to(folder)}", columns, warn):
-            first = found.setdefault(one.prompt.text, one)
-            if first.prompt != one.prompt:
-                message = f"'{one.prompt.text}' has another split, task or spec than at {first.where}"
-                raise DataError(message, where=one.where, remedy="remove one of the two")
-    if not found:
-        remedy = f"put in a file that ends in {', '.join(READERS)}"
-        raise DataError("holds no prompts", where=shown, remedy=remedy)
-    return list(found.values())
 
 
 def _check_specs(located: Sequence[LocatedPrompt], reward: Reward) -> None:

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.golden_checks.check import check_rewards
-from advantageflow.prompts.growth import with_replay
-from advantageflow.prompts.initial_policy import (
-    artifact_of,
-    copy_policy,
-    find_initial,
-    write_base_policy,
-    write_foreign,
-)
-from advantageflow.prompts.sources import load_prompts, select_held_out
-from advantageflow.records import PROMPTS_FILE, REGISTERED_FILE, Prompt
+from advantageflow.prompts.initial_policy import write_base_policy, write_start
+from advantageflow.prompts.sources import load_prompts, select_held_out, with_replay
+from advantageflow.records import PROMPTS_FILE, Prompt
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards, watched_rewards
 from advantageflow.settings import ModelSettings, PromptSettings, RewardSettings, StoreSettings
 from advantageflow.store.conditioning import write_conditioning
-from advantageflow.store.files import read_json
 from advantageflow.store.policies import copy_parts
 from advantageflow.store.prompts import read_known, source_sha256, write_prompts
-from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.registry import local_policy
 
@@ -61,11 +52,8 @@ def run(
         seed: the run's seed, kept as provenance.
         init_policy: what to start from: an earlier run's policy or another program's adapter, in a folder, published
             at s3:// or registered in MLflow; None starts from the base model.
-        prompts_out: folder of the prompts artifact to write.
-        conditioning_out: folder of the conditioning artifact to write.
-        policy_out: folder of the policy artifact to write.
-        adapter_out: folder for what evaluations read of it, an artifact of its own.
-        rollout_policy_out: folder for what rollouts read of it, likewise.
+        prompts_out, conditioning_out, policy_out: folders of the artifacts to write.
+        adapter_out, rollout_policy_out: folders for what evaluations and rollouts read of the policy.
         store: where what conditions the model is kept, if there is one.
 
     Raises:
@@ -92,7 +80,6 @@ def run(
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
     journal.metrics(check_rewards(reward, readers, prompts))
     versions = {name: planned_version(scorer) for name, scorer in scorers.items()}
-    provenance = {"model": model.name, "revision": model.revision, "seed": seed, **_provenance(versions)}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
 
     write_conditioning(conditioning_out, prompts, encode(model, prompts), {"model": model.name}, store.url)
@@ -103,32 +90,18 @@ def run(
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
-    sections = _settings_by_name(settings, model, reward)
+    first, several = next(iter(versions)), {"reward_versions": versions} if len(versions) > 1 else {}
+    provenance = {
+        "model": model.name, "revision": model.revision, "seed": seed, "reward": first,
+        "reward_version": versions[first], **several,
+    }  # fmt: skip
+    named = {"prompts": settings, "model": model, "reward": reward}
+    sections = {name: section.model_dump(mode="json") for name, section in named.items()}
     if init_policy is None or start is None:
         write_base_policy(policy_out, sections, provenance)
     else:
-        _start_from(init_policy, start, model, policy_out, sections, provenance)
+        write_start(init_policy, start, model, policy_out, sections, provenance)
     copy_parts(policy_out, adapter_out, rollout_policy_out)
-
-
-def _start_from(
-    name: str, path: Path, model: ModelSettings, policy_out: Path, sections: dict[str, Any], provenance: dict[str, Any]
-) -> None:
-    _, words, adapter = find_initial(path, model)
-    logger.info("starts from %s: %s", name, words)
-    if adapter is not None:
-        write_foreign(adapter, model, policy_out, sections, provenance, name)
-    else:
-        artifact = artifact_of(path) or path
-        copy_policy(artifact, policy_out, provenance, _origin(name, artifact))
-
-
-def _origin(name: str, artifact: Path) -> str | None:
-    """The address of a policy: with the version in place of an alias, which others may move."""
-    registered = artifact / REGISTERED_FILE
-    if registered.is_file():
-        return str(read_json(registered)["address"])
-    return name if is_s3(name) else None
 
 
 def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:
@@ -148,15 +121,3 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     encoded = encode_texts(model, texts, lambda done, total: journal.progress(done, total, "encodings"))
     number = {text: row for row, text in enumerate(texts)}
     return lambda rows: encoded.rows([number[every[row]] for row in rows])
-
-
-def _provenance(versions: Mapping[str, str]) -> dict[str, Any]:
-    """Name and planned version of the first reward; where there are several, also the versions of all by name."""
-    first = next(iter(versions))
-    several = {"reward_versions": versions} if len(versions) > 1 else {}
-    return {"reward": first, "reward_version": versions[first], **several}
-
-
-def _settings_by_name(settings: PromptSettings, model: ModelSettings, reward: RewardSettings) -> dict[str, Any]:
-    sections = {"prompts": settings, "model": model, "reward": reward}
-    return {name: section.model_dump(mode="json") for name, section in sections.items()}

@@ -64,6 +64,7 @@ def run(
     rollouts_out: Path,
     latents_out: Path,
     workers: int = 1,
+    images_to: Callable[[Groups], None] = lambda groups: None,
 ) -> None:
     """Generate a group of images for each of the shard's prompts.
 
@@ -84,6 +85,7 @@ def run(
         rollouts_out: folder of the rollouts artifact to write: the images.
         latents_out: folder of the latents artifact to write.
         workers: Python threads that generate chunks side by side, each with settings.threads of torch's.
+        images_to: also takes each chunk's groups as they are made.
 
     Raises:
         SettingsError: there is no such shard.
@@ -112,10 +114,15 @@ def run(
         generator = load_generator(model, rollout_policy, ROLLOUT_ADAPTER_FOLDER, settings.threads)
         current_journal().useful()
         with rollout_writer(rollouts_out, metadata) as write, ThreadPoolExecutor() as threads:  # a GPU waits for it
+
+            def keep(part: Groups) -> None:
+                write(part.rollouts, list(threads.map(encode_png, part.images)))
+                images_to(part)
+
             groups = generate_chunks(
                 generator, settings, mine, known, stored,
                 seed=seed, round_index=round_index, rounds_before=state.rounds_before, workers=workers, window=window,
-                images_to=lambda part: write(part.rollouts, list(threads.map(encode_png, part.images))),
+                images_to=keep,
             )  # fmt: skip
     else:
         groups = no_groups(settings, model, window)

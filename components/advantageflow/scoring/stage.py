@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 BATCH = 64
+Sample = tuple[Prompt, Rollout, "np.ndarray"]
+Scored = tuple[list[Score], RolloutStatistics, dict[str, RewardError]]
 
 logger = logging.getLogger(__name__)
 
@@ -46,63 +48,76 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
         RewardError: a reward failed on a sample, or left its declared range; names the sample.
         StoreError: an input is corrupt, or the output cannot be written.
     """
-    journal = current_journal()
     rewards = term_rewards(settings)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
-    records = read_rollouts(rollouts)
-    source = read_metadata(rollouts)
-    table = rollouts / ROLLOUTS_FILE
+    records, table = read_rollouts(rollouts), rollouts / ROLLOUTS_FILE
     for row, record in enumerate(records):
         if record.prompt_id not in by_id:
             remedy = "give the prompts artifact that these rollouts were generated from"
             raise DataError(f"prompt {record.prompt_id} is unknown", where=f"{table}: row {row}", remedy=remedy)
     prompt_of = [by_id[record.prompt_id] for record in records]
 
-    journal.useful()
+    current_journal().useful()
     images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(read_images(rollouts)))
-    scores, pictures, dropped = score_rollouts(settings, rewards, prompt_of, records, images)
+    samples = zip(prompt_of, records, images, strict=True)
+    write_scored(
+        settings, rewards, score_rollouts(settings, rewards, samples, len(records)), by_id, rollouts, scores_out
+    )
+
+
+def write_scored(
+    settings: RewardSettings,
+    rewards: Mapping[str, Reward],
+    scored: Scored,
+    by_id: Mapping[str, Prompt],
+    rollouts: Path,
+    scores_out: Path,
+) -> None:
+    """Write the scores of a shard, and tell what they are like.
+
+    Raises:
+        RewardError: more of its images have no score than the settings allow.
+        StoreError: the output cannot be written.
+    """
+    scores, pictures, dropped = scored
+    journal, source, records = current_journal(), read_metadata(rollouts), read_rollouts(rollouts)
     tell_dropped(settings, list(dropped.values()), len(records), journal, source.get("round") or 0)
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
     described = made_by | _description(rewards) | {IMAGE_STATISTICS_KEY: pictures.summary()}
     described |= {DROPPED_KEY: list(dropped)} if dropped else {}
     write_scores(scores_out, scores, score_columns(settings, rewards), described)
     if scores:
-        scored = [prompt for prompt, one in zip(prompt_of, records, strict=True) if one.rollout_id not in dropped]
-        journal.metrics(score_summary([score.rewards for score in scores], scored), step=source.get("round"))
+        prompts = [by_id[one.prompt_id] for one in records if one.rollout_id not in dropped]
+        journal.metrics(score_summary([score.rewards for score in scores], prompts), step=source.get("round"))
 
 
 def score_rollouts(
-    settings: RewardSettings,
-    rewards: Mapping[str, Reward],
-    prompts: Sequence[Prompt],
-    rollouts: Sequence[Rollout],
-    images: Iterable[np.ndarray],
-) -> tuple[list[Score], RolloutStatistics, dict[str, RewardError]]:
+    settings: RewardSettings, rewards: Mapping[str, Reward], samples: Iterable[Sample], total: int
+) -> Scored:
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
 
     Args:
         rewards: of each term, by name.
-        prompts: of each rollout.
-        images: of each, (H, W, 3) uint8; taken as they are needed.
+        samples: rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed.
+        total: how many they are.
 
     Raises:
         RewardError: a reward failed on a sample, or left its declared range; names the sample.
     """
     scores: list[Score] = []
     dropped: dict[str, RewardError] = {}
-    pictures, pixels = RolloutStatistics(), iter(images)
-    version = _version(rewards) if rollouts else ""
-    for start in range(0, len(rollouts), BATCH):
-        batch = slice(start, start + BATCH)
-        of_batch, samples = list(itertools.islice(pixels, BATCH)), [one.rollout_id for one in rollouts[batch]]
-        results = score_all(settings, rewards, prompts[batch], of_batch, samples)
-        for rollout, image, result in zip(rollouts[batch], of_batch, results, strict=True):
+    pictures, taken, done = RolloutStatistics(), iter(samples), 0
+    while batch := list(itertools.islice(taken, BATCH)):
+        prompts, rollouts, images = zip(*batch, strict=True)
+        results = score_all(settings, rewards, prompts, images, [one.rollout_id for one in rollouts])
+        for rollout, image, result in zip(rollouts, images, results, strict=True):
             pictures.add(rollout.prompt_id, image)
             if isinstance(result, RewardError):
                 dropped[rollout.rollout_id] = result
             else:
-                scores.append(Score(rollout.rollout_id, *_joined(settings, result), version))
-        current_journal().progress(min(batch.stop, len(rollouts)), len(rollouts), "images")
+                scores.append(Score(rollout.rollout_id, *_joined(settings, result), _version(rewards)))
+        done += len(batch)
+        current_journal().progress(done, total, "images")
     return scores, pictures, dropped
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import Any, Literal
+from typing import Any
 
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.shapes.scenes import COLORS, MAX_COUNT, RELATIONS, SHAPES
@@ -22,6 +22,10 @@ HARD_TASKS = (
 _HARD_PROMPTS = 60  # of each
 
 
+Things = list[tuple[str, int, str]]
+"""One or two of: a shape, how many, and a colour or ''."""
+
+
 def all_prompts(seed: int = 0) -> list[Prompt]:
     """Every prompt of the embedded world: the training prompts, then the held-out ones.
 
@@ -30,17 +34,18 @@ def all_prompts(seed: int = 0) -> list[Prompt]:
     Args:
         seed: decides which combinations are held out.
     """
-    prompts: list[Prompt] = []
+    prompts: dict[str, list[Prompt]] = {"train": [], "eval": []}
     for shape in SHAPES:
-        for split in _SPLITS:
-            prompts.append(_prompt(split, "single_object", f"{_article(shape)}", [_object(shape)]))
+        for split in ("train", "eval"):
+            prompts[split].append(_prompt(split, "single_object", [(shape, 1, "")]))
     for task in TASKS[1:]:
         combinations = sorted(_combinations(task), key=lambda c: derive_seed(seed, task, *map(str, c)))
         if task == "color_attr":
             combinations = combinations[:_COLOR_ATTR_COMBINATIONS]
         for rank, combination in enumerate(combinations):
-            prompts.extend(_phrase("eval" if rank < _HELD_OUT[task] else "train", task, combination))
-    return sorted(prompts, key=lambda p: _SPLITS.index(p.split))
+            split = "eval" if rank < _HELD_OUT[task] else "train"
+            prompts[split] += [_prompt(split, task, things, word) for things, word in _phrases(task, combination)]
+    return prompts["train"] + prompts["eval"]
 
 
 def hard_prompts(seed: int = 0) -> list[Prompt]:
@@ -69,15 +74,7 @@ def _hard_prompt(task: str, draw: random.Random) -> Prompt:
     counts = [1, 1] if task == "attr_position" else [draw.choice((3, 4)) for _ in shapes]
     colors = ["", ""] if task in ("counting_two", "counting_position") else draw.sample(list(COLORS), 2)
     things = list(zip(shapes, counts, colors, strict=True))[: 1 if task == "counting_colors" else 2]
-    word = draw.choice(RELATIONS) if task.endswith("position") else "and"
-    text = f" {word} ".join(_article(s, c) if n == 1 else _many(s, n, c) for s, n, c in things)
-    include = [_object(s, count=n, **({"color": c} if c else {})) for s, n, c in things]
-    if word != "and":
-        include = [include[1], include[0] | {"position": [word, 0]}]
-    return _prompt("train", task, text, include)
-
-
-_SPLITS: tuple[Literal["train", "eval"], ...] = ("train", "eval")
+    return _prompt("train", task, things, draw.choice(RELATIONS) if task.endswith("position") else "and")
 
 
 def _combinations(task: str) -> list[tuple[Any, ...]]:
@@ -93,47 +90,35 @@ def _combinations(task: str) -> list[tuple[Any, ...]]:
     return [(a, b, c, d) for a, b in pairs for c, d in itertools.permutations(COLORS, 2)]
 
 
-def _phrase(split: Literal["train", "eval"], task: str, combination: tuple[Any, ...]) -> list[Prompt]:
-    """The prompts that say a combination."""
-    if task == "two_object":
-        a, b = combination
-        return [
-            _prompt(split, task, f"{_article(p)} and {_article(q)}", [_object(p), _object(q)])
-            for p, q in ((a, b), (b, a))
-        ]
+def _phrases(task: str, combination: tuple[Any, ...]) -> list[tuple[Things, str]]:
+    """The ways to say a combination: the things, and what stands between them."""
+    first, second, *more = combination
     if task == "counting":
-        shape, count = combination
-        return [_prompt(split, task, _many(shape, count), [_object(shape, count=count)])]
+        return [([(first, second, "")], "and")]
     if task == "colors":
-        shape, color = combination
-        return [_prompt(split, task, _article(shape, color), [_object(shape, color=color)])]
-    if task == "position":
-        a, b, relation = combination
-        phrases = ((a, b, relation), (b, a, _CONVERSE[relation]))
-        return [
-            _prompt(split, task, f"{_article(p)} {r} {_article(q)}", [_object(q), _object(p, position=[r, 0])])
-            for p, q, r in phrases
-        ]
-    a, b, color_a, color_b = combination
-    text = f"{_article(a, color_a)} and {_article(b, color_b)}"
-    return [_prompt(split, task, text, [_object(a, color=color_a), _object(b, color=color_b)])]
+        return [([(first, 1, second)], "and")]
+    if task == "color_attr":
+        return [([(first, 1, more[0]), (second, 1, more[1])], "and")]
+    pair: Things = [(first, 1, ""), (second, 1, "")]
+    word, back = (more[0], _CONVERSE[more[0]]) if more else ("and", "and")
+    return [(pair, word), (pair[::-1], back)]
 
 
-def _prompt(split: Literal["train", "eval"], task: str, text: str, include: list[dict[str, Any]]) -> Prompt:
+def _prompt(split: str, task: str, things: Things, word: str = "and") -> Prompt:
+    include: list[dict[str, Any]]
+    include = [{"class": s, "count": n, **({"color": color} if color else {})} for s, n, color in things]
+    if word != "and":
+        include = [include[1], include[0] | {"position": [word, 0]}]
     spec: dict[str, Any] = {"tag": task, "include": include}
     if task == "counting":
         spec["exclude"] = [{"class": include[0]["class"], "count": include[0]["count"] + 1}]
-    return Prompt(text=text, split=split, task=task, spec=spec)
+    text = f" {word} ".join(_said(*thing) for thing in things)
+    return Prompt(text, "eval" if split == "eval" else "train", task, spec)
 
 
-def _object(shape: str, count: int = 1, **more: Any) -> dict[str, Any]:
-    return {"class": shape, "count": count, **more}
-
-
-def _many(shape: str, count: int, color: str = "") -> str:
-    return " ".join(filter(None, (_NUMBERS[count], color, _PLURALS.get(shape, f"{shape}s"))))
-
-
-def _article(shape: str, color: str = "") -> str:
+def _said(shape: str, count: int, color: str) -> str:
+    """Such as 'an orange star' or 'two red crosses'."""
+    if count > 1:
+        return " ".join(filter(None, (_NUMBERS[count], color, _PLURALS.get(shape, f"{shape}s"))))
     words = f"{color} {shape}".strip()
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"

@@ -43,7 +43,6 @@ class StoredConditioning:
         """The conditioning of the prompts with these numbers, in this order; reads nothing else.
 
         Raises:
-            StoreError: the file is missing or corrupt, or cannot be reached.
             DataError: it is not that of so many prompts.
         """
         from advantageflow.policy.conditioning import Conditioning
@@ -67,18 +66,12 @@ def write_conditioning(
     metadata: Mapping[str, Any],
     store: str | None = None,
 ) -> None:
-    """Publish a conditioning artifact.
+    """Publish a conditioning artifact of prompts, in the order of the prompts artifact.
 
     Args:
-        folder: the artifact.
-        prompts: in the order of the prompts artifact.
         rows: gives the conditioning of the prompts with these numbers; number len(prompts) is the text which guidance
             leads away from.
-        metadata: what metadata.json says of it.
         store: address of the store that the file is published in; None puts it into the artifact.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     count = len(prompts) + 1
 
@@ -98,14 +91,9 @@ def write_conditioning(
 
 
 def open_conditioning(folder: Path, prompts: Sequence[Prompt]) -> StoredConditioning:
-    """The conditioning of prompts, nothing of which is read yet.
-
-    Args:
-        folder: the artifact.
-        prompts: all of the prompts artifact.
+    """The conditioning of all prompts of the prompts artifact, nothing of which is read yet.
 
     Raises:
-        StoreError: the artifact is missing or corrupt.
         DataError: it belongs to other prompts.
     """
     told = read_metadata(folder)

@@ -99,11 +99,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole or as it was before.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write a file so that it is whole or as it was before."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     with writing(path):
@@ -133,11 +129,7 @@ def append_line(path: Path, line: str) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines, none where there is no file; half-written and damaged lines are left out.
-
-    Raises:
-        StoreError: it cannot be read.
-    """
+    """The objects of a file of JSON lines, none where there is no file; half-written and damaged lines are left out."""
     if not Path(path).exists():
         return []
     with reading(path):
@@ -168,11 +160,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name as safetensors; an empty mapping is allowed.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write tensors by name as safetensors; an empty mapping is allowed."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -187,11 +175,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a safetensors file, on the CPU.
-
-    Raises:
-        StoreError: the file is missing or corrupt.
-    """
+    """Read the tensors of a safetensors file, on the CPU."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,40 +1,60 @@
-"""Where a published folder can be: below an s3:// prefix, or in a folder of a file system that the readers share."""
+"""Where published folders can be: below an s3:// prefix, or in a folder of a file system that the readers share."""
 
 from __future__ import annotations
 
-import re
+import contextlib
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
-from advantageflow.store.manifest import MANIFEST_FILE, VERSION_PATTERN, Manifest, differing, parse_manifest
-from advantageflow.store.s3 import fetch_folder, is_s3, list_objects
+from advantageflow.store.manifest import Manifest, differing
+from advantageflow.store.s3 import fetch_folder, is_s3
 from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
 from advantageflow.store.s3_errors import REMOVING, WRITING, explaining
-from advantageflow.store.s3_transfer import read_object
-from advantageflow.store.s3_upload import upload_files
+from advantageflow.store.s3_transfer import list_objects, read_object, upload_files
+
+
+class Found(NamedTuple):
+    """A file of a place: its bytes, and when it was written, in epoch seconds."""
+
+    size: int
+    changed: float
 
 
 class FolderPlace:
-    """Holds manifest.json and, beside it, a folder of files for each version of the content."""
+    """A folder; paths are relative to it, with slashes."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def manifest(self) -> Manifest | None:
-        """The manifest that is there; None where there is none."""
-        path = self._folder / MANIFEST_FILE
-        if not path.exists():
-            return None
-        with reading(path):
-            content = path.read_bytes()
-        return parse_manifest(content, str(path))
+    def files(self, below: str = "") -> dict[str, Found]:
+        """Every file below a path."""
+        with reading(self._folder):
+            found = [(path, path.stat()) for path in (self._folder / below).rglob("*") if path.is_file()]
+        return {path.relative_to(self._folder).as_posix(): Found(s.st_size, s.st_mtime) for path, s in found}
 
-    def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
-        """Bring the files of a version there, given by path; returns when all are there and compared."""
+    def read(self, path: str) -> bytes | None:
+        """The content of a small file; None where there is none."""
+        file = self._folder / path
+        if not file.exists():
+            return None
+        with reading(file):
+            return file.read_bytes()
+
+    def write(self, path: str, content: bytes) -> None:
+        """Replace a small file, in one step."""
+        file = self._folder / path
+        partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+        with writing(file):
+            partial.write_bytes(content)
+            partial.replace(file)
+
+    def put(self, files: Mapping[str, Path], manifest: Manifest) -> None:
+        """Bring the files of a version there, given by path, into a folder of its name."""
         target = self._folder / manifest.version
         if not differing(manifest, target):
             return
@@ -46,70 +66,50 @@ class FolderPlace:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(file, copy)
 
-    def put_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest, in one step."""
-        path = self._folder / MANIFEST_FILE
-        partial = path.with_name(f".{MANIFEST_FILE}.{uuid.uuid4().hex}")
-        with writing(path):
-            partial.write_bytes(manifest.to_json())
-            partial.replace(path)
-
-    def local(self, manifest: Manifest, cache: Path) -> Path:
+    def local(self, version: str, cache: Path) -> Path:
         """A local folder with the files of a version, not yet compared with the manifest."""
-        return self._folder / manifest.version
+        return self._folder / version
 
-    def drop_manifest(self) -> None:
-        """Remove the manifest, where there is one."""
-        with writing(self._folder):
-            (self._folder / MANIFEST_FILE).unlink(missing_ok=True)
-
-    def drop(self, version: str | None) -> None:
-        """Remove the files of a version, or of all versions; nothing else that may be there."""
-        if not self._folder.is_dir():
-            return
-        with writing(self._folder):
-            for entry in self._folder.iterdir():
-                if re.fullmatch(version or VERSION_PATTERN, entry.name):
-                    shutil.rmtree(entry)
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files in this order, and folders that are empty then."""
+        for path in paths:
+            file = self._folder / path
+            with writing(file):
+                file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty
+                for folder in map(self._folder.joinpath, Path(path).parents):  # the last is "."
+                    folder.rmdir()
 
 
 class S3Place:
     """Like FolderPlace, below an s3:// prefix."""
 
     def __init__(self, url: str, attempts: int) -> None:
-        self._bucket, self._prefix = parse_url(url)
-        self._url, self._manifest_url = url, f"{url}/{MANIFEST_FILE}"
+        self._url, (self._bucket, self._prefix) = url, parse_url(url)
         self._client = make_client(url, attempts)
 
-    def manifest(self) -> Manifest | None:
-        content = read_object(self._client, self._manifest_url)
-        return None if content is None else parse_manifest(content, self._manifest_url)
+    def files(self, below: str = "") -> dict[str, Found]:
+        under = f"{below}/" if below else ""
+        found = list_objects(self._client, f"{self._url}/{below}".rstrip("/"))
+        return {f"{under}{path}": Found(one.size, one.changed) for path, one in found.items()}
 
-    def put_files(self, files: Mapping[str, Path], manifest: Manifest) -> None:
+    def read(self, path: str) -> bytes | None:
+        return read_object(self._client, f"{self._url}/{path}")
+
+    def write(self, path: str, content: bytes) -> None:
+        with explaining(self._client, f"{self._url}/{path}", WRITING):  # in one request, so it is whole or as it was
+            self._client.put_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}", Body=content)
+
+    def put(self, files: Mapping[str, Path], manifest: Manifest) -> None:
         upload_files(self._client, f"{self._url}/{manifest.version}", files)
 
-    def put_manifest(self, manifest: Manifest) -> None:
-        key = f"{self._prefix}/{MANIFEST_FILE}"
-        with explaining(self._client, self._manifest_url, WRITING):  # in one request, so it is whole or as it was
-            self._client.put_object(Bucket=self._bucket, Key=key, Body=manifest.to_json())
+    def local(self, version: str, cache: Path) -> Path:
+        return fetch_folder(f"{self._url}/{version}", cache)
 
-    def local(self, manifest: Manifest, cache: Path) -> Path:
-        return fetch_folder(f"{self._url}/{manifest.version}", cache)
-
-    def drop_manifest(self) -> None:
-        self._delete(MANIFEST_FILE)
-
-    def drop(self, version: str | None) -> None:
-        with explaining(self._client, self._url, REMOVING):
-            found = list_objects(self._client, self._url)
-        for path in found:
-            if re.match(f"{version or VERSION_PATTERN}/", path):
-                self._delete(path)
-
-    def _delete(self, path: str) -> None:
-        """One object at a time: the request for many needs a checksum header that not all stores know."""
-        with explaining(self._client, f"{self._url}/{path}", REMOVING):
-            self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
+    def remove(self, paths: Iterable[str]) -> None:
+        for path in paths:  # one at a time: the request for many needs a checksum header that not all stores know
+            with explaining(self._client, f"{self._url}/{path}", REMOVING):
+                self._client.delete_object(Bucket=self._bucket, Key=f"{self._prefix}/{path}")
 
 
 Place = S3Place | FolderPlace
@@ -123,7 +123,7 @@ def place_of(url: str, attempts: int = READ_ATTEMPTS) -> Place:
         attempts: how often a request to S3 is sent before it fails.
 
     Raises:
-        StoreError: it is neither s3://bucket/prefix nor a folder.
+        StoreError: it is neither.
     """
     if is_s3(url):
         return S3Place(url.rstrip("/"), attempts)

@@ -80,11 +80,7 @@ class PolicyState(Settings):
         return _section(PromptSettings, self.settings.get("prompts", {}))
 
     def write(self, folder: Path) -> None:
-        """Write it into a policy folder that is being published.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Write it into a policy folder that is being published."""
         write_json(folder / STATE_FILE, self.model_dump(mode="json"))
 
 
@@ -126,11 +122,8 @@ def _of_today(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if "adapter" not in state:
         return dict(state)
     rest = {name: value for name, value in state.items() if name != "adapter"}
-    return rest if state["adapter"] is None else rest | {"lora": lora_of(read_json(_config(folder))).model_dump()}
-
-
-def _config(folder: Path) -> Path:
-    return folder / ADAPTER_FOLDER / ADAPTER_CONFIG_FILE
+    config = folder / ADAPTER_FOLDER / ADAPTER_CONFIG_FILE
+    return rest if state["adapter"] is None else rest | {"lora": lora_of(read_json(config)).model_dump()}
 
 
 def lora_of(config: Mapping[str, Any]) -> LoraSettings:
@@ -148,12 +141,8 @@ def copy_parts(policy: Path, adapter: Path | None, rollout_policy: Path | None) 
     """Publish what some tasks read of a policy as artifacts of their own, each with its state.
 
     Args:
-        policy: the artifact.
         adapter: folder for the trained adapter in PEFT's files, for evaluations; None for none.
         rollout_policy: folder for the adapter of the rollout policy and how prompts fared, for rollouts; likewise.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     of_rollouts = (*_files(ROLLOUT_ADAPTER_FOLDER), HISTORY_FILE)
     for part, names in ((adapter, _files(ADAPTER_FOLDER)), (rollout_policy, of_rollouts)):

@@ -23,7 +23,7 @@ class GroupOutcome(_Record):
         round: the round that it was trained in, counted over chained runs: see `PromptHistory.rounds`.
         mean: mean of the group's rewards.
         std: their (population) standard deviation.
-        gain: what training on such a group is expected to gain; see `advantageflow.training.history`.
+        gain: what training on such a group is expected to gain; see `advantageflow.training.metrics`.
     """
 
     round: int = Field(ge=1)
@@ -72,10 +72,6 @@ def read_history(policy: Path) -> PromptHistory:
 
 
 def write_history(folder: Path, outcomes: PromptHistory) -> None:
-    """Write the outcomes into a policy folder that is being published, in the order of prompt ids.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write the outcomes into a policy folder that is being published, in the order of prompt ids."""
     values = outcomes.model_dump(mode="json")
     write_json(Path(folder) / HISTORY_FILE, {**values, "prompts": dict(sorted(values["prompts"].items()))})

@@ -18,14 +18,7 @@ _COLUMNS = {"prompt_id": "string", "text": "string", "split": "string", "task": 
 def write_prompts(
     folder: Path, prompts: Sequence[Prompt], metadata: Mapping[str, Any], known: Collection[str] = ()
 ) -> None:
-    """Publish a prompts artifact.
-
-    Args:
-        folder: of the artifact.
-        prompts: of the run.
-        metadata: of them.
-        known: ids of training prompts that are not new to whoever starts from this run's policy.
-    """
+    """Publish a prompts artifact; `known` are ids that are not new to whoever starts from this run's policy."""
     rows = [
         {"prompt_id": p.prompt_id, "text": p.text, "split": p.split, "task": p.task, "spec": to_json(p.spec)}
         for p in prompts
@@ -55,11 +48,7 @@ def read_prompts(folder: Path) -> list[Prompt]:
 
 
 def read_known(folder: Path) -> frozenset[str]:
-    """Ids of the training prompts that a prompts artifact, or a registered policy, knows; none where it does not say.
-
-    Raises:
-        StoreError: the file is corrupt.
-    """
+    """Ids of training prompts that a prompts artifact, or a registered policy, knows; none where it does not say."""
     path = Path(folder) / KNOWN_PROMPTS_FILE
     return frozenset(read_json(path)["prompts"]) if path.is_file() else frozenset()
 

@@ -11,16 +11,27 @@ the same folder is published again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from advantageflow.errors import StoreError
-from advantageflow.store.manifest import MANIFEST_FILE, Manifest, differing, files_of, manifest_of
-from advantageflow.store.places import Place, place_of
+from advantageflow.store.manifest import (
+    MANIFEST_FILE,
+    VERSION_PATTERN,
+    Manifest,
+    differing,
+    files_of,
+    manifest_of,
+    parse_manifest,
+)
+from advantageflow.store.places import Found, Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS
 from advantageflow.store.s3_errors import MissingObject
 
+KINDS = ("policies", "checkpoints", "conditioning", "trainjobs")  # folders of a store; others are not ours
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way
 
 
@@ -30,9 +41,9 @@ def join(url: str, *parts: str) -> str:
 
 
 def publish_folder(folder: Path, url: str) -> str:
-    """Publish every file of a folder, in place of what was published there before.
+    """Publish every file of a local folder, in place of what was published there before.
 
-    Files that are there already, as when the same content is published again, are compared and not sent.
+    Files that are there already, as when the same content is published again, are not sent.
 
     Args:
         folder: local.
@@ -50,14 +61,7 @@ def publish_folder(folder: Path, url: str) -> str:
 
 def publish_files(files: Mapping[str, Path], url: str) -> str:
     """Publish files by their path in what is published, from whatever folders; see `publish_folder`."""
-    manifest = manifest_of(files)
-    place = place_of(url, WRITE_ATTEMPTS)
-    earlier = place.manifest()
-    place.put_files(files, manifest)
-    place.put_manifest(manifest)
-    if earlier is not None and earlier.version != manifest.version:
-        place.drop(earlier.version)
-    return manifest.version
+    return _publish(files, manifest_of(files), url)
 
 
 def publish_in_version(files: Mapping[str, Path], url: str) -> str:
@@ -68,19 +72,22 @@ def publish_in_version(files: Mapping[str, Path], url: str) -> str:
     """
     manifest = manifest_of(files)
     url = join(url, manifest.version)
+    return join(url, _publish(files, manifest, url))
+
+
+def _publish(files: Mapping[str, Path], manifest: Manifest, url: str) -> str:
     place = place_of(url, WRITE_ATTEMPTS)
-    place.put_files(files, manifest)
-    place.put_manifest(manifest)
-    return join(url, manifest.version)
+    earlier = _manifest(place, url)
+    place.put(files, manifest)
+    place.write(MANIFEST_FILE, manifest.to_json())
+    if earlier is not None and earlier.version != manifest.version:
+        place.remove(place.files(earlier.version))
+    return manifest.version
 
 
 def is_published(url: str) -> bool:
-    """Whether a folder is published there.
-
-    Raises:
-        StoreError: it cannot be known.
-    """
-    return place_of(url).manifest() is not None
+    """Whether a folder is published there."""
+    return _manifest(place_of(url), url) is not None
 
 
 def fetch_published(url: str, cache: Path) -> Path:
@@ -98,23 +105,18 @@ def fetch_published(url: str, cache: Path) -> Path:
         StoreError: nothing is published there, or not wholly; it cannot be fetched; it is damaged.
     """
     place = place_of(url)
-    manifest = place.manifest()
+    manifest = _manifest(place, url)
     for _ in range(_TRIES):
         if manifest is None:
-            raise StoreError(
-                f"not published, or not wholly (there is no {MANIFEST_FILE})",
-                where=url,
-                remedy="check the address; if a run publishes it, wait until it has finished",
-            )
+            message = f"not published, or not wholly (there is no {MANIFEST_FILE})"
+            remedy = "check the address; if a run publishes it, wait until it has finished"
+            raise StoreError(message, where=url, remedy=remedy)
         copy = _copy(place, manifest, cache)
         if copy is not None:
             return copy
-        manifest = place.manifest()  # if it was replaced meanwhile, the files of the old one are gone
-    raise StoreError(
-        "what is published there is incomplete or damaged: its files are not those of the manifest",
-        where=url,
-        remedy="publish the folder there again",
-    )
+        manifest = _manifest(place, url)  # if it was replaced meanwhile, the files of the old one are gone
+    message = "what is published there is incomplete or damaged: its files are not those of the manifest"
+    raise StoreError(message, where=url, remedy="publish the folder there again")
 
 
 def local_folder(name: str) -> Path:
@@ -140,21 +142,77 @@ def remove_published(url: str, version: str | None = None) -> None:
     Args:
         url: s3://bucket/prefix, or a folder.
         version: remove this one alone, and leave one that somebody else has published in its place.
-
-    Raises:
-        StoreError: it cannot be removed.
     """
     place = place_of(url, WRITE_ATTEMPTS)
-    manifest = place.manifest() if version else None
+    manifest = _manifest(place, url) if version else None
     if version is None or (manifest is not None and manifest.version == version):
-        place.drop_manifest()
-    place.drop(version)
+        place.remove([MANIFEST_FILE])
+    place.remove(path for path in place.files() if re.match(f"{version or VERSION_PATTERN}/", path))
+
+
+def folders_below(url: str) -> list[str]:
+    """Names of the folders right below an address that hold any files."""
+    return sorted({path.partition("/")[0] for path in place_of(url).files() if "/" in path})
+
+
+def remove_below(url: str) -> None:
+    """Remove everything below an address, published or half published."""
+    place = place_of(url)
+    place.remove(place.files())
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A folder of a store.
+
+    Attributes:
+        path: below the store.
+        files: paths below the store, the manifest first.
+        size: bytes.
+        changed: epoch seconds, of the newest file: publishing the same again renews it.
+    """
+
+    path: str
+    files: tuple[str, ...]
+    size: int
+    changed: float
+
+
+def kept_in(store: str) -> list[Kept]:
+    """All published folders of a store, and what interrupted publications left, by path.
+
+    Args:
+        store: s3://bucket/prefix, or a folder.
+    """
+    place = place_of(store)
+    found = {PurePosixPath(path): one for kind in KINDS for path, one in place.files(kind).items()}
+    published = {path.parent for path in found if path.name == MANIFEST_FILE}
+    folders: dict[PurePosixPath, dict[PurePosixPath, Found]] = {}
+    for path in sorted(found, key=lambda path: (path.name != MANIFEST_FILE, path)):
+        folder = next((above for above in path.parents if above in published), path.parent)
+        folders.setdefault(folder, {})[path] = found[path]
+    return [
+        Kept(
+            str(at), tuple(map(str, files)), sum(f.size for f in files.values()), max(f.changed for f in files.values())
+        )
+        for at, files in sorted(folders.items())
+    ]
+
+
+def remove_kept(store: str, kept: Kept) -> None:
+    """Remove a folder of a store, its manifest first, so that nobody takes what is left for whole."""
+    place_of(store, WRITE_ATTEMPTS).remove(kept.files)
+
+
+def _manifest(place: Place, url: str) -> Manifest | None:
+    content = place.read(MANIFEST_FILE)
+    return None if content is None else parse_manifest(content, join(url, MANIFEST_FILE))
 
 
 def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:
     """The local copy of a version; None if files are missing or damaged, which then are no longer in the copy."""
     try:
-        copy = place.local(manifest, cache)
+        copy = place.local(manifest.version, cache)
     except MissingObject:
         return None
     damaged = differing(manifest, copy)

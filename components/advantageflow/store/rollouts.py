@@ -28,17 +28,7 @@ _IN_A_GROUP = 64  # images of a Parquet row group, which is what a reader holds
 def write_rollouts(
     folder: Path, rollouts: Sequence[Rollout], images: Sequence[bytes], metadata: Mapping[str, Any]
 ) -> None:
-    """Publish the rollouts artifact of a shard, possibly empty.
-
-    Args:
-        folder: the artifact.
-        rollouts: which they are.
-        images: of each, as PNG.
-        metadata: what metadata.json says of them.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Publish the rollouts artifact of a shard, possibly empty; images are PNG, `metadata` goes into metadata.json."""
     with rollout_writer(folder, metadata) as write:
         write(rollouts, images)
 
@@ -75,14 +65,8 @@ def write_latents(
     """Publish the latents artifact of a shard, possibly empty.
 
     Args:
-        folder: the artifact.
-        rollouts: whose they are.
         latents: (N, *shape), a row for each rollout, in the same order.
-        metadata: what metadata.json says of them.
         trajectories: how each was sampled; their file is only there where they are given.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     with publish(folder) as partial:
         write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)
@@ -96,7 +80,6 @@ def read_images(folder: Path) -> Iterator[tuple[Rollout, bytes]]:
     """The rollouts of a rollouts artifact with their images as PNG, in file order, a few in memory at a time.
 
     Raises:
-        StoreError: the file is missing or corrupt.
         DataError: a column is missing, or a row's rollout_id does not fit it.
     """
     path = Path(folder) / ROLLOUTS_FILE
@@ -133,7 +116,6 @@ def read_latents(folder: Path, rows: int | None = None) -> Tensor:
     """The clean latents x_0 (N, *shape) of a shard; `rows` is the number of rollouts they must belong to.
 
     Raises:
-        StoreError: the file is missing or corrupt.
         DataError: there are no latents in it, or their number is not `rows`.
     """
     path = Path(folder) / LATENTS_FILE
@@ -146,7 +128,6 @@ def read_trajectories(folder: Path, rows: int | None = None) -> Trajectory:
     """The trajectories of a shard; `rows` is the number of rollouts they must belong to.
 
     Raises:
-        StoreError: the file is corrupt.
         DataError: there is no such file, a tensor is missing, or their shapes do not fit each other.
     """
     from advantageflow.flow.sde import Trajectory

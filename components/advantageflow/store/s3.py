@@ -7,16 +7,15 @@ import fcntl
 import hashlib
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from advantageflow.errors import StoreError
-from advantageflow.store.files import METADATA_FILE, publish, read_json, write_json, writing
+from advantageflow.store.files import METADATA_FILE, read_json, write_json, writing
 from advantageflow.store.s3_client import make_client, parse_url
 from advantageflow.store.s3_errors import explaining, missing
-from advantageflow.store.s3_transfer import S3Object, download_files
+from advantageflow.store.s3_transfer import S3Object, download_files, list_objects
 
 SCHEME = "s3://"
 _CONTENT = "content"
@@ -48,7 +47,8 @@ def fetch_file(url: str, folder: Path) -> Path:
     client = make_client(url)
     with explaining(client, url):
         head = client.head_object(Bucket=bucket, Key=key)
-    found = S3Object(bucket, key, head["ContentLength"], head["ETag"].strip('"'))
+    etag, changed = head["ETag"].strip('"'), head["LastModified"].timestamp()
+    found = S3Object(bucket, key, head["ContentLength"], etag, changed)
     name = PurePosixPath(key).name
     return _fetch(client, url, {name: found}, folder) / name
 
@@ -77,23 +77,6 @@ def fetch_folder(url: str, folder: Path) -> Path:
     return _fetch(client, url, {f"{name}/{relative}": one for relative, one in found.items()}, folder) / name
 
 
-def list_objects(client: Any, url: str) -> dict[str, S3Object]:
-    """The objects below a prefix by their path there, possibly none.
-
-    Raises:
-        StoreError: no credentials, no such bucket, access refused, endpoint not reached.
-    """
-    bucket, prefix = parse_url(url)
-    found = {}
-    with explaining(client, url):
-        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
-            for entry in page.get("Contents", []):
-                if not entry["Key"].endswith("/"):  # what consoles put in place of an empty folder
-                    relative = entry["Key"].removeprefix(f"{prefix}/")
-                    found[relative] = S3Object(bucket, entry["Key"], entry["Size"], entry["ETag"].strip('"'))
-    return found
-
-
 def cache_folder() -> Path:
     """Where copies are kept that nobody named a place for: advantageflow/ in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME")
@@ -109,57 +92,31 @@ def _check_paths(found: Mapping[str, S3Object]) -> None:
 
 
 def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path) -> Path:
-    """The folder that holds these objects by relative path, complete.
-
-    Each is fetched under a name made of its key and version: after a cut, what was whole is used and nothing mistaken.
-    """
+    """The folder that holds these objects by relative path, complete: what metadata.json lists came whole."""
     entry = folder / f"s3-{hashlib.sha256(url.encode()).hexdigest()[:16]}"
     wanted = {path: {"size": one.size, "etag": one.etag} for path, one in sorted(objects.items())}
     with _locked(entry):
-        present = _present(entry)
-        if present == wanted:
+        known = read_json(entry / METADATA_FILE)["objects"] if (entry / METADATA_FILE).exists() else {}
+        files = {path: entry / _CONTENT / path for path in {**known, **wanted}}
+        here = {path for path, one in wanted.items() if known.get(path) == one and _size(files[path]) == one["size"]}
+        if here == wanted.keys() == known.keys():
             return entry / _CONTENT
-        partial = folder / f".{entry.name}.partial"
-        with writing(partial):
-            partial.mkdir(parents=True, exist_ok=True)
-        fetched = {path: partial / _version_name(one) for path, one in objects.items()}
-        for path, file in fetched.items():
-            if path in present and present[path] == wanted[path] and not file.exists():
-                _link(entry / _CONTENT / path, file)
-        missing_files = {file: objects[path] for path, file in fetched.items() if not file.exists()}
-        download_files(client, url, missing_files)
-        with publish(entry) as whole:
-            for path, file in fetched.items():
-                target = whole / _CONTENT / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _link(file, target)
-            write_json(whole / METADATA_FILE, {"url": url, "objects": wanted})
-        shutil.rmtree(partial, ignore_errors=True)
+        with writing(entry):
+            for path in files.keys() - here:
+                files[path].unlink(missing_ok=True)
+            for path in wanted:
+                files[path].parent.mkdir(parents=True, exist_ok=True)
+        write_json(entry / METADATA_FILE, {"url": url, "objects": {path: wanted[path] for path in sorted(here)}})
+        try:
+            download_files(client, url, {files[path]: objects[path] for path in wanted if path not in here})
+        finally:
+            complete = {path: one for path, one in wanted.items() if files[path].exists()}
+            write_json(entry / METADATA_FILE, {"url": url, "objects": complete})
     return entry / _CONTENT
 
 
-def _present(entry: Path) -> dict[str, Any]:
-    """Size and version by path of the files of an entry that are there in full; none where there is no entry."""
-    if not (entry / METADATA_FILE).exists():
-        return {}
-    listed: dict[str, Any] = read_json(entry / METADATA_FILE)["objects"]
-    files = {path: entry / _CONTENT / path for path in listed}
-    return {p: v for p, v in listed.items() if files[p].is_file() and files[p].stat().st_size == v["size"]}
-
-
-def _version_name(source: S3Object) -> str:
-    return hashlib.sha256(f"{source.key}\n{source.etag}\n{source.size}".encode()).hexdigest()[:32]
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        with writing(target):
-            unfinished = target.with_name(f"{target.name}.copy")
-            shutil.copyfile(source, unfinished)
-            unfinished.replace(target)
+def _size(file: Path) -> int | None:
+    return file.stat().st_size if file.is_file() else None
 
 
 @contextlib.contextmanager

@@ -33,7 +33,6 @@ def read_scores(folder: Path) -> list[Score]:
     """The scores of a shard, in file order.
 
     Raises:
-        StoreError: a file is missing or corrupt.
         DataError: a column is missing or of the wrong type.
     """
     path = Path(folder) / SCORES_FILE

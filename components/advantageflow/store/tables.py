@@ -22,16 +22,7 @@ REMAKE = "make the artifact again with this version's tasks; do not edit it by h
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -> None:
-    """Write rows (possibly none) as one Parquet file.
-
-    Args:
-        path: the file.
-        rows: a value for each column.
-        columns: pyarrow type name by column name, in file order.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write rows (possibly none) as one Parquet file; `columns` are pyarrow type names by name, in file order."""
     with table_writer(path, columns) as write:
         write(rows)
 
@@ -62,12 +53,7 @@ def table_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Callable[[S
 def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     """Read the rows of a Parquet file; columns beyond the declared ones are returned too.
 
-    Args:
-        path: the file.
-        columns: pyarrow type name by name of each column that must be there.
-
     Raises:
-        StoreError: the file is missing or corrupt.
         DataError: a declared column is missing, of another type, or has a null.
     """
     return list(iterate_table(path, columns))

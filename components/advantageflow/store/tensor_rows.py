@@ -63,9 +63,6 @@ def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) 
         path: the file.
         count: rows in all, at least one.
         batches: by name; names, dtypes and shapes of rows are those of the first.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     import torch
 

@@ -87,6 +87,11 @@ def _version(address: str, tracking_uri: str | None) -> tuple[MlflowClient, Mode
         return client, client.get_model_version(parts["name"], parts["version"])
 
 
+def registry_copies() -> Path:
+    """Where copies of registered versions are kept, a folder for each below that of its model."""
+    return cache_folder() / "registry"
+
+
 def _download(client: MlflowClient, version: ModelVersion) -> Path:
     """The version's files, in the cache folder; a version never changes, so what is there is not fetched again."""
     import mlflow.artifacts
@@ -94,7 +99,7 @@ def _download(client: MlflowClient, version: ModelVersion) -> Path:
     tracking_uri = client.tracking_uri
     told = f"{tracking_uri} {version.name} {version.version} {version.creation_timestamp} {version.source}"
     store = hashlib.sha256(told.encode()).hexdigest()[:12]
-    folder = cache_folder() / "registry" / version.name / f"{version.version}-{store}"
+    folder = registry_copies() / version.name / f"{version.version}-{store}"
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with publish(folder) as partial, tracking_errors(tracking_uri):

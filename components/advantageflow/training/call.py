@@ -2,26 +2,35 @@
 
 The file is `arguments.json`, in a folder on this machine, or in one published at an address for processes that run on
 others: then with the inputs beside it, to which its relative paths lead.
+
+Each process that fails publishes why, and what came first is the reason: the others then fail too, with errors of their
+connection, or are ended. Their logs say it as well, but after it comes what torchrun and the others have to say.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection
+import signal
+import tempfile
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advantageflow.errors import StoreError
+from advantageflow import errors
+from advantageflow.errors import StoreError, TrainingError, UserError
 from advantageflow.store.files import publish, read_json, write_json
-from advantageflow.store.published import fetch_published
-from advantageflow.tracking.journal import current_journal
+from advantageflow.store.published import fetch_published, folders_below, is_published, join, publish_folder
+from advantageflow.tracking.events import Event
+from advantageflow.tracking.journal import Journal, current_journal
 
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
 SAID_EVENT = "advantageflow event: "  # before an event of the journal in the log of a node
+_FAILURE_FILE = "failure.jsonl"
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 INPUTS = ("prompts", "conditioning", "policy", "latents", "scores")
 
 
@@ -50,11 +59,7 @@ class WorkerCall:
     function: str = "advantageflow.training.train:train"
 
     def write(self, folder: Path) -> Path:
-        """Write the call into a folder; returns the file.
-
-        Raises:
-            StoreError: it cannot be written.
-        """
+        """Write the call into a folder; returns the file."""
         write_json(folder / ARGUMENTS_FILE, asdict(self))
         return folder / ARGUMENTS_FILE
 
@@ -88,9 +93,6 @@ def receive_result(result: Path, policy_out: Path, told: Collection[str] = ()) -
         result: local copy of what they published.
         policy_out: folder of the policy artifact to write.
         told: lines of their journal that were recorded before.
-
-    Raises:
-        StoreError: it cannot be read or written.
     """
     with publish(policy_out) as partial:
         shutil.copytree(result / RESULT_POLICY, partial, dirs_exist_ok=True)
@@ -104,3 +106,49 @@ def _absolute(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_absolute(item, folder) for item in value]
     return str((folder / value).absolute())
+
+
+class ProcessFailed(RuntimeError):
+    """A process failed by no mistake of the user's."""
+
+
+def publish_failure(url: str, rank: int, error: BaseException) -> None:
+    """Say why the process of this rank failed, below an address that all processes of a training share."""
+    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as folder:
+        Journal(str(rank), Path(folder) / _FAILURE_FILE).error(error)
+        publish_folder(Path(folder), join(url, str(rank)))
+
+
+def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | None:
+    """The error that made a group of processes fail.
+
+    Args:
+        url: below which they said why.
+        statuses: by rank, exit statuses of those that failed, where they are known; negative: the signal that killed
+            it.
+
+    Returns:
+        A user's mistake, if there is one, as the first process raised it; else the death of a process that was killed;
+        else the first error. None if none said why.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    told = sorted(_failures(url), key=lambda event: event["time"])
+    for event in told:
+        if event["traceback"] is None:
+            kind = getattr(errors, event["kind"], UserError)
+            mistake: UserError = kind(event["message"], where=event["where"], remedy=event["remedy"])
+            return mistake
+    for rank, status in statuses.items():
+        if status < 0 and -status not in _STOPS:
+            remedy = "signal 9 often means that memory ran out: lower training.microbatch or training.processes"
+            message = f"process {rank} was killed by signal {-status}"
+            return TrainingError(message, where="training.processes", remedy=remedy)
+    return ProcessFailed(f"process {told[0]['task']} failed:\n{told[0]['traceback']}") if told else None
+
+
+def _failures(url: str) -> list[Event]:
+    published = [address for rank in folders_below(url) if is_published(address := join(url, rank))]
+    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as cache:
+        return [json.loads((fetch_published(one, Path(cache)) / _FAILURE_FILE).read_text()) for one in published]

@@ -40,11 +40,8 @@ def checkpoint_key(
     """Name the checkpoints of a round.
 
     Args:
-        settings: of the training stage, number of processes, threads and microbatches included: sums depend on them.
-        reward: what is maximised.
-        model: the base model, which has been loaded.
-        seed: the run's.
-        round_index: of the round.
+        settings: number of processes, threads and microbatches included: sums depend on them.
+        model: has been loaded.
         policy: the policy artifact that the round starts from.
         data: what it is trained on; None where that follows from the rest.
         further: what it depends on beside all this, JSON-able.
@@ -55,7 +52,8 @@ def checkpoint_key(
     """
     told: Mapping[str, Any] = {
         "code": _code(),
-        "objective": _source(type(settings.objective)),
+        # An objective of a person's own is not in the package.
+        "objective": hashlib.sha256(Path(inspect.getfile(type(settings.objective))).read_bytes()).hexdigest(),
         "versions": {name: version(name) for name in _PACKAGES},
         "training": settings.model_dump(mode="json", exclude={"checkpoint_every"}),
         "reward": reward.model_dump(mode="json"),
@@ -82,11 +80,6 @@ def _code() -> str:
     for file in sorted(package.rglob("*.py")):
         digest.update(f"{file.relative_to(package)}\n".encode() + hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _source(kind: type) -> str:
-    """A hash of the file that a class is from: an objective of a person's own is not in the package."""
-    return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
 
 
 def _tensors(data: RoundData) -> Iterator[tuple[str, Tensor]]:

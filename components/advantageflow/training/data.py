@@ -1,4 +1,4 @@
-"""A round's training data: latents, what conditions the model, and rewards, joined from all shards and checked."""
+"""A round's training data: latents, what conditions the model, and rewards, in the order of prompts and indices."""
 
 from __future__ import annotations
 
@@ -6,31 +6,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from advantageflow.errors import DataError
-from advantageflow.flow.advantages import Combination, Term
+from advantageflow.flow.advantages import Combination, Grouped, Term
 from advantageflow.flow.path import Levels
 from advantageflow.flow.sde import Trajectory
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.divergence import check_finite
-from advantageflow.records import Prompt
+from advantageflow.records import Prompt, Rollout
+from advantageflow.rewards.plumbing.terms import score_column
 from advantageflow.settings import RewardSettings
-from advantageflow.store.conditioning import StoredConditioning, open_conditioning
-from advantageflow.store.files import read_metadata
-from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import LEVELS_KEY, read_index, read_latents
-from advantageflow.store.scores import DROPPED_KEY, read_scores
-from advantageflow.training.terms import make_terms, read_directions
-from advantageflow.training.trajectories import Sample, join_trajectories
+from advantageflow.store.conditioning import StoredConditioning
 
 Latents = Float[Tensor, "rollouts channels *space"]
-Grouped = Float[Tensor, "groups group_size"]
 
-_AGAIN = "give the rollouts and scores of all shards of this round, each once; run a shard's task again if it is broken"
+AGAIN = "give the rollouts and scores of all shards of this round, each once; run a shard's task again if it is broken"
 
 
 @dataclass(frozen=True)
@@ -71,44 +65,24 @@ class RoundData:
         )
 
 
-def load_round(
-    prompts: Path,
-    conditioning: Path,
-    latents: Sequence[Path],
-    scores: Sequence[Path],
-    *,
-    reward: RewardSettings,
-    round_index: int,
-    policy_sha256: str | None,
-    trajectories: bool = False,
-) -> RoundData:
-    """Join the shards of a round, in the order of prompts and indices: the number of shards leaves no trace.
+class Sample(NamedTuple):
+    """A rollout, and where it is stored.
 
-    Args:
-        prompts: the prompts artifact.
-        conditioning: of these prompts.
-        latents: the latents artifact of each shard, in any order.
-        scores: the scores of each shard, in any order.
-        reward: what to maximise (or to lower, where the scores say that lower is better).
-        round_index: the round that the rollouts must belong to.
-        policy_sha256: the policy that they must come from.
-        trajectories: whether to read the trajectories too, which then must be there.
-
-    Raises:
-        StoreError: a file is missing or corrupt.
-        DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
-            unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
+    Attributes:
+        shard: folder of its shard's latents artifact.
+        row: its index in the shard's files.
+        rollout: which it is.
+        latent: its clean latent.
     """
-    samples = _read_samples(latents, round_index, policy_sha256)
-    values = _read_values(scores, samples)
-    if not samples:
-        raise DataError("there are no rollouts", where=", ".join(map(str, latents)), remedy=_AGAIN)
-    known = read_prompts(prompts)
-    return join_round(
-        known, open_conditioning(conditioning, known), samples, values,
-        reward=reward, higher_is_better=read_directions(reward, scores), where=str(scores[0]),
-        trajectories=join_trajectories if trajectories else None, levels=read_metadata(latents[0]).get(LEVELS_KEY),
-    )  # fmt: skip
+
+    shard: Path
+    row: int
+    rollout: Rollout
+    latent: Tensor
+
+    @property
+    def place(self) -> str:
+        return f"{self.shard}: rollout {self.rollout.rollout_id}"
 
 
 def join_round(
@@ -127,12 +101,9 @@ def join_round(
 
     Args:
         known: all prompts.
-        stored: their conditioning.
         samples: by rollout id.
         values: of the scores, by column, by rollout id; none of a rollout that has no score.
-        reward: what to maximise or to lower.
-        higher_is_better: by reward, which of the two.
-        where: the scores are.
+        higher_is_better: by reward; else it is lowered.
         trajectories: gives those of samples, in their order; None where none are kept.
         levels: noise levels at which the sampler evaluated the model; None where that is not known.
 
@@ -151,7 +122,7 @@ def join_round(
     return RoundData(
         latents=torch.stack([sample.latent for sample in in_order]).float(),
         conditioning=stored.rows(list(groups)),
-        terms=make_terms(reward, higher_is_better, columns, where),
+        terms=_terms(reward, higher_is_better, columns, where),
         columns=columns,
         prompt_ids=tuple(known[row].prompt_id for row in groups),
         combine=reward.combine,
@@ -160,48 +131,22 @@ def join_round(
     )
 
 
-def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, Sample]:
-    """Latent and origin by rollout id."""
-    samples: dict[str, Sample] = {}
-    for shard in shards:
-        made_by = read_metadata(shard).get("policy_sha256")
-        if made_by != policy_sha256:
-            message = f"these rollouts come from policy {made_by}, the policy to train is {policy_sha256}"
-            raise DataError(message, where=str(shard), remedy="give the policy that generated the rollouts")
-        records = read_index(shard)
-        tensors = read_latents(shard, rows=len(records))
-        for row, (record, latent) in enumerate(zip(records, tensors, strict=True)):
-            name, sample = record.rollout_id, Sample(shard, row, record, latent)
-            if record.round != round_index:
-                raise DataError(
-                    f"belongs to round {record.round}, not {round_index}", where=sample.place, remedy=_AGAIN
-                )
-            if name in samples:
-                raise DataError(f"is a duplicate, also in {samples[name].place}", where=sample.place, remedy=_AGAIN)
-            samples[name] = sample
-        check_finite(tensors, [samples[record.rollout_id].place for record in records], error=DataError)
-    return samples
-
-
-def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[str, dict[str, float]]:
-    """Value by column, by rollout id; of rollouts that the shards say were left out, none."""
-    values: dict[str, dict[str, float]] = {}
-    dropped: set[str] = set()
-    for shard in shards:
-        dropped.update(read_metadata(shard).get(DROPPED_KEY, ()))
-        for score in read_scores(shard):
-            name, place = score.rollout_id, f"{shard}: score of rollout {score.rollout_id}"
-            if name in values:
-                raise DataError("duplicate: the rollout has two scores", where=place, remedy=_AGAIN)
-            if name not in samples:
-                raise DataError("there is no such rollout", where=place, remedy=_AGAIN)
-            if not torch.tensor(list(score.rewards.values())).isfinite().all():
-                raise DataError(f"is not finite: {score.rewards}", where=place, remedy="score that shard again")
-            values[name] = score.rewards
-    for name, sample in samples.items():
-        if name not in values and name not in dropped:
-            raise DataError("has no score", where=sample.place, remedy=_AGAIN)
-    return values
+def _terms(
+    reward: RewardSettings, higher_is_better: Mapping[str, bool], columns: Mapping[str, Grouped], where: str
+) -> tuple[Term, ...]:
+    """What training maximises, in the settings' order: each column turned so that higher is better."""
+    terms = []
+    for number, term in enumerate(reward.terms):
+        column = score_column(reward, term.name, term.column)
+        if column not in columns:
+            message = f"the scores have no column '{column}' (found: {', '.join(columns)})"
+            setting = f"reward.others.{number - 1}.column" if number else "reward.column"
+            remedy = f"set {setting} to one of them, or score all shards by these settings"
+            raise DataError(message, where=where, remedy=remedy)
+        sign = 1 if higher_is_better[term.name] else -1
+        minimum = None if term.minimum is None else sign * term.minimum
+        terms.append(Term(sign * columns[column], term.weight, minimum))
+    return tuple(terms)
 
 
 def _fill_dropped(values: dict[str, Mapping[str, float]], groups: Iterable[Sequence[str]]) -> None:
@@ -223,7 +168,7 @@ def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, 
     for name, sample in samples.items():
         rollout = sample.rollout
         if rollout.prompt_id not in rows:
-            raise DataError("its prompt is not in the prompts artifact", where=sample.place, remedy=_AGAIN)
+            raise DataError("its prompt is not in the prompts artifact", where=sample.place, remedy=AGAIN)
         names.setdefault(rollout.prompt_id, {})[rollout.index] = name
     size = 1 + max(max(group) for group in names.values())
     for group in names.values():
@@ -231,7 +176,7 @@ def _group(samples: Mapping[str, Sample], rows: Mapping[str, int]) -> dict[int, 
         if missing:
             known = samples[next(iter(group.values()))].rollout
             name = replace(known, index=min(missing)).rollout_id
-            raise DataError(f"is missing from its group of {size}", where=f"rollout {name}", remedy=_AGAIN)
+            raise DataError(f"is missing from its group of {size}", where=f"rollout {name}", remedy=AGAIN)
     return {
         rows[prompt_id]: [names[prompt_id][index] for index in range(size)]
         for prompt_id in sorted(names, key=rows.__getitem__)

@@ -51,12 +51,7 @@ class Group:
         return torch.arange(count).tensor_split(self.size)[self.rank]
 
     def add_up(self, parameters: Sequence[Parameter], totals: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Add up the gradients of all processes, in place, and the totals of their metrics.
-
-        Args:
-            parameters: with the gradient of this process's samples; None where it has none.
-            totals: sum of each metric over the samples of this process, weighted; none if it has no samples.
-        """
+        """Add up the gradients of all processes, in place, and the totals of their metrics: none without samples."""
         return totals
 
     def any(self, flag: bool) -> bool:
@@ -160,11 +155,7 @@ def joined(device: Literal["cpu", "cuda"]) -> Iterator[Group]:
 
 
 def check_gpus(processes: int) -> None:
-    """Make sure that this machine has a GPU for each process.
-
-    Raises:
-        SettingsError: it has fewer.
-    """
+    """Raises SettingsError where this machine has not a GPU for each process."""
     found = torch.cuda.device_count()
     if found < processes:
         message = f"{processes} processes on this machine need {processes} GPUs, and {found} can be used"

@@ -24,8 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from advantageflow.runtime import carried
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.tracking.journal import current_journal
-from advantageflow.training.call import WorkerCall
-from advantageflow.training.failures import ProcessFailed, first_failure
+from advantageflow.training.call import ProcessFailed, WorkerCall, first_failure
 from advantageflow.training.group import check_gpus
 
 WORKER = "advantageflow.training.worker"
@@ -56,30 +55,31 @@ def train_in_processes(
     with tempfile.TemporaryDirectory(prefix="advantageflow-training-") as name:
         folder = Path(name)
         told = str(journal.path) if journal.path else None
+        failures = str(folder / "failures")
         call = WorkerCall(
-            carried(arguments), journal.task, told, parent=os.getpid(), failures=str(folder), function=function
+            carried(arguments), journal.task, told, parent=os.getpid(), failures=failures, function=function
         )
-        file = call.write(folder)
-        ended_by = _run(settings.processes, file, folder)
+        ended_by = _run(settings.processes, call.write(folder), failures)
     if ended_by is not None:
         os.kill(os.getpid(), ended_by)  # what this process would have done without others to see to
 
 
-def _run(processes: int, arguments: Path, folder: Path) -> signal.Signals | None:
+def _run(processes: int, arguments: Path, failures: str) -> signal.Signals | None:
     """Start the processes and wait for them; returns the signal that ended them, if that is what happened."""
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0, rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0", local_addr="localhost", run_id=folder.name, shutdown_timeout=_SECONDS_TO_END,
+        rdzv_endpoint="localhost:0", local_addr="localhost", run_id=arguments.parent.name,
+        shutdown_timeout=_SECONDS_TO_END,
     )  # fmt: skip
     try:
-        with _handlers_kept(), _quiet():
+        with _as_before():
             elastic_launch(config, sys.executable)("-m", WORKER, "--arguments", str(arguments))
     except ChildFailedError as error:
         statuses = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        reason = first_failure(str(folder), processes, statuses)
+        reason = first_failure(failures, statuses)
         raise reason or ProcessFailed(f"processes failed, by rank: {statuses}") from None
     except SignalException as error:
-        preempted = first_failure(str(folder), processes)
+        preempted = first_failure(failures)
         if preempted is not None:
             raise preempted from None
         return error.sigval
@@ -87,24 +87,15 @@ def _run(processes: int, arguments: Path, folder: Path) -> signal.Signals | None
 
 
 @contextmanager
-def _handlers_kept() -> Iterator[None]:
-    """The agent replaces handlers of signals for good."""
-    before = {number: signal.getsignal(number) for number in _HANDLED}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if signal.getsignal(number) is not handler:
-                signal.signal(number, handler)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The agent logs at length what is then raised as one error."""
+def _as_before() -> Iterator[None]:
+    """The agent replaces handlers of signals for good, and logs at length what is then raised as one error."""
     agent = logging.getLogger("torch.distributed.elastic")
-    before = agent.level
+    level, handlers = agent.level, {number: signal.getsignal(number) for number in _HANDLED}
     agent.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        agent.setLevel(before)
+        agent.setLevel(level)
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)

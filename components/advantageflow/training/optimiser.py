@@ -36,14 +36,7 @@ def save_optimiser(
 ) -> None:
     """Write the moments and step of each parameter as `<parameter name>.<part>`.
 
-    Args:
-        optimiser: over the parameters.
-        parameters: by name.
-        path: of the file.
-        with_weights: write the parameters too, as part 'trained': the policy beside the file is another.
-
-    Raises:
-        StoreError: the file cannot be written.
+    With the parameters too, as part 'trained', where the policy beside the file is another.
     """
     weights = {f"{name}.{_WEIGHT}": value.detach().cpu() for name, value in parameters.items() if with_weights}
     write_tensors(path, optimiser_tensors(optimiser, parameters) | weights)

@@ -19,11 +19,9 @@ from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.checkpoints import NO_CHECKPOINTS, Checkpoints
 from advantageflow.training.data import RoundData
-from advantageflow.training.forward import velocity_batches
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.policy import Policy
-from advantageflow.training.reverse import transition_batches
-from advantageflow.training.step import PerRollout, Samples, Step
+from advantageflow.training.step import PerRollout, Samples, Step, transition_batches, velocity_batches
 
 
 def train_round(
@@ -53,9 +51,6 @@ def train_round(
         policy: changed in place.
         data: on the policy's device.
         advantages: of its rollouts: `round_advantages`.
-        settings: of the training stage.
-        seed: the run's.
-        round_index: of the round.
         progress: told the samples done and in all.
         step_done: told each optimiser step, from 1, and its metrics, as it is done; first those of an earlier attempt.
         steps_before: gradient steps that the run has taken before this round, which decay schedules count.

@@ -7,15 +7,19 @@ seconds earlier.
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
+from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
-from advantageflow.store.policies import copy_parts
-from advantageflow.training.publication import check_store, publish_policy
+from advantageflow.store.policies import PolicyState, copy_parts, read_policy_state
+from advantageflow.store.published import join, publish_folder
+from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 NO_STORE = StoreSettings()
 _OF_THE_TASK = ("adapter_out", "rollout_policy_out", "task_config")
+_DIGITS = 12  # of the policy's hash: enough to tell policies apart, few enough to read
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +85,40 @@ def run(
         from advantageflow.training.train import train
 
         train(**arguments)
+    hand_over(policy_out, store, adapter_out, rollout_policy_out)
+
+
+def check_store(settings: TrainingSettings, store: StoreSettings) -> None:
+    """Raises SettingsError where something has to outlive the task, and there is no store."""
+    if store.url is None and settings.nodes > 1:
+        needs, remedy = "training.nodes", "what the nodes read and make passes through it: set it, or train on one node"
+    elif store.url is None and settings.checkpoint_every:
+        needs, remedy = "training.checkpoint_every", "set it to a folder or s3:// address, or checkpoint_every to 0"
+    else:
+        return
+    raise SettingsError(f"{needs} needs store.url, and there is none", where="store.url", remedy=remedy)
+
+
+def hand_over(policy: Path, store: StoreSettings, adapter: Path | None, rollout_policy: Path | None) -> None:
+    """Publish a policy artifact where there is a store, and its parts as artifacts of their own: see `copy_parts`.
+
+    Raises:
+        StoreError: one cannot be written; the policy artifact is there all the same.
+    """
     if store.url is not None:
-        logger.info("the policy is published: %s", publish_policy(policy_out, store.url))
-    copy_parts(policy_out, adapter_out, rollout_policy_out)
+        url = policy_url(store.url, read_policy_state(policy), os.environ.get(PIPELINE_RUN_ENV))
+        publish_folder(policy, url)
+        logger.info("the policy is published: %s", url)
+    copy_parts(policy, adapter, rollout_policy)
+
+
+def policy_url(store: str, state: PolicyState, run_id: str | None = None) -> str:
+    """`<store>/policies/[<run>/]round-<number>-<hash>`: sorted by round, and a name never means two policies.
+
+    Args:
+        store: address of the store.
+        state: of the policy; not the base model's.
+        run_id: of the pipeline run on a cluster.
+    """
+    name = f"round-{state.round:03d}-{str(state.policy_sha256)[:_DIGITS]}"
+    return join(store, "policies", *filter(None, [run_id]), name)

@@ -25,13 +25,13 @@ from advantageflow.store.scores import IMAGE_STATISTICS_KEY
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints
-from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.data import RoundData
 from advantageflow.training.group import ALONE, Group
-from advantageflow.training.history import updated_history
-from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics
+from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics, updated_history
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow.training.round import round_advantages, train_round
+from advantageflow.training.shards import load_round
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +54,7 @@ def train(
 ) -> None:
     """Train as one of a group of processes, move the rollout policy, and let the first process write what came of it.
 
-    Args beside those of the stage's `run`:
-        group: the processes that train.
-
-    Raises:
-        DataError: rollouts and scores do not make a whole round; names the rollout.
-        PolicyError: the model or the policy cannot be loaded.
-        TrainingError: training diverged; nothing is written.
-        StoreError: an artifact or a checkpoint cannot be read or written.
-        Preempted: the process was asked to end, and has kept a checkpoint.
+    Arguments and errors are those of the stage's `run`.
     """
     journal = current_journal()
     make_repeatable(settings.threads)
@@ -171,11 +163,7 @@ def save_policy(
     folder: Path,
     released: Literal["average", "trained"] = "trained",
 ) -> None:
-    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Publish a policy artifact; the trained weights are kept with the optimiser where the average is released."""
     with publish(folder) as unfinished:
         average = released == "average" and bool(policy.adapters.average or not policy.is_rollout_policy())
         policy.adapters.save(unfinished, state, state.model, ROLLOUT_ADAPTER_FOLDER if average else ADAPTER_FOLDER)

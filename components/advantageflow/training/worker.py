@@ -27,8 +27,14 @@ from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.threads import wait_asleep
 from advantageflow.tracking.journal import Journal, journal_in_use
-from advantageflow.training.call import RESULT_JOURNAL, RESULT_POLICY, SAID_EVENT, WorkerCall, read_call
-from advantageflow.training.failures import publish_failure
+from advantageflow.training.call import (
+    RESULT_JOURNAL,
+    RESULT_POLICY,
+    SAID_EVENT,
+    WorkerCall,
+    publish_failure,
+    read_call,
+)
 
 
 def main() -> None:

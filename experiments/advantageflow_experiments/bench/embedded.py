@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
-from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.loading import load_family, read_configs
 from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
@@ -27,10 +26,10 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
 from advantageflow_experiments.bench.workload import (
     Encode,
-    Groups,
     Workload,
     base_parameters,
     random_terms,
+    text_encoding,
 )
 
 
@@ -124,13 +123,4 @@ def _encoder(model: ModelSettings, texts: list[str]) -> Encode:
         for part in parts
     }
     encoders = {part: load_encoder(model, part) for part in parts}
-
-    @torch.no_grad()
-    def encode(groups: Groups) -> Conditioning:
-        encoded = {
-            part: family.encode(part, encoders[part], {name: ids[groups.cpu()] for name, ids in tokens[part].items()})
-            for part in parts
-        }
-        return family.condition(encoded, configs, limit).to(dtype=torch.float32)
-
-    return encode
+    return text_encoding(family, configs, limit, encoders, tokens)

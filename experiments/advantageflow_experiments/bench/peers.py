@@ -32,9 +32,8 @@ from advantageflow.objectives.batches import Metrics, VelocityBatch
 from advantageflow.records import derive_seed
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.policy import Inputs
-from advantageflow.training.rollout_velocity import RolloutVelocity, evaluated_samples, rollout_velocity
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.step import Indices, Samples
+from advantageflow.training.step import Indices, RolloutVelocity, Samples, evaluated_samples, rollout_velocity
 from advantageflow_experiments.bench.measure import Task
 from advantageflow_experiments.bench.workload import CompiledBlocks, Workload
 

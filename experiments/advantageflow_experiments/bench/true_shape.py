@@ -15,7 +15,6 @@ from torch import nn
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.adapters import attach_adapters
-from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.configs import ModelConfigs, known_configs
 from advantageflow.policy.sampling import initial_noise, velocity_function
 from advantageflow.prompts.initial_policy import write_base_policy
@@ -25,7 +24,7 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow_experiments.bench.embedded import Bench
-from advantageflow_experiments.bench.workload import Encode, Groups, Workload, base_parameters, random_terms
+from advantageflow_experiments.bench.workload import Encode, Workload, base_parameters, random_terms, text_encoding
 from advantageflow_pipelines.plan.skeleton import frozen_module
 
 ATTENTION_PROJECTIONS = (
@@ -121,21 +120,10 @@ def _random_encoders(shape: Shape, device: torch.device, seed: int) -> Encode:
         part: frozen_module(lambda part=part: configs.make(part), device, torch.bfloat16)  # type: ignore[misc]
         for part in configs.text_encoders
     }
-    generator = torch.Generator().manual_seed(seed)
-    ids = {}
+    generator, tokens = torch.Generator().manual_seed(seed), {}
     for part, encoder in encoders.items():
         size = shape.groups, family.token_limit(part, configs.parts, shape.limit)
         vocabulary = int(encoder.config.vocab_size)  # type: ignore[union-attr, arg-type]
-        ids[part] = torch.randint(vocabulary, size, generator=generator).to(device)
-
-    @torch.no_grad()
-    def encode(groups: Groups) -> Conditioning:
-        encoded = {}
-        for part, encoder in encoders.items():
-            tokens = ids[part][groups]
-            encoded[part] = family.encode(
-                part, encoder, {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-            )
-        return family.condition(encoded, configs.parts, shape.limit).to(dtype=torch.float32)
-
-    return encode
+        ids = torch.randint(vocabulary, size, generator=generator).to(device)
+        tokens[part] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    return text_encoding(family, configs.parts, shape.limit, encoders, tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from advantageflow.flow.advantages import Term
 from advantageflow.policy.adapters import ADAPTERS
 from advantageflow.policy.conditioning import Conditioning
+from advantageflow.policy.families import Family
+from advantageflow.policy.families.parts import Tokens
 from advantageflow.policy.loading import compile_blocks
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
@@ -108,6 +110,26 @@ class CompiledBlocks(contextlib.AbstractContextManager[None]):
     def __exit__(self, *error: object) -> None:
         for module in self._compiled:
             module._compiled_call_impl = None
+
+
+def text_encoding(
+    family: Family,
+    parts: Mapping[str, Any],
+    limit: int,
+    encoders: Mapping[str, nn.Module],
+    tokens: Mapping[str, Tokens],
+) -> Encode:
+    """Text encoders, kept in memory, on the tokens of a round's prompts, put together as the model's pipeline does."""
+
+    @torch.no_grad()
+    def encode(groups: Groups) -> Conditioning:
+        encoded = {
+            part: family.encode(part, encoder, {name: ids[groups] for name, ids in tokens[part].items()})
+            for part, encoder in encoders.items()
+        }
+        return family.condition(encoded, parts, limit).to(dtype=torch.float32)
+
+    return encode
 
 
 def random_terms(groups: int, group_size: int, seed: int) -> tuple[Term, ...]:

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, quiet, say
 
-
-class Case(StrEnum):
-    """What is measured or counted."""
-
-    SPEED = "speed"
-    BLOCK = "block"
-    LOADED = "loaded"
-    DATA = "data"
-
-
-class Device(StrEnum):
-    """Where it runs."""
-
-    CPU = "cpu"
-    CUDA = "cuda"
+Case = Literal["speed", "block", "loaded", "data"]
 
 
 def bench(
@@ -43,11 +27,12 @@ def bench(
             "products; loaded: a training round beside --load busy processes; data: memory and time of shards of "
             "noise.",
         ),
-    ] = Case.SPEED,
+    ] = "speed",
     load: Annotated[int, typer.Option("--load", min=1, help="Busy processes of the case 'loaded'.")] = 8,
     device: Annotated[
-        Device, typer.Option("--device", help="cuda: SD3.5-Medium's shape with random weights, on a GPU.")
-    ] = Device.CPU,
+        Literal["cpu", "cuda"],
+        typer.Option("--device", help="cuda: SD3.5-Medium's shape with random weights, on a GPU."),
+    ] = "cpu",
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Of every row, in turn.")] = 5,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads; the preset's training threads if not given.")
@@ -67,26 +52,36 @@ def bench(
 
     console = Console()
     settings = choose_settings(preset=preset)
-    check_choice(device.value, checkpointing)
+    check_choice(device, checkpointing)
     quiet()
-    if case is Case.DATA:
-        say(console, *_data(output))
-        return
-    if case is not Case.SPEED:
-        threads = threads or settings.training.threads
-        loaded = case is Case.LOADED
-        say(console, *(_loaded(settings, load, repeats, threads, output) if loaded else _count_block(threads, output)))
+    threads = threads or settings.training.threads
+    if case != "speed":
+        say(console, *_other_case(case, settings, load, repeats, threads, output))
         return
     with console.status("setting up") as status:
         report = run_bench(
-            settings, device=device.value, repeats=repeats, threads=threads or settings.training.threads, seed=seed,
+            settings, device=device, repeats=repeats, threads=threads, seed=seed,
             checkpointing=checkpointing, out=output, progress=status.update,
         )  # fmt: skip
     show_report(console, report)
     console.print(f"written to {output}: bench.json, bench.png", highlight=False, markup=False, soft_wrap=True)
 
 
-def _count_block(threads: int, output: Path) -> list[str]:
+def _other_case(case: Case, settings: RunSettings, load: int, repeats: int, threads: int, output: Path) -> list[str]:
+    """What was found, in lines."""
+    if case == "data":
+        from advantageflow_experiments.bench.data_path import measure_data_path
+
+        return [
+            f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s of CPU, "
+            f"{row['peak_mb']:,.0f} MB"
+            for row in measure_data_path(output)
+        ]
+    if case == "loaded":
+        from advantageflow_experiments.bench.loaded import measure_loaded
+
+        found = measure_loaded(settings, load=load, repeats=repeats, threads=threads, out=output)
+        return [f"{name}: {seconds:.1f} s a round" for name, seconds in found.items()]
     import torch
 
     from advantageflow_experiments.bench.passes import count_compiled, count_eager, write_block
@@ -102,22 +97,6 @@ def _count_block(threads: int, output: Path) -> list[str]:
             for name, one in counted.items()
         ),
     ]
-
-
-def _data(output: Path) -> list[str]:
-    from advantageflow_experiments.bench.data_path import measure_data_path
-
-    return [
-        f"{row['images']:,} images, {row['file_mb']:,.0f} MB: {row['seconds']:.1f} s of CPU, {row['peak_mb']:,.0f} MB"
-        for row in measure_data_path(output)
-    ]
-
-
-def _loaded(settings: RunSettings, load: int, repeats: int, threads: int, output: Path) -> list[str]:
-    from advantageflow_experiments.bench.loaded import measure_loaded
-
-    found = measure_loaded(settings, load=load, repeats=repeats, threads=threads, out=output)
-    return [f"{name}: {seconds:.1f} s a round" for name, seconds in found.items()]
 
 
 def show_report(console: Console, report: Mapping[str, Any]) -> None:

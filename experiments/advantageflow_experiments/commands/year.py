@@ -18,8 +18,7 @@ def simulate_year(
     import itertools
     import os
 
-    from advantageflow_experiments.year.plot import plot_year
-    from advantageflow_experiments.year.simulate import Year
+    from advantageflow_experiments.year.simulate import Year, plot_year
 
     console = Console()
     output = output.absolute()

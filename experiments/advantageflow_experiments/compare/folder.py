@@ -14,7 +14,7 @@ import numpy as np
 
 from advantageflow.errors import DataError, SettingsError, StoreError
 from advantageflow.evaluation.labels import soft_label, strict_label
-from advantageflow.evaluation.samples import paired_samples
+from advantageflow.evaluation.pictures import paired_samples
 from advantageflow.store.files import writing
 from advantageflow.tracking.reading import read_events
 from advantageflow.watch.images import diversity, thumbnail
@@ -122,7 +122,7 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     """
     summary = read_summary(workdir)
     if summary is not None:
-        return _result(workdir, cell, summary["base"], summary["rounds"], summary["seconds"])
+        return _result(workdir, cell, summary.get("start", summary["base"]), summary["rounds"], summary["seconds"])
     task = _diverged_task(workdir)
     if task is None:
         return None

@@ -1,41 +1,59 @@
-"""A year of weekly retrainings: the stages of the retraining pipeline in this process, and a registry of MLflow's."""
+"""A year of weekly retrainings: the retraining pipeline's inline form, and a registry of MLflow's."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import UserError
-from advantageflow.evaluation import promotion
 from advantageflow.evaluation import stage as evaluation
-from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.statistics import task_means
 from advantageflow.prompts import stage as prompts_stage
-from advantageflow.prompts.changes import made_from
-from advantageflow.rollout import stage as rollout
-from advantageflow.scoring import stage as scoring
-from advantageflow.settings import RunSettings
+from advantageflow.records import METRICS_FILE
+from advantageflow.store.files import read_json, read_metadata
 from advantageflow.tracking.champion import champion
-from advantageflow.tracking.journal import Journal, journal_in_use
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, sqlite_uri
-from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256, look
+from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256
 from advantageflow.tracking.reading import read_events
-from advantageflow.tracking.registration import Registration, from_event
+from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.registry import local_policy
-from advantageflow.training import stage as training
-from advantageflow_experiments.year.judge import Judge
-from advantageflow_experiments.year.weeks import NAME, Week, settings_in, weeks, write_prompts
+from advantageflow_experiments.compare.style import PALE, picture
+from advantageflow_experiments.year.weeks import NAME, Judge, Week, settings_in, weeks, write_prompts
 from advantageflow_pipelines.local.garbage import registered_versions, rejected_versions
+from advantageflow_pipelines.local.inline import Stages
+from advantageflow_pipelines.pipelines.definition import NothingToDo
+from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
+from advantageflow_pipelines.pipelines.retraining.start import begin_at_champion
 
 FIXED_SEED = 999  # of the noise by which champions are measured, which no gate sees
+MEASURED = 240  # images
+_MARKS = {"promoted": "^", "kept": "v", "failed": "x", "nothing": "o"}
 
 
 class Crashed(Exception):
     """What stands for a process that was killed."""
+
+
+class _Stages(Stages):
+    """Those of a week, whose reward may break, and which may be killed before its training."""
+
+    def __init__(self, folder: Path, week: Week, crash: bool) -> None:
+        super().__init__(folder)
+        self._week, self._crash = week, crash
+
+    def run(self, stage: str, *given: Any, **arguments: Any) -> dict[str, Path]:
+        if stage == "training" and self._crash:
+            raise Crashed
+        Judge.broken = self._week.broken == "before" or (self._week.broken == "after" and stage != "prompts")
+        try:
+            return super().run(stage, *given, **arguments)
+        finally:
+            Judge.broken = False
 
 
 class Year:
@@ -57,47 +75,43 @@ class Year:
         """Simulate so many weeks; what each came to."""
         told = []
         for week in weeks(count):
-            started = time.monotonic()
+            started = time.process_time()
             write_prompts(week, self._folder / "prompts")
-            outcome = self._week(week)
-            entry = {"week": week.number, "outcome": outcome, "seconds": round(time.monotonic() - started, 1)}
+            outcome = self._retrain(week)
+            shutil.rmtree(self._folder / "week", ignore_errors=True)
+            entry = {"week": week.number, "outcome": outcome, "cpu_seconds": round(time.process_time() - started, 1)}
             told.append(entry | self._state())
             self._report(f"week {week.number}: {outcome}; champion {told[-1]['accuracy']:.3f}")
             (self._folder / "year.json").write_text(json.dumps(told, indent=1))
         return told
 
-    def _week(self, week: Week) -> str:
-        for attempt in range(2):
-            try:
-                return self._retrain(week, crash=week.crashes and attempt == 0)
-            except Crashed:
-                self._report(f"week {week.number}: crashed, and is started again")
-            except UserError as error:
-                return f"failed: {error.message}"
-            finally:
-                Judge.broken = False
-                shutil.rmtree(self._folder / "week", ignore_errors=True)
-        raise AssertionError
-
-    def _retrain(self, week: Week, *, crash: bool) -> str:
-        """What the retraining pipeline does, stage by stage."""
-        settings, folder = self._settings, self._folder / "week"
-        inputs = inputs_sha256(settings.model_dump(mode="json"), made_from(settings.prompts, settings.reward))
-        start = look(self._client, NAME, inputs)
-        if start.unchanged:
-            return "nothing to do"
-        journal = Journal("week", folder / "journal" / "week.jsonl")
+    def _retrain(self, week: Week) -> str:
+        """What `advantageflow run --pipeline retraining` does; a run that crashed is continued."""
+        folder = self._folder / "week"
         (folder / "journal").mkdir(parents=True)
-        Judge.broken = week.broken == "before"
-        with journal_in_use(journal):
-            init = str(local_policy(start.parent, self._uri)) if start.parent else None
-            _train(settings, folder, init, week, crash=crash)
-        event = [one for one in read_events(folder / "journal") if one["event"] == "policy"][-1]
-        return _said(self._conclude(from_event(NAME, event, inputs), event))
+        os.environ[JOURNAL_ENV] = str(folder / "journal")
+        try:
+            settings = begin_at_champion(self._settings, self._uri)
+            if settings.init_policy is not None:
+                start = str(local_policy(settings.init_policy, self._uri))
+                settings = settings.model_copy(update={"init_policy": start})
+            try:
+                run_retraining(settings, _Stages(folder / "tasks", week, week.crashes))
+            except Crashed:
+                self._report(f"week {week.number}: crashed, and is continued")
+                run_retraining(settings, _Stages(folder / "tasks", week, False))
+        except NothingToDo:
+            return "nothing to do"
+        except UserError as error:
+            return f"failed: {error.message}"
+        done = self._conclude([one for one in read_events(folder / "journal") if one["event"] == "policy"][-1])
+        return "promoted" if done.promoted else f"kept: {'; '.join(done.reasons)}"
 
-    def _conclude(self, what: Registration, event: dict[str, Any]) -> Conclusion:
+    def _conclude(self, event: Mapping[str, Any]) -> Conclusion:
+        """Register the candidate, act on the gate's decision, and remove what `gc --rejected` does."""
+        inputs = inputs_sha256(self._settings.model_dump(mode="json"), read_metadata(Path(event["prompts"])))
         run = self._client.create_run(experiment_id(self._client, self._uri, NAME))
-        done = conclude(self._client, run, what, event["decision"])
+        done = conclude(self._client, run, from_event(NAME, dict(event), inputs), event["decision"])
         self._client.set_terminated(run.info.run_id)
         for one in rejected_versions(self._client, registered_versions(self._client), days=0):
             one.remove()
@@ -127,51 +141,29 @@ class Year:
             )  # fmt: skip
         policy = folder / "base" if version is None else local_policy(f"models:/{NAME}/{version}", self._uri)
         evaluation.run(
-            settings.evaluation, settings.model, reward, FIXED_SEED, 0, 240, prompts=folder / "prompts",
+            settings.evaluation, settings.model, reward, FIXED_SEED, 0, MEASURED, prompts=folder / "prompts",
             conditioning=folder / "conditioning", policy=policy, report_out=folder / "report",
         )  # fmt: skip
-        accuracy = task_means(read_outcomes(folder / "report"), "strict").overall.mean
+        accuracy = read_json(folder / "report" / METRICS_FILE)["strict"]
         shutil.rmtree(folder / "report")
-        return accuracy
+        return float(accuracy)
 
 
-def _train(settings: RunSettings, folder: Path, init: str | None, week: Week, *, crash: bool) -> None:
-    """Prepare, evaluate, train, evaluate, decide."""
-    model, reward, seed = settings.model, settings.reward, settings.seed
-    prompts, conditioning, start = folder / "prompts", folder / "conditioning", folder / "start"
-    prompts_stage.run(
-        settings.prompts, model, reward, seed, init_policy=init, prompts_out=prompts, conditioning_out=conditioning,
-        policy_out=start,
-    )  # fmt: skip
-    Judge.broken = bool(week.broken)
-    texts: dict[str, Any] = {"prompts": prompts, "conditioning": conditioning}
-    images = settings.evaluation.images
-    before, after = folder / "before", folder / "after"
-    evaluation.run(settings.evaluation, model, reward, seed, 0, images, policy=start, report_out=before, **texts)
-    policy, shards = start, settings.rollout.model_copy(update={"shards": 1})
-    for number in range(1, settings.rounds + 1):
-        here = folder / f"round-{number}"
-        rollout.run(
-            shards, model, seed, number, 0, rollout_policy=policy, rollouts_out=here / "rollouts",
-            latents_out=here / "latents", **texts,
-        )  # fmt: skip
-        scoring.run(reward, prompts=prompts, rollouts=here / "rollouts", scores_out=here / "scores")
-        if crash:
-            raise Crashed
-        training.run(
-            settings.training, reward, model, seed, number, policy=policy, latents=[here / "latents"],
-            scores=[here / "scores"], policy_out=here / "policy", **texts,
-        )  # fmt: skip
-        policy = here / "policy"
-    evaluation.run(
-        settings.evaluation, model, reward, seed, settings.rounds, images, policy=policy, report_out=after, base=before,
-        **texts,
-    )  # fmt: skip
-    promotion.run(
-        settings.promotion, settings.evaluation, model, reward, seed, champion=start, candidate=policy, before=before,
-        after=after, decision_out=folder / "decision", **texts,
-    )  # fmt: skip
+def plot_year(told: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """The champion's accuracy, and what became of each week's candidate, as PNG.
 
-
-def _said(done: Conclusion) -> str:
-    return "promoted" if done.promoted else f"kept: {'; '.join(done.reasons)}"
+    Raises:
+        StoreError: it cannot be written.
+    """
+    with picture(path, 8, 4) as figure:
+        axes = figure.subplots()
+        axes.step([one["week"] for one in told], [one["accuracy"] for one in told], where="post", label="champion")
+        for outcome, mark in _MARKS.items():
+            of_these = [one for one in told if one["outcome"].startswith(outcome)]
+            if of_these:
+                at = [[one[key] for one in of_these] for key in ("week", "accuracy")]
+                axes.scatter(*at, marker=mark, color=PALE, s=30, zorder=3, label=f"{outcome} ({len(of_these)})")  # type: ignore[misc]
+        axes.set_xlabel("week")
+        axes.set_ylabel("strict accuracy, fixed prompts and noise")
+        axes.set_title("A year of weekly retrainings, simulated")
+        axes.legend()

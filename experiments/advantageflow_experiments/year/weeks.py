@@ -4,33 +4,63 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from advantageflow.golden_checks.check import readable, score_pictures
 from advantageflow.golden_checks.pictures import golden_pictures
 from advantageflow.golden_checks.recorded import record
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import Result
+from advantageflow.rewards.shapes import ShapesReward
 from advantageflow.settings import RunSettings
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow_experiments.year.judge import Judge
+
+if TYPE_CHECKING:
+    import numpy as np
 
 NAME = "year"
-FIRST = 60  # training prompts of the first week
-NEW = 6  # of every other one
+FIRST = 48  # training prompts of the first week
+NEW = 8  # of every other one
 SETTINGS = {
     "preset": NAME,
     "pipeline": "retraining",
-    "rounds": 2,
+    "rounds": 3,
     "prompts": {"eval_prompts": 80, "replay_share": 0.5},
     "rollout": {"prompts_per_round": 12, "group_size": 8},
     "reward": {
-        "name": "advantageflow_experiments.year.judge:Judge",
+        "name": "advantageflow_experiments.year.weeks:Judge",
         "watched": [{"name": "shapes", "column": "strict"}],
     },
-    "training": {"gradient_steps": 4, "learning_rate": 3e-3, "objective": {"name": "advantage_flow", "lam": "auto"}},
-    "evaluation": {"images": 120, "batch": 60, "sample_prompts": 3},
+    "training": {
+        "gradient_steps": 8,
+        "inner_epochs": 2,
+        "learning_rate": 3e-3,
+        "decay_rounds": "all",
+        "objective": {"name": "advantage_flow", "lam": "auto", "space": "velocity", "reference_weight": 0.0},
+        "advantage_scale": "group",
+        "advantage_clip": 2.0,
+        "rollout_decay": 0.0,
+        "threads": 1,
+    },
+    "evaluation": {"every": 3, "images": 120, "batch": 60, "sample_prompts": 1, "threads": 1},
+    "promotion": {"task_drop": 0.1},  # of 20 images a task and seed no smaller fall can be told
 }
+
+
+class Judge(ShapesReward):
+    """As `shapes`; while it is broken, wrong pictures are right and right ones wrong."""
+
+    name = "judge"
+    broken: ClassVar[bool] = False
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
+        results = super().score(prompts, images)
+        if not self.broken:
+            return results
+        return [({name: 1.0 - value for name, value in values.items()}, told) for values, told in results]
 
 
 @dataclass(frozen=True)
@@ -82,9 +112,8 @@ def write_prompts(week: Week, folder: Path) -> None:
     draw = random.Random(week.number)
     ranked = sorted(train, key=lambda prompt: draw.random() / (4 if prompt.task in likely else 1))
     held_out = [prompt for prompt in prompts if prompt.split == "eval"]  # all in the first week, so that they are fixed
-    lines = [json.dumps(_record(prompt)) for prompt in (*held_out, *ranked[: NEW if known else FIRST])]
+    lines = [
+        json.dumps({"text": prompt.text, "split": prompt.split, "task": prompt.task, "spec": prompt.spec})
+        for prompt in (*held_out, *ranked[: NEW if known else FIRST])
+    ]
     (folder / f"week-{week.number:02d}.jsonl").write_text("".join(f"{line}\n" for line in lines))
-
-
-def _record(prompt: Prompt) -> dict[str, object]:
-    return {"text": prompt.text, "split": prompt.split, "task": prompt.task, "spec": prompt.spec}

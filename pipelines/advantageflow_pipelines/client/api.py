@@ -44,7 +44,7 @@ class Api:
         import kfp_server_api as generated
 
         self.connection = connection
-        client = generated.ApiClient(_configuration(connection), cookie=connection.credentials.cookie)
+        client = generated.ApiClient(_configuration(connection), cookie=connection.cookie)
         self.runs = generated.RunServiceApi(client)
         self.experiments = generated.ExperimentServiceApi(client)
         self.pipelines = generated.PipelineServiceApi(client)
@@ -81,14 +81,7 @@ class Api:
         return answer
 
     def pages(self, operation: Operation, items: str, what: str, **arguments: Any) -> Iterator[Any]:
-        """All of a list, fetched page by page as they are wanted.
-
-        Args:
-            operation: that lists.
-            items: field of the answer that holds them.
-            what: is listed, for the error.
-            arguments: of the operation.
-        """
+        """All that an operation lists in the field `items` of its answers, fetched page by page as they are wanted."""
         token = ""
         while True:
             page = self.ask(operation, what, page_size=_PAGE, page_token=token, **arguments)
@@ -107,7 +100,7 @@ class Api:
         from kfp_server_api.exceptions import ApiException
         from urllib3.exceptions import HTTPError, NewConnectionError
 
-        host, hide = self.connection.host, self.connection.credentials.hide
+        host, hide = self.connection.host, self.connection.hide
         try:
             yield
         except ApiException as error:
@@ -142,12 +135,10 @@ def _configuration(connection: Connection) -> Any:
     address = urlsplit(connection.host)
     if not proxy_bypass(address.hostname or ""):
         configuration.proxy = getproxies().get(address.scheme)
-    if connection.credentials.token() is not None:
+    if connection.token() is not None:
         configuration.api_key["authorization"] = "read anew for each request"
         configuration.api_key_prefix["authorization"] = "Bearer"
-        configuration.refresh_api_key_hook = lambda asking: asking.api_key.update(
-            authorization=connection.credentials.token()
-        )
+        configuration.refresh_api_key_hook = lambda asking: asking.api_key.update(authorization=connection.token())
     return configuration
 
 

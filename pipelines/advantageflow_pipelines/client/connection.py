@@ -1,7 +1,9 @@
-"""Which Kubeflow Pipelines API server is meant, and as whom: the settings of a connection, checked."""
+"""Which Kubeflow Pipelines API server is meant, and as whom: its address, and a token or cookies from files or the
+environment, never on a command line."""
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -9,10 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from advantageflow.errors import ClusterError
-from advantageflow.tracking.kubeflow import API_ENV, IN_CLUSTER_API
-from advantageflow_pipelines.client.credentials import Credentials
+from advantageflow.tracking.kubeflow import API_ENV, IN_CLUSTER_API, TOKEN_FILE
+from advantageflow.tracking.kubeflow import TOKEN_ENV as POD_TOKEN_ENV
 
 UI_HOST_ENV = "KF_PIPELINES_UI_ENDPOINT"  # Kubeflow's own name
+TOKEN_ENV = "ADVANTAGEFLOW_KFP_TOKEN"  # noqa: S105 - the name of a variable
+COOKIE_ENV = "ADVANTAGEFLOW_KFP_COOKIE"
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -25,7 +29,9 @@ class Connection:
         ui: address of its pages.
         namespace: of a server with several users.
         pod_namespace: that this pod runs in, for such a server if no other is given.
-        credentials: what requests carry.
+        token_file: file of a bearer token, read for every request, as Kubernetes renews it.
+        fixed_token: a bearer token.
+        cookie: value of the Cookie header.
         ca_file: certificates to trust instead of the usual ones.
     """
 
@@ -33,8 +39,26 @@ class Connection:
     ui: str
     namespace: str | None = None
     pod_namespace: str | None = None
-    credentials: Credentials = field(default_factory=Credentials)
+    token_file: Path | None = None
+    fixed_token: str | None = field(default=None, repr=False)
+    cookie: str | None = field(default=None, repr=False)
     ca_file: Path | None = None
+
+    def token(self) -> str | None:
+        """The bearer token at this moment.
+
+        Raises:
+            ClusterError: its file cannot be read, or holds no token.
+        """
+        if self.token_file is None:
+            return self.fixed_token
+        return _one_word(_read(self.token_file), str(self.token_file))
+
+    def hide(self, text: str) -> str:
+        """A server's words without the secrets that they may repeat."""
+        for secret in filter(None, (self.token(), self.cookie)):
+            text = text.replace(secret, "[hidden]")
+        return text
 
     def run_page(self, run_id: str) -> str:
         """Address of the page of a run."""
@@ -50,22 +74,25 @@ def make_connection(
     *,
     ui_host: str | None = None,
     namespace: str | None = None,
-    credentials: Credentials,
-    ca_file: Path | None = None,
+    token_file: Path | None = None,
+    cookie_file: Path | None = None,
     in_cluster: bool = False,
+    ca_file: Path | None = None,
 ) -> Connection:
-    """The connection that a person's options give.
+    """The connection that options and environment give; files come before variables.
 
     Args:
         host: address of the API server; in the cluster, that of its service if None.
         ui_host: address of the pages, if it is another.
         namespace: of a server with several users; in the cluster, that of this pod if None.
-        credentials: as found.
-        ca_file: certificates to trust.
+        token_file: of a bearer token; in the cluster the one that Kubernetes mounts for Kubeflow Pipelines.
+        cookie_file: of the value of a Cookie header.
         in_cluster: whether this process is a pod of the server's cluster.
+        ca_file: certificates to trust.
 
     Raises:
-        ClusterError: there is no host, an address is none, or a file is not there.
+        ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
+            are given.
     """
     if host is None and in_cluster:
         host = IN_CLUSTER_API
@@ -75,9 +102,61 @@ def make_connection(
     if ca_file is not None and not ca_file.is_file():
         raise ClusterError("there is no such file", where=f"--ca-file {ca_file}", remedy="check the path")
     address = _address(host, "--host")
-    ui = _address(ui_host, "--ui-host") if ui_host else address
-    pod = _POD_NAMESPACE.read_text(encoding="utf-8").strip() if in_cluster and _POD_NAMESPACE.exists() else None
-    return Connection(address, ui, namespace or None, pod, credentials, ca_file)
+    if in_cluster:
+        token_file = _pod_token(token_file)
+    token = os.environ.get(TOKEN_ENV) if token_file is None else None
+    connection = Connection(
+        host=address,
+        ui=_address(ui_host, "--ui-host") if ui_host else address,
+        namespace=namespace or None,
+        pod_namespace=_read(_POD_NAMESPACE).strip() if in_cluster and _POD_NAMESPACE.exists() else None,
+        token_file=token_file,
+        fixed_token=_one_word(token, TOKEN_ENV) if token else None,
+        cookie=_cookie(cookie_file),
+        ca_file=ca_file,
+    )
+    connection.token()  # a missing file is found before anything is done
+    return connection
+
+
+def _pod_token(other: Path | None) -> Path:
+    if other is not None:
+        raise ClusterError("two tokens are given", where="--in-cluster, --token-file", remedy="give one of them")
+    file = Path(os.environ.get(POD_TOKEN_ENV) or TOKEN_FILE)
+    if not file.exists():
+        remedy = (
+            "mount a service account token with audience pipelines.kubeflow.org there (a projected volume), or name "
+            f"its path in {POD_TOKEN_ENV}; a server of one user needs no token: give --host alone"
+        )
+        raise ClusterError("this pod has no token for Kubeflow Pipelines", where=str(file), remedy=remedy)
+    return file
+
+
+def _cookie(file: Path | None) -> str | None:
+    text, where = (_read(file), str(file)) if file is not None else (os.environ.get(COOKIE_ENV), COOKIE_ENV)
+    if not text:
+        return None
+    cookie = text.strip()
+    if "=" not in cookie or "\n" in cookie or not cookie.isprintable():
+        remedy = "give what the browser sends in the header Cookie: name=value, several with ; between them"
+        raise ClusterError("holds no cookie", where=where, remedy=remedy)
+    return cookie
+
+
+def _one_word(text: str, where: str) -> str:
+    token = text.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        remedy = "give the bare token, without 'Bearer' and without anything else"
+        raise ClusterError("holds no token", where=where, remedy=remedy)
+    return token
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise ClusterError(f"cannot be read: {reason}", where=str(file), remedy="check the path") from error
 
 
 def _address(text: str, where: str) -> str:
@@ -86,14 +165,13 @@ def _address(text: str, where: str) -> str:
     Without a scheme it is https, but http where no certificate would be for it: this machine, a private IP address, a
     service of a cluster.
     """
-    address = text.strip() if "://" in text else f"{'http' if _is_plain(text.strip()) else 'https'}://{text.strip()}"
-    remedy = "give an address such as https://kubeflow.example/pipeline"
-    try:
-        parts = urlsplit(address)
+    text, usable = text.strip(), False
+    with suppress(ValueError):
+        bare = urlsplit(f"//{text}").hostname or ""
+        parts = urlsplit(text if "://" in text else f"{'http' if _is_plain(bare) else 'https'}://{text}")
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
     if not usable:
+        remedy = "give an address such as https://kubeflow.example/pipeline"
         raise ClusterError("not an http(s) address", where=where, remedy=remedy)
     if parts.username or parts.password:
         remedy = "leave user and password away, and give credentials in a file: --token-file or --cookie-file"
@@ -101,12 +179,8 @@ def _address(text: str, where: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
-def _is_plain(address: str) -> bool:
-    """Whether an address without a scheme is this machine's, a private one, or a service's."""
-    try:
-        name = urlsplit(f"//{address}").hostname or ""
-    except ValueError:
-        return False
+def _is_plain(name: str) -> bool:
+    """Whether a host is this machine, a private one, or a service."""
     with suppress(ValueError):
         return ip_address(name).is_private
     return name == "localhost" or name.endswith((".svc", ".svc.cluster.local"))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, replace
-from typing import TYPE_CHECKING, Any
+import itertools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
-from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import ROUND
 from advantageflow_pipelines.pipelines.segments import divide
@@ -39,14 +39,11 @@ class Growth:
     def of(self, rounds: int) -> Footprint:
         """What a run of so many rounds takes."""
         evaluations = 1 + -(-rounds // self.every)
-        return _sum(self.least, _times(self.round, rounds), _times(self.evaluation, evaluations))
+        return self.least + self.round * rounds + self.evaluation * evaluations
 
     def rounds_within(self, room: float) -> int:
         """The most rounds that take at most so many bytes; 0 if none do."""
-        rounds = 0
-        while self.of(rounds + 1).size <= room:
-            rounds += 1
-        return rounds
+        return next(rounds for rounds in itertools.count() if self.of(rounds + 1).size > room)
 
 
 def growth(run: ClusterRun) -> Growth:
@@ -56,12 +53,15 @@ def growth(run: ClusterRun) -> Growth:
         LookupError: its pipeline has no rounds of its own.
     """
     package = run.with_settings(rounds=2, evaluation={"every": 1}).package()
-    stage = pipeline_of(run.settings).report.stage
-    whole = footprint(package)
-    without_evaluation = footprint(_without(package, f"{stage}-3"))
-    without_round = footprint(_without(package, f"{stage}-3", f"{ROUND}02"))
-    evaluation, one_round = _less(whole, without_evaluation), _less(without_evaluation, without_round)
-    least = _less(whole, _sum(_times(one_round, 2), _times(evaluation, 3)))
+    last_evaluation = f"{pipeline_of(run.settings).report.stage}-3"
+
+    def without(*names: str) -> Footprint:
+        kept = package.with_tasks(lambda tasks: {name: task for name, task in tasks.items() if name not in names})
+        return footprint(kept)
+
+    whole, fewer, least = without(), without(last_evaluation), without(last_evaluation, f"{ROUND}02")
+    evaluation, one_round = whole + fewer * -1, fewer + least * -1
+    least = whole + one_round * -2 + evaluation * -3
     return Growth(least, one_round, evaluation, run.settings.evaluation.every)
 
 
@@ -119,29 +119,3 @@ def _remedy(run: ClusterRun) -> str:
         return "run fewer rounds, and continue from the last policy with --init-policy in the next run"
     fewer = min(shards - 1, 1 + int((shards - 1) * (room - smallest) / (largest - smallest)))
     return f"make fewer, larger shards: --set rollout.shards={fewer}"
-
-
-def _without(package: Package, *names: str) -> Package:
-    """The pipeline without tasks of these names."""
-    components = {name: _part_without(part, names) for name, part in package.pipeline["components"].items()}
-    root = _part_without(package.pipeline["root"], names)
-    return replace(package, pipeline={**package.pipeline, "root": root, "components": components})
-
-
-def _part_without(part: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    if "dag" not in part:
-        return part
-    tasks = {name: task for name, task in part["dag"]["tasks"].items() if name not in names}
-    return {**part, "dag": {**part["dag"], "tasks": tasks}}
-
-
-def _sum(*parts: Footprint) -> Footprint:
-    return Footprint(*(sum(values) for values in zip(*map(astuple, parts), strict=True)))
-
-
-def _times(part: Footprint, number: int) -> Footprint:
-    return Footprint(*(number * value for value in astuple(part)))
-
-
-def _less(part: Footprint, other: Footprint) -> Footprint:
-    return _sum(part, _times(other, -1))

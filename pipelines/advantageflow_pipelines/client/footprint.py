@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import operator
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 from advantageflow_pipelines.client.package import Package
@@ -50,6 +51,12 @@ class Footprint:
     def size(self) -> int:
         """Bytes of the object."""
         return self.spec + self.status
+
+    def __add__(self, other: Footprint) -> Footprint:
+        return Footprint(*map(operator.add, astuple(self), astuple(other)))
+
+    def __mul__(self, number: int) -> Footprint:
+        return Footprint(*(number * value for value in astuple(self)))
 
     def __str__(self) -> str:
         share = f"{self.size / 1024:,.0f} of the {LIMIT // 1024:,} KB that Argo keeps of a run"

@@ -1,9 +1,10 @@
-"""A compiled pipeline as it is sent: read from its file, with or without the cache."""
+"""A compiled pipeline as it is sent: read from its file, with nothing in it twice, with or without the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import yaml
 
 from advantageflow.tracking.continuing import is_segment
+
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -22,52 +25,43 @@ class Package:
         platform: the platform spec, what Kubernetes alone is told; empty if there is none.
     """
 
-    pipeline: dict[str, Any]
-    platform: dict[str, Any]
+    pipeline: Json
+    platform: Json
 
     @property
     def name(self) -> str:
         """The pipeline's name."""
         return str(self.pipeline["pipelineInfo"]["name"])
 
-    def component(self, task: dict[str, Any]) -> dict[str, Any]:
+    def component(self, task: Json) -> Json:
         """The component that a task is of."""
-        found: dict[str, Any] = self.pipeline["components"][task["componentRef"]["name"]]
+        found: Json = self.pipeline["components"][task["componentRef"]["name"]]
         return found
 
-    def executor(self, component: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def executor(self, component: Json) -> tuple[Json, Json]:
         """What a component that is not a pipeline runs: its container, and its Kubernetes settings; {} for none."""
         label = component["executorLabel"]
         container = self.pipeline["deploymentSpec"]["executors"][label].get("container", {})
         return container, self.kubernetes.get(label, {})
 
     @property
-    def kubernetes(self) -> dict[str, Any]:
+    def kubernetes(self) -> Json:
         """The Kubernetes settings by executor."""
         platform = self.platform.get("platforms", {}).get("kubernetes", {})
-        executors: dict[str, Any] = platform.get("deploymentSpec", {}).get("executors", {})
+        executors: Json = platform.get("deploymentSpec", {}).get("executors", {})
         return executors
 
-    def with_kubernetes(self, executors: dict[str, Any]) -> Package:
-        """The package with other Kubernetes settings by executor."""
-        if not executors:
-            return self
-        kubernetes = self.platform["platforms"]["kubernetes"]
-        kubernetes = {**kubernetes, "deploymentSpec": {**kubernetes["deploymentSpec"], "executors": executors}}
-        platforms = {**self.platform["platforms"], "kubernetes": kubernetes}
-        return Package(self.pipeline, {**self.platform, "platforms": platforms})
-
     @property
-    def roots(self) -> list[dict[str, Any]]:
+    def roots(self) -> list[Json]:
         """What runs: the pipeline's root, and those of the segments that continue it."""
         components = self.pipeline.get("components", {})
         return [self.pipeline["root"], *(part for name, part in components.items() if is_segment(name))]
 
-    def with_root(self, root: dict[str, Any]) -> Package:
+    def with_root(self, root: Json) -> Package:
         """The pipeline of another root, with the components that it uses alone."""
-        used: dict[str, Any] = {}
+        used: Json = {}
 
-        def use(component: dict[str, Any]) -> None:
+        def use(component: Json) -> None:
             for task in component.get("dag", {}).get("tasks", {}).values():
                 name = task["componentRef"]["name"]
                 if name not in used:
@@ -77,7 +71,35 @@ class Package:
         use(root)
         return Package({**self.pipeline, "root": root, "components": used}, self.platform)
 
-    def as_json(self) -> dict[str, Any]:
+    def with_executors(self, executors: Json, kubernetes: Json) -> Package:
+        """The package with other executors, and Kubernetes settings by executor."""
+        pipeline = {**self.pipeline, "deploymentSpec": {**self.pipeline["deploymentSpec"], "executors": executors}}
+        if not kubernetes:
+            return Package(pipeline, self.platform)
+        own = self.platform["platforms"]["kubernetes"]
+        own = {**own, "deploymentSpec": {**own["deploymentSpec"], "executors": kubernetes}}
+        return Package(pipeline, {**self.platform, "platforms": {**self.platform["platforms"], "kubernetes": own}})
+
+    def with_tasks(self, change: Callable[[Json], Json]) -> Package:
+        """The package with other tasks by name, in the root and in every component that is a pipeline."""
+
+        def changed(part: Json) -> Json:
+            return {**part, "dag": {**part["dag"], "tasks": change(part["dag"]["tasks"])}} if "dag" in part else part
+
+        components = {name: changed(part) for name, part in self.pipeline.get("components", {}).items()}
+        root = changed(self.pipeline["root"])
+        return Package({**self.pipeline, "components": components, "root": root}, self.platform)
+
+    def without_cache(self) -> Package:
+        """The same pipeline, no task of which takes its results from an earlier run.
+
+        Kubeflow's own client switches the cache off for the outermost tasks only, and not at all for uploaded versions.
+        """
+        return self.with_tasks(
+            lambda tasks: {name: {**task, "cachingOptions": {}} for name, task in tasks.items()}
+        )  # fmt: skip
+
+    def as_json(self) -> Json:
         """As the API takes it."""
         if not self.platform:
             return self.pipeline
@@ -92,15 +114,6 @@ class Package:
         """Short name of the content."""
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:12]
 
-    def without_cache(self) -> Package:
-        """The same pipeline, no task of which takes its results from an earlier run.
-
-        Kubeflow's own client switches the cache off for the outermost tasks only, and not at all for uploaded versions.
-        """
-        components = {name: _without_cache(part) for name, part in self.pipeline.get("components", {}).items()}
-        root = _without_cache(self.pipeline["root"])
-        return Package({**self.pipeline, "components": components, "root": root}, self.platform)
-
 
 def read_package(path: Path) -> Package:
     """A pipeline from the file that Kubeflow's compiler wrote."""
@@ -109,8 +122,75 @@ def read_package(path: Path) -> Package:
     return Package(pipeline, platform[0] if platform else {})
 
 
-def _without_cache(component: dict[str, Any]) -> dict[str, Any]:
+def compact(package: Package) -> Package:
+    """The same pipeline without repetitions, nested pipelines included; of equal parts the first one's name stays.
+
+    Kubeflow's compiler gives each task of an unrolled pipeline a component, an executor and Kubernetes settings of its
+    own, although all rounds have the same. The server tells tasks apart by their own names, and the cache by what they
+    compute, so tasks may share them. (The local runner names output folders by component: it needs them apart.)
+    """
+    executors = _without_older_forms(package.pipeline["deploymentSpec"]["executors"])
+    kubernetes = _without_older_forms(package.kubernetes)
+    labels = _first_of_equals({label: [executors[label], kubernetes.get(label)] for label in executors})
+    components = {
+        name: {**part, "executorLabel": labels[part["executorLabel"]]} if "executorLabel" in part else part
+        for name, part in package.pipeline.get("components", {}).items()
+    }
+
+    def expanded(component: Json) -> Json:
+        """With the components that its tasks use in place of their names."""
+        return _with_references(component, lambda task: expanded(components[task["componentRef"]["name"]]))
+
+    names = _first_of_equals({name: expanded(part) for name, part in components.items()})
+    kept: dict[str, Json] = {}
+
+    def refer(task: Json) -> Json:
+        """To the first of equals, which is kept. The body of a loop stays its task's own, as the server names a
+        template after it for each loop, and two of one name are an error.
+        """
+        own = task["componentRef"]["name"]
+        name = own if "parameterIterator" in task or "artifactIterator" in task else names[own]
+        if name not in kept:
+            kept[name] = _with_references(components[name], refer)
+        return {"name": name}
+
+    root = _with_references(package.pipeline["root"], refer)
+    for name in filter(is_segment, components):
+        kept[name] = _with_references(components[name], refer)
+    used = {name: kept[name] for name in components if name in kept}
+    pipeline = {**package.pipeline, "root": root, "components": used}
+    firsts = [{name: part for name, part in parts.items() if labels.get(name, name) == name}
+              for parts in (executors, kubernetes)]  # fmt: skip
+    return Package(pipeline, package.platform).with_executors(*firsts)
+
+
+def _without_older_forms(part: Any) -> Any:
+    """A part of executors that says twice what it says for older servers also, said once.
+
+    A constant name of a secret or config map stays as itself, an amount of a resource as a quantity.
+    """
+    if isinstance(part, list):
+        return [_without_older_forms(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+
+    def said_again(name: str) -> bool:
+        if name.endswith("NameParameter"):
+            constant = part[name].get("runtimeValue", {}).get("constant")
+            return constant is not None and constant == part.get(name.removesuffix("Parameter"))
+        return f"resource{name[0].upper()}{name[1:]}" in part
+
+    return {name: _without_older_forms(one) for name, one in part.items() if not said_again(name)}
+
+
+def _first_of_equals(parts: Mapping[str, Any]) -> dict[str, str]:
+    """For each name, the first name with an equal part."""
+    first: dict[str, str] = {}
+    return {name: first.setdefault(json.dumps(part, sort_keys=True), name) for name, part in parts.items()}
+
+
+def _with_references(component: Json, refer: Callable[[Json], Json]) -> Json:
     if "dag" not in component:
         return component
-    tasks = {name: {**task, "cachingOptions": {}} for name, task in component["dag"]["tasks"].items()}
+    tasks = {name: {**task, "componentRef": refer(task)} for name, task in component["dag"]["tasks"].items()}
     return {**component, "dag": {**component["dag"], "tasks": tasks}}

@@ -14,34 +14,21 @@ _CONTAINER = "main"  # of a task's pod; the others are Argo's
 _TIMEOUT = (3, 20)  # seconds to connect, and without a byte
 
 
-def core_api() -> Any | None:
-    """Kubernetes' core API; None where neither a service account nor a kubeconfig leads to one."""
-    from kubernetes import client
-
-    try:
-        return client.CoreV1Api(api_client(retries=False)) if is_reachable() else None
-    except SettingsError:
-        return None
-
-
 def pod_logs(namespace: str | None, run_id: str, stage: str | None = None, *, lines: int) -> dict[str, str]:
     """The last lines of the run's pods by name, in the order that they began; none where they cannot be had.
 
-    Args:
-        namespace: of the run; that of a server with a single user if None.
-        run_id: of the run.
-        stage: only its pods.
-        lines: of each pod.
+    Without a namespace they are those of a server with a single user; with a stage, its pods alone.
     """
-    from kubernetes.client import ApiException
+    from kubernetes.client import ApiException, CoreV1Api
     from urllib3.exceptions import HTTPError
 
-    core, where = core_api(), namespace or DEFAULT_NAMESPACE
-    if core is None:
+    client, where = kubernetes_client(), namespace or DEFAULT_NAMESPACE
+    if client is None:
         return {}
-    selector = f"{RUN_LABEL}={run_id}" + (f",{STAGE_LABEL}={stage}" if stage else "")
+    core = CoreV1Api(client)
     found: dict[str, str] = {}
     with suppress(ApiException, HTTPError):
+        selector = _selector(run_id, stage)
         pods = core.list_namespaced_pod(where, label_selector=selector, _request_timeout=_TIMEOUT).items
         for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
             if not any(container.name == _CONTAINER for container in pod.spec.containers):
@@ -55,6 +42,17 @@ def pod_logs(namespace: str | None, run_id: str, stage: str | None = None, *, li
 
 def log_command(namespace: str | None, run_id: str, stage: str | None, lines: int) -> str:
     """The command that shows the same."""
-    selector = f"{RUN_LABEL}={run_id}" + (f",{STAGE_LABEL}={stage}" if stage else "")
-    where = namespace or DEFAULT_NAMESPACE
+    where, selector = namespace or DEFAULT_NAMESPACE, _selector(run_id, stage)
     return f"kubectl logs --namespace {where} --selector {selector} --container {_CONTAINER} --tail {lines} --prefix"
+
+
+def _selector(run_id: str, stage: str | None) -> str:
+    return f"{RUN_LABEL}={run_id}" + (f",{STAGE_LABEL}={stage}" if stage else "")
+
+
+def kubernetes_client() -> Any | None:
+    """Kubernetes' client; None where neither a service account nor a kubeconfig leads to a cluster."""
+    try:
+        return api_client(retries=False) if is_reachable() else None
+    except SettingsError:
+        return None

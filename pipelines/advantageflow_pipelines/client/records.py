@@ -50,11 +50,6 @@ class Records:
         for name, value in _ONCE.items():
             os.environ.setdefault(name, value)
 
-    @property
-    def named(self) -> bool:
-        """Whether a store is named."""
-        return self._uri is not None
-
     def tasks(self, run: RunStatus) -> dict[str, Task]:
         """The tasks of a pipeline run by their ids, of each the last attempt."""
         since = run.created.timestamp() - _SOONER if run.created else 0.0

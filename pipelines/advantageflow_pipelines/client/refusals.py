@@ -34,15 +34,7 @@ class AlreadyThere(ClusterError):
 
 
 def refusal(status: int, headers: Any, body: str | None, *, host: str, what: str) -> ClusterError:
-    """The error of an answer other than success.
-
-    Args:
-        status: of HTTP.
-        headers: of the answer.
-        body: of the answer.
-        host: that was asked.
-        what: was asked for, as in "run 17".
-    """
+    """The error of an answer other than success, by its HTTP status; `what` was asked for, as in "run 17"."""
     words, code = _own_words(body)
     told = f": {words}" if words else ""
     lower = words.lower()

@@ -1,12 +1,14 @@
-"""Runs on a server: start one, look at one, list them; and the experiments that they belong to."""
+"""Runs on a server: start, look at, list, end and submit one again; and the experiments that they belong to."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from advantageflow.errors import ClusterError
 from advantageflow.tracking.continuing import FIRST_RUN
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
 from advantageflow_pipelines.client.api import Api, find_or_create
@@ -17,6 +19,7 @@ SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
 _ENDED = (SUCCEEDED, FAILED, CANCELED, "SKIPPED")
 _NEWEST_FIRST = "created_at desc"
+_THIS_RUN = "{{$.pipeline_job_uuid}}"  # Kubeflow's word; a task that is given it takes no results of other runs
 _FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
 
 
@@ -74,18 +77,15 @@ class RunStatus:
 
 
 def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
-    """Start a run of a compiled pipeline.
+    """Start a run of a compiled pipeline, whose parameters' defaults are the run's values; gives its id.
 
     Args:
         api: of the server.
-        package: the pipeline, whose parameters' defaults are the run's values.
+        package: the pipeline.
         name: of the run.
         experiment: name of the experiment, made if it is not there.
         description: of the run.
         service_account: of its pods.
-
-    Returns:
-        Its id.
 
     Raises:
         ClusterError: the server cannot be reached or does not take it.
@@ -109,37 +109,81 @@ def get_run(api: Api, run_id: str) -> RunStatus:
     Raises:
         ClusterError: there is no such run, or the server cannot be reached.
     """
-    return status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
+    return _status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
+
+
+def cancel_run(api: Api, run_id: str) -> RunStatus:
+    """Have the server end a run; gives it as it was.
+
+    Raises:
+        ClusterError: it is over, there is no such run, or the server cannot be reached or refuses.
+    """
+    run = get_run(api, run_id)
+    if run.over:
+        raise ClusterError(f"the run {_became(run)}", where=f"run {run_id}", remedy="there is nothing to cancel")
+    api.ask(api.runs.run_service_terminate_run, f"cancelling run {run_id}", changes=True, run_id=run_id)
+    return run
+
+
+def retry_run(api: Api, run_id: str) -> str:
+    """Start a run of the same pipeline, parameters and service account, in the same experiment; gives its id.
+
+    What is complete of the run is taken from the cache, and a training goes on from its last checkpoint in the store:
+    both know their results by what they are made of. What reads an address, and so is made for one run only, is taken
+    from that run. Kubeflow's own retry makes the run's last task no second time, and is impossible once the run is too
+    large for it ("Request entity too large").
+
+    Raises:
+        ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
+    """
+    from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
+
+    told = api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id)
+    run = _status_of(told)
+    if not run.over or run.state == SUCCEEDED:
+        remedy = "there is nothing missing" if run.over else "wait for its end, or cancel it: advantageflow runs cancel"
+        raise ClusterError(f"the run {_became(run)}", where=f"run {run_id}", remedy=remedy)
+    spec = json.dumps(told.pipeline_spec or _spec_of_version(api, told.pipeline_version_reference))
+    again = V2beta1Run(
+        experiment_id=told.experiment_id,
+        display_name=told.display_name,
+        description=" ".join(filter(None, (told.description, f"(again, after run {run_id})"))),
+        pipeline_spec=json.loads(spec.replace(_THIS_RUN, run_id)),
+        runtime_config=told.runtime_config or V2beta1RuntimeConfig(parameters={}),
+        service_account=told.service_account,
+    )
+    return str(api.ask(api.runs.run_service_create_run, f"run '{told.display_name}'", changes=True, run=again).run_id)
+
+
+def _spec_of_version(api: Api, reference: Any) -> dict[str, Any]:
+    """The pipeline of a run that a schedule started."""
+    get = api.pipelines.pipeline_service_get_pipeline_version
+    ids = {"pipeline_id": reference.pipeline_id, "pipeline_version_id": reference.pipeline_version_id}
+    return dict(api.ask(get, f"pipeline version {reference.pipeline_version_id}", **ids).pipeline_spec)
+
+
+def _became(run: RunStatus) -> str:
+    return run.word if run.state in (SUCCEEDED, FAILED) else f"is {run.word}"
 
 
 def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
-    """Runs, newest first, fetched as they are wanted.
+    """Runs, of all experiments or of the one of this id, newest first, fetched as they are wanted."""
+    where = {"namespace": api.namespace} if experiment is None else {"experiment_id": experiment}
+    listing = api.runs.run_service_list_runs
+    return map(_status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
 
-    Args:
-        api: of the server.
-        experiment: name of the experiment; all of them if None.
+
+def known_experiment(api: Api, name: str) -> str:
+    """The id of an experiment.
 
     Raises:
-        ClusterError: there is no such experiment, or the server cannot be reached.
+        ClusterError: it is not there.
     """
-    where: dict[str, Any] = {"namespace": api.namespace}
-    if experiment is not None:
-        found = find_experiment(api, experiment)
-        if found is None:
-            remedy = "check the name, which is case-sensitive"
-            raise NotThere(f"the server has no experiment '{experiment}'", where=api.connection.host, remedy=remedy)
-        where = {"experiment_id": found}
-    return _list(api, **where)
-
-
-def runs_of_experiment(api: Api, experiment: str) -> Iterator[RunStatus]:
-    """Runs of the experiment of this id, newest first, fetched as they are wanted."""
-    return _list(api, experiment_id=experiment)
-
-
-def _list(api: Api, **where: Any) -> Iterator[RunStatus]:
-    listing = api.runs.run_service_list_runs
-    return map(status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
+    found = find_experiment(api, name)
+    if found is None:
+        remedy = "check the name, which is case-sensitive"
+        raise NotThere(f"the server has no experiment '{name}'", where=api.connection.host, remedy=remedy)
+    return found
 
 
 def experiment_id(api: Api, name: str) -> str:
@@ -161,7 +205,7 @@ def find_experiment(api: Api, name: str) -> str | None:
     return next((str(one.experiment_id) for one in listed), None)
 
 
-def status_of(one: Any) -> RunStatus:
+def _status_of(one: Any) -> RunStatus:
     """A run by the server's answer."""
     parameters = (one.runtime_config and one.runtime_config.parameters) or {}
     details = (one.run_details and one.run_details.task_details) or []

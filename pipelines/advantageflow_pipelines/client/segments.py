@@ -8,7 +8,7 @@ from typing import Any
 from advantageflow.tracking.continuing import component_of, whole_name
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.runs import RunStatus, get_run, runs_of_experiment
+from advantageflow_pipelines.client.runs import RunStatus, get_run, list_runs
 
 Json = dict[str, Any]
 
@@ -25,27 +25,22 @@ def join(packages: Mapping[str, Package]) -> Package:
     (_, whole), *others = packages.items()
     for rounds, package in others:
         part = _renamed(package, f"-{rounds}")
-        pipeline, spec = part.pipeline, whole.pipeline["deploymentSpec"]
-        components = {**whole.pipeline["components"], **pipeline["components"], component_of(rounds): pipeline["root"]}
-        executors = {**spec["executors"], **pipeline["deploymentSpec"]["executors"]}
-        joined = {**whole.pipeline, "components": components, "deploymentSpec": {**spec, "executors": executors}}
-        whole = Package(joined, whole.platform).with_kubernetes({**whole.kubernetes, **part.kubernetes})
+        components = {**part.pipeline["components"], component_of(rounds): part.pipeline["root"]}
+        joined = {**whole.pipeline, "components": {**whole.pipeline["components"], **components}}
+        executors = {**whole.pipeline["deploymentSpec"]["executors"], **part.pipeline["deploymentSpec"]["executors"]}
+        whole = Package(joined, whole.platform).with_executors(executors, {**whole.kubernetes, **part.kubernetes})
     return whole
 
 
 def segments_of(api: Api, run_id: str) -> list[RunStatus]:
     """The pipeline runs that belong to one run, in the order that they began; a run that has no segments is its own.
 
-    Args:
-        api: of the server.
-        run_id: of any of them.
-
     Raises:
-        ClusterError: there is no such run, or the server cannot be reached.
+        ClusterError: there is no run of this id, or the server cannot be reached.
     """
     run = get_run(api, run_id)
     found = []
-    for listed in runs_of_experiment(api, run.experiment_id):  # the newest first
+    for listed in list_runs(api, run.experiment_id):  # the newest first
         if whole_name(listed.name) != whole_name(run.name):
             continue
         one = get_run(api, listed.run_id)  # a list need not tell parameters
@@ -71,22 +66,18 @@ def follow_segments(api: Api, run_id: str) -> Iterator[str]:
 def _renamed(package: Package, suffix: str) -> Package:
     """The package with a suffix to the names of its components and executors."""
 
-    def component(part: Json) -> Json:
-        if "dag" not in part:
-            return {**part, "executorLabel": part["executorLabel"] + suffix}
-        tasks = {
-            name: {**task, "componentRef": {"name": task["componentRef"]["name"] + suffix}}
-            for name, task in part["dag"]["tasks"].items()
-        }
-        return {**part, "dag": {**part["dag"], "tasks": tasks}}
+    def ended(parts: Json) -> Json:
+        return {name + suffix: part for name, part in parts.items()}
 
-    pipeline, spec = package.pipeline, package.pipeline["deploymentSpec"]
-    executors = {label + suffix: one for label, one in spec["executors"].items()}
-    renamed = {
-        **pipeline,
-        "root": component(pipeline["root"]),
-        "components": {name + suffix: component(part) for name, part in pipeline["components"].items()},
-        "deploymentSpec": {**spec, "executors": executors},
+    part = package.with_tasks(
+        lambda tasks: {
+            name: {**task, "componentRef": {"name": task["componentRef"]["name"] + suffix}}
+            for name, task in tasks.items()
+        }
+    )
+    components = {
+        name: {**one, "executorLabel": one["executorLabel"] + suffix} if "executorLabel" in one else one
+        for name, one in part.pipeline["components"].items()
     }
-    kubernetes = {label + suffix: one for label, one in package.kubernetes.items()}
-    return Package(renamed, package.platform).with_kubernetes(kubernetes)
+    renamed = Package({**part.pipeline, "components": ended(components)}, part.platform)
+    return renamed.with_executors(ended(part.pipeline["deploymentSpec"]["executors"]), ended(part.kubernetes))

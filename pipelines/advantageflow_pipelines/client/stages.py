@@ -1,23 +1,30 @@
-"""The stage tasks of a run by Kubeflow's list of its tasks, called by round and shard as on one machine."""
+"""The stage tasks of a run by Kubeflow's list of its tasks, called by round and shard as on one machine.
+
+The list says neither names nor parents in full: an entry holds the last part of its node's name, and the ids of the
+nodes after it. An id is the workflow's name and the FNV-1a hash of the node's full name, such as
+`flow(0).root(0).round-01(0).training(0).executor(1)`, with an attempt in brackets wherever Argo retries. So full names
+are found by trying parts and comparing hashes.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from advantageflow_pipelines.client.nodes import find_nodes, parent_of, path_of, without_attempt
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import FAILED, SUCCEEDED, RunStatus, TaskStatus
 from advantageflow_pipelines.local.tasks import CANCELLED, FROM_CACHE, Task
 
 OWN_TASKS = ("opening", "continuing", "closing")  # of a run, which are no stages
 _CONTAINER, _DRIVER = ".executor", "-driver"
+_ATTEMPT = re.compile(r"\(\d+\)$")
 _SHARD = re.compile(r".*\((\d+):.*\)")  # an iteration: its number, and what it is of
 _ENDED = (SUCCEEDED, FAILED, "CACHED", "SKIPPED")
+_FNV_START, _FNV_PRIME, _32_BITS = 2166136261, 16777619, 0xFFFFFFFF
 
 
 def stage_tasks(run: RunStatus) -> list[Task]:
@@ -25,14 +32,14 @@ def stage_tasks(run: RunStatus) -> list[Task]:
 
     Those whose driver failed are among them: they never began.
     """
-    nodes = find_nodes(run.tasks)
-    tries = any(parent_of(name).endswith(_CONTAINER) for name in nodes)  # Argo tells attempts from what is tried
+    nodes = _find_nodes(run.tasks)
+    tries = any(_parent_of(name).endswith(_CONTAINER) for name in nodes)  # Argo tells attempts from what is tried
     rounds = _rounds(run.spec)
-    attempts = Counter(parent_of(name) for name in nodes if name != without_attempt(name))
-    containers = {without_attempt(parent_of(name)): name for name in nodes if name.endswith(_CONTAINER)}
+    attempts = Counter(_parent_of(name) for name in nodes if _ATTEMPT.search(name))
+    containers = {_tried(_parent_of(name)): name for name in nodes if name.endswith(_CONTAINER)}
     found = []
     for name, container in containers.items():
-        entry = nodes[name] or nodes[parent_of(container)]
+        entry = nodes[name] or nodes[_parent_of(container)]
         if entry is not None and entry.started is not None:
             found.append(_task(run, name, entry, attempts[container] if tries else 1, rounds))
     for name, entry in nodes.items():
@@ -48,21 +55,13 @@ def last_round(run: RunStatus) -> int:
     return max((number for rounds in segments for number in rounds.values()), default=0)
 
 
-def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: Mapping[str, int]) -> Task:
-    *path, stage = path_of(name)
-    number = next((rounds[part] for part in reversed([*path, stage]) if part in rounds), None)
-    shard = next((int(found[1]) for part in path if (found := _SHARD.fullmatch(part))), None)
-    stage = stage if number is None else re.sub(r"-\d+$", "", stage)  # Kubeflow numbers tasks of one component
-    task = Task(f"{stage} {number} {shard}", stage, number, shard, _epoch(entry.started), attempt=max(attempts, 1))
-    if entry.state not in _ENDED:
-        return task
-    task.ended = _epoch(entry.ended or entry.started)
-    if entry.state == FAILED:
-        task.error = {"event": "error", "message": entry.error}
-        task.how = CANCELLED if run.cancelled else ""
-    elif not attempts:
-        task.how = FROM_CACHE
-    return task
+def from_cache(run: RunStatus) -> bool:
+    """Whether the results of all stages were taken from the cache; False where the list of tasks is not whole."""
+    if run.state != SUCCEEDED or not any(task.state == "SKIPPED" for task in run.tasks):
+        return False
+    tasks = stage_tasks(run)
+    whole = any(task.stage == "closing" and task.ended for task in tasks)
+    return whole and all(task.how == FROM_CACHE for task in tasks if task.stage not in OWN_TASKS)
 
 
 def pipeline_tasks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -79,21 +78,88 @@ def _package(spec: Mapping[str, Any]) -> Package:
 
 def _rounds(spec: Mapping[str, Any]) -> dict[str, int]:
     """The rounds of the tasks that are told theirs."""
-    told = {name: task.get("inputs", {}).get("parameters", {}) for name, task in pipeline_tasks(spec).items()}
-    found = {
-        name: inputs.get("round_index", {}).get("runtimeValue", {}).get("constant") for name, inputs in told.items()
-    }
-    return {name: int(number) for name, number in found.items() if number is not None}
+    found = {}
+    for name, task in pipeline_tasks(spec).items():
+        told = task.get("inputs", {}).get("parameters", {}).get("round_index", {})
+        if "constant" in told.get("runtimeValue", {}):
+            found[name] = int(told["runtimeValue"]["constant"])
+    return found
+
+
+def _task(run: RunStatus, name: str, entry: TaskStatus, attempts: int, rounds: Mapping[str, int]) -> Task:
+    *path, stage = map(_tried, name.split("."))
+    number = next((rounds[part] for part in reversed([*path, stage]) if part in rounds), None)
+    shard = next((int(found[1]) for part in path if (found := _SHARD.fullmatch(part))), None)
+    stage = stage if number is None else re.sub(r"-\d+$", "", stage)  # Kubeflow numbers tasks of one component
+    task = Task(f"{stage} {number} {shard}", stage, number, shard, _epoch(entry.started), attempt=max(attempts, 1))
+    if entry.state not in _ENDED:
+        return task
+    task.ended = _epoch(entry.ended or entry.started)
+    if entry.state == FAILED:
+        task.error = {"event": "error", "message": entry.error}
+        task.how = CANCELLED if run.cancelled else ""
+    elif not attempts:
+        task.how = FROM_CACHE
+    return task
 
 
 def _epoch(moment: datetime | None) -> float:
     return moment.timestamp() if moment is not None else time.time()
 
 
-def from_cache(run: RunStatus) -> bool:
-    """Whether the results of all stages were taken from the cache; False where the list of tasks is not whole."""
-    if run.state != SUCCEEDED or not any(task.state == "SKIPPED" for task in run.tasks):
-        return False
-    tasks = stage_tasks(run)
-    whole = any(task.stage == "closing" and task.ended for task in tasks)
-    return whole and all(task.how == FROM_CACHE for task in tasks if task.stage not in OWN_TASKS)
+def _find_nodes(tasks: Sequence[TaskStatus]) -> dict[str, TaskStatus | None]:
+    """All nodes of which the list has an id, by full name; None for one whose entry cannot be told from others.
+
+    Those are nodes with nothing after them, such as attempts.
+    """
+    by_hash = _full_names(tasks)
+    found: dict[str, TaskStatus | None] = dict.fromkeys(by_hash.values())
+    for task in tasks:
+        for node_id in task.pods:
+            parent = _parent_of(by_hash.get(_hash_in(node_id), ""))
+            if parent in found and parent.rpartition(".")[2] == task.name:
+                found[parent] = task
+    return found
+
+
+def _full_names(tasks: Sequence[TaskStatus]) -> dict[int, str]:
+    """By hash."""
+    ids = [node_id for task in tasks for node_id in task.pods]
+    if not ids:
+        return {}
+    wanted, workflow = set(map(_hash_in, ids)), ids[0].rpartition("-")[0]
+    parts = {task.name for task in tasks if task.name}
+    found = {_hash(workflow): workflow}
+    left = list(found.items())
+    while left:
+        value, name = left.pop()
+        last = name.rpartition(".")[2]
+        for part in parts:
+            more = part.removeprefix(last) if part.startswith(f"{last}(") else f".{part}"
+            longer = _hash(more, value)
+            if longer in wanted and longer not in found:
+                found[longer] = name + more
+                left.append((longer, name + more))
+    return found
+
+
+def _parent_of(name: str) -> str:
+    """The node that a node belongs to: of an attempt what is tried, of others the pipeline, loop or task around it."""
+    tried = _tried(name)
+    return tried if tried != name else name.rpartition(".")[0]
+
+
+def _tried(name: str) -> str:
+    """What is tried, where this is an attempt at it."""
+    return _ATTEMPT.sub("", name)
+
+
+def _hash_in(node_id: str) -> int:
+    digits = node_id.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else -1
+
+
+def _hash(text: str, value: int = _FNV_START) -> int:
+    for byte in text.encode():
+        value = ((value ^ byte) * _FNV_PRIME) & _32_BITS
+    return value

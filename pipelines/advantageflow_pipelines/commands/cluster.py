@@ -15,9 +15,8 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import connect_if_asked
+from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import ServiceAccount
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 
@@ -68,11 +67,12 @@ def check_before(run: ClusterRun, namespace: str | None, account: str, console: 
     Raises:
         ClusterError: something has to be done first.
     """
-    from advantageflow_pipelines.client.checks.check import another_cluster, check_cluster
+    from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 
-    found = list(check_cluster(run, namespace, account))
-    if another_cluster() in found:  # the kubeconfig need not be that of --host
-        say(console, f"not checked on the cluster: {another_cluster().words}")
+    with console.status("looking at the cluster"):
+        found = list(check_cluster(run, namespace, account, memory=lambda: _gpu_memory(run)))
+    if ANOTHER_CLUSTER in found:  # the kubeconfig need not be that of --host
+        say(console, f"not checked on the cluster: {ANOTHER_CLUSTER.words}")
         return
     todo = [f"\n  {one.what}: {one.words}" for one in found if one.state is State.TO_DO]
     if todo:

@@ -1,4 +1,4 @@
-"""The options by which commands reach a Kubeflow Pipelines API server."""
+"""The options by which commands reach a Kubeflow Pipelines API server, and say whose a run is there."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from typing import Annotated
 import typer
 
 from advantageflow.tracking.kubeflow import API_ENV
-from advantageflow_pipelines.client.connection import UI_HOST_ENV, Connection, make_connection
-from advantageflow_pipelines.client.credentials import COOKIE_ENV, TOKEN_ENV, find_credentials
+from advantageflow_pipelines.client.connection import (
+    COOKIE_ENV,
+    TOKEN_ENV,
+    UI_HOST_ENV,
+    Connection,
+    make_connection,
+)
 
 _PANEL = "Kubeflow Pipelines"
 
@@ -62,6 +67,17 @@ CaFile = Annotated[
     ),
 ]  # fmt: skip
 
+Experiment = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment", "-e", envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
+    ),
+]  # fmt: skip
+ServiceAccount = Annotated[
+    str | None, typer.Option("--service-account", help="Of the pods, instead of the resources' own.")
+]
+
 
 def connect(
     host: Host = None,
@@ -73,10 +89,10 @@ def connect(
     ca_file: CaFile = None,
 ) -> Connection:
     """The connection that these options give."""
-    credentials = find_credentials(token_file, cookie_file, in_cluster=in_cluster)
     return make_connection(
-        host, ui_host=ui_host, namespace=namespace, credentials=credentials, ca_file=ca_file, in_cluster=in_cluster
-    )
+        host, ui_host=ui_host, namespace=namespace, token_file=token_file, cookie_file=cookie_file,
+        in_cluster=in_cluster, ca_file=ca_file,
+    )  # fmt: skip
 
 
 def connect_if_asked(

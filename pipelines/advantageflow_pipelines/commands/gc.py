@@ -30,13 +30,19 @@ def gc(
     """
     from advantageflow.tracking.mlflow_store import open_client
     from advantageflow.tracking.registration import POLICY_TAG
-    from advantageflow_pipelines.local.garbage import old_in_store, old_runs, registered_versions, rejected_versions
+    from advantageflow_pipelines.local.garbage import (
+        old_copies,
+        old_in_store,
+        old_runs,
+        registered_versions,
+        rejected_versions,
+    )
     from advantageflow_pipelines.local.tracking import store_uri
 
     console, client = Console(), open_client(store_uri(runs))
     versions = registered_versions(client)
     registered = {version.tags[POLICY_TAG] for version in versions if POLICY_TAG in version.tags}
-    found = list(old_runs(runs, newest, days, registered))
+    found = [*old_runs(runs, newest, days, registered), *old_copies(days)]
     found += old_in_store(store, days, registered) if store else ()
     found += rejected_versions(client, versions, days) if rejected else ()
     if not found:

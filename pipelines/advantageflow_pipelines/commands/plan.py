@@ -56,7 +56,7 @@ def plan(
     settings, used = _with_resources(settings, resources)
     speed = _speed(settings, gpu, gpus or used, utilisation)
     with Console(stderr=True).status("counting") as status:
-        made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"))
+        made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"), resources)
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
     else:

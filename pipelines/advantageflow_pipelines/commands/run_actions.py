@@ -6,22 +6,22 @@ import os
 import sys
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.pods import log_command, pod_logs
+from advantageflow_pipelines.client.records import Records
+from advantageflow_pipelines.client.runs import RunStatus, cancel_run, get_run, retry_run
+from advantageflow_pipelines.client.segments import segments_of
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.heal import heal_mlflow
-from advantageflow_pipelines.commands.watch import watch
+from advantageflow_pipelines.commands.watch import heal_mlflow, watch
 from advantageflow_pipelines.say import Console, say, warn
-
-if TYPE_CHECKING:
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import RunStatus
 
 _SECONDS_TO_END = 60.0
 POLL_SECONDS = 2.0
@@ -38,8 +38,6 @@ def follow(connection: Connection, run_id: Run) -> None:
 
     With MLFLOW_TRACKING_URI set, also shows how far its tasks are, and the error of one that fails in its own words.
     """
-    from advantageflow_pipelines.client.api import Api
-
     sys.exit(watch(Api(connection), run_id, Console()))
 
 
@@ -50,11 +48,6 @@ def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines =
     Where that is not possible, shows the errors of its tasks that MLflow has (MLFLOW_TRACKING_URI), and the command for
     somebody who can.
     """
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.pods import log_command, pod_logs
-    from advantageflow_pipelines.client.records import Records
-    from advantageflow_pipelines.client.runs import get_run
-
     console, api = Console(), Api(connection)
     run = get_run(api, run_id)
     found = pod_logs(api.namespace, run_id, stage, lines=tail)
@@ -74,10 +67,6 @@ def cancel(connection: Connection, run_id: Run) -> None:
 
     Of a run in several pipeline runs any may be named: the one that goes on is ended, and no other follows.
     """
-    from advantageflow_pipelines.client.again import cancel_run
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.segments import segments_of
-
     console, api = Console(), Api(connection)
     last = segments_of(api, run_id)[-1].run_id
     cancel_run(api, last)
@@ -99,9 +88,6 @@ def retry(connection: Connection, run_id: Run, wait: Wait = False) -> None:
     What is complete is taken from the cache, and a training goes on from its last checkpoint in the store. With
     MLFLOW_TRACKING_URI set the new run continues the old one's run in MLflow, whose final state is then the new one's.
     """
-    from advantageflow_pipelines.client.again import retry_run
-    from advantageflow_pipelines.client.api import Api
-
     console, api = Console(), Api(connection)
     again = retry_run(api, run_id)
     say(console, f"run {again} started, again after run {run_id}", connection.run_page(again))
@@ -115,8 +101,6 @@ ACTIONS = {"follow": follow, "logs": logs, "cancel": cancel, "retry": retry}
 
 def _ended(api: Api, run_id: str) -> RunStatus:
     """The run when it is over, or after a minute."""
-    from advantageflow_pipelines.client.runs import get_run
-
     deadline = time.monotonic() + _SECONDS_TO_END
     run = get_run(api, run_id)
     while not run.over and time.monotonic() < deadline:

@@ -14,11 +14,14 @@ from rich.table import Column, Table
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.runs import known_experiment, list_runs
+from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.heal import heal_mlflow
+from advantageflow_pipelines.commands.watch import heal_mlflow
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
@@ -61,14 +64,10 @@ for _name, _action in run_actions.ACTIONS.items():
 
 
 def _list_remote(connection: Connection, experiment: str | None, limit: int) -> None:
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import list_runs
-    from advantageflow_pipelines.client.stages import from_cache
-
     console = Console()
     table = Table(Column("run", overflow="fold"), Column("id", no_wrap=True), "state", "started", "seconds")
     api = Api(connection)
-    found = list(itertools.islice(list_runs(api, experiment), limit))
+    found = list(itertools.islice(list_runs(api, experiment and known_experiment(api, experiment)), limit))
     for run in found:
         created = run.created.astimezone().strftime("%Y-%m-%d %H:%M") if run.created else ""
         seconds = "" if run.seconds is None else f"{run.seconds:.0f}"
@@ -128,5 +127,6 @@ def _add_run(table: Table, folder: Path) -> None:
     if summary is None:
         table.add_row(*start, "", "", "not complete", style="dim")
         return
-    base, final, change = summary["base"]["strict"], summary["final"]["strict"], summary["difference"]["strict"]
+    base = summary.get("start", summary["base"])["strict"]
+    final, change = summary["final"]["strict"], summary["difference"]["strict"]
     table.add_row(*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})")

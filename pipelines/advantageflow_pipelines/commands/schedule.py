@@ -10,18 +10,20 @@ from rich.table import Column, Table
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.cron import check_cron, interval_seconds
 from advantageflow_pipelines.client.schedules import (
     When,
+    by_cron,
+    by_interval,
     change_schedule,
     check_name_is_free,
     create_schedule,
     find_schedule,
     list_schedules,
+    upload,
 )
-from advantageflow_pipelines.commands.connect import connect
+from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.expand import expanding, later
-from advantageflow_pipelines.commands.sending import Experiment, ServiceAccount, choose_run, compile_run, describe
+from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say
 
@@ -82,7 +84,6 @@ def create(
         _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
         return
     from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.pipelines import upload
 
     console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
     package = compile_run(chosen, console).without_cache()
@@ -239,4 +240,4 @@ def _when(cron: str | None, every: str | None) -> When:
         message = "neither is given" if cron is None else "both are given"
         remedy = "give one: --cron '0 0 3 * * mon' (seconds first, UTC), or --every 6h"
         raise SettingsError(message, where="--cron, --every", remedy=remedy)
-    return When(seconds=interval_seconds(every)) if every is not None else When(cron=check_cron(cron or ""))
+    return by_interval(every) if every is not None else by_cron(cron or "")

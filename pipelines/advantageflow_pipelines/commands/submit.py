@@ -1,30 +1,113 @@
-"""`advantageflow submit`: a run on a Kubeflow cluster."""
+"""`advantageflow compile` and `submit`: a run on a Kubeflow cluster, from the options that choose it."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from advantageflow.errors import SettingsError, StoreError, TrackingError
+from advantageflow.prompts.files import WITHOUT_FILE
+from advantageflow.settings import RunSettings
+from advantageflow.store.files import writing
+from advantageflow.store.s3 import is_s3
+from advantageflow.tracking.registry import is_registered
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.fit import check_fits, fitted, said
+from advantageflow_pipelines.client.footprint import footprint
+from advantageflow_pipelines.client.package import Package
+from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
-from advantageflow_pipelines.commands.connect import connect
+from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.sending import (
-    Experiment,
-    NoCache,
-    ServiceAccount,
-    choose_run,
-    compile_run,
-    describe,
-)
 from advantageflow_pipelines.commands.watch import watch
-from advantageflow_pipelines.placing.cluster import ClusterRun
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.configuration.checks import check_prompts
+from advantageflow_pipelines.configuration.named_files import check_no_local_files
+from advantageflow_pipelines.local.policies import with_initial_policy
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
+from advantageflow_pipelines.say import Console, say, warn
+
+
+def choose(
+    pipeline: options.Pipeline = None,
+    preset: options.Preset = None,
+    config: options.Config = None,
+    assignments: options.Assignments = None,
+    rounds: options.Rounds = None,
+    seed: options.Seed = None,
+    init_policy: options.InitPolicy = None,
+) -> RunSettings:
+    """The settings that these options choose for a cluster; they train the adapter that the initial policy has.
+
+    Where that policy cannot be read from this machine, a warning says so: the training task holds the two together.
+    """
+    settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
+    address = settings.init_policy or ""
+    if not (is_s3(address) or is_registered(address)):
+        return settings
+    lora_asked = options.asks_for_lora(config, assignments, settings)
+    try:
+        adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
+    except (StoreError, TrackingError) as error:
+        warn(Console(), f"training.lora is not compared with the initial policy's: {error}")
+        return settings
+    say(Console(), words)
+    return settings.model_copy(update={"training": adopted.training})
+
+
+@expanding(settings=choose)
+def choose_run(
+    settings: RunSettings,
+    images: options.Images = None,
+    image: options.Image = None,
+    resources: options.Resources = None,
+) -> ClusterRun:
+    """What these options choose."""
+    return cluster_run(settings, options.require_images(images, image, settings), resources)
+
+
+@expanding(settings=choose)
+def compile_command(
+    settings: RunSettings,
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    image: options.Image = None,
+    images: options.Images = None,
+    resources: options.Resources = None,
+) -> None:
+    """Write the pipeline as a file that a Kubeflow cluster takes.
+
+    The file is Kubeflow's YAML: upload it in the pipelines page or with `kfp run create`. Its run form shows what
+    changes from run to run one by one, and the other settings as JSON, a section each; rounds, shards, images,
+    resources and which rounds are evaluated are fixed in the file.
+    """
+    console = Console()
+    if output.suffix not in (".yaml", ".yml"):
+        raise SettingsError(
+            "Kubeflow takes YAML files only", where=str(output), remedy="give a name that ends in .yaml"
+        )
+    run = cluster_run(settings, options.choose_images(images, image, settings), resources)
+    package = compile_run(run, console)
+    with writing(output):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(package.as_yaml(), encoding="utf-8")
+    if images is None and image is None:
+        image_of_all = next(iter(run.images.values()))
+        warn(
+            console,
+            f"the images are those of this version ({image_of_all}), a name that every build moves: before the "
+            "file is sent to a cluster, compile it with --images, the file that docker/build.sh writes",
+        )
+    found = pipeline_of(settings)
+    tasks = sum(found.tasks(settings).values())
+    what = f"pipeline {found.name}, {found.describe(settings)}, {tasks} tasks, resources {run.resources.preset}"
+    say(console, f"{output}: {what}")
 
 
 @expanding(run=choose_run, connection=connect)
@@ -38,7 +121,7 @@ def submit(
     note: options.Note = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
-    no_cache: NoCache = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no task's results from an earlier run.")] = False,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")
     ] = True,
@@ -49,9 +132,6 @@ def submit(
     Exit status: 0 the run was started (with --wait: succeeded), 1 it failed or was cancelled, 2 a mistake or a server
     that refuses, 130 Ctrl-C while following, which does not stop the run.
     """
-    from advantageflow_pipelines.client.api import Api
-    from advantageflow_pipelines.client.runs import start_run
-
     console = Console()
     run = replace(run, settings=options.named(run.settings, name, note))
     package = compile_run(run, console)
@@ -70,3 +150,32 @@ def submit(
     say(console, f"run {run_id} started", connection.run_page(run_id))
     if wait:
         sys.exit(watch(api, run_id, console))
+
+
+def compile_run(run: ClusterRun, console: Console) -> Package:
+    """Compile a run, and say what it takes of Kubeflow and which paths are not looked for on this machine.
+
+    Raises:
+        SettingsError: it names files of this machine, or cannot finish on Kubeflow.
+        DataError: there are fewer prompts than a round takes.
+    """
+    in_images = check_no_local_files(run.settings)
+    if run.settings.prompts.source in WITHOUT_FILE:
+        check_prompts(run.settings)
+    run = fitted(run)
+    package = run.package()
+    taken = footprint(package)
+    check_fits(run, taken)
+    say(console, *(f"taken to be in the images: {path}" for path in in_images), f"on Kubeflow: {said(run, taken)}")
+    return package
+
+
+def describe(run: ClusterRun) -> str:
+    """One line for the server's pages."""
+    settings = run.settings
+    what = f"{pipeline_of(settings).describe(settings)} on {settings.model.name}"
+    rewards = ", ".join(term.name for term in settings.reward.terms)
+    return (
+        f"preset {settings.preset}: {what}, prompts {settings.prompts.source}, reward {rewards}, seed {settings.seed}; "
+        f"resources {run.resources.preset}; in MLflow: experiment {settings.tracking.experiment}"
+    )

@@ -37,14 +37,29 @@ def model_card(
         samples: text and file of each sample picture.
         call: how the pipeline is called in Python, such as 'image = pipe("a red circle").images[0]'.
     """
-    front = yaml.safe_dump(_front(model, licence, fused, samples), sort_keys=False, allow_unicode=True)
+    link = {"base_model": model.name, "base_model_relation": "finetune" if fused else "adapter"}
+    widget = [{"text": text, "output": {"url": file}} for text, file in samples]
+    front = {
+        **licence,
+        "library_name": "diffusers",
+        "pipeline_tag": "text-to-image",
+        **(link if is_hub_id(model) else {}),
+        "tags": ["text-to-image", "diffusers", *([] if fused else ["lora", "peft"]), "reinforcement-learning"],
+        **({"widget": widget} if widget else {}),
+    }
+    base = f"[{model.name}](https://huggingface.co/{model.name})" if is_hub_id(model) else f"`{model.name}`"
+    if model.name == "shapes":
+        base = "AdvantageFlow's embedded model, `shapes`,"
+    reward = ", ".join(f"`{term.name}.{term.column}`" for term in state.reward.terms)
+    pictures = "\n".join(f"![{markdown(text)}]({file})" for text, file in samples)
     parts = [
-        f"---\n{front}---\n\n# {markdown(name)}\n",
-        f"{_base(model)} fine-tuned by reinforcement learning with AdvantageFlow ([arXiv 2605.26013]"
-        f"(https://arxiv.org/abs/2605.26013)): {_trained_on(state)}.\n",
+        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {markdown(name)}\n",
+        f"{base} fine-tuned by reinforcement learning with AdvantageFlow ([arXiv 2605.26013]"
+        f"(https://arxiv.org/abs/2605.26013)): {state.rounds} rounds, {state.step} optimiser steps, on reward {reward}."
+        "\n",
         f"## Use\n\n```python\n{_usage(model, fused, call)}\n```\n",
         _results(summary),
-        _samples(samples),
+        f"## Samples\n\n{pictures}\n" if pictures else "",
         _provenance(state, model),
         _licence(model, licence),
     ]
@@ -54,32 +69,6 @@ def model_card(
 def is_hub_id(model: ModelSettings) -> bool:
     """Whether the base model is one of the hub, that a card can link to."""
     return model.name.count("/") == 1 and "://" not in model.name and not Path(model.name).exists()
-
-
-def _front(
-    model: ModelSettings, licence: Mapping[str, str], fused: bool, samples: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
-    base = {"base_model": model.name, "base_model_relation": "finetune" if fused else "adapter"}
-    widget = [{"text": text, "output": {"url": file}} for text, file in samples]
-    return {
-        **licence,
-        "library_name": "diffusers",
-        "pipeline_tag": "text-to-image",
-        **(base if is_hub_id(model) else {}),
-        "tags": ["text-to-image", "diffusers", *([] if fused else ["lora", "peft"]), "reinforcement-learning"],
-        **({"widget": widget} if widget else {}),
-    }
-
-
-def _base(model: ModelSettings) -> str:
-    if model.name == "shapes":
-        return "AdvantageFlow's embedded model, `shapes`,"
-    return f"[{model.name}](https://huggingface.co/{model.name})" if is_hub_id(model) else f"`{model.name}`"
-
-
-def _trained_on(state: PolicyState) -> str:
-    told = ", ".join(f"`{term.name}.{term.column}`" for term in state.reward.terms)
-    return f"{state.rounds} rounds, {state.step} optimiser steps, on reward {told}"
 
 
 def _usage(model: ModelSettings, fused: bool, call: str) -> str:
@@ -100,6 +89,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
     if summary is None:
         return "## Results\n\nNo evaluation is recorded with this policy.\n"
     base, final, change = summary["base"], summary["final"], summary["difference"]
+    change = summary.get("difference_to_base", change)
     low, high = change["strict_ci95"]
     rows = [f"| {markdown(task)} | {base['tasks'][task]:.3f} | {final['tasks'][task]:.3f} |" for task in final["tasks"]]
     return "\n".join([
@@ -109,12 +99,6 @@ def _results(summary: Mapping[str, Any] | None) -> str:
         f"| **mean of tasks** | {base['strict']:.3f} | **{final['strict']:.3f}** |\n",
         f"The mean changes by {change['strict']:+.3f} (95 % interval {low:+.3f} to {high:+.3f}).\n",
     ])  # fmt: skip
-
-
-def _samples(samples: Sequence[tuple[str, str]]) -> str:
-    if not samples:
-        return ""
-    return "## Samples\n\n" + "\n".join(f"![{markdown(text)}]({file})" for text, file in samples) + "\n"
 
 
 def _provenance(state: PolicyState, model: ModelSettings) -> str:
@@ -127,9 +111,8 @@ def _provenance(state: PolicyState, model: ModelSettings) -> str:
         "seed": state.provenance.get("seed"),
     }
     lines = [f"- {name}: `{value}`" for name, value in facts.items() if value is not None]
-    return (
-        "## Provenance\n\n" + "\n".join(lines) + "\n- all settings, versions and the git revision: `provenance.json`\n"
-    )
+    lines.append("- all settings, versions and the git revision: `provenance.json`")
+    return "\n".join(["## Provenance\n", *lines, ""])
 
 
 def _licence(model: ModelSettings, licence: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from rich.filesize import decimal
 
@@ -14,30 +14,6 @@ from advantageflow_pipelines.pipelines import pipeline_of
 
 _SUMMED = ("tasks", "seconds", "gpu_seconds", "bytes_read", "bytes_written")
 _LARGEST = ("peak_memory", "gpu_peak_memory")
-
-
-class Timed(NamedTuple):
-    """A finished task; times are epoch seconds.
-
-    Attributes:
-        useful: when its useful work began; its end if it never said so.
-    """
-
-    stage: str
-    round_index: int | None
-    shard: int | None
-    started: float
-    useful: float
-    ended: float
-
-
-def timed_tasks(events: Iterable[Event]) -> list[Timed]:
-    """The finished tasks of a journal, in order of their ends."""
-    return [
-        Timed(one.stage, one.round_index, one.shard, one.started, one.useful or one.ended, one.ended)
-        for one in Tasks(events).finished()
-        if one.ended is not None
-    ]
 
 
 def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, float]:
@@ -51,30 +27,36 @@ def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, 
         settings: of the run.
     """
     pipeline = pipeline_of(settings)
-    tasks = [task for task in timed_tasks(events) if task.round_index is not None]
-    spent = {(task.round_index, task.stage, task.shard or 0): task.ended - task.useful for task in tasks}
+    spent = {
+        (task.round_index, task.stage, task.shard or 0): _ended(task) - (task.useful or _ended(task))
+        for task in Tasks(events).finished()
+        if task.round_index is not None
+    }
     ending = [output.stage for output in pipeline.policies]
-    last = {number: seconds for (number, stage, _), seconds in spent.items() if stage in ending and number is not None}
-    shards: dict[tuple[int | None, int], float] = {}
+    last = {number: seconds for (number, stage, _), seconds in spent.items() if stage in ending}
+    shards: dict[int, dict[int, float]] = {number: {} for number in last}
     for (number, stage, shard), seconds in spent.items():
-        if stage in pipeline.sharded:
-            shards[number, shard] = shards.get((number, shard), 0.0) + seconds
-    slowest = {number: max((one for (n, _), one in shards.items() if n == number), default=0.0) for number in last}
-    return {number: slowest[number] + last[number] for number in sorted(last)}
+        if stage in pipeline.sharded and number in shards:
+            shards[number][shard] = shards[number].get(shard, 0.0) + seconds
+    return {number: max(shards[number].values(), default=0.0) + last[number] for number in sorted(last)}
 
 
-def critical_path(tasks: list[Timed]) -> list[Timed]:
+def _critical_path(tasks: list[Task]) -> list[Task]:
     """The tasks that made a run as long as it was, in order.
 
     Walked back from the task that ended last: each task waited for the one that had ended last when it started. Tasks
     in sequence add up; of shards that ran side by side one counts.
     """
-    path: list[Timed] = []
+    path: list[Task] = []
     waited_for = tasks
     while waited_for:
-        path.append(max(waited_for, key=lambda task: task.ended))
-        waited_for = [task for task in tasks if task.ended <= path[-1].started]
+        path.append(max(waited_for, key=_ended))
+        waited_for = [task for task in tasks if _ended(task) <= path[-1].started]
     return path[::-1]
+
+
+def _ended(task: Task) -> float:
+    return task.started if task.ended is None else task.ended
 
 
 def measure_overhead(events: Iterable[Event], started: float, ended: float) -> dict[str, Any]:
@@ -90,12 +72,12 @@ def measure_overhead(events: Iterable[Event], started: float, ended: float) -> d
         by stage; `between_tasks`: what no task of that path covers (start, scheduling, MLflow at the end); `share`: of
         both together in `of_seconds`, the attempt's duration.
     """
-    path = critical_path(timed_tasks(event for event in events if event["time"] >= started))
+    path = _critical_path(Tasks(event for event in events if event["time"] >= started).finished())
     stages: dict[str, float] = {}
     for task in path:
-        stages[task.stage] = stages.get(task.stage, 0.0) + task.useful - task.started
+        stages[task.stage] = stages.get(task.stage, 0.0) + (task.useful or _ended(task)) - task.started
     seconds, duration = sum(stages.values()), ended - started
-    between = duration - sum(task.ended - task.started for task in path)
+    between = duration - sum(_ended(task) - task.started for task in path)
     return {
         "seconds": round(seconds, 2),
         "between_tasks": round(between, 2),
@@ -117,7 +99,7 @@ def stage_costs(events: Iterable[Event]) -> dict[str, dict[str, float]]:
     tasks = Tasks(events)
     costs: dict[str, dict[str, float]] = {}
     for task in (*tasks.finished(), *tasks.failed()):
-        seconds = (task.ended or task.started) - task.started
+        seconds = _ended(task) - task.started
         own = {**task.cost, "tasks": 1, "seconds": seconds, "gpu_seconds": seconds * _gpus(task)}
         for name in (task.stage, "total"):
             known = costs.setdefault(name, dict.fromkeys((*_SUMMED, *_LARGEST), 0))
@@ -138,17 +120,16 @@ def cost_table(costs: Mapping[str, Mapping[str, float]], gain: float, price: flo
     """
     money = [] if price is None else ["money"]
     table = [["stage", "tasks", "seconds", "GPU-seconds", *money, "peak memory", "of the GPU", "read", "written"]]
+
+    def spent(one: Mapping[str, float], points: float = 1) -> list[str]:
+        paid = [] if price is None else [f"{one['gpu_seconds'] / 3600 * price / points:,.2f}"]
+        return [*(f"{one[key] / points:,.0f}" for key in ("seconds", "gpu_seconds")), *paid]
+
     for name, one in costs.items():
         sizes = [decimal(int(one[key])) if one[key] else "" for key in (*_LARGEST, "bytes_read", "bytes_written")]
-        paid = [f"{one['gpu_seconds'] / 3600 * price:,.2f}" for price in (price,) if price is not None]
-        table.append(
-            [name, f"{one['tasks']:.0f}", f"{one['seconds']:,.0f}", f"{one['gpu_seconds']:,.0f}", *paid, *sizes]
-        )
+        table.append([name, f"{one['tasks']:.0f}", *spent(one), *sizes])
     if gain > 0 and "total" in costs:
-        points, one = gain * 100, costs["total"]
-        paid = [f"{one['gpu_seconds'] / 3600 * price / points:,.2f}" for price in (price,) if price is not None]
-        spent = [f"{one[key] / points:,.0f}" for key in ("seconds", "gpu_seconds")]
-        table.append(["for each 0.01 gained", "", *spent, *paid, "", "", "", ""])
+        table.append(["for each 0.01 gained", "", *spent(costs["total"], gain * 100), "", "", "", ""])
     return table
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advantageflow.evaluation.samples import read_samples
+from advantageflow.evaluation.pictures import read_samples
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.files import write_json, write_text, writing

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import StoreError, UserError
 from advantageflow.store.files import writing
-from advantageflow.store.kept import kept_in, remove_kept
-from advantageflow.store.published import join
+from advantageflow.store.published import join, kept_in, remove_kept
 from advantageflow.tracking.champion import LOG_SUFFIX, reigns
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.promotion import PROMOTION_TAG
+from advantageflow.tracking.registry import registry_copies
 from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
@@ -80,6 +80,15 @@ def old_runs(runs: Path, newest: int, days: float, registered: set[str]) -> Iter
         if folders:
             why = f"{_age(_changed(workdir)):.0f} days old"
             yield Garbage(str(workdir.root), sum(map(_size, folders)), why, partial(_remove, workdir, folders))
+
+
+def old_copies(days: float) -> Iterator[Garbage]:
+    """Copies of registered versions in the user's cache folder, which are fetched again when they are wanted."""
+    for folder in sorted(registry_copies().glob("*/*")):
+        old = _age(folder.stat().st_mtime)
+        if old > days:
+            why = f"{old:.0f} days old, a copy of a registered version"
+            yield Garbage(str(folder), _size(folder), why, partial(shutil.rmtree, folder))
 
 
 def old_in_store(store: str, days: float, registered: set[str]) -> Iterator[Garbage]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import Preempted
-from advantageflow.runtime import sections_of
+from advantageflow.runtime import run_counted, sections_of
 from advantageflow.settings import RunSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
@@ -64,9 +64,10 @@ class Stages:
         if not all(path.exists() for path in (folder / TASK_DONE, *made.values())):
             with (
                 _torch_as_it_was(),
-                stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()),
+                stage_journal(stage, of_round, settings=sections_of(arguments), started=time.time()) as journal,
             ):
-                work(**arguments, **{argument: made[name] for name, argument in outputs.items()})
+                given = arguments | {argument: made[name] for name, argument in outputs.items()}
+                run_counted(work, given, journal)
             write_json(folder / TASK_DONE, {})
         return made
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
-from advantageflow.evaluation.curves import draw_curves, run_panels
+from advantageflow.evaluation.curves import run_panels
 from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
@@ -19,12 +19,17 @@ from advantageflow.tracking.events import Event
 from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.local.costs import cost_table, stage_costs
-from advantageflow_pipelines.local.results import policy_folders, prompts_folder, read_report, report_folders
+from advantageflow_pipelines.local.results import (
+    compared_reports,
+    policy_folders,
+    prompts_folder,
+    read_report,
+    report_folders,
+)
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 
 SHEET_FILE = "before-after.png"
-CURVES_FILE = "curves.png"
 
 
 def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event]) -> None:
@@ -38,12 +43,11 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
-    before = first_name(settings)
-    compared = {before: reports[0], "final": reports[last]}
+    compared = compared_reports(workdir, settings)
+    *_, before, _ = compared
     panels = run_panels(list(metrics.values()), run_curves(events))
     prompts = prompts_folder(workdir, settings)
     sample_sheet(compared, workdir.report / SHEET_FILE, columns=3)
-    draw_curves(panels, workdir.report / CURVES_FILE)
     write_page(
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
@@ -51,6 +55,7 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
         facts={**_facts(settings, workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
+        reference=before,
         rounds={f"round {number}" if number else before: folder for number, folder in reports.items()},
         panels=panels,
         texts={prompt.prompt_id: prompt.text for prompt in read_prompts(prompts)} if prompts else None,
@@ -60,11 +65,6 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
         ),
         details={"Settings of the run": workdir.settings_file.read_text(encoding="utf-8")},
     )
-
-
-def first_name(settings: RunSettings) -> str:
-    """What the policy before round 1 is called: the base model, or what a continued run starts from."""
-    return "base" if settings.init_policy is None else "start"
 
 
 def _facts(settings: RunSettings, workdir: WorkDir) -> dict[str, str]:

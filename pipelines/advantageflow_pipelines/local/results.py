@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
@@ -17,8 +17,19 @@ from advantageflow_pipelines.pipelines.definition import Output
 
 
 def report_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
-    """The report of each evaluated round (0: the base)."""
-    return _by_round(_files(workdir, pipeline_of(settings).report, METRICS_FILE))
+    """The report of each evaluated round (0: the base); of two of one round the later one."""
+    files = _files(workdir, pipeline_of(settings).report, METRICS_FILE)
+    return dict(sorted({int(read_json(path)["round"]): path.parent for path in files}.items()))
+
+
+def compared_reports(workdir: WorkDir, settings: RunSettings) -> dict[str, Path]:
+    """The reports that tell what a run came to: of the base, of its start if that is another policy, and the last."""
+    reports = report_folders(workdir, settings)
+    first, last = reports[0], reports[max(reports)]
+    start, final = pipeline_of(settings).held_against
+    if (first / BASE_FOLDER).exists():
+        return {"base": first / BASE_FOLDER, start: first, final: last}
+    return {"base": first, "final": last}
 
 
 def policy_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
@@ -48,9 +59,3 @@ def _files(workdir: WorkDir, output: Output, name: str) -> list[Path]:
     found = workdir.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
     task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
     return sorted(path for path in found if task.fullmatch(path.parents[1].name))
-
-
-def _by_round(paths: Sequence[Path]) -> dict[int, Path]:
-    """Artifacts by the round in their JSON; of two of one round the later one."""
-    found = {int(read_json(path)["round"]): path.parent for path in paths}
-    return dict(sorted(found.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,18 +17,15 @@ from advantageflow.evaluation.statistics import difference
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
 from advantageflow.tracking.reading import read_events
-from advantageflow.training.publication import policy_url
+from advantageflow.training.stage import policy_url
 from advantageflow_pipelines.configuration.counts import images_of_a_round
 from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
-from advantageflow_pipelines.local.results import policy_folders, read_report, report_folders
+from advantageflow_pipelines.local.results import compared_reports, policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.say import print_table, say
 
 if TYPE_CHECKING:
     from advantageflow.tracking.promotion import Conclusion
-
-VARYING = ("seconds", "training_seconds", "overhead", "cost", "mlflow_run_id", "registered", "outcome")
-"""Keys that differ between two equal runs; everything else in a summary is a function of the settings."""
 
 SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
@@ -39,9 +36,11 @@ def make_summary(
 ) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
 
+    'start' is the policy that a continued run goes on from; 'difference' is to it, or else to the base, image by image
+    on equal prompts and noise.
+
     Args:
-        workdir: the run.
-        settings: its settings.
+        workdir, settings: of the run.
         seconds: how long it took, attempts added up.
         overhead: of `measure_overhead`.
 
@@ -54,7 +53,12 @@ def make_summary(
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
     policy = read_policy(policy_folders(workdir, settings)[last]).state
-    change = difference(read_outcomes(reports[0]), read_outcomes(reports[last]), "strict").overall
+    base, *start, final = compared_reports(workdir, settings).values()
+    compared = {"difference": start[-1] if start else base} | ({"difference_to_base": base} if start else {})
+    changes = {
+        name: difference(read_outcomes(before), read_outcomes(final), "strict").overall
+        for name, before in compared.items()
+    }
     store = settings.store.url
     return {
         "preset": settings.preset,
@@ -64,9 +68,10 @@ def make_summary(
         "seconds": round(seconds, 1),
         "policy_sha256": policy.policy_sha256,
         **({} if store is None else {"policy_url": policy_url(store, policy)}),
-        "base": reported(metrics[0]),
+        "base": reported(read_report(base)),
+        **({"start": reported(metrics[0])} if start else {}),
         "final": reported(metrics[last]),
-        "difference": {"strict": change.mean, "strict_ci95": change.ci95},  # on equal prompts and seeds
+        **{name: {"strict": one.mean, "strict_ci95": one.ci95} for name, one in changes.items()},
         "rounds": round_entries(workdir, settings),
         "overhead": overhead,
         "cost": stage_costs(read_events(workdir.journal)),
@@ -143,36 +148,37 @@ def is_complete(workdir: WorkDir, settings: RunSettings, warn: Callable[[str], N
     return summary
 
 
-def comparable(summary: Any) -> Any:
-    """A summary without what differs between two equal runs (timings and ids)."""
-    if isinstance(summary, dict):
-        return {key: comparable(value) for key, value in summary.items() if key not in VARYING}
-    return [comparable(item) for item in summary] if isinstance(summary, list) else summary
-
-
 def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) -> None:
-    """Print the table base -> final by task, what the run took, and where to look."""
-    base, final, difference = summary["base"], summary["final"], summary["difference"]
-    table = Table(title=f"{strict_label(final)} on {final['images']} held-out images", title_justify="left")
-    for name, justify in (("task", "left"), ("base", "right"), ("final", "right"), ("change", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    """Print the table base -> final by task, what the run took, and where to look.
+
+    Of a run that goes on from another's policy, that one too, which changes are told against.
+    """
+    final, difference = summary["final"], summary["difference"]
+    shown = {name: summary[name] for name in ("base", "start", "final") if name in summary}
+    before = list(shown.values())[-2]
+    table = Table("task", title=f"{strict_label(final)} on {final['images']} held-out images", title_justify="left")
+    for name in (*shown, "change"):
+        table.add_column(name, justify="right")
+
+    def row(name: str, values: Sequence[float], change: float, style: str = "") -> None:
+        table.add_row(name, *(f"{value:.3f}" for value in values), f"{change:+.3f}", style=style)
+
     for task, accuracy in final["tasks"].items():
-        before = base["tasks"].get(task, math.nan)
-        table.add_row(task.replace("_", " "), f"{before:.3f}", f"{accuracy:.3f}", f"{accuracy - before:+.3f}")
+        values = [one["tasks"].get(task, math.nan) for one in shown.values()]
+        row(task.replace("_", " "), values, accuracy - before["tasks"].get(task, math.nan))
     table.add_section()
-    table.add_row(
-        "mean of tasks", f"{base['strict']:.3f}", f"{final['strict']:.3f}", f"{difference['strict']:+.3f}", style="bold"
-    )
-    table.add_row("95% interval", *(_interval(part["strict_ci95"]) for part in (base, final, difference)), style="dim")
+    row("mean of tasks", [one["strict"] for one in shown.values()], difference["strict"], "bold")
+    intervals = (_interval(part["strict_ci95"]) for part in (*shown.values(), difference))
+    table.add_row("95% interval", *intervals, style="dim")
     if final.get("terms") or final.get("watched"):
         table.add_section()
-    for name, term in final.get("terms", {}).items():
-        before, after = base["terms"][name]["mean"], term["mean"]
-        table.add_row(name, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
-    for name, term in final.get("watched", {}).items():
-        before, after = base["watched"][name]["mean"], term["mean"]
-        table.add_row(f"{name} (watched)", f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}")
+    for kind, mark in (("terms", ""), ("watched", " (watched)")):
+        for name, term in final.get(kind, {}).items():
+            means = [one[kind][name]["mean"] for one in shown.values()]
+            row(f"{name}{mark}", means, term["mean"] - before[kind][name]["mean"])
     print_table(console, table)
+    if (whole := summary.get("difference_to_base")) is not None:
+        say(console, f"change from the base: {whole['strict']:+.3f} ({_interval(whole['strict_ci95'])})")
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
             say(console, f"alarm, round {entry['round']}: {alarm['message']}", style="bold red")
@@ -180,10 +186,9 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         judged = f"judged: {final['prompts']} of the {final['held_out_prompts']} held-out prompts"
         say(console, f"{judged}; more need a higher evaluation.images")
     say(console, _time_taken(summary["seconds"], summary["overhead"]))
-    if "policy_url" in summary:
-        say(console, f"policy:   {summary['policy_url']}")
-    if "outcome" in summary:
-        say(console, f"policy:   {summary['outcome']}")
+    for key in ("policy_url", "outcome"):
+        if key in summary:
+            say(console, f"policy:   {summary[key]}")
     say(console, f"results:  {workdir.summary_file}", f"report:   {workdir.report / PAGE_FILE}")
 
 
@@ -196,11 +201,7 @@ def reported(metrics: dict[str, Any]) -> dict[str, Any]:
         part |= {"strict_column": strict_column(metrics), "soft_column": soft_column(metrics)}
     if len(metrics.get("terms", {})) > 1:
         part["terms"] = metrics["terms"]
-    if metrics.get("watched"):
-        part["watched"] = metrics["watched"]
-    if metrics.get("alarms"):
-        part["alarms"] = metrics["alarms"]
-    return part
+    return part | {key: metrics[key] for key in ("watched", "alarms") if metrics.get(key)}
 
 
 def _time_taken(seconds: float, cost: dict[str, Any]) -> str:

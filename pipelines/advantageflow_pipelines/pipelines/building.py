@@ -106,7 +106,7 @@ def _opened_and_closed(
         goes_on = {"goes_on": True} if segment is not None and segment.following else {}
         store = given.get("store_settings", "{}")
         closed = closing(nodes=nodes, store_settings=store, **earlier, **goes_on)
-        with dsl.ExitHandler(placement.place_closing(closed, last_image), name="run"):
+        with dsl.ExitHandler(placement.place_own("closing", closed, last_image), name="run"):
             opened = open_run(
                 places={one.name: one.place for one in form.shown},
                 last_task=last_task,
@@ -118,7 +118,7 @@ def _opened_and_closed(
             for name, task in _tasks().items():
                 if name not in known and not task.dependent_tasks and not any(c.task_name for c in task.channel_inputs):
                     task.after(opened)
-            placement.place_opening(opened, pipeline.prompts.stage)
+            placement.place_own("opening", opened, pipeline.prompts.stage)
 
     run.__doc__ = tasks.__doc__
     return run

@@ -86,6 +86,7 @@ class Pipeline:
         resources: folder of presets of resources for its stages, beside those for any pipeline.
         complete: settings with what this pipeline takes where a person said nothing.
         begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
+        held_against: what the first and the last policy of a run are called where it goes on from another's.
         last_task: name of the task that ends its work, as MLflow shows it; that of the last evaluation if None.
     """
 
@@ -107,6 +108,7 @@ class Pipeline:
     resources: Traversable | None = None
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
     begin: Callable[[RunSettings, str], RunSettings] = lambda settings, tracking_uri: settings
+    held_against: tuple[str, str] = ("start", "final")
     last_task: str | None = None
 
     @property

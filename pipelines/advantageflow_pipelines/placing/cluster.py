@@ -8,11 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import writing
-from advantageflow_pipelines.client.compact import compact
-from advantageflow_pipelines.client.package import Package, read_package
+from advantageflow_pipelines.client.package import Package, compact, read_package
 from advantageflow_pipelines.client.segments import join
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.segments import Segment
@@ -56,27 +53,6 @@ class ClusterRun:
             for name, value in changes.items()
         }
         return replace(self, settings=self.settings.model_copy(update=sections), segments=())
-
-
-def check_file_name(path: Path) -> None:
-    """Check that Kubeflow takes a file of this name.
-
-    Raises:
-        SettingsError: it does not end in .yaml or .yml.
-    """
-    if path.suffix not in (".yaml", ".yml"):
-        raise SettingsError("Kubeflow takes YAML files only", where=str(path), remedy="give a name that ends in .yaml")
-
-
-def write_package(package: Package, path: Path) -> None:
-    """Write a pipeline as Kubeflow's YAML.
-
-    Raises:
-        StoreError: the file cannot be written.
-    """
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(package.as_yaml(), encoding="utf-8")
 
 
 def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str | None) -> ClusterRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
@@ -60,7 +60,7 @@ class Placement:
     @property
     def made_for_a_run(self) -> dict[str, str]:
         """What a task on a cluster is given that reads an address: its results are for this run, and for one that makes
-        what is missing of it (`client/again.py`).
+        what is missing of it (`runs retry`).
         """
         if self.resources is None or not self.reads_addresses:
             return {}
@@ -68,7 +68,7 @@ class Placement:
 
         return {"made_for": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
-    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True) -> dsl.PipelineTask:
+    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True, image: str = "") -> dsl.PipelineTask:
         """The task of a stage, placed.
 
         Args:
@@ -76,8 +76,9 @@ class Placement:
             task: its task.
             cached: whether it may take its results from an earlier run on this machine; not where it reads an address,
                 which is all of what lies there that the cache's key has. On a cluster see `made_for_a_run`.
+            image: another stage, whose image it runs in.
         """
-        task.set_container_image(self.images[stage])
+        task.set_container_image(self.images[image or stage])
         if not cached and self.resources is None:
             task.set_caching_options(False)
         if self.resources is None:
@@ -91,27 +92,18 @@ class Placement:
         self._tell(task)
         return task
 
-    def place_opening(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that opens a run on a cluster, placed, in a stage's image."""
-        task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
-        task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
-        return self._place_own("opening", task, stage)
-
-    def place_closing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that closes a run on a cluster, placed, in a stage's image."""
-        if self.on_nodes:
-            self._tell_namespace(task)
-        return self._place_own("closing", task, stage)
-
-    def place_continuing(self, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """The task that starts the next segment of a run on a cluster, placed, in a stage's image."""
-        return self._place_own("continuing", task, stage)
-
-    def _place_own(self, name: str, task: dsl.PipelineTask, stage: str) -> dsl.PipelineTask:
-        """A task that is not a stage's, with little of everything."""
+    def place_own(
+        self, name: Literal["opening", "continuing", "closing"], task: dsl.PipelineTask, stage: str
+    ) -> dsl.PipelineTask:
+        """A task on a cluster that is not a stage's, placed in the image of one, with little of everything."""
         from kfp import kubernetes
 
         assert self.resources is not None
+        if name == "opening":
+            task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
+            task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
+        elif name == "closing" and self.on_nodes:
+            self._tell_namespace(task)
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
         small |= {"shared_memory": None, "scratch": None, "timeout_seconds": 1800}
         first = next(iter(self.resources.stages.values()))

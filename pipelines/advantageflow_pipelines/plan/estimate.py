@@ -10,11 +10,19 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Counts, counts_key, kept_counts
+from advantageflow_pipelines.plan.critical_path import critical_path
 from advantageflow_pipelines.plan.kubeflow import kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.plans import Plan, stage_plan
 from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.speed import Speed, hours
-from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved
+from advantageflow_pipelines.plan.storage import (
+    PNG_SHARE,
+    Artifact,
+    Sizes,
+    artifacts,
+    conditioning_moved,
+    policy_bytes,
+)
 from advantageflow_pipelines.plan.weights import needed_weights
 
 CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces
@@ -23,13 +31,19 @@ LARGE_MOVES = 60 * 10**9  # of conditioning, over all tasks
 _GIGA = 1e9
 
 
-def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[str], None] = lambda text: None) -> Plan:
+def make_plan(
+    settings: RunSettings,
+    speed: Speed | None,
+    progress: Callable[[str], None] = lambda text: None,
+    resources: str | None = None,
+) -> Plan:
     """Work out what a run will cost; computes nothing of it and downloads nothing.
 
     Args:
         settings: of the run.
         speed: the GPUs and what they reach; None, where the model runs on the CPU, gives no time.
         progress: told what is being counted.
+        resources: that it would get of a cluster; those that suit it if None.
 
     Raises:
         PolicyError: the model's configuration is not here, or is of a family that is not supported.
@@ -46,9 +60,10 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         stage_plan(name, one, counts.operations, counts.rewards, counts.memory[name], speed, recomputed=recomputed)
         for name, one in work.items()
     ]
-    total, wall = hours({one.stage: one.gpu_hours for one in stages}, settings, speed)
+    by_stage = {one.stage: one.gpu_hours for one in stages}
+    total, wall = hours(by_stage, settings, speed)
     progress("nodes on Kubeflow")
-    kubeflow, too_large = on_kubeflow(settings)
+    kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
@@ -70,6 +85,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, progress: Callable[[st
         wall_hours=wall,
         kubeflow=kubeflow,
         kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
+        path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
         storage=stored,
         weights=needed_weights(settings.model, counts.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),

@@ -27,13 +27,13 @@ class OnKubeflow:
     words: str
 
 
-def on_kubeflow(settings: RunSettings) -> tuple[OnKubeflow | None, list[str]]:
-    """What it takes with the resources that suit it, and what speaks against it, each with a remedy.
+def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[OnKubeflow | None, list[str]]:
+    """What it takes with these resources, or those that suit it, and what speaks against it, each with a remedy.
 
     None where the settings fit no such resources. A run on one machine needs nothing of this.
     """
     try:
-        run = cluster_run(settings, default_images(pipeline_of(settings)), None)
+        run = cluster_run(settings, default_images(pipeline_of(settings)), resources)
     except SettingsError as error:
         return None, [f"on Kubeflow: {error.message}; {error.remedy}"]
     if pipeline_of(settings).handed:

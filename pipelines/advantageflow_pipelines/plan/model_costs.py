@@ -21,12 +21,12 @@ from advantageflow.policy.text import MOST_TEXTS, batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import RunSettings, TrainingSettings
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow_pipelines.commands.quiet import quiet
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Counts, Flops, Operations, counted_alone
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
 from advantageflow_pipelines.plan.rewards import RewardCost, reward_cost
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
+from advantageflow_pipelines.say import quiet
 
 _FLOAT32 = 4
 Memory = dict[str, int]

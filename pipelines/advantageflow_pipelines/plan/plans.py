@@ -8,6 +8,7 @@ from typing import Any
 
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Operations
+from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.kubeflow import OnKubeflow
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.speed import Speed
@@ -47,6 +48,7 @@ class Plan:
         wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
         kubeflow: segments, nodes and bytes of the run there; None where it cannot be said.
         kubeflow_seconds: that Kubeflow itself takes, in line.
+        path: the critical path on a cluster; None where it is not known.
         storage: artifacts by kind.
         weights: what has to be there.
         chain: what the published budget costs in runs like this one; None where there is none.
@@ -63,6 +65,7 @@ class Plan:
     wall_hours: float | None
     kubeflow: OnKubeflow | None
     kubeflow_seconds: float
+    path: CriticalPath | None
     storage: dict[str, Artifact]
     weights: list[Weights]
     chain: dict[str, Any] | None

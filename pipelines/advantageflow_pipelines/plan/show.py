@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import needed_memory
 from advantageflow_pipelines.plan.kubeflow import ROUND, TASK
 from advantageflow_pipelines.plan.plans import Plan, StagePlan
@@ -82,9 +83,21 @@ def _totals(plan: Plan) -> list[str]:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
         lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
+    if plan.path is not None and plan.speed is not None:
+        lines += _path(plan.path, plan.speed.count)
     if plan.chain is not None:
         lines += _chain(plan.chain)
     return ["", *lines, ""]
+
+
+def _path(path: CriticalPath, gpus: int) -> list[str]:
+    """Before and after what runs side by side."""
+    parts = ", ".join(f"{part} {hours:.2f}" for part, hours in path.parts.items())
+    saved = ", ".join(f"{overlap} {hours:.2f}" for overlap, hours in path.saved.items() if hours >= 0.005)
+    return [
+        f"critical path on Kubeflow, {gpus} GPU{'s' if gpus > 1 else ''}: {path.hours:.2f} hours ({parts})",
+        f"in line it would be {path.in_line:.2f} hours; what runs side by side saves: {saved or 'nothing'}",
+    ]
 
 
 def _chain(chain: Mapping[str, Any]) -> list[str]:

@@ -55,9 +55,8 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
         ),
         "rollout latents (float32)": (_FLOAT32 * sizes.latent, images, latents),
         "rollout trajectories (float32)": (trajectory, images, latents),
-        # Trained adapter twice (PEFT, diffusers), rollout adapter, AdamW's two moments; with a store there too.
-        "policies and optimiser states (float32)": (
-            5 * adapter,
+        "policies and optimiser states (float32)": (  # with a store there too
+            policy_bytes(sizes),
             policies * (2 if stored else 1),
             sum(one.takes_policies for one in work),
         ),
@@ -70,6 +69,11 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
     return {kind: Artifact(kept * size, taken * size) for kind, (size, kept, taken) in each.items()} | {
         "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored)),
     }
+
+
+def policy_bytes(sizes: Sizes) -> int:
+    """Of a policy: the trained adapter twice (PEFT, diffusers), the rollout adapter, AdamW's two moments."""
+    return 5 * _FLOAT32 * sizes.adapter
 
 
 def conditioning_moved(sizes: Sizes, prompts: int, work: Collection[Work], *, stored: bool) -> int:

@@ -13,11 +13,11 @@ import commands
 import pytest
 from commands import start
 from docker.client import DockerClient
+from summaries import comparable
 
 from advantageflow.golden_checks.pictures import golden_folder
 from advantageflow.golden_checks.recorded import SCORES
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
-from advantageflow_pipelines.local.summary import comparable
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 

@@ -14,7 +14,6 @@ from advantageflow.tracking.continuing import continue_run
 from advantageflow.tracking.kubeflow import ask_state
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.runs import get_run
 
 RECORDINGS = Path(__file__).parents[2] / "data" / "kfp-live"
@@ -267,5 +266,5 @@ def test_tasks_and_commands_read_the_same_state_off_a_server_s_answers(
     assert ask_state(run_id) is None
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
     assert ask_state(run_id) == state
-    api = Api(make_connection(kubeflow.url, credentials=Credentials(token_file=token)))
+    api = Api(make_connection(kubeflow.url, token_file=token))
     assert get_run(api, run_id).state == state

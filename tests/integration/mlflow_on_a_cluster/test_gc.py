@@ -104,4 +104,8 @@ def test_rejected_versions_go_and_champions_present_and_former_never_do(
     with pytest.raises(MlflowException):
         client.get_model_version("swept", "2")
     for version in ("1", "3"):
-        assert local_policy(f"models:/swept/{version}", client.tracking_uri).is_dir()
+        copy = local_policy(f"models:/swept/{version}", client.tracking_uri)
+        age(tmp_path / "cache")
+        assert "a copy of a registered version" in gc(monkeypatch, capsys, "--delete")
+        assert not copy.exists()
+        assert local_policy(f"models:/swept/{version}", client.tracking_uri) == copy, "it is fetched again"

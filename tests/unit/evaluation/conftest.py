@@ -12,8 +12,8 @@ import torch
 from evaluated import SETTINGS, held_out, write_world
 from PIL import Image, ImageDraw
 
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.report import write_report
-from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.stage import run
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.records import Prompt

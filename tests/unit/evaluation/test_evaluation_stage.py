@@ -12,8 +12,8 @@ import torch
 from evaluated import write_world
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.evaluation.pictures import read_samples
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.samples import read_samples
 from advantageflow.evaluation.statistics import Interval, difference, task_means
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.records import Prompt
@@ -75,6 +75,11 @@ def test_the_policy_adapter_is_what_is_judged(
     assert read_json(tuned / "metrics.json")["policy_sha256"] == adapters.sha256()
     assert (base / "samples/00.png").read_bytes() != (tuned / "samples/00.png").read_bytes()
     difference(read_outcomes(base), read_outcomes(tuned), "soft")  # raises if they were not the same prompts and seeds
+    start = evaluate("start", policy=tmp_path / "tuned", beside_base=True)
+    assert read_outcomes(start) == read_outcomes(tuned)
+    assert read_outcomes(start / "base") == read_outcomes(base)
+    assert "base and start" in (start / "report.html").read_text()
+    assert not (evaluate("again", beside_base=True) / "base").exists(), "it is the base itself"
 
 
 def test_images_that_a_reward_cannot_score_are_left_out_of_all_means(

@@ -42,7 +42,7 @@ def test_a_clear_improvement_on_two_seeds_is_promoted_and_told() -> None:
     assert (decision.promote, decision.reasons) == (True, ())
     assert [change.mean for change in decision.changes] == pytest.approx([0.5, 0.5])
     assert all(0 < change.at_least < change.mean for change in decision.changes)
-    assert "+0.500" in decision.summary
+    assert "+0.500" in decision.as_json()["summary"]
 
 
 @pytest.mark.parametrize(

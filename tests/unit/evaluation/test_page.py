@@ -13,14 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fontTools.ttLib import TTFont
 from PIL import Image
 
 from advantageflow.errors import DataError
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.page import PAGE_FILE, write_page, write_report_page
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.report import write_report
-from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 
 PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]
@@ -33,19 +34,22 @@ METRICS: dict[str, Any] = {
 }  # fmt: skip
 
 
-PHONE = """<iframe width=390 height=800 src=REPORT></iframe><script>
+SCREENS = """<iframe width=390 height=800 src=REPORT></iframe>
+<iframe width=1280 height=800 style="color-scheme: dark" src=REPORT></iframe><script>
 addEventListener("load", () => {
-  const page = document.querySelector("iframe").contentDocument, all = (what) => [...page.querySelectorAll(what)];
-  const slider = page.querySelector(".slider input");
-  slider.value = 1;
-  slider.oninput();
-  const change = all("thead th").find((head) => head.textContent === "change").getBoundingClientRect();
-  document.title = JSON.stringify({
-    curves: all("polyline").length, points: all("circle").length,
-    steps: all("[data-step]").filter((shot) => shot.offsetWidth > 0).map((shot) => shot.dataset.step),
-    change: change.right <= 390, sideways: page.documentElement.scrollWidth > 390,
-    obeyed: Boolean(window.obeyed),
-  });
+  document.title = JSON.stringify([...document.querySelectorAll("iframe")].map((frame) => {
+    const page = frame.contentDocument, all = (what) => [...page.querySelectorAll(what)];
+    const slider = page.querySelector(".slider input");
+    slider.value = 1;
+    slider.oninput();
+    const change = all("thead th").find((head) => head.textContent === "change").getBoundingClientRect();
+    return {
+      curves: all("polyline").length, points: all("circle").length,
+      steps: all("[data-step]").filter((shot) => shot.offsetWidth > 0).map((shot) => shot.dataset.step),
+      change: change.right <= frame.width, sideways: page.documentElement.scrollWidth > frame.width,
+      paper: getComputedStyle(page.body).backgroundColor, obeyed: Boolean(window.obeyed),
+    };
+  }));
 });
 </script>"""
 
@@ -108,6 +112,14 @@ def test_every_picture_is_in_the_page_and_nothing_is_fetched_from_elsewhere(tmp_
     assert not any(word in text for word in ("url(", "http", "fetch(", "import("))
 
 
+def test_letters_that_machines_lack_come_with_the_page(tmp_path: Path) -> None:
+    page_of(tmp_path, title="红色圆圈, κύκλος, круг")
+    kind, _, content = (tmp_path / PAGE_FILE).read_text().partition('url("')[2].partition('")')[0].partition(";base64,")
+    assert kind == "data:font/ttf"
+    with TTFont(io.BytesIO(base64.b64decode(content))) as font:
+        assert set(map(chr, font.getBestCmap())) == set("红色圆圈")
+
+
 def test_large_pictures_are_shrunk(tmp_path: Path) -> None:
     source = page_of(tmp_path, size=900).sources[0]
     with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as picture:
@@ -125,6 +137,16 @@ def test_tables_have_tasks_changes_win_rates_and_what_is_watched(tmp_path: Path)
     for expected in ("counting", "colors", "mean of tasks", "0.500", "0.750", "+0.250", "tuned against base", "25.0%",
                      "size.kb (watched), lower is better", "-2.000", "+0.200"):  # fmt: skip
         assert expected in words, expected
+
+
+def test_of_three_policies_changes_are_told_against_the_reference_and_the_first(tmp_path: Path) -> None:
+    reports = {name: report(tmp_path / name, gain) for name, gain in (("base", 0), ("start", 1), ("final", 3))}
+    write_page(tmp_path / PAGE_FILE, title="", facts={}, comparison=compare_reports(reports), reports=reports,
+               reference="start", alarms=[])  # fmt: skip
+    text = (tmp_path / PAGE_FILE).read_text()
+    cards = [card.partition("<")[0] for card in text.split('<div class="card">')[1:]]
+    assert cards == ["base", "start", "final", "change from start", "change from base"]
+    assert [part.count("<th>change</th>") for part in text.split("<table>")][1:3] == [1, 1]
 
 
 def test_the_hardest_prompts_come_first_with_their_texts(tmp_path: Path) -> None:
@@ -149,23 +171,19 @@ def test_a_slider_goes_through_the_rounds_that_show_the_same_prompts(tmp_path: P
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a browser")
-def test_a_phone_s_browser_shows_curves_the_slider_s_round_and_the_change(tmp_path: Path) -> None:
+def test_a_browser_shows_curves_the_slider_s_round_and_the_change_on_a_phone_and_in_the_dark(tmp_path: Path) -> None:
     rounds = {f"round {n}": report(tmp_path / f"r{n}", n) for n in range(3)}
     page_of(tmp_path, rounds=rounds, panels=PANELS)
-    (tmp_path / "phone.html").write_text(PHONE.replace("REPORT", PAGE_FILE))
+    (tmp_path / "screens.html").write_text(SCREENS.replace("REPORT", PAGE_FILE))
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--allow-file-access-from-files", f"--user-data-dir={tmp_path}", "--virtual-time-budget=2000",
-               "--dump-dom", f"file://{tmp_path / 'phone.html'}"]  # fmt: skip
+               "--dump-dom", f"file://{tmp_path / 'screens.html'}"]  # fmt: skip
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-    found = json.loads(shown.partition("<title>")[2].partition("</title>")[0])
-    assert found == {
-        "curves": 1,
-        "points": 2,
-        "steps": ["1", "1", "1"],
-        "change": True,
-        "sideways": False,
-        "obeyed": False,
-    }
+    phone, dark = json.loads(shown.partition("<title>")[2].partition("</title>")[0])
+    papers = [screen.pop("paper") for screen in (phone, dark)]
+    as_wanted = {"curves": 1, "points": 2, "steps": ["1"] * 3, "change": True, "sideways": False, "obeyed": False}
+    assert phone == dark == as_wanted
+    assert papers == ["rgb(255, 255, 255)", "rgb(13, 17, 23)"]
 
 
 def test_alarms_are_said_first_and_their_absence_too(tmp_path: Path) -> None:

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor, ImageDraw
 
-from advantageflow.errors import DataError, StoreError
-from advantageflow.evaluation.curves import draw_curves, run_panels
-from advantageflow.evaluation.fonts import font_families, write_text
-from advantageflow.evaluation.pictures import RIGHT, UNKNOWN, WRONG, sample_sheet
+from advantageflow.errors import DataError
+from advantageflow.evaluation.curves import run_panels
+from advantageflow.evaluation.fonts import write_text
+from advantageflow.evaluation.pictures import RIGHT, SAMPLES_FOLDER, UNKNOWN, WRONG, read_samples, sample_sheet
 from advantageflow.evaluation.report import read_outcomes
-from advantageflow.evaluation.samples import SAMPLES_FOLDER, read_samples
 
 MakeReport = Callable[..., Path]
 ROUNDS = [
@@ -123,15 +122,3 @@ def test_captions_in_any_script_are_drawn_letter_by_letter(text: str) -> None:
     assert drawn(text) != missing
     letters = [letter for letter in text if not letter.isspace()]
     assert len({drawn(letter) for letter in letters}) == len(set(letters)), "no two letters are the same empty box"
-    assert "DejaVu Sans" in font_families(text)
-
-
-def test_a_single_evaluation_can_be_drawn(tmp_path: Path) -> None:
-    draw_curves(run_panels(ROUNDS[:1]), tmp_path / "curves.png")
-    assert (tmp_path / "curves.png").stat().st_size > 5000
-
-
-def test_curves_that_cannot_be_written_name_the_file(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"curves\.png"):
-        draw_curves(run_panels(ROUNDS), tmp_path / "file" / "curves.png")

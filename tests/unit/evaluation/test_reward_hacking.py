@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from advantageflow.errors import DataError
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.plan import Shot, plan_images
 from advantageflow.evaluation.report import read_statistics, write_report
 from advantageflow.evaluation.reward_hacking import ImageStatistics, curves, hacking_metrics
-from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.plumbing.terms import watched_rewards
 from advantageflow.settings import AlarmSettings, RewardSettings, RewardTerm

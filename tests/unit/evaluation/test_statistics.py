@@ -111,19 +111,20 @@ def test_wins_ties_and_losses_are_counted_with_ties_as_halves() -> None:
     before = with_soft([outcome("a", prompt, 0, 0.0) for prompt in range(10)], [0.5] * 10)
     after = with_soft(before, [0.7] * 4 + [0.5] * 3 + [0.3] * 3)
     wins = win_rate(before, after, "soft")
-    assert (wins.wins, wins.ties, wins.losses) == (pytest.approx(0.4), pytest.approx(0.3), pytest.approx(0.3))
-    assert wins.rate.mean == pytest.approx(0.4 + 0.3 / 2)
-    assert wins.rate.low < wins.rate.mean < wins.rate.high
+    rate = wins.pop("rate")
+    assert wins == pytest.approx({"wins": 0.4, "ties": 0.3, "losses": 0.3})
+    assert rate["mean"] == pytest.approx(0.4 + 0.3 / 2)
+    assert rate["ci95"][0] < rate["mean"] < rate["ci95"][1]
     back = win_rate(after, before, "soft")
-    assert (back.wins, back.losses) == (wins.losses, wins.wins)
-    assert back.rate.mean == pytest.approx(1 - wins.rate.mean)
+    assert (back["wins"], back["losses"]) == (wins["losses"], wins["wins"])
+    assert back["rate"]["mean"] == pytest.approx(1 - rate["mean"])
 
 
 def test_where_lower_is_better_the_smaller_value_wins_also_of_a_term() -> None:
     before = with_soft([outcome("a", prompt, 0, 0.0) for prompt in range(6)], [0.5] * 6)
     after = with_soft(before, [0.25] * 6)
-    assert win_rate(before, after, "soft", higher_is_better=False).wins == 1.0
-    assert win_rate(before, after, "x.y", higher_is_better=False).losses == 1.0
+    assert win_rate(before, after, "soft", higher_is_better=False)["wins"] == 1.0
+    assert win_rate(before, after, "x.y", higher_is_better=False)["losses"] == 1.0
     assert difference(before, after, "x.y").overall.mean == pytest.approx(0.25)
 
 

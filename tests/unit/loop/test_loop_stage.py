@@ -13,7 +13,8 @@ import torch
 from loop_world import loop_arguments
 from rolled_out import outputs_in
 
-from advantageflow.errors import Preempted, SettingsError
+from advantageflow.errors import Preempted, RewardError, SettingsError
+from advantageflow.loop import shard as scored_shard
 from advantageflow.loop import stage as loop
 from advantageflow.rollout import stage as rollout
 from advantageflow.scoring import stage as scoring
@@ -122,3 +123,36 @@ def test_a_loop_over_several_nodes_is_refused(arguments: dict[str, Any], tmp_pat
     with pytest.raises(SettingsError, match="one node") as refused:
         loop.run(**arguments, policy_out=tmp_path / "out")
     assert refused.value.where == "training.nodes"
+
+
+def test_a_shard_that_is_scored_as_it_is_made_is_what_both_stages_write(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    common = {name: arguments[name] for name in ("model", "seed", "prompts", "conditioning")}
+    common |= {"round_index": 1, "rollout_policy": arguments["policy"], "shard": 0}
+    apart, together = (outputs_in(tmp_path / name) for name in ("apart", "together"))
+    rollout.run(arguments["rollout"], **common, **apart)
+    scoring.run(arguments["reward"], prompts=arguments["prompts"], rollouts=apart["rollouts_out"],
+                scores_out=tmp_path / "apart" / "scores")  # fmt: skip
+    scores = tmp_path / "together" / "scores"
+    scored_shard.run(arguments["rollout"], reward=arguments["reward"], **common, **together, scores_out=scores)
+    files = {path.relative_to(tmp_path / "apart") for path in (tmp_path / "apart").rglob("*") if path.is_file()}
+    assert len(files) >= 4
+    for file in files:
+        assert (tmp_path / "apart" / file).read_bytes() == (tmp_path / "together" / file).read_bytes(), file
+
+
+def test_a_reward_that_fails_ends_the_shard_that_it_scores(
+    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RewardError("no score", where="reward 'shapes'", remedy="mend it")
+
+    monkeypatch.setattr(scoring, "score_all", fail)
+    monkeypatch.setattr(scored_shard, "_AHEAD", 1)
+    common = {name: arguments[name] for name in ("model", "seed", "prompts", "conditioning", "reward")}
+    with pytest.raises(RewardError, match="no score"):
+        scored_shard.run(
+            arguments["rollout"], round_index=1, rollout_policy=arguments["policy"], shard=0, **common,
+            **outputs_in(tmp_path), scores_out=tmp_path / "scores",
+        )  # fmt: skip

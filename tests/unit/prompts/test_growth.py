@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advantageflow.errors import DataError
-from advantageflow.prompts.growth import with_replay
-from advantageflow.prompts.sources import load_prompts
+from advantageflow.prompts.sources import load_prompts, with_replay
 from advantageflow.records import Prompt
 from advantageflow.store.prompts import source_sha256
 
@@ -48,13 +47,15 @@ def test_a_folder_is_the_prompts_of_its_files_each_once(tmp_path: Path) -> None:
     (tmp_path / "week-02.txt").write_text("a blue star\na red circle\n")
     (tmp_path / "week-01.jsonl").write_text('{"text": "held out", "split": "eval"}\n{"text": "a red circle"}\n')
     (tmp_path / "notes.md").write_text("no prompts")
-    found = load_prompts(str(tmp_path))
+    told: list[str] = []
+    found = load_prompts(str(tmp_path), warn=told.append)
+    assert "week-02.txt: 1 of 2 prompts repeat an earlier one and were dropped" in told[0]
     assert [prompt.text for prompt in found] == ["held out", "a red circle", "a blue star"]
     moved = tmp_path / "moved"
     moved.mkdir()
     (tmp_path / "week-02.txt").rename(moved / "all.txt")
     assert source_sha256(load_prompts(str(tmp_path))) == source_sha256(found), "where they lie makes no difference"
     (tmp_path / "week-03.jsonl").write_text('{"text": "a red circle", "split": "eval"}\n')
-    with pytest.raises(DataError, match="another split, task or spec than at") as refused:
+    with pytest.raises(DataError, match="has another split than at") as refused:
         load_prompts(str(tmp_path))
     assert "week-03.jsonl:1" in refused.value.where

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.prompts.files import read_file
+from advantageflow.prompts.files import LocatedPrompt, read_files
 from advantageflow.records import Prompt
 
 GENEVAL = [
@@ -26,6 +27,12 @@ GENEVAL = [
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "prompts.jsonl"
+
+
+def read_file(
+    path: Path, shown: str = "", columns: Mapping[str, str] | None = None, warn: Callable[[str], None] = print
+) -> list[LocatedPrompt]:
+    return read_files({path: shown or str(path)}, columns or {}, warn)
 
 
 def write(file: Path, *records: Any) -> Path:

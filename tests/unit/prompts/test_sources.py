@@ -58,6 +58,7 @@ def test_a_file_on_s3_is_fetched_read_and_named_in_errors(tmp_path: Path, monkey
     store.fetch_file = lambda url, folder: Path(  # type: ignore[attr-defined]
         shutil.copy(tmp_path / url.removeprefix("s3://bucket/sets/"), folder)
     )
+    store.fetch_folder = store.fetch_file  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "advantageflow.store.s3", store)
     assert [prompt.text for prompt in load_prompts("s3://bucket/sets/p.jsonl")] == ["a", "b"]
     with pytest.raises(DataError) as caught:

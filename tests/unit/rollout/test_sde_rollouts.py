@@ -22,8 +22,7 @@ from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_images, read_index, read_latents, read_trajectories
 from advantageflow.training.data import RoundData
-from advantageflow.training.reverse import transition_batches
-from advantageflow.training.step import Step
+from advantageflow.training.step import Step, transition_batches
 from advantageflow.training.train import load_policy
 
 SDE = RolloutSettings(

@@ -24,6 +24,7 @@ from advantageflow.records import Prompt, Rollout, Score
 
 SECRETS = {"AWS_ACCESS_KEY_ID": "KEYIDENTITY", "AWS_SECRET_ACCESS_KEY": "verysecret", "AWS_SESSION_TOKEN": "passtoken"}
 REFUSALS = {
+    400: "<Error><Code>XAmzContentSHA256Mismatch</Code><Message>not what was signed</Message></Error>",
     403: "<Error><Code>{code}</Code><Message>what is said of KEYIDENTITY</Message></Error>",
     503: "<Error><Code>SlowDown</Code><Message>later</Message></Error>",
 }
@@ -84,8 +85,8 @@ class Fault:
         method: GET, PUT, POST, HEAD or DELETE.
         target: regular expression found in the path and query.
         how: 'status 503' answers with it; 'cut request' breaks the connection amid the request's body; 'cut reply'
-            does so after the server has done what was asked; 'truncate' amid the reply's body; 'damage request' and
-            'damage reply' alter a byte of the body; 'wait 2' waits so many seconds first.
+            does so after the server has done what was asked; 'truncate' amid the reply's body; 'damage reply' alters a
+            byte of it; 'wait 2' waits so many seconds first.
         times: how often.
         code: S3's, of status 403.
     """
@@ -173,7 +174,7 @@ class Passage(BaseHTTPRequestHandler):
         signed = self.headers["x-amz-content-sha256"]
         if self.command == "PUT" and length and signed != hashlib.sha256(body).hexdigest():
             self.server.unsigned.append(self.path)
-        return _damaged(body) if how == "damage request" else body
+        return body
 
     def _pass_on(self, how: str, request: bytes) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.server.behind)

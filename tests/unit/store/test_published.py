@@ -14,13 +14,14 @@ import pytest
 from folder_files import POLICY, files_of, write
 
 from advantageflow.errors import StoreError
-from advantageflow.store.kept import kept_in, remove_kept
 from advantageflow.store.published import (
     fetch_published,
     is_published,
     join,
+    kept_in,
     local_folder,
     publish_folder,
+    remove_kept,
     remove_published,
 )
 

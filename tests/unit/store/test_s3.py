@@ -45,7 +45,7 @@ def test_a_transfer_that_breaks_again_and_again_leaves_nothing_that_looks_comple
     with pytest.raises(StoreError, match="breaks again and again") as caught:
         fetch_file("s3://bucket/broken", tmp_path)
     assert caught.value.where == "s3://bucket/broken"
-    assert not list(tmp_path.glob("s3-*"))
+    assert not list(tmp_path.rglob("content/*"))
     assert fetch_file("s3://bucket/broken", tmp_path).read_bytes() == CONTENT
 
 
@@ -89,7 +89,7 @@ def test_an_object_that_changes_while_it_is_fetched_is_no_mix_of_both(
     gate.before = lambda method, path: put(client, "moving", changes.pop()) if method == "GET" and changes else None
     with pytest.raises(StoreError, match="changed while it was fetched"):
         fetch_file("s3://bucket/moving", tmp_path)
-    assert not list(tmp_path.glob("s3-*"))
+    assert not list(tmp_path.rglob("content/*"))
 
 
 def test_an_object_whose_checksum_does_not_fit_is_refused(client: Any, gate: Any, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_object_whose_checksum_does_not_fit_is_refused(client: Any, gate: Any
     with pytest.raises(StoreError, match="arrives damaged") as caught:
         fetch_file("s3://bucket/damaged", tmp_path)
     assert caught.value.where == "s3://bucket/damaged"
-    assert not list(tmp_path.glob("s3-*"))
+    assert not list(tmp_path.rglob("content/*"))
 
 
 def test_a_prefix_becomes_a_folder_and_only_what_changed_is_fetched_again(

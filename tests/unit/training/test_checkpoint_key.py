@@ -12,7 +12,7 @@ import pytest
 import advantageflow
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.checkpoint_key import checkpoint_key
-from advantageflow.training.data import load_round
+from advantageflow.training.shards import load_round
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from advantageflow.store.files import read_json, write_json
 from advantageflow.store.prompt_history import PromptHistory, read_history
 from advantageflow.training import stage
 from advantageflow.training.data import RoundData
-from advantageflow.training.history import group_gains, updated_history
+from advantageflow.training.metrics import group_gains, updated_history
 from advantageflow.training.round import round_advantages
 
 SETTINGS = TrainingSettings(gradient_steps=1, inner_epochs=1, threads=1, lora=LoraSettings(rank=2, alpha=2))

@@ -15,7 +15,8 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.store.rollouts import read_index, read_latents, write_latents
 from advantageflow.store.scores import read_scores, write_scores
-from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.data import RoundData
+from advantageflow.training.shards import load_round
 
 
 def load(world: Any, round_index: int = 1) -> RoundData:

@@ -20,9 +20,8 @@ from advantageflow.objectives.flow_grpo import FlowGrpo
 from advantageflow.policy.loading import load_transformer
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.policy import Policy
-from advantageflow.training.reverse import usable_steps
 from advantageflow.training.round import round_advantages, train_round
-from advantageflow.training.step import Step
+from advantageflow.training.step import Step, usable_steps
 
 OBJECTIVES: dict[str, dict[str, Any]] = {
     "advantage_flow": {"objective": AdvantageFlow()},

@@ -15,9 +15,10 @@ from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
-from advantageflow.training.data import RoundData, load_round
-from advantageflow.training.forward import seeded_noise
+from advantageflow.training.data import RoundData
 from advantageflow.training.round import Policy, round_advantages, train_round
+from advantageflow.training.shards import load_round
+from advantageflow.training.step import seeded_noise
 from advantageflow.training.train import load_policy
 
 

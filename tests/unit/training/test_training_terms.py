@@ -13,9 +13,10 @@ from advantageflow.flow.advantages import combined_advantages, group_advantages
 from advantageflow.settings import RewardSettings, RewardTerm, TrainingSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow.store.scores import read_scores, write_scores
-from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.data import RoundData
 from advantageflow.training.metrics import data_metrics
 from advantageflow.training.round import round_advantages
+from advantageflow.training.shards import load_round
 
 COLUMNS = ["soft", "strict", "size.bytes"]
 REWARD = RewardSettings(others=(RewardTerm(name="size", column="bytes", weight=0.5),))

@@ -17,7 +17,8 @@ from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettin
 from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage
-from advantageflow.training.data import RoundData, load_round
+from advantageflow.training.data import RoundData
+from advantageflow.training.shards import load_round
 
 STEPS = 3
 

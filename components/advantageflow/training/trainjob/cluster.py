@@ -31,11 +31,10 @@ def connect() -> Cluster:
 
 
 class Cluster:
-    """A namespace of a cluster.
+    """A namespace of a cluster, with jobs and their pods; what it refuses is raised as a ClusterError that says why.
 
     Args:
         api: Kubernetes' client.
-        namespace: of the jobs and their pods.
     """
 
     def __init__(self, api: Any, namespace: str) -> None:
@@ -60,11 +59,7 @@ class Cluster:
             raise ClusterError("there is no such runtime for the nodes", where=where, remedy=remedy) from error
 
     def create(self, body: dict[str, Any]) -> None:
-        """Create a TrainJob.
-
-        Raises:
-            ClusterError: it is refused; says why.
-        """
+        """Create a TrainJob."""
         tries = 0
 
         def create() -> None:
@@ -79,32 +74,20 @@ class Cluster:
         patiently(create)
 
     def job(self, name: str) -> dict[str, Any] | None:
-        """A TrainJob; None if there is none of this name.
-
-        Raises:
-            ClusterError: it cannot be asked for.
-        """
+        """A TrainJob; None if there is none of this name."""
         with contextlib.suppress(NotThere):
             return self._ask("get", self._where(name), name)
         return None
 
     def jobs_of(self, run: str) -> list[dict[str, Any]]:
-        """The TrainJobs of a pipeline run; none where the cluster knows no TrainJobs.
-
-        Raises:
-            ClusterError: they cannot be listed.
-        """
+        """The TrainJobs of a pipeline run; none where the cluster knows no TrainJobs."""
         where = f"TrainJobs of run {run} in {self.namespace}"
         with contextlib.suppress(NotThere):
             return list(self._ask("list", where, label_selector=f"{RUN_LABEL}={run}")["items"])
         return []
 
     def pods(self, name: str) -> list[Any]:
-        """The pods of a TrainJob.
-
-        Raises:
-            ClusterError: they cannot be listed.
-        """
+        """The pods of a TrainJob."""
 
         def pods() -> list[Any]:
             with explained("list", "pods", self._where(name)):
@@ -126,9 +109,6 @@ class Cluster:
 
         Returns:
             "" if there is none.
-
-        Raises:
-            ClusterError: it cannot be asked for.
         """
         with explained("list", "events", self._where(name)):
             listed = self._core.list_namespaced_event(
@@ -143,12 +123,8 @@ class Cluster:
         """The lines of a pod's log as they come, each after its time and a space.
 
         Args:
-            pod: name.
+            pod: name; NotThere is raised where it is gone.
             seconds: how far to go back; None to the beginning.
-
-        Raises:
-            NotThere: it is gone.
-            ClusterError: the log cannot be read.
         """
         where = f"pod {self.namespace}/{pod}"
         since = {} if seconds is None else {"since_seconds": seconds}
@@ -162,24 +138,12 @@ class Cluster:
                     yield line.decode(errors="replace").rstrip("\n")
 
     def delete(self, name: str, patience: float | None = None) -> None:
-        """Delete a TrainJob; its pods are asked to end. One that is not there is fine.
-
-        Args:
-            name: of the job.
-            patience: seconds that the API may be away; the usual ones if None.
-
-        Raises:
-            ClusterError: it is refused.
-        """
+        """Delete a TrainJob, if it is there; its pods are asked to end. The API may be away for `patience` seconds."""
         with contextlib.suppress(NotThere):
             patiently(lambda: self._once("delete", self._where(name), name), patience)
 
     def end_earlier(self, name: str) -> None:
-        """Delete a TrainJob of an earlier attempt, and wait until its pods have ended: two would write one checkpoint.
-
-        Raises:
-            ClusterError: it is refused, or they do not end.
-        """
+        """Delete an earlier attempt's TrainJob, and wait until its pods have ended: two would write one checkpoint."""
         deadline = time.monotonic() + _SECONDS_TO_END
         if self.job(name) is not None:
             self.delete(name)

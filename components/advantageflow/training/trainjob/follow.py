@@ -1,27 +1,36 @@
-"""Following a TrainJob to its end, though a queue may hold it back or suspend it, and the API be away."""
+"""Following a TrainJob to its end, though a queue may hold it back or suspend it, and the API be away.
+
+How it ended, or why it cannot begin or go on, becomes the one error that a person sees.
+"""
 
 from __future__ import annotations
 
 import logging
+import re
+import signal
 import time
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from advantageflow import kubernetes_api
-from advantageflow.errors import ClusterError
+from advantageflow.errors import ClusterError, Preempted, TrainingError, UserError
 from advantageflow.training.trainjob.cluster import Cluster
-from advantageflow.training.trainjob.ending import (
-    final_error,
-    is_complete,
-    never_error,
-    overdue_error,
-    stuck_error,
-    suspension,
-)
 from advantageflow.training.trainjob.logs import PodLogs
 
+_NEVER = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImagePullBackOff", "ErrImagePull"}
+_PATIENCE = 900  # seconds: a registry may be away, a secret may come later
+_INVALID = re.compile(r"\bis invalid:|violates PodSecurity|Unsupported value")  # whoever tries, and however often
+_AGAIN = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
+_SIGNALLED = 128  # exit status of a process that a signal ended, less the signal
+_KILLED = _SIGNALLED + signal.SIGKILL
+_NO_LINES: Mapping[str, Iterable[str]] = {}
+
 logger = logging.getLogger(__name__)
+
+
+class JobFailed(TrainingError):
+    """Kubernetes says that the job failed; the process that made it fail may have said why."""
 
 
 def follow_to_its_end(
@@ -50,19 +59,19 @@ def follow_to_its_end(
             job, pods = cluster.job(name), cluster.pods(name)
             warning = _warning(cluster, job) if job is not None and not pods else ""
             logs.follow(pods, warning)
-            complete = job is not None and is_complete(job)
-            if complete or final_error(where, job, pods) is not None:
+            complete = job is not None and _is_complete(job)
+            if complete or _final_error(where, job, pods) is not None:
                 logs.finish()
             if complete:
                 return
-            error = final_error(where, job, pods, logs.last_lines) or stuck_error(where, pods)
-            error = error or never_error(where, warning)
+            error = _final_error(where, job, pods, logs.last_lines) or _stuck_error(where, pods)
+            error = error or _never_error(where, warning)
             if error is not None:
                 raise error
             if job is not None:
                 queue.follow(job, ran=bool(logs.last_lines))
                 if time.monotonic() - began > deadline:  # Kubeflow counts anew when a job is resumed
-                    raise overdue_error(where, job, deadline / 3600)
+                    raise _overdue_error(where, job, deadline / 3600)
             time.sleep(kubernetes_api.POLL)
     finally:
         logs.stop.set()
@@ -85,7 +94,7 @@ class _Queue:
 
     def follow(self, job: Mapping[str, Any], ran: bool) -> None:
         """Told of the job, again and again, and whether any of its pods has run yet."""
-        why = suspension(job)
+        why = _suspension(job)
         if why is not None and not self._is_suspended:
             self._is_suspended, self._was_taken_off = True, ran
             if ran:
@@ -101,3 +110,112 @@ class _Queue:
             logger.info("[%s] is admitted", self._job)
             if self._was_taken_off:
                 self._resumed()
+
+
+def _is_complete(job: Mapping[str, Any]) -> bool:
+    """Whether the job has come to a good end."""
+    return _condition(job, "Complete") is not None
+
+
+def _suspension(job: Mapping[str, Any]) -> str | None:
+    """Why the job is suspended; None if it is not."""
+    suspended = _condition(job, "Suspended")
+    return None if suspended is None else _told(suspended)
+
+
+def _final_error(
+    where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
+) -> UserError | None:
+    """Why a job came to no good end; None while it runs, or waits in a queue.
+
+    Args:
+        where: the job, as errors name it.
+        job: None when it is no longer there.
+        pods: of the job.
+        last_lines: of the logs, by name of the pod.
+    """
+    if job is None:
+        return TrainingError("was deleted while it ran, not by this task", where=where, remedy=_AGAIN)
+    failed = _condition(job, "Failed")
+    if failed is None:
+        return None
+    pod = _first_that_failed(pods)
+    if pod is None:
+        return JobFailed(f"failed: {_told(failed)}", where=where, remedy=_AGAIN)
+    disruption = next((one for one in pod.status.conditions or [] if one.type == "DisruptionTarget"), None)
+    if disruption is not None:
+        message = f"pod {pod.metadata.name} was taken away: {disruption.reason}"
+        return Preempted(message, where=where, remedy=_AGAIN)
+    ended = _terminated(pod)
+    said = "".join(f"\n    {line}" for line in last_lines.get(pod.metadata.name, ()))
+    remedy, more = (
+        "see its last lines above, and run again",
+        "lower training.microbatch, or give the training more memory",
+    )
+    if ended.reason == "OOMKilled":
+        remedy = f"{more} (resources, training.memory)"
+    elif ended.exit_code == _KILLED:
+        remedy = f"run it again; if its node ran out of memory, {more} (resources, training.memory)"
+    message = f"failed: {_told(failed)}\n  pod {pod.metadata.name} ({_how(ended)}) said last:{said or ' nothing'}"
+    return JobFailed(message, where=where, remedy=remedy)
+
+
+def _stuck_error(where: str, pods: list[Any]) -> ClusterError | None:
+    """Of a pod that has long been unable to start, for a reason that hardly passes by itself."""
+    for pod in pods:
+        for status in pod.status.container_statuses or []:
+            waiting = status.state.waiting if status.state else None
+            age = (datetime.now(UTC) - pod.metadata.creation_timestamp).total_seconds()
+            if waiting is not None and waiting.reason in _NEVER and age > _PATIENCE:
+                message = f"pod {pod.metadata.name} cannot start: {waiting.reason}: {waiting.message or ''}"
+                remedy = "check the image's name, the secrets to pull it, and the secrets that the runtime names"
+                return ClusterError(message.rstrip(": "), where=where, remedy=remedy)
+    return None
+
+
+def _never_error(where: str, warning: str) -> ClusterError | None:
+    """Of pods that can never be made: Kubernetes does not take what runtime and job ask for together."""
+    if not _INVALID.search(warning):
+        return None
+    remedy = "ask for less (resources, training), or mend the TrainingRuntime (infra/base/training/runtime.yaml)"
+    return ClusterError(f"its pods can never be created: {warning}", where=where, remedy=remedy)
+
+
+def _overdue_error(where: str, job: Mapping[str, Any], hours: float) -> TrainingError:
+    """Of a job that has not come to an end in its time."""
+    why = _suspension(job)
+    if why is None:
+        return TrainingError(f"has not ended in {hours:g} hours", where=where, remedy=_AGAIN)
+    message = f"has not ended in {hours:g} hours, and is suspended: {why}"
+    return TrainingError(message, where=where, remedy=f"see why its queue does not admit it, and {_AGAIN}")
+
+
+def _condition(job: Mapping[str, Any], kind: str) -> Mapping[str, Any] | None:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return next((one for one in conditions if one["type"] == kind and one["status"] == "True"), None)
+
+
+def _told(condition: Mapping[str, Any]) -> str:
+    return ": ".join(filter(None, (condition.get("reason"), condition.get("message"))))
+
+
+def _how(ended: Any) -> str:
+    """How a container ended, in words and as a number."""
+    number = ended.exit_code - _SIGNALLED
+    if ended.reason not in (None, "Error") or number not in {one.value for one in signal.Signals}:
+        return f"{ended.reason or 'Error'}, exit status {ended.exit_code}"
+    return f"killed by {signal.Signals(number).name}, exit status {ended.exit_code}"
+
+
+def _first_that_failed(pods: list[Any]) -> Any:
+    """The others often fail because it did."""
+    failed = [pod for pod in pods if (ended := _terminated(pod)) is not None and ended.exit_code]
+    return min(failed, key=lambda pod: _terminated(pod).finished_at, default=None)
+
+
+def _terminated(pod: Any) -> Any:
+    """How the container ended; None while it has not."""
+    for status in pod.status.container_statuses or []:
+        if status.state and status.state.terminated:
+            return status.state.terminated
+    return None

@@ -25,6 +25,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,18 +33,15 @@ from advantageflow.errors import Preempted, SettingsError, UserError
 from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
-from advantageflow.store.published import fetch_published, publish_files
+from advantageflow.store.published import fetch_published, join, publish_files, remove_below
 from advantageflow.tracking.journal import Journal, current_journal
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
-from advantageflow.training.call import INPUTS, WorkerCall, receive_result
-from advantageflow.training.failures import first_failure, remove_failures
+from advantageflow.training.call import INPUTS, WorkerCall, first_failure, receive_result
 from advantageflow.training.preemption import when_asked_to_end
 from advantageflow.training.trainjob.cluster import Cluster, connect
-from advantageflow.training.trainjob.ending import JobFailed
-from advantageflow.training.trainjob.files import JobFiles
-from advantageflow.training.trainjob.follow import follow_to_its_end
-from advantageflow.training.trainjob.runtime import check_resources
-from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, train_job
+from advantageflow.training.trainjob.follow import JobFailed, follow_to_its_end
+from advantageflow.training.trainjob.leftovers import files_of_job
+from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, check_resources, train_job
 
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
 TIMEOUT_ENV = "ADVANTAGEFLOW_TRAINING_TIMEOUT"  # seconds that this task has
@@ -79,28 +77,28 @@ def train_on_nodes(
         raise SettingsError("there is no image for the nodes of the training", where=IMAGE_ENV, remedy=remedy)
     cluster = connect()
     key = _key(arguments)
-    files = JobFiles.of(store, key, settings.nodes * settings.processes)
+    root = files_of_job(store, key)
+    inputs, result, failures = (join(root, name) for name in ("inputs", "result", "failures"))
     job = NodesJob(
-        f"advantageflow-{key}", image, settings.nodes, settings.processes, files.inputs, _deadline(), task_config or {}
+        f"advantageflow-{key}", image, settings.nodes, settings.processes, inputs, _deadline(), task_config or {}
     )
     check_resources(f"TrainingRuntime {cluster.namespace}/{RUNTIME}", cluster.runtime(RUNTIME), job.task_config)
     heard = _Heard(current_journal())
-    with _ending_when_asked(job.name), _removed_at_the_end(cluster, job.name, files):
+    asked = when_asked_to_end(partial(_end, job.name), then=signal.SIG_IGN)
+    with asked, _removed_at_the_end(cluster, job.name, root):
         cluster.end_earlier(job.name)
-        files.remove()  # its pods say why they fail while they end, after it has cleaned up
-        _publish_inputs(arguments, files)
+        remove_below(root)  # its pods say why they fail while they end, after it has cleaned up
+        _publish_inputs(arguments, inputs, failures, result)
         cluster.create(train_job(job))
         logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
         try:
-            follow_to_its_end(
-                cluster, job.name, job.deadline,
-                resumed=lambda: _forget_failures(files), event=heard.record,
-            )  # fmt: skip
+            resumed = partial(_forget_failures, failures)
+            follow_to_its_end(cluster, job.name, job.deadline, resumed=resumed, event=heard.record)
         except JobFailed as error:
-            reason = first_failure(files.failures, files.processes)
+            reason = first_failure(failures)
             raise (reason if isinstance(reason, UserError) else error) from None
         with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as cache:
-            receive_result(fetch_published(files.result, Path(cache)), Path(arguments["policy_out"]), heard.lines)
+            receive_result(fetch_published(result, Path(cache)), Path(arguments["policy_out"]), heard.lines)
 
 
 def _deadline() -> int:
@@ -122,7 +120,7 @@ def _key(arguments: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _publish_inputs(arguments: Mapping[str, Any], to: JobFiles) -> None:
+def _publish_inputs(arguments: Mapping[str, Any], to: str, failures: str, result: str) -> None:
     """Publish the input artifacts with the call of the worker, whose paths lead to them."""
     inputs: dict[str, Any] = {"policy_out": "policy_out"}
     files: dict[str, Path] = {}
@@ -131,10 +129,10 @@ def _publish_inputs(arguments: Mapping[str, Any], to: JobFiles) -> None:
         folders = {f"{name}/{n}": one for n, one in enumerate(arguments[name])} if several else {name: arguments[name]}
         inputs[name] = list(folders) if several else name
         files |= {f"{at}/{path}": file for at, folder in folders.items() for path, file in files_of(folder).items()}
-    call = WorkerCall(carried(arguments) | inputs, task=current_journal().task, failures=to.failures, result=to.result)
+    call = WorkerCall(carried(arguments) | inputs, task=current_journal().task, failures=failures, result=result)
     with tempfile.TemporaryDirectory(prefix="advantageflow-trainjob-") as folder:
         file = call.write(Path(folder))
-        publish_files(files | {file.name: file}, to.inputs)
+        publish_files(files | {file.name: file}, to)
 
 
 class _Heard:
@@ -167,26 +165,22 @@ class _Heard:
         self._journal.repeat(event)
 
 
-def _forget_failures(files: JobFiles) -> None:
+def _forget_failures(failures: str) -> None:
     """What processes said that were taken off their nodes is not why those after them fail."""
     try:
-        remove_failures(files.failures, files.processes)
+        remove_below(failures)
     except UserError as error:
         logger.warning("if the training fails, it may be said why it was taken off its nodes instead: %s", error)
 
 
-def _ending_when_asked(name: str) -> contextlib.AbstractContextManager[None]:
-    """Within the block a SIGTERM raises Preempted, so that the job is removed; further ones do not disturb that."""
-
-    def end() -> None:
-        remedy = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
-        raise Preempted("was asked to end, and removes its TrainJob", where=f"TrainJob {name}", remedy=remedy)
-
-    return when_asked_to_end(end, then=signal.SIG_IGN)
+def _end(name: str) -> None:
+    """On a first SIGTERM, so that the job is removed; further ones do not disturb that."""
+    remedy = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
+    raise Preempted("was asked to end, and removes its TrainJob", where=f"TrainJob {name}", remedy=remedy)
 
 
 @contextlib.contextmanager
-def _removed_at_the_end(cluster: Cluster, name: str, files: JobFiles) -> Iterator[None]:
+def _removed_at_the_end(cluster: Cluster, name: str, files: str) -> Iterator[None]:
     """Remove job and files after the block; what cannot be removed is told, and hides nothing that was raised."""
     try:
         yield
@@ -196,6 +190,6 @@ def _removed_at_the_end(cluster: Cluster, name: str, files: JobFiles) -> Iterato
         except UserError as error:
             logger.warning("the TrainJob may still be there: %s", error)
         try:
-            files.remove()
+            remove_below(files)
         except UserError as error:
             logger.warning("files of the TrainJob are left: %s", error)

@@ -1,4 +1,4 @@
-"""TrainJobs that outlive their tasks, and what such tasks leave in the store, removed by the last task of a run.
+"""Where a TrainJob's files lie in the store; jobs and files that outlive their tasks, removed by a run's last task.
 
 A task that is killed removes nothing: the signal that a pod is to end may not get through Argo's and Kubeflow's
 programs to the task's own process, or not in time. The cluster would not remove the job either, as the task's pod,
@@ -12,14 +12,19 @@ from __future__ import annotations
 
 import logging
 
-from advantageflow.store.below import folders_below, remove_below
-from advantageflow.store.published import join
+from advantageflow.store.published import folders_below, join, remove_below
 from advantageflow.tracking.kubeflow import ask_state, mlflow_status
 from advantageflow.training.trainjob.cluster import connect
-from advantageflow.training.trainjob.files import TRAINJOBS
 from advantageflow.training.trainjob.spec import run_label
 
+_TRAINJOBS = "trainjobs"  # folder of the store
+
 logger = logging.getLogger(__name__)
+
+
+def files_of_job(store: str, key: str) -> str:
+    """The address below which the files of the job of this key lie: `<store>/trainjobs/<pipeline run>/<key>`."""
+    return join(store, _TRAINJOBS, *filter(None, [run_label()]), key)
 
 
 def remove_leftovers(store: str) -> None:
@@ -40,8 +45,7 @@ def remove_leftovers(store: str) -> None:
     for job in cluster.jobs_of(run):
         logger.warning("TrainJob %s was left, and is deleted", job["metadata"]["name"])
         cluster.delete(job["metadata"]["name"])
-    shared = join(store, TRAINJOBS)
-    for folder in folders_below(shared):
+    for folder in folders_below(join(store, _TRAINJOBS)):
         if folder == run or mlflow_status(ask_state(folder) or "") is not None:
             logger.warning("files of a TrainJob of run %s were left, and are removed", folder)
-            remove_below(join(shared, folder))
+            remove_below(join(store, _TRAINJOBS, folder))

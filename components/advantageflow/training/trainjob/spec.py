@@ -1,4 +1,4 @@
-"""The TrainJob of a training over several nodes, as Kubernetes takes it.
+"""The TrainJob of a training over several nodes, as Kubernetes takes it, and what its TrainingRuntime adds.
 
 Written out rather than made by Kubeflow's client, which knows no owner of a job, no environment from secrets, and no
 requests that differ from limits. Credentials are not in it: the runtime's pods take them from secrets.
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from advantageflow.errors import ClusterError
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 API_GROUP = "trainer.kubeflow.org"
@@ -32,6 +33,7 @@ _LABELS = {
 }
 PULL_SECRETS_ENV = "ADVANTAGEFLOW_IMAGE_PULL_SECRETS"  # names, with commas between them
 _OWN = ("KFP_POD_NAME", "KFP_POD_UID")  # Kubeflow's launcher tells these to its task
+_RESOURCES = ("requests", "limits")
 _CARRIED = ("ADVANTAGEFLOW_S3_ADDRESSING", PIPELINE_RUN_ENV)
 
 
@@ -75,7 +77,10 @@ def train_job(job: NodesJob) -> dict[str, Any]:
         "trainer": _without_nothing(trainer),
         "runtimePatches": _patches(job.task_config),
     }
-    metadata = {"name": job.name, "labels": _labels(), "ownerReferences": _owners()}
+    run, owner = run_label(), [os.environ.get(variable) for variable in _OWN]
+    owners = [{"apiVersion": "v1", "kind": "Pod", "name": owner[0], "uid": owner[1]}] if all(owner) else []
+    labels = _LABELS | ({RUN_LABEL: run} if run else {})
+    metadata = {"name": job.name, "labels": labels, "ownerReferences": owners}
     return {
         "apiVersion": f"{API_GROUP}/{API_VERSION}",
         "kind": "TrainJob",
@@ -90,18 +95,6 @@ def run_label() -> str:
     return run if re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", run) else ""
 
 
-def _labels() -> dict[str, str]:
-    run = run_label()
-    return _LABELS | ({RUN_LABEL: run} if run else {})
-
-
-def _owners() -> list[dict[str, Any]]:
-    name, uid = (os.environ.get(variable) for variable in _OWN)
-    if not name or not uid:
-        return []
-    return [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]
-
-
 def _environment(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The task's environment; what it was told of its own pod goes as the value that it has here."""
     variables = {one["name"]: one for one in given if "fieldRef" not in (one.get("valueFrom") or {})}
@@ -114,12 +107,13 @@ def _environment(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _patches(task_config: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What the nodes' pods get beside what the runtime gives them."""
+    secrets = filter(None, os.environ.get(PULL_SECRETS_ENV, "").split(","))
     pod = _without_nothing(
         {
             "nodeSelector": task_config.get("node_selector"),
             "tolerations": task_config.get("tolerations"),
             "affinity": task_config.get("affinity"),
-            "imagePullSecrets": [{"name": name} for name in _pull_secrets()],
+            "imagePullSecrets": [{"name": name} for name in secrets],
         }
     )
     if not pod:
@@ -128,9 +122,49 @@ def _patches(task_config: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"manager": _MANAGER, "trainingRuntimeSpec": {"template": {"spec": {"replicatedJobs": [node]}}}}]
 
 
-def _pull_secrets() -> list[str]:
-    return [name for name in os.environ.get(PULL_SECRETS_ENV, "").split(",") if name]
-
-
 def _without_nothing(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
+def check_resources(where: str, runtime: Mapping[str, Any], task_config: Mapping[str, Any]) -> None:
+    """Check that nodes get what is asked for them, and that Kubernetes can take it, once the runtime's is merged in.
+
+    Args:
+        where: the runtime, as errors name it.
+        runtime: the TrainingRuntime.
+        task_config: Kubeflow's TaskConfig of the training task; where it has no resources, the runtime's hold.
+
+    Raises:
+        ClusterError: the runtime has resources that are not asked for, such as another maker's GPUs; or a limit below
+            what is requested.
+    """
+    from kubernetes.utils.quantity import parse_quantity
+
+    asked, own = task_config.get("resources") or {}, _resources(runtime)
+    merged = {part: {**(own.get(part) or {}), **(asked.get(part) or {})} for part in _RESOURCES}
+    wanted = {name for part in _RESOURCES for name in asked.get(part) or {}}
+    added = {name: value for part in _RESOURCES for name, value in merged[part].items() if name not in wanted}
+    over = [
+        f"{merged['requests'][name]} of {name}, above the limit of {limit}"
+        for name, limit in merged["limits"].items()
+        if parse_quantity(merged["requests"].get(name, "0")) > parse_quantity(limit)
+    ]
+    if wanted and added:
+        more = ", ".join(f"{name}: {value}" for name, value in added.items())
+        message = f"with its own resources a node would ask for {more}, which the training does not"
+    elif over:
+        message = f"with its own resources a node would ask for {', '.join(over)}, and can never be created"
+    else:
+        return
+    remedy = "apply infra/base/training of this version, whose runtime leaves resources to the training"
+    raise ClusterError(message, where=where, remedy=remedy)
+
+
+def _resources(runtime: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of the container that trains."""
+    jobs = ((runtime.get("spec") or {}).get("template") or {}).get("spec", {}).get("replicatedJobs", [])
+    for job in jobs:
+        for container in job["template"]["spec"]["template"]["spec"]["containers"]:
+            if container["name"] == NODE:
+                return container.get("resources") or {}
+    return {}

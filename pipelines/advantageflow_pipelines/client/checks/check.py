@@ -6,22 +6,33 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from advantageflow.errors import SettingsError
-from advantageflow.kubernetes_api import NotThere, api_client, explained, is_reachable
-from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, to_do
+import yaml
+
+from advantageflow.kubernetes_api import explained
+from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, there, to_do
 from advantageflow_pipelines.client.checks.namespace import (
     check_account,
     check_environment,
     check_quota,
+    check_rights,
     check_runtime,
 )
 from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
-from advantageflow_pipelines.client.checks.rights import check_rights
-from advantageflow_pipelines.client.controller import CONFIG_MAP, PATCH, controller_retries
-from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE
+from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE, kubernetes_client
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
+PATCH = (
+    "kubectl --namespace kubeflow patch configmap workflow-controller-configmap --patch-file infra/argo/retries.yaml"
+)
+_CONTROLLER = "workflow-controller-configmap"  # Argo's, in the namespace of Kubeflow Pipelines itself
+_EXITS, _LOST = "containers that end by themselves", "pods that are lost with their node"
+_NOT_TRIED_AGAIN = {"Always": (), "OnFailure": (_LOST,), "OnError": (_EXITS,)}
+ANOTHER_CLUSTER = to_do(  # of which nothing else that is found would be true
+    "Kubeflow Pipelines",
+    f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}",
+    "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17",
+)
 _OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
 
 
@@ -37,15 +48,13 @@ def check_cluster(
         memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.
         pod: whether to try images, store and MLflow from a pod too.
     """
-    try:
-        client = api_client(retries=False) if is_reachable() else None
-    except SettingsError:
-        client = None
+    from kubernetes.client import CoreV1Api
+
+    client = kubernetes_client()
     if client is None:
         words = "no kubeconfig leads to the cluster; set KUBECONFIG to have it looked at"
         yield Finding("Kubernetes", State.UNKNOWN, words)
         return
-    from kubernetes.client import CoreV1Api
 
     core, where, resources = CoreV1Api(client), namespace or DEFAULT_NAMESPACE, run.resources
     versions = looked("Kubernetes", lambda: _kubernetes(client))
@@ -54,7 +63,7 @@ def check_cluster(
         return  # it does not answer
     kubeflow = looked("Kubeflow Pipelines", lambda: _kubeflow(client))
     yield from kubeflow
-    if another_cluster() in kubeflow:
+    if ANOTHER_CLUSTER in kubeflow:
         return
     yield from looked("service account", lambda: check_account(core, where, account))
     on_nodes, several = resources.nodes > 1, namespace is not None
@@ -87,20 +96,12 @@ def _kubeflow(client: Any) -> Iterator[Finding]:
     """By the image of its API server."""
     from kubernetes.client import AppsV1Api
 
-    try:
-        with explained("get", "deployments", "deployment ml-pipeline"):
-            read = AppsV1Api(client).read_namespaced_deployment
-            server = read("ml-pipeline", DEFAULT_NAMESPACE, _request_timeout=TIMEOUT)
-    except NotThere:
-        yield another_cluster()
-        return
-    yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
-
-
-def another_cluster() -> Finding:
-    """Of which nothing else that is found would be true."""
-    remedy = "set KUBECONFIG to the cluster of --host, or install Kubeflow Pipelines 2.17"
-    return to_do("Kubeflow Pipelines", f"the kubeconfig's cluster has none in namespace {DEFAULT_NAMESPACE}", remedy)
+    read = AppsV1Api(client).read_namespaced_deployment
+    server = there(read, "deployments", "deployment ml-pipeline", "ml-pipeline", DEFAULT_NAMESPACE)
+    if server is None:
+        yield ANOTHER_CLUSTER
+    else:
+        yield _version("Kubeflow Pipelines", server.spec.template.spec.containers[0].image.rpartition(":")[2])
 
 
 def _version(what: str, text: str) -> Finding:
@@ -113,9 +114,25 @@ def _version(what: str, text: str) -> Finding:
 
 
 def _retries(core: Any) -> Iterator[Finding]:
-    with explained("get", "configmaps", CONFIG_MAP):
-        found = controller_retries(core, DEFAULT_NAMESPACE)
-    if found.problem:
-        yield Finding("retries", State.ADVICE, f"{found.problem}; an administrator mends it: {PATCH}")
+    found = there(core.read_namespaced_config_map, "configmaps", _CONTROLLER, _CONTROLLER, DEFAULT_NAMESPACE)
+    policy, missing = retries_of((found and found.data) or {})
+    if missing:
+        words = f"retryPolicy {policy}: {', '.join(missing)} are not tried again; an administrator mends it: {PATCH}"
+        yield Finding("retries", State.ADVICE, words)
     else:
-        yield fine("retries", f"retryPolicy {found.policy}")
+        yield fine("retries", f"retryPolicy {policy}")
+
+
+def retries_of(data: dict[str, str]) -> tuple[str, tuple[str, ...]]:
+    """What Argo's workflow controller with this config map does where a run's resources ask for retries.
+
+    Argo takes all of the config map under one key `config` too.
+
+    Returns:
+        Its retryPolicy, which Kubeflow leaves to the controller, and what is not tried again.
+    """
+    whole = yaml.safe_load(data.get("config", "")) or {}
+    defaults = yaml.safe_load(data.get("workflowDefaults", "")) or whole.get("workflowDefaults") or {}
+    strategy = defaults.get("spec", {}).get("templateDefaults", {}).get("retryStrategy") or {}
+    policy = str(strategy.get("retryPolicy") or "OnFailure")  # Argo's, where nobody says otherwise
+    return policy, _NOT_TRIED_AGAIN.get(policy, (_EXITS, _LOST))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum
+from typing import Any, NamedTuple
 
 from advantageflow.errors import ClusterError
-from advantageflow.kubernetes_api import NotAllowed
+from advantageflow.kubernetes_api import NotAllowed, NotThere, explained
 
 TIMEOUT = (3, 20)  # seconds to connect, and without a byte
 
@@ -21,15 +21,8 @@ class State(Enum):
     UNKNOWN = "not checked"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One line.
-
-    Attributes:
-        what: was looked at.
-        state: of it.
-        words: how it is, or what to do.
-    """
+class Finding(NamedTuple):
+    """One line: what was looked at, and how it is, or what to do."""
 
     what: str
     state: State
@@ -46,19 +39,26 @@ def to_do(what: str, words: str, remedy: str) -> Finding:
     return Finding(what, State.TO_DO, f"{words}: {remedy}")
 
 
-def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What a look finds; where the cluster does not tell this user, that.
+def there(read: Callable[..., Any], resource: str, what: str, *names: str) -> Any | None:
+    """What the cluster reads by these names; None where it does not have it.
 
-    Args:
-        what: is looked at.
-        look: finds it, and may raise ClusterError.
+    Raises:
+        ClusterError: it does not say.
     """
+    try:
+        with explained("get", resource, what):
+            return read(*names, _request_timeout=TIMEOUT)
+    except NotThere:
+        return None
+
+
+def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look finds, which may raise ClusterError; where the cluster does not tell this user, that."""
     found: list[Finding] = []
     try:
         for one in look():
             found.append(one)
-    except NotAllowed as error:
-        found.append(Finding(what, State.UNKNOWN, f"you have {error.message.partition(':')[0]}"))
     except ClusterError as error:
-        found.append(Finding(what, State.UNKNOWN, error.message))
+        words = f"you have {error.message.partition(':')[0]}" if isinstance(error, NotAllowed) else error.message
+        found.append(Finding(what, State.UNKNOWN, words))
     return found

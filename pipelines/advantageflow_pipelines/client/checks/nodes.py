@@ -17,10 +17,7 @@ _REPELS = ("NoSchedule", "NoExecute")
 def check_nodes(core: Any, resources: Resources, memory: Memory) -> Iterator[Finding]:
     """A line for each stage that wants GPUs or finds no node.
 
-    Args:
-        core: Kubernetes' core API.
-        resources: of the stages, with a number of GPUs.
-        memory: gives the bytes that a stage needs on a GPU, by stage, where they are known; takes seconds.
+    `memory` gives the bytes that a stage needs on a GPU, by stage, where they are known; it takes seconds.
     """
     with explained("list", "nodes", "the cluster"):
         nodes = core.list_node(_request_timeout=TIMEOUT).items
@@ -35,8 +32,8 @@ def check_nodes(core: Any, resources: Resources, memory: Memory) -> Iterator[Fin
         if len(fitting) < wanted:
             words = (
                 f"{len(fitting)} of {len(nodes)} could take a task: {need}; unless nodes come on demand, add some, or "
+                "choose smaller --resources (node_selector and tolerations count too)"
             )
-            words += "choose smaller --resources (node_selector and tolerations count too)"
             yield Finding(what, State.ADVICE, words)
         elif too_small := _too_small(fitting, wanted, needed.get(stage, 0)):
             remedy = (

@@ -26,13 +26,8 @@ def check_from_pod(
 ) -> Iterator[Finding]:
     """Create the pod, wait for what it finds, and delete it.
 
-    Args:
-        core: Kubernetes' core API.
-        namespace: of the runs.
-        account: service account of their pods.
-        resources: of the stages, whose secrets and config maps it gets.
-        images: of the stages; the first stage's has what tries the connections.
-        store: address that a run would use; None for none.
+    It has the secrets and config maps of the first stage, whose image has what tries the connections, and the address
+    of the store that a run would use.
 
     Raises:
         ClusterError: the pod cannot be created, or its log not be read.

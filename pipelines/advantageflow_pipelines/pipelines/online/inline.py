@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from advantageflow.evaluation import stage as evaluation
 from advantageflow.prompts import stage as prompts
@@ -17,14 +17,24 @@ from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.schedule import evaluations
 
 
-def run_online(settings: RunSettings, stages: Stages) -> None:
+class Done(NamedTuple):
+    """What a run has made: prompts and what conditions the model for them, its first and last policies and reports."""
+
+    texts: dict[str, Any]
+    start: Path
+    policy: Path
+    before: Path
+    after: Path
+
+
+def run_online(settings: RunSettings, stages: Stages) -> Done:
     """Prepare, evaluate the base, then rounds of rollout, reward and training, evaluated as the settings say.
 
     A round's shards are one task, on the CPU with as many threads side by side: that changes no bit of them.
     """
-    texts, policy = prepare(settings, stages)
-    judged = {one.round_index: one for one in evaluations(settings)}
-    base = evaluate(settings, stages, judged[0], policy, texts, None)
+    texts, start = prepare(settings, stages)
+    policy, judged = start, {one.round_index: one for one in evaluations(settings)}
+    after = base = evaluate(settings, stages, judged[0], policy, texts, None)
     workers = settings.rollout.shards if settings.model.device == "cpu" else 1
     for number in range(1, settings.rounds + 1):
         run = partial(stages.run, of_round=number)
@@ -44,7 +54,8 @@ def run_online(settings: RunSettings, stages: Stages) -> None:
             store=settings.store, **texts,
         )["new_policy"]  # fmt: skip
         if number in judged:
-            evaluate(settings, stages, judged[number], policy, texts, base)
+            after = evaluate(settings, stages, judged[number], policy, texts, base)
+    return Done(texts, start, policy, base, after)
 
 
 def prepare(settings: RunSettings, stages: Stages) -> tuple[dict[str, Any], Path]:
@@ -65,5 +76,6 @@ def evaluate(
     return stages.run(
         "evaluation", evaluation.run, {"report": "report_out"}, of_round=which.round_index,
         settings=settings.evaluation, model=settings.model, reward=settings.reward, seed=settings.seed,
-        round_index=which.round_index, images=which.images, policy=policy, base=base, **texts,
+        round_index=which.round_index, images=which.images, policy=policy, base=base,
+        beside_base=base is None, **texts,
     )["report"]  # fmt: skip

@@ -10,6 +10,7 @@ from kfp import dsl
 from kfp.dsl.base_component import BaseComponent
 
 from advantageflow.evaluation.component import evaluation
+from advantageflow.loop.component import rollout as scored_rollout
 from advantageflow.prompts.component import prompts
 from advantageflow.rollout.component import rollout
 from advantageflow.scoring.component import reward
@@ -95,7 +96,7 @@ def online_tasks(
         if segment.following:
             handed = {**shared, **made, "base": base}
             task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
-            placement.place_continuing(task.after(*before), "prompts")
+            placement.place_own("continuing", task.after(*before), "prompts")
         return Made(shared, made, base, before[-1].outputs["report"] if before else base)
 
     return online
@@ -132,10 +133,12 @@ class _Policy(NamedTuple):
 def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[BaseComponent, Form]:
     """One round as a pipeline of its own: shards of rollout and reward side by side, then training on all of them.
 
-    And what of the form it takes.
+    And what of the form it takes. With `rollout.scored` a shard is one task.
     """
+    scored_there = placement.settings.rollout.scored
+    roll_out = scored_rollout if scored_there else rollout
     train = training_on_nodes if placement.on_nodes else training
-    form = form.part(rollout=rollout, reward=reward, training=train)
+    form = form.part(rollout=roll_out, reward=reward, training=train)
 
     @dsl.pipeline(name=f"{ROUND}{number:02d}")
     @taking(form)
@@ -148,21 +151,27 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
         **given: Any,
     ) -> _Policy:
         with dsl.ParallelFor(list(range(placement.settings.rollout.shards))) as shard:
-            rolled_out = rollout(
+            rolled_out = roll_out(
                 round_index=round_index,
                 shard=shard,
                 prompts=prompts,
                 conditioning=conditioning,
                 rollout_policy=rollout_policy,
-                **form.inputs("rollout", rollout, given),
+                **form.inputs("rollout", roll_out, given),
             )
-            scored = reward(
-                round_index=round_index,
-                shard=shard,
-                prompts=prompts,
-                rollouts=rolled_out.outputs["rollouts"],
-                **form.inputs("reward", reward, given),
+            placement.place(
+                "rollout", rolled_out.set_display_name("rollout"), image="evaluation" if scored_there else ""
             )
+            scored = rolled_out
+            if not scored_there:
+                scored = reward(
+                    round_index=round_index,
+                    shard=shard,
+                    prompts=prompts,
+                    rollouts=rolled_out.outputs["rollouts"],
+                    **form.inputs("reward", reward, given),
+                )
+                placement.place("reward", scored.set_display_name("reward"))
         trained = train(
             round_index=round_index,
             prompts=prompts,
@@ -172,8 +181,7 @@ def _round_pipeline(number: int, placement: Placement, form: Form) -> tuple[Base
             scores=dsl.Collected(scored.outputs["scores"]),
             **form.inputs("training", train, given),
         )
-        for stage, task in (("rollout", rolled_out), ("reward", scored), ("training", trained)):
-            placement.place(stage, task.set_display_name(stage))
+        placement.place("training", trained.set_display_name("training"))
         return _Policy(
             policy=trained.outputs["new_policy"],
             adapter=trained.outputs["adapter"],

@@ -22,7 +22,7 @@ def count_tasks(settings: RunSettings) -> dict[str, int]:
     return {
         "prompts": 1,
         "rollout": shards,
-        "reward": shards,
+        "reward": 0 if settings.rollout.scored else shards,
         "training": settings.rounds,
         "evaluation": len(evaluations(settings)),
     }

@@ -20,6 +20,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     """
     rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
     groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
+    beside_start = judged[0].images if settings.init_policy else 0  # of the base model
     trained = settings.rounds - (0 if settings.init_policy else 1)  # policies that rounds begin with
     lower = "lower training.microbatch"
     if not settings.training.gradient_checkpointing:
@@ -34,10 +35,11 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             batch=(rollout.batch_groups * rollout.group_size, rollout.guidance_scale != 1.0),
             kept=images,
             reads_prompts=groups,
+            scored=images if rollout.scored else 0,
             takes_adapters=trained * rollout.shards,
             remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
-        "reward": Work(tasks["reward"], scored=images, takes_images=images),
+        **({} if rollout.scored else {"reward": Work(tasks["reward"], scored=images, takes_images=images)}),
         "training": Work(
             tasks["training"],
             forwards=_extra_forwards(settings),
@@ -50,7 +52,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         ),
         "evaluation": evaluation_work(
             settings.evaluation,
-            [one.images for one in judged],
+            [judged[0].images + beside_start, *(one.images for one in judged[1:])],
             settings.prompts.eval_prompts,
             len(judged) - (0 if settings.init_policy else 1),
         ),

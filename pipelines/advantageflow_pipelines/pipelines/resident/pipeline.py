@@ -32,9 +32,8 @@ def resident_tasks(
 
     def resident(**given: Any) -> None:
         """Rounds in one process, judged now and then."""
-        prepared = placement.place(
-            "prompts", prompts(**form.inputs("prompts", prompts, given)), cached=not placement.reads_addresses
-        )
+        asked = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
+        prepared = placement.place("prompts", asked, cached=not placement.reads_addresses)
         texts = {name: prepared.outputs[name] for name in ("prompts", "conditioning")}
 
         def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
@@ -47,13 +46,14 @@ def resident_tasks(
                 **base,
                 **form.inputs("evaluation", evaluation, given),
             )
+            task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
             return placement.place("evaluation", task)
 
         before = evaluate(0, prepared.outputs["adapter"])
         base, policy = before.outputs["report"], prepared.outputs["policy"]
         for number in judged[1:]:
             made = loop(round_index=number, policy=policy, **texts, **form.inputs("loop", loop, given))
-            placement.place("loop", made)
+            placement.place("loop", made.set_display_name(f"loop to round {number}"))
             if in_order:
                 made.after(before)
             policy = made.outputs["new_policy"]

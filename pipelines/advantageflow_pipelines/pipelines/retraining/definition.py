@@ -11,6 +11,7 @@ from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.work import Work, evaluation_work
 
 if TYPE_CHECKING:
+    from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.pipelines.parameters import Form
     from advantageflow_pipelines.placing.placement import Placement
 
@@ -21,6 +22,12 @@ def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bo
     from advantageflow_pipelines.pipelines.retraining.pipeline import retraining_tasks
 
     return retraining_tasks(settings, placement, form, in_order=in_order)
+
+
+def _inline(settings: RunSettings, stages: Stages) -> None:
+    from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
+
+    run_retraining(settings, stages)
 
 
 def _begin(settings: RunSettings, tracking_uri: str) -> RunSettings:
@@ -41,9 +48,13 @@ def _tasks(settings: RunSettings) -> dict[str, int]:
 
 
 def _work(settings: RunSettings, texts: int) -> Mapping[str, Work]:
-    """The promotion's is in that of evaluations: both policies, on each seed beyond the run's own."""
+    """The promotion's is in that of evaluations: both policies, on each seed beyond the run's own.
+
+    It is that of a run from a champion, beside which the base model is judged.
+    """
     work = ONLINE.work(settings, texts)
     images = [one.images for one in ONLINE.evaluations(settings)]
+    images[0] *= 2
     images += [settings.evaluation.images] * 2 * (settings.promotion.seeds - 1)
     judged = evaluation_work(
         settings.evaluation, images, settings.prompts.eval_prompts, work["evaluation"].takes_policies + 2
@@ -61,7 +72,8 @@ RETRAINING = replace(
     work=_work,
     complete=_complete,
     begin=_begin,
+    held_against=("champion", "candidate"),
     last_task="promotion",
     handed=(),
-    inline=None,
+    inline=_inline,
 )

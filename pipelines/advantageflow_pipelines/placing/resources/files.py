@@ -38,11 +38,7 @@ def load_resources(name: str, pipeline: Pipeline) -> Resources:
 
 
 def resources_text(name: str, pipeline: Pipeline) -> str:
-    """The YAML of a preset or of a file.
-
-    Raises:
-        SettingsError: no such preset, or a file that is wrong; as load_resources.
-    """
+    """The YAML of a preset or of a file; raises as load_resources does."""
     load_resources(name, pipeline)
     return _file(name, pipeline).read_text("utf-8")
 

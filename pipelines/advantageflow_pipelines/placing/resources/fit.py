@@ -61,7 +61,7 @@ def _reason_for_gpu(settings: RunSettings, stage: Stage) -> str | None:
         return "model.device is cuda"
     reward = settings.reward
     rewards = {"none": (), "trained on": reward.terms, "all": (*reward.terms, *reward.watched)}
-    for term in rewards[stage.rewards]:
+    for term in rewards["trained on" if stage.sharded and settings.rollout.scored else stage.rewards]:
         if str(term.options.get("device", "")).startswith("cuda"):
             return f"reward '{term.name}' has the option device: cuda"
     return None

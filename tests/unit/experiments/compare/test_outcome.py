@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from advantageflow.errors import DataError, PolicyError, StoreError, TrainingError, UserError
-from advantageflow.evaluation.samples import Sample
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.policy.divergence import REMEDY
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import write_json

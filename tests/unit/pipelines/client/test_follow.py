@@ -22,7 +22,6 @@ from advantageflow.tracking.recorder import Recorder
 from advantageflow_pipelines.client import follow
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.records import Records
 from advantageflow_pipelines.client.runs import get_run
 from advantageflow_pipelines.local import display
@@ -103,7 +102,7 @@ def test_tasks_of_a_list_that_stands_still_are_not_shown_as_running_any_more(
 ) -> None:
     run_id = replayed("too-large")
     server.state.stories[run_id] = [{**server.state.stories[run_id][-1], "state": "RUNNING", "finished_at": None}]
-    run = get_run(Api(make_connection(server.url, credentials=Credentials())), run_id)
+    run = get_run(Api(make_connection(server.url)), run_id)
     out = io.StringIO()
     bars = display.TaskDisplay(Console(file=out, force_terminal=True, width=100), started=0.0)
     view = follow._View(bars, Records(print))

@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from advantageflow_pipelines.client.compact import compact
 from advantageflow_pipelines.client.footprint import footprint
-from advantageflow_pipelines.client.package import Package
+from advantageflow_pipelines.client.package import Package, compact
 
 RECORDED = Path(__file__).parent / "recorded"
 

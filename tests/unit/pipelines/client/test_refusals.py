@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kfp_stub.server import Fault, KfpStub, said
@@ -11,7 +13,6 @@ from kfp_stub.server import Fault, KfpStub, said
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection, make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.runs import experiment_id, find_experiment, list_runs
 
 HTML = b"<!DOCTYPE html><html><body>Sign in</body></html>"
@@ -19,8 +20,8 @@ HEALTH = "healthz_service_get_healthz"
 CREATE = "experiment_service_create_experiment"
 
 
-def to(server: KfpStub, credentials: Credentials | None = None) -> Connection:
-    return make_connection(server.url, credentials=credentials or Credentials())
+def to(server: KfpStub, **credentials: Any) -> Connection:
+    return replace(make_connection(server.url), **credentials)
 
 
 def test_a_host_where_nothing_listens_cannot_be_reached() -> None:
@@ -28,14 +29,14 @@ def test_a_host_where_nothing_listens_cannot_be_reached() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(ClusterError, match="cannot be reached") as raised:
-        Api(make_connection(f"http://127.0.0.1:{port}", credentials=Credentials()))
+        Api(make_connection(f"http://127.0.0.1:{port}"))
     assert "port-forward" in raised.value.remedy
     assert "may have happened" not in raised.value.remedy
 
 
 def test_a_host_that_does_not_exist_cannot_be_reached() -> None:
     with pytest.raises(ClusterError, match=r"cannot be reached.*NameResolution"):
-        Api(make_connection("http://kubeflow.invalid", credentials=Credentials()))
+        Api(make_connection("http://kubeflow.invalid"))
 
 
 @pytest.mark.parametrize(
@@ -128,11 +129,11 @@ def test_a_sign_in_page_later_on_is_no_empty_list(server: KfpStub) -> None:
 
 
 def test_no_secret_is_in_an_error_even_if_the_server_repeats_it(server: KfpStub) -> None:
-    secrets = Credentials(fixed_token="very-secret-token", cookie="session=very-secret-cookie")
+    connection = to(server, fixed_token="very-secret-token", cookie="session=very-secret-cookie")
     server.faults[HEALTH] = [said(403, "no: Bearer very-secret-token, session=very-secret-cookie")]
     with pytest.raises(ClusterError) as raised:
-        Api(to(server, secrets))
-    assert "secret" not in str(raised.value) + repr(raised.value) + repr(secrets)
+        Api(connection)
+    assert "secret" not in str(raised.value) + repr(raised.value) + repr(connection)
     assert "[hidden]" in raised.value.message
     assert raised.value.__cause__ is None, "the server's own error has the headers"
 
@@ -141,7 +142,7 @@ def test_each_request_carries_the_token_of_the_moment_and_the_cookies(server: Kf
     file = tmp_path / "token"
     file.write_text("first\n")
     server.token = "first"
-    api = Api(to(server, Credentials(token_file=file, cookie="session=a; other=b")))
+    api = Api(to(server, token_file=file, cookie="session=a; other=b"))
     server.token = "second"
     file.write_text("second\n")  # as Kubernetes renews it
     assert list(list_runs(api)) == []
@@ -151,9 +152,9 @@ def test_each_request_carries_the_token_of_the_moment_and_the_cookies(server: Kf
 def test_a_server_is_reached_by_the_proxy_of_the_environment(server: KfpStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", server.url.removesuffix("/pipeline"))
     monkeypatch.setenv("no_proxy", "inside.invalid")
-    assert list(list_runs(Api(make_connection("http://kubeflow.invalid/pipeline", credentials=Credentials())))) == []
+    assert list(list_runs(Api(make_connection("http://kubeflow.invalid/pipeline")))) == []
     with pytest.raises(ClusterError, match="NameResolution"):
-        Api(make_connection("http://inside.invalid/pipeline", credentials=Credentials()))
+        Api(make_connection("http://inside.invalid/pipeline"))
 
 
 def test_a_server_behind_an_unknown_authority_needs_its_certificate(certificate: tuple[Path, KfpStub]) -> None:
@@ -161,4 +162,4 @@ def test_a_server_behind_an_unknown_authority_needs_its_certificate(certificate:
     with pytest.raises(ClusterError, match="SSL") as raised:
         Api(to(secure))
     assert "--ca-file" in raised.value.remedy
-    assert Api(make_connection(secure.url, credentials=Credentials(), ca_file=file)).namespace is None
+    assert Api(make_connection(secure.url, ca_file=file)).namespace is None

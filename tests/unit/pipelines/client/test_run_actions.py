@@ -18,8 +18,7 @@ from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.opening import open_pipeline_run
 from advantageflow.tracking.pipeline_run import find_pipeline_run
-from advantageflow_pipelines.client.controller import controller_retries, retries_of
-from advantageflow_pipelines.client.pods import core_api
+from advantageflow_pipelines.client.checks.check import retries_of
 from advantageflow_pipelines.commands import run_actions
 
 Command = Callable[..., tuple[int, str, str]]
@@ -29,7 +28,7 @@ AS_SHIPPED = "spec:\n  templateDefaults:\n    retryStrategy:\n      limit: '2'\n
 
 
 class Kubernetes(BaseHTTPRequestHandler):
-    """Answers for two pods of a run, and the controller's config map."""
+    """Answers for two pods of a run."""
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
@@ -41,8 +40,6 @@ class Kubernetes(BaseHTTPRequestHandler):
             self._send(json.dumps({"kind": "PodList", "items": pods}))
         elif resource.endswith("/log"):
             self._send(f"the last {query['tailLines']} lines of {resource.split('/')[1]}, {query['container']}\n")
-        elif resource == "configmaps/workflow-controller-configmap":
-            self._send(json.dumps({"kind": "ConfigMap", "data": {"workflowDefaults": AS_SHIPPED}}))
 
     def _pod(self, name: str, hour: str) -> dict[str, Any]:
         made = f"2026-11-28T{hour}:00:00Z"
@@ -204,16 +201,8 @@ def test_where_no_pod_can_be_read_the_command_for_somebody_who_can_is_shown(
     assert f"kubectl logs --namespace kubeflow --selector {selector} --container main" in out
 
 
-def test_what_the_controller_tries_again_is_read_from_its_config_map(kubernetes: None) -> None:
-    found = controller_retries(core_api())
-    assert (found.policy, found.exits, found.lost) == ("OnError", False, True)
-    assert "containers that end by themselves are not tried again" in str(found.problem)
-
-
 def test_the_patch_for_administrators_has_all_tried_again() -> None:
-    assert retries_of(yaml.safe_load(PATCH.read_text())["data"]).problem is None
-    assert (
-        retries_of({"config": f"workflowDefaults:\n  {AS_SHIPPED.replace(chr(10), chr(10) + '  ')}"}).policy
-        == "OnError"
-    )
-    assert "pods that are lost" in str(retries_of({}).problem)
+    assert retries_of(yaml.safe_load(PATCH.read_text())["data"]) == ("Always", ())
+    assert retries_of({"workflowDefaults": AS_SHIPPED}) == ("OnError", ("containers that end by themselves",))
+    assert retries_of({"config": yaml.safe_dump({"workflowDefaults": yaml.safe_load(AS_SHIPPED)})})[0] == "OnError"
+    assert retries_of({}) == ("OnFailure", ("pods that are lost with their node",))

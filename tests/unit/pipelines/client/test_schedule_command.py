@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp_stub.server import KfpStub
+from kfp_stub.server import KfpStub, said
 
-from advantageflow_pipelines.client import pipelines
+from advantageflow.errors import SettingsError
+from advantageflow_pipelines.client.schedules import When, by_cron, by_interval
 
 Command = Callable[..., tuple[int, str, str]]
 CREATE = ("schedule", "create", "--preset", "tiny", "--rounds", "1", "--image", "registry.example/stage:1")
 WEEKLY = ("--cron", "0 0 3 * * mon")
+RECORDINGS = Path(__file__).parents[3] / "data" / "kfp-live"
 
 
 @pytest.fixture
@@ -101,12 +105,9 @@ def test_a_version_name_that_is_taken_is_refused(create: Command, server: KfpStu
     assert len(server.state.schedules) == 1
 
 
-def test_a_version_name_that_somebody_takes_meanwhile_is_refused_as_well(
-    create: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert create(*WEEKLY, "--version-name", "v1", name="one")[0] == 0
-    monkeypatch.setattr(pipelines, "_find_version", lambda *_: None)
-    status, _, err = create(*WEEKLY, "--version-name", "v1", name="two")
+def test_a_version_name_that_somebody_takes_meanwhile_is_refused_as_well(create: Command, server: KfpStub) -> None:
+    server.faults["upload_pipeline_version"] = [said(409, "it exists")]
+    status, _, err = create(*WEEKLY, "--version-name", "v1")
     assert status == 2
     assert "the name is taken: version 'v1'" in err
 
@@ -130,6 +131,14 @@ def test_all_pages_of_schedules_are_listed(advantageflow: Command, create: Comma
     assert re.findall(r"s\d\d", out) == [f"s{number:02}" for number in range(11)]
     assert "every 6h" in out
     assert "left out" in out
+
+
+def test_schedules_of_a_live_server_are_listed_as_they_are(advantageflow: Command, server: KfpStub) -> None:
+    for one in json.loads((RECORDINGS / "recurring-runs.json").read_text())["recurringRuns"]:
+        server.state.schedules[one["recurring_run_id"]] = one
+    out = advantageflow("schedule", "list", "--host", server.url)[1]
+    assert re.search(r"every-min .* cron 0 \* \* \* \* \* \(UTC\) .* paused .* 1 .* left out", out)
+    assert re.search(r"catch .* every 1m .* paused .* 2 .* made up for", out)
 
 
 def test_pause_resume_and_delete_by_name_or_id(advantageflow: Command, create: Command, server: KfpStub) -> None:
@@ -179,3 +188,35 @@ def only_body(server: KfpStub) -> dict[str, Any]:
     """What the one schedule was made with."""
     body: dict[str, Any] = server.bodies("recurring_run_service_create_recurring_run")[0]["body"]
     return body
+
+
+def test_spaces_do_not_matter() -> None:
+    assert str(by_cron("  0  0 3 * *   1 ")) == "cron 0 0 3 * * 1 (UTC)"
+
+
+@pytest.mark.parametrize(
+    ("expression", "words", "remedy"),
+    [
+        ("0 3 * * 1", "five fields", "'0 0 3 * * 1'"),
+        ("", "0 fields", "second minute"),
+        ("@daily", "1 fields", "second minute"),
+        ("0 0 0 0 0 0 0", "7 fields", "second minute"),
+    ],
+)
+def test_another_number_of_fields_is_refused(expression: str, words: str, remedy: str) -> None:
+    with pytest.raises(SettingsError, match="--cron") as raised:
+        by_cron(expression)
+    assert words in str(raised.value)
+    assert remedy in raised.value.remedy
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("45s", 45), ("90m", 5400), ("6h", 21_600), ("7d", 604_800)])
+def test_an_interval_is_a_number_and_a_unit(text: str, seconds: int) -> None:
+    assert by_interval(text) == When(seconds=seconds)
+    assert str(by_interval(text)) == f"every {text}"
+
+
+@pytest.mark.parametrize("text", ["", "6", "h", "0h", "-1h", "1.5h", "1w", "1h30m"])
+def test_other_intervals_are_refused(text: str) -> None:
+    with pytest.raises(SettingsError, match="not an interval"):
+        by_interval(text)

@@ -15,7 +15,6 @@ from advantageflow.tracking.continuing import continue_run
 from advantageflow_pipelines.client import fit
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.segments import follow_segments, segments_of
 from advantageflow_pipelines.client.stages import pipeline_tasks
@@ -142,7 +141,7 @@ def test_a_segment_starts_the_next_once_with_what_it_hands_on(
 
 def test_all_segments_are_found_from_each_and_followed_one_after_the_other(started: str, server: KfpStub) -> None:
     continue_run("2-2", HANDED)
-    api = Api(make_connection(server.url, credentials=Credentials()))
+    api = Api(make_connection(server.url))
     later = last_run(server)["run_id"]
     others = {**last_run(server), "runtime_config": {"parameters": {}}}
     server.state.create_run({name: one for name, one in others.items() if name != "run_id"})

@@ -10,7 +10,6 @@ from kfp_stub.server import KfpStub
 
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
-from advantageflow_pipelines.client.credentials import Credentials
 from advantageflow_pipelines.client.runs import RunStatus, get_run
 from advantageflow_pipelines.client.stages import from_cache, last_round, stage_tasks
 
@@ -23,6 +22,12 @@ LAST = {
                         "closing"],
     "cancelled-without-defaults": ["prompts", "evaluation of the base", "round 1 rollout, shard 1",
                                    "round 1 rollout, shard 2", "closing"],
+    "no-training-runtime": ["prompts", "evaluation of the base", "round 1 rollout, shard 1", "round 1 rollout, shard 2",
+                            "round 1 reward, shard 1", "round 1 reward, shard 2", "round 1 training", "closing"],
+    "pending-for-a-gpu-then-cancelled": ["prompts", "closing"],
+    "pod-deleted-and-retried": ["prompts", "evaluation of the base", "round 1 rollout, shard 2",
+                                "round 1 rollout, shard 1", "round 1 reward, shard 2", "round 1 reward, shard 1",
+                                "round 1 training", "round 1 evaluation", "closing"],
     "scheduled": ["prompts", "evaluation of the base", "round 1 rollout, shard 1", "round 1 reward, shard 1",
                   "round 1 training", "round 1 evaluation", "closing"],
 }  # fmt: skip
@@ -31,7 +36,7 @@ LAST = {
 @pytest.fixture
 def last_of(server: KfpStub, replayed: Replay) -> Callable[[str], RunStatus]:
     """A recorded run as it was in the end."""
-    api = Api(make_connection(server.url, credentials=Credentials()))
+    api = Api(make_connection(server.url))
 
     def last(name: str) -> RunStatus:
         run_id = replayed(name)
@@ -52,8 +57,10 @@ def test_attempts_and_ends_are_those_of_the_containers(last_of: Callable[[str], 
     assert {name: task.attempt for name, task in retried.items() if task.attempt > 1} == {"round 1 rollout, shard 2": 2}
     away = stage_tasks(last_of("api-server-away"))
     assert [task.name for task in away if task.error] == ["round 1 rollout, shard 1", "round 1 rollout, shard 2"]
-    cancelled = stage_tasks(last_of("cancelled-without-defaults"))
-    assert {task.how for task in cancelled if task.error} == {"cancelled"}
+    without_runtime = stage_tasks(last_of("no-training-runtime"))
+    assert [task.name for task in without_runtime if task.error] == ["round 1 training"]
+    for recording in ("cancelled-without-defaults", "pending-for-a-gpu-then-cancelled"):
+        assert {task.how for task in stage_tasks(last_of(recording)) if task.error} == {"cancelled"}
 
 
 def test_what_the_cache_gave_is_known_where_the_list_is_whole(last_of: Callable[[str], RunStatus]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import SettingsError
+from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.report import write_report
-from advantageflow.evaluation.samples import Sample
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.compare import show_comparison

@@ -9,7 +9,6 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
 from advantageflow_pipelines.local.costs import cost_table, measure_overhead, stage_costs, useful_seconds
-from advantageflow_pipelines.local.summary import comparable
 
 
 def task(
@@ -64,11 +63,6 @@ def test_of_a_task_that_was_done_twice_the_later_time_counts() -> None:
 
 def test_a_round_without_training_is_not_counted_yet() -> None:
     assert list(useful_seconds([*ROUND, *task("rollout", 2, 0, 200, 210)], RunSettings())) == [1]
-
-
-def test_equal_runs_are_comparable_whatever_their_rounds_took() -> None:
-    one, other = ({"rounds": [{"generated": 24, "training_seconds": seconds}]} for seconds in (1.0, 2.0))
-    assert comparable(one) == comparable(other) == {"rounds": [{"generated": 24}]}
 
 
 def test_images_are_prompts_times_group_times_rounds() -> None:

@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from advantageflow_pipelines.local.summary import comparable, reported, show_summary
+from advantageflow_pipelines.local.summary import reported, show_summary
 from advantageflow_pipelines.local.workdir import WorkDir
-
-
-def test_equal_runs_are_comparable_whatever_they_took() -> None:
-    one = {"strict": 0.5, "seconds": 3, "mlflow_run_id": "a", "rounds": [{"soft": 1.0, "overhead": {"share": 0.1}}]}
-    assert comparable(one) == {"strict": 0.5, "rounds": [{"soft": 1.0}]}
 
 
 @pytest.mark.parametrize(("held_out", "said"), [(9, True), (6, False)])
@@ -87,3 +82,20 @@ def test_a_summary_repeats_terms_and_columns_only_where_they_are_not_the_usual_o
     assert "strict_column" not in reported(several)
     other = reported({**usual, "strict_column": "beauty", "soft_column": "beauty"})
     assert (other["strict_column"], other["soft_column"]) == ("beauty", "beauty")
+
+
+def test_a_run_that_goes_on_from_a_policy_is_shown_beside_it_and_beside_the_base(tmp_path: Any) -> None:
+    base, start, final = (
+        {"images": 60, "strict": value, "strict_ci95": [0, 1], "soft": 0, "tasks": {"colors": value}}
+        for value in (0.25, 0.5, 0.625)
+    )
+    cost = {"seconds": 1.0, "between_tasks": 1.0, "of_seconds": 9.0, "share": 0.2, "stages": {}}
+    changes = {"difference": {"strict": 0.125, "strict_ci95": [0.0, 0.25]},
+               "difference_to_base": {"strict": 0.375, "strict_ci95": [0.25, 0.5]}}  # fmt: skip
+    summary = {"base": base, "start": start, "final": final, "seconds": 9.0, "overhead": cost, **changes}
+    out = io.StringIO()
+    show_summary(Console(file=out, width=120), WorkDir(tmp_path), summary)
+    for row in ("colors", "mean of tasks"):
+        line = next(line for line in out.getvalue().splitlines() if row in line)
+        assert [word for word in line.split() if word[-1].isdigit()] == ["0.250", "0.500", "0.625", "+0.125"]
+    assert "change from the base: +0.375 (0.250 .. 0.500)" in out.getvalue()

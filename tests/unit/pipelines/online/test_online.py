@@ -107,6 +107,21 @@ def test_a_round_trains_on_the_rollouts_and_scores_of_all_its_shards(spec: dict[
         assert producer(body["reward"], "rollouts") == "rollout"
 
 
+def test_a_shard_that_is_scored_as_it_is_made_is_one_task_in_an_image_that_can_do_both(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(
+        update={"rounds": 1, "rollout": SETTINGS.rollout.model_copy(update={"scored": True})}
+    )
+    spec = compiled(tmp_path, settings, images={stage: f"{stage}:1" for stage in ONLINE.stage_names})
+    inner = tasks(spec, "comp-round-01")
+    (loop,) = (name for name in inner if name.startswith("for-loop"))
+    assert set(tasks(spec, inner[loop]["componentRef"]["name"])) == {"rollout"}
+    assert producer(inner["training"], "latents") == producer(inner["training"], "scores") == loop
+    containers = {name: one["container"] for name, one in spec["deploymentSpec"]["executors"].items()}
+    assert containers["exec-rollout"]["image"] == "evaluation:1"
+    assert "advantageflow.loop.component" in " ".join(containers["exec-rollout"]["command"])
+    assert ONLINE.tasks(settings)["reward"] == 0
+
+
 def test_a_task_is_given_what_it_reads_and_no_more(spec: dict[str, Any]) -> None:
     """Kubeflow copies an artifact whole into every task that takes it."""
     taken = {stage: set(spec["components"][f"comp-{stage}"]["inputDefinitions"].get("artifacts", {}))

@@ -71,4 +71,4 @@ def test_its_plan_has_the_images_of_further_seeds(settings: RunSettings) -> None
         for one_settings in (settings, online)
         for one in (pipeline_of(one_settings),)
     }
-    assert images["retraining"] == images["online"] + 4 * settings.evaluation.images
+    assert images["retraining"] == images["online"] + 5 * settings.evaluation.images

@@ -19,7 +19,7 @@ from advantageflow.settings import StoreSettings
 from advantageflow.store.files import read_json
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.training import stage
-from advantageflow.training.failures import ProcessFailed, first_failure, publish_failure
+from advantageflow.training.call import ProcessFailed, first_failure, publish_failure
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
@@ -147,19 +147,19 @@ def test_the_first_users_error_counts_whatever_the_others_say(tmp_path: Path) ->
     publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
     publish_failure(str(tmp_path), 1, DataError("no such rollout", where="scores", remedy="score it"))
     publish_failure(str(tmp_path), 2, DataError("later", where="", remedy=""))
-    error = first_failure(str(tmp_path), 3, {0: 1, 1: 2, 2: 2})
+    error = first_failure(str(tmp_path), {0: 1, 1: 2, 2: 2})
     assert isinstance(error, DataError)
     assert (error.message, error.where, error.remedy) == ("no such rollout", "scores", "score it")
 
 
 def test_preemption_stays_what_it_is(tmp_path: Path) -> None:
     publish_failure(str(tmp_path), 1, Preempted("was asked to end", where="training", remedy="again"))
-    assert isinstance(first_failure(str(tmp_path), 3, {1: 75}), Preempted)
+    assert isinstance(first_failure(str(tmp_path), {1: 75}), Preempted)
 
 
 def test_a_killed_process_counts_before_those_that_lost_it(tmp_path: Path) -> None:
     publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
-    error = first_failure(str(tmp_path), 3, {0: 1, 1: -signal.SIGKILL})
+    error = first_failure(str(tmp_path), {0: 1, 1: -signal.SIGKILL})
     assert isinstance(error, TrainingError)
     assert "process 1 was killed by signal 9" in str(error)
 
@@ -170,8 +170,8 @@ def test_a_bug_is_shown_with_the_traceback_of_the_process_that_had_it(tmp_path: 
     except ZeroDivisionError as bug:
         publish_failure(str(tmp_path), 1, bug)
     publish_failure(str(tmp_path), 0, RuntimeError("Connection closed by peer"))
-    error = first_failure(str(tmp_path), 3, {1: 1, 0: -signal.SIGTERM})
+    error = first_failure(str(tmp_path), {1: 1, 0: -signal.SIGTERM})
     assert isinstance(error, ProcessFailed)
     assert str(error).startswith("process 1 failed:\nTraceback")
     assert str(error).rstrip().endswith("ZeroDivisionError: a bug")
-    assert first_failure(str(tmp_path / "nothing"), 3, {0: 1}) is None
+    assert first_failure(str(tmp_path / "nothing"), {0: 1}) is None

@@ -17,7 +17,7 @@ from kubernetes_stub.task import complete
 from advantageflow.errors import Preempted, SettingsError, TrainingError
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.published import fetch_published
-from advantageflow.training.failures import publish_failure
+from advantageflow.training.call import publish_failure
 from advantageflow.training.trainjob.launch import train_on_nodes
 
 WAITS = "waits for a queue to admit it (Suspended: TrainJob is suspended)"

@@ -14,7 +14,7 @@ from kubernetes_stub.task import complete
 from launched import CREATE_JOB, GET_RUNTIME, LIST_PODS, assert_nothing_is_left, failing, train
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
-from advantageflow.training.failures import publish_failure
+from advantageflow.training.call import publish_failure
 
 
 def never(job: Any) -> None:
