@@ -77,6 +77,7 @@ def test_pages_open_on_results_in_the_order_that_they_are_read_and_obey_nothing(
         runs.append(publisher.run_id)
     client = open_client(mlflow_server)
     parent = client.get_run(runs[0])
+    assert parent.data.tags["mlflow.note.content"].count("![samples]") == 2, "before and after"
     home, pictures = parent.info.experiment_id, children(client, parent)["pictures"].info.run_id
 
     def look(page: Browser, at: str, until: str) -> str:

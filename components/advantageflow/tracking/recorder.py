@@ -199,11 +199,12 @@ class Recorder:
         pages = [("report", task, "artifacts/report/report.html")]
         pages += [("pictures by round", self._pictures, "model-metrics")] if self._pictures else []
         links = [f"[{what}]({page_of_run(self.experiment_id, run, tab)})" for what, run, tab in pages]
-        told, _, table = event["note"].partition(
-            "\n\n"
-        )  # MLflow shows the first lines, and the rest when it is asked to
-        picture = f"![samples](get-artifact?path=report/samples.png&run_uuid={task})"
-        note = f"{head}{RESULT_HEADING}{told} See {' and '.join(links)}.\n\n{table}\n\n{picture}"
+        told, _, table = event["note"].partition("\n\n")  # MLflow shows the first lines, and all when it is asked to
+        first = f"tags.`mlflow.parentRunId` = '{self.parent_id}' AND attributes.run_name = 'round 0 / evaluation'"
+        before = [run.info.run_id for run in self._client.search_runs([self.experiment_id], first, max_results=1)]
+        pictures = [f"![samples](get-artifact?path=report/samples.png&run_uuid={run})" for run in (*before, task)]
+        shown = f"Before:\n\n{pictures[0]}\n\nAfter:\n\n{pictures[-1]}" if len(set(pictures)) > 1 else pictures[-1]
+        note = f"{head}{RESULT_HEADING}{told} See {' and '.join(links)}.\n\n{table}\n\n{shown}"
         self._client.set_tag(self.parent_id, "mlflow.note.content", note)
         for tag, value in view_tags(metric_name(event["headline"])).items():
             self._client.set_experiment_tag(self.experiment_id, tag, value)
