@@ -53,6 +53,8 @@ class SourceTree:
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.rewards.")}
         if stage in ("training", "loop"):
             starts |= {name for name in self._files if name.startswith(f"{PACKAGE}.objectives.")}
+        if stage == "evaluation":  # whose image makes and scores a shard in one task
+            starts |= {f"{PACKAGE}.loop.component", f"{PACKAGE}.loop.shard"}
         own: set[str] = set()
         foreign: set[str] = set()
         open_ends = list(starts)

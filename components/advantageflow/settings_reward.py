@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from advantageflow.settings_base import Settings
 
@@ -13,12 +13,26 @@ class RewardTerm(Settings):
     """One of the things that training maximises."""
 
     name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
-    column: str = Field("soft", description="the reward's column that training maximises")
+    column: str = Field(
+        "soft", description="the reward's column that training maximises; of 'module:function' it is called so too"
+    )
     weight: float = Field(1.0, gt=0, description="of this term in the sum")
     minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
     options: dict[str, JsonValue] = Field(
         default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _column_of_a_function(cls, values: Any) -> Any:
+        function = function_in(values.get("name")) if isinstance(values, dict) and "column" not in values else None
+        return {**values, "column": function} if function else values
+
+
+def function_in(name: Any) -> str | None:
+    """The function that a reward's name is the path of, by Python's style in names: 'module:score'; else None."""
+    function = name.rpartition(":")[2].rpartition(".")[2] if isinstance(name, str) and ":" in name else ""
+    return function if function[:1].islower() else None
 
 
 class RewardSettings(RewardTerm):

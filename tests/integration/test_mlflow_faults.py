@@ -22,6 +22,8 @@ from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tracking import RunTracking, sync_left, sync_run
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked
 
+pytestmark = pytest.mark.fault
+
 
 def test_a_publisher_that_was_killed_anywhere_leaves_nothing_double_missing_or_running(
     store: str, journal: Path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -41,6 +42,11 @@ class Stage:
     @property
     def image_name(self) -> str:
         return self.image or self.name
+
+
+def imported(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called: what Kubeflow or torch needs takes seconds."""
+    return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
 class NothingToDo(Exception):

@@ -23,9 +23,12 @@ from kfp_stub.server import KfpStub, serving
 from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
 from advantageflow_pipelines import cli
 from advantageflow_pipelines.client import follow
+from advantageflow_pipelines.client.package import Package
+from advantageflow_pipelines.placing.cluster import ClusterRun
 
 Command = Callable[..., tuple[int, str, str]]
 RECORDINGS = Path(__file__).parents[3] / "data" / "kfp-live"
+_COMPILED: dict[str, Package] = {}
 _VARIABLES = (
     "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_UI_ENDPOINT", "KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
     "KF_PIPELINES_SA_TOKEN_PATH", "ADVANTAGEFLOW_KFP_TOKEN", "ADVANTAGEFLOW_KFP_TOKEN_FILE", "ADVANTAGEFLOW_KFP_COOKIE",
@@ -42,6 +45,20 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(follow, "POLL_SECONDS", 0.01)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal runs are compiled once for all tests: Kubeflow's compiler takes a second for each."""
+    compile_run = ClusterRun.package
+
+    def package(run: ClusterRun) -> Package:
+        key = repr((run.settings, dict(run.images), run.resources, run.segments))
+        if key not in _COMPILED:
+            _COMPILED[key] = compile_run(run)
+        return _COMPILED[key]
+
+    monkeypatch.setattr(ClusterRun, "package", package)
 
 
 @pytest.fixture
