@@ -55,11 +55,6 @@ def _table(prefix: str, model: type[BaseModel]) -> Iterator[str]:
     for name, field in plain.items():
         setting, type_ = f"`{where + '.' if where else ''}{name}`", allowed(field.annotation, field.metadata)
         cells = (setting, type_, _default(field), field.description or "")
-            f"`{where + '.' if where else ''}{name}`",
-            allowed(field.annotation, field.metadata),
-            _default(field),
-            field.description or "",
-        )
         yield "| " + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells) + " |"
     yield ""
 
