@@ -14,7 +14,7 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.say import Console, quiet, say
 
-Case = Literal["speed", "block", "loaded", "data", "round"]
+Case = Literal["speed", "block", "loaded", "data", "round", "soak"]
 
 
 def bench(
@@ -25,9 +25,11 @@ def bench(
             "--case",
             help="speed; block: count, on the CPU, what a transformer block of SD3.5-Medium does beside its matrix "
             "products; loaded: a training round beside --load busy processes; data: memory and time of shards of "
-            "noise; round: of 10,000 prompts x 24 rollouts.",
+            "noise; round: of 10,000 prompts x 24 rollouts; soak: memory, files, threads and rounds of one process for "
+            "--minutes.",
         ),
     ] = "speed",
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Of the case 'soak'.")] = 120.0,
     load: Annotated[int, typer.Option("--load", min=1, help="Busy processes of the case 'loaded'.")] = 8,
     device: Annotated[
         Literal["cpu", "cuda"],
@@ -55,6 +57,11 @@ def bench(
     check_choice(device, checkpointing)
     quiet()
     threads = threads or settings.training.threads
+    if case == "soak":
+        from advantageflow_experiments.bench.soak import soak
+
+        say(console, *map(str, soak(minutes, output)))
+        return
     if case != "speed":
         say(console, *_other_case(case, settings, load, repeats, threads, output))
         return

@@ -20,6 +20,8 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.base import RewardStopped
 from advantageflow.rewards.plumbing.checks import score_each
 
+pytestmark = pytest.mark.fault
+
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
 def test_a_passing_failure_is_asked_again(judge: Judge, status: int) -> None:

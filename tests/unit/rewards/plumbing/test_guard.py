@@ -15,6 +15,8 @@ from advantageflow.rewards.plumbing.checks import check_readable, score_each, sc
 from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.registry import get_guarded
 
+pytestmark = pytest.mark.fault
+
 MODULE = """
 import os, time
 import numpy as np
