@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -94,15 +95,11 @@ class Family(ABC):
 
     def transformer_class(self) -> Any:
         """The class of the transformer."""
-        import diffusers
-
-        return getattr(diffusers, self.transformer)
+        return _of_diffusers(self.transformer)
 
     def autoencoder_class(self) -> Any:
         """The class of the autoencoder."""
-        import diffusers
-
-        return getattr(diffusers, self.autoencoder)
+        return _of_diffusers(self.autoencoder)
 
     @abstractmethod
     def latent_sizes(self, configs: Configs) -> LatentSizes:
@@ -150,3 +147,8 @@ ATTENTION_AND_FEED_FORWARD: Sequence[str] = (
     *ATTENTION, "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2",
 )  # fmt: skip
 """The linear layers of MM-DiT blocks with text and image streams."""
+
+
+def _of_diffusers(name: str) -> Any:
+    """A class; while another thread imports diffusers, the import statement gives the module that it then replaces."""
+    return getattr(import_module("diffusers"), name)
