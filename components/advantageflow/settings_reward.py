@@ -39,9 +39,11 @@ class RewardSettings(RewardTerm):
     """What rollouts are scored by: one reward, or several at once."""
 
     others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
-    combine: Literal["sum", "normalised_sum"] = Field(
+    combine: Literal["sum", "normalised_sum", "gradient_aligned", "minimum_norm"] = Field(
         "normalised_sum",
-        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
+        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales; or "
+        "these with weights that follow the rewards' gradients: further terms count as far as they agree with the "
+        "first (gradient_aligned), or no term is worked against (minimum_norm)",
     )
     timeout: float = Field(
         900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"

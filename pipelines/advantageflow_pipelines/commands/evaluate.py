@@ -51,7 +51,8 @@ def evaluate(
 ) -> None:
     """Judge trained policies on held-out prompts against their base model, and against each other.
 
-    Base and tuned generate from the same prompts and noise at every guidance scale. Writes report.html (tables by task
+    Base and tuned generate from the same prompts and noise at every guidance scale; so does the policy that a continued
+    run started from. Writes report.html (tables by task
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
@@ -62,6 +63,7 @@ def evaluate(
     policies = [find_policy(path, runs) for path in paths]
     for policy in policies:
         policy.trained_state()
+    policies = work.with_start(policies[0]) if len(policies) == 1 else policies
     settings = policies[0].settings
     for name, value, section in (("device", device, ModelSettings), ("sampler", sampler, EvaluationSettings)):
         if value is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,10 @@ from advantageflow.errors import SettingsError
 from advantageflow.records import METRICS_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import conditioning_folder, prompts_folder
+from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -43,6 +44,15 @@ class Variant:
     @property
     def folder(self) -> str:
         return self.name.replace(" ", "-")
+
+
+def with_start(found: FoundPolicy) -> list[FoundPolicy]:
+    """A trained policy, and before it the one that its run went on from, if there is one."""
+    continued = found.run is not None and found.run[1].init_policy is not None
+    start = policy_folders(*found.run).get(0) if found.run and continued else None
+    if start is None:
+        return [found]
+    return [replace(found, name="start", path=start, state=read_policy_state(start)), replace(found, name="tuned")]
 
 
 def make_variants(scales: Sequence[float], judged: Sequence[FoundPolicy] = ()) -> list[Variant]:

@@ -92,7 +92,7 @@ class Pipeline:
         resources: folder of presets of resources for its stages, beside those for any pipeline.
         complete: settings with what this pipeline takes where a person said nothing.
         begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
-        held_against: what the first and the last policy of a run are called where it goes on from another's.
+        held_against: what the policy that a run goes on from, and the one that it ends with, are called.
         last_task: name of the task that ends its work, as MLflow shows it; that of the last evaluation if None.
     """
 

@@ -26,7 +26,7 @@ from advantageflow.store.files import read_json
 from advantageflow.store.prompts import write_prompts
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.evaluate import evaluate, make_variants, parse_scales
+from advantageflow_pipelines.local.evaluate import evaluate, make_variants, parse_scales, with_start
 from advantageflow_pipelines.local.policies import FoundPolicy, find_policy
 from advantageflow_pipelines.local.workdir import create_workdir, make_output, unused
 
@@ -81,6 +81,16 @@ def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Fou
     write_policy(tmp_path / "other", judged.settings.model, told)
     found = find_policy(str(tmp_path / "other")).settings
     assert (found.model.name, found.reward.name, found.prompts.source) == ("elsewhere", "jpeg", "mine.jsonl")
+
+
+def test_a_continued_run_is_judged_against_its_start_and_against_the_base(judged: FoundPolicy, tmp_path: Path) -> None:
+    settings = judged.settings.model_copy(update={"init_policy": "elsewhere"})
+    workdir = create_workdir(tmp_path / "continued", settings)
+    write_base_policy(workdir.artifacts / "online" / "prompts" / "policy", {}, {})
+    write_policy(workdir.artifacts / "online" / "training-3" / "new_policy", settings.model, {})
+    start, tuned = with_start(find_policy(str(workdir.root)))
+    assert [one.path.parent.name for one in (start, tuned)] == ["prompts", "training-3"]
+    assert [one.name for one in make_variants([1.0], [start, tuned])] == ["base", "start", "tuned"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
