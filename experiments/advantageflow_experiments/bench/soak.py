@@ -49,7 +49,7 @@ def soak(minutes: float, out: Path) -> list[str]:
             time.sleep(_LOOK)
         run.send_signal(signal.SIGTERM)  # also where a background shell had Ctrl-C ignored
         status = run.wait(60)
-    looks = [look for look in looks if look["rounds"]]  # without its start
+    looks = [look for look in looks if look["rounds"]] or looks[-2:]  # without its start
     size = max(2, len(looks) // _PARTS)
     parts = [_part(looks[first : first + size]) for first in range(0, len(looks) - size + 1, size)]
     write_json(out / "soak.json", {"parts": parts, "looks": looks})
