@@ -14,11 +14,13 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError
 from advantageflow.problems import accepts_text, problems_of, to_error
 from advantageflow.settings import RunSettings
+from advantageflow.settings_reward import function_in
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
 PRESETS_PACKAGE = "advantageflow_pipelines.presets"
 _LARGEST = 1_000_000  # bytes of a file of settings
+_LONGEST_SHOWN = 200  # characters of an override in an error
 _NAMED = {"training.objective"}  # sections that may be given as a name alone, which replaces the whole section
 
 
@@ -114,7 +116,7 @@ def _read_preset(name: str, folder: Traversable) -> tuple[dict[str, Any], dict[s
 
 def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dict[str, Any]:
     """Values with one override; notes its place."""
-    where = f"--set {override}"
+    where = f"--set {override if len(override) <= _LONGEST_SHOWN else override[:_LONGEST_SHOWN] + '...'}"
     key, equals, text = (part.strip() for part in override.partition("="))
     path = key.split(".")
     if not equals or not all(path):
@@ -123,7 +125,7 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
     try:
         value, _ = parse_yaml(text, where)
     except SettingsError as error:
-        remedy = f"quote the value: --set '{key}=\"...\"'"
+        remedy = f"quote the value: --set '{key:.{_LONGEST_SHOWN}}=\"...\"'"
         raise SettingsError(error.message, where=where, remedy=remedy) from error
     if isinstance(value, bool | int | float) and accepts_text(RunSettings, path):
         value = text  # a revision or a name made of digits: only text fits, and a shell eats the quotes
@@ -139,6 +141,8 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
                 remedy = f"give the whole list: --set '{'.'.join(path[:depth])}=[...]'"
             raise SettingsError(f"'{'.'.join(path[:depth])}' is not a section", where=where, remedy=remedy)
     section[path[-1]] = value
+    if key == "reward.name" and function_in(value) and not places.get("reward.column", "").startswith("--set"):
+        section.pop("column", None)  # it is that of the preset's reward
     for depth in range(1, len(path)):
         places.setdefault(".".join(path[:depth]), where)
     places[key] = where

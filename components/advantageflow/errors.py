@@ -56,6 +56,10 @@ class Preempted(UserError):
     """A task that was told to end, or lost a node: run again, it goes on from its last checkpoint, if it keeps any."""
 
 
+class MemoryEnded(UserError):
+    """A stage that needs more memory than there is, as its settings have it."""
+
+
 class ClusterError(UserError):
     """A Kubernetes cluster, or its Kubeflow, that refuses what is asked of it, or cannot be reached."""
 

@@ -19,6 +19,10 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
     except RecursionError as error:
         raise ValueError(_TOO_DEEP) from error
+    except ValueError as error:
+        if "set_int_max_str_digits" in str(error):  # Python's own advice is none for whoever wrote the file
+            raise ValueError("a number of thousands of digits") from error
+        raise
     check_depth(value)
     if "\\u" in (text if isinstance(text, str) else text.decode("ascii", "ignore")):  # only an escape can bring one in
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
-from advantageflow.errors import Preempted, UserError
+from advantageflow.errors import MemoryEnded, Preempted, UserError
 from advantageflow.parameters import with_parameters
 from advantageflow.problems import problems_of, to_error
 from advantageflow.settings import Settings
@@ -23,6 +24,15 @@ from advantageflow.shown import ShownFormatter, printable
 from advantageflow.tracking.journal import Journal, stage_journal
 
 USER_ERROR_STATUS = 2
+_MEMORY = re.compile("OutOfMemoryError|not enough memory|can't allocate memory")
+_SMALLER = {
+    "prompts": "model.device=cpu",
+    "rollout": "rollout.batch_groups, rollout.group_size",
+    "reward": "the reward's batch, if it has one",
+    "training": "training.microbatch, training.gradient_checkpointing=true",
+    "loop": "training.microbatch, rollout.batch_groups, training.gradient_checkpointing=true",
+    "evaluation": "evaluation.batch",
+}
 RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
 
 
@@ -57,7 +67,7 @@ def run_stage_task(
     except Exception as error:  # for the journal to record
         parsed, failure = arguments, error
     place = (_index(arguments, "round_index"), _index(arguments, "shard"))
-    with _shown(), stage_journal(name, *place, sections_of(parsed)) as journal:
+    with _shown(), stage_journal(name, *place, sections_of(parsed)) as journal, memory_told(name):
         if failure is not None:
             raise failure
         run_counted(run, parsed, journal)
@@ -137,6 +147,24 @@ def _shown() -> Iterator[None]:
     except UserError as error:
         print(printable(str(error)), file=sys.stderr, flush=True)
         raise SystemExit(exit_status(error)) from error
+
+
+@contextmanager
+def memory_told(stage: str) -> Iterator[None]:
+    """Say of a stage whose memory ends which settings need less; a process that the system kills says nothing.
+
+    Raises:
+        MemoryEnded: instead of the error of torch, of a GPU or of the CPU, or of Python.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _MEMORY.search(f"{type(error).__name__}: {error}"):
+            raise
+        remedy = (
+            f"{_SMALLER.get(stage, 'give it more memory')}, in a new run (what is complete stays), or use a larger GPU"
+        )
+        raise MemoryEnded(f"memory ended: {str(error).partition('. ')[0]}", where=stage, remedy=remedy) from error
 
 
 def sections_of(arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from advantageflow.settings_base import Settings
 
@@ -13,21 +13,37 @@ class RewardTerm(Settings):
     """One of the things that training maximises."""
 
     name: str = Field("shapes", description="a registered reward (see `advantageflow rewards list`)")
-    column: str = Field("soft", description="the reward's column that training maximises")
+    column: str = Field(
+        "soft", description="the reward's column that training maximises; of 'module:function' it is called so too"
+    )
     weight: float = Field(1.0, gt=0, description="of this term in the sum")
     minimum: float | None = Field(None, description="worst acceptable value; images beyond it rank below all others")
     options: dict[str, JsonValue] = Field(
         default_factory=dict, description="what the reward's class is made with, such as {device: cuda}"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _column_of_a_function(cls, values: Any) -> Any:
+        function = function_in(values.get("name")) if isinstance(values, dict) and "column" not in values else None
+        return {**values, "column": function} if function else values
+
+
+def function_in(name: Any) -> str | None:
+    """The function that a reward's name is the path of, by Python's style in names: 'module:score'; else None."""
+    function = name.rpartition(":")[2].rpartition(".")[2] if isinstance(name, str) and ":" in name else ""
+    return function if function[:1].islower() else None
+
 
 class RewardSettings(RewardTerm):
     """What rollouts are scored by: one reward, or several at once."""
 
     others: tuple[RewardTerm, ...] = Field((), strict=False, description="further terms, beside the first")
-    combine: Literal["sum", "normalised_sum"] = Field(
+    combine: Literal["sum", "normalised_sum", "gradient_aligned", "minimum_norm"] = Field(
         "normalised_sum",
-        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales",
+        description="add the weighted values, or (GDPO) their group-normalised advantages, whatever their scales; or "
+        "these with weights that follow the rewards' gradients: further terms count as far as they agree with the "
+        "first (gradient_aligned), or no term is worked against (minimum_norm)",
     )
     timeout: float = Field(
         900.0, gt=0, description="seconds that a reward of one's own may take for a batch of images, loading included"

@@ -5,10 +5,17 @@ from __future__ import annotations
 import logging
 import re
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # all but tab and end of line
-_PASSWORD = re.compile(r"(\w[\w+.-]*://[^\s/?#@:'\"]*):[^\s/?#'\"]+@")
+# All but tab and end of line; halves of surrogate pairs too, as which bytes that are not UTF-8 come from a shell.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_PASSWORD = re.compile(  # which may hold a slash, as SQLAlchemy takes it; what only digits go before is a port
+    r"(\w[\w+.-]*://[^\s/?#@:'\"\[]*):(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"]+@"
+)
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$!]|^[#+-]|(?<!\w)_|_(?!\w)")
-_QUERY = re.compile(r"([?&](?:password|passwd|token|api_?key|secret|sig|signature)=)[^&\s'\"]+", re.IGNORECASE)
+_QUERY = re.compile(
+    r"([?&](?:[\w%-]*[-_])?(?:password|passwd|pwd|token|(?:api|access)?_?key|secret|sig|signature|credential)=)"
+    r"[^&\s'\"]+",
+    re.IGNORECASE,
+)
 
 
 def masked(text: str) -> str:

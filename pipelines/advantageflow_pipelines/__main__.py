@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 
@@ -14,8 +15,10 @@ def main() -> None:
     heard = handler is signal.default_int_handler  # and not ignored, as in a background shell
     if heard:
         signal.signal(signal.SIGINT, _end)
+    gc.disable()  # imports make no garbage to look for
     from advantageflow_pipelines.cli import main as run
 
+    gc.enable()
     signal.signal(signal.SIGINT, handler)
     try:
         run()

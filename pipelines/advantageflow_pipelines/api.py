@@ -147,7 +147,7 @@ def generate(
     """
     found = None if policy is None else find_policy(str(policy))
     base = model or (found.model if found else None) or ModelSettings()
-    how = (found.sampling if found else EvaluationSettings()).model_dump() | sampling
+    how = (found.settings.evaluation if found else EvaluationSettings()).model_dump() | sampling
     return draw(base, found.path if found else None, texts, seed, EvaluationSettings.model_validate(how))
 
 

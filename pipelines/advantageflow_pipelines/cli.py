@@ -17,21 +17,16 @@ from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     cluster,
     evaluate,
-    export,
-    gc,
     look,
-    models,
     plan,
+    policies,
     prompts,
-    publish,
     registry,
-    resources,
     rewards,
     run,
     runs,
     schedule,
     submit,
-    sync,
 )
 from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.say import Console
@@ -52,20 +47,20 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("evaluate")(evaluate.evaluate)
-app.command("generate")(models.generate)
-app.command("publish")(publish.publish)
-app.command("export")(export.export)
+app.command("generate")(policies.generate)
+app.command("publish")(policies.publish)
+app.command("export")(policies.export)
 app.command("rollback")(registry.rollback)
-app.command("gc")(gc.gc)
+app.command("gc")(registry.gc)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")
 app.add_typer(cluster.cluster, name="cluster")
-app.command("sync")(sync.sync)
+app.command("sync")(run.sync)
 app.command("ui")(look.ui)
 app.command("compile")(submit.compile_command)
 app.add_typer(look.presets, name="presets")
-app.add_typer(resources.resources, name="resources")
+app.add_typer(look.resources, name="resources")
 app.add_typer(prompts.prompts, name="prompts")
 app.add_typer(rewards.rewards, name="rewards")
 for _offered in entry_points(group="advantageflow.commands"):

@@ -15,9 +15,13 @@ from summaries import comparable
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import StoreError
+from advantageflow.golden_checks.pictures import folder_pictures
+from advantageflow.golden_checks.recorded import check_golden_file
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
+from advantageflow.rewards.geneval.scoring import Detection, score
+from advantageflow.rewards.geneval.spec import check_spec
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.vlm import _verdict
 from advantageflow.store.files import read_json, read_tensors, write_tensors
@@ -56,6 +60,12 @@ def _image(folder: Path) -> None:
         raise StoreError(str(error)) from error
 
 
+def _spec(folder: Path) -> None:
+    prompt = Prompt("a", "train", "t", read_json(folder / "spec.json"))
+    check_spec(prompt.spec)
+    score(prompt.spec, {"dog": [Detection(16, 0.9, (0.0, 0.0, 9.0, 9.0), color="red")]})
+
+
 def _policy(folder: Path) -> None:
     state = read_policy_state(folder)
     assert [state.model, state.reward, state.prompts, state.trained]
@@ -70,6 +80,9 @@ def targets(folder: Path) -> dict[str, Target]:
     summary = dict.fromkeys(SHOWN) | {
         "preset": "shapes", "seed": 1, "base": {"strict": 0.5}, "rounds": [{"round": 1, "strict": 0.6}]
     }  # fmt: skip
+    spec = {"tag": "position", "include": [{"class": "dog", "count": 1}, {
+        "class": "cat", "count": 2, "color": "red", "position": ["left of", 0]}], "exclude": []}  # fmt: skip
+    recorded = {"version": "1", "tolerance": {"bytes": 1.0}, "scores": {"a": {"bytes": 2.0}}}
     write_prompts(folder / "prompts", [Prompt("a", "train", "t", {"n": 1}), Prompt("b", "eval", "t")], {})
     write_scores(folder / "scores", [], ["soft"], {})
     write_tensors(folder / "t.safetensors", {"x": torch.ones(2, 2)})
@@ -102,4 +115,9 @@ def targets(folder: Path) -> dict[str, Target]:
         "reply of a judge": Target(b'{"reason": "red", "score": 7}', "reply", lambda one: _verdict(
             (one / "reply").read_bytes().decode("utf-8", "replace"))),
         "picture": Target(picture.getvalue(), "picture", _image),
+        "pictures": Target(b'{"image": "a.png", "text": "a", "spec": {"n": 1}}\n', "prompts.jsonl", lambda one: (
+            (one / "a.png").write_bytes(picture.getvalue()), folder_pictures(one))),
+        "recorded scores": Target(json.dumps({"jpeg": recorded}).encode(), "golden.json", lambda one: (
+            check_golden_file(one / "golden.json", ["jpeg"]))),
+        "spec": Target(json.dumps(spec).encode(), "spec.json", _spec),
     }  # fmt: skip

@@ -101,7 +101,7 @@ def test_mlflow_has_the_run_with_curves_settings_pictures_and_a_child_for_each_t
     query = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     children = client.search_runs([parent.info.experiment_id], query)
     stages = sorted(child.data.tags["stage"] for child in children)
-    assert stages == ["evaluation"] * 3 + ["prompts"] + ["reward"] * 2 + ["rollout"] * 2 + ["training"] * 2
+    assert stages == ["evaluation"] * 3 + ["pictures", "prompts"] + ["reward"] * 2 + ["rollout"] * 2 + ["training"] * 2
     assert {child.info.status for child in children} == {"FINISHED"}
 
 

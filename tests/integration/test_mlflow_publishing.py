@@ -25,7 +25,9 @@ def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(
     client = MlflowClient(store)
     parent = client.get_run(publisher.run_id)
     assert (parent.info.run_name, parent.info.status) == ("shapes-1", "FINISHED")
-    assert parent.data.params == {"rollout.group_size": "4"}, "those that people tell runs apart by"
+    assert (
+        parent.data.params.items() >= {"rollout.group_size": "4", "training.lora.targets": '["to_q", "to_k"]'}.items()
+    )
     kept = client.download_artifacts(parent.info.run_id, "settings.json", str(tmp_path))
     assert json.loads(Path(kept).read_text()) == SETTINGS
     assert (parent.data.tags["seed"], parent.data.tags["preset"]) == ("0", "shapes")
@@ -38,12 +40,15 @@ def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(
     assert dataset.dataset.name == "prompts"
     assert '"num_rows": 2' in dataset.dataset.profile
     assert [(tag.key, tag.value) for tag in dataset.tags] == [("mlflow.data.context", "training")]
-    pictures = [file.path for file in client.list_artifacts(parent.info.run_id, "images")]
+    holds_pictures = children(client, parent)["pictures"]
+    assert (holds_pictures.info.status, holds_pictures.data.params) == ("FINISHED", {}), "each tile would repeat params"
+    pictures = [file.path for file in client.list_artifacts(holds_pictures.info.run_id, "images")]
     assert len(pictures) == 2  # full size and preview
     assert all(path.startswith("images/examples~01  a red circle+step+1+") for path in pictures)
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
-        "images", "report", "settings.json", "summary.json",
+        "report", "settings.json", "summary.json",
     }  # fmt: skip
+    assert "time/prompts" not in parent.data.metrics, "pages that compare runs would open on what was told first"
 
 
 def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_end(store: str, journal: Path) -> None:
@@ -53,7 +58,7 @@ def test_each_stage_task_becomes_a_child_run_with_its_own_settings_metrics_and_e
     runs = children(client, client.get_run(publisher.run_id))
     assert set(runs) == {
         "prompts", "round 1 / rollout 0", "round 1 / rollout 1", "round 1 / evaluation", "round 2 / evaluation",
-        "round 2 / training", "round 2 / loop",
+        "round 2 / training", "round 2 / loop", "pictures",
     }  # fmt: skip
     rollout = runs["round 1 / rollout 1"]
     assert rollout.data.params == {"rollout.steps": "6", "model.name": "shapes"}

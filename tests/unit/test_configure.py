@@ -128,3 +128,14 @@ def test_the_learning_rate_falls_linearly_and_is_constant_without_decay() -> Non
     training = TrainingSettings(learning_rate=0.4, decay_rounds=4)
     assert [training.learning_rate_in(number) for number in (1, 2, 3, 4)] == pytest.approx([0.4, 0.3, 0.2, 0.1])
     assert TrainingSettings(learning_rate=0.4).learning_rate_in(999) == 0.4
+
+
+def test_a_function_s_column_is_called_as_the_function_unless_another_is_named() -> None:
+    def column(*overrides: str, preset: str | None = "sd35-ocr") -> str:
+        return load_settings(preset, None, overrides).reward.column
+
+    assert column("reward.name=mine:warmth") == column("reward.name=mine:warmth", preset=None) == "warmth"
+    for given in (["reward.name=mine:warmth", "reward.column=red"], ["reward.column=red", "reward.name=mine:warmth"]):
+        assert column(*given) == "red"
+    assert column("reward.name=mine:Warmth") == column("reward.name=clipscore") == "accuracy"
+    assert load_settings(None, None, ["reward.others=[{name: a.b:red}]"]).reward.others[0].column == "red"

@@ -23,7 +23,14 @@ from advantageflow_pipelines.say import Console, say
         ("postgresql+psycopg2://me:se:cr@t@db:5432/mlflow", "postgresql+psycopg2://me:***@db:5432/mlflow"),
         ("see https://:secret@host and http://a:b@c", "see https://:***@host and http://a:***@c"),
         ("https://host/v1?token=secret&n=1", "https://host/v1?token=***&n=1"),
+        ("postgresql://me:se/c?r#t@db/mlflow", "postgresql://me:***@db/mlflow"),
+        (
+            "https://b.s3/k?X-Amz-Credential=a&X-Amz-Signature=b&n=1",
+            "https://b.s3/k?X-Amz-Credential=***&X-Amz-Signature=***&n=1",
+        ),
+        ("https://h/v1?access_token=a&API_KEY=b&monkey=c", "https://h/v1?access_token=***&API_KEY=***&monkey=c"),
         ("http://host:8000/a@b", "http://host:8000/a@b"),
+        ("http://host:8000?a=b@c http://[::1]:80/a@b", "http://host:8000?a=b@c http://[::1]:80/a@b"),
         ("s3://bucket/key", "s3://bucket/key"),
         ("a: b@c", "a: b@c"),
     ],
@@ -37,7 +44,7 @@ def test_errors_never_hold_a_password() -> None:
     assert "b@" not in str(error) + error.message + error.where + error.remedy
 
 
-EVIL = "\x1b]0;owned\x07\x1b[2J[red]x[/red] \x9b31m\u202e :smile: http://me:secret@host"
+EVIL = "\udcff\x1b]0;owned\x07\x1b[2J[red]x[/red] \x9b31m\u202e :smile: http://me:secret@host"
 
 
 def test_nothing_that_is_printed_is_obeyed() -> None:
@@ -54,7 +61,7 @@ def test_nothing_that_is_printed_is_obeyed() -> None:
     text = out.getvalue()
     assert text.count("[red]x[/red]") == 4
     assert ":smile:" in text
-    assert not {"\x07", "\x9b", "\u202e"} & set(text)
+    assert not {"\x07", "\x9b", "\u202e", "\udcff"} & set(text)
     assert "\x1b]" not in text
     assert "\x1b[2J[" not in text
     assert "secret" not in text

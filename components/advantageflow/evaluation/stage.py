@@ -212,11 +212,9 @@ def _outcome(shot: Shot, scores: dict[str, dict[str, float]], reward: RewardSett
 
 
 def _sample(shot: Shot, values: dict[str, float], column: str, headline: str) -> Sample:
-    prompt = shot.prompt
-    if math.isnan(values[column]):
-        return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, None, None)
-    correct = bool(values[headline]) if headline in ACCURACIES else None
-    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, values[column], correct)
+    prompt, scored = shot.prompt, not math.isnan(values[column])
+    correct = bool(values[headline]) if scored and headline in ACCURACIES else None
+    return Sample(prompt.prompt_id, prompt.text, prompt.task, shot.seed, values[column] if scored else None, correct)
 
 
 def _track(journal: Journal, metrics: dict[str, Any], samples: Sequence[Sample], report: Path) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 AdvantageScale = Literal["centred", "group", "global"]
-Combination = Literal["sum", "normalised_sum"]
+Combination = Literal["sum", "normalised_sum", "gradient_aligned", "minimum_norm"]
 Grouped = Float[Tensor, "groups group_size"]
 GroupedMask = Bool[Tensor, "groups group_size"]
 GroupMask = Bool[Tensor, " groups"]
@@ -89,6 +89,8 @@ def combined_advantages(
     says; then, within the whole batch, divided by the standard deviation, which otherwise would grow with the number of
     terms; then clipped as one reward's. It stays as it is when any reward is shifted or scaled, and rollouts with equal
     sums but unlike rewards keep unlike advantages. A group whose C are all equal teaches nothing (A = 0).
+
+    The others are normalised sums too: their weights follow the rewards' gradients, which training knows.
 
     Where terms have a minimum, rollouts below it are placed below all others of their group: see `constrained`.
     Clipping may make ties of that order, never the reverse.

@@ -39,8 +39,7 @@ def check_rewards(
         RewardError: a reward raised, gave what it did not declare or is not finite, gave all pictures the same, or left
             the tolerance of its recorded scores; names the reward and the picture.
         SettingsError: the file of recorded scores has none of these rewards.
-        DataError: it is wrong.
-        StoreError: it cannot be read.
+        DataError: it is wrong, or cannot be read.
     """
     file = None if settings.golden is None else Path(settings.golden)
     if file is not None:
@@ -96,11 +95,7 @@ def with_prompts(pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> list
 
 
 def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
-    """The pictures whose prompts the reward can read.
-
-    Raises:
-        RewardError: its check() failed otherwise than by refusing a prompt.
-    """
+    """The pictures whose prompts the reward can read; raises RewardError if check() fails otherwise."""
     read = []
     for picture in pictures:
         with suppress(DataError):

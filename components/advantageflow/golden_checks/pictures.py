@@ -16,13 +16,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
-from advantageflow.rewards.plumbing.inputs import decode_image
-from advantageflow.store.files import reading
+from advantageflow.rewards.plumbing.inputs import MOST_PIXELS, decode_image
 
 if TYPE_CHECKING:
     import numpy as np
 
 PROMPTS = "prompts.jsonl"
+_LARGEST = 3 * MOST_PIXELS + 1_000_000  # bytes of a picture, or of prompts.jsonl
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 _EXAMPLE = 'write one {"image": "a.png", "text": "a red circle", "spec": {...}} a line'
 
@@ -94,18 +94,21 @@ def folder_pictures(folder: Path) -> list[Picture]:
     its .png, .jpg, .jpeg and .webp files in the order of their names, which are their prompts.
 
     Raises:
-        DataError: there are no pictures, one cannot be decoded, or a line is wrong; names the file and line.
-        StoreError: the folder cannot be read.
+        DataError: there are no pictures, one cannot be read or decoded, or a line is wrong; names the file and line.
     """
-    with reading(folder):
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+    try:
         if (folder / PROMPTS).exists():
             pictures = list(_listed_pictures(folder, str(folder / PROMPTS)))
         else:
+            paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
+            prompts = [Prompt(path.stem.replace("_", " "), "eval", "all") for path in paths]
             pictures = [
-                Picture(path.stem, Prompt(path.stem.replace("_", " "), "eval", "all"), _decode(path.read_bytes(), path))
-                for path in paths
+                Picture(path.stem, prompt, _decode(_content(path), path))
+                for path, prompt in zip(paths, prompts, strict=True)
             ]
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"cannot be read: {error}"
+        raise DataError(message, where=str(folder), remedy=f"give a folder of pictures; {PROMPTS} is UTF-8") from error
     twice = [name for name, count in Counter(one.name for one in pictures).items() if count > 1]
     if twice or not pictures:
         message = f"duplicate picture '{twice[0]}'" if twice else "holds no pictures"
@@ -116,11 +119,13 @@ def folder_pictures(folder: Path) -> list[Picture]:
 
 def _listed_pictures(folder: Traversable, where: str) -> Iterator[Picture]:
     """The pictures of a folder that its prompts.jsonl names."""
-    for number, line in enumerate((folder / PROMPTS).read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_content(folder / PROMPTS).decode().splitlines(), start=1):
         place = f"{where}:{number}"
         try:
             record = PictureRecord.model_validate_json(line)
-            content = (folder / record.image).read_bytes()
+            if {"..", ""} & {*record.image.split("/")} or "\0" in record.image:
+                raise OSError(0, "not the name of a file in this folder")
+            content = _content(folder / record.image)
         except ValidationError as error:
             first = error.errors()[0]
             message = f"{'.'.join(map(str, first['loc'])) or 'the line'}: {first['msg']}"
@@ -129,6 +134,15 @@ def _listed_pictures(folder: Traversable, where: str) -> Iterator[Picture]:
             message = f"picture '{record.image}' cannot be read: {error.strerror}"
             raise DataError(message, where=place, remedy="put the picture beside prompts.jsonl") from error
         yield record.picture(Path(record.image).stem, place, content)
+
+
+def _content(file: Traversable) -> bytes:
+    """Of a file that is no larger than any picture that can be judged."""
+    with file.open("rb") as opened:
+        content = opened.read(_LARGEST + 1)
+    if len(content) > _LARGEST:
+        raise OSError(0, f"larger than {_LARGEST:,} bytes")
+    return content
 
 
 def _decode(content: bytes, where: str | Path) -> np.ndarray:

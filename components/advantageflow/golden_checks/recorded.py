@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from advantageflow.errors import DataError, SettingsError
+from advantageflow.errors import DataError, SettingsError, StoreError
 from advantageflow.golden_checks.pictures import Picture, PictureRecord, golden_folder, golden_pictures
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.store.files import read_json, write_json
@@ -40,10 +40,9 @@ def find_golden(reward: str, file: Path | None) -> tuple[list[Picture], Recorded
     """The pictures that the reward of this name is held to, and its scores as the file, or else the package, has them.
 
     Raises:
-        StoreError: the file is missing or not JSON.
-        DataError: it is not what `record` writes; names the reward and field.
+        DataError: the file is missing, or is not what `record` writes; names the reward and field.
     """
-    own = {} if file is None else read_json(file)
+    own = {} if file is None else _read(file)
     entries, source = (own, file) if reward in own else (read_json(Path(str(golden_folder() / SCORES))), "golden set")
     if reward not in entries:
         return golden_pictures(), None
@@ -65,9 +64,9 @@ def check_golden_file(file: Path, rewards: Iterable[str]) -> None:
 
     Raises:
         SettingsError: it records none of them.
-        StoreError, DataError: as find_golden.
+        DataError: as find_golden.
     """
-    recorded = read_json(file).keys() & set(rewards)
+    recorded = _read(file).keys() & set(rewards)
     if not recorded:
         remedy = "record them: advantageflow rewards record --reward NAME -o FILE, or leave reward.golden away"
         message = f"{file} records scores of none of the run's rewards ({', '.join(rewards)})"
@@ -95,7 +94,7 @@ def record(
         with_pictures: whether the file holds the pictures too; without, they are the golden set's.
 
     Raises:
-        StoreError: the file cannot be read or written.
+        DataError, StoreError: the file cannot be read, or written.
     """
     scores = {
         picture.name: {column: float(value) for column, value in values.items()}
@@ -112,5 +111,13 @@ def record(
         scores=scores,
         pictures={picture.name: PictureRecord.of(picture) for picture in pictures} if with_pictures else None,
     )
-    before = read_json(file) if file.exists() else {}
+    before = _read(file) if file.exists() else {}
     write_json(file, dict(sorted({**before, name: entry.model_dump(exclude_none=True)}.items())))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file)
+    except StoreError as error:
+        remedy = "give a file that `advantageflow rewards record` wrote, or has yet to write"
+        raise DataError(error.message, where=error.where, remedy=remedy) from error

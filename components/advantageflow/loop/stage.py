@@ -44,6 +44,7 @@ from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.launch import train_in_processes
 from advantageflow.training.metrics import updated_history
+from advantageflow.training.reward_weights import weigh_rewards
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.stage import check_store, hand_over
 from advantageflow.training.train import (
@@ -132,13 +133,15 @@ def run_rounds(
                 data = join_shares(shares, known, stored, reward, rewards, levels)
 
             # Advantages: how far each image is above or below its group.
+            chained = state.rounds_before + number
+            data, weights = weigh_rewards(trained, data.to(device), settings, seed, chained, group)
             advantages = round_advantages(data, settings)
             history = updated_history(history, data, advantages)
 
             # Training: gradient steps on the loss, then the rollout policy moves towards the trained one.
             trained.set_learning_rate(settings.learning_rate_in(number))
             steps = train_round(
-                trained, data.to(device), advantages, settings, seed=seed, round_index=number, group=group,
+                trained, data, advantages, settings, seed=seed, round_index=number, group=group,
                 progress=lambda done, total: journal.progress(done, total, "samples"),
                 step_done=step_recorder(state.step), steps_before=state.step, rounds_before=state.rounds_before,
             )  # fmt: skip
@@ -149,7 +152,7 @@ def run_rounds(
             rollouts = {one.rollout_id: prompt_of[one.prompt_id] for share in shares for one in share.rollouts}
             journal.metrics(score_summary(list(scored.values()), [rollouts[name] for name in scored]), step=number)
             images = [one.pictures for one in shares]
-            tell_round(steps, data, advantages, images, settings, number, checkpoints.metrics())
+            tell_round(steps, data, advantages, images, settings, number, checkpoints.metrics() | weights)
             state = trained_for(state, len(steps), number, base_sha256, settings, reward, model)
             checkpoints.after_round(len(steps), last=number == round_index)
 

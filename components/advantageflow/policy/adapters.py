@@ -59,10 +59,10 @@ class Adapters:
 
     def use(self, adapter: str | None) -> None:
         """Makes one adapter the active one; None runs the base model. Only 'policy' ever takes gradients."""
-        for layer in self._layers:
-            layer.enable_adapters(adapter is not None)
+        for layer in self._layers:  # as PEFT's own, less its walk through all parameters, twice in each microbatch
+            layer._disable_adapters = adapter is None
             if adapter is not None:
-                layer.set_adapter(adapter)
+                layer._active_adapter = [adapter]
         for name in ADAPTERS:
             for parameter in self.named_parameters(name).values():
                 parameter.requires_grad_(name == ADAPTER_FOLDER)
@@ -170,7 +170,9 @@ class LoraLinear(Linear):
         down, up, scale = self.lora_A[name], self.lora_B[name], self.scaling[name]
         if self.get_base_layer().weight.dtype == torch.float32:
             added: Tensor = up(down(x))
-            return result.add_(added if scale == 1.0 else added * scale)
+            added = added if scale == 1.0 else added * scale
+            # In place on what a linear layer gives, a view, autograd would copy the gradient twice.
+            return result + added if torch.is_grad_enabled() else result.add_(added)
         low = functional.linear(x, down.get_parameter("weight").to(x.dtype))
         up = (up.get_parameter("weight") * scale).to(x.dtype)
         return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.t()).view(result.shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from advantageflow.flow.samplers import integrate
-from advantageflow.flow.sde import Trajectory, integrate_sde
+from advantageflow.flow.sde import Trajectory, concatenate, integrate_sde
 from advantageflow.policy.adapters import add_adapter
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
@@ -22,6 +23,7 @@ from advantageflow.policy.saved import read_policy
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RolloutSettings
+from advantageflow.tracking.journal import current_journal
 
 
 def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> Generator:
@@ -50,6 +52,45 @@ def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, 
     return Generator(model, transformer, load_vae(model))
 
 
+Images = tuple[Tensor, NDArray[np.uint8], Trajectory | None]
+
+
+def _in_parts_that_fit(images: Callable[..., Images]) -> Callable[..., Images]:
+    """Where the GPU's memory ends, a batch is halved, and no later one is larger; each picture keeps its noise."""
+
+    @wraps(images)
+    def in_parts(
+        self: Generator,
+        conditioning: Conditioning,
+        seeds: Sequence[int],
+        how: RolloutSettings | EvaluationSettings,
+        unconditional: Conditioning | None = None,
+        norm: VelocityNorm | None = None,
+        window: tuple[int, int] | None = None,
+    ) -> Images:
+        made: list[Images] = []
+        squares, row = [], 0
+        while row < len(seeds):
+            rows = range(row, min(row + (self.fits or len(seeds)), len(seeds)))
+            told = conditioning if len(rows) == len(seeds) else conditioning.rows(rows)
+            try:
+                made.append(images(self, told, seeds[rows.start : rows.stop], how, unconditional, norm, window))
+                squares += [norm.squares] if norm is not None and norm.squares is not None else []
+                row = rows.stop
+                continue
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+            self.halve(len(rows))  # here, where the error holds no tensors any more
+        if norm is not None:
+            norm.squares = torch.cat(squares)
+        latents, pictures, trajectories = zip(*made, strict=True)
+        kept = [one for one in trajectories if one is not None]
+        return torch.cat(latents), np.concatenate(pictures), concatenate(kept) if kept else None
+
+    return in_parts
+
+
 class Generator:
     """Draws with whatever policy the transformer has.
 
@@ -66,7 +107,20 @@ class Generator:
         self.transformer = transformer
         self.vae = vae
         self._largest = 0  # batch so far
+        self.fits: int | None = None  # images of a batch, once the GPU's memory has ended
+        self._journal = current_journal()  # which the threads that draw do not have
 
+    def halve(self, images: int) -> None:
+        """Take smaller batches than this one from now on."""
+        self.fits = (images + 1) // 2
+        self._largest = min(self._largest, self.fits)
+        torch.cuda.empty_cache()
+        self._journal.warning(
+            f"the GPU's memory ended with a batch of {images} images: {self.fits} at a time from now on; lower "
+            "rollout.batch_groups, rollout.group_size or evaluation.batch to have it so from the start"
+        )
+
+    @_in_parts_that_fit
     @torch.no_grad()  # not inference_mode: what the transformer keeps from one call to the next may be trained with
     def images(
         self,

@@ -129,17 +129,17 @@ class VelocityNorm:
     """
 
     def __init__(self) -> None:
-        self._squares: Tensor | None = None  # sum over evaluations, (batch,)
+        self.squares: Tensor | None = None  # sum over evaluations, (batch,)
         self._evaluations = 0
 
     def measuring(self, velocity: VelocityFn) -> VelocityFn:
         """The same velocities, measured as they are asked for; forgets what was measured before."""
-        self._squares, self._evaluations = None, 0
+        self.squares, self._evaluations = None, 0
 
         def measured(x: Latents, sigma: float) -> Latents:
             out = velocity(x, sigma)
             squares = out.flatten(1).float().square().mean(1)
-            self._squares = squares if self._squares is None else self._squares + squares
+            self.squares = squares if self.squares is None else self.squares + squares
             self._evaluations += 1
             return out
 
@@ -151,6 +151,6 @@ class VelocityNorm:
         Raises:
             ValueError: nothing was measured.
         """
-        if self._squares is None:
+        if self.squares is None:
             raise ValueError("no velocity was measured")
-        return torch.sqrt(self._squares / self._evaluations).tolist()
+        return torch.sqrt(self.squares / self._evaluations).tolist()

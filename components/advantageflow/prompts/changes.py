@@ -63,7 +63,7 @@ def run(
     logger.info("starts from %s", start.parent or "the base model")
     if start.unchanged:
         logger.info("nothing to do: %s", start.unchanged)
-    current_journal().metrics({"changes/changed": float(not start.unchanged)}, step=0, parent=True)
+    current_journal().metrics({"changes/changed": float(not start.unchanged)}, step=0)
     written = {
         parent_out: start.parent or whole.get("init_policy") or "",
         changed_out: str(not start.unchanged).lower(),

@@ -30,19 +30,6 @@ _CONVERSE = {"left of": "right of", "right of": "left of", "above": "below", "be
 Spec = dict[str, Any]
 
 
-def geneval_prompts(count: int, seed: int) -> list[Prompt]:
-    """Training prompts, then the 553 official ones, held out.
-
-    Args:
-        count: training prompts.
-        seed: of the training prompts; the held-out ones are always the same.
-
-    Raises:
-        DataError: the official prompts cannot be drawn again; or `count` exceeds what there is.
-    """
-    return [*training_prompts(count, seed), *official_prompts()]
-
-
 def official_prompts() -> list[Prompt]:
     """The 553 evaluation prompts of GenEval, in its order, as the split 'eval'.
 

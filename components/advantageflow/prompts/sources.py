@@ -137,9 +137,9 @@ def _files(path: Path, source: str) -> dict[Path, str]:
 
 def _generate(source: str, count: int, seed: int) -> list[Prompt]:
     if source == GENEVAL:
-        from advantageflow.prompts.geneval import geneval_prompts
+        from advantageflow.prompts.geneval import official_prompts, training_prompts
 
-        return geneval_prompts(count, seed)
+        return [*training_prompts(count, seed), *official_prompts()]
     if source == OCR:
         from advantageflow.prompts.ocr import ocr_prompts
 

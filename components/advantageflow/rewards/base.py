@@ -31,6 +31,10 @@ class SampleError(RewardError):
         self.sample = sample
 
 
+class RewardStopped(RewardError):
+    """A reward that no image can be scored by for now: its process hung, grew or ended, its judge gives no answer."""
+
+
 @runtime_checkable
 class Reward(Protocol):
     """Scores images against the prompts that they were generated from.
@@ -44,9 +48,10 @@ class Reward(Protocol):
         columns: lowest and highest value by column; each score has every column.
         higher_is_better: whether training should raise the columns (else it lowers them).
 
-    Three more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
+    Four more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
     `unloaded_version`: see `planned_version`. `reads_any`: true where it does not say which prompts it can read, so
-    that it is tried on prompts of the run alone.
+    that it is tried on prompts of the run alone. `score_each`: as `score`, with the RewardError of an image that it
+    cannot score in place of a result; without it, a batch that fails is scored image by image.
     """
 
     @property

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import RewardError
 from advantageflow.json_text import parse_json
+from advantageflow.rewards.base import RewardStopped
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse, PoolManager, Retry
@@ -59,7 +60,8 @@ class ChatEndpoint:
             request: body of the request (model, messages ...), as the API defines it.
 
         Raises:
-            RewardError: the API key is not there; no answer after all retries; a refusal, or no chat completion.
+            RewardStopped: no answer after all retries.
+            RewardError: the API key is not there; a refusal, or no chat completion.
         """
         from urllib3.exceptions import HTTPError
 
@@ -73,7 +75,7 @@ class ChatEndpoint:
                 f"no answer after {self._retries + 1} attempts: {type(reason).__name__}: {_hide(str(reason), key)}"
             )
             remedy = "check that the server is up and base_url is right; raise the option timeout for a slow one"
-            raise RewardError(message, where=self._url, remedy=remedy) from None  # the cause may quote the request
+            raise RewardStopped(message, where=self._url, remedy=remedy) from None  # the cause may quote the request
         text = _hide(content.decode(errors="replace"), key)
         if response.status != 200:
             raise self._refusal(response.status, text)
@@ -139,10 +141,13 @@ class ChatEndpoint:
     def _key(self) -> str | None:
         if self._api_key_env is None:
             return None
-        key = os.environ.get(self._api_key_env)
+        key, where = os.environ.get(self._api_key_env), f"environment variable {self._api_key_env}"
         if not key:
             remedy = f"export {self._api_key_env}=... (on a cluster: a secret of the stages), or leave api_key_env away"
-            raise RewardError("there is no API key", where=f"environment variable {self._api_key_env}", remedy=remedy)
+            raise RewardError("there is no API key", where=where, remedy=remedy)
+        if not (key.isascii() and key.isprintable()):  # the library's own error would show it
+            remedy = "export it again: it must be one line of ASCII characters"
+            raise RewardError("holds a line break, or a character that no API key has", where=where, remedy=remedy)
         return key
 
     def _refusal(self, status: int, text: str) -> RewardError:
@@ -169,16 +174,19 @@ def _bounded(kind: Any) -> Any:
     class Bounded(kind):
         def getresponse(self) -> Any:
             def cut() -> None:
+                over.set()
                 with contextlib.suppress(OSError, AttributeError):
                     self.sock.shutdown(socket.SHUT_RDWR)
 
-            timer = threading.Timer(self.timeout, cut)
+            over, timer = threading.Event(), threading.Timer(self.timeout, cut)
             timer.daemon = True
             timer.start()
             try:
                 return super().getresponse()
             finally:
                 timer.cancel()
+                if over.is_set():  # a head that is cut off reads as one that is complete, or as nonsense
+                    raise TimeoutError
 
     return Bounded
 
@@ -190,8 +198,10 @@ def _authorization(key: str) -> str:
 
 
 def _hide(text: str, key: str | None) -> str:
-    """The text without the API key, should a server repeat it."""
-    return text.replace(key, "***") if key else text
+    """The text without the API key, or its password, should a server repeat it, as given or as sent."""
+    for secret in filter(None, [key, key and _authorization(key).partition(" ")[2], key and key.partition(":")[2]]):
+        text = text.replace(secret, "***")
+    return text
 
 
 def _excerpt(text: str) -> str:

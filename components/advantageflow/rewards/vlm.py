@@ -6,8 +6,8 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from advantageflow.errors import RewardError
 from advantageflow.json_text import parse_json
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result, SampleError
+from advantageflow.rewards.base import Result, RewardStopped, SampleError
 from advantageflow.rewards.chat import ChatEndpoint
 
 if TYPE_CHECKING:
@@ -97,19 +97,39 @@ class VlmReward(BaseModel):
         """Ask the judge about each picture, some at a time; details hold its reason.
 
         Raises:
-            SampleError: no answer after all retries, or one that cannot be read.
+            SampleError: an answer that cannot be read, or a refusal.
+            RewardStopped: no answer after all retries.
         """
-        endpoint = self._endpoint  # one for all threads
-        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="judge") as pool:
-            asked = [pool.submit(self._judge, endpoint, p.text, i) for p, i in zip(prompts, images, strict=True)]
-            try:
-                return [_answer(number, future) for number, future in enumerate(asked)]
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)  # what is not asked yet need not be
-                raise
+        results: list[Result] = []
+        for number, result in enumerate(self._answers(prompts, images)):
+            if isinstance(result, RewardError):
+                raise SampleError(result.message, where=result.where, remedy=result.remedy, sample=number) from result
+            results.append(result)
+        return results
 
-    def _judge(self, endpoint: ChatEndpoint, prompt: str, image: np.ndarray) -> Result:
-        return _verdict(endpoint.ask(self._request(prompt, image)))
+    def score_each(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result | RewardError]:
+        """As `score`, with the error of a picture in place of its result; raises RewardStopped."""
+        return list(self._answers(prompts, images))
+
+    def _answers(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Iterator[Result | RewardError]:
+        endpoint = self._endpoint  # one for all threads
+
+        def ask(prompt: Prompt, image: np.ndarray) -> Result | RewardError:
+            try:
+                return _verdict(endpoint.ask(self._request(prompt.text, image)))
+            except RewardStopped as error:
+                where = f"reward '{self.name}', {error.where}"
+                raise RewardStopped(error.message, where=where, remedy=error.remedy) from error
+            except RewardError as error:
+                return error
+
+        with ThreadPoolExecutor(self.concurrency, thread_name_prefix="judge") as pool:
+            asked = [pool.submit(ask, *one) for one in zip(prompts, images, strict=True)]
+            try:
+                for future in asked:
+                    yield future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # what is not asked yet need not be
 
     def _request(self, prompt: str, image: np.ndarray) -> dict[str, Any]:
         content = [
@@ -123,13 +143,6 @@ class VlmReward(BaseModel):
             "response_format": {"type": "json_schema", "json_schema": schema},
             "seed": 0,
         } | ({} if self.temperature is None else {"temperature": self.temperature})
-
-
-def _answer(number: int, future: Future[Result]) -> Result:
-    try:
-        return future.result()
-    except RewardError as error:
-        raise SampleError(error.message, where=error.where, remedy=error.remedy, sample=number) from error
 
 
 def _verdict(text: str) -> Result:

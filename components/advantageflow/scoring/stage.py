@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import ACCURACIES, Result, Reward
-from advantageflow.rewards.plumbing.checks import identical_columns, score_all, tell_dropped
+from advantageflow.rewards.plumbing.checks import check_dropped, identical_columns, score_all, tell_dropped
 from advantageflow.rewards.plumbing.inputs import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
@@ -116,6 +116,7 @@ def score_rollouts(
                 dropped[rollout.rollout_id] = result
             else:
                 scores.append(Score(rollout.rollout_id, *_joined(settings, result), _version(rewards)))
+        check_dropped(settings, list(dropped.values()), total)
         done += len(batch)
         current_journal().progress(done, total, "images")
     return scores, pictures, dropped

@@ -29,8 +29,12 @@ _REMEDIES = {
     errno.EACCES: ("no permission to write", _DENIED),
     errno.EPERM: ("no permission to write", _DENIED),
     errno.EROFS: ("the file system is read-only", _DENIED),
+    errno.ENOENT: ("a folder of the path is not there", "make it, or choose another place"),
+    errno.EISDIR: ("it is a folder", "give the name of a file"),
+    errno.ENAMETOOLONG: ("a name in the path is too long", "choose a shorter one"),
     errno.ENOTDIR: ("a part of the path is a file, not a folder", "remove that file or choose another folder"),
 }
+_LARGEST_JSON = 200_000_000  # bytes
 _MARKERS = (METADATA_FILE, "state.json", "metrics.json")  # what tells a published artifact from somebody's folder
 
 
@@ -148,6 +152,8 @@ def read_json(path: Path) -> dict[str, Any]:
         StoreError: the file is missing, is not JSON, or holds something other than an object.
     """
     with reading(path):
+        if Path(path).stat().st_size > _LARGEST_JSON:
+            raise _corrupt(path, ValueError(f"it is larger than {_LARGEST_JSON:,} bytes"))
         value = parse_json(Path(path).read_bytes())
         if not isinstance(value, dict):
             raise _corrupt(path, ValueError(f"a JSON object was expected, not {type(value).__name__}"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from advantageflow.tracking.pipeline_run import task_runs
@@ -20,6 +19,7 @@ class Earlier:
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client, self._run_id = client, run_id
         self._points: dict[str, set[int]] = {}
+        self._pictures: list[str] | None = None
         found = task_runs(client, client.get_run(run_id))
         self._tasks = {task.data.tags["task"]: task for task in found if "task" in task.data.tags}
 
@@ -39,10 +39,8 @@ class Earlier:
             self._points[name] = {point.step for point in self._client.get_metric_history(self._run_id, name)}
         return step in self._points[name]
 
-    def has_picture(self, key: str, step: int) -> bool:
-        """Whether the whole run has a picture there; MLflow writes '~' for a slash in its file's name."""
+    def has_picture(self, run_id: str, key: str, step: int) -> bool:
+        """Whether the run that holds the pictures has one there; MLflow writes '~' for a slash in its file's name."""
+        if self._pictures is None:
+            self._pictures = [str(file.path) for file in self._client.list_artifacts(run_id, "images")]
         return any(name.startswith(f"images/{key.replace('/', '~')}+step+{step}+") for name in self._pictures)
-
-    @cached_property
-    def _pictures(self) -> list[str]:
-        return [str(file.path) for file in self._client.list_artifacts(self._run_id, "images")]

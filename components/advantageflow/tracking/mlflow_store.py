@@ -1,14 +1,15 @@
-"""Opening an MLflow store: a tracking server, or a local sqlite file that is created once."""
+"""An MLflow store, a tracking server or a local sqlite file: opening it, and keeping settings and files with a run."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from advantageflow.errors import TrackingError
@@ -21,6 +22,8 @@ RUN_ENV = "MLFLOW_RUN_ID"  # these are MLflow's own; Kubeflow's plug-in for MLfl
 EXPERIMENT_ENV = "MLFLOW_EXPERIMENT_NAME"
 EXPERIMENT_ID_ENV = "MLFLOW_EXPERIMENT_ID"
 DEFAULT_EXPERIMENT = "advantageflow"
+LONGEST_PARAM = 6000  # MLflow's limits
+_PARAMS_IN_A_BATCH = 100
 WAITS = (5.0, 15.0, 30.0)  # seconds between tries at a store that is away, as when it is updated
 _DEFAULTS = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",  # its database messages are no news to a person
@@ -109,6 +112,39 @@ def patiently(work: Callable[[], None]) -> None:
         except TrackingError:
             time.sleep(wait)
     return work()
+
+
+def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
+    """Log nested settings as flat params ('rollout.steps'); params that a run has already are left alone."""
+    from mlflow.entities import Param
+
+    existing = client.get_run(run_id).data.params
+    flat = [Param(name, value) for name, value in _flatten(params) if name not in existing]
+    for first in range(0, len(flat), _PARAMS_IN_A_BATCH):
+        client.log_batch(run_id, params=flat[first : first + _PARAMS_IN_A_BATCH])
+
+
+def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
+    """Keep all settings of a pipeline's run, as params and as a file."""
+    log_params(client, run_id, settings)
+    client.log_dict(run_id, dict(settings), "settings.json")
+
+
+def log_path(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
+    """Keep a file, or all files of a folder, with a run."""
+    if path.is_dir():
+        client.log_artifacts(run_id, str(path), folder)
+    else:
+        client.log_artifact(run_id, str(path), folder)
+
+
+def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            text = value if isinstance(value, str) else json.dumps(value)
+            yield f"{prefix}{name}", text[:LONGEST_PARAM]
 
 
 def first_line(error: Exception) -> str:

@@ -11,6 +11,7 @@ NAME_TAG = "advantageflow.name"  # of a run, before its result is added
 RESULT_HEADING = "\n\n### Result\n\n"  # of a run's description; what follows changes with every evaluation
 
 _LONGEST = 250
+_LONGEST_KEY = 150  # MLflow adds step, time, id and ending for a file's name, which may have 255 letters
 _NOT_IN_METRICS = re.compile(r"[^\w\-./ :]+")  # MLflow takes letters of any script here,
 _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_\-./ ]+")  # and not in the keys of pictures
 _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order in which a person reads them
@@ -22,12 +23,6 @@ _SECTIONS = (  # of MLflow's charts, which it sorts by name: this is the order i
     (re.compile(r"(image|watched|rollouts)/(.+)"), r"monitoring/\1 \2"),
     (re.compile(r"alarm/(.+)"), r"warnings/\1"),
 )
-_SHOWN = (  # the settings by which people tell runs apart; MLflow prints a run's parameters beside each of its pictures
-    "preset", "pipeline", "seed", "rounds", "init_policy", "model.name", "model.revision", "model.dtype", "reward.name",
-    "reward.column", "reward.others", "reward.watched", "training.objective.name", "training.learning_rate",
-    "training.gradient_steps", "training.lora.rank", "rollout.prompts_per_round", "rollout.group_size",
-    "rollout.shards", "rollout.guidance_scale", "evaluation.guidance_scale",
-)  # fmt: skip
 
 
 def run_title(settings: Mapping[str, Any]) -> str:
@@ -47,11 +42,6 @@ def run_title(settings: Mapping[str, Any]) -> str:
         objective.get("name") if isinstance(objective, Mapping) else objective,
     ]
     return ", ".join(str(part) for part in parts if part)
-
-
-def shown_settings(flat: Mapping[str, str]) -> dict[str, str]:
-    """Those of a run's settings, flat, that stand beside its pictures: what people tell runs apart by."""
-    return {name: value for name, value in flat.items() if name in _SHOWN and value not in ("null", "[]")}
 
 
 def metric_name(name: str) -> str:
@@ -78,4 +68,4 @@ def taken(name: str) -> str:
 def picture_key(key: str) -> str:
     """The key of a picture in MLflow, in the section that it belongs to."""
     pattern, section = _SECTIONS[1]
-    return _NOT_IN_KEYS.sub(" ", pattern.sub(section, key)).strip()[:_LONGEST]
+    return _NOT_IN_KEYS.sub(" ", pattern.sub(section, key)).strip()[:_LONGEST_KEY]

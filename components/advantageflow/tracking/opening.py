@@ -14,9 +14,9 @@ from advantageflow.errors import SettingsError
 from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.closing import on_pipeline_run
+from advantageflow.tracking.mlflow_store import log_settings
 from advantageflow.tracking.naming import NAME_TAG, run_title
 from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, NAME_ENV, NOTE_ENV, find_or_open
-from advantageflow.tracking.recorder import log_settings
 from advantageflow.tracking.ui import mlflow_address
 
 if TYPE_CHECKING:

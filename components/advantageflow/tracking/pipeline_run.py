@@ -34,6 +34,7 @@ NOTE_TAG = "mlflow.note.content"  # which MLflow shows as the run's description
 CACHED_TAG = "advantageflow.from_cache"
 EARLIER_TAG = "advantageflow.earlier_pipeline_runs"  # of which a later pipeline run made what was missing
 
+_PICTURES = "pictures"
 _OURS = "version.advantageflow"  # which Kubeflow's plug-in does not write
 _LONGEST_TAG = 5000
 _NEWEST = 200
@@ -105,9 +106,30 @@ def last_attempts(client: MlflowClient, run: Run) -> dict[str, Run]:
 
 def task_runs(client: MlflowClient, run: Run) -> list[Run]:
     """The runs of all attempts at the pipeline's tasks, in the order that they began."""
-    tagged = f"tags.`mlflow.parentRunId` = '{run.info.run_id}'"
-    children = client.search_runs([run.info.experiment_id], tagged, max_results=_MOST)
-    return sorted(children, key=lambda child: (child.info.start_time, child.info.end_time or math.inf))
+    tasks = [child for child in _children(client, run.info.experiment_id, run.info.run_id) if not _is_pictures(child)]
+    return sorted(tasks, key=lambda task: (task.info.start_time, task.info.end_time or math.inf))
+
+
+def pictures_run(client: MlflowClient, experiment: str, run_id: str) -> str:
+    """The run that holds the pictures of a pipeline's run, made if need be.
+
+    MLflow prints a run's params above each of its pictures: this one has none.
+    """
+    found = [child for child in _children(client, experiment, run_id) if _is_pictures(child)]
+    if not found:
+        tags = {"mlflow.parentRunId": run_id, "stage": _PICTURES}
+        made = client.create_run(experiment, tags=tags, run_name=_PICTURES)
+        client.set_terminated(made.info.run_id)
+        found = [child for child in _children(client, experiment, run_id) if _is_pictures(child)]  # by others at once
+    return str(min(found, key=lambda child: (child.info.start_time, child.info.run_id)).info.run_id)
+
+
+def _children(client: MlflowClient, experiment: str, run_id: str) -> list[Run]:
+    return list(client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{run_id}'", max_results=_MOST))
+
+
+def _is_pictures(child: Run) -> bool:
+    return child.data.tags.get("stage") == _PICTURES
 
 
 def close(client: MlflowClient, run: Run, status: str, state: str, message: str | None = None) -> None:

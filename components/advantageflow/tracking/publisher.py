@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,19 @@ from typing import Any
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.earlier import Earlier
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.mlflow_store import RUN_ENV, experiment_id, first_line, open_client, tracking_errors
+from advantageflow.tracking.mlflow_store import (
+    RUN_ENV,
+    experiment_id,
+    first_line,
+    log_path,
+    log_settings,
+    open_client,
+    tracking_errors,
+)
 from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import origin_tags
-from advantageflow.tracking.recorder import Recorder, log_path, log_settings
+from advantageflow.tracking.recorder import Recorder
 from advantageflow.tracking.registration import Registration
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
@@ -36,6 +45,7 @@ class Publisher:
         params: settings, nested.
         tags: for example seed and preset; provenance is added.
         run_id: the parent to resume; MLFLOW_RUN_ID when None; a new run when neither is given.
+        started: epoch seconds at which the run began; now if None.
         opened: told the parent's id as soon as there is one.
 
     Raises:
@@ -51,11 +61,13 @@ class Publisher:
         tags: Mapping[str, str],
         *,
         run_id: str | None = None,
+        started: float | None = None,
         opened: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._tracking_uri = tracking_uri
         self._failures: list[Exception] = []
         self._in_a_row = 0
+        self._last = time.time()  # of the events
         self._client = open_client(tracking_uri)
         run_id = run_id or os.environ.get(RUN_ENV)
         tags = origin_tags() | {NAME_TAG: run_name} | dict(tags)
@@ -67,7 +79,8 @@ class Publisher:
                     self._client.set_tag(run_id, name, value)
             else:
                 experiment = experiment_id(self._client, tracking_uri, experiment)
-                self.run_id = str(self._client.create_run(experiment, run_name=run_name, tags=tags).info.run_id)
+                began = None if started is None else int(1000 * started)
+                self.run_id = str(self._client.create_run(experiment, began, tags, run_name).info.run_id)
             opened(self.run_id)
             log_settings(self._client, self.run_id, params)
             home = self._client.get_run(self.run_id).info.experiment_id
@@ -80,6 +93,7 @@ class Publisher:
         Of a run that is resumed give all events: those that MLflow has are passed over.
         """
         for event in events:
+            self._last = event["time"]
             if self._recorder.takes(event) and not self._try(self._recorder.record, event):
                 self._recorder.missed(event)
 
@@ -110,7 +124,7 @@ class Publisher:
             TrackingError: something could not be published.
         """
         self._try(self._recorder.finish)
-        self._try(self._client.set_terminated, self.run_id, status)
+        self._try(self._client.set_terminated, self.run_id, status, int(1000 * self._last))
         if self._failures:
             count, first = len(self._failures), first_line(self._failures[0])
             raise TrackingError(

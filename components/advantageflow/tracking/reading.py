@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -46,11 +47,16 @@ class _Folder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, int] = {}
+        self._ended: set[str] = set()
 
     def new_events(self) -> list[Event]:
         events = []
-        for path in sorted(self._folder.glob("*.jsonl")):
-            events += [event for line in self._new_lines(path) if (event := _parse(line)) is not None]
+        names = os.listdir(self._folder) if self._folder.is_dir() else []
+        for name in sorted(set(names) - self._ended):  # of a long run's thousands a few are written to
+            if name.endswith(".jsonl"):
+                new = [event for line in self._new_lines(self._folder / name) if (event := _parse(line)) is not None]
+                events += new
+                self._ended |= {name} if any(event["event"] == "end" for event in new) else set()
         return events
 
     def _new_lines(self, path: Path) -> list[bytes]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from advantageflow.tracking.earlier import MISSING_TAG, Earlier
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.naming import NAME_TAG, RESULT_HEADING, metric_name, picture_key, shown_settings, taken
-from advantageflow.tracking.ui import view_tags
+from advantageflow.tracking.mlflow_store import LONGEST_PARAM, log_params, log_path
+from advantageflow.tracking.naming import NAME_TAG, RESULT_HEADING, metric_name, picture_key, taken
+from advantageflow.tracking.pipeline_run import pictures_run
+from advantageflow.tracking.ui import page_of_run, view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_PARAMS_IN_A_BATCH = 100  # MLflow's limits
-_LONGEST_PARAM = 6000
 _COSTS = ("seconds", "cpu_seconds", "peak_memory", "gpu_peak_memory", "bytes_read", "bytes_written")
 _PROGRESS_SECONDS = 10.0  # between two writes of how far a task is
 PROGRESS_TAG = "advantageflow.progress"
@@ -66,6 +66,7 @@ class Recorder:
         self._earlier = earlier
         self._tasks: dict[str, _Task] = {}
         self._warnings: list[str] = []
+        self._pictures: str | None = None  # the run that holds them
         self._seconds: dict[tuple[str, int], float] = {}  # by stage and round, summed over shards, not yet written
         self._handlers: dict[str, Callable[[Event], None]] = {
             "start": self._start, "useful": self._useful, "progress": self._progress, "metrics": self._metrics,
@@ -108,7 +109,9 @@ class Recorder:
         task.there = self._earlier is not None and self._earlier.has_all_of(event["task"])
         if task.there:
             return
-        log_params(self._client, task.run_id, named_sections(event))
+        # Its own settings under the name of its stage, as in a run's.
+        named = {event["stage"] if name == "settings" else name: part for name, part in event["settings"].items()}
+        log_params(self._client, task.run_id, named)
 
     def _open_run(self, event: Event) -> str:
         if self._task_run_id is not None:
@@ -148,12 +151,18 @@ class Recorder:
     def _image(self, event: Event) -> None:
         from PIL import Image
 
-        run_id = self.parent_id or self._tasks[event["task"]].run_id
+        if self._pictures is None:
+            task = self._tasks[event["task"]].run_id
+            self._pictures = pictures_run(self._client, self.experiment_id, self.parent_id) if self.parent_id else task
         key = picture_key(event["key"])
-        if self._earlier is not None and self._earlier.has_picture(key, event["step"]):
+        if self._earlier is not None and self._earlier.has_picture(self._pictures, key, event["step"]):
             return
         with Image.open(event["path"]) as image:
-            self._client.log_image(run_id, image, key=key, step=event["step"])
+            self._client.log_image(self._pictures, image, key=key, step=event["step"])
+
+    def _both(self, event: Event) -> list[str]:
+        """The whole run, if there is one, and the task's."""
+        return [*filter(None, [self.parent_id]), self._tasks[event["task"]].run_id]
 
     def _dataset(self, event: Event) -> None:
         import pandas
@@ -164,7 +173,7 @@ class Recorder:
         described = from_pandas(frame, name="prompts").to_dict()
         source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
         dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", "training")])
-        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
+        for run_id in self._both(event):
             self._client.log_inputs(run_id, [dataset])
 
     def _artifact(self, event: Event) -> None:
@@ -172,10 +181,10 @@ class Recorder:
 
     def _alarm(self, event: Event) -> None:
         """A tag for each alarm with what it last said, and one that says that there are any, to search for."""
-        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
+        for run_id in self._both(event):
             self._client.set_tag(run_id, "alarm", "true")
             tag = f"alarm.{taken(event['name'])}"
-            self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:_LONGEST_PARAM])
+            self._client.set_tag(run_id, tag, f"round {event['step']}: {event['message']}"[:LONGEST_PARAM])
 
     def _result(self, event: Event) -> None:
         """The name of the whole run says its result, and its description has a table and pictures."""
@@ -186,24 +195,33 @@ class Recorder:
         if name and str(parent.info.run_name).startswith(name):  # a person may have given it another one
             self._client.update_run(self.parent_id, name=f"{name}: {event['text']}")
         head = parent.data.tags.get("mlflow.note.content", "").partition(RESULT_HEADING)[0]
-        picture = f"get-artifact?path=report/samples.png&run_uuid={self._tasks[event['task']].run_id}"
-        note = f"{head}{RESULT_HEADING}{event['note']}\n\n![samples]({picture})"
+        task = self._tasks[event["task"]].run_id
+        pages = [("report", task, "artifacts/report/report.html")]
+        pages += [("pictures by round", self._pictures, "model-metrics")] if self._pictures else []
+        links = [f"[{what}]({page_of_run(self.experiment_id, run, tab)})" for what, run, tab in pages]
+        told, _, table = event["note"].partition("\n\n")  # MLflow shows the first lines, and all when it is asked to
+        first = f"tags.`mlflow.parentRunId` = '{self.parent_id}' AND attributes.run_name = 'round 0 / evaluation'"
+        before = [run.info.run_id for run in self._client.search_runs([self.experiment_id], first, max_results=1)]
+        pictures = [f"![samples](get-artifact?path=report/samples.png&run_uuid={run})" for run in (*before, task)]
+        shown = f"Before:\n\n{pictures[0]}\n\nAfter:\n\n{pictures[-1]}" if len(set(pictures)) > 1 else pictures[-1]
+        note = f"{head}{RESULT_HEADING}{told} See {' and '.join(links)}.\n\n{table}\n\n{shown}"
         self._client.set_tag(self.parent_id, "mlflow.note.content", note)
         for tag, value in view_tags(metric_name(event["headline"])).items():
             self._client.set_experiment_tag(self.experiment_id, tag, value)
 
     def _warning(self, event: Event) -> None:
         self._warnings.append(event["message"])
-        for run_id in filter(None, (self.parent_id, self._tasks[event["task"]].run_id)):
-            self._client.set_tag(run_id, "warnings", "\n".join(self._warnings)[:_LONGEST_PARAM])
+        for run_id in self._both(event):
+            self._client.set_tag(run_id, "warnings", "\n".join(self._warnings)[:LONGEST_PARAM])
 
     def _end(self, event: Event) -> None:
         task = self._tasks.pop(event["task"])
         if not task.there:
             self._log(task.run_id, {name: event[name] for name in _COSTS if name in event}, 0, event)
             self._terminate(task, "FINISHED", event["time"])
-        place = (task.start["stage"], task.start["round"] or 0)
-        self._seconds[place] = self._seconds.get(place, 0.0) + event["seconds"]
+        stage, number = task.start["stage"], task.start["round"]
+        if number is not None:  # MLflow compares runs by what was told first, which is to be an evaluation
+            self._seconds[stage, number] = self._seconds.get((stage, number), 0.0) + event["seconds"]
         if task.start["shard"] is None:
             self.write_seconds()
 
@@ -212,7 +230,7 @@ class Recorder:
         if task.there:
             return
         text = "\n".join(filter(None, (event["where"], event["message"], event["remedy"], event["traceback"])))
-        self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:_LONGEST_PARAM])
+        self._client.set_tag(task.run_id, "error", f"{event['kind']}: {event['message']}"[:LONGEST_PARAM])
         self._client.log_text(task.run_id, text, ERROR_FILE)
         self._terminate(task, "FAILED", event["time"])
 
@@ -221,10 +239,9 @@ class Recorder:
         from mlflow.entities import Metric
 
         now = _milliseconds(time.time())
-        seconds = {(f"time/{stage}", step): total for (stage, step), total in self._seconds.items()}
+        seconds = [(f"time/{stage}", total, now, step) for (stage, step), total in self._seconds.items()]
         self._seconds.clear()
-        curves = [Metric(name, total, now, step) for (name, step), total in seconds.items()
-                  if not self._has_point(name, step)]  # fmt: skip
+        curves = [Metric(*one) for one in seconds if not self._has_point(one[0], one[3])]
         if curves and self.parent_id:
             self._client.log_batch(self.parent_id, metrics=curves)
 
@@ -252,44 +269,6 @@ def run_name(start: Event) -> str:
     """A child run's name, such as 'round 3 / rollout 1'."""
     name = start["stage"] if start["shard"] is None else f"{start['stage']} {start['shard']}"
     return name if start["round"] is None else f"round {start['round']} / {name}"
-
-
-def log_params(client: MlflowClient, run_id: str, params: Mapping[str, Any]) -> None:
-    """Log nested settings as flat params ('rollout.steps'); params that a run has already are left alone."""
-    from mlflow.entities import Param
-
-    existing = client.get_run(run_id).data.params
-    flat = [Param(name, value) for name, value in _flatten(params) if name not in existing]
-    for first in range(0, len(flat), _PARAMS_IN_A_BATCH):
-        client.log_batch(run_id, params=flat[first : first + _PARAMS_IN_A_BATCH])
-
-
-def log_settings(client: MlflowClient, run_id: str, settings: Mapping[str, Any]) -> None:
-    """Keep all settings of a pipeline's run as a file, and as params those that people tell runs apart by."""
-    log_params(client, run_id, shown_settings(dict(_flatten(settings))))
-    client.log_dict(run_id, dict(settings), "settings.json")
-
-
-def log_path(client: MlflowClient, run_id: str, path: Path, folder: str | None) -> None:
-    """Keep a file, or all files of a folder, with a run."""
-    if path.is_dir():
-        client.log_artifacts(run_id, str(path), folder)
-    else:
-        client.log_artifact(run_id, str(path), folder)
-
-
-def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for name, value in params.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            text = value if isinstance(value, str) else json.dumps(value)
-            yield f"{prefix}{name}", text[:_LONGEST_PARAM]
-
-
-def named_sections(start: Event) -> dict[str, Any]:
-    """The task's settings by section, its own under the name of its stage, as in a run's settings."""
-    return {start["stage"] if name == "settings" else name: section for name, section in start["settings"].items()}
 
 
 def _milliseconds(seconds: float) -> int:

@@ -45,7 +45,12 @@ def mlflow_address(tracking_uri: str, experiment: str, run: str) -> str | None:
     if not base.startswith(("http://", "https://")):
         return None
     base = re.sub("//[^/@]*@", "//", base.rstrip("/"))  # a browser asks for user and password itself
-    return f"{base}/#/experiments/{experiment}/runs/{run}?{_TRAINING}"
+    return f"{base}/{page_of_run(experiment, run)}"
+
+
+def page_of_run(experiment: str, run: str, tab: str = "") -> str:
+    """The page of a run, or a tab of it, as an address within MLflow's pages."""
+    return f"#/experiments/{experiment}/runs/{run}{tab and f'/{tab}'}?{_TRAINING}"
 
 
 def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) -> str:
@@ -74,7 +79,7 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
         raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")
     home = runs[0].info.experiment_id
     if run is not None:
-        return f"/#/experiments/{home}/runs/{runs[0].info.run_id}?{_TRAINING}"
+        return f"/{page_of_run(home, runs[0].info.run_id)}"
     view = f"&viewStateShareKey={_VIEW}" if f"mlflow.sharedViewState.{_VIEW}" in known[home].tags else ""
     return f"/#/experiments/{home}/runs?{_TRAINING}{view}"
 
@@ -83,7 +88,7 @@ def view_tags(headline: str) -> dict[str, str]:
     """Tags of an experiment by which MLflow's pages show this metric first, in tables and where runs are compared."""
     columns = [f"metrics.`{headline}`", *(f"params.`{name}`" for name in _PARAMS), "attributes.`User`"]
     order = ["attributes.`Run Name`", *columns]
-    widths = {order[0]: 420, columns[0]: 160}
+    widths = {order[0]: 520, columns[0]: 140}
     view = {"searchFilter": "", "selectedColumns": columns, "columnOrder": order, "columnWidths": widths}
     return {
         "mlflow.experiment.primaryMetric.name": headline,

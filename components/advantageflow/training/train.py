@@ -30,6 +30,7 @@ from advantageflow.training.group import ALONE, Group
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics, updated_history
 from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.policy import Policy
+from advantageflow.training.reward_weights import weigh_rewards
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.shards import load_round
 
@@ -64,15 +65,17 @@ def train(
         reward=reward, round_index=round_index, policy_sha256=state.policy_sha256,
         trajectories=settings.objective.needs.trajectories,
     )  # fmt: skip
-    advantages = round_advantages(data, settings)
-    outcomes = updated_history(read_history(policy), data, advantages)
     trained = load_policy(settings, model, seed, policy)
     trained.set_learning_rate(settings.learning_rate_in(round_index))
     key = partial(checkpoint_key, settings, reward, model, seed=seed, round_index=round_index, policy=policy, data=data)
+    number, data = state.rounds_before + round_index, data.to(torch.device(model.device))
+    data, weights = weigh_rewards(trained, data, settings, seed, number, group)
+    advantages = round_advantages(data, settings)
+    outcomes = updated_history(read_history(policy), data, advantages)
     with round_checkpoints(settings, store, key, group) as checkpoints:
         journal.useful()
         steps = train_round(
-            trained, data.to(torch.device(model.device)), advantages, settings, seed=seed, round_index=round_index,
+            trained, data, advantages, settings, seed=seed, round_index=round_index,
             progress=lambda done, total: journal.progress(done, total, "samples"), step_done=step_recorder(state.step),
             steps_before=state.step, rounds_before=state.rounds_before, group=group, checkpoints=checkpoints,
         )  # fmt: skip
@@ -86,7 +89,7 @@ def train(
         checkpoints.remove()
 
     images = [read_metadata(shard).get(IMAGE_STATISTICS_KEY, {}) for shard in scores]
-    tell_round(steps, data, advantages, images, settings, round_index, checkpoints.metrics())
+    tell_round(steps, data, advantages, images, settings, round_index, checkpoints.metrics() | weights)
 
 
 def step_recorder(before: int) -> Callable[[int, Metrics], None]:

@@ -1,38 +1,46 @@
-"""Memory and time of the data path between rollout and reward, by the images of a shard; noise stands for images."""
+"""Memory and time of the data path of a round: shards of rollouts written, read, scored; noise stands for images."""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from advantageflow.records import Rollout
+from advantageflow.records import Prompt, Rollout
 from advantageflow.store.files import write_json
 
-SIZES = (256, 1024, 4096)
-_SIDE = 128  # pixels; noise does not compress, so a PNG of it takes 50 KB
-_CHUNK = 24  # rollouts of one prompt
+SHARDS = ((1, 256, 128), (1, 1024, 128), (1, 4096, 128))  # shards, images of each, and pixels of their sides
+ROUND = ((64, 3750, 16),)  # 10,000 prompts x 24 rollouts; a PNG of noise takes 1 KB, at 128 pixels 50 KB
+_GROUP = 24  # rollouts of one prompt
+_CHUNK = 24  # images made at once
 
 
-def measure_data_path(out: Path, sizes: Sequence[int] = SIZES) -> list[dict[str, float]]:
-    """Write and read shards of growing size, each in a process of its own, and draw what they took.
+def measure_data_path(
+    out: Path, sizes: Sequence[tuple[int, int, int]] = SHARDS, name: str = "data_path"
+) -> list[dict[str, float]]:
+    """Take shards through the data path, each size in a process of its own, and draw what they took.
+
+    Args:
+        out: folder of the figures, NAME.json and NAME.png.
+        sizes: shards, images of each, and pixels of their sides, such as SHARDS and ROUND.
 
     Returns:
-        By shard: images, megabytes of its file, seconds of CPU, and the process's peak of memory (MB) beyond what it
-        began with.
+        For each size, after 1, 4, 16 and 64 of its shards: images so far, megabytes of their files, seconds of CPU, the
+        process's peak of memory (MB) beyond what it began with, and the events for MLflow in the tasks' journals.
     """
-    rows = []
+    rows: list[dict[str, float]] = []
     for size in sizes:
-        command = [sys.executable, "-m", __name__, str(size)]
+        command = [sys.executable, "-m", __name__, *map(str, size)]
         told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        rows.append(json.loads(told))
+        rows += map(json.loads, told.splitlines())
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "data_path.json", {"shards": rows})
-    _draw(rows, out / "data_path.png")
+    write_json(out / f"{name}.json", {"rows": rows})
+    _draw(rows, out / f"{name}.png")
     return rows
 
 
@@ -43,39 +51,59 @@ def _draw(rows: Sequence[dict[str, float]], file: Path) -> None:
     for axes, name, label in zip(
         figure.subplots(1, 2), ("peak_mb", "seconds"), ("peak of memory (MB)", "seconds of CPU"), strict=True
     ):
-        axes.plot([row["file_mb"] for row in rows], [row[name] for row in rows], marker="o")
-        axes.set(xlabel="images of the shard (MB)", ylabel=label, ylim=(0, 1.1 * max(row[name] for row in rows)))
+        axes.plot([row["images"] for row in rows], [row[name] for row in rows], marker="o")
+        axes.set(xlabel="images", ylabel=label, ylim=(0, 1.1 * max(row[name] for row in rows)))
     figure.savefig(file, dpi=120)
 
 
-def _measure(size: int) -> dict[str, float]:
-    """Write and read one shard here."""
+def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:
+    """Take shards through the data path here, one after the other."""
+    from advantageflow.scoring.stage import run
+    from advantageflow.settings import RewardSettings
+    from advantageflow.store.prompts import write_prompts
+    from advantageflow.store.scores import read_scores
+    from advantageflow.tracking.journal import stage_journal
+    from advantageflow.tracking.reading import read_events
+
+    prompts = [Prompt(f"prompt {number}", "train", "noise") for number in range(-(-shards * images // _GROUP))]
+    ids, settings = [prompt.prompt_id for prompt in prompts], RewardSettings(name="jpeg", column="incompressibility")
+    file_mb, before, events = 0.0, _peak_mb(), 0
+    started = time.process_time()
+    for shard in range(shards):
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            os.environ["ADVANTAGEFLOW_JOURNAL"] = str(root / "journal")
+            numbers = range(shard * images, (shard + 1) * images)
+            _write_shard(root / "rollouts", [Rollout(ids[n // _GROUP], 1, n % _GROUP, n) for n in numbers], side)
+            write_prompts(root / "prompts", prompts[numbers[0] // _GROUP : numbers[-1] // _GROUP + 1], {})
+            with stage_journal("reward", 1, shard):
+                run(settings, prompts=root / "prompts", rollouts=root / "rollouts", scores_out=root / "scores")
+            assert len(read_scores(root / "scores")) == images
+            file_mb += (root / "rollouts" / "rollouts.parquet").stat().st_size / 1e6
+            events += sum(event["event"] != "progress" for event in read_events(root / "journal"))
+        if shard + 1 in (1, 4, 16, 64):
+            yield {
+                "images": (shard + 1) * images,
+                "shards": shard + 1,
+                "file_mb": file_mb,
+                "seconds": time.process_time() - started,
+                "peak_mb": _peak_mb() - before,
+                "events": events,
+            }
+
+
+def _write_shard(folder: Path, rollouts: Sequence[Rollout], side: int) -> None:
     import numpy as np
 
-    from advantageflow.rewards.plumbing.inputs import decode_image
     from advantageflow.rollout.stage import encode_png
-    from advantageflow.store.rollouts import read_images, read_rollouts, rollout_writer
+    from advantageflow.store.rollouts import rollout_writer
 
     noise = np.random.default_rng(0)
-    before, started = _peak_mb(), time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        shard = Path(folder) / "rollouts"
-        with rollout_writer(shard, {}) as write:
-            for first in range(0, size, _CHUNK):
-                count = min(_CHUNK, size - first)
-                pictures = noise.integers(0, 256, (count, _SIDE, _SIDE, 3), np.uint8)
-                write(
-                    [Rollout(f"{first:016x}", 1, index, index) for index in range(count)], [*map(encode_png, pictures)]
-                )
-        assert len(read_rollouts(shard)) == size
-        assert sum(decode_image(png).shape == (_SIDE, _SIDE, 3) for _, png in read_images(shard)) == size
-        file_mb = (shard / "rollouts.parquet").stat().st_size / 1e6
-    return {
-        "images": size,
-        "file_mb": file_mb,
-        "seconds": time.process_time() - started,
-        "peak_mb": _peak_mb() - before,
-    }
+    with rollout_writer(folder, {"round": 1}) as write:
+        for first in range(0, len(rollouts), _CHUNK):
+            part = rollouts[first : first + _CHUNK]
+            pictures = noise.integers(0, 256, (len(part), side, side, 3), np.uint8)
+            write(part, [*map(encode_png, pictures)])
 
 
 def _peak_mb() -> float:
@@ -84,4 +112,5 @@ def _peak_mb() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(_measure(int(sys.argv[1]))))
+    for row in _measure(*map(int, sys.argv[1:4])):
+        print(json.dumps(row), flush=True)

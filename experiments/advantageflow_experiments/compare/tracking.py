@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advantageflow.tracking.mlflow_store import experiment_id, open_client, tracking_errors
-from advantageflow.tracking.recorder import log_params
+from advantageflow.tracking.mlflow_store import experiment_id, log_params, open_client, tracking_errors
 from advantageflow_experiments.compare.cells import cell_name
 from advantageflow_experiments.compare.comparison import Comparison, final, useful_seconds
 from advantageflow_experiments.compare.folder import Folder

@@ -19,8 +19,8 @@ from advantageflow_experiments.compare.plan import Plan, load_plan
 from advantageflow_experiments.compare.runner import cores, default_jobs, run_cells, threads_of
 from advantageflow_experiments.compare.table import show_table
 from advantageflow_pipelines.configuration.checks import check_run
-from advantageflow_pipelines.configuration.counts import images_of_a_run
 from advantageflow_pipelines.local.workdir import WorkDir, locked
+from advantageflow_pipelines.pipelines.work import images_of_a_run
 from advantageflow_pipelines.say import say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C

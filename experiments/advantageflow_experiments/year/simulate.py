@@ -27,8 +27,8 @@ from advantageflow_experiments.year.weeks import NAME, Judge, Week, settings_in,
 from advantageflow_pipelines.local.garbage import registered_versions, rejected_versions
 from advantageflow_pipelines.local.inline import Stages
 from advantageflow_pipelines.pipelines.definition import NothingToDo
+from advantageflow_pipelines.pipelines.retraining.definition import begin_at_champion
 from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
-from advantageflow_pipelines.pipelines.retraining.start import begin_at_champion
 
 FIXED_SEED = 999  # of the noise by which champions are measured, which no gate sees
 MEASURED = 240  # images

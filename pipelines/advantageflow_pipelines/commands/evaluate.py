@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -13,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import EvaluationSettings, ModelSettings, Settings
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say
@@ -52,7 +51,8 @@ def evaluate(
 ) -> None:
     """Judge trained policies on held-out prompts against their base model, and against each other.
 
-    Base and tuned generate from the same prompts and noise at every guidance scale. Writes report.html (tables by task
+    Base and tuned generate from the same prompts and noise at every guidance scale; so does the policy that a continued
+    run started from. Writes report.html (tables by task
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
@@ -60,24 +60,32 @@ def evaluate(
     from advantageflow_pipelines.local.policies import find_policy
     from advantageflow_pipelines.local.workdir import make_output, unused
 
-    policies = [work.judged_as_trained(find_policy(path, runs)) for path in paths]
-    judged = policies[0]
-    if device is not None:
-        _check_choice(device, ModelSettings, "device")
-        judged = replace(judged, model=judged.model.model_copy(update={"device": device}))
-    if sampler is not None:
-        _check_choice(sampler, EvaluationSettings, "sampler")
-    chosen = {"images": images, "steps": steps, "sampler": sampler, "sample_prompts": samples}
-    sampling = judged.sampling.model_copy(update={name: value for name, value in chosen.items() if value is not None})
-    scales = [sampling.guidance_scale] if guidance is None else work.parse_scales(guidance)
+    policies = [find_policy(path, runs) for path in paths]
+    for policy in policies:
+        policy.trained_state()
+    policies = work.with_start(policies[0]) if len(policies) == 1 else policies
+    settings = policies[0].settings
+    for name, value, section in (("device", device, ModelSettings), ("sampler", sampler, EvaluationSettings)):
+        if value is not None:
+            _check_choice(value, section, name)
+    settings = _changed(settings, "model", device=device)
+    settings = _changed(settings, "evaluation", images=images, steps=steps, sampler=sampler, sample_prompts=samples)
+    settings = settings if seed is None else settings.model_copy(update={"seed": seed})
+    scales = [settings.evaluation.guidance_scale] if guidance is None else work.parse_scales(guidance)
     variants = work.make_variants(scales, policies)
     out = output or unused((Path(paths[0]) if (Path(paths[0]) / "settings.yaml").is_file() else runs) / "evaluation")
     make_output(out)
     console = Console()
-    with _progress(console, variants, sampling.images) as advance:
-        comparison = work.evaluate(judged, sampling, variants, judged.seed if seed is None else seed, out, advance)
+    with _progress(console, variants, settings.evaluation.images) as advance:
+        comparison = work.evaluate(policies[0], settings, variants, out, advance)
     _show(console, comparison)
     say(console, f"report:  {out / 'report.html'}")
+
+
+def _changed(settings: RunSettings, section: str, **values: Any) -> RunSettings:
+    """Settings with other values in a section, as far as they are given."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return settings.model_copy(update={section: getattr(settings, section).model_copy(update=given)})
 
 
 def _check_choice(value: str, section: type[Settings], name: str) -> None:

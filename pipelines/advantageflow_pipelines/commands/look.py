@@ -1,4 +1,4 @@
-"""`advantageflow ui` and `presets`: what there is to see and to choose from."""
+"""`advantageflow ui`, `presets` and `resources`: what there is to see and to choose from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import os
 from typing import Annotated
 
 import typer
+import yaml
 from rich.table import Table
 
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines import find_pipeline
+from advantageflow_pipelines.pipelines.definition import Pipeline
+from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
 from advantageflow_pipelines.presets import list_presets, preset_text
 from advantageflow_pipelines.say import Console, print_table, say
 
 presets = typer.Typer(no_args_is_help=True, help="Named settings to start from.")
+resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cluster: GPUs, memory, nodes, retries.")
 
 
 def ui(
@@ -54,9 +61,31 @@ def presets_show(
     if not everything:
         print(preset_text(name), end="")
         return
-    import yaml
-
-    from advantageflow_pipelines.configuration.choices import choose_settings
-
     settings = choose_settings(preset=name).model_dump(mode="json")
     print(yaml.safe_dump(settings, sort_keys=False), end="")
+
+
+@resources.command("list")
+def resources_list(pipeline: options.Pipeline = None) -> None:
+    """List the presets of resources and what each is for."""
+    table = Table("resources", "what they are for")
+    for name, purpose in list_resources(_pipeline(pipeline)).items():
+        table.add_row(name, purpose)
+    print_table(Console(), table)
+
+
+@resources.command("show")
+def resources_show(
+    name: Annotated[str, typer.Argument(help="Name of a preset, or your own YAML file.")],
+    everything: Annotated[bool, typer.Option("--all", help="What each stage gets in the end, defaults too.")] = False,
+    pipeline: options.Pipeline = None,
+) -> None:
+    """Print resources, to be saved and changed as your own file (`base: NAME` and what differs is enough)."""
+    if not everything:
+        print(resources_text(name, _pipeline(pipeline)), end="")
+        return
+    print(yaml.safe_dump(load_resources(name, _pipeline(pipeline)).as_values(), sort_keys=False), end="")
+
+
+def _pipeline(name: str | None) -> Pipeline:
+    return find_pipeline(name or RunSettings().pipeline)

@@ -46,10 +46,12 @@ def plan(
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     Of a model that is not a preset's this takes half a minute the first time.
     """
+    from advantageflow.rewards.plumbing.terms import built_in_rewards
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
     settings = options.choose(pipeline, preset, config, assignments, rounds)
+    built_in_rewards(settings.reward)  # refuses what a run would
     if gpu_price is not None:
         tracking = settings.tracking.model_copy(update={"gpu_price": gpu_price})
         settings = settings.model_copy(update={"tracking": tracking})

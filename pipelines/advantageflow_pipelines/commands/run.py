@@ -1,8 +1,9 @@
-"""`advantageflow run`: a pipeline on this machine."""
+"""`advantageflow run` and `sync`: a pipeline on this machine, and what MLflow lacks of it."""
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -30,6 +31,8 @@ from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, creat
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say, warn
+
+_HOUR = 3600.0
 
 
 def run(
@@ -131,3 +134,19 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) ->
             os._exit(INTERRUPTED)  # without waiting for threads, such as one that MLflow does not answer
     show_summary(console, place, summary)
     say(console, f"curves:   advantageflow ui{'' if runs == options.RUNS else f' --runs {runs}'}")
+
+
+def sync(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's working folder.")],
+    runs: options.Runs = options.RUNS,
+) -> None:
+    """Bring to MLflow what it lacks of a run that has ended, as when it was away; nothing is written twice.
+
+    A run that was killed outright and will not be continued is ended there too.
+    """
+    console = Console()
+    place, settings = open_workdir(run)
+    uri = tracking_uri(place, runs)
+    if not sync_run(place, settings, uri, partial(warn, console), _HOUR):
+        sys.exit(1)
+    say(console, f"MLflow has all of {place.root.name}: {uri}")

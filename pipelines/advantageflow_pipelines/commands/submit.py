@@ -12,6 +12,7 @@ import typer
 
 from advantageflow.errors import SettingsError, StoreError, TrackingError
 from advantageflow.prompts.files import WITHOUT_FILE
+from advantageflow.rewards.plumbing.terms import built_in_rewards
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import writing
 from advantageflow.store.s3 import is_s3
@@ -160,8 +161,9 @@ def compile_run(run: ClusterRun, console: Console) -> Package:
         DataError: there are fewer prompts than a round takes.
     """
     in_images = check_no_local_files(run.settings)
+    rewards = built_in_rewards(run.settings.reward)
     if run.settings.prompts.source in WITHOUT_FILE:
-        check_prompts(run.settings)
+        check_prompts(run.settings, *rewards.values())
     run = fitted(run)
     package = run.package()
     taken = footprint(package)

@@ -64,10 +64,7 @@ def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
 
 
 def check_disk(settings: RunSettings, folder: Path) -> None:
-    """Check that the disk has room for what the run will write.
-
-    Args:
-        folder: the working folder; the nearest folder above it that exists counts.
+    """Check that the disk of a working folder has room for what the run will write.
 
     Raises:
         StoreError: it has not, or the folder cannot be reached.

@@ -20,10 +20,8 @@ _Keys = tuple[str, ...]
 
 
 def named_files(settings: RunSettings) -> dict[str, Path]:
-    """What settings name that lies, or would lie, in the file system of whoever reads them; no address and no hub id.
-
-    Returns:
-        Path by setting, such as 'prompts.source' or 'reward.options.weights'.
+    """What settings name of the file system of whoever reads them, no address and no hub id: path by setting, such as
+    'prompts.source' or 'reward.options.weights'.
     """
     return {".".join(keys): _path(name) for keys, name in _named(settings)}
 
@@ -70,14 +68,11 @@ def _named(settings: RunSettings) -> Iterator[tuple[_Keys, str]]:
     if model.startswith(_PATH_STARTS) or (Path(model).is_dir() and model != EMBEDDED):
         yield ("model", "name"), model
     yield from _named_by_rewards(settings.reward)
-    if settings.init_policy is not None and not _is_address(settings.init_policy):
-        yield ("init_policy",), settings.init_policy
+    policy = settings.init_policy
+    if policy is not None and not is_s3(policy) and not is_registered(policy):
+        yield ("init_policy",), policy
     if settings.store.url is not None and "://" not in settings.store.url:
         yield tuple(STORE.split(".")), settings.store.url
-
-
-def _is_address(policy: str) -> bool:
-    return is_s3(policy) or is_registered(policy)
 
 
 def _named_by_rewards(reward: RewardSettings) -> Iterator[tuple[_Keys, str]]:

@@ -21,10 +21,7 @@ class TaskDisplay:
     On a terminal a bar for each task that runs; elsewhere a line for each task that ended, and one a minute of how far
     it is. A task that failed, and one that is tried again, is a line in both; so is a round with what came of it.
 
-    Args:
-        console: where it is shown.
-        started: epoch seconds at which the run started.
-        rounds: of the run; 0 where that is not known.
+    The run `started` at these epoch seconds; `rounds` is 0 where it is not known.
     """
 
     def __init__(self, console: Console, started: float, rounds: int = 0) -> None:
@@ -61,12 +58,7 @@ class TaskDisplay:
         self._live.stop()
 
     def update(self, task: Task, result: str | None = None) -> None:
-        """Show what is new of a task.
-
-        Args:
-            task: as it is now.
-            result: what came of its round, if it ends one.
-        """
+        """Show what is new of a task; `result` is what came of its round, if it ends one."""
         attempt, over = self._told.get(task.task_id, (1, False))
         if task.attempt > attempt:
             over = False
@@ -114,7 +106,7 @@ class TaskDisplay:
         elif task.error is not None:
             self.line(f"{task.name} failed", "red", at)
         elif not self._console.is_terminal or task.how:
-            self.line(f"{task.name}: {task.how or f'{at - task.started:.1f} s'}", at=at)
+            self.line(f"{task.name}: {task.how or f'{max(0.0, at - task.started):.1f} s'}", at=at)
         if result is not None and task.error is None:
             self._show_round(task.round_index or 0, result, at)
 

@@ -49,11 +49,7 @@ class Garbage:
 
 
 def registered_versions(client: MlflowClient) -> list[ModelVersion]:
-    """The versions of all registered models, without the logs of champions.
-
-    Raises:
-        TrackingError: MLflow cannot be read.
-    """
+    """The versions of all registered models, without the logs of champions."""
     with tracking_errors(client.tracking_uri):
         names = [model.name for model in client.search_registered_models(max_results=1000)]
         of_one = [client.search_model_versions(f"name = '{n}'", max_results=_MOST) for n in names]
@@ -61,13 +57,8 @@ def registered_versions(client: MlflowClient) -> list[ModelVersion]:
 
 
 def old_runs(runs: Path, newest: int, days: float, registered: set[str]) -> Iterator[Garbage]:
-    """Artifacts of runs that are neither among the newest nor recent; their reports stay, and policies that nobody has.
-
-    Args:
-        runs: folder of the runs.
-        newest: how many runs are kept whole.
-        days: how recent a run is kept whole; one that goes on is always.
-        registered: hashes of registered policies.
+    """Artifacts of runs that are neither among the newest nor recent (a run that goes on is); their reports stay, and
+    policies of which the registry has no hash.
     """
     found = sorted(runs.glob("*/settings.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     for file in found[newest:]:
@@ -92,11 +83,7 @@ def old_copies(days: float) -> Iterator[Garbage]:
 
 
 def old_in_store(store: str, days: float, registered: set[str]) -> Iterator[Garbage]:
-    """Folders of a store that are old, without the policies that are registered.
-
-    Raises:
-        StoreError: the store cannot be listed.
-    """
+    """Folders of a store that are old, without the policies that are registered."""
     hashes = {sha256[:_DIGITS] for sha256 in registered}
     for kept in kept_in(store):
         name = kept.path.rpartition("-")[2]
@@ -106,11 +93,7 @@ def old_in_store(store: str, days: float, registered: set[str]) -> Iterator[Garb
 
 
 def rejected_versions(client: MlflowClient, versions: list[ModelVersion], days: float) -> Iterator[Garbage]:
-    """Versions that a gate kept and that were never champion nor have an alias, with their files.
-
-    Raises:
-        TrackingError: MLflow cannot be read.
-    """
+    """Versions that a gate kept and that were never champion nor have an alias, with their files."""
     with tracking_errors(client.tracking_uri):
         names = {version.name for version in versions}
         needed = {(name, one.version) for name in names for one in reigns(client, name)}

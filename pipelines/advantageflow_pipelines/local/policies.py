@@ -11,7 +11,7 @@ from pathlib import Path
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.records import STATE_FILE
-from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
+from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.registry import local_policy
@@ -43,9 +43,12 @@ class FoundPolicy:
         return self.run[1].model if self.run else self.state.model if self.state else None
 
     @property
-    def sampling(self) -> EvaluationSettings:
-        """How its run evaluated it; the defaults if not known."""
-        return self.run[1].evaluation if self.run else EvaluationSettings()
+    def settings(self) -> RunSettings:
+        """Those of its run; else as far as its state tells them, and the defaults."""
+        if self.run:
+            return self.run[1]
+        known = {"reward": self.state.reward, "prompts": self.state.prompts} if self.state else {}
+        return RunSettings().model_copy(update={**known, "model": self.model or ModelSettings()})
 
     def trained_state(self) -> PolicyState:
         """The state of a policy that was trained.
@@ -86,6 +89,9 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
             raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
+        if last < settings.rounds and read_summary(workdir):
+            message = f"the policy after round {settings.rounds}, its last, is missing or damaged"
+            raise PolicyError(message, where=name, remedy=f"make it again: advantageflow run --resume {path}")
         state = read_policy_state(policies[last])
         return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
     artifact = artifact_of(path)
@@ -123,11 +129,8 @@ _REMEDY = (
 
 @contextmanager
 def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | None]:
-    """The policy artifact at a path, for as long as the block lasts: an adapter of another program is made one.
-
-    Args:
-        path: as in `FoundPolicy`; None, the base model, stays None.
-        model: the base model.
+    """The policy artifact at a path of FoundPolicy, for as long as the block lasts: an adapter of another program is
+    made one for this base model. None, the base model, stays None.
 
     Raises:
         PolicyError: the adapter cannot be used with the model.
@@ -145,10 +148,7 @@ def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | 
 def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) -> tuple[RunSettings, str]:
     """Settings that say what a run starts from, and train the adapter that it has.
 
-    Args:
-        settings: those of a run that starts from a policy.
-        runs: see `find_policy`.
-        lora_asked: whether a person asked for training.lora, and not a preset.
+    `lora_asked`: whether a person asked for training.lora, and not a preset.
 
     Returns:
         Settings with the policy's own place, and training.lora its adapter's; and what is taken, in words.

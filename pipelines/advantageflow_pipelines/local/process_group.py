@@ -17,12 +17,8 @@ def end_group(process: subprocess.Popen[bytes], patience: float, tell: Callable[
     """End the group of a process that leads one, unless it came to a good end.
 
     The leader's own end says nothing of the others: those are waited for too, as a training writes its checkpoint, and
-    in the end killed. An interrupt while they are waited for kills them at once.
-
-    Args:
-        process: the leader.
-        patience: seconds between the request to end and the kill.
-        tell: called when the wait is longer than a moment.
+    killed after `patience` seconds. An interrupt meanwhile kills them at once. `tell` is called where it takes longer
+    than a moment.
     """
     if process.poll() == 0:
         return

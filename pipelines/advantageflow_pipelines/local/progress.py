@@ -15,24 +15,18 @@ from advantageflow_pipelines.local.display import TaskDisplay
 from advantageflow_pipelines.local.tasks import Task, Tasks
 from advantageflow_pipelines.pipelines import pipeline_of
 
-ReadReport = Callable[[int], dict[str, Any]]
-"""The metrics of the evaluation after a round."""
-
 
 class RunProgress(TaskDisplay):
     """Shows a run by its journal events: `with RunProgress(...) as progress: progress.show(event)`.
 
     Beside what is shown of each task, one line for each round: accuracy and reward on held-out prompts (of a round that
-    is not evaluated, the reward of its rollouts), and its seconds.
-
-    Args:
-        console: where it is shown.
-        settings: of the run.
-        read_report: gives the metrics of a round's evaluation.
-        started: epoch seconds at which the run started.
+    is not evaluated, the reward of its rollouts), and its seconds. `read_report` gives the metrics of a round's
+    evaluation.
     """
 
-    def __init__(self, console: Console, settings: RunSettings, read_report: ReadReport, started: float) -> None:
+    def __init__(
+        self, console: Console, settings: RunSettings, read_report: Callable[[int], dict[str, Any]], started: float
+    ) -> None:
         self._pipeline = pipeline_of(settings)
         self._evaluated = [evaluation.round_index for evaluation in self._pipeline.evaluations(settings)]
         super().__init__(console, started, rounds=self._evaluated[-1])

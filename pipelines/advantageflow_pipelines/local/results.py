@@ -29,7 +29,7 @@ def compared_reports(workdir: WorkDir, settings: RunSettings) -> dict[str, Path]
     start, final = pipeline_of(settings).held_against
     if (first / BASE_FOLDER).exists():
         return {"base": first / BASE_FOLDER, start: first, final: last}
-    return {"base": first, "final": last}
+    return {"base": first, final: last}
 
 
 def policy_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:

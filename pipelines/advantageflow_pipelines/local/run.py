@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,9 @@ def run_locally(
     tracking_uri: str,
     on_report: Callable[[int, Path], None] = lambda number, report: None,
 ) -> dict[str, Any]:
-    """Run, or continue, the pipeline of a working folder.
+    """Run, or continue, the pipeline of a working folder; what is complete in it is not done again.
 
-    Args:
-        workdir: the run; what is complete in it is not done again.
-        settings: its settings.
-        console: where progress is shown.
-        tracking_uri: MLflow's store.
-        on_report: told each evaluation's round and report when it is done.
+    Shows progress on the console, and tells `on_report` each evaluation's round and report when it is done.
 
     Returns:
         The summary, as written to summary.json.
@@ -72,16 +67,17 @@ def run_locally(
     with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
+        begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
         with RunTracking(tracking_uri, workdir, settings, partial(warn, console), others=True) as tracking:
             progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
             if is_inline(workdir):
-                run_inline(workdir, settings, progress, started)
+                run_inline(workdir, settings, progress, earlier)
             else:
                 with _pipeline(workdir, settings, console) as process, INTERRUPTS.work():
-                    _follow(workdir, process, progress, started)
+                    _follow(workdir, process, progress, earlier)
             events = read_events(workdir.journal)
             write_report(workdir, settings, events)
-            ended = time.time()
+            ended = started + time.monotonic() - begun  # whatever the clock has been set to meanwhile
             summary = make_summary(
                 workdir,
                 settings,
@@ -163,8 +159,10 @@ def _patience(settings: RunSettings) -> float:
     return _SECONDS_TO_KEEP_A_CHECKPOINT if settings.training.checkpoint_every > 0 else _SECONDS_TO_END
 
 
-def _follow(workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, started: float) -> None:
-    """Show the run until the pipeline's process ends.
+def _follow(
+    workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
+) -> None:
+    """Show the run, without the tasks of earlier attempts, until the pipeline's process ends.
 
     Raises:
         RunFailed: it ended with an error.
@@ -179,7 +177,7 @@ def _follow(workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunPro
 
     with progress:
         for event in tail(workdir.journal, stop):
-            if event["time"] >= started:
+            if event["task"] not in earlier:
                 progress.show(event)
     if process.returncode != 0:
         raise explain_failure(workdir, progress.tasks)

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -24,11 +24,12 @@ from typing import Any
 from cronsim import CronSim, CronSimError
 from pydantic import Field, ValidationError
 
-from advantageflow.errors import SettingsError
+from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings_base import Settings
 from advantageflow.store.files import read_json, write_json, writing
-from advantageflow_pipelines.local.crontab import set_lines
 
+_MARK = "# advantageflow schedule"
+_INSTALL = "install cron (on Debian and Ubuntu: apt install cron) and see that its service runs"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _LOOK_FOR_MISSED = "7 * * * *"  # when a schedule that makes up for missed runs looks for them
 _ENVIRONMENT = (  # which cron does not pass on; no secrets, which would lie on the disk
@@ -78,7 +79,7 @@ class Schedule(Settings):
         shell = f"cd {shlex.quote(self.folder)} && {variables} {command}".replace("%", r"\%")  # cron's end of a command
         with writing(folder_of(self.name)):
             folder_of(self.name).mkdir(parents=True, exist_ok=True)
-        set_lines(
+        _set_crontab(
             self.name, [f"{when} {shell}{more} >> {log} 2>&1" for when, more in lines.items()] if self.enabled else []
         )
         write_json(folder_of(self.name) / "schedule.json", self.model_dump(mode="json"))
@@ -142,13 +143,9 @@ def all_schedules() -> list[Schedule]:
 
 
 def delete_schedule(name: str) -> None:
-    """Forget a schedule and its history; its runs stay.
-
-    Raises:
-        SettingsError: there is none.
-    """
+    """Forget a schedule and its history; its runs stay. Raises as find_schedule."""
     find_schedule(name)
-    set_lines(name, [])
+    _set_crontab(name, [])
     shutil.rmtree(folder_of(name))
 
 
@@ -195,3 +192,23 @@ def _alone(name: str) -> Iterator[bool]:
 def _remember(name: str, entry: dict[str, Any]) -> None:
     with (folder_of(name) / "history.jsonl").open("a") as file:
         file.write(json.dumps(entry) + "\n")
+
+
+def _set_crontab(name: str, lines: Sequence[str]) -> None:
+    """Put lines of crontab(5) in the place of those that a schedule has; none takes them out, all others stay.
+
+    Raises:
+        StoreError: there is no crontab command, or it refuses.
+    """
+    mark = f"{_MARK} {name}"
+    others = [line for line in _crontab("-l").splitlines() if not line.endswith(mark)]
+    _crontab("-", text="".join(f"{line}\n" for line in (*others, *(f"{line} {mark}" for line in lines))))
+
+
+def _crontab(*arguments: str, text: str | None = None) -> str:
+    if shutil.which("crontab") is None:
+        raise StoreError("there is no crontab command on this machine", where="crontab", remedy=_INSTALL)
+    done = subprocess.run(["crontab", *arguments], input=text, capture_output=True, text=True, check=False)  # noqa: S603, S607 - a list of arguments, without a shell
+    if done.returncode and not done.stderr.lower().startswith("no crontab for"):
+        raise StoreError(f"crontab refuses: {done.stderr.strip()}", where="crontab", remedy=_INSTALL)
+    return done.stdout

@@ -18,10 +18,10 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.stage import policy_url
-from advantageflow_pipelines.configuration.counts import images_of_a_round
 from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
 from advantageflow_pipelines.local.results import compared_reports, policy_folders, read_report, report_folders
 from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.pipelines.work import images_of_a_round
 from advantageflow_pipelines.say import print_table, say
 
 if TYPE_CHECKING:

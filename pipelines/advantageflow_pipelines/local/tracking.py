@@ -176,7 +176,9 @@ class RunTracking:
         from advantageflow.tracking.publisher import Publisher
 
         settings, images = self._settings, images_of(self._workdir)
+        started = None
         for event in self._events():
+            started = started or event["time"]
             if event.get("unit") == "images":
                 break
         if self._patience == SECONDS_AFTER_AN_INTERRUPT:
@@ -195,6 +197,7 @@ class RunTracking:
                     **({"images": " ".join(dict.fromkeys(images.values()))} if images else {}),
                 },
                 run_id=self.run_id,
+                started=started,
                 opened=partial(_write_record, self._workdir, self._uri, complete=False),
             )
         except (TrackingError, StoreError) as failure:

@@ -95,7 +95,13 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
             workdir = WorkDir((path or unused(runs / name)).absolute())
             _check_new(workdir.root)
             workdir.root.mkdir(parents=True, exist_ok=True)
-            _claim(workdir)
+            try:
+                workdir.artifacts.mkdir()  # of several processes that try, one can
+            except FileExistsError as error:
+                remedy = "give another folder to --workdir"
+                raise _Taken(
+                    "another run has just taken this folder", where=str(workdir.root), remedy=remedy
+                ) from error
             for folder in (workdir.journal, workdir.log_file.parent, workdir.cache, workdir.report):
                 folder.mkdir()
             write_settings(workdir.settings_file, settings)
@@ -123,8 +129,7 @@ def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
     if not found:
         remedy = "give the working folder of an earlier run (see `advantageflow runs`)"
         raise SettingsError("holds no run to continue", where=str(path), remedy=remedy)
-    if _is_denied(workdir.root):
-        raise _denied(workdir.root)
+    _check_access(workdir.root)
     return workdir, read_settings(workdir.settings_file)
 
 
@@ -133,7 +138,7 @@ def remove_unfinished(workdir: WorkDir) -> None:
     for folder, inner, files in os.walk(workdir.artifacts, topdown=True):
         if TASK_DONE in files:
             inner.clear()  # a complete task: nothing to look for below
-        elif folder != str(workdir.artifacts) and not _holds_tasks(Path(folder)):
+        elif folder != str(workdir.artifacts) and not any(Path(folder).rglob(TASK_DONE)):
             shutil.rmtree(folder)
             inner.clear()
 
@@ -161,9 +166,7 @@ def locked(workdir: WorkDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_folder(workdir: WorkDir) -> Iterator[None]:
-    """Keep temporary files in the working folder, of this process and those that it starts: what one that was killed
-    outright left goes with the next attempt.
-    """
+    """Keep temporary files in the working folder: what a process that was killed left goes with the next attempt."""
     folder, before = workdir.root / ".tmp", os.environ.get("TMPDIR")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))  # which later runs use too
     with writing(folder):
@@ -180,14 +183,18 @@ def temporary_folder(workdir: WorkDir) -> Iterator[None]:
 
 @contextlib.contextmanager
 def attempt(workdir: WorkDir) -> Iterator[float]:
-    """Note down when an attempt at the run started and ended; yields the start (epoch seconds)."""
-    started = time.time()
+    """Note down when an attempt at the run started and ended; yields the start (epoch seconds).
+
+    The end is the start and what it took, whatever the clock has been set to meanwhile.
+    """
+    started, begun = time.time(), time.monotonic()
     try:
         yield started
     finally:
         # A full disk must not hide why the attempt ended.
         with contextlib.suppress(OSError):
-            append_line(workdir.attempts_file, json.dumps({"started": started, "ended": time.time()}))
+            ended = started + time.monotonic() - begun
+            append_line(workdir.attempts_file, json.dumps({"started": started, "ended": ended}))
 
 
 def seconds_of_earlier_attempts(workdir: WorkDir) -> float:
@@ -220,24 +227,16 @@ class _Taken(StoreError):
     """Another run took the folder since it was found empty."""
 
 
-def _claim(workdir: WorkDir) -> None:
-    """Take an empty folder for a run; of several processes that try, one can."""
-    try:
-        workdir.artifacts.mkdir()
-    except FileExistsError as error:
-        remedy = "give another folder to --workdir"
-        raise _Taken("another run has just taken this folder", where=str(workdir.root), remedy=remedy) from error
-
-
 def _check_new(root: Path) -> None:
     if "{{$" in str(root):
         message = "Kubeflow would read '{{$' in the path as a placeholder"
         raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
     if root.is_file():
         raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
-    if root.is_dir() and _is_denied(root):
-        raise _denied(root)
-    if root.is_dir() and any(root.iterdir()):
+    if not root.is_dir():
+        return
+    _check_access(root)
+    if any(root.iterdir()):
         started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
         remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
         raise _Taken(
@@ -245,14 +244,7 @@ def _check_new(root: Path) -> None:
         )
 
 
-def _holds_tasks(folder: Path) -> bool:
-    return next(folder.rglob(TASK_DONE), None) is not None
-
-
-def _is_denied(root: Path) -> bool:
-    return not os.access(root, os.R_OK | os.W_OK | os.X_OK)
-
-
-def _denied(root: Path) -> StoreError:
-    remedy = "give this user write permission there, or choose another folder with --workdir"
-    return StoreError("the working folder cannot be written", where=str(root), remedy=remedy)
+def _check_access(root: Path) -> None:
+    if not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+        remedy = "give this user write permission there, or choose another folder with --workdir"
+        raise StoreError("the working folder cannot be written", where=str(root), remedy=remedy)

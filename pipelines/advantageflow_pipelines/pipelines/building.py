@@ -71,7 +71,7 @@ def compile_pipeline(
     in_order: bool = False,
     segment: Segment | None = None,
 ) -> None:
-    """Write the pipeline of a run as Kubeflow IR (YAML) to `path`; see build_pipeline."""
+    """Write the pipeline of build_pipeline as Kubeflow IR (YAML)."""
     from kfp import compiler
 
     built = build_pipeline(settings, images, resources, in_order=in_order, segment=segment)

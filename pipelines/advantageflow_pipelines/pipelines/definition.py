@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -41,6 +42,11 @@ class Stage:
     @property
     def image_name(self) -> str:
         return self.image or self.name
+
+
+def imported(module: str, name: str) -> Callable[..., Any]:
+    """A function whose module is imported when it is called: what Kubeflow or torch needs takes seconds."""
+    return lambda *arguments: getattr(import_module(module), name)(*arguments)
 
 
 class NothingToDo(Exception):
@@ -86,7 +92,7 @@ class Pipeline:
         resources: folder of presets of resources for its stages, beside those for any pipeline.
         complete: settings with what this pipeline takes where a person said nothing.
         begin: settings that a run on this machine starts with, given MLflow's address; raises NothingToDo.
-        held_against: what the first and the last policy of a run are called where it goes on from another's.
+        held_against: what the policy that a run goes on from, and the one that it ends with, are called.
         last_task: name of the task that ends its work, as MLflow shows it; that of the last evaluation if None.
     """
 

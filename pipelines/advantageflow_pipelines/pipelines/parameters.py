@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advantageflow.inputs import with_inputs
 from advantageflow.parameters import as_parameter, field_and_value, kind_of, locate
-from advantageflow.settings import RunSettings, Settings
+from advantageflow.settings import RunSettings
 
 if TYPE_CHECKING:
     from kfp.dsl.base_component import BaseComponent
@@ -82,13 +82,7 @@ class Form:
     shown: tuple[Shown, ...]
 
     def inputs(self, stage: str, component: BaseComponent, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What the tasks of a stage are given of the form, by the names of their inputs.
-
-        Args:
-            stage: of the pipeline.
-            component: that its tasks run.
-            given: the form's values, by the names that they have there.
-        """
+        """What the tasks of a stage, which run `component`, are given of the form's values, by their inputs' names."""
         return {one.input: given[one.name] for one in self._taken(stage, component)}
 
     def part(self, **components: BaseComponent) -> Form:
@@ -106,12 +100,9 @@ class Form:
 
 
 def run_form(settings: RunSettings, table: Sequence[Parameter], sections: Collection[str]) -> Form:
-    """The form of a run.
+    """The form of a run of a pipeline that reads these sections of the settings.
 
-    Args:
-        settings: of the run.
-        table: what is shown one by one, where the run has such a setting: an objective without `lam` leaves it out.
-        sections: of the settings that the pipeline reads.
+    What the table names is shown one by one, where the run has it: an objective without `lam` leaves that out.
     """
     settings = settings.model_copy(update={"training": settings.training.of_a_run(settings.rounds)})
     found = []
@@ -128,7 +119,9 @@ def run_form(settings: RunSettings, table: Sequence[Parameter], sections: Collec
     for name, of in SECTIONS.items():
         if of in sections:
             told = f"other settings of {of}, as JSON."
-            found.append(Shown(name, str, _json(getattr(settings, of)), told, of, EVERY_STAGE, name))
+            # What differs from the defaults: every node of a run on a cluster holds it several times.
+            values = getattr(settings, of).model_dump_json(exclude_defaults=True)
+            found.append(Shown(name, str, values, told, of, EVERY_STAGE, name))
     found.append(Shown("seed", int, settings.seed, _SEED, "seed", EVERY_STAGE, "seed"))
     policy = settings.init_policy or ""
     found.append(Shown("init_policy", str, policy, _INIT_POLICY, "init_policy", EVERY_STAGE, "init_policy"))
@@ -142,11 +135,8 @@ def with_handed(form: Form, *names: str) -> Form:
 
 
 def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a pipeline's function, which takes the form's values as `**given`, the signature that Kubeflow reads.
-
-    Args:
-        form: its parameters, before its own.
-        outermost: whether its parameters have the run's values as defaults, and descriptions.
+    """Give a pipeline's function, which takes the form's values as `**given`, the signature that Kubeflow reads: the
+    form's parameters before its own, of the outermost pipeline with the run's values as defaults, and descriptions.
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -159,8 +149,3 @@ def taking(form: Form, *, outermost: bool = False) -> Callable[[Callable[..., An
         return called
 
     return decorate
-
-
-def _json(settings: Settings) -> str:
-    """What differs from the defaults: every node of a run on a cluster holds it several times."""
-    return settings.model_dump_json(exclude_defaults=True)

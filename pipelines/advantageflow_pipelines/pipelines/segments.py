@@ -27,12 +27,7 @@ class Segment(NamedTuple):
 
 
 def divide(rounds: int, at_most: int) -> tuple[Segment, ...]:
-    """Segments of about equal length.
-
-    Args:
-        rounds: of the run.
-        at_most: rounds of a segment.
-    """
+    """Segments of a run, of about equal length."""
     number = math.ceil(rounds / at_most)
     ends = [rounds * (one + 1) // number for one in range(number)]
     pieces = [Segment(before + 1, last) for before, last in zip([0, *ends], ends, strict=False)]

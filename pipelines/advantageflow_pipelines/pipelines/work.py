@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advantageflow.settings import EvaluationSettings
+from advantageflow.settings import EvaluationSettings, RunSettings
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,7 @@ def encoding_work(tasks: int, texts: int) -> Work:
 
 
 def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts: int, policies: int = 0) -> Work:
-    """The work of an evaluation stage.
-
-    Args:
-        settings: of the stage.
-        images: that each of its tasks judges.
-        prompts: that are held out, at most.
-        policies: trained ones that are judged.
-    """
+    """The work of an evaluation stage: `images` that each task judges, of `prompts` at most, by `policies` trained."""
     held_out = sum(images)
     return Work(
         len(images),
@@ -82,3 +75,13 @@ def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts
 def evaluations_of_a_step(guidance_scale: float) -> int:
     """Of the model in one step of a sampler."""
     return 1 if guidance_scale == 1.0 else 2
+
+
+def images_of_a_round(settings: RunSettings) -> int:
+    """Rollouts that a round generates."""
+    return settings.rollout.prompts_per_round * settings.rollout.group_size
+
+
+def images_of_a_run(settings: RunSettings) -> int:
+    """Rollouts that a run generates; the images of evaluations are not counted."""
+    return settings.rounds * images_of_a_round(settings)

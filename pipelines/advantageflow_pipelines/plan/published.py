@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.configuration.counts import images_of_a_run
+from advantageflow_pipelines.pipelines.work import images_of_a_run
 
 
 @dataclass(frozen=True)

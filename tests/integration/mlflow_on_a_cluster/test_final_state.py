@@ -218,7 +218,7 @@ def test_a_run_wholly_taken_from_the_cache_has_a_run_in_mlflow_that_says_so(
     note, link = parent.data.tags["mlflow.note.content"].split("\n\n")
     assert "nothing was computed" in note
     assert link == f"[Pipeline run {pipeline} in Kubeflow](https://kubeflow.example/pipeline/#/runs/details/{pipeline})"
-    assert parent.data.params == {"reward.column": "soft", "seed": "7"}
+    assert parent.data.params == {"training.steps": "6", "reward.column": "soft", "seed": "7"}
 
 
 def test_the_closing_task_opens_the_run_where_mlflow_was_away_as_the_pipeline_began(

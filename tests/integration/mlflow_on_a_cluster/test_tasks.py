@@ -69,7 +69,7 @@ def test_the_parent_says_what_it_is_and_where_it_is_in_kubeflow(
         "kfp.pipeline_run_url": f"https://kubeflow.example/pipeline/#/runs/details/{pipeline}",
     }
     assert "version.advantageflow" in parent.data.tags
-    assert parent.data.params == {"reward.column": "soft", "seed": "7"}
+    assert parent.data.params == {"training.steps": "6", "reward.column": "soft", "seed": "7"}
 
 
 def test_tasks_in_processes_of_their_own_that_start_together_share_a_parent(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
+from urllib.parse import quote
 
 import pytest
 from packaging.requirements import Requirement
@@ -105,3 +109,16 @@ def test_the_dockerfile_has_a_target_for_every_stage_and_the_user_that_container
     targets = set(re.findall(r"^FROM .* AS ([\w-]+)$", dockerfile, re.MULTILINE))
     assert set(STAGES) <= targets
     assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{IMAGE_USER}:{IMAGE_USER}"] * len(STAGES)
+
+
+def test_an_image_s_inventory_names_each_package_with_its_version(tmp_path: Path) -> None:
+    command = [sys.executable, DOCKER / "sbom.py", "advantageflow/reward", tmp_path / "sbom.json"]
+    subprocess.run(command, check=True)
+    written = json.loads((tmp_path / "sbom.json").read_text())
+    assert (written["bomFormat"], written["metadata"]["component"]["name"]) == ("CycloneDX", "advantageflow/reward")
+    packages = {one["purl"]: one for one in written["components"]}
+    torch = packages[f"pkg:pypi/torch@{quote(metadata.version('torch'), safe='')}"]
+    assert torch["licenses"]
+    assert f"pkg:pypi/huggingface-hub@{metadata.version('huggingface_hub')}" in packages
+    dockerfile = (DOCKER / "Dockerfile").read_text()
+    assert all(f"sbom.py advantageflow/{stage} " in dockerfile for stage in STAGES)

@@ -25,7 +25,7 @@ from advantageflow.evaluation.report import write_report
 from advantageflow.evaluation.statistics import Outcome
 
 PANELS = [Panel("</script>", "", [Line("reward", {0: 0.5, 1: 0.75, 2: math.nan}, {0: (0.4, 0.6), 1: (0.7, 0.8)})])]
-WORDS = 'a <b>bold</b> & "quoted" circle'
+WORDS = 'a <b>bold</b> & "quoted" <script>parent.obeyed = 1</script><img src=x onerror="parent.obeyed = 1"> circle'
 METRICS: dict[str, Any] = {
     "images": 8, "strict": 0.5, "prompts": 4, "round": 3, "alarms": [], "tasks": {},
     "terms": {"shapes.soft": {"mean": 0.5, "reward": "shapes", "column": "soft", "higher_is_better": True}},
@@ -47,7 +47,7 @@ addEventListener("load", () => {
       curves: all("polyline").length, points: all("circle").length,
       steps: all("[data-step]").filter((shot) => shot.offsetWidth > 0).map((shot) => shot.dataset.step),
       change: change.right <= frame.width, sideways: page.documentElement.scrollWidth > frame.width,
-      paper: getComputedStyle(page.body).backgroundColor,
+      paper: getComputedStyle(page.body).backgroundColor, obeyed: Boolean(window.obeyed),
     };
   }));
 });
@@ -181,7 +181,8 @@ def test_a_browser_shows_curves_the_slider_s_round_and_the_change_on_a_phone_and
     shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     phone, dark = json.loads(shown.partition("<title>")[2].partition("</title>")[0])
     papers = [screen.pop("paper") for screen in (phone, dark)]
-    assert phone == dark == {"curves": 1, "points": 2, "steps": ["1"] * 3, "change": True, "sideways": False}
+    as_wanted = {"curves": 1, "points": 2, "steps": ["1"] * 3, "change": True, "sideways": False, "obeyed": False}
+    assert phone == dark == as_wanted
     assert papers == ["rgb(255, 255, 255)", "rgb(13, 17, 23)"]
 
 

@@ -23,7 +23,7 @@ DRAWN = int(os.environ.get("FUZZ", "12"))
 MOST_MEMORY = 1_500_000  # kB that the process may have had in all: what it imports takes half of that
 NAMES = ["prompts.txt", "prompts.jsonl", "prompts.csv", "prompts.tsv", "prompts.parquet", "settings", "override",
          "policy", "tensors", "prompts artifact", "scores metadata", "metrics", "summary", "manifest", "journal",
-         "reply of a judge", "picture"]  # fmt: skip
+         "reply of a judge", "picture", "pictures", "recorded scores", "spec"]  # fmt: skip
 NASTY = [b"\0", b"\xff\xfe", b"[" * 5000, b"{" * 300, b'{"a":' * 200, b"1" * 5000, b"1e999", b"-.inf", b"NaN",
          b"\\ud800", b"\xed\xa0\x80", b"\x1b[31m", b"a" * 20_000, b"\n", b'"', b"'", b"&a *a", b"!!python/object:x",
          b"- ", b"{{$.inputs}}", b"null", b"true", b"[]", b"{}", b"0", b"-1", b"http://u:p@h/"]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from advantageflow.errors import DataError, RewardError, SettingsError, StoreError
+from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.golden_checks.check import check_reward, check_rewards
 from advantageflow.golden_checks.pictures import Picture
 from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden, record
@@ -148,7 +148,7 @@ def entry(**changes: Any) -> dict[str, Any]:
         ({"mine": entry(tolerance={"mean": "wide"})}, DataError, "tolerance.mean: "),
         ({"mine": entry(pictures={"a": {"image": "!", "text": "a"}})}, DataError, "not base64"),
         ({"mine": entry(pictures={"a": {"image": "aaaa", "text": "a"}})}, DataError, "cannot be decoded"),
-        ([], StoreError, "a JSON object was expected"),
+        ([], DataError, "a JSON object was expected"),
     ],
 )
 def test_a_file_of_recorded_scores_that_is_wrong_is_refused(
@@ -161,5 +161,5 @@ def test_a_file_of_recorded_scores_that_is_wrong_is_refused(
 
 
 def test_a_file_of_recorded_scores_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="file not found"):
+    with pytest.raises(DataError, match="file not found"):
         check_golden_file(tmp_path / "none.json", ["mine"])

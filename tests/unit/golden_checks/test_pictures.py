@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from advantageflow.errors import DataError, StoreError
+from advantageflow.errors import DataError
 from advantageflow.golden_checks.check import readable, score_pictures
 from advantageflow.golden_checks.pictures import Picture, PictureRecord, folder_pictures
 from advantageflow.golden_checks.recorded import find_golden
@@ -58,12 +58,16 @@ def test_a_folder_s_own_prompts_come_first(tmp_path: Path) -> None:
         ('{"image": "a.png", "text": "a", "tag": 1}', "tag: Extra inputs"),
         ("{", "Invalid JSON"),
         ('{"image": "none.png", "text": "a"}', "'none.png' cannot be read"),
+        ('{"image": "../a.png", "text": "a"}', "cannot be read: not the name of a file in this folder"),
+        ('{"image": "/dev/zero", "text": "a"}', "cannot be read: not the name of a file in this folder"),
+        ('{"image": "eps.png", "text": "a"}', "cannot be decoded"),
         ('{"image": "broken.png", "text": "a"}', "cannot be decoded"),
     ],
 )
 def test_a_wrong_line_is_named(tmp_path: Path, line: str, words: str) -> None:
     save(tmp_path, "a.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
+    Image.new("RGB", (4, 4)).save(tmp_path / "eps.png", format="EPS")  # which Pillow would have Ghostscript run
     (tmp_path / "prompts.jsonl").write_text('{"image": "a.png", "text": "a cat"}\n' + line)
     with pytest.raises(DataError, match=words) as caught:
         folder_pictures(tmp_path)
@@ -76,7 +80,7 @@ def test_a_folder_without_pictures_or_with_two_of_a_name_is_refused(tmp_path: Pa
     save(tmp_path, "a.png", "a.jpg")
     with pytest.raises(DataError, match="duplicate picture 'a'"):
         folder_pictures(tmp_path)
-    with pytest.raises(StoreError, match="file not found"):
+    with pytest.raises(DataError, match=r"cannot be read.*No such file"):
         folder_pictures(tmp_path / "none")
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from advantageflow.errors import DataError, PolicyError
+from advantageflow.policy import generate
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.policy.generate import load_generator
-from advantageflow.policy.sampling import full_batches, initial_noise, step_noise
+from advantageflow.policy.sampling import VelocityNorm, full_batches, initial_noise, step_noise
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import EvaluationSettings, ModelSettings
+from advantageflow.tracking.journal import Journal, journal_in_use
 
 SHAPE = (2, 3, 3)
 
@@ -64,3 +69,23 @@ def test_images_are_the_same_however_many_are_decoded_at_once() -> None:
         made.append(generator.images(told, [1, 2, 3], EvaluationSettings(steps=1, sampler="euler"))[1])
     assert made[0].shape == made[1].shape
     assert (made[0].astype(int) - made[1]).max() <= 1
+
+
+def test_where_memory_ends_smaller_batches_make_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = encode_prompts(ModelSettings(), ["a red circle"]).rows([0] * 5)
+    how, velocity, norm = EvaluationSettings(steps=1, sampler="euler"), generate.velocity_function, VelocityNorm()
+
+    def small(family: Any, transformer: Any, told: Conditioning, *others: Any) -> Any:
+        if len(told) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return velocity(family, transformer, told, *others)
+
+    with journal_in_use(Journal()) as journal:
+        generator = load_generator(ModelSettings(), None, "policy", 1)
+    whole = generator.images(told, [1, 2, 3, 4, 5], how)
+    monkeypatch.setattr(generate, "velocity_function", small)
+    parts = generator.images(told, [1, 2, 3, 4, 5], how, None, norm)
+    assert parts[0] == pytest.approx(whole[0], abs=1e-4)
+    assert np.abs(parts[1].astype(int) - whole[1]).max() <= 1
+    assert len(norm.values()) == 5
+    assert ["batch of 5 images: 3 at" in journal.warnings[0], "of 3 images: 2" in journal.warnings[1]] == [True, True]

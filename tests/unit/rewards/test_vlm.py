@@ -76,10 +76,14 @@ def test_without_a_named_key_none_is_sent_and_a_missing_one_is_an_error(
     monkeypatch.setenv("JUDGE_KEY", "Basic me:secret")
     scores(judge, api_key_env="JUDGE_KEY")
     assert judge.authorizations == [None, "Basic bWU6c2VjcmV0"]
-    monkeypatch.delenv("JUDGE_KEY", raising=False)
-    error = failure(judge, api_key_env="JUDGE_KEY")
-    assert "environment variable JUDGE_KEY" in error.where
-    assert len(judge.requests) == 2
+    judge.reply = lambda number, request: (401, "not secret, nor bWU6c2VjcmV0")
+    assert "status 401: not ***, nor ***" in failure(judge, api_key_env="JUDGE_KEY").message
+    for wrong in (None, "two\nlines", "sécret"):
+        monkeypatch.delenv("JUDGE_KEY") if wrong is None else monkeypatch.setenv("JUDGE_KEY", wrong)
+        error = failure(judge, api_key_env="JUDGE_KEY")
+        assert "environment variable JUDGE_KEY" in error.where
+        assert wrong is None or wrong not in str(error)
+    assert len(judge.requests) == 3
 
 
 def test_the_version_changes_with_the_model_and_with_what_it_is_told(judge: Judge) -> None:

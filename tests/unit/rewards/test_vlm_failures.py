@@ -11,10 +11,16 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
-from vlm_judge import Judge, completion, failure, said, scores
+from vlm_judge import Judge, completion, failure, reward, said, scores
 
 from advantageflow.errors import RewardError
+from advantageflow.records import Prompt
+from advantageflow.rewards.base import RewardStopped
+from advantageflow.rewards.plumbing.checks import score_each
+
+pytestmark = pytest.mark.fault
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429, 408])
@@ -63,6 +69,13 @@ def _endless(connection: socket.socket) -> None:
         connection.sendall(b" " * 1_000_000)
 
 
+def _headers(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        connection.sendall(b"A: b\r\n")
+        time.sleep(0.1)
+
+
 def _bomb(connection: socket.socket) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB)
     connection.sendall(head + BOMB)
@@ -77,19 +90,22 @@ def _deep(connection: socket.socket) -> None:
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (_trickle(head=True), "no answer after 2 attempts"),
+        (_trickle(head=True), "no answer after 2 attempts.*Read timed out"),
+        (_headers, "no answer after 2 attempts.*Read timed out"),
         (_trickle(head=False), "no answer after 2 attempts.*not complete within 0.5 s"),
         (_endless, "larger than 4,000,000 bytes"),
         (_bomb, "larger than 4,000,000 bytes"),
         (_deep, "not a chat completion"),
     ],
-    ids=["slow head", "slow body", "endless", "bomb", "deep"],
+    ids=["slow head", "endless head", "slow body", "endless", "bomb", "deep"],
 )
 def test_a_reply_without_bounds_is_cut(answer: Callable[[socket.socket], None], words: str) -> None:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             with contextlib.suppress(OSError):
-                self.request.recv(65_536)
+                received = b""
+                while not received.endswith(b"}"):  # what is left unread would make the end of the answer a reset
+                    received += self.request.recv(65_536)
                 answer(self.request)
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
@@ -152,3 +168,14 @@ def test_a_refusal_is_not_asked_again_and_says_what_to_do(judge: Judge, status: 
     judge.reply = lambda number, request: (status, "no")
     assert remedy in failure(judge).remedy
     assert len(judge.requests) == 1
+
+
+def test_where_images_may_be_left_out_each_is_asked_about_once_and_a_judge_that_is_gone_ends_it(judge: Judge) -> None:
+    judge.reply = lambda number, request: (200, "{}" if "picture 1" in str(request) else completion(7))
+    prompts, image = [Prompt(f"picture {n}", "train", "t") for n in range(3)], np.zeros((4, 4, 3), np.uint8)
+    results = score_each(reward(judge), prompts, [image] * 3, ["a", "b", "c"])
+    assert [isinstance(one, RewardError) for one in results] == [False, True, False]
+    assert "sample b ('picture 1')" in str(results[1])
+    assert len(judge.requests) == 3
+    with pytest.raises(RewardStopped, match=r"reward 'vlm', http.*no answer after 1 attempts"):
+        score_each(reward(judge, base_url="http://127.0.0.1:9", retries=0), prompts, [image] * 3, ["a", "b", "c"])

@@ -17,6 +17,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store import s3_client, s3_transfer
 from advantageflow.store.published import fetch_published, is_published, publish_folder, remove_published
 
+pytestmark = pytest.mark.fault
 URL = "s3://bucket/policies/new"
 MIB = 1 << 20
 FILES = {"state.json": b'{"round": 1}', "weights.bin": os.urandom(1000) * 5_500}  # the second goes in two parts

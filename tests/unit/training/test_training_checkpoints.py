@@ -23,6 +23,8 @@ from advantageflow.store.scores import read_scores, write_scores
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training import stage
 
+pytestmark = pytest.mark.fault
+
 STEPS = 6
 
 

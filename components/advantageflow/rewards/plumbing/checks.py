@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from advantageflow.errors import DataError, RewardError, UserError
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result, Reward, SampleError
-from advantageflow.rewards.plumbing.guard import GuardedReward, RewardStopped
+from advantageflow.rewards.base import Result, Reward, RewardStopped, SampleError
+from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.results import place_of, to_results
 from advantageflow.settings_reward import RewardSettings
 
@@ -40,6 +40,8 @@ def score_images(
         return reward.score_samples(prompts, images, samples)
     try:
         results = reward.score(prompts, images)
+    except RewardStopped:
+        raise
     except Exception as error:
         if isinstance(error, SampleError) and error.sample is not None:
             raise _failure(error, _named(reward, samples[error.sample], prompts[error.sample])) from error
@@ -56,11 +58,21 @@ def score_images(
 def score_each(
     reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
 ) -> list[Result | RewardError]:
-    """As score_images; where the batch fails, each image is scored alone, and one that fails has its error instead.
+    """As score_images, with the error of an image that cannot be scored; a batch that fails is scored one by one.
 
     Raises:
-        RewardStopped: the reward's process hung, took too much memory or ended, which is no matter of one image.
+        RewardStopped: no image can be scored for now.
     """
+    if each := getattr(reward, "score_each", None):
+        results: list[Result | RewardError] = []
+        for prompt, sample, one in zip(prompts, samples, each(prompts, images), strict=True):
+            try:
+                if isinstance(one, RewardError):
+                    raise _failure(one, _named(reward, sample, prompt))
+                results += to_results(reward, [sample], [one])
+            except RewardError as error:
+                results.append(error)
+        return results
     try:
         return [*score_images(reward, prompts, images, samples)]
     except RewardStopped:
@@ -93,22 +105,22 @@ def score_all(
     return results
 
 
+def check_dropped(settings: RewardSettings, errors: Sequence[RewardError], images: int) -> None:
+    """Raise a RewardError if more of a task's images are left out than settings allow (one always may be)."""
+    if len(errors) > max(1, settings.most_dropped * images):
+        first, share = errors[0], f"a share of {settings.most_dropped:g} (reward.most_dropped)"
+        message = f"{len(errors)} of {images} images could not be scored, more than {share}; the first: {first.message}"
+        raise RewardError(message, where=first.where, remedy=first.remedy)
+
+
 def tell_dropped(
     settings: RewardSettings, errors: Sequence[RewardError], images: int, journal: Journal, step: int
 ) -> None:
-    """Raise an alarm for the images of a task that are left out, if there are any.
-
-    Raises:
-        RewardError: they are more than the settings allow (one always may be).
-    """
-    if not errors:
-        return
-    first = f"{errors[0].where}: {errors[0].message}"
-    many = f"{len(errors)} of {images} images could not be scored"
-    if len(errors) > max(1, settings.most_dropped * images):
-        message = f"{many}, more than a share of {settings.most_dropped:g} (reward.most_dropped); the first: "
-        raise RewardError(message + errors[0].message, where=errors[0].where, remedy=errors[0].remedy)
-    journal.alarm(ALARM, f"{many} and are left out; the first: {first}", step)
+    """Raise an alarm for the images of a task that are left out, if there are any; raises as check_dropped."""
+    check_dropped(settings, errors, images)
+    if errors:
+        many, first = f"{len(errors)} of {images} images could not be scored", f"{errors[0].where}: {errors[0].message}"
+        journal.alarm(ALARM, f"{many} and are left out; the first: {first}", step)
 
 
 def check_readable(reward: Reward, prompt: Prompt) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _FIRST = ["prompts", "images"]
+_FORM = "write it as score(prompts, images): lists of equal length; further parameters are options"
 
 
 class FunctionReward:
@@ -50,22 +52,24 @@ def as_reward(made_by: Any, name: str, options: Mapping[str, Any], term: str) ->
     Raises:
         SettingsError: its parameters are in another order; an option is unknown or does not fit.
     """
-    if not inspect.isfunction(made_by):
+    if inspect.isclass(made_by):
         return None
-    names = list(inspect.signature(made_by).parameters)
+    try:
+        names = list(inspect.signature(made_by).parameters)
+    except (TypeError, ValueError):  # of another language
+        return None
     if names[:2] == _FIRST:
         fitted = check_options(partial(made_by, (), ()), options, reward=name, where=f"{term}.options")
         return FunctionReward(made_by, name, fitted)
     if {"prompts", "images"} & set(names):
-        message = f"'{name}' is a function of ({', '.join(names)})"
-        remedy = "write it as score(prompts, images): lists of equal length; further parameters are options"
-        raise SettingsError(message, where=f"{term}.name", remedy=remedy)
+        raise SettingsError(f"'{name}' is a function of ({', '.join(names)})", where=f"{term}.name", remedy=_FORM)
     return None
 
 
 def _hash(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function.func if isinstance(function, partial) else function)
     try:
-        source = inspect.getsource(inspect.getmodule(function) or function)
-    except (OSError, TypeError):  # typed into an interpreter
-        source = repr(getattr(function, "__code__", function))
+        source = inspect.getsource(sys.modules[function.__module__])
+    except (OSError, TypeError, LookupError):  # typed into an interpreter
+        source = repr(getattr(getattr(function, "__code__", None), "co_code", function))
     return f"source {hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()[:12]}"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow import errors
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result
+from advantageflow.rewards.base import Result, RewardStopped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,17 +33,11 @@ _LARGEST_REPLY = 500_000_000  # bytes
 _GB = 1e9
 
 
-class RewardStopped(RewardError):
-    """A reward whose process hung, took too much memory or ended: no matter of one image."""
-
-
 class GuardedReward:
     """A reward that lives in a process of its own, held to limits.
 
     Args:
-        name: the path or plug-in that settings name.
-        options: of its class.
-        term: which term of the settings names it, for errors.
+        name, options, term: as get_reward's.
         timeout: seconds that it may take for a batch, or to be made.
         memory_gb: resident memory that its process may take.
 
@@ -114,7 +108,7 @@ class GuardedReward:
                 if time.monotonic() > ends:
                     message = f"gave no answer within {self._timeout:g} s"
                     raise self._stopped(message, "reward.timeout", where)
-                if _resident(self._process.pid) > self._most_memory:
+                if _memory(self._process.pid, self._most_memory) > self._most_memory:
                     message = f"took more than {self._most_memory / _GB:.3g} GB of memory"
                     raise self._stopped(message, "reward.memory_gb", where)
             answer = json.loads(self._connection.recv_bytes(_LARGEST_REPLY))
@@ -150,19 +144,32 @@ def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:
         process.wait(5)
 
 
-def _resident(pid: int) -> int:
-    """Bytes of a process's memory that are resident; 0 where the system does not say."""
-    try:
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, IndexError):
-        return 0
+def _memory(pid: int, most: float) -> int:
+    """Bytes of resident memory of a process and those it started; 0 where the system does not say.
+
+    Pages that they share count for each; only beyond `most`, for that takes longer to find out, once.
+    """
+    family = [pid]
+    for one in family:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{one}/task").iterdir():
+                family += map(int, (task / "children").read_text().split())
+    resident = sum(_number(f"/proc/{one}/status", "VmRSS:") for one in family)
+    if len(family) == 1 or resident <= most:
+        return resident
+    return sum(_number(f"/proc/{one}/smaps_rollup", "Pss:") for one in family)
+
+
+def _number(file: str, name: str) -> int:
+    """Bytes that a file of the system says in kB under this name; 0 if it does not."""
+    with contextlib.suppress(OSError, LookupError, ValueError):
+        return 1024 * int(Path(file).read_text().partition(name)[2].split()[0])
+    return 0
 
 
 def _free_memory() -> float:
     """Bytes of memory that can be had on this machine, and in this container; inf where the system does not say."""
-    free = math.inf
-    with contextlib.suppress(OSError, LookupError, ValueError):
-        free = 1024 * float(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0])
+    free = _number("/proc/meminfo", "MemAvailable:") or math.inf
     with contextlib.suppress(OSError, ValueError):
         group = Path("/sys/fs/cgroup")
         free = min(free, float((group / "memory.max").read_text()) - float((group / "memory.current").read_text()))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MOST_PIXELS = 16_777_216  # 4096 x 4096
+_FORMATS = ("PNG", "JPEG", "WEBP")  # of Pillow's dozens, some of which start other programs
 
 
 def check_rgb(image: np.ndarray) -> None:
@@ -23,7 +24,7 @@ def check_rgb(image: np.ndarray) -> None:
 
 
 def decode_image(content: bytes) -> np.ndarray:
-    """The pixels (H, W, 3), uint8, of a file of any format that Pillow reads.
+    """The pixels (H, W, 3), uint8, of a PNG, JPEG or WebP file.
 
     Raises:
         ValueError: it cannot be read, or has more than MOST_PIXELS.
@@ -34,7 +35,7 @@ def decode_image(content: bytes) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is stricter
-            image = Image.open(io.BytesIO(content))
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
         with image:
             if image.width * image.height > MOST_PIXELS:  # known from the header, before anything is decoded
                 size = f"{image.width:,} x {image.height:,} pixels"
@@ -45,15 +46,7 @@ def decode_image(content: bytes) -> np.ndarray:
 
 
 def check_prompt(prompt: Prompt, check_spec: Callable[[dict[str, Any]], None]) -> None:
-    """Hold a prompt's spec to the rules of a reward.
-
-    Args:
-        prompt: the prompt.
-        check_spec: raises DataError, whose `where` is the field.
-
-    Raises:
-        DataError: that of `check_spec`; names prompt and field.
-    """
+    """Hold a prompt's spec to a reward's rules: its DataError, whose `where` is the field, names the prompt too."""
     try:
         check_spec(prompt.spec)
     except DataError as error:

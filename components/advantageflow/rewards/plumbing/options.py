@@ -42,6 +42,8 @@ def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, rewar
             message = f"reward '{reward}' needs the option '{name}'"
             remedy = f"set {where}.{name} (of `advantageflow rewards`: --option {name}=...); "
             remedy += f"{known}: {', '.join(sorted(parameters))}"
+            if inspect.isroutine(make):
+                remedy += "; a function that scores images itself is written as score(prompts, images)"
             raise SettingsError(message, where=where, remedy=remedy)
     return {name: _fitted(parameters[name], value, reward, where) for name, value in options.items()}
 

@@ -109,8 +109,8 @@ def _info(name: str, source: Source) -> RewardInfo:
         version = planned_version(made)
     except SettingsError as refusal:  # it needs options: its class still says what it is for
         made, error = source.load(""), refusal.message
-    except RewardError as failure:
-        error = failure.message
+    except Exception as failure:  # a plug-in's, which is not to hide the others
+        error = failure.message if isinstance(failure, RewardError) else f"{type(failure).__name__}: {failure}"
     documentation = (made if isinstance(made, type) else type(made)).__doc__ if made is not None else ""
     summary = (documentation or "").strip().partition("\n")[0]
     columns, rises = getattr(made, "columns", {}), getattr(made, "higher_is_better", True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import getattr_static
 from typing import TYPE_CHECKING, Annotated, Any
@@ -87,7 +88,9 @@ def _check_count(reward: Reward, samples: Sequence[str], many: Any, of: str) -> 
 def _result(reward: Reward, sample: str, given: Any) -> Result:
     values, details = _parts(reward, sample, given)
     if set(values) != set(reward.columns):
-        raise wrong_result(reward, sample, f"gave columns {sorted(values)}, it declares {sorted(reward.columns)}")
+        raise wrong_result(
+            reward, sample, f"gave columns {sorted(map(str, values))}, it declares {sorted(reward.columns)}"
+        )
     numbered = {column: _number(reward, sample, column, value) for column, value in values.items()}
     try:
         kept = _jsonable(details, DEEPEST - 2)
@@ -117,22 +120,25 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
         if not isinstance(details, Mapping):
             raise wrong_result(reward, sample, f"gave details {_show(details)}, not a dict")
         return dict(given[0]), details
-    if len(reward.columns) == 1 and not isinstance(given, list | tuple):
-        return {next(iter(reward.columns)): given}, {}
-    wanted = f"a dict with {', '.join(map(repr, reward.columns))}"
+    if len(reward.columns) == 1:
+        if isinstance(given, list | tuple) and len(given) == 1:  # a row of (N, 1), as networks give them
+            given = given[0]
+        if not isinstance(given, list | tuple):
+            return {next(iter(reward.columns)): given}, {}
+    wanted = "a number or " if len(reward.columns) == 1 else ""
+    wanted += f"a dict with {', '.join(map(repr, reward.columns))}"
     raise wrong_result(reward, sample, f"gave {_show(given)}, not {wanted}, which it declares")
 
 
 def _number(reward: Reward, sample: str, column: str, given: Any) -> float:
-    value = _listed(given)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise wrong_result(reward, sample, f"gave {column} = {_show(given)}, which is not a number")
+    value, message = _listed(given), ""
     low, high = reward.columns[column]
-    if not math.isfinite(value) or not low <= value <= high:
-        message = f"gave {column} = {value}, outside its declared range [{low}, {high}]"
-        if math.isinf(high):
-            message = f"gave {column} = {value}, which is not finite"
-        raise wrong_result(reward, sample, message)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = "which is not a number"
+    elif not (low <= value <= high and abs(value) <= sys.float_info.max):  # nor is NaN
+        message = "which is not finite" if math.isinf(high) else f"outside its declared range [{low}, {high}]"
+    if message:
+        raise wrong_result(reward, sample, f"gave {column} = {_show(value)}, {message}")
     return float(value)
 
 
@@ -169,7 +175,10 @@ def _text(text: str) -> str:
 
 
 def _show(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception as error:  # a reward's own object, or a number of thousands of digits
+        text = f"a {type(value).__name__} ({error})"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
@@ -179,11 +188,17 @@ def _rising(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-_Text = Annotated[str, Field(strict=True, min_length=1)]
+def _in_a_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("not a line of printable text")
+    return text
+
+
+_Text = Annotated[str, Field(strict=True, min_length=1, max_length=500), AfterValidator(_in_a_line)]
 
 
 class _Declaration(BaseModel):
     name: _Text
     version: _Text = "known once it is loaded"
     higher_is_better: bool = Field(strict=True)
-    columns: dict[str, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
+    columns: dict[_Text, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)

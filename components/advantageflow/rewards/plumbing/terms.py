@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
-from advantageflow.errors import SettingsError
+from advantageflow.errors import RewardError, SettingsError
 from advantageflow.rewards.base import Reward
-from advantageflow.rewards.plumbing.registry import get_guarded
+from advantageflow.rewards.plumbing.registry import BUILT_IN, get_guarded
 from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.suggestions import suggest
 
@@ -29,18 +30,24 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
 
 
 def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward]) -> dict[str, Reward]:
-    """The rewards that are only watched, by name in the order of the settings; every one is checked.
+    """The rewards that are only watched, by name in the order of the settings; raises what term_rewards does.
 
-    Args:
-        settings: which ones.
-        made: those of term_rewards; they are not made again.
+    Those that are made already (of term_rewards) are not made again; a watched column must not be trained on.
+    """
+    rewards = _make(_trained(settings) | _watched(settings), made, settings)
+    return {term.name: rewards[term.name] for term in settings.watched}
+
+
+def built_in_rewards(settings: RewardSettings) -> dict[str, Reward]:
+    """The built-in ones of all rewards, whose terms are checked: for machines that need not have the others.
 
     Raises:
-        SettingsError, RewardError: as term_rewards; also if a watched column is trained on.
+        SettingsError: as term_rewards.
     """
-    watched = {f"reward.watched.{number}": term for number, term in enumerate(settings.watched)}
-    rewards = _make(_trained(settings) | watched, made, settings)
-    return {term.name: rewards[term.name] for term in settings.watched}
+    terms = _trained(settings) | _watched(settings)
+    with suppress(RewardError):  # what it needs may be in the images alone
+        return _make({place: term for place, term in terms.items() if term.name in BUILT_IN}, {}, settings)
+    return {}
 
 
 def term_name(term: RewardTerm) -> str:
@@ -62,6 +69,10 @@ def _trained(settings: RewardSettings) -> dict[str, RewardTerm]:
     """The terms by their place in the settings."""
     first, *others = settings.terms
     return {"reward": first, **{f"reward.others.{number}": term for number, term in enumerate(others)}}
+
+
+def _watched(settings: RewardSettings) -> dict[str, RewardTerm]:
+    return {f"reward.watched.{number}": term for number, term in enumerate(settings.watched)}
 
 
 def _make(terms: Mapping[str, RewardTerm], made: Mapping[str, Reward], settings: RewardSettings) -> dict[str, Reward]:

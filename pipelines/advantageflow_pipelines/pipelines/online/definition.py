@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Output, Pipeline, Stage
-from advantageflow_pipelines.pipelines.online.parameters import parameters
-from advantageflow_pipelines.pipelines.online.schedule import count_tasks, describe, evaluations
-from advantageflow_pipelines.pipelines.online.work import run_work
+from advantageflow_pipelines.pipelines.definition import Output, Pipeline, Stage, imported
+from advantageflow_pipelines.pipelines.online.work import count_tasks, describe, evaluations, run_work
+from advantageflow_pipelines.pipelines.parameters import Parameter
 
-if TYPE_CHECKING:
-    from advantageflow_pipelines.local.inline import Stages
-    from advantageflow_pipelines.pipelines.parameters import Form
-    from advantageflow_pipelines.placing.placement import Placement
+PARAMETERS = (
+    # name in the form, section of the settings, setting in it (or in a section within it), stage that is given it
+    Parameter("prompts_source", "prompts", "source", "prompts"),
+    Parameter("prompts_per_round", "rollout", "prompts_per_round", "rollout"),
+    Parameter("group_size", "rollout", "group_size", "rollout"),
+    Parameter("rollout_guidance_scale", "rollout", "guidance_scale", "rollout"),
+    Parameter("learning_rate", "training", "learning_rate", "training", "of AdamW, at the beginning"),
+    Parameter("lam", "training", "lam", "training"),
+    Parameter("evaluation_images", "evaluation", "images"),
+    Parameter("round_images", "evaluation", "round_images"),
+    Parameter("evaluation_guidance_scale", "evaluation", "guidance_scale", "evaluation", "as of rollouts"),
+)
+"""What a person changes from run to run, in the form's order."""
 
 
-def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., Any]:
-    from advantageflow_pipelines.pipelines.online.pipeline import online_tasks
-
-    return online_tasks(settings, placement, form, in_order=in_order)
-
-
-def _inline(settings: RunSettings, stages: Stages) -> None:
-    from advantageflow_pipelines.pipelines.online.inline import run_online
-
-    run_online(settings, stages)
+def parameters(settings: RunSettings) -> list[Parameter]:
+    """Those of a run: how many images the evaluations between rounds take is none where there are no such."""
+    between = evaluations(settings)[1:-1]
+    return [one for one in PARAMETERS if one.name != "round_images" or between]
 
 
 ONLINE = Pipeline(
@@ -40,8 +40,8 @@ ONLINE = Pipeline(
         Stage("training", on_model_device=True, over_nodes=True),
         Stage("evaluation", on_model_device=True, rewards="all"),
     ),
-    build=_build,
-    inline=_inline,
+    build=imported(f"{__package__}.pipeline", "online_tasks"),
+    inline=imported(f"{__package__}.inline", "run_online"),
     describe=describe,
     evaluations=evaluations,
     tasks=count_tasks,

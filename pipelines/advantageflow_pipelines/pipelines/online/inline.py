@@ -14,7 +14,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.training import stage as training
 from advantageflow_pipelines.local.inline import Stages
 from advantageflow_pipelines.pipelines.definition import Evaluation
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines.online.work import evaluations
 
 
 class Done(NamedTuple):

@@ -19,7 +19,7 @@ from advantageflow.tracking.component import continuing
 from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines.definition import ROUND
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
 from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.placement import Placement
@@ -34,7 +34,7 @@ _HANDED = {
 
 
 def online_tasks(
-    settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
+    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
 ) -> "Callable[..., Made]":
     """What makes the tasks of a run, or of a segment of it.
 

@@ -1,4 +1,4 @@
-"""What each stage of a run does: how often it evaluates the model, and what it keeps; from the settings alone."""
+"""What follows from a run's settings alone: its evaluations, its tasks, and what each stage does and keeps."""
 
 from __future__ import annotations
 
@@ -6,18 +6,46 @@ import math
 
 from advantageflow.objectives.base import WATCHED, Needs
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.configuration.counts import images_of_a_round, images_of_a_run
-from advantageflow_pipelines.pipelines.online.schedule import count_tasks, evaluations
-from advantageflow_pipelines.pipelines.work import Work, encoding_work, evaluation_work, evaluations_of_a_step
+from advantageflow_pipelines.pipelines.definition import Evaluation
+from advantageflow_pipelines.pipelines.work import (
+    Work,
+    encoding_work,
+    evaluation_work,
+    evaluations_of_a_step,
+    images_of_a_round,
+    images_of_a_run,
+)
+
+
+def evaluations(settings: RunSettings) -> list[Evaluation]:
+    """The evaluations of a run, in order: base and final in full, every k rounds between them on fewer images."""
+    between = range(settings.evaluation.every, settings.rounds, settings.evaluation.every)
+    return [
+        Evaluation(0, settings.evaluation.images),
+        *(Evaluation(number, settings.evaluation.round_images) for number in between),
+        Evaluation(settings.rounds, settings.evaluation.images),
+    ]
+
+
+def count_tasks(settings: RunSettings) -> dict[str, int]:
+    """Tasks of a run by stage."""
+    shards = settings.rounds * settings.rollout.shards
+    return {
+        "prompts": 1,
+        "rollout": shards,
+        "reward": 0 if settings.rollout.scored else shards,
+        "training": settings.rounds,
+        "evaluation": len(evaluations(settings)),
+    }
+
+
+def describe(settings: RunSettings) -> str:
+    """A run in a few words."""
+    return f"{settings.rounds} round{'s' if settings.rounds > 1 else ''} of {settings.training.objective.name}"
 
 
 def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
-    """The work of a run by stage.
-
-    Args:
-        settings: of the run.
-        texts: distinct prompts, the empty one included; 0 where they are not known.
-    """
+    """The work of a run by stage; `texts` as of Pipeline.work."""
     rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
     groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
     beside_start = judged[0].images if settings.init_policy else 0  # of the base model

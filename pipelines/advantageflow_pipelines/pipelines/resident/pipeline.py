@@ -8,26 +8,27 @@ from typing import Any
 
 from kfp import dsl
 
+from advantageflow.errors import SettingsError
 from advantageflow.evaluation.component import evaluation
 from advantageflow.loop.component import loop
 from advantageflow.prompts.component import prompts
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form
 from advantageflow_pipelines.placing.placement import Placement
 
 
 def resident_tasks(
-    settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
+    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
 ) -> Callable[..., None]:
-    """What makes the tasks of a run: a loop from each evaluation to the next.
+    """What makes the tasks of a run, as of Pipeline.build: a loop from each evaluation to the next.
 
-    Args:
-        settings: the run.
-        placement: where its tasks run.
-        form: of the run.
-        in_order: let each loop wait for the evaluation before it.
+    Raises:
+        SettingsError: the loop is given several nodes.
     """
+    if placement.on_nodes:
+        remedy = "give it one node, or use pipeline online, whose training runs on several"
+        raise SettingsError("the loop runs on one node", where="loop.nodes of the resources", remedy=remedy)
     judged = [one.round_index for one in evaluations(settings)]
 
     def resident(**given: Any) -> None:

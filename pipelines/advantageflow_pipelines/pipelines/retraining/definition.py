@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.definition import NothingToDo, imported
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.work import Work, evaluation_work
-
-if TYPE_CHECKING:
-    from advantageflow_pipelines.local.inline import Stages
-    from advantageflow_pipelines.pipelines.parameters import Form
-    from advantageflow_pipelines.placing.placement import Placement
 
 _REPLAY_SHARE = 0.5  # of the training prompts, where a person said nothing
 
 
-def _build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
-    from advantageflow_pipelines.pipelines.retraining.pipeline import retraining_tasks
+def begin_at_champion(settings: RunSettings, tracking_uri: str) -> RunSettings:
+    """The settings of a run on this machine, which starts from the champion; as they are where there is none.
 
-    return retraining_tasks(settings, placement, form, in_order=in_order)
+    Raises:
+        NothingToDo: prompts, rewards and settings are those that a version was made from.
+        SettingsError: the run registers no policy.
+        UserError: the prompts or MLflow cannot be read.
+    """
+    from advantageflow.prompts.changes import made_from
+    from advantageflow.tracking.mlflow_store import open_client
+    from advantageflow.tracking.promotion import inputs_sha256, look
 
-
-def _inline(settings: RunSettings, stages: Stages) -> None:
-    from advantageflow_pipelines.pipelines.retraining.inline import run_retraining
-
-    run_retraining(settings, stages)
-
-
-def _begin(settings: RunSettings, tracking_uri: str) -> RunSettings:
-    from advantageflow_pipelines.pipelines.retraining.start import begin_at_champion
-
-    return begin_at_champion(settings, tracking_uri)
+    if not settings.registered_model:
+        remedy = "name a registered model, or leave it away for the preset's name"
+        raise SettingsError("a retraining needs a registered model", where="tracking.registered_model", remedy=remedy)
+    inputs = inputs_sha256(settings.model_dump(mode="json"), made_from(settings.prompts, settings.reward))
+    start = look(open_client(tracking_uri), settings.registered_model, inputs)
+    if start.unchanged:
+        raise NothingToDo(start.unchanged)
+    return settings.model_copy(update={"init_policy": start.parent}) if start.parent else settings
 
 
 def _complete(settings: RunSettings) -> RunSettings:
@@ -66,14 +66,14 @@ RETRAINING = replace(
     ONLINE,
     name="retraining",
     summary="train the champion on new prompts, and promote what comes of it where it is better beyond doubt",
-    build=_build,
+    build=imported(f"{__package__}.pipeline", "retraining_tasks"),
     describe=lambda settings: f"retraining of {settings.registered_model}, {ONLINE.describe(settings)}",
     tasks=_tasks,
     work=_work,
     complete=_complete,
-    begin=_begin,
+    begin=begin_at_champion,
     held_against=("champion", "candidate"),
     last_task="promotion",
     handed=(),
-    inline=_inline,
+    inline=imported(f"{__package__}.inline", "run_retraining"),
 )

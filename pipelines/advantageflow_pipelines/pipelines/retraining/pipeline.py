@@ -14,20 +14,14 @@ from advantageflow_pipelines.placing.placement import Placement
 
 
 def retraining_tasks(
-    settings: RunSettings, placement: Placement, form: Form, *, in_order: bool = False
+    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
 ) -> Callable[..., None]:
     """What makes the tasks of a run.
 
     On a cluster the first one asks MLflow for the champion, and the others are left out where nothing has changed. On
-    one machine the process that starts the run has done that.
-
-    Args:
-        settings: the run.
-        placement: where its tasks run.
-        form: of the run.
-        in_order: as `online_tasks`.
+    one machine the process that starts the run has done that. Arguments are those of Pipeline.build.
     """
-    online = online_tasks(settings, placement, form, in_order=in_order)
+    online = online_tasks(settings, placement, form, in_order)
     gate = settings.promotion.model_dump_json(exclude_defaults=True)
 
     def retrain(given: dict[str, Any], inputs_sha256: Any = "") -> None:

@@ -15,9 +15,9 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import (
     EvaluationSettings,
     ModelSettings,
-    PromptSettings,
     RewardSettings,
     RewardTerm,
+    RunSettings,
 )
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
@@ -26,8 +26,8 @@ from advantageflow.store.files import read_json
 from advantageflow.store.prompts import write_prompts
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.evaluate import Judged, evaluate, judged_as_trained, make_variants, parse_scales
-from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.evaluate import evaluate, make_variants, parse_scales, with_start
+from advantageflow_pipelines.local.policies import FoundPolicy, find_policy
 from advantageflow_pipelines.local.workdir import create_workdir, make_output, unused
 
 SAMPLING = EvaluationSettings(images=6, steps=2, batch=6, sample_prompts=3, threads=1)
@@ -35,7 +35,7 @@ WATCHING = RewardSettings(watched=(RewardTerm(name="layout", column="beauty"),))
 
 
 @pytest.fixture
-def judged(tmp_path: Path) -> Judged:
+def judged(tmp_path: Path) -> FoundPolicy:
     torch.manual_seed(0)
     build_transformer(width=32, layers=1).save_pretrained(tmp_path / "model" / "transformer")
     build_vae().save_pretrained(tmp_path / "model" / "vae")
@@ -43,21 +43,22 @@ def judged(tmp_path: Path) -> Judged:
     prompts = [prompt for prompt in all_prompts() if prompt.split == "eval"][::30][:6]
     embeds = torch.randn(len(prompts) + 1, 20, 128, generator=torch.Generator().manual_seed(1))
     told = Conditioning({"prompt_embeds": embeds, "pooled": embeds[:, 0]})
-    write_prompts(tmp_path / "prompts", prompts, {})
-    write_conditioning(tmp_path / "conditioning", prompts, told.rows, {})
     model = ModelSettings(name=str(tmp_path / "model"))
-    write_policy(tmp_path / "policy", model, {})
-    return Judged(
-        "a policy", tmp_path / "policy", 3, model, WATCHING, SAMPLING, 0, tmp_path / "prompts", PromptSettings()
-    )
+    settings = RunSettings(model=model, reward=WATCHING, evaluation=SAMPLING)
+    tasks = create_workdir(tmp_path / "run", settings).artifacts / "online"
+    write_prompts(tasks / "prompts" / "prompts", prompts, {})
+    write_conditioning(tasks / "prompts" / "conditioning", prompts, told.rows, {})
+    write_policy(tasks / "training" / "new_policy", model, {})
+    return find_policy(str(tmp_path / "run"))
 
 
 def test_all_variants_are_judged_on_equal_images_and_written_as_page_results_and_sheet(
-    judged: Judged, tmp_path: Path
+    judged: FoundPolicy, tmp_path: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
     out = tmp_path / "out"
-    comparison = evaluate(judged, SAMPLING, make_variants([1.0, 4.5]), 5, out, lambda *progress: told.append(progress))
+    settings = judged.settings.model_copy(update={"seed": 5})
+    comparison = evaluate(judged, settings, make_variants([1.0, 4.5]), out, lambda *progress: told.append(progress))
     names = ["base", "base at guidance 4.5", "tuned", "tuned at guidance 4.5"]
     assert list(comparison["variants"]) == names
     assert [progress for progress in told if progress[1] == 6] == [(name, 6, 6) for name in names]
@@ -74,20 +75,29 @@ def test_all_variants_are_judged_on_equal_images_and_written_as_page_results_and
         assert (out / name).exists()
 
 
-def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: Judged) -> None:
+def test_a_policy_folder_says_what_it_was_trained_on(tmp_path: Path, judged: FoundPolicy) -> None:
     told = {"model": {"name": "elsewhere"}, "reward": {"name": "jpeg", "column": "compressibility"},
             "prompts": {"source": "mine.jsonl"}}  # fmt: skip
-    write_policy(tmp_path / "other", judged.model, told)
-    found = judged_as_trained(find_policy(str(tmp_path / "other")))
-    assert (found.model.name, found.reward.name, found.prompt_settings.source) == ("elsewhere", "jpeg", "mine.jsonl")
-    assert (found.round, found.prompts) == (3, None)
+    write_policy(tmp_path / "other", judged.settings.model, told)
+    found = find_policy(str(tmp_path / "other")).settings
+    assert (found.model.name, found.reward.name, found.prompts.source) == ("elsewhere", "jpeg", "mine.jsonl")
+
+
+def test_a_continued_run_is_judged_against_its_start_and_against_the_base(judged: FoundPolicy, tmp_path: Path) -> None:
+    settings = judged.settings.model_copy(update={"init_policy": "elsewhere"})
+    workdir = create_workdir(tmp_path / "continued", settings)
+    write_base_policy(workdir.artifacts / "online" / "prompts" / "policy", {}, {})
+    write_policy(workdir.artifacts / "online" / "training-3" / "new_policy", settings.model, {})
+    start, tuned = with_start(find_policy(str(workdir.root)))
+    assert [one.path.parent.name for one in (start, tuned)] == ["prompts", "training-3"]
+    assert [one.name for one in make_variants([1.0], [start, tuned])] == ["base", "start", "tuned"]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
 def test_a_choice_that_there_is_not_is_refused(
-    judged: Judged, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    judged: FoundPolicy, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["advantageflow", "evaluate", str(judged.policy), option, value])
+    monkeypatch.setattr(sys, "argv", ["advantageflow", "evaluate", str(judged.path), option, value])
     with pytest.raises(SystemExit) as left:
         main()
     assert left.value.code == 2

@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.fault
+
 _RUN = """
 import contextlib, time
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
@@ -76,3 +78,17 @@ def test_no_interrupt_is_lost(work: str, sign: signal.Signals, patience: float, 
         output, _ = process.communicate(timeout=20)
     assert process.returncode == 130
     assert output.splitlines()[-1] == said
+
+
+def test_a_debugger_that_a_stage_calls_is_left_alone() -> None:
+    code = (
+        "from unittest.mock import Mock\n"
+        "from advantageflow_pipelines.local.inline import _reachable\n"
+        "from advantageflow_pipelines.local.interrupts import INTERRUPTS\n"
+        "with INTERRUPTS.end_within(0.1, 'last words'), INTERRUPTS.work(), _reachable(Mock()):\n"
+        "    breakpoint()\n"
+        "print('went on')\n"
+    )
+    typed = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(1.5)\n6 * 7\nc\n"
+    done = subprocess.run([sys.executable, "-c", code], input=typed, capture_output=True, text=True, check=False)
+    assert (done.returncode, "42" in done.stdout, "went on" in done.stdout) == (0, True, True), done.stderr

@@ -20,12 +20,13 @@ from advantageflow.policy.loading import load_transformer
 from advantageflow.prompts.initial_policy import find_initial, write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.shapes.architecture import build_pipeline
-from advantageflow.store.files import publish, read_tensors, write_tensors
+from advantageflow.store.files import publish, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
 from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact, with_initial_policy
+from advantageflow_pipelines.local.summary import SHOWN
 from advantageflow_pipelines.local.workdir import create_workdir
 
 Generate = Callable[..., tuple[int, str]]
@@ -88,6 +89,15 @@ def test_of_a_run_whose_settings_an_older_version_wrote_the_last_policy_is_named
     with pytest.raises(SettingsError) as caught:
         find_policy(str(root))
     assert str(root / "artifacts" / "online" / "training" / "new_policy") in caught.value.remedy
+
+
+def test_no_earlier_policy_stands_in_for_the_last_one_of_a_complete_run(policy: Path, tmp_path: Path) -> None:
+    workdir = create_workdir(tmp_path / "run", choose_settings(preset="tiny", rounds=4))
+    shutil.copytree(policy, workdir.artifacts / "online" / "training-3" / "new_policy")
+    assert find_policy(str(workdir.root)).path.parent.name == "training-3"
+    write_json(workdir.summary_file, dict.fromkeys(SHOWN))
+    with pytest.raises(PolicyError, match="the policy after round 4, its last, is missing or damaged"):
+        find_policy(str(workdir.root))
 
 
 @pytest.mark.parametrize("change", ["rank=4", "alpha=2", "targets=[to_q]"])

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,8 @@ import pytest
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tracking import RunTracking, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, temporary_folder
+
+pytestmark = pytest.mark.fault
 
 SETTINGS = choose_settings(preset="tiny")
 
@@ -49,6 +53,27 @@ def test_a_server_that_accepts_and_never_answers_is_left_after_its_time(workdir:
         assert not sync_run(workdir, SETTINGS, address, warnings.append, 1.0)
         assert time.monotonic() - started < 30
     assert [f"advantageflow sync {workdir.root}" in warning for warning in warnings] == [True]
+
+
+def test_a_server_that_answers_500_is_told_and_stops_nothing(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(500, "on purpose")
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    warnings: list[str] = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        with RunTracking(address, workdir, SETTINGS, warnings.append) as tracking:
+            tracking.catch_up()
+        server.shutdown()
+    assert [f"advantageflow sync {workdir.root}" in warning and "500" in warning for warning in warnings] == [True]
 
 
 @pytest.mark.parametrize("content", ["", '{"run_id": "a', "[]"])

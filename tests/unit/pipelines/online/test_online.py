@@ -22,7 +22,7 @@ from advantageflow_pipelines.client.stages import pipeline_tasks
 from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.schedule import evaluations
+from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import fit
 

@@ -16,8 +16,7 @@ from advantageflow.rollout.component import rollout
 from advantageflow.settings import EvaluationSettings, RolloutSettings, RunSettings
 from advantageflow.training.component import training
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.parameters import PARAMETERS
+from advantageflow_pipelines.pipelines.online.definition import ONLINE, PARAMETERS
 from advantageflow_pipelines.pipelines.parameters import Parameter, run_form
 from advantageflow_pipelines.presets import list_presets
 

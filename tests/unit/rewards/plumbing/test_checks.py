@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.plumbing.checks import identical_columns, score_images
-from advantageflow.rewards.plumbing.results import to_results
 
 
 class Brightness:
@@ -48,10 +47,6 @@ def test_good_scores_pass() -> None:
     assert values == pytest.approx([1.0, 0.2, 0.0])
 
 
-def test_numbers_of_numpy_are_numbers() -> None:
-    to_results(Brightness(), ["a", "b"], [({"mean": np.float32(0.5)}, {}), ({"mean": 1}, {})])
-
-
 def test_a_reward_that_raises_names_the_sample_and_its_prompt() -> None:
     with pytest.raises(RewardError, match="ZeroDivisionError: no light") as caught:
         score_images(Brightness(ZeroDivisionError("no light")), PROMPTS, IMAGES, SAMPLES)
@@ -70,25 +65,6 @@ def test_a_reward_that_fails_only_on_the_batch_names_the_batch() -> None:
     with pytest.raises(RewardError, match="out of memory") as caught:
         score_images(Brightness(MemoryError("out of memory"), only_in_batches=True), PROMPTS, IMAGES, SAMPLES)
     assert "1-aa-0 .. 1-bb-0" in caught.value.where
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.01, 1.01, None, "1", True])
-def test_a_value_that_is_no_number_in_range_names_the_sample(value: Any) -> None:
-    results: list[Result] = [({"mean": 0.5}, {}), ({"mean": value}, {}), ({"mean": 0.5}, {})]
-    with pytest.raises(RewardError, match=f"mean = {value!r}") as caught:
-        to_results(Brightness(), SAMPLES, results)
-    assert "1-aa-1" in caught.value.where
-
-
-@pytest.mark.parametrize("values", [{}, {"mean": 0.1, "more": 0.1}, {"maen": 0.1}])
-def test_other_columns_than_declared_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(RewardError, match=r"it declares \['mean'\]"):
-        to_results(Brightness(), ["a"], [(values, {})])
-
-
-def test_another_number_of_scores_than_images_is_refused() -> None:
-    with pytest.raises(RewardError, match="1 scores for 3 images"):
-        to_results(Brightness(), SAMPLES, [({"mean": 0.5}, {})])
 
 
 @pytest.mark.parametrize(("scores", "alarm"), [([0.5, 0.5, 0.5], True), ([0.5, 0.5, 0.4], False), ([0.5], False)])

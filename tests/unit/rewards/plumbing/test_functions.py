@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,7 @@ TWO = {"columns": {"red": (0, 1), "blue": (0, 1)}}
         (np.array([1, 0.5], dtype=np.float32), {}, [{"red": 1.0}, {"red": 0.5}]),
         (torch.tensor([1, 0.5]), {}, [{"red": 1.0}, {"red": 0.5}]),
         ((value for value in (np.float16(1), torch.tensor(0.5))), {}, [{"red": 1.0}, {"red": 0.5}]),
+        (torch.tensor([[1], [0.5]]), {}, [{"red": 1.0}, {"red": 0.5}]),
         ([{"red": 1}, {"red": 0.5}], {}, [{"red": 1.0}, {"red": 0.5}]),
         ([({"red": 1}, None), ({"red": 0.5}, {})], {}, [{"red": 1.0}, {"red": 0.5}]),
         ({"red": np.array([1, 0.5]), "blue": [0, 1]}, TWO, [{"red": 1.0, "blue": 0.0}, {"red": 0.5, "blue": 1.0}]),
@@ -82,7 +84,14 @@ def test_what_a_dict_holds_beside_its_columns_is_details_that_json_holds(own: Ow
         ([None, 1], {}, "gave red = None, which is not a number"),
         ([True, 1], {}, "gave red = True, which is not a number"),
         ([float("nan"), 1], {}, "gave red = nan, which is not finite"),
+        ([float("inf"), 1], {}, "gave red = inf, which is not finite"),
+        (["1", 1], {}, "gave red = '1', which is not a number"),
+        ([10**5000, 1], {}, "gave red = a int .*, which is not finite"),
+        ([[1, 2], 1], {}, r"gave \[1, 2\], not a number or a dict with 'red'"),
+        ([({1: 1, "a": 1}, {})] * 2, {}, r"gave columns \['1', 'a'\], it declares \['red'\]"),
         ([2, 1], {"columns": {"red": (0, 1)}}, r"gave red = 2, outside its declared range \[0, 1\]"),
+        ([-0.01, 1], {"columns": {"red": (0, 1)}}, r"gave red = -0.01, outside its declared range \[0, 1\]"),
+        ([({}, {})] * 2, {}, r"gave columns \[\], it declares \['red'\]"),
         ([{"rde": 1}, {"red": 1}], {}, "gave no 'red', only rde"),
         ([1, 1], TWO, "gave 1, not a dict with 'red', 'blue'"),
         ([({"red": 1, "blue": 1}, {})] * 2, {}, r"gave columns \['blue', 'red'\], it declares \['red'\]"),
@@ -94,8 +103,9 @@ def test_what_a_dict_holds_beside_its_columns_is_details_that_json_holds(own: Ow
 def test_what_cannot_be_meant_is_refused_in_one_sentence(
     own: Own, given: Any, attributes: dict[str, Any], words: str
 ) -> None:
-    with pytest.raises(RewardError, match=words):
+    with pytest.raises(RewardError, match=words) as caught:
         score(own, given, **attributes)
+    assert "reward 'own_functions:red'" in caught.value.where
 
 
 def test_attributes_and_options_say_the_rest(own: Own) -> None:
@@ -122,3 +132,17 @@ def test_parameters_in_another_order_are_refused_with_the_right_one(own: Own) ->
     with pytest.raises(SettingsError, match=r"is a function of \(images, prompts\)") as caught:
         get_reward("own_functions:red")
     assert "score(prompts, images)" in caught.value.remedy
+    own(lambda texts, pictures: [])
+    with pytest.raises(SettingsError, match="needs the option 'texts'") as caught:
+        get_reward("own_functions:red")
+    assert "score(prompts, images)" in caught.value.remedy
+
+
+def test_what_is_called_as_a_function_is_one(own: Own) -> None:
+    def score(prompts: Sequence[Prompt], images: Sequence[np.ndarray], power: float) -> list[float]:
+        return [power] * len(images)
+
+    own(partial(score, power=3.0))
+    reward = get_reward("own_functions:red")
+    assert reward.score(PROMPTS, IMAGES) == [3.0, 3.0]
+    assert reward.version == get_reward("own_functions:red").version

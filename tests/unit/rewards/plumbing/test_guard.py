@@ -10,10 +10,12 @@ import pytest
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import planned_version
+from advantageflow.rewards.base import RewardStopped, planned_version
 from advantageflow.rewards.plumbing.checks import check_readable, score_each, score_images
-from advantageflow.rewards.plumbing.guard import GuardedReward, RewardStopped
+from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.registry import get_guarded
+
+pytestmark = pytest.mark.fault
 
 MODULE = """
 import os, time
@@ -39,8 +41,11 @@ class Mine:
     def score(self, prompts, images):
         if self.do == "hang":
             time.sleep(60)
-        if self.do == "grow":
-            kept = [np.ones(4_000_000) for _ in range(1000) if time.sleep(0.01) is None]
+        if self.do == "grow" and os.fork():  # a worker of the reward's grows
+            os.wait()
+        elif self.do == "grow":
+            kept = [np.ones(4_000_000) for _ in range(100) if time.sleep(0.01) is None]
+            time.sleep(60)
         if self.do == "end":
             os._exit(3)
         if self.do == "leave":

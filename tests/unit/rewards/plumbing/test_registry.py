@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import RewardError, SettingsError
+from advantageflow.rewards.base import headline_column
 from advantageflow.rewards.jpeg import JpegReward
 from advantageflow.rewards.plumbing.registry import BUILT_IN, get_reward, list_rewards
 
@@ -116,3 +117,18 @@ def test_a_reward_that_needs_options_is_listed_with_what_it_is_for() -> None:
     assert "needs the option 'base_url'" in vlm.error
     assert "judge" in vlm.summary
     assert vlm.columns == {"score": (0.0, 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("reward", "trained", "headline"),
+    [
+        ("geneval", "soft", "correct"),
+        ("geneval", "strict", "correct"),
+        ("shapes", "soft", "strict"),
+        ("jpeg", "incompressibility", "incompressibility"),
+    ],
+)
+def test_the_headline_is_what_the_reward_names_or_strict_or_what_is_trained(
+    reward: str, trained: str, headline: str
+) -> None:
+    assert headline_column(get_reward(reward), trained) == headline

@@ -8,7 +8,7 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow.rewards.jpeg import JpegReward
-from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_name, term_rewards
+from advantageflow.rewards.plumbing.terms import built_in_rewards, score_column, score_columns, term_name, term_rewards
 from advantageflow.settings import RewardSettings, RewardTerm
 
 
@@ -76,3 +76,10 @@ def test_rewards_that_would_overwrite_each_other_s_columns_are_refused(monkeypat
     monkeypatch.setattr(JpegReward, "columns", {"layout.beauty": (0.0, 1.0)})
     error = error_of(settings({"name": "layout", "column": "beauty"}, name="jpeg", column="layout.beauty"))
     assert "same columns into the scores: layout.beauty" in error.message
+
+
+def test_where_rewards_need_not_be_installed_those_that_are_built_in_are_checked() -> None:
+    elsewhere = {"name": "not_installed:Reward", "column": "x"}
+    assert list(built_in_rewards(settings(elsewhere, {"name": "ocr", "column": "accuracy"}))) == ["shapes", "ocr"]
+    with pytest.raises(SettingsError, match="reward 'jpeg' has no column 'soft'"):
+        built_in_rewards(settings(elsewhere, name="jpeg"))

@@ -1,4 +1,4 @@
-"""`advantageflow generate`: a picture from a model."""
+"""`advantageflow generate`, `publish` and `export`: what is done with a trained policy."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
+from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.local.drawing import draw
 from advantageflow_pipelines.local.policies import find_policy
-from advantageflow_pipelines.say import Console, say
+from advantageflow_pipelines.say import Console, say, warn
 
 BASE = "base"
 
@@ -57,7 +58,7 @@ def generate(
         raise SettingsError("is only for --model base", where=f"--base-model {base_model}", remedy=remedy)
     base = known or ModelSettings(name=base_model or EMBEDDED)
     changes = {"steps": steps, "guidance_scale": guidance_scale}
-    sampling = found.sampling if found else EvaluationSettings()
+    sampling = found.settings.evaluation if found else EvaluationSettings()
     sampling = sampling.model_copy(update={k: v for k, v in changes.items() if v is not None})
     (picture,) = draw(base, found.path if found else None, [prompt], seed, sampling)
     with writing(output):
@@ -66,3 +67,54 @@ def generate(
     name = found.name if found else f"base model {base.name}"
     how = f"seed {seed}, {sampling.steps} steps, guidance {sampling.guidance_scale:g}"
     say(Console(), f"{output}: '{prompt}' by {name}, {how}")
+
+
+def publish(
+    policy: Annotated[
+        str, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
+    ],
+    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
+) -> None:
+    """Publish a trained policy: readers see the whole of it, or nothing.
+
+    Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
+    """
+    from advantageflow.policy.saved import check_all_files
+    from advantageflow.store.published import publish_folder
+
+    found = find_policy(policy)
+    found.trained_state()
+    check_all_files(found.path)
+    publish_folder(found.path, url)
+    say(Console(), f"{url}: {found.name}", f"continue from it: advantageflow run --init-policy {url}")
+
+
+def export(
+    policy: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_POLICY",
+            help="A run's working folder (its last policy), a policy, or where one is published or registered.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write.")],
+    fused: Annotated[
+        bool, typer.Option("--fused", help="Write the whole model, with the adapter in its weights, not the adapter.")
+    ] = False,
+    runs: options.Runs = options.RUNS,
+) -> None:
+    """Write a trained policy for others: weights, model card with results and samples, licence of the base, provenance.
+
+    Without --fused the folder is an adapter: `pipe.load_lora_weights(FOLDER)` in diffusers,
+    `PeftModel.from_pretrained(pipe.transformer, FOLDER)` in PEFT. With it,
+    `DiffusionPipeline.from_pretrained(FOLDER)`. `hf upload NAME FOLDER` puts it on the hub.
+    """
+    from advantageflow_pipelines.local.export import export_policy
+
+    found = find_policy(policy, runs)
+    state, licence = export_policy(found, output, fused=fused)
+    kind = "the whole model" if fused else "an adapter for diffusers and PEFT"
+    console = Console()
+    say(console, f"{output}: {kind}, {found.name}, policy {state.policy_sha256}")
+    if not licence:
+        warn(console, "the base model does not say its licence: add it to README.md before you publish the folder")
