@@ -124,7 +124,7 @@ def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Pr
     meaning = f" ({field.description})" if field.description else ""
     setting = dotted.rstrip(".0123456789")  # of an item, its list
     why = f"; {_WHY[setting]}" if setting in _WHY else ""
-    remedy = f"give {_allowed(field.annotation, field.metadata)}{meaning}{why}"
+    remedy = f"give {allowed(field.annotation, field.metadata)}{meaning}{why}"
     return Problem.at(dotted, f"{_show(line['input'])} is not allowed", remedy, places)
 
 
@@ -147,8 +147,8 @@ def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str])
     return Problem.at(dotted, "there is no such setting", remedy, places)
 
 
-def _allowed(annotation: Any, bounds: Iterable[Any]) -> str:
-    """A type and its range in words."""
+def allowed(annotation: Any, bounds: Iterable[Any]) -> str:
+    """What a setting may be in words: its type and its range."""
     return ", ".join(filter(None, [_kind(annotation), *map(_limit, bounds)]))
 
 
@@ -160,7 +160,7 @@ def _kind(annotation: Any) -> str:
         return _WORDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _allowed(args[0], args[1:])
+        return allowed(args[0], args[1:])
     if origin is Literal:
         return f"one of {', '.join(map(str, args))}"
     if origin in _UNIONS:

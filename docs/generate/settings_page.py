@@ -6,13 +6,14 @@ import json
 import types
 import typing
 from collections.abc import Iterator
-from typing import Any, Literal, Union
+from typing import Any, Union
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import BUILT_IN, OBJECTIVES
+from advantageflow.problems import allowed
 from advantageflow.settings import RunSettings
 
 INTRODUCTION = """# Settings
@@ -32,7 +33,7 @@ def _section(prefix: str, model: type[BaseModel]) -> Iterator[str]:
     """A table of the values, then a section for each group of values in them."""
     if prefix:
         yield f"## {prefix}\n"
-        yield f"{_documentation(model)}\n"
+        yield f"{(model.__doc__ or '').strip()}\n"
     yield from _table(prefix, model)
     for name, field in model.model_fields.items():
         for variant in _models(field.annotation):
@@ -52,13 +53,10 @@ def _table(prefix: str, model: type[BaseModel]) -> Iterator[str]:
     where = prefix.partition(" (")[0]
     yield "| setting | type | default | meaning |\n|---|---|---|---|"
     for name, field in plain.items():
-        cells = (f"`{where + '.' if where else ''}{name}`", _type(field), _default(field), field.description or "")
+        setting, type_ = f"`{where + '.' if where else ''}{name}`", allowed(field.annotation, field.metadata)
+        cells = (setting, type_, _default(field), field.description or "")
         yield "| " + " | ".join(cell.replace("|", "&#124;").replace("\n", " ") for cell in cells) + " |"
     yield ""
-
-
-def _documentation(model: type[BaseModel]) -> str:
-    return (model.__doc__ or "").strip()
 
 
 def _models(annotation: Any) -> list[Any]:
@@ -70,33 +68,6 @@ def _models(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) in (Union, types.UnionType, typing.Annotated):
         return [model for part in typing.get_args(annotation) for model in _models(part)]
     return []
-
-
-def _type(field: FieldInfo) -> str:
-    bounds = [_bound(rule) for rule in field.metadata]
-    return ", ".join([_name(field.annotation), *filter(None, bounds)])
-
-
-def _name(annotation: Any) -> str:
-    if typing.get_origin(annotation) is Literal:
-        return " or ".join(f"`{value}`" for value in typing.get_args(annotation))
-    if typing.get_origin(annotation) in (Union, types.UnionType):
-        return " or ".join(_name(part) for part in typing.get_args(annotation))
-    if typing.get_origin(annotation) is tuple:
-        return "list of " + _name(typing.get_args(annotation)[0])
-    if annotation is type(None):
-        return "null"
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return f"`{annotation.__name__}`"
-    return names.get(annotation, "mapping")
-
-
-def _bound(rule: Any) -> str:
-    signs = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least this many:"}
-    return ", ".join(
-        f"{sign} {getattr(rule, name):,}" for name, sign in signs.items() if getattr(rule, name, None) is not None
-    )
 
 
 def _default(field: FieldInfo) -> str:

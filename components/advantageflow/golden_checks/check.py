@@ -95,11 +95,7 @@ def with_prompts(pictures: Sequence[Picture], prompts: Sequence[Prompt]) -> list
 
 
 def readable(reward: Reward, pictures: Sequence[Picture]) -> list[Picture]:
-    """The pictures whose prompts the reward can read.
-
-    Raises:
-        RewardError: its check() failed otherwise than by refusing a prompt.
-    """
+    """The pictures whose prompts the reward can read; raises RewardError if check() fails otherwise."""
     read = []
     for picture in pictures:
         with suppress(DataError):

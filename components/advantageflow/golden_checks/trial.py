@@ -60,11 +60,7 @@ class Trial:
 
 
 def try_reward(reward: Reward, pictures: Sequence[Picture]) -> Trial:
-    """Score pictures (at least one, with prompts that the reward can read) in one batch, again, and one by one.
-
-    Raises:
-        RewardError: it failed, or gave what it did not declare; names the picture.
-    """
+    """Score one or more pictures, whose prompts it can read, in one batch, again, and one by one."""
     first, first_seconds = _timed(reward, [pictures])
     again, batch_seconds = _timed(reward, [pictures])
     alone, alone_seconds = _timed(reward, [[picture] for picture in pictures])

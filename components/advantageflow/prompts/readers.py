@@ -63,12 +63,25 @@ def read_csv(path: Path, shown: str) -> Records:
 
 
 def read_parquet(path: Path, shown: str) -> Records:
-    """A record a row."""
+    """A record a row. Texts stay coded until it is known how long they are: a file of 1 MB may repeat one of 1 GB."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    def checked(batch: Any) -> Any:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if pa.types.is_dictionary(column.type):
+                longest = pc.max(pc.binary_length(column.dictionary)).as_py() or 0
+                if longest > LONGEST_LINE:
+                    message = f"'{name}' holds a text of {longest:,} bytes, more than {LONGEST_LINE:,}"
+                    raise DataError(message, where=shown, remedy="write prompts of a few hundred words at most")
+        return batch
+
     try:
-        with pq.ParquetFile(str(path)) as file:
-            rows = (row for batch in file.iter_batches(1024, use_threads=False) for row in batch.to_pylist())
+        texts = [field.name for field in pq.read_schema(str(path)) if pa.types.is_string(field.type)]
+        with pq.ParquetFile(str(path), read_dictionary=texts) as file:
+            batches = file.iter_batches(1024, use_threads=False)
+            rows = (row for batch in batches for row in checked(batch).to_pylist())
             for number, row in enumerate(rows):
                 where = f"{shown}: row {number}"
                 yield _with_spec(_without_nulls(row), where), where

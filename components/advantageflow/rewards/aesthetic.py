@@ -46,11 +46,7 @@ class AestheticReward(LearnedReward):
     revision: str | None = None
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
-        """Score each image; no details.
-
-        Raises:
-            RewardError: the model cannot be loaded, or the GPU asked for is not there.
-        """
+        """Score each image; no details. Raises RewardError if the model cannot be loaded."""
         import torch
 
         from advantageflow.rewards.backbones.clip import image_embeddings

@@ -43,11 +43,7 @@ class ImageRewardReward(LearnedReward):
     revision: str | None = None
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
-        """Score each image with its prompt; details hold the number of tokens cut off the prompt.
-
-        Raises:
-            RewardError: the model cannot be loaded, or the GPU asked for is not there.
-        """
+        """Score each image with its prompt; details hold the number of tokens cut off the prompt."""
         from advantageflow.rewards.backbones.clip import tokens_cut
 
         if not images:

@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -106,6 +107,10 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
                 files[path].unlink(missing_ok=True)
             for path in wanted:
                 files[path].parent.mkdir(parents=True, exist_ok=True)
+        needed, free = sum(objects[path].size for path in wanted.keys() - here), shutil.disk_usage(entry.parent).free
+        if needed > free:
+            message = f"is {needed / 1e9:,.2f} GB, and there are {free / 1e9:,.2f} GB free for it at {entry.parent}"
+            raise StoreError(message, where=url, remedy="free some space there, or check the address")
         write_json(entry / METADATA_FILE, {"url": url, "objects": {path: wanted[path] for path in sorted(here)}})
         try:
             download_files(client, url, {files[path]: objects[path] for path in wanted if path not in here})

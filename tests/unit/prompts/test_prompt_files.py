@@ -145,6 +145,16 @@ def test_parquet_may_hold_the_spec_as_json(tmp_path: Path) -> None:
     assert read_file(path)[0].prompt.spec == spec
 
 
+def test_a_small_parquet_file_that_repeats_a_huge_text_is_refused_before_the_text_is_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.parquet"
+    coded = pa.DictionaryArray.from_arrays(pa.array([0] * 1000), ["a" * 1_000_001])
+    table = pa.table({"text": coded})
+    pq.write_table(table, path, store_schema=False, dictionary_pagesize_limit=1 << 30, compression="zstd")
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="'text' holds a text of 1,000,001 bytes"):
+        read_file(path)
+
+
 def test_a_bad_row_of_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "prompts.parquet"
     pq.write_table(pa.table({"text": ["a", "b"], "spec": ["{}", "{"]}), path)

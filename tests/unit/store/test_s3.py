@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,17 @@ def test_an_object_comes_whole_and_is_not_fetched_again(client: Any, gate: Any, 
     assert (path.name, path.read_bytes()) == ("weights.bin", CONTENT)
     assert fetch_file("s3://bucket/some/weights.bin", tmp_path) == path
     assert len(gate.reads) == 1
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(
+    client: Any, gate: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(client, "some/large.bin", CONTENT)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(StoreError, match=r"there are 0\.00 GB free"):
+        fetch_file("s3://bucket/some/large.bin", tmp_path)
+    assert not gate.reads
 
 
 def test_a_changed_object_is_fetched_again(client: Any, gate: Any, tmp_path: Path) -> None:

@@ -80,6 +80,8 @@ class Family(ABC):
         unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
         blocks: classes of the transformer's repeated blocks, which are compiled (model.compile).
+        averages: whether its velocities are means over an interval, of the length that 'interval' of the conditioning
+            tells: what Euler's method steps over.
         even_sigmas: whether diffusers' pipeline gives its scheduler an even grid of noise levels, from 1 to 1 / steps.
     """
 
@@ -91,6 +93,7 @@ class Family(ABC):
     unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
     blocks: ClassVar[tuple[str, ...]] = ()
+    averages: ClassVar[bool] = False
     even_sigmas: ClassVar[bool] = False
 
     @classmethod

@@ -94,8 +94,7 @@ class ClipReward(LearnedReward):
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image against its prompt; details hold the number of tokens cut off the prompt.
 
-        Raises:
-            RewardError: the model cannot be loaded, or the GPU asked for is not there.
+        Raises RewardError if the model cannot be loaded, or the GPU asked for is not there.
         """
         return self._clip.scores([self._text(prompt) for prompt in prompts], images)
 

@@ -45,15 +45,7 @@ class ColorClassifier:
         self._texts: dict[str, Tensor] = {}  # embeddings of the colours, by class name
 
     def classify(self, cutouts: Sequence[Image], names: Sequence[str]) -> list[str]:
-        """The likeliest colour of each object.
-
-        Args:
-            cutouts: from `cut_out`.
-            names: class of each.
-
-        Raises:
-            RewardError: a GPU is asked for and there is none.
-        """
+        """The likeliest colour of each object from `cut_out`, by the name of its class."""
         import numpy as np
 
         from advantageflow.rewards.backbones.clip import image_embeddings

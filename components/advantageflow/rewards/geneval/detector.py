@@ -59,11 +59,7 @@ class Detector:
     def detect(self, images: Sequence[np.ndarray]) -> list[list[Detection]]:
         """The objects in each image with a confidence above 0.3, surest first.
 
-        Args:
-            images: uint8 arrays (H, W, 3), RGB; of any sizes.
-
-        Raises:
-            RewardError: a GPU is asked for and there is none.
+        Images are uint8 arrays (H, W, 3), RGB, of any sizes. Raises RewardError if a GPU is asked for and not there.
         """
         self._reward.place(self.module)
         found: list[list[Detection]] = [[] for _ in images]

@@ -65,12 +65,7 @@ class GenEvalScore:
 
 
 def select(detections: Iterable[Detection], tag: str) -> dict[str, list[Detection]]:
-    """Those that count: sure enough for the task, and the 16 surest of each class, surest first; overlaps count too.
-
-    Args:
-        detections: of one image, in any order.
-        tag: the spec's task.
-    """
+    """Those of an image that count: sure enough for the spec's task, the 16 surest of each class, overlaps too."""
     threshold = COUNTING_THRESHOLD if tag == COUNTING else THRESHOLD
     found: dict[str, list[Detection]] = {}
     for detection in sorted(detections, key=lambda d: -d.score):

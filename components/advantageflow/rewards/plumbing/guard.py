@@ -37,9 +37,7 @@ class GuardedReward:
     """A reward that lives in a process of its own, held to limits.
 
     Args:
-        name: the path or plug-in that settings name.
-        options: of its class.
-        term: which term of the settings names it, for errors.
+        name, options, term: as get_reward's.
         timeout: seconds that it may take for a batch, or to be made.
         memory_gb: resident memory that its process may take.
 

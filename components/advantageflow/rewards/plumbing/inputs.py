@@ -46,15 +46,7 @@ def decode_image(content: bytes) -> np.ndarray:
 
 
 def check_prompt(prompt: Prompt, check_spec: Callable[[dict[str, Any]], None]) -> None:
-    """Hold a prompt's spec to the rules of a reward.
-
-    Args:
-        prompt: the prompt.
-        check_spec: raises DataError, whose `where` is the field.
-
-    Raises:
-        DataError: that of `check_spec`; names prompt and field.
-    """
+    """Hold a prompt's spec to a reward's rules: its DataError, whose `where` is the field, names the prompt too."""
     try:
         check_spec(prompt.spec)
     except DataError as error:

@@ -30,14 +30,9 @@ def term_rewards(settings: RewardSettings) -> dict[str, Reward]:
 
 
 def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward]) -> dict[str, Reward]:
-    """The rewards that are only watched, by name in the order of the settings; every one is checked.
+    """The rewards that are only watched, by name in the order of the settings; raises what term_rewards does.
 
-    Args:
-        settings: which ones.
-        made: those of term_rewards; they are not made again.
-
-    Raises:
-        SettingsError, RewardError: as term_rewards; also if a watched column is trained on.
+    Those that are made already (of term_rewards) are not made again; a watched column must not be trained on.
     """
     rewards = _make(_trained(settings) | _watched(settings), made, settings)
     return {term.name: rewards[term.name] for term in settings.watched}
