@@ -71,6 +71,19 @@ def sample_times(
     return t if shift == 1 else shift * t / (1 + (shift - 1) * t)
 
 
+def sample_intervals(times: Times, levels: Levels | None, generator: torch.Generator) -> Times:
+    """Lengths h in [0, t] of the intervals that average velocities at these times are of.
+
+    Args:
+        levels: of the sampler, where the times are: h is the length of its step there. None: h is uniform in [0, t).
+    """
+    if levels is None:
+        return times * torch.rand(len(times), generator=generator, device=generator.device).to(times)
+    following = torch.cat([levels[1:], levels.new_zeros(1)])
+    number = (times.cpu()[:, None] == levels.float()).int().argmax(1)
+    return (levels - following)[number].to(times)
+
+
 def usable_steps(steps: int, fraction: float) -> int:
     """`floor(fraction * steps)`, the steps of a sampler that are learned from, counted from the noise; at least 1.
 

@@ -59,10 +59,10 @@ class Adapters:
 
     def use(self, adapter: str | None) -> None:
         """Makes one adapter the active one; None runs the base model. Only 'policy' ever takes gradients."""
-        for layer in self._layers:
-            layer.enable_adapters(adapter is not None)
+        for layer in self._layers:  # as PEFT's own, less its walk through all parameters, twice in each microbatch
+            layer._disable_adapters = adapter is None
             if adapter is not None:
-                layer.set_adapter(adapter)
+                layer._active_adapter = [adapter]
         for name in ADAPTERS:
             for parameter in self.named_parameters(name).values():
                 parameter.requires_grad_(name == ADAPTER_FOLDER)

@@ -37,6 +37,10 @@ class Conditioning:
         """The prompts with these numbers, in this order; one may be there several times."""
         return Conditioning({name: tensor[rows] for name, tensor in self.tensors.items()})
 
+    def telling(self, name: str, rows: Tensor) -> Conditioning:
+        """The same prompts, each with one thing more."""
+        return Conditioning({**self.tensors, name: rows})
+
     def repeat(self, count: int) -> Conditioning:
         """A single prompt, `count` times."""
         return Conditioning({name: one.expand(count, *one.shape[1:]) for name, one in self.tensors.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from advantageflow.errors import SettingsError
 from advantageflow.flow.samplers import integrate
 from advantageflow.flow.sde import Trajectory, concatenate, integrate_sde
 from advantageflow.policy.adapters import add_adapter
@@ -107,6 +108,7 @@ class Generator:
         self.transformer = transformer
         self.vae = vae
         self._largest = 0  # batch so far
+        self._levels = cache(partial(noise_levels, model))  # may read the model's files
         self.fits: int | None = None  # images of a batch, once the GPU's memory has ended
         self._journal = current_journal()  # which the threads that draw do not have
 
@@ -144,17 +146,24 @@ class Generator:
         Returns:
             Clean latents (B, *shape) float32 on the CPU, pictures (B, H, W, 3) uint8, and all steps on the CPU, where
             the settings ask for trajectories.
+
+        Raises:
+            PolicyError: the model has no such noise levels.
+            SettingsError: the sampler is none for this model.
         """
         device = self._model.device
         noise, told = initial_noise(seeds, self._shape).to(device), conditioning.to(device)
         if self._model.compiled:  # the last batch is often a smaller one
             self._largest = max(self._largest, len(told))
+        sigmas, trajectory = self._levels(how), None
+        if self._family.averages and how.sampler != "euler":
+            message = f"sampler {how.sampler} does not fit a model of average velocities ({self._model.name})"
+            raise SettingsError(message, where="sampler", remedy="set rollout.sampler and evaluation.sampler to euler")
         velocity = velocity_function(
-            self._family, self.transformer, told, how.guidance_scale, unconditional, self._largest
+            self._family, self.transformer, told, how.guidance_scale, unconditional, self._largest, sigmas
         )
         if norm is not None:
             velocity = norm.measuring(velocity)
-        sigmas, trajectory = noise_levels(self._model, how), None
         if how.sampler == "sde" or how.sampler == "cps":
             latents, trajectory = integrate_sde(
                 velocity, noise, sigmas, noise_level=how.noise_level, keep=how.trajectories,

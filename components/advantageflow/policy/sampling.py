@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -75,6 +76,7 @@ def velocity_function(
     guidance_scale: float = 1.0,
     unconditional: Conditioning | None = None,
     batch: int = 0,
+    sigmas: Sigmas | None = None,
 ) -> VelocityFn:
     """v(x, sigma) of a batch of prompts, guided as the family does.
 
@@ -82,7 +84,9 @@ def velocity_function(
         guidance_scale: classifier-free guidance; 1 is none and costs no second evaluation.
         unconditional: of the family's unconditional text, one row; needed for guidance.
         batch: samples that a smaller batch is filled up to.
+        sigmas: the noise levels of sampling, where the model has to know how long a step is (`Family.averages`).
     """
+    steps = {} if sigmas is None or not family.averages else {a: a - b for a, b in pairwise(sigmas.tolist())}
     guided = guidance_scale != 1.0
     velocity_of = full_batches(family.velocity, 2 * batch if guided else batch)
     conditioning = conditioning.to(dtype=next(transformer.parameters()).dtype)
@@ -97,7 +101,8 @@ def velocity_function(
         inputs = torch.cat([x, x]) if guided else x
         # float64, because the timesteps that the transformer is given are only rounded once.
         times = torch.full((len(inputs),), sigma, device=x.device, dtype=torch.float64)
-        out = velocity_of(transformer, inputs, times, conditioning)
+        told = conditioning.telling("interval", torch.full_like(times, steps[sigma])) if steps else conditioning
+        out = velocity_of(transformer, inputs, times, told)
         if not guided:
             return out
         conditional, other = out.chunk(2)

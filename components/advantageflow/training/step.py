@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from advantageflow.errors import DataError
-from advantageflow.flow.path import interpolate, sample_times, usable_steps, velocity_target
+from advantageflow.flow.path import interpolate, sample_intervals, sample_times, usable_steps, velocity_target
 from advantageflow.flow.sde import Transition, transition
 from advantageflow.objectives.base import WATCHED, TransitionObjective, VelocityObjective
 from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
@@ -34,6 +34,7 @@ PerSample = Float[Tensor, " samples"]
 MakeBatch = Callable[[Indices], Any]
 """The VelocityBatch or TransitionBatch of the samples of a step with these indices: it evaluates the model."""
 
+DERIVATIVE_STEP = 0.01  # of time
 BAD = -1e-8  # an advantage below it is bad; between it and 0 it is rounding
 
 
@@ -93,6 +94,10 @@ def velocity_batches(step: Step) -> MakeBatch:
         levels=data.levels, fraction=objective.timestep_fraction, shift=objective.timestep_shift,
     ).to(device)  # fmt: skip
     noise = sample_noise(count, data.latents, step.generator)
+    lengths = None
+    if policy.family.averages:
+        own = data.levels if objective.timestep_sampling == "sampler" else None
+        lengths = sample_intervals(times, own, step.generator).to(device)
     stand_for = evaluated_samples(objective.needs.rollout, step.advantages.cpu()[step.samples])
 
     def make_batch(indices: Indices) -> VelocityBatch:
@@ -100,24 +105,56 @@ def velocity_batches(step: Step) -> MakeBatch:
         groups = rollouts // data.group_size
         eps = noise(indices)
         x_t = interpolate(data.latents[rollouts], eps, times[indices])
-        inputs: Inputs = (x_t, times[indices], data.conditioning.rows(groups))
+        told = data.conditioning.rows(groups)
+        if lengths is not None:
+            told = told.telling("interval", lengths[indices])
+        inputs: Inputs = (x_t, times[indices], told)
+        target = velocity_target(data.latents[rollouts], eps)
         v_roll = rollout_velocity(policy, inputs, stand_for[indices]) if step.moved else None
         v_ref = policy.reference_velocity(inputs) if objective.reads_reference else None
         velocity = step.velocity(inputs, rollouts)
+        rollout = velocity.detach() if v_roll is None else v_roll.over(velocity)
+        v_avg = policy.average_velocity(inputs) if objective.needs.average else None
+        if lengths is not None:  # one correction for all makes instantaneous velocities of average ones
+            shared = mean_flow_correction(policy, inputs, lengths[indices], velocity, target)
+            velocity, rollout = velocity + shared, rollout + shared
+            v_ref, v_avg = (None if v is None else v + shared for v in (v_ref, v_avg))
         return VelocityBatch(
             policy=velocity,
-            target=velocity_target(data.latents[rollouts], eps),
-            rollout=velocity.detach() if v_roll is None else v_roll.over(velocity),
+            target=target,
+            rollout=rollout,
             advantages=step.advantages[rollouts],
             times=times[indices],
             reference=v_ref,
-            average=policy.average_velocity(inputs) if objective.needs.average else None,
+            average=v_avg,
             deviations=step.settings.advantage_clip,
             before=step.before,
             stand_for=None if v_roll is None else v_roll.stand_for,
         )
 
     return make_batch
+
+
+def mean_flow_correction(policy: Policy, inputs: Inputs, lengths: Tensor, velocity: Tensor, target: Tensor) -> Tensor:
+    """`C = h d u_theta / dt` along `dx / dt = v` to a fixed end, without gradient: then `u + C` is what v is fitted by.
+
+    `v = u + h du / dt` is the derivative of `h u = x_t - x_(t-h)` (MeanFlow, arXiv 2505.13447). Added to u_theta,
+    u_roll and u_ref alike it leaves their differences as they are (MeanFlowAdvantage, arXiv 2609.37670). The derivative
+    is the difference to a point back on the path by a small part of the interval, for which float32 weights are needed.
+
+    Args:
+        inputs: x_t, t, and a conditioning that tells h.
+        lengths: h of each sample.
+        velocity: u_theta there.
+        target: v of each sample.
+    """
+    x_t, times, told = inputs
+    back = lengths.clamp_max(DERIVATIVE_STEP)
+    earlier = x_t - back.reshape(-1, *[1] * (x_t.ndim - 1)) * target
+    with torch.no_grad():
+        behind = policy.velocity((earlier, times - back, told.telling("interval", lengths - back)))
+    steps = (lengths / DERIVATIVE_STEP).clamp_min(1).reshape(-1, *[1] * (x_t.ndim - 1))
+    return steps * (velocity.detach() - behind)
 
 
 def sample_noise(count: int, like: Tensor, generator: torch.Generator) -> Callable[[Indices], Tensor]:
@@ -159,7 +196,7 @@ def transition_batches(step: Step) -> MakeBatch:
     assert isinstance(objective, TransitionObjective)
     if paths is None:
         message = f"{objective.name} learns from trajectories, and there are none"
-        remedy = "set rollout.sampler to sde and rollout.trajectories to true"
+        remedy = "set rollout.sampler to sde or cps and rollout.trajectories to true"
         raise DataError(message, where="rollouts", remedy=remedy)
     device = data.latents.device
     usable = paths.steps

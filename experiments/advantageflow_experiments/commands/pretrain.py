@@ -1,4 +1,4 @@
-"""`advantageflow pretrain-shapes`: the embedded model from nothing."""
+"""`advantageflow pretrain-shapes`: the embedded model from nothing, or a few-step model from it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,25 @@ def pretrain_shapes(
     effort: Annotated[
         float, typer.Option("--effort", min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
     ] = 1.0,
+    mean_flow: Annotated[
+        bool, typer.Option("--mean-flow", help="Distil the shipped model into one of one to four steps instead.")
+    ] = False,
 ) -> None:
-    """Pretrain the embedded model from nothing, as the one that is shipped was (under an hour on two cores)."""
+    """Pretrain the embedded model from nothing, as the one that is shipped was (under an hour on two cores).
+
+    With --mean-flow a model of average velocities is distilled from the shipped one (some minutes); it is sampled with
+    rollout.sampler=euler and evaluation.sampler=euler.
+    """
+    from advantageflow_experiments.shapes.distil import DistilSettings, distil
     from advantageflow_experiments.shapes.pretrain import PretrainSettings, pretrain
 
     console = Console()
-    settings = PretrainSettings(seed=seed, threads=threads).scaled(effort)
-    pretrain(output, settings, report=lambda line: console.print(line, highlight=False))
+
+    def report(line: str) -> None:
+        console.print(line, highlight=False)
+
+    if mean_flow:
+        distil(output, DistilSettings(seed=seed, threads=threads).scaled(effort), report)
+    else:
+        pretrain(output, PretrainSettings(seed=seed, threads=threads).scaled(effort), report)
     console.print(f"written to {output}; use it with --set model.name={output}", markup=False, soft_wrap=True)

@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKL, SD3Transformer2DModel, StableDiffusion3Pipeline
 from torch import Tensor
 
-from advantageflow.flow.samplers import integrate, timesteps
+from advantageflow.flow.samplers import Sampler, integrate, timesteps
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.sampling import initial_noise, velocity_function
@@ -141,7 +141,7 @@ def train_autoencoder(vae: AutoencoderKL, images: Tensor, settings: PretrainSett
     vae.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=3e-3, betas=(0.9, 0.95), weight_decay=1e-3)
     generator = torch.Generator().manual_seed(derive_seed(settings.seed, "autoencoder"))
-    for step, rate in _schedule(optimiser, settings.autoencoder_steps, 3e-3):
+    for step, rate in schedule(optimiser, settings.autoencoder_steps, 3e-3):
         batch = to_model_range(images[torch.randint(len(images), (32,), generator=generator)])
         batch = batch.contiguous(memory_format=torch.channels_last)
         posterior = vae.encode(batch).latent_dist
@@ -199,7 +199,7 @@ def train_flow(
     optimiser = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     generator = torch.Generator().manual_seed(derive_seed(seed, "flow"))
     started, running = time.monotonic(), 0.0
-    for step, _ in _schedule(optimiser, steps, 2e-3):
+    for step, _ in schedule(optimiser, steps, 2e-3):
         pick = torch.randint(len(latents), (settings.flow_batch,), generator=generator)
         clean, caption = latents[pick], rows[pick]
         dropped = torch.rand(len(pick), generator=generator) < settings.caption_dropout
@@ -223,7 +223,13 @@ def train_flow(
 
 
 @torch.inference_mode()
-def accuracies(pipeline: StableDiffusion3Pipeline, images: int, steps: int = 6) -> dict[str, float]:
+def accuracies(
+    pipeline: StableDiffusion3Pipeline,
+    images: int,
+    steps: int = 6,
+    sampler: Sampler = "ab2",
+    family: StableDiffusion3 = _FAMILY,
+) -> dict[str, float]:
     """Strict accuracy on held-out prompts without guidance, by task and their mean as 'all'; tasks share `images`."""
     pipeline.transformer.eval()
     by_task: dict[str, list[Prompt]] = {}
@@ -234,9 +240,10 @@ def accuracies(pipeline: StableDiffusion3Pipeline, images: int, steps: int = 6) 
     for task, prompts in by_task.items():
         chosen = [prompts[k % len(prompts)] for k in range(count)]
         tokens = tokenise(pipeline, [prompt.text for prompt in chosen])
-        velocity = velocity_function(_FAMILY, pipeline.transformer, embed(pipeline, tokens, torch.arange(count)))
+        told, sigmas = embed(pipeline, tokens, torch.arange(count)), timesteps(steps)
+        velocity = velocity_function(family, pipeline.transformer, told, sigmas=sigmas)
         noise = initial_noise(range(count), (architecture.LATENT_CHANNELS, *2 * (architecture.LATENT_SIZE,)))
-        pictures = _FAMILY.decode(pipeline.vae, integrate(velocity, noise, timesteps(steps), "ab2"))
+        pictures = _FAMILY.decode(pipeline.vae, integrate(velocity, noise, sigmas, sampler))
         scores = [score(p.spec, detect(picture)).strict for p, picture in zip(chosen, pictures, strict=True)]
         result[task] = round(float(np.mean(scores)), 3)
     return {**result, "all": round(float(np.mean(list(result.values()))), 3)}
@@ -260,7 +267,7 @@ def embed(pipeline: StableDiffusion3Pipeline, tokens: tuple[Tensor, Tensor], row
     return _FAMILY.condition(encoded, configs, tokens[1].shape[1]).rows(place)
 
 
-def _schedule(optimiser: torch.optim.Optimizer, steps: int, peak: float) -> Iterator[tuple[int, float]]:
+def schedule(optimiser: torch.optim.Optimizer, steps: int, peak: float) -> Iterator[tuple[int, float]]:
     """Steps 1 .. n with the learning rate set: linear warm-up over 2 %, then a cosine to 1 % of the peak."""
     warm_up = max(1, steps // 50)
     for step in range(1, steps + 1):

@@ -17,6 +17,7 @@ from advantageflow.objectives.awm import Awm
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.diffusion_nft import DiffusionNft
 from advantageflow.objectives.flow_grpo import FlowGrpo
+from advantageflow.policy.families.mean_flow import MeanFlow
 from advantageflow.policy.loading import load_transformer
 from advantageflow.settings import ModelSettings, TrainingSettings
 from advantageflow.training.policy import Policy
@@ -181,6 +182,21 @@ def test_three_policies_go_their_own_ways(make_policy: Callable[..., Policy], se
     inputs = (data.latents[:GROUPS], torch.full((GROUPS,), 0.5), data.conditioning)
     assert not torch.equal(policy.average_velocity(inputs), policy.rollout_velocity(inputs))
     torch.testing.assert_close(policy.rollout_velocity(inputs), policy.velocity(inputs).detach())
+
+
+@pytest.mark.parametrize(
+    "name", ["advantage_flow", "awm within the base's norm", "diffusion_nft at the sampler's times"]
+)
+def test_a_mean_flow_is_trained_by_every_forward_objective_with_one_correction_for_all(
+    make_policy: Callable[..., Policy], settings: TrainingSettings, name: str
+) -> None:
+    plain = make_policy()
+    policy = dataclasses.replace(plain, family=MeanFlow())
+    data, before = sampled(plain), weights(policy)
+    steps = train(policy, data, settings, **OBJECTIVES[name])
+    assert all(torch.tensor(list(step.values())).isfinite().all() for step in steps)
+    assert steps[0]["deviation"] == 0 < steps[1]["deviation"]
+    assert any(not torch.equal(old, new) for old, new in zip(before, weights(policy), strict=True))
 
 
 def test_unmoved_policy_gives_stored_steps_their_old_probability(

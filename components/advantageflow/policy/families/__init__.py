@@ -13,6 +13,7 @@ __all__ = ["BUILT_IN", "FAMILIES", "Configs", "Family", "LatentSizes", "find_fam
 
 BUILT_IN = {
     "StableDiffusion3Pipeline": "advantageflow.policy.families.stable_diffusion_3:StableDiffusion3",
+    "MeanFlowPipeline": "advantageflow.policy.families.mean_flow:MeanFlow",
     "FluxPipeline": "advantageflow.policy.families.flux:Flux",
     "QwenImagePipeline": "advantageflow.policy.families.qwen_image:QwenImage",
     "ZImagePipeline": "advantageflow.policy.families.z_image:ZImage",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -21,6 +23,13 @@ Configs = Mapping[str, Mapping[str, Any]]
 """The config.json of each part of a model, by the part's folder; absent text encoders are not there."""
 Encoded = Mapping[str, Mapping[str, Tensor]]
 """What each text encoder gave, by its folder, then by names of the family's own; (texts, ...)."""
+
+
+def _of_diffusers(name: str) -> Any:
+    """A class of diffusers, which puts another module in its own place as it is imported: a thread that waits for the
+    import of another one is given the first, which has no classes."""
+    import_module("diffusers")
+    return getattr(sys.modules["diffusers"], name)
 
 
 class LatentSizes(NamedTuple):
@@ -71,6 +80,8 @@ class Family(ABC):
         unconditional: text whose velocity guidance leads away from.
         lora_targets: names of the linear layers that get an adapter where the settings name none.
         blocks: classes of the transformer's repeated blocks, which are compiled (model.compile).
+        averages: whether its velocities are means over an interval, of the length that 'interval' of the conditioning
+            tells: what Euler's method steps over.
         even_sigmas: whether diffusers' pipeline gives its scheduler an even grid of noise levels, from 1 to 1 / steps.
     """
 
@@ -82,6 +93,7 @@ class Family(ABC):
     unconditional: ClassVar[str] = ""
     lora_targets: ClassVar[tuple[str, ...]]
     blocks: ClassVar[tuple[str, ...]] = ()
+    averages: ClassVar[bool] = False
     even_sigmas: ClassVar[bool] = False
 
     @classmethod
@@ -91,15 +103,11 @@ class Family(ABC):
 
     def transformer_class(self) -> Any:
         """The class of the transformer."""
-        import diffusers
-
-        return getattr(diffusers, self.transformer)
+        return _of_diffusers(self.transformer)
 
     def autoencoder_class(self) -> Any:
         """The class of the autoencoder."""
-        import diffusers
-
-        return getattr(diffusers, self.autoencoder)
+        return _of_diffusers(self.autoencoder)
 
     @abstractmethod
     def latent_sizes(self, configs: Configs) -> LatentSizes:
