@@ -8,11 +8,11 @@ import re
 # All but tab and end of line; halves of surrogate pairs too, as which bytes that are not UTF-8 come from a shell.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _PASSWORD = re.compile(  # which may hold a slash, as SQLAlchemy takes it; what only digits go before is a port
-    r"(\w[\w+.-]*://[^\s/?#@:'\"\[]*):(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"]+@"
+    r"((?<![\w+.-])\w[\w+.-]*://[^\s/?#@:'\"\[]*):(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"]{1,2000}@"
 )
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$!]|^[#+-]|(?<!\w)_|_(?!\w)")
 _QUERY = re.compile(
-    r"([?&](?:[\w%-]*[-_])?(?:password|passwd|pwd|token|(?:api|access)?_?key|secret|sig|signature|credential)=)"
+    r"([?&](?:[\w%-]{0,100}[-_])?(?:password|passwd|pwd|token|(?:api|access)?_?key|secret|sig|signature|credential)=)"
     r"[^&\s'\"]+",
     re.IGNORECASE,
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import logging
+import time
 
 import markdown_it
 import pytest
@@ -37,6 +38,13 @@ from advantageflow_pipelines.say import Console, say
 )
 def test_passwords_of_addresses_are_masked(address: str, shown: str) -> None:
     assert masked(address) == shown
+
+
+@pytest.mark.parametrize("part", ["a", "a://b:", "@a://", "a+", "?a-", "[a", "*_`"])
+def test_no_text_takes_long_to_show(part: str) -> None:
+    text, started = "x://" + part * (20_000 // len(part)), time.process_time()
+    assert markdown(text)
+    assert time.process_time() - started < 2
 
 
 def test_errors_never_hold_a_password() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advantageflow.store.files import write_json
+from advantageflow_pipelines.local.interrupts import INTERRUPTED
 
 _ROUNDS = 3000  # more than there is time for
 _LOOK = 5.0  # seconds between two looks
@@ -46,14 +47,15 @@ def soak(minutes: float, out: Path) -> list[str]:
         while time.monotonic() < started + minutes * 60 and run.poll() is None:
             looks.append(_look(run.pid, Path(scratch) / "run" / "journal", time.monotonic() - started))
             time.sleep(_LOOK)
-        run.send_signal(signal.SIGINT)
-        if (status := run.wait(60)) != 130:
-            raise RuntimeError(f"the run ended with status {status}: {log.name}")
-    looks = [look for look in looks if look["rounds"]]  # without its start
+        run.send_signal(signal.SIGTERM)  # also where a background shell had Ctrl-C ignored
+        status = run.wait(60)
+    looks = [look for look in looks if look["rounds"]] or looks[-2:]  # without its start
     size = max(2, len(looks) // _PARTS)
     parts = [_part(looks[first : first + size]) for first in range(0, len(looks) - size + 1, size)]
     write_json(out / "soak.json", {"parts": parts, "looks": looks})
     _draw(parts, looks, out / "soak.png")
+    if status != INTERRUPTED:
+        raise RuntimeError(f"the run ended with status {status}: {out / 'soak.log'}")
     return [
         f"{one['minutes']:.0f} min, {one['rounds']:.0f} rounds: {one['memory_mb']:.0f} MB, {one['descriptors']:.0f} "
         f"files, {one['threads']:.0f} threads, {one['cpu_seconds']:.2f} s of CPU a round"

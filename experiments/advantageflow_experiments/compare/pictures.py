@@ -120,15 +120,17 @@ def _draw_untrained(comparison: Comparison, path: Path) -> None:
                 along = [*zip(*(run.points for run in whole), strict=True)]
                 x = [estimate([point.soft for point in points]).mean for points in along]
                 y = [estimate([point.untrained[measure] for point in points]) for points in along]
-                (line,) = axes.plot(x, [one.mean for one in y], marker="o", ms=4)
-                axes.errorbar(x[-1], y[-1].mean, yerr=_reach(y[-1]), color=line.get_color(), capsize=3, elinewidth=1.2)
-                if axes is every[0]:
-                    line.set_label(label)
+                reach = [one.ci95[1] - one.mean if one.ci95 else 0.0 for one in y]
+                axes.errorbar(
+                    x, [one.mean for one in y], reach, marker="o", ms=4, capsize=3, elinewidth=1,
+                    label=label if axes is every[0] else None,
+                )  # fmt: skip
             axes.set_title(measure.replace("_", " "), fontsize=11)
             axes.tick_params(labelsize=9)
         for axes in every[len(measures) :]:
             axes.set_axis_off()
-        figure.supxlabel("reward that was trained on, held-out prompts", fontsize=11)
+        for axes in every[max(0, len(measures) - columns) : len(measures)]:
+            axes.set_xlabel("reward trained on, held-out prompts", fontsize=10)
         set_title(figure, every[0], f"{comparison.plan.title}: what was not trained on", every[0].get_title(loc="left"))
         set_legend(figure, columns=4)
 

@@ -107,12 +107,13 @@ def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, e
 
 def _load_libraries() -> None:
     """Import what every stage needs; a sixth faster without looking for garbage, of which imports make none."""
+    looking = gc.isenabled()
     gc.disable()
     try:
         import_module("advantageflow.policy.adapters")
-        gc.freeze()
     finally:
-        gc.enable()
+        if looking:
+            gc.enable()
 
 
 def _load_model_classes(model: ModelSettings) -> None:

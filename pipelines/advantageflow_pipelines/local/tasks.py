@@ -84,6 +84,7 @@ class Tasks:
             task.ended, task.cost = event["time"], event
         elif name == "error" and task.error is None:
             task.ended, task.error = event["time"], event
+            task.how = CANCELLED if event.get("kind") == "KeyboardInterrupt" else ""
         return task
 
     def finished(self) -> list[Task]:

@@ -265,8 +265,9 @@ def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]
             continue
         with contextlib.suppress(UserError, OSError):
             workdir, settings = open_workdir(folder)
-            if sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
-                brought.append(folder.name)
+            if not sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
+                break  # it is away for the others too
+            brought.append(folder.name)
     return brought
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -22,6 +23,13 @@ Configs = Mapping[str, Mapping[str, Any]]
 """The config.json of each part of a model, by the part's folder; absent text encoders are not there."""
 Encoded = Mapping[str, Mapping[str, Tensor]]
 """What each text encoder gave, by its folder, then by names of the family's own; (texts, ...)."""
+
+
+def _of_diffusers(name: str) -> Any:
+    """A class of diffusers, which puts another module in its own place as it is imported: a thread that waits for the
+    import of another one is given the first, which has no classes."""
+    import_module("diffusers")
+    return getattr(sys.modules["diffusers"], name)
 
 
 class LatentSizes(NamedTuple):

@@ -109,8 +109,10 @@ def test_an_alarm_is_a_line_at_once(terminal: bool) -> None:
     assert "warning: 3 texts [are] cut" in shown([start, warned], terminal=terminal)
 
 
-def test_a_failed_task_is_shown_as_failed() -> None:
-    assert "round 1 reward, shard 2 failed" in shown([*task_events("a", "reward", 1, 1)[:2], error_event("a")])
+def test_a_failed_task_is_shown_as_failed_and_an_interrupted_one_as_cancelled() -> None:
+    begun, error = task_events("a", "reward", 1, 1)[:2], error_event("a")
+    assert "round 1 reward, shard 2 failed" in shown([*begun, error])
+    assert "round 1 reward, shard 2: cancelled" in shown([*begun, {**error, "kind": "KeyboardInterrupt"}])
 
 
 def test_what_was_not_a_task_s_own_work_is_said_and_attempts_are_lines() -> None:
