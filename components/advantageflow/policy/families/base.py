@@ -155,8 +155,3 @@ ATTENTION_AND_FEED_FORWARD: Sequence[str] = (
     *ATTENTION, "ff.net.0.proj", "ff.net.2", "ff_context.net.0.proj", "ff_context.net.2",
 )  # fmt: skip
 """The linear layers of MM-DiT blocks with text and image streams."""
-
-
-def _of_diffusers(name: str) -> Any:
-    """A class; while another thread imports diffusers, the import statement gives the module that it then replaces."""
-    return getattr(import_module("diffusers"), name)
