@@ -8,6 +8,8 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from advantageflow.settings_base import Settings
 
+_MOST_GRADIENTS = 10  # terms whose gradients are weighed: `flow.simplex` looks at all of their subsets
+
 
 class RewardTerm(Settings):
     """One of the things that training maximises."""
@@ -72,6 +74,13 @@ class RewardSettings(RewardTerm):
             if term.weight != 1.0:
                 raise ValueError(f"'{term.name}' is only watched, so it has no weight: leave {term.weight:g} away")
         return watched
+
+    @model_validator(mode="after")
+    def _few_gradients(self) -> RewardSettings:
+        count = 1 + len(self.others)
+        if self.combine in ("gradient_aligned", "minimum_norm") and count > _MOST_GRADIENTS:
+            raise ValueError(f"combine '{self.combine}' weighs at most {_MOST_GRADIENTS} terms, not {count}")
+        return self
 
     @property
     def terms(self) -> tuple[RewardTerm, ...]:

@@ -57,6 +57,8 @@ class RolloutSettings(Settings):
 
     @model_validator(mode="after")
     def _window_lies_in_the_steps(self) -> RolloutSettings:
+        if self.sde_window is None and self.sde_window_range is not None:
+            raise ValueError("sde_window_range is of a window: set sde_window, or leave the range away")
         first, past = self.window_range
         if self.sde_window is not None and not 0 <= first <= first + self.sde_window <= past <= self.steps:
             raise ValueError(f"sde_window {self.sde_window} does not fit into steps {first} to {past} of {self.steps}")

@@ -15,6 +15,7 @@ from queue import Full, Queue
 from advantageflow.records import Prompt
 from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.rollout import stage as rollout
+from advantageflow.rollout.selection import images_of_shard
 from advantageflow.rollout.stage import Groups
 from advantageflow.scoring.stage import Sample, Scored, score_rollouts, write_scored
 from advantageflow.settings import ModelSettings, RewardSettings, RolloutSettings
@@ -51,7 +52,8 @@ def run(
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}
     made: Queue[Groups | None] = Queue(_AHEAD)
     with ThreadPoolExecutor(1, thread_name_prefix="reward") as beside:
-        scored: Future[Scored] = beside.submit(lambda: score_rollouts(reward, rewards, _samples(made, by_id), 0))
+        images = images_of_shard(settings, shard)
+        scored: Future[Scored] = beside.submit(lambda: score_rollouts(reward, rewards, _samples(made, by_id), images))
 
         def give(groups: Groups | None) -> None:
             while not scored.done():

@@ -74,6 +74,13 @@ def shard_of(chunked: Sequence[list[Prompt]], shard: int, shards: int) -> list[l
     return list(chunked[shard::shards])
 
 
+def images_of_shard(settings: RolloutSettings, shard: int) -> int:
+    """How many images a shard has: a group for each prompt of its chunks."""
+    size, count = settings.batch_groups, settings.prompts_per_round
+    starts = range(shard * size, count, settings.shards * size)
+    return settings.group_size * sum(min(size, count - start) for start in starts)
+
+
 def noisy_window(settings: RolloutSettings, seed: int, number: int) -> tuple[int, int] | None:
     """Which steps of a round are noisy, the first and the one after the last; the same for all rollouts of the round.
 

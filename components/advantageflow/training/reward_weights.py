@@ -33,7 +33,7 @@ def weigh_rewards(
     the settings' weights:
 
     'minimum_norm' (MGDA; MARBLE): W w_k, w the point of minimum norm of the directions' simplex: no reward's gradient
-    is against the sum.
+    is against the sum. A reward without a gradient, as where all its values are equal, has no weight.
 
     'gradient_aligned' (as GA-AF): the first reward keeps its weight, the others share theirs as the point of their
     simplex that is nearest to the first's direction: those that agree with it count, others do not.
@@ -57,7 +57,9 @@ def weigh_rewards(
     directions = gradients / norms.clamp_min(torch.finfo(norms.dtype).tiny)[:, None]
     given = torch.tensor([term.weight for term in data.terms], dtype=torch.float64)
     if data.combine == "minimum_norm":
-        weights = given.sum() * nearest_on_simplex(directions @ directions.T)
+        some = directions[norms > 0]  # a reward that teaches nothing would be the point of minimum norm
+        weights = torch.zeros_like(given)
+        weights[norms > 0] = given.sum() * nearest_on_simplex(some @ some.T)
     else:
         first, others = directions[0], directions[1:]
         shares = nearest_on_simplex(others @ others.T, others @ first)

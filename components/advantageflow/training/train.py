@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from advantageflow.errors import SettingsError
 from advantageflow.flow.advantages import Advantages
 from advantageflow.objectives.batches import Metrics
 from advantageflow.policy.adapters import attach_adapters
@@ -141,9 +142,13 @@ def load_policy(settings: TrainingSettings, model: ModelSettings, seed: int, fol
     """The model with the policy's adapters, fresh ones where it has none, and its optimiser as it was left.
 
     Raises:
+        SettingsError: a model of average velocities is not to be in float32.
         PolicyError: the model or the policy cannot be loaded, or do not fit each other.
     """
     family = load_family(model)
+    if family.averages and model.dtype != "float32":  # a difference of velocities, times 100: see mean_flow_correction
+        message = f"average velocities are trained by their small differences, which {model.dtype} does not have"
+        raise SettingsError(message, where="model.dtype", remedy="set it to float32")
     transformer = load_transformer(model)
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()

@@ -84,20 +84,20 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _watch(self, told: int, patience: float, last_words: str) -> None:
-        with open(told, "rb", buffering=0) as signals:
+        with open(told, "rb", buffering=0) as signals:  # open to the end: Python tells of signals that it cannot write
             while not set(_SIGNALS) & set(heard := signals.read(64)):
                 if not heard:  # the block has ended
                     return
-        deadline = time.monotonic() + patience
-        while not self._left.wait(_AGAIN):
-            if time.monotonic() > deadline:
-                shown = _SHOW_CURSOR if sys.stdout.isatty() else ""
-                os.write(1, f"{shown}\n{last_words}\n".encode())  # past locks of streams that the work may hold
-                os._exit(INTERRUPTED)
-            # A training that is asked to keep a checkpoint handles signals itself.
-            if self._working and signal.getsignal(signal.SIGINT) == self._interrupt:
-                self._again = True
-                signal.pthread_kill(self._thread, signal.SIGINT)
+            deadline = time.monotonic() + patience
+            while not self._left.wait(_AGAIN):
+                if time.monotonic() > deadline:
+                    shown = _SHOW_CURSOR if sys.stdout.isatty() else ""
+                    os.write(1, f"{shown}\n{last_words}\n".encode())  # past locks of streams that the work may hold
+                    os._exit(INTERRUPTED)
+                # A training that is asked to keep a checkpoint handles signals itself.
+                if self._working and signal.getsignal(signal.SIGINT) == self._interrupt:
+                    self._again = True
+                    signal.pthread_kill(self._thread, signal.SIGINT)
 
 
 INTERRUPTS = Interrupts()

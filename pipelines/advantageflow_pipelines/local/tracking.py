@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import threading
@@ -206,7 +205,8 @@ class RunTracking:
             return
         self._publisher = publisher
         if self._others:
-            sync_left(publisher.unfinished(), logger.warning)
+            left = (folder for folder in publisher.unfinished() if not self._stop.is_set())  # what is left is its own
+            sync_left(left, logger.warning)
         publisher.consume(self._events())
 
     def _events(self) -> Iterator[Event]:
@@ -263,11 +263,15 @@ def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]
     for folder in folders:
         if is_delivered(WorkDir(folder)):
             continue
-        with contextlib.suppress(UserError, OSError):
+        try:
             workdir, settings = open_workdir(folder)
             if not sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
                 break  # it is away for the others too
             brought.append(folder.name)
+        except (UserError, OSError):
+            continue
+        except Exception as error:  # of damaged files: the run that looks after them must not lose its own records
+            warn(f"{folder} is not brought to MLflow: {type(error).__name__}: {error}")
     return brought
 
 

@@ -120,7 +120,8 @@ def _tasks(settings: RunSettings, hours: Mapping[str, float], checkpoint: int, b
     uploads = training.gradient_steps // training.checkpoint_every if training.checkpoint_every else 0
     upload = 0.0 if beside == len(OVERLAPS) else uploads * checkpoint / UPLOAD
     sharded = [stage for stage in pipeline.sharded if stage in hours]
-    images = sum(one.images for one in judged)
+    images = {one.round_index: one.images for one in judged}
+    images[0] = images.get(0, 0) * (2 if settings.init_policy else 1)  # the base model's, beside the start's
 
     made, later, before = [Task(first, first, each[first], 1)], list[Task](), first
     for number in range(settings.rounds + 1):
@@ -134,6 +135,6 @@ def _tasks(settings: RunSettings, hours: Mapping[str, float], checkpoint: int, b
             made.append(Task(before, trainer, each[trainer] / trainers + upload, trainers, names))
         for one in judged:
             if one.round_index == number:
-                seconds = one.images / images * hours[report] * _HOUR
+                seconds = images[number] / sum(images.values()) * hours[report] * _HOUR
                 later.append(Task(f"{report} {number}", report, seconds, 1, [before]))
     return made + later

@@ -18,7 +18,7 @@ from advantageflow.loop import shard as scored_shard
 from advantageflow.loop import stage as loop
 from advantageflow.rollout import stage as rollout
 from advantageflow.scoring import stage as scoring
-from advantageflow.settings import StoreSettings
+from advantageflow.settings import RewardSettings, StoreSettings
 from advantageflow.store.files import read_json, read_tensors
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training import stage as training
@@ -125,9 +125,14 @@ def test_a_loop_over_several_nodes_is_refused(arguments: dict[str, Any], tmp_pat
     assert refused.value.where == "training.nodes"
 
 
+@pytest.mark.parametrize("dropped", [0, 3])
 def test_a_shard_that_is_scored_as_it_is_made_is_what_both_stages_write(
-    arguments: dict[str, Any], tmp_path: Path
+    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dropped: int
 ) -> None:
+    score = scoring.score_all
+    no_score = RewardError("no score", where="reward 'shapes'", remedy="mend it")
+    monkeypatch.setattr(scoring, "score_all", lambda *given: [no_score] * dropped + score(*given)[dropped:])
+    arguments["reward"] = RewardSettings(on_error="drop", most_dropped=0.5)
     common = {name: arguments[name] for name in ("model", "seed", "prompts", "conditioning")}
     common |= {"round_index": 1, "rollout_policy": arguments["policy"], "shard": 0}
     apart, together = (outputs_in(tmp_path / name) for name in ("apart", "together"))

@@ -97,6 +97,8 @@ def test_the_window_of_noisy_steps_is_drawn_by_round_within_its_range() -> None:
     assert noisy_window(SDE, 3, 1) is None
     with pytest.raises(ValidationError, match="sde_window 4 does not fit into steps 0 to 3 of 3"):
         RolloutSettings(**{**SDE.model_dump(), "sde_window": 4})
+    with pytest.raises(ValidationError, match="sde_window_range is of a window"):
+        RolloutSettings(**{**SDE.model_dump(), "sde_window_range": (0, 2)})
 
 
 @pytest.mark.parametrize("changes", [{}, {"sampler": "cps"}, {"sde_window": 1}])

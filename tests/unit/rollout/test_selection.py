@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
-from advantageflow.rollout.selection import chunks, select_prompts, shard_of
+from advantageflow.rollout.selection import chunks, images_of_shard, select_prompts, shard_of
+from advantageflow.settings import RolloutSettings
 
 
 def make_prompts(sizes: dict[str, int]) -> list[Prompt]:
@@ -106,3 +107,6 @@ def test_shards_share_out_the_same_chunks_for_any_number_of_shards(count: int, s
     assert all(len(chunk) == size for chunk in chunked[:-1])
     dealt = [shard_of(chunked, shard, shards) for shard in range(shards)]
     assert sorted(map(id, chain.from_iterable(dealt))) == sorted(map(id, chunked))
+    rollout = RolloutSettings(prompts_per_round=max(count, 1), batch_groups=size, shards=shards, group_size=3)
+    images = [images_of_shard(rollout, shard) for shard in range(shards)]
+    assert count == 0 or images == [3 * sum(map(len, own)) for own in dealt]

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 from trained_rounds import sampled
 
 from advantageflow.flow.advantages import Combination, Term
-from advantageflow.settings import TrainingSettings
+from advantageflow.flow.simplex import LARGEST
+from advantageflow.settings import RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.group import ALONE
 from advantageflow.training.policy import Policy
@@ -51,6 +53,21 @@ def test_auxiliaries_share_their_weight_by_how_they_agree_with_the_first(
 def test_opposed_rewards_weigh_the_same_at_minimum_norm(policy: Policy, settings: TrainingSettings) -> None:
     data = rewarded(policy, "minimum_norm", (-1, 3.0))
     assert weigh(policy, data, settings) == pytest.approx([2, 2], rel=1e-4)
+
+
+def test_a_reward_that_is_all_the_same_has_no_weight_at_minimum_norm(
+    policy: Policy, settings: TrainingSettings
+) -> None:
+    data = rewarded(policy, "minimum_norm", (-1, 3.0))
+    data = replace(data, terms=(*data.terms, Term(torch.ones_like(data.terms[0].rewards), 2.0)))
+    assert weigh(policy, data, settings) == pytest.approx([3, 3, 0], rel=1e-4)
+
+
+def test_more_terms_than_are_weighed_are_refused_by_the_settings() -> None:
+    many = {"others": [{"name": f"mine:r{number}"} for number in range(LARGEST)]}
+    with pytest.raises(ValidationError, match=f"at most {LARGEST} terms, not {LARGEST + 1}"):
+        RewardSettings(combine="minimum_norm", **many)
+    assert len(RewardSettings(combine="normalised_sum", **many).terms) == LARGEST + 1
 
 
 def test_unlike_rewards_all_count_at_minimum_norm(policy: Policy, settings: TrainingSettings) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from advantageflow.errors import DataError, PolicyError, SettingsError, TrainingError
 from advantageflow.objectives.awm import Awm
+from advantageflow.policy.families import Family
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.store.files import read_json, read_tensors, write_json, write_tensors
 from advantageflow.tracking.journal import stage_journal
@@ -148,6 +149,13 @@ def test_bfloat16_base_trains_a_float32_adapter(train: Any, maker: Any, model: M
     policy = read_tensors(folder / "policy" / "adapter_model.safetensors")
     assert {value.dtype for value in policy.values()} == {torch.float32}
     assert any(value.abs().max() > 0 for name, value in policy.items() if "lora_B" in name)
+
+
+def test_average_velocities_are_not_trained_in_bfloat16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Family, "averages", True)
+    with pytest.raises(SettingsError, match="bfloat16") as refused:
+        load_policy(TrainingSettings(), ModelSettings(dtype="bfloat16"), 0, tmp_path)
+    assert refused.value.where == "model.dtype"
 
 
 def test_journal_tells_progress_steps_and_the_round(

@@ -75,9 +75,10 @@ def test_no_interrupt_is_lost(work: str, sign: signal.Signals, patience: float, 
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.1)
         process.send_signal(sign)
-        output, _ = process.communicate(timeout=20)
+        output, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert output.splitlines()[-1] == said
+    assert "wakeup fd" not in errors
 
 
 def test_a_debugger_that_a_stage_calls_is_left_alone() -> None:
