@@ -27,8 +27,8 @@ class Needs:
             saved: 'bad' ones are those of A < 0.
         reference: whether the loss contains v_ref, whatever reference_weight.
         average: whether it contains v_avg, the velocity of a moving average that is not what generated the rollouts.
-        trajectories: whether it is of the steps of stored trajectories, which only sampler 'sde' leaves, and not of
-            rollouts noised to times t.
+        trajectories: whether it is of the steps of stored trajectories, which samplers 'sde' and 'cps' leave, and not
+            of rollouts noised to times t.
     """
 
     rollout: Literal["all", "bad", "none"] = "all"

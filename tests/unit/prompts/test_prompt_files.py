@@ -99,21 +99,31 @@ def test_a_text_file_has_a_prompt_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "message"),
+    ("name", "content", "where", "message"),
     [
-        (b"a\nb\x1b[31m\n", 2, "control character U\\+001B"),
-        (b"a\n" + b"b" * 10_001, 2, "10,001 characters"),
-        (b"a\n" + b"b" * 1_000_001, 2, "longer than 1,000,000 bytes"),
-        (b"a\n\xff\n", 2, "is not UTF-8"),
-        (b"\n \n", None, "holds no prompts"),
+        ("prompts.txt", b"a\nb\x1b[31m\n", ":2", "control character U\\+001B"),
+        ("prompts.txt", b"a\n" + b"b" * 10_001, ":2", "10,001 characters"),
+        ("prompts.txt", b"a\n" + b"b" * 1_000_001, ":2", "longer than 1,000,000 bytes"),
+        ("prompts.txt", b"a\n\xff\n", ":2", "is not UTF-8"),
+        ("prompts.txt", b"\n \n", "", "holds no prompts"),
+        ("prompts.jsonl", b'{"text": "a"}\n{"text": "\xff"}\n', ":2", "is not UTF-8"),
+        ("prompts.parquet", b"not parquet at all", "", "is not a Parquet file"),
+        ("prompts.csv", b"text,task\na cat, asleep,x\n", ":2", "has 3 cells, the header has 2"),
+        ("prompts.csv", b'text,task\n"a" cat,x\n', ":2", "is not CSV"),
+        ("prompts.csv", b'text,task\n"a cat,x\n', ":2", "is not CSV"),
+        ("prompts.csv", b"text,text\na,b\n", ":1", "two columns are called 'text'"),
+        ("prompts.csv", b"text,spec\na,{\n", ":2", "'spec' is not JSON"),
+        ("prompts.csv", b"a cat\na dog\n", ":2", "has no 'text'"),
+        ("prompts.csv", b"text\n", "", "holds no prompts"),
+        ("prompts.csv", b"", "", "holds no prompts"),
     ],
 )
-def test_a_bad_line_of_a_text_file_is_named(tmp_path: Path, content: bytes, line: int | None, message: str) -> None:
-    path = tmp_path / "prompts.txt"
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: bytes, where: str, message: str) -> None:
+    path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
         read_file(path)
-    assert caught.value.where == (f"{path}:{line}" if line else str(path))
+    assert caught.value.where == f"{path}{where}"
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
@@ -198,13 +208,6 @@ def test_a_wrong_record_names_its_line_and_what_is_wrong(file: Path, record: Any
     assert caught.value.remedy
 
 
-def test_text_that_is_not_utf8_names_its_line(file: Path) -> None:
-    file.write_bytes(b'{"text": "a"}\n{"text": "\xff"}\n')
-    with pytest.raises(DataError, match="not UTF-8") as caught:
-        read_file(file)
-    assert caught.value.where == f"{file}:2"
-
-
 def test_repeats_are_dropped_and_counted(file: Path) -> None:
     told: list[str] = []
     write(file, {"text": "a"}, {"text": "b", "n": 1}, {"prompt": " a "}, {"n": 1, "text": "b"}, {"text": "a"})
@@ -261,27 +264,6 @@ def test_a_table_with_columns_of_other_names(tmp_path: Path, separator: str) -> 
     assert "prompts.columns.text=FIELD" in caught.value.remedy
 
 
-@pytest.mark.parametrize(
-    ("content", "where", "message"),
-    [
-        ("text,task\na cat, asleep,x\n", ":2", "has 3 cells, the header has 2"),
-        ('text,task\n"a" cat,x\n', ":2", "is not CSV"),
-        ('text,task\n"a cat,x\n', ":2", "is not CSV"),
-        ("text,text\na,b\n", ":1", "two columns are called 'text'"),
-        ("text,spec\na,{\n", ":2", "'spec' is not JSON"),
-        ("a cat\na dog\n", ":2", "has no 'text'"),
-        ("text\n", "", "holds no prompts"),
-        ("", "", "holds no prompts"),
-    ],
-)
-def test_a_wrong_table_names_its_line(tmp_path: Path, content: str, where: str, message: str) -> None:
-    path = tmp_path / "prompts.csv"
-    path.write_text(content)
-    with pytest.raises(DataError, match=message) as caught:
-        read_file(path)
-    assert caught.value.where == f"{path}{where}"
-
-
 @pytest.mark.parametrize("content", ["", "\n\n"])
 def test_an_empty_file_shows_what_a_line_looks_like(file: Path, content: str) -> None:
     file.write_text(content)
@@ -301,10 +283,3 @@ def test_a_file_of_another_kind_says_which_are_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a source of prompts") as caught:
         read_file(tmp_path / "prompts.xlsx")
     assert ".jsonl, .csv, .tsv or .parquet" in caught.value.remedy
-
-
-def test_a_corrupt_parquet_file_is_named(tmp_path: Path) -> None:
-    (tmp_path / "prompts.parquet").write_text("not parquet at all")
-    with pytest.raises(DataError, match="is not a Parquet file") as caught:
-        read_file(tmp_path / "prompts.parquet")
-    assert caught.value.where == str(tmp_path / "prompts.parquet")
