@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import processes_of, start
 
-from advantageflow_experiments.compare.comparison import read_comparison
+from advantageflow_experiments.compare.comparison import final, read_comparison
 from advantageflow_experiments.compare.pictures import draw
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ def test_divergence_is_a_result_with_the_accuracy_before_it(compared: Compared) 
     assert "not finite" in wild["reason"]
     assert [point["generated"] for point in calm["points"]] == [0, 24]
     assert calm["points"][-1]["training_seconds"] > 0
-    assert found["variants"][1]["diverged"] == {"0": 1}
+    assert read_comparison(compared.root / "comparison.json").diverged("wild") == {0: 1}
     assert "seed 0 in round 1" in (compared.root / "table.md").read_text()
 
 
@@ -114,4 +114,4 @@ def test_mlflow_has_all_runs_tagged_in_one_experiment_and_the_comparison_beside_
     assert kept == {"comparison.json", "table.md", "accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}
     curve = client.get_metric_history(own.info.run_id, "accuracy/calm")
     assert [point.step for point in curve] == [0, 24]
-    assert own.data.metrics["final/calm/strict"] == compared.read()["variants"][0]["final"]["mean"]
+    assert own.data.metrics["final/calm/strict"] == final(read_comparison(compared.root / "comparison.json").cells[0])

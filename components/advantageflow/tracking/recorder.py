@@ -168,13 +168,20 @@ class Recorder:
         import pandas
         from mlflow.data.pandas_dataset import from_pandas
         from mlflow.entities import Dataset, DatasetInput, InputTag
+        from mlflow.exceptions import MlflowException
 
         frame = pandas.read_parquet(event["path"])
         described = from_pandas(frame, name="prompts").to_dict()
         source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
         dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", "training")])
         for run_id in self._both(event):
-            self._client.log_inputs(run_id, [dataset])
+            for tries_left in (2, 1, 0):
+                try:
+                    self._client.log_inputs(run_id, [dataset])
+                    break
+                except MlflowException as error:  # another run told of the same prompts in this very moment
+                    if not tries_left or "unique" not in str(error).lower():
+                        raise
 
     def _artifact(self, event: Event) -> None:
         log_path(self._client, self._tasks[event["task"]].run_id, Path(event["path"]), event["folder"])

@@ -120,7 +120,7 @@ def test_a_pipeline_of_another_family_is_refused_with_those_that_are_known(tmp_p
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionXLPipeline"}))
     with pytest.raises(PolicyError, match="StableDiffusionXLPipeline, which is not supported") as caught:
         load_transformer(ModelSettings(name=str(tmp_path)))
-    assert "StableDiffusion3Pipeline, FluxPipeline" in caught.value.remedy
+    assert "StableDiffusion3Pipeline, MeanFlowPipeline, FluxPipeline" in caught.value.remedy
 
 
 def test_a_folder_that_lacks_a_part_is_said_to_be_incomplete(dev: ModelSettings, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_recorded_scores_of_other_rewards_are_found(tmp_path: Path) -> None:
     file.write_text('{"mine": {}}')
     with pytest.raises(SettingsError, match=r"none of the run's rewards \(shapes\)"):
         check_run(chosen(f"reward.golden={file}"))
-    with pytest.raises(StoreError, match="file not found"):
+    with pytest.raises(DataError, match="file not found"):
         check_run(chosen(f"reward.golden={tmp_path / 'none.json'}"))
 
 
