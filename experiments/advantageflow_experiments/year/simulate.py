@@ -23,7 +23,7 @@ from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.registry import local_policy
 from advantageflow_experiments.compare.style import PALE, picture
-from advantageflow_experiments.year.weeks import NAME, Judge, Week, settings_in, weeks, write_prompts
+from advantageflow_experiments.year.weeks import BROKEN_ENV, NAME, Week, settings_in, weeks, write_prompts
 from advantageflow_pipelines.local.garbage import registered_versions, rejected_versions
 from advantageflow_pipelines.local.inline import Stages
 from advantageflow_pipelines.pipelines.definition import NothingToDo
@@ -49,11 +49,12 @@ class _Stages(Stages):
     def run(self, stage: str, *given: Any, **arguments: Any) -> dict[str, Path]:
         if stage == "training" and self._crash:
             raise Crashed
-        Judge.broken = self._week.broken == "before" or (self._week.broken == "after" and stage != "prompts")
+        if self._week.broken == "before" or (self._week.broken == "after" and stage != "prompts"):
+            os.environ[BROKEN_ENV] = "1"
         try:
             return super().run(stage, *given, **arguments)
         finally:
-            Judge.broken = False
+            os.environ.pop(BROKEN_ENV, None)
 
 
 class Year:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from advantageflow.golden_checks.check import readable, score_pictures
 from advantageflow.golden_checks.pictures import golden_pictures
@@ -50,15 +51,17 @@ SETTINGS = {
 }
 
 
+BROKEN_ENV = "ADVANTAGEFLOW_JUDGE_BROKEN"  # a reward of one's own lives in a process of its own, which inherits it
+
+
 class Judge(ShapesReward):
     """As `shapes`; while it is broken, wrong pictures are right and right ones wrong."""
 
     name = "judge"
-    broken: ClassVar[bool] = False
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         results = super().score(prompts, images)
-        if not self.broken:
+        if BROKEN_ENV not in os.environ:
             return results
         return [({name: 1.0 - value for name, value in values.items()}, told) for values, told in results]
 
