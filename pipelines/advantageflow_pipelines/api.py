@@ -11,8 +11,7 @@ from advantageflow.settings import EvaluationSettings, ModelSettings, RunSetting
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
-from advantageflow_pipelines.local.drawing import draw
-from advantageflow_pipelines.local.policies import find_policy, with_initial_policy
+from advantageflow_pipelines.local.policies import draw, find_policy, with_initial_policy
 from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder, read_report
 from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
 from advantageflow_pipelines.local.tracking import store_uri, tracking_uri

@@ -18,9 +18,9 @@ from advantageflow.policy import generate
 from advantageflow.store import files
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.local.run import run_locally
 from advantageflow_pipelines.local.runners import RunnerKind, write_runner
+from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 from advantageflow_pipelines.say import Console
 

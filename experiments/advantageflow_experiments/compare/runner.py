@@ -23,7 +23,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.folder import Folder, read_result
-from advantageflow_pipelines.local.failures import RunFailed, log_tail
+from advantageflow_pipelines.local.tasks import RunFailed, log_tail
 from advantageflow_pipelines.local.workdir import WorkDir
 
 _INTERVAL = 0.25  # seconds between two looks at the processes

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.api import Api, ServerAway
 from advantageflow_pipelines.client.records import Records
-from advantageflow_pipelines.client.refusals import ServerAway
 from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, get_run
 from advantageflow_pipelines.client.stages import OWN_TASKS, last_round, stage_tasks
 from advantageflow_pipelines.local.display import TaskDisplay

@@ -11,9 +11,8 @@ from typing import Any
 from advantageflow.errors import ClusterError
 from advantageflow.tracking.continuing import FIRST_RUN
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
-from advantageflow_pipelines.client.api import Api, find_or_create
+from advantageflow_pipelines.client.api import Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"

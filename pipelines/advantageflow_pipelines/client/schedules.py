@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client.api import Api, find_or_create
+from advantageflow_pipelines.client.api import AlreadyThere, Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
 from advantageflow_pipelines.client.runs import experiment_id
 
 _FIELDS = 6

@@ -16,7 +16,7 @@ from advantageflow_pipelines.client.checks.findings import Finding, State, fine,
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
-from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 

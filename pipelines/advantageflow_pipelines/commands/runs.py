@@ -20,8 +20,8 @@ from advantageflow_pipelines.client.runs import known_experiment, list_runs
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
-from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.watch import heal_mlflow
+from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.commands.run_actions import heal_mlflow
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")

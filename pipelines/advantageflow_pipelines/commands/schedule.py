@@ -22,7 +22,7 @@ from advantageflow_pipelines.client.schedules import (
     upload,
 )
 from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
-from advantageflow_pipelines.commands.expand import expanding, later
+from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say

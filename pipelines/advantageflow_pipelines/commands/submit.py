@@ -26,8 +26,8 @@ from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
 from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
-from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.watch import watch
+from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy

@@ -24,9 +24,9 @@ from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import tail
-from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.progress import RunProgress
+from advantageflow_pipelines.local.tasks import explain_failure
 from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kfp import compiler, local
 
@@ -18,6 +20,9 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
+
+if TYPE_CHECKING:
+    from docker.client import DockerClient
 
 
 def main() -> None:
@@ -61,7 +66,7 @@ def _in_containers(workdir: WorkDir, settings: RunSettings) -> local.DockerRunne
 
     from advantageflow_pipelines.local.containers.arguments import container_arguments
     from advantageflow_pipelines.local.containers.engine import container_engine
-    from advantageflow_pipelines.local.containers.execution import run_container
+    from advantageflow_pipelines.local.kfp_process import run_container
 
     docker_task_handler.run_docker_container = run_container
     with container_engine() as client:
@@ -70,3 +75,23 @@ def _in_containers(workdir: WorkDir, settings: RunSettings) -> local.DockerRunne
 
 if __name__ == "__main__":
     main()
+
+
+def run_container(
+    client: DockerClient, image: str, command: Sequence[str], volumes: dict[str, Any], **arguments: Any
+) -> int:
+    """Run a command in a container of its own; what Kubeflow's local runner is to use instead of its own function.
+
+    That one has the engine remove a container as soon as it ends, and where it then comes too late to ask for its
+    status takes it that the task succeeded: a failed stage would be recorded as complete.
+
+    Returns:
+        The exit status.
+    """
+    container = client.containers.run(image, list(command), volumes=volumes, detach=True, **arguments)
+    try:
+        for piece in container.logs(stream=True):
+            print(piece.decode(errors="replace"), end="")
+        return int(container.wait()["StatusCode"])
+    finally:
+        container.remove(force=True)

@@ -1,17 +1,18 @@
-"""Naming a policy: a run (its last one), a policy artifact, a published or registered one, another's adapter."""
+"""Naming a policy: a run (its last one), an artifact, a published or registered one, another's adapter; drawing."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.records import STATE_FILE
-from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.registry import local_policy
@@ -19,6 +20,9 @@ from advantageflow_pipelines.local.results import policy_folders
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -172,3 +176,20 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
         settings = settings.model_copy(update={"training": training})
         words = f"{words}; training.lora is set to these"
     return settings, f"starts from {found.name}: {words}"
+
+
+def draw(
+    model: ModelSettings, policy: Path | None, texts: Sequence[str], seed: int, sampling: EvaluationSettings
+) -> list[Image]:
+    """A picture of each text, in batches of `sampling.batch`; each one's noise has the next seed.
+
+    Raises:
+        PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
+    """
+    from PIL import Image
+
+    from advantageflow.policy.generate import draw_texts
+
+    with policy_artifact(policy, model) as artifact:
+        pictures = draw_texts(model, artifact, texts, [seed + row for row in range(len(texts))], sampling)
+    return [Image.fromarray(picture) for picture in pictures]

@@ -14,9 +14,8 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.continuing import FIRST_RUN, parameter_of
 from advantageflow.tracking.recorder import run_name
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.definition import Pipeline
+from advantageflow_pipelines.pipelines.definition import Pipeline, Segment
 from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking, with_handed
-from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
 from advantageflow_pipelines.placing.resources.stage_resources import Resources

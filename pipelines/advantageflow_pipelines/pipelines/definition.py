@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,6 +16,7 @@ from advantageflow_pipelines.pipelines.work import Work
 if TYPE_CHECKING:
     from advantageflow_pipelines.local.inline import Stages
     from advantageflow_pipelines.placing.placement import Placement
+
 
 ROUND = "round-"  # what the name of a round's own pipeline, within another, begins with
 
@@ -135,3 +137,31 @@ class Pipeline:
     def trainer(self) -> str | None:
         """The stage that may train over several nodes."""
         return next((stage.name for stage in self.stages if stage.over_nodes), None)
+
+
+class Segment(NamedTuple):
+    """Some rounds of a run, one after the other.
+
+    Attributes:
+        first: of its rounds, from 1.
+        last: of its rounds.
+        following: the rounds of the segment after it, as `rounds` gives them; empty for the last one.
+    """
+
+    first: int
+    last: int
+    following: str = ""
+
+    @property
+    def rounds(self) -> str:
+        """Such as '6-10'."""
+        return f"{self.first}-{self.last}"
+
+
+def divide(rounds: int, at_most: int) -> tuple[Segment, ...]:
+    """Segments of a run, of about equal length."""
+    number = math.ceil(rounds / at_most)
+    ends = [rounds * (one + 1) // number for one in range(number)]
+    pieces = [Segment(before + 1, last) for before, last in zip([0, *ends], ends, strict=False)]
+    following = [*(piece.rounds for piece in pieces[1:]), ""]
+    return tuple(piece._replace(following=rounds) for piece, rounds in zip(pieces, following, strict=True))

@@ -12,7 +12,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.package import Package, compact, read_package
 from advantageflow_pipelines.client.segments import join
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.segments import Segment
+from advantageflow_pipelines.pipelines.definition import Segment
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
 from advantageflow_pipelines.placing.resources.stage_resources import Resources

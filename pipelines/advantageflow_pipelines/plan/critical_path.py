@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.fit import TASK_SECONDS
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.plan.kubeflow import TASK
 
 UPLOAD = 100e6  # bytes a second to a store: assumed
 OVERLAPS = ("evaluations beside the next round", "rewards beside rollouts", "checkpoint uploads beside training")
@@ -98,7 +98,7 @@ def simulate(tasks: list[Task], gpus: int) -> list[Task]:
         for task in [one for one in left if ended.keys() >= set(one.after)]:
             if task.gpus <= free:
                 last = max((ended[name] for name in task.after), key=lambda one: one.end, default=None)
-                ready = (last.end if last else 0.0) + TASK
+                ready = (last.end if last else 0.0) + TASK_SECONDS
                 task.start, task.waited_for = (now, freed) if ready < now else (ready, last)
                 task.end = task.start + task.seconds
                 running.append(task)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.fit import kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Counts, counts_key, kept_counts
 from advantageflow_pipelines.plan.critical_path import critical_path
-from advantageflow_pipelines.plan.kubeflow import kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.plans import Plan, stage_plan
 from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.speed import Speed, hours

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from advantageflow_pipelines.client.fit import OnKubeflow
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.counts import Operations
 from advantageflow_pipelines.plan.critical_path import CriticalPath
-from advantageflow_pipelines.plan.kubeflow import OnKubeflow
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.speed import Speed
 from advantageflow_pipelines.plan.storage import Artifact

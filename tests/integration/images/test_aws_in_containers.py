@@ -9,7 +9,7 @@ from docker.client import DockerClient
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.containers.arguments import container_arguments
-from advantageflow_pipelines.local.containers.execution import run_container
+from advantageflow_pipelines.local.kfp_process import run_container
 from advantageflow_pipelines.local.workdir import create_workdir
 
 pytestmark = pytest.mark.slow

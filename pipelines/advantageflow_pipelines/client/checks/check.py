@@ -11,15 +11,16 @@ import yaml
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, there, to_do
 from advantageflow_pipelines.client.checks.namespace import (
+    Memory,
     check_account,
     check_environment,
+    check_nodes,
     check_quota,
     check_rights,
     check_runtime,
 )
-from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
-from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE, kubernetes_client
+from advantageflow_pipelines.client.records import DEFAULT_NAMESPACE, kubernetes_client
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
 PATCH = (

@@ -18,10 +18,9 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.component import continuing
 from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
-from advantageflow_pipelines.pipelines.definition import ROUND
+from advantageflow_pipelines.pipelines.definition import ROUND, Segment
 from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
-from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.placement import Placement
 
 _HANDED = {

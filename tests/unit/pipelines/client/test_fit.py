@@ -16,8 +16,8 @@ from advantageflow_pipelines.client import fit
 from advantageflow_pipelines.client.fit import CLOSE, ROOM, check_fits, fitted, growth, said
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.definition import Segment, divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.segments import Segment, divide
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.presets import list_presets
 
