@@ -27,8 +27,7 @@ Config = Annotated[Path | None, typer.Option("--config", "-c", help="Your own se
 Pipeline = Annotated[
     str | None,
     typer.Option(
-        "--pipeline",
-        help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given.",
+        "--pipeline", help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given."
     ),
 ]
 Assignments = Annotated[

@@ -35,18 +35,12 @@ def generate(
     ] = BASE,
     base_model: Annotated[
         str | None,
-        typer.Option(
-            "--base-model",
-            help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id.",
-        ),
+        typer.Option(help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the initial noise.")] = 0,
-    steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Model evaluations; as in the run if not given.")
-    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Model evaluations; as in the run if not given.")] = None,
     guidance_scale: Annotated[
-        float | None,
-        typer.Option("--guidance-scale", min=1.0, help="1 is none; as in the run if not given."),
+        float | None, typer.Option(min=1.0, help="1 is none; as in the run if not given.")
     ] = None,
 ) -> None:
     """Generate one picture with the base model or with a tuned one."""
@@ -125,7 +119,7 @@ def export(
 def rollback(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model, such as shapes.")],
     to: Annotated[
-        int | None, typer.Option("--to", min=1, help="Version that becomes champion; the one before if not given.")
+        int | None, typer.Option(min=1, help="Version that becomes champion; the one before if not given.")
     ] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:
@@ -149,10 +143,10 @@ def rollback(
 def gc(
     runs: options.Runs = options.RUNS,
     store: Annotated[
-        str | None, typer.Option("--store", help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
+        str | None, typer.Option(help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
     ] = None,
-    days: Annotated[float, typer.Option("--days", min=0, help="What is no older is kept.")] = 30,
-    newest: Annotated[int, typer.Option("--newest", min=0, help="So many runs are kept, however old.")] = 3,
+    days: Annotated[float, typer.Option(min=0, help="What is no older is kept.")] = 30,
+    newest: Annotated[int, typer.Option(min=0, help="So many runs are kept, however old.")] = 3,
     rejected: Annotated[
         bool, typer.Option("--rejected", help="Also registered versions that a gate kept from promotion.")
     ] = False,

@@ -44,11 +44,10 @@ def run(
     seed: options.Seed = None,
     init_policy: options.InitPolicy = None,
     workdir: Annotated[
-        Path | None,
-        typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given."),
+        Path | None, typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Continue the run in this working folder from what is complete.")
+        Path | None, typer.Option(help="Continue the run in this working folder from what is complete.")
     ] = None,
     runs: options.Runs = options.RUNS,
     name: options.Name = None,
@@ -56,7 +55,6 @@ def run(
     runner: Annotated[
         RunnerKind | None,
         typer.Option(
-            "--runner",
             help="inline: all stages in this process; subprocess: each in a process of its own, by "
             "Kubeflow's local runner; docker: by it too, in a container of its image, built by docker/build.sh. If not "
             "given: inline, or subprocess for a pipeline that has no inline form.",

@@ -36,10 +36,9 @@ def list_command(
     experiment: Annotated[
         str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="With --host: the newest so many.")] = 50,
     compare: Annotated[
-        list[Path] | None,
-        typer.Option("--compare", metavar="FOLDER", help="Put runs side by side; to be given for each of them."),
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
     ] = None,
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
