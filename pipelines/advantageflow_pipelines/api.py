@@ -12,10 +12,15 @@ from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.policies import draw, find_policy, with_initial_policy
-from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder, read_report
 from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
 from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
+from advantageflow_pipelines.local.workdir import (
+    DEFAULT_RUNS,
+    WorkDir,
+    conditioning_folder,
+    create_workdir,
+    read_report,
+)
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.say import Console
 
@@ -116,8 +121,8 @@ def run(
         watch(Evaluated(number, read_report(report), report))
 
     uri = tracking_uri(place, runs)
-    summary = run_locally(place, settings, console=Console(), tracking_uri=uri, on_report=evaluated)
-    policies, prompts = policy_folders(place, settings), prompts_folder(place, settings)
+    summary = run_locally(place, console=Console(), tracking_uri=uri, on_report=evaluated)
+    policies, prompts = place.policies(), place.prompts()
     assert prompts is not None
     last = policies[max(policies)]
     return Run(place.root, settings, summary, last, prompts, conditioning_folder(prompts))

@@ -43,7 +43,7 @@ class Faulty:
         shown = io.StringIO()
         try:
             return run_locally(
-                self.workdir, SETTINGS, console=Console(file=shown, width=200),
+                self.workdir, console=Console(file=shown, width=200),
                 tracking_uri="sqlite:////proc/none/mlflow.db",
             )  # fmt: skip
         finally:

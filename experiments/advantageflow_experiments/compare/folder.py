@@ -23,10 +23,9 @@ from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.plan import Plan, read_plan, write_plan
 from advantageflow_pipelines.configuration.checks import disk_needed
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
-from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.summary import base_entry, read_summary, round_entries
 from advantageflow_pipelines.local.tasks import Task, Tasks
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, seconds_of_earlier_attempts
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, read_report, seconds_of_earlier_attempts
 
 _DIVERGENCE = ("TrainingError", "PolicyError")  # whose words say 'diverged'
 
@@ -126,13 +125,13 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     task = _diverged_task(workdir)
     if task is None:
         return None
-    base, number, error = base_entry(workdir, cell.settings), task.round_index or 0, task.error or {}
+    base, number, error = base_entry(workdir), task.round_index or 0, task.error or {}
     reason = f"{task.name}: {error['message']}" + (f" ({error['where']})" if error["where"] else "")
     if base is None:
         message = f"{cell.name} cannot even be evaluated: {reason}"
         remedy = "start from a policy whose weights are finite (init_policy), or from the base model"
         raise DataError(message, where=str(workdir.root), remedy=remedy)
-    finite = [entry for entry in round_entries(workdir, cell.settings) if entry["round"] < number]
+    finite = [entry for entry in round_entries(workdir) if entry["round"] < number]
     seconds = seconds_of_earlier_attempts(workdir)
     return _result(workdir, cell, base, finite, seconds, diverged_round=number, reason=reason)
 
@@ -166,7 +165,7 @@ def _result(
 ) -> CellResult:
     points = [{**base, "round": 0}, *rounds]
     if cell.settings.reward.watched:
-        reports = report_folders(workdir, cell.settings)
+        reports = workdir.reports()
         points = [{**point, "statistics": _statistics(reports[0], reports[point["round"]])} for point in points]
     return CellResult.model_validate(
         {

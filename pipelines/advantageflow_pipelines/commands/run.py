@@ -11,7 +11,6 @@ from typing import Annotated
 import typer
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import check_disk, check_run
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
@@ -76,16 +75,16 @@ def run(
         if any(choice is not None and choice != [] for choice in chosen):
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
-        place, settings = open_workdir(resume)
-        summary = is_complete(place, settings, partial(warn, console))
+        place = open_workdir(resume)
+        summary = is_complete(place, partial(warn, console))
         if summary is not None:
             say(console, f"{place.root} is complete")
             if not is_delivered(place):
-                sync_run(place, settings, tracking_uri(place, runs), partial(warn, console))
+                sync_run(place, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
         if (known := images_of(place)) is not None:
-            check_images(known, settings)
+            check_images(known, place.settings)
     else:
         settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
         settings = with_absolute_paths(options.named(settings, name, note))
@@ -112,13 +111,13 @@ def run(
         check_disk(settings, workdir or runs)
         place = create_workdir(workdir, settings, runs)
         write_runner(place, runner, named if containers else {})
-    _run(console, place, settings, runs)
+    _run(console, place, runs)
 
 
-def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) -> None:
+def _run(console: Console, place: WorkDir, runs: Path) -> None:
     from advantageflow_pipelines.local.run import run_locally, seconds_to_end
 
-    complete_before = complete_tasks(place)
+    complete_before, settings = complete_tasks(place), place.settings
     what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
     say(console, what, f"log: {place.log_file}")
     if complete_before:
@@ -126,7 +125,7 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) ->
     stopped = f"stopped; continue with: advantageflow run --resume {place.root}"
     with INTERRUPTS.end_within(seconds_to_end(settings), stopped):
         try:
-            summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs))
+            summary = run_locally(place, console=console, tracking_uri=tracking_uri(place, runs))
         except KeyboardInterrupt:
             say(console, f"\n{stopped}")
             os._exit(INTERRUPTED)  # without waiting for threads, such as one that MLflow does not answer
@@ -143,8 +142,8 @@ def sync(
     A run that was killed outright and will not be continued is ended there too.
     """
     console = Console()
-    place, settings = open_workdir(run)
+    place = open_workdir(run)
     uri = tracking_uri(place, runs)
-    if not sync_run(place, settings, uri, partial(warn, console), _HOUR):
+    if not sync_run(place, uri, partial(warn, console), _HOUR):
         sys.exit(1)
     say(console, f"MLflow has all of {place.root.name}: {uri}")

@@ -119,8 +119,8 @@ def _add_run(table: Table, folder: Path) -> None:
     from advantageflow_pipelines.local.summary import read_summary
     from advantageflow_pipelines.local.workdir import open_workdir
 
-    workdir, settings = open_workdir(folder)
-    summary = read_summary(workdir)
+    workdir = open_workdir(folder)
+    settings, summary = workdir.settings, read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
     start = ("\n".join(filter(None, (folder.name, settings.tracking.name))), of)
     if summary is None:

@@ -15,7 +15,7 @@ from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder
+from advantageflow_pipelines.local.workdir import conditioning_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -48,8 +48,8 @@ class Variant:
 
 def with_start(found: FoundPolicy) -> list[FoundPolicy]:
     """A trained policy, and before it the one that its run went on from, if there is one."""
-    continued = found.run is not None and found.run[1].init_policy is not None
-    start = policy_folders(*found.run).get(0) if found.run and continued else None
+    continued = found.run is not None and found.run.settings.init_policy is not None
+    start = found.run.policies().get(0) if found.run and continued else None
     if start is None:
         return [found]
     return [replace(found, name="start", path=start, state=read_policy_state(start)), replace(found, name="tuned")]
@@ -146,7 +146,7 @@ def _prepare(judged: FoundPolicy, settings: RunSettings, scratch: Path) -> tuple
     from advantageflow.prompts.initial_policy import write_base_policy
 
     policy = scratch / "base"
-    prompts = prompts_folder(*judged.run) if judged.run else None
+    prompts = judged.run.prompts() if judged.run else None
     if prompts is not None:
         write_base_policy(policy)
         return prompts, policy

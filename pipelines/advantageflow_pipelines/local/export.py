@@ -13,13 +13,12 @@ import yaml
 from advantageflow.evaluation.labels import strict_label
 from advantageflow.evaluation.pictures import read_samples
 from advantageflow.records import ADAPTER_FOLDER
-from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shown import markdown
 from advantageflow.store.files import write_json, write_text, writing
 from advantageflow.store.policies import PolicyState
 from advantageflow.tracking.provenance import provenance
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, make_output, open_workdir
 
@@ -67,22 +66,22 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
             shutil.copyfile(file, folder / file.name)
         samples = [] if run is None else _copy_samples(run, folder)
         write_json(folder / PROVENANCE_FILE, _provenance(saved.state, run))
-        sampling = EvaluationSettings() if run is None else run[1].evaluation
+        sampling = EvaluationSettings() if run is None else run.settings.evaluation
         card = model_card(
             folder.resolve().name, saved.state, model, licence.fields, fused=fused, samples=samples,
-            summary=None if run is None else read_summary(run[0]), call=_call(model, sampling, samples),
+            summary=None if run is None else read_summary(run), call=_call(model, sampling, samples),
         )  # fmt: skip
         write_text(folder / CARD_FILE, card)
     return saved.state, licence.fields
 
 
-def _run_of(policy: Path) -> tuple[WorkDir, RunSettings] | None:
+def _run_of(policy: Path) -> WorkDir | None:
     """The run in whose working folder a policy lies, if it is its last: what the run came to is what the policy did."""
     for folder in policy.absolute().parents:
         if (folder / "settings.yaml").is_file():
-            workdir, settings = open_workdir(folder)
-            policies = policy_folders(workdir, settings)
-            return (workdir, settings) if policies[max(policies)] == policy.absolute() else None
+            workdir = open_workdir(folder)
+            policies = workdir.policies()
+            return workdir if policies[max(policies)] == policy.absolute() else None
     return None
 
 
@@ -96,9 +95,9 @@ def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> No
         write_diffusers(folder, saved.tensors[ADAPTER_FOLDER], lora)
 
 
-def _copy_samples(run: tuple[WorkDir, RunSettings], folder: Path) -> list[tuple[str, str]]:
+def _copy_samples(run: WorkDir, folder: Path) -> list[tuple[str, str]]:
     """Copy the pictures of the run's last evaluation; their texts and files."""
-    reports = report_folders(*run)
+    reports = run.reports()
     if not reports:
         return []
     report = reports[max(reports)]
@@ -111,7 +110,7 @@ def _copy_samples(run: tuple[WorkDir, RunSettings], folder: Path) -> list[tuple[
     return copied
 
 
-def _provenance(state: PolicyState, run: tuple[WorkDir, RunSettings] | None) -> dict[str, Any]:
+def _provenance(state: PolicyState, run: WorkDir | None) -> dict[str, Any]:
     """What made the policy, and what exported it."""
     told: dict[str, Any] = {
         "policy": state.model_dump(mode="json"),
@@ -119,8 +118,7 @@ def _provenance(state: PolicyState, run: tuple[WorkDir, RunSettings] | None) -> 
     }
     if run is None:
         return told
-    workdir, settings = run
-    return {**told, "summary": read_summary(workdir), "run": settings.model_dump(mode="json")}
+    return {**told, "summary": read_summary(run), "run": run.settings.model_dump(mode="json")}
 
 
 def _call(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[tuple[str, str]]) -> str:

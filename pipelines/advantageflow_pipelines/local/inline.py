@@ -18,7 +18,7 @@ from typing import Any
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
 from advantageflow.runtime import memory_told, run_counted, sections_of
-from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
@@ -76,7 +76,7 @@ class Stages:
         return made
 
 
-def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, earlier: Collection[str]) -> None:
+def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]) -> None:
     """Run, or continue, all stages of a run in this thread, showing them as they go.
 
     `earlier`: ids of the tasks of earlier attempts. The run's pipeline has an inline form.
@@ -85,6 +85,7 @@ def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, e
         RunFailed: a stage failed; says why.
         KeyboardInterrupt: it was asked to end.
     """
+    settings = workdir.settings
     work = pipeline_of(settings).inline
     assert work is not None
     load = threading.Thread(target=_load_model_classes, args=(settings.model,), name="load", daemon=True)

@@ -16,7 +16,6 @@ from advantageflow.settings import EvaluationSettings, ModelSettings, RunSetting
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.registry import local_policy
-from advantageflow_pipelines.local.results import policy_folders
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
@@ -33,24 +32,24 @@ class FoundPolicy:
         name: what to call it.
         path: the policy artifact, or the file or folder of an adapter that another program made.
         state: of the policy artifact; None of another program's adapter.
-        run: its run and that run's settings, where a working folder was named.
+        run: its run, where a working folder was named.
     """
 
     name: str
     path: Path
     state: PolicyState | None = None
-    run: tuple[WorkDir, RunSettings] | None = None
+    run: WorkDir | None = None
 
     @property
     def model(self) -> ModelSettings | None:
         """The base model, if known."""
-        return self.run[1].model if self.run else self.state.model if self.state else None
+        return self.run.settings.model if self.run else self.state.model if self.state else None
 
     @property
     def settings(self) -> RunSettings:
         """Those of its run; else as far as its state tells them, and the defaults."""
         if self.run:
-            return self.run[1]
+            return self.run.settings
         known = {"reward": self.state.reward, "prompts": self.state.prompts} if self.state else {}
         return RunSettings().model_copy(update={**known, "model": self.model or ModelSettings()})
 
@@ -85,19 +84,19 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     """
     path = local_policy(name, store_uri(runs))
     if (path / "settings.yaml").is_file():
-        workdir, settings = _open(path)
-        policies = policy_folders(workdir, settings)
+        workdir = _open(path)
+        policies = workdir.policies()
         if not policies:
             registered = (read_summary(workdir) or {}).get("registered")
             message = "the run's policy was removed" if registered else "the run has made no policy yet"
             remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
             raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
-        if last < settings.rounds and read_summary(workdir):
-            message = f"the policy after round {settings.rounds}, its last, is missing or damaged"
+        if last < workdir.settings.rounds and read_summary(workdir):
+            message = f"the policy after round {workdir.settings.rounds}, its last, is missing or damaged"
             raise PolicyError(message, where=name, remedy=f"make it again: advantageflow run --resume {path}")
         state = read_policy_state(policies[last])
-        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
+        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, workdir)
     artifact = artifact_of(path)
     if artifact is not None:
         state = read_policy_state(artifact)
@@ -109,7 +108,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     return FoundPolicy(f"adapter {name}", path)
 
 
-def _open(path: Path) -> tuple[WorkDir, RunSettings]:
+def _open(path: Path) -> WorkDir:
     """A working folder; where an older version wrote its settings, the error names its last policy, which will do."""
     try:
         return open_workdir(path)

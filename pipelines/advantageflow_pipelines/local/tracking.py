@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import StoreError, TrackingError, UserError
-from advantageflow.settings import RunSettings
 from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event
@@ -69,7 +68,6 @@ class RunTracking:
         self,
         uri: str,
         workdir: WorkDir,
-        settings: RunSettings,
         warn: Callable[[str], None],
         patience: float = SECONDS_AT_THE_END,
         *,
@@ -77,7 +75,6 @@ class RunTracking:
     ) -> None:
         self._uri = uri
         self._workdir = workdir
-        self._settings = settings
         self._warn = warn
         self._others = others
         self._patience, self._late = patience, False
@@ -130,7 +127,7 @@ class RunTracking:
         from advantageflow.tracking.registration import from_event
 
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
-        name = self._settings.registered_model
+        name = self._workdir.settings.registered_model
         publisher = self._publisher
         concluded: list[Conclusion] = []
         if publisher is None or self._late or not judged or not name:
@@ -139,7 +136,7 @@ class RunTracking:
         def register() -> None:
             try:
                 made_from = read_metadata(Path(judged[-1]["prompts"]))
-                inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
+                inputs = inputs_sha256(self._workdir.settings.model_dump(mode="json"), made_from)
                 concluded.append(publisher.conclude(from_event(name, judged[-1], inputs), judged[-1]["decision"]))
             except UserError as failure:
                 self._warn(f"the policy is not registered in MLflow. {failure}")
@@ -174,7 +171,7 @@ class RunTracking:
     def _publish(self) -> None:
         from advantageflow.tracking.publisher import Publisher
 
-        settings, images = self._settings, images_of(self._workdir)
+        settings, images = self._workdir.settings, images_of(self._workdir)
         started = None
         for event in self._events():
             started = started or event["time"]
@@ -230,7 +227,6 @@ def is_delivered(workdir: WorkDir) -> bool:
 
 def sync_run(
     workdir: WorkDir,
-    settings: RunSettings,
     uri: str,
     warn: Callable[[str], None],
     patience: float = SECONDS_AT_THE_END,
@@ -242,7 +238,7 @@ def sync_run(
     """
     with locked(workdir):
         summary, events = read_summary(workdir), read_events(workdir.journal)
-        tracking = RunTracking(uri, workdir, settings, warn, patience)
+        tracking = RunTracking(uri, workdir, warn, patience)
         tracking.__enter__()
         if summary is not None:
             deliver(tracking, workdir, summary)
@@ -264,8 +260,8 @@ def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]
         if is_delivered(WorkDir(folder)):
             continue
         try:
-            workdir, settings = open_workdir(folder)
-            if not sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
+            workdir = open_workdir(folder)
+            if not sync_run(workdir, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
                 break  # it is away for the others too
             brought.append(folder.name)
         except (UserError, OSError):
