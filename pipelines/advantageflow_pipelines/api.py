@@ -8,20 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
-from advantageflow_pipelines.configuration.checks import check_disk, check_run
+from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
-from advantageflow_pipelines.local.policies import draw, find_policy, with_initial_policy
-from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
-from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
+from advantageflow_pipelines.local.policies import draw, find_policy
+from advantageflow_pipelines.local.runners import RunnerKind
+from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import (
     DEFAULT_RUNS,
     WorkDir,
     conditioning_folder,
-    create_workdir,
     read_report,
 )
-from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.say import Console
 
 if TYPE_CHECKING:
@@ -105,27 +102,18 @@ def run(
         file = Path(settings) if str(settings).endswith((".yaml", ".yml")) else None
         preset = None if file else str(settings)
         settings = choose_settings(preset=preset, config=file, assignments=changes)
-    settings = with_absolute_paths(settings)
-    check_inline(settings)
-    settings = pipeline_of(settings).begin(settings, store_uri(runs))
-    if settings.init_policy is not None:
-        lora_asked = any(change.startswith("training.lora") for change in changes)
-        settings, _ = with_initial_policy(settings, runs, lora_asked=lora_asked)
-    check_run(settings)
+    lora_asked = any(change.startswith("training.lora") for change in changes)
     folder = None if workdir is None else Path(workdir)
-    check_disk(settings, folder or runs)
-    place = create_workdir(folder, settings, runs)
-    write_runner(place, RunnerKind.INLINE, {})
+    place = begin_run(settings, RunnerKind.INLINE, runs, folder, lora_asked=lora_asked)
 
     def evaluated(number: int, report: Path) -> None:
         watch(Evaluated(number, read_report(report), report))
 
-    uri = tracking_uri(place, runs)
-    summary = run_locally(place, console=Console(), tracking_uri=uri, on_report=evaluated)
+    summary = run_locally(place, console=Console(), tracking_uri=tracking_uri(place, runs), on_report=evaluated)
     policies, prompts = place.policies(), place.prompts()
     assert prompts is not None
     last = policies[max(policies)]
-    return Run(place.root, settings, summary, last, prompts, conditioning_folder(prompts))
+    return Run(place.root, place.settings, summary, last, prompts, conditioning_folder(prompts))
 
 
 def generate(

@@ -12,21 +12,12 @@ import typer
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.configuration.checks import check_disk, check_run
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.local.interrupts import INTERRUPTED, INTERRUPTS
-from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.runners import (
-    RunnerKind,
-    check_images,
-    check_inline,
-    default_runner,
-    images_of,
-    write_runner,
-)
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, default_runner, images_of
 from advantageflow_pipelines.local.summary import is_complete, show_summary
-from advantageflow_pipelines.local.tracking import is_delivered, store_uri, sync_run, tracking_uri
-from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
+from advantageflow_pipelines.local.tracking import is_delivered, sync_run, tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say, warn
@@ -87,30 +78,19 @@ def run(
             check_images(known, place.settings)
     else:
         settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
-        settings = with_absolute_paths(options.named(settings, name, note))
-        if runner is RunnerKind.INLINE:
-            check_inline(settings)
+        settings = options.named(settings, name, note)
+        runner = runner or default_runner(settings)
+        if runner is not RunnerKind.DOCKER and (image is not None or images is not None):
+            remedy = "add --runner docker, or leave them away"
+            raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
         try:
-            settings = pipeline_of(settings).begin(settings, store_uri(runs))
+            place = begin_run(
+                settings, runner, runs, workdir, lora_asked=options.asks_for_lora(config, assignments, settings),
+                images=options.choose_images(images, image, settings), tell=partial(say, console),
+            )  # fmt: skip
         except NothingToDo as reason:
             say(console, f"nothing to do: {reason}")
             return
-        if settings.init_policy is not None:
-            lora_asked = options.asks_for_lora(config, assignments, settings)
-            settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-            say(console, words)
-        runner = runner or default_runner(settings)
-        containers = runner is RunnerKind.DOCKER
-        if not containers and (image is not None or images is not None):
-            remedy = "add --runner docker, or leave them away"
-            raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
-        named = options.choose_images(images, image, settings)
-        check_run(settings)
-        if containers:
-            named = check_images(named, settings)
-        check_disk(settings, workdir or runs)
-        place = create_workdir(workdir, settings, runs)
-        write_runner(place, runner, named if containers else {})
     _run(console, place, runs)
 
 
