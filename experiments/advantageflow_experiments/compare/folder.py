@@ -68,7 +68,6 @@ def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell
 
     Args:
         path: a new or empty folder; None makes one under the runs, named after plan and time.
-        name: the plan's short name.
 
     Raises:
         StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.

@@ -52,12 +52,6 @@ def default_jobs(cells: Sequence[Cell], available: int) -> int:
 def run_cells(console: Console, folder: Folder, cells: Sequence[Cell], jobs: int) -> list[CellResult]:
     """Run what is not settled yet, `jobs` cells at once; a line for each run that ended, on a terminal also bars.
 
-    Args:
-        console: where progress is shown.
-        folder: the comparison's.
-        cells: all of them, in order.
-        jobs: runs at once.
-
     Returns:
         The result of every cell, in the same order.
 

@@ -43,9 +43,7 @@ def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure to draw on, saved as PNG when the block is left without an error.
 
     Args:
-        path: file to write.
         width: in inches; 8 is the width of a page.
-        height: in inches.
 
     Raises:
         StoreError: it cannot be written.

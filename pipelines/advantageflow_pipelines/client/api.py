@@ -158,10 +158,7 @@ class Api:
         """What the server answers.
 
         Args:
-            operation: a method of a generated service.
-            what: is asked for, for the error.
             changes: whether something is there afterwards that was not before; such a request is sent once only.
-            arguments: of the operation.
 
         Raises:
             ClusterError: no answer came, or a refusal.

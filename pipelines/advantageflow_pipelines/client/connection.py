@@ -83,12 +83,9 @@ def make_connection(
 
     Args:
         host: address of the API server; in the cluster, that of its service if None.
-        ui_host: address of the pages, if it is another.
         namespace: of a server with several users; in the cluster, that of this pod if None.
         token_file: of a bearer token; in the cluster the one that Kubernetes mounts for Kubeflow Pipelines.
-        cookie_file: of the value of a Cookie header.
         in_cluster: whether this process is a pod of the server's cluster.
-        ca_file: certificates to trust.
 
     Raises:
         ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens

@@ -71,10 +71,6 @@ def growth(run: ClusterRun) -> Growth:
 def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
     """The run, in segments of about equal length if as a whole it takes more than two thirds of what Argo keeps; each
     takes at most half of it, if a round does.
-
-    Args:
-        run: as a whole.
-        growing: its growth, if that is known.
     """
     if not pipeline_of(run.settings).handed:
         return run
@@ -88,7 +84,6 @@ def check_fits(run: ClusterRun, taken: Footprint) -> None:
     """Check that a run can finish.
 
     Args:
-        run: what is sent.
         taken: its footprint, or its largest segment's.
 
     Raises:

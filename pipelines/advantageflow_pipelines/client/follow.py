@@ -43,10 +43,7 @@ def follow(api: Api, runs: Iterable[str], console: Console, records: Records) ->
     """Show runs that continue each other, one after the other, until the last is over or one has not succeeded.
 
     Args:
-        api: of the server.
         runs: their ids, at least one; each is asked for when the one before has succeeded.
-        console: where lines are printed.
-        records: what MLflow tells.
 
     Returns:
         The run that was over last.

@@ -67,7 +67,6 @@ def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
     """Work out what a run of the pipeline takes; of one in segments, the largest.
 
     Args:
-        package: the pipeline, as it is sent.
         wrapped: whether Argo retries every template, as KFP ships its controller (`templateDefaults.retryStrategy`):
             each step is then two nodes, the retries and the attempt. Else only tasks that have retries are.
 

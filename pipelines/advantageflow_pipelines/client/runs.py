@@ -79,12 +79,7 @@ def start_run(api: Api, package: Package, *, name: str, experiment: str, descrip
     """Start a run of a compiled pipeline, whose parameters' defaults are the run's values; gives its id.
 
     Args:
-        api: of the server.
-        package: the pipeline.
-        name: of the run.
         experiment: name of the experiment, made if it is not there.
-        description: of the run.
-        service_account: of its pods.
 
     Raises:
         ClusterError: the server cannot be reached or does not take it.

@@ -91,8 +91,6 @@ def upload(api: Api, package: Package, *, pipeline: str | None = None, version: 
     """Upload a compiled pipeline as a version of a pipeline on the server, which is made if it is not there.
 
     Args:
-        api: of the server.
-        package: the compiled pipeline.
         pipeline: name on the server; the package's own if None.
         version: name of the new version; if None, one that says its content, which is uploaded once.
 
@@ -152,15 +150,10 @@ def create_schedule(
     """Make a schedule of an uploaded pipeline; gives its id.
 
     Args:
-        api: of the server.
-        version: of the pipeline to run.
         name: of the schedule, of which Kubeflow would take a second one, and run both: see `check_name_is_free`.
-        when: runs start.
         experiment: name of the runs' experiment, made if it is not there.
-        service_account: of the pods.
         concurrency: runs at a time, 1 to 10; further ones wait.
         catch_up: whether runs that were missed, as in a pause, are made up for.
-        description: of the schedule.
 
     Raises:
         ClusterError: the server cannot be reached or does not take it.

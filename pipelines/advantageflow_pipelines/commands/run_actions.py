@@ -207,9 +207,7 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:
     Does nothing where MLFLOW_TRACKING_URI is not set; an MLflow that is away costs a warning.
 
     Args:
-        api: of the server that runs the pipelines.
         runs: as it has just told them; it is asked about others that are open in MLflow.
-        console: where lines are printed.
     """
     tracking_uri = os.environ.get(TRACKING_ENV)
     if not tracking_uri:

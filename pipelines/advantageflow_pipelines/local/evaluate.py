@@ -102,7 +102,6 @@ def evaluate(
         settings: its own, or others of model, reward, evaluation (guidance aside) and seed.
         variants: as of make_variants.
         out: an empty folder.
-        progress: told how far it is.
 
     Returns:
         The comparison, as in results.json.

@@ -35,8 +35,6 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
     """Write a trained policy for others: its adapter for diffusers and PEFT, or the whole model.
 
     Args:
-        found: a policy artifact.
-        folder: new or empty.
         fused: write the base model with the adapter in its weights.
 
     Returns:
@@ -152,9 +150,6 @@ def model_card(
     """README.md for the hub: YAML that it reads, and Markdown for people.
 
     Args:
-        name: of the model.
-        state: of the policy.
-        model: its base model.
         licence: of the base model: fields of the hub's cards.
         fused: whether the folder holds the whole model, or an adapter of it.
         summary: of the run that trained it, as in summary.json; None where it is not known.

@@ -53,11 +53,8 @@ class Stages:
         """Run a task, unless an earlier attempt at the run has completed it.
 
         Args:
-            stage: of the pipeline.
-            work: its function.
             outputs: the argument of `work` for each output, by the output's name.
             of_round: the round it belongs to, if any.
-            **arguments: further ones of `work`.
 
         Returns:
             The folder of each output.

@@ -35,7 +35,6 @@ class Interrupts:
 
         Args:
             patience: seconds from the first signal on, after which the process is cut off with status INTERRUPTED.
-            last_words: shown then.
         """
         if sys.gettrace() is not None:  # a debugger's person sees to it
             yield

@@ -27,7 +27,6 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
     """Draw the pictures of a complete run into its report folder, and write the page that shows everything.
 
     Args:
-        workdir: the run.
         events: its journal's, for the curves that training told, and for what it cost.
     """
     settings, reports = workdir.settings, workdir.reports()

@@ -36,9 +36,7 @@ def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) 
     on equal prompts and noise.
 
     Args:
-        workdir: of the run.
         seconds: how long it took, attempts added up.
-        overhead: of `measure_overhead`.
 
     Raises:
         PolicyError: the weights that the run ends with are not those that were trained.

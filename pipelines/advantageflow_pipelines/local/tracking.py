@@ -57,9 +57,7 @@ class RunTracking:
     nothing: it is told, and `sync_run` or the next attempt brings there what is missing.
 
     Args:
-        uri: MLflow's store.
         workdir: the run; its MLflow run is remembered there, and continued by a later attempt.
-        warn: shows a message to the person.
         patience: seconds that the store is given at the end.
         others: whether runs of its experiment that were killed outright are brought to their end too.
     """
@@ -253,7 +251,6 @@ def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]
 
     Args:
         folders: working folders; one that another process works on, or that holds no run, is passed over.
-        warn: told what is still missing.
     """
     brought = []
     for folder in folders:

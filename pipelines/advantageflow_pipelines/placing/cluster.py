@@ -59,8 +59,6 @@ def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str
     """The run that a person's options choose.
 
     Args:
-        settings: as chosen.
-        images: as chosen.
         resources: preset or file; a preset that suits the settings' device when None.
 
     Raises:

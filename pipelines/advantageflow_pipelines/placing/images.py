@@ -56,7 +56,6 @@ def check_reference(image: object, *, where: str) -> str:
     """An image reference that always names the same image: by digest, or by a tag other than `latest`.
 
     Args:
-        image: what was given.
         where: the option or field that it was given in.
 
     Raises:

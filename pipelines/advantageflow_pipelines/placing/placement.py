@@ -81,8 +81,6 @@ class Placement:
         """The task of a stage, placed.
 
         Args:
-            stage: of the pipeline.
-            task: its task.
             cached: whether it may take its results from an earlier run on this machine; not where it reads an address,
                 which is all of what lies there that the cache's key has. On a cluster see `made_for_a_run`.
             image: another stage, whose image it runs in.

@@ -95,8 +95,6 @@ def counts_key(settings: RunSettings, work: Mapping[str, Work], configs: Path) -
     """Short name of all that counting depends on.
 
     Args:
-        settings: of the run.
-        work: of its stages.
         configs: folder of the model's configuration files.
     """
     rollout = settings.rollout

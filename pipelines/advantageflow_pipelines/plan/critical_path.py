@@ -61,10 +61,8 @@ def critical_path(
     """The critical path of a run whose rounds have stages of their own; None of others, and where hours are not known.
 
     Args:
-        settings: of the run.
         hours: GPU-hours of each stage, all its tasks together.
         gpus: that the run may hold at once; where training takes more, as many as that.
-        checkpoint: bytes of one.
     """
     known = {stage: value for stage, value in hours.items() if value is not None}
     if not pipeline_of(settings).sharded or len(known) < len(hours):

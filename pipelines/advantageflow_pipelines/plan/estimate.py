@@ -40,9 +40,7 @@ def make_plan(
     """Work out what a run will cost; computes nothing of it and downloads nothing.
 
     Args:
-        settings: of the run.
         speed: the GPUs and what they reach; None, where the model runs on the CPU, gives no time.
-        progress: told what is being counted.
         resources: that it would get of a cluster; those that suit it if None.
 
     Raises:
@@ -162,10 +160,8 @@ def find_pitfalls(
     """What will go wrong, each with its remedy.
 
     Args:
-        work: of the run by stage.
         memory: bytes on the GPU, by stage and by what they hold.
         speed: the GPU; None where the model runs on the CPU.
-        conditioning: what conditions the model.
         with_store: bytes of it that would be moved with a store.
         unreadable: why the prompts could not be counted; empty if they were.
         on_cpu: rewards with networks that compute on the CPU.

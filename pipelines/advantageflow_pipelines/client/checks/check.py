@@ -43,7 +43,6 @@ def check_cluster(
     """Look at the cluster of this user's kubeconfig, or of this pod, one thing after the other.
 
     Args:
-        run: that is to run there.
         namespace: of the runs; that of a server with a single user if None.
         account: service account of their pods.
         memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.

@@ -41,9 +41,6 @@ def online_tasks(
     on each other. What the stages are told is what the form gives.
 
     Args:
-        settings: the run.
-        placement: where its tasks run.
-        form: of the run.
         in_order: let each round wait for the evaluation before it.
     """
     judged = [number for number, _ in evaluations(settings)]

@@ -28,7 +28,6 @@ def load_resources(name: str, pipeline: Pipeline) -> Resources:
 
     Args:
         name: a preset, or the path of a YAML file (it ends in .yaml or .yml).
-        pipeline: of the run.
 
     Raises:
         SettingsError: no such preset or file; bad YAML; a key or a stage that does not exist; a value of the wrong type
