@@ -13,12 +13,7 @@ from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import draw, find_policy
 from advantageflow_pipelines.local.runners import RunnerKind
 from advantageflow_pipelines.local.tracking import tracking_uri
-from advantageflow_pipelines.local.workdir import (
-    DEFAULT_RUNS,
-    WorkDir,
-    conditioning_folder,
-    read_report,
-)
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, conditioning_folder, read_report
 from advantageflow_pipelines.say import Console
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ def bench(
             help="speed; block: count, on the CPU, what a transformer block of SD3.5-Medium does beside its matrix "
             "products; loaded: a training round beside --load busy processes; data: memory and time of shards of "
             "noise; round: of 10,000 prompts x 24 rollouts; soak: memory, files, threads and rounds of one process for "
-            "--minutes.",
+            "--minutes."
         ),
     ] = "speed",
     minutes: Annotated[float, typer.Option(min=0.1, help="Of the case 'soak'.")] = 120.0,

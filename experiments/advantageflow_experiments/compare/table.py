@@ -11,14 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.comparison import (
-    Comparison,
-    Read,
-    all_seconds,
-    final,
-    untrained,
-    useful_seconds,
-)
+from advantageflow_experiments.compare.comparison import Comparison, Read, all_seconds, final, untrained, useful_seconds
 from advantageflow_experiments.compare.statistics import Estimate, estimate
 
 _NONE = "-"

@@ -43,11 +43,7 @@ _INTERRUPTED = 130  # what shells report for Ctrl-C
 
 
 def prepare(
-    name: str,
-    assignments: Sequence[str],
-    seeds: Sequence[int] | None,
-    variants: Sequence[str] | None,
-    out: Path | None,
+    name: str, assignments: Sequence[str], seeds: Sequence[int] | None, variants: Sequence[str] | None, out: Path | None
 ) -> tuple[Folder, Plan, list[Cell]]:
     """Check a plan and all its runs, then make the comparison's folder.
 

@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from advantageflow.tracking.kubeflow import API_ENV
-from advantageflow_pipelines.client.connection import (
-    COOKIE_ENV,
-    TOKEN_ENV,
-    UI_HOST_ENV,
-    Connection,
-    make_connection,
-)
+from advantageflow_pipelines.client.connection import COOKIE_ENV, TOKEN_ENV, UI_HOST_ENV, Connection, make_connection
 
 _PANEL = "Kubeflow Pipelines"
 

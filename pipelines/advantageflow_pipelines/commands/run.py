@@ -47,7 +47,7 @@ def run(
         typer.Option(
             help="inline: all stages in this process; subprocess: each in a process of its own, by "
             "Kubeflow's local runner; docker: by it too, in a container of its image, built by docker/build.sh. If not "
-            "given: inline, or subprocess for a pipeline that has no inline form.",
+            "given: inline, or subprocess for a pipeline that has no inline form."
         ),
     ] = None,
     image: options.Image = None,

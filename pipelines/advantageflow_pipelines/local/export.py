@@ -110,10 +110,7 @@ def _copy_samples(run: WorkDir, folder: Path) -> list[tuple[str, str]]:
 
 def _provenance(state: PolicyState, run: WorkDir | None) -> dict[str, Any]:
     """What made the policy, and what exported it."""
-    told: dict[str, Any] = {
-        "policy": state.model_dump(mode="json"),
-        "exported_with": provenance(),
-    }
+    told: dict[str, Any] = {"policy": state.model_dump(mode="json"), "exported_with": provenance()}
     if run is None:
         return told
     return {**told, "summary": read_summary(run), "run": run.settings.model_dump(mode="json")}

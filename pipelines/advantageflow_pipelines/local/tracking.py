@@ -223,12 +223,7 @@ def is_delivered(workdir: WorkDir) -> bool:
     return bool(_read_record(workdir).get("complete", True))
 
 
-def sync_run(
-    workdir: WorkDir,
-    uri: str,
-    warn: Callable[[str], None],
-    patience: float = SECONDS_AT_THE_END,
-) -> bool:
+def sync_run(workdir: WorkDir, uri: str, warn: Callable[[str], None], patience: float = SECONDS_AT_THE_END) -> bool:
     """Bring to MLflow what it lacks of a run that nothing works on; returns whether it has all of it then.
 
     Raises:

@@ -107,10 +107,7 @@ def _opened_and_closed(
         closed = closing(nodes=nodes, store_settings=store, **earlier, **goes_on)
         with dsl.ExitHandler(placement.place_own("closing", closed, last_image), name="run"):
             opened = open_run(
-                places={one.name: one.place for one in form.shown},
-                last_task=last_task,
-                **earlier,
-                **form.values(given),
+                places={one.name: one.place for one in form.shown}, last_task=last_task, **earlier, **form.values(given)
             )
             known = set(_tasks())
             tasks(**given)

@@ -15,14 +15,7 @@ from advantageflow_pipelines.plan.critical_path import critical_path
 from advantageflow_pipelines.plan.plans import Plan, stage_plan
 from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.speed import Speed, hours
-from advantageflow_pipelines.plan.storage import (
-    PNG_SHARE,
-    Artifact,
-    Sizes,
-    artifacts,
-    conditioning_moved,
-    policy_bytes,
-)
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
 from advantageflow_pipelines.plan.weights import needed_weights
 
 CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces

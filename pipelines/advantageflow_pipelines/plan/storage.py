@@ -67,7 +67,7 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
         ),
     }
     return {kind: Artifact(kept * size, taken * size) for kind, (size, kept, taken) in each.items()} | {
-        "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored)),
+        "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored))
     }
 
 

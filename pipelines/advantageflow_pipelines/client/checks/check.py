@@ -68,8 +68,7 @@ def check_cluster(
     yield from looked("service account", lambda: check_account(core, where, account))
     on_nodes, several = resources.nodes > 1, namespace is not None
     yield from looked(
-        f"rights of {account}",
-        lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several),
+        f"rights of {account}", lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several)
     )
     yield from looked("config maps", lambda: check_environment(core, where, resources, "config map"))
     yield from looked("secrets", lambda: check_environment(core, where, resources, "secret"))

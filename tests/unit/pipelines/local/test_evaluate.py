@@ -12,13 +12,7 @@ from random_policy import write_policy
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import (
-    EvaluationSettings,
-    ModelSettings,
-    RewardSettings,
-    RewardTerm,
-    RunSettings,
-)
+from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings, RewardTerm, RunSettings
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.conditioning import write_conditioning
