@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,14 @@ class Evaluated:
 
     def pictures(self) -> Image:
         """Its samples, the same prompts and noise every time, right ones in a green frame."""
+        from PIL import Image
+
         from advantageflow.evaluation.pictures import sample_sheet
 
-        return _drawn(lambda file: sample_sheet({"": self.report}, file, columns=6))
+        with tempfile.TemporaryDirectory(prefix="advantageflow-") as folder:
+            sample_sheet({"": self.report}, Path(folder) / "picture.png", columns=6)
+            with Image.open(Path(folder) / "picture.png") as picture:
+                return picture.convert("RGB")
 
 
 @dataclass(frozen=True)
@@ -136,15 +142,3 @@ def generate(
     base = model or (found.model if found else None) or ModelSettings()
     how = (found.settings.evaluation if found else EvaluationSettings()).model_dump() | sampling
     return draw(base, found.path if found else None, texts, seed, EvaluationSettings.model_validate(how))
-
-
-def _drawn(write: Callable[[Path], None]) -> Image:
-    """The picture that is written to a file, which does not stay."""
-    import tempfile
-
-    from PIL import Image
-
-    with tempfile.TemporaryDirectory(prefix="advantageflow-") as folder:
-        write(Path(folder) / "picture.png")
-        with Image.open(Path(folder) / "picture.png") as picture:
-            return picture.convert("RGB")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,32 +22,26 @@ from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.plan import Plan, read_plan, write_plan
 from advantageflow_pipelines.configuration.checks import disk_needed
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
-from advantageflow_pipelines.local.summary import base_entry, read_summary, round_entries
+from advantageflow_pipelines.local.summary import read_summary, reported, round_entries
 from advantageflow_pipelines.local.tasks import Task, Tasks
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, read_report, seconds_of_earlier_attempts
 
 _DIVERGENCE = ("TrainingError", "PolicyError")  # whose words say 'diverged'
 
 
-@dataclass(frozen=True)
 class Folder:
-    """Paths of a comparison, all under `root`."""
+    """Paths of a comparison, all under `root`.
 
-    root: Path
+    Attributes:
+        plan_file: the plan with what the command line changed.
+        runs: working folders of the cells, and their MLflow store.
+    """
 
-    @property
-    def plan_file(self) -> Path:
-        """The plan with what the command line changed."""
-        return self.root / "plan.yaml"
-
-    @property
-    def runs(self) -> Path:
-        """Working folders of the cells, and their MLflow store."""
-        return self.root / "runs"
-
-    @property
-    def results_file(self) -> Path:
-        return self.root / "comparison.json"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.plan_file = root / "plan.yaml"
+        self.runs = root / "runs"
+        self.results_file = root / "comparison.json"
 
     def settings_file(self, cell: str) -> Path:
         """The settings that a cell is started with."""
@@ -124,15 +117,15 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     task = _diverged_task(workdir)
     if task is None:
         return None
-    base, number, error = base_entry(workdir), task.round_index or 0, task.error or {}
+    report, number, error = workdir.reports().get(0), task.round_index or 0, task.error or {}
     reason = f"{task.name}: {error['message']}" + (f" ({error['where']})" if error["where"] else "")
-    if base is None:
+    if report is None:
         message = f"{cell.name} cannot even be evaluated: {reason}"
         remedy = "start from a policy whose weights are finite (init_policy), or from the base model"
         raise DataError(message, where=str(workdir.root), remedy=remedy)
     finite = [entry for entry in round_entries(workdir) if entry["round"] < number]
     seconds = seconds_of_earlier_attempts(workdir)
-    return _result(workdir, cell, base, finite, seconds, diverged_round=number, reason=reason)
+    return _result(workdir, cell, reported(read_report(report)), finite, seconds, diverged_round=number, reason=reason)
 
 
 def _diverged_task(workdir: WorkDir) -> Task | None:

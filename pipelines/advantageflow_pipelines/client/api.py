@@ -1,8 +1,6 @@
 """The API itself: requests to Kubeflow's generated client, one at a time, with every failure as one clear error.
 
-Kubeflow's own `kfp.Client` stands between a person and this API, and is left out: it prints links, keeps the namespace
-in a file of the home folder, retries a refused health check for half a minute with tracebacks, has no time-outs, and
-takes a sign-in page for an empty answer.
+Why not by `kfp.Client` is said in docs/decisions.md.
 """
 
 from __future__ import annotations

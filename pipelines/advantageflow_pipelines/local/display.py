@@ -72,7 +72,8 @@ class TaskDisplay:
         if task.ended is None:
             self._show_bar(task)
         elif not over:
-            self._hide_bar(task)
+            if (bar := self._bars.pop(task.task_id, None)) is not None:
+                self._live.remove_task(bar)
             self._show_end(task, result)
         self._told[task.task_id] = (task.attempt, task.ended is not None)
 
@@ -99,11 +100,6 @@ class TaskDisplay:
             self._reminded[task.task_id] = now
             how_far = f"{task.done} of {task.total} {task.unit}" if task.total else "runs"
             self.line(f"{task.name}: {how_far}")
-
-    def _hide_bar(self, task: Task) -> None:
-        bar = self._bars.pop(task.task_id, None)
-        if bar is not None:
-            self._live.remove_task(bar)
 
     def _show_end(self, task: Task, result: str | None) -> None:
         at = task.ended or task.started

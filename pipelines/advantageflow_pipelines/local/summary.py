@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,9 +21,6 @@ from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
 from advantageflow_pipelines.local.workdir import WorkDir, read_report
 from advantageflow_pipelines.pipelines.work import images_of_a_round
 from advantageflow_pipelines.say import print_table, say
-
-if TYPE_CHECKING:
-    from advantageflow.tracking.promotion import Conclusion
 
 SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
@@ -72,12 +69,6 @@ def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) 
     }
 
 
-def with_records(summary: dict[str, Any], mlflow_run_id: str | None, conclusion: Conclusion | None) -> dict[str, Any]:
-    """A summary with the run in MLflow and what became of the policy in its registry; None where they are not there."""
-    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
-    return {**summary, "mlflow_run_id": mlflow_run_id, **outcome}
-
-
 def round_entries(workdir: WorkDir) -> list[dict[str, Any]]:
     """What each evaluated round came to, and cost up to there; of a run that stopped early, the rounds it reached.
 
@@ -95,12 +86,6 @@ def round_entries(workdir: WorkDir) -> list[dict[str, Any]]:
         for number, folder in workdir.reports().items()
         if number > 0
     ]
-
-
-def base_entry(workdir: WorkDir) -> dict[str, Any] | None:
-    """What the base model came to; None if it was not evaluated yet."""
-    folder = workdir.reports().get(0)
-    return None if folder is None else reported(read_report(folder))
 
 
 def read_summary(workdir: WorkDir) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
-from advantageflow_pipelines.local.summary import read_summary, with_records
+from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
 
 if TYPE_CHECKING:
@@ -213,7 +213,8 @@ def deliver(tracking: RunTracking, workdir: WorkDir, summary: dict[str, Any]) ->
     """Bring a complete run to MLflow; gives its summary with what became of it there, written again."""
     tracking.catch_up()
     conclusion = None if "outcome" in summary else tracking.conclude()
-    summary = with_records(summary, tracking.run_id, conclusion)
+    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
+    summary = {**summary, "mlflow_run_id": tracking.run_id, **outcome}
     write_json(workdir.summary_file, summary)
     return summary
 

@@ -52,23 +52,8 @@ def online_tasks(
         if segment.first > 1:
             shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
         else:
-            prepared = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
-            shared = placement.place("prompts", prepared, cached=not placement.reads_addresses).outputs
-
-        def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
-            in_full = round_index in (0, settings.rounds)
-            task = evaluation(
-                round_index=round_index,
-                images=given["evaluation_images" if in_full else "round_images"],
-                prompts=shared["prompts"],
-                conditioning=shared["conditioning"],
-                policy=policy,
-                **base,
-                **form.inputs("evaluation", evaluation, given),
-            )
-            task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
-            return placement.place("evaluation", task)
-
+            shared = prepare(placement, form, given)
+        evaluate = judge(settings, placement, form, given, shared)
         made = shared
         before = [] if segment.first > 1 else [evaluate(0, made["adapter"])]
         base = before[0].outputs["report"] if before else shared["base"]
@@ -96,6 +81,34 @@ def online_tasks(
         return Made(shared, made, base, before[-1].outputs["report"] if before else base)
 
     return online
+
+
+def prepare(placement: Placement, form: Form, given: dict[str, Any]) -> Any:
+    """What the first task makes: prompts, what conditions the model for them, the policy that the run starts from."""
+    task = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
+    return placement.place("prompts", task, cached=not placement.reads_addresses).outputs
+
+
+def judge(
+    settings: RunSettings, placement: Placement, form: Form, given: dict[str, Any], texts: Any
+) -> "Callable[..., dsl.PipelineTask]":
+    """What makes the evaluation of a policy after a round, on prompts of `prepare`: in full at both ends of the run."""
+
+    def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
+        in_full = round_index in (0, settings.rounds)
+        task = evaluation(
+            round_index=round_index,
+            images=given["evaluation_images" if in_full else "round_images"],
+            prompts=texts["prompts"],
+            conditioning=texts["conditioning"],
+            policy=policy,
+            **base,
+            **form.inputs("evaluation", evaluation, given),
+        )
+        task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
+        return placement.place("evaluation", task)
+
+    return evaluate
 
 
 class Made(NamedTuple):

@@ -119,41 +119,25 @@ def test_a_damaged_record_of_the_images_is_an_error_that_names_it(workdir: WorkD
     assert refused.value.where == str(workdir.runner_file)
 
 
-Command = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command in an empty folder; gives its exit status and the error that it showed."""
-    from advantageflow_pipelines import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["advantageflow", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return int(left.value.code or 0), capsys.readouterr().err
-
-    return run
+Command = Callable[..., tuple[int, str, str]]
 
 
 def test_a_run_in_containers_without_an_engine_stops_before_anything_is_made(
     advantageflow: Command, no_engine: str, tmp_path: Path
 ) -> None:
-    status, shown = advantageflow("run", "--preset", "tiny", "--runner", "docker", "--workdir", "run")
+    status, _, shown = advantageflow("run", "--preset", "tiny", "--runner", "docker", "--workdir", "run")
     assert status == 2
     assert "no container engine answers" in shown
     assert not (tmp_path / "run").exists()
 
 
 def test_images_for_processes_are_refused(advantageflow: Command) -> None:
-    status, shown = advantageflow("run", "--preset", "tiny", "--image", "stage:1")
+    status, _, shown = advantageflow("run", "--preset", "tiny", "--image", "stage:1")
     assert status == 2
     assert "add --runner docker" in shown
 
 
 def test_a_run_is_continued_by_the_runner_that_it_has(advantageflow: Command, workdir: WorkDir) -> None:
-    status, shown = advantageflow("run", "--resume", str(workdir.root), "--runner", "docker")
+    status, _, shown = advantageflow("run", "--resume", str(workdir.root), "--runner", "docker")
     assert status == 2
     assert "continued with the settings it has" in shown
