@@ -111,6 +111,8 @@ def evaluate(
     """
     from advantageflow.evaluation import stage
     from advantageflow.evaluation.comparison import compare_reports
+    from advantageflow.evaluation.labels import result
+    from advantageflow.evaluation.page import PAGE_FILE, write_page
     from advantageflow.evaluation.pictures import sample_sheet
 
     reports = {variant.name: out / VARIANTS_FOLDER / variant.folder for variant in variants}
@@ -135,7 +137,21 @@ def evaluate(
     write_json(out / RESULTS_FILE, comparison)
     sample_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
     policies = list({one.name: one for variant in variants if (one := variant.of or judged)}.values())
-    _write_page(policies, settings, comparison, reports, out)
+    write_page(
+        out / PAGE_FILE,
+        title=result(*(read_json(folder / METRICS_FILE) for folder in reports.values())),
+        subtitle=f"{', '.join(one.name for one in policies)}, against the base model",
+        facts={
+            "model": settings.model.name,
+            "policy": ", ".join(str(one.trained_state().policy_sha256)[:12] for one in policies),
+            "trained on": ", ".join(f"{term.name}.{term.column}" for term in settings.reward.terms),
+            "sampler": f"{settings.evaluation.sampler}, {settings.evaluation.steps} steps",
+            "seed": str(settings.seed),
+        },
+        comparison=comparison,
+        reports=reports,
+        alarms=[(name, alarm["message"]) for name, one in comparison["variants"].items() for alarm in one["alarms"]],
+    )
     return comparison
 
 
@@ -155,33 +171,6 @@ def _prepare(judged: FoundPolicy, settings: RunSettings, scratch: Path) -> tuple
         init_policy=None, prompts_out=prompts, conditioning_out=conditioning_folder(prompts), policy_out=policy,
     )  # fmt: skip
     return prompts, policy
-
-
-def _write_page(
-    policies: Sequence[FoundPolicy],
-    settings: RunSettings,
-    comparison: dict[str, Any],
-    reports: dict[str, Path],
-    out: Path,
-) -> None:
-    from advantageflow.evaluation.labels import result
-    from advantageflow.evaluation.page import PAGE_FILE, write_page
-
-    write_page(
-        out / PAGE_FILE,
-        title=result(*(read_json(folder / METRICS_FILE) for folder in reports.values())),
-        subtitle=f"{', '.join(one.name for one in policies)}, against the base model",
-        facts={
-            "model": settings.model.name,
-            "policy": ", ".join(str(one.trained_state().policy_sha256)[:12] for one in policies),
-            "trained on": ", ".join(f"{term.name}.{term.column}" for term in settings.reward.terms),
-            "sampler": f"{settings.evaluation.sampler}, {settings.evaluation.steps} steps",
-            "seed": str(settings.seed),
-        },
-        comparison=comparison,
-        reports=reports,
-        alarms=[(name, alarm["message"]) for name, one in comparison["variants"].items() for alarm in one["alarms"]],
-    )
 
 
 class _Told(Journal):
