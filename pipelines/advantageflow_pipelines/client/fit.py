@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -23,30 +24,8 @@ ROOM = 0.67  # share of the limit up to which a run is one pipeline run
 HALF = 0.5  # share of it that each of several may take
 
 
-@dataclass(frozen=True)
-class Growth:
-    """What runs take that differ in rounds alone: it grows evenly.
-
-    Attributes:
-        least: a run without rounds.
-        round: of each round.
-        evaluation: of each evaluation.
-        every: rounds between two evaluations.
-    """
-
-    least: Footprint
-    round: Footprint
-    evaluation: Footprint
-    every: int
-
-    def of(self, rounds: int) -> Footprint:
-        """What a run of so many rounds takes."""
-        evaluations = 1 + -(-rounds // self.every)
-        return self.least + self.round * rounds + self.evaluation * evaluations
-
-    def rounds_within(self, room: float) -> int:
-        """The most rounds that take at most so many bytes; 0 if none do."""
-        return next(rounds for rounds in itertools.count() if self.of(rounds + 1).size > room)
+Growth = Callable[[int], Footprint]
+"""What runs take that differ in rounds alone, by their rounds."""
 
 
 def growth(run: ClusterRun) -> Growth:
@@ -64,8 +43,13 @@ def growth(run: ClusterRun) -> Growth:
 
     whole, fewer, least = without(), without(last_evaluation), without(last_evaluation, f"{ROUND}02")
     evaluation, one_round = whole + fewer * -1, fewer + least * -1
-    least = whole + one_round * -2 + evaluation * -3
-    return Growth(least, one_round, evaluation, run.settings.evaluation.every)
+    least, every = whole + one_round * -2 + evaluation * -3, run.settings.evaluation.every
+    return lambda rounds: least + one_round * rounds + evaluation * (1 + -(-rounds // every))
+
+
+def _rounds_within(growing: Growth, room: float) -> int:
+    """The most rounds that take at most so many bytes; 0 if none do."""
+    return next(rounds for rounds in itertools.count() if growing(rounds + 1).size > room)
 
 
 def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
@@ -75,9 +59,9 @@ def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
     if not pipeline_of(run.settings).handed:
         return run
     growing = growing or growth(run)
-    if run.settings.rounds <= growing.rounds_within(ROOM * LIMIT):
+    if run.settings.rounds <= _rounds_within(growing, ROOM * LIMIT):
         return run
-    return replace(run, segments=divide(run.settings.rounds, max(growing.rounds_within(HALF * LIMIT), 1)))
+    return replace(run, segments=divide(run.settings.rounds, max(_rounds_within(growing, HALF * LIMIT), 1)))
 
 
 def check_fits(run: ClusterRun, taken: Footprint) -> None:
@@ -133,7 +117,7 @@ def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[On
     if pipeline_of(settings).handed:
         growing = growth(run)
         run = fitted(run, growing)
-        taken = growing.of(max((one.last - one.first + 1 for one in run.segments), default=settings.rounds))
+        taken = growing(max((one.last - one.first + 1 for one in run.segments), default=settings.rounds))
     else:
         taken = footprint(run.package())
     found = OnKubeflow(max(len(run.segments), 1), taken, said(run, taken))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from advantageflow.errors import ClusterError
-from advantageflow.tracking.continuing import FIRST_RUN
+from advantageflow.tracking.continuing import FIRST_RUN, whole_name
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
 from advantageflow_pipelines.client.api import Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
@@ -165,6 +165,37 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
     where = {"namespace": api.namespace} if experiment is None else {"experiment_id": experiment}
     listing = api.runs.run_service_list_runs
     return map(_status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
+
+
+def segments_of(api: Api, run_id: str) -> list[RunStatus]:
+    """The pipeline runs that belong to one run, in the order that they began; a run that has no segments is its own.
+
+    Raises:
+        ClusterError: there is no run of this id, or the server cannot be reached.
+    """
+    run = get_run(api, run_id)
+    found = []
+    for listed in list_runs(api, run.experiment_id):  # the newest first
+        if whole_name(listed.name) != whole_name(run.name):
+            continue
+        one = get_run(api, listed.run_id)  # a list need not tell parameters
+        if one.first_run == run.first_run:
+            found.append(one)
+        if one.run_id == run.first_run:
+            break
+    return found[::-1] or [run]  # it was archived, and is in no list
+
+
+def follow_segments(api: Api, run_id: str) -> Iterator[str]:
+    """Ids of a run and of those that continue it; each is looked for when it is asked for, after the one before."""
+    yield run_id
+    while True:
+        ids = [one.run_id for one in segments_of(api, run_id)]
+        later = ids[ids.index(run_id) + 1 :] if run_id in ids else []
+        if not later:
+            return
+        run_id = later[0]
+        yield run_id
 
 
 def known_experiment(api: Api, name: str) -> str:

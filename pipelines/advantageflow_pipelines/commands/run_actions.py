@@ -17,8 +17,16 @@ from advantageflow_pipelines.client.api import Api, NotThere
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.client.follow import Followed, follow
 from advantageflow_pipelines.client.records import Records, log_command, pod_logs
-from advantageflow_pipelines.client.runs import FAILED, SUCCEEDED, RunStatus, cancel_run, get_run, retry_run
-from advantageflow_pipelines.client.segments import follow_segments, segments_of
+from advantageflow_pipelines.client.runs import (
+    FAILED,
+    SUCCEEDED,
+    RunStatus,
+    cancel_run,
+    follow_segments,
+    get_run,
+    retry_run,
+    segments_of,
+)
 from advantageflow_pipelines.client.stages import from_cache, pipeline_tasks
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.options import expanding

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.package import Package, compact, read_package
-from advantageflow_pipelines.client.segments import join
+from advantageflow_pipelines.client.package import Package, compact, join, read_package
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Segment
 from advantageflow_pipelines.placing.resources.files import load_resources

@@ -12,8 +12,7 @@ from rich.text import Text
 
 from advantageflow_pipelines.client.fit import ROUND_SECONDS, TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
-from advantageflow_pipelines.plan.estimate import needed_memory
-from advantageflow_pipelines.plan.plans import Plan, StagePlan
+from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.say import say
 
