@@ -23,17 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation of a run, as soon as it is done.
+    """An evaluation of a run, as soon as it is done."""
 
-    Attributes:
-        round_index: after which round; 0: of the base model.
-        metrics: what it came to: 'strict', 'soft', 'tasks' and more, as in metrics.json.
-        report: its folder.
-    """
-
-    round_index: int
-    metrics: dict[str, Any]
-    report: Path
+    round_index: int  # after which round; 0: of the base model
+    metrics: dict[str, Any]  # what it came to: 'strict', 'soft', 'tasks' and more, as in metrics.json
+    report: Path  # its folder
 
     def pictures(self) -> Image:
         """Its samples, the same prompts and noise every time, right ones in a green frame."""
@@ -49,23 +43,14 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run.
+    """A complete run."""
 
-    Attributes:
-        folder: its working folder.
-        settings: of it.
-        summary: as in summary.json.
-        policy: the folder of its last policy.
-        prompts: of its prompts.
-        conditioning: of what conditions the model for them.
-    """
-
-    folder: Path
-    settings: RunSettings
-    summary: dict[str, Any]
-    policy: Path
-    prompts: Path
-    conditioning: Path
+    folder: Path  # its working folder
+    settings: RunSettings  # of it
+    summary: dict[str, Any]  # as in summary.json
+    policy: Path  # the folder of its last policy
+    prompts: Path  # of its prompts
+    conditioning: Path  # of what conditions the model for them
 
     def pictures(self) -> Image:
         """Base and tuned model side by side."""

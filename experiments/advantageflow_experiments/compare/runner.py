@@ -113,16 +113,11 @@ def _judge(folder: Folder, child: Child) -> CellResult:
 
 @dataclass(frozen=True)
 class Child:
-    """A cell being run.
-
-    Attributes:
-        process: the command; leader of its own process group.
-        log: what it prints.
-    """
+    """A cell being run."""
 
     cell: Cell
-    process: subprocess.Popen[bytes]
-    log: Path
+    process: subprocess.Popen[bytes]  # the command; leader of its own process group
+    log: Path  # what it prints
 
     def error(self) -> str:
         """What the command said was wrong: its error message, else the end of its log."""

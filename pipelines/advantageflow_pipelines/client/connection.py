@@ -22,27 +22,16 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 @dataclass(frozen=True)
 class Connection:
-    """How an API server is reached.
+    """How an API server is reached."""
 
-    Attributes:
-        host: its address, without a slash at the end.
-        ui: address of its pages.
-        namespace: of a server with several users.
-        pod_namespace: that this pod runs in, for such a server if no other is given.
-        token_file: file of a bearer token, read for every request, as Kubernetes renews it.
-        fixed_token: a bearer token.
-        cookie: value of the Cookie header.
-        ca_file: certificates to trust instead of the usual ones.
-    """
-
-    host: str
-    ui: str
-    namespace: str | None = None
-    pod_namespace: str | None = None
-    token_file: Path | None = None
-    fixed_token: str | None = field(default=None, repr=False)
-    cookie: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
+    host: str  # its address, without a slash at the end
+    ui: str  # address of its pages
+    namespace: str | None = None  # of a server with several users
+    pod_namespace: str | None = None  # that this pod runs in, for such a server if no other is given
+    token_file: Path | None = None  # file of a bearer token, read for every request, as Kubernetes renews it
+    fixed_token: str | None = field(default=None, repr=False)  # a bearer token
+    cookie: str | None = field(default=None, repr=False)  # value of the Cookie header
+    ca_file: Path | None = None  # certificates to trust instead of the usual ones
 
     def token(self) -> str | None:
         """The bearer token at this moment.

@@ -31,21 +31,13 @@ _AGAIN, _FIRST = 0.0725, 6  # compressed: a share of the status, and what the pi
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a run takes when all of it has run, none of it from the cache or tried again.
+    """What a run takes when all of it has run, none of it from the cache or tried again."""
 
-    Attributes:
-        nodes: that Argo keeps.
-        pods: as many of them, which are started.
-        spec: bytes of the workflow.
-        plain: bytes of the nodes.
-        status: bytes of the nodes, compressed.
-    """
-
-    nodes: int
-    pods: int
-    spec: int
-    plain: int
-    status: int
+    nodes: int  # that Argo keeps
+    pods: int  # as many of them, which are started
+    spec: int  # bytes of the workflow
+    plain: int  # bytes of the nodes
+    status: int  # bytes of the nodes, compressed
 
     @property
     def size(self) -> int:

@@ -18,15 +18,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Package:
-    """A pipeline in Kubeflow's own form.
+    """A pipeline in Kubeflow's own form."""
 
-    Attributes:
-        pipeline: the pipeline spec.
-        platform: the platform spec, what Kubernetes alone is told; empty if there is none.
-    """
-
-    pipeline: Json
-    platform: Json
+    pipeline: Json  # the pipeline spec
+    platform: Json  # the platform spec, what Kubernetes alone is told; empty if there is none
 
     @property
     def name(self) -> str:

@@ -27,19 +27,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Variant:
-    """One column of the tables.
+    """One column of the tables."""
 
-    Attributes:
-        name: such as 'tuned at guidance 4.5'.
-        tuned: whether the policy makes the images, or the base model.
-        guidance_scale: of classifier-free guidance; 1 is none.
-        of: which policy that is, where several are compared.
-    """
-
-    name: str
-    tuned: bool
-    guidance_scale: float
-    of: FoundPolicy | None = None
+    name: str  # such as 'tuned at guidance 4.5'
+    tuned: bool  # whether the policy makes the images, or the base model
+    guidance_scale: float  # of classifier-free guidance; 1 is none
+    of: FoundPolicy | None = None  # which policy that is, where several are compared
 
     @property
     def folder(self) -> str:

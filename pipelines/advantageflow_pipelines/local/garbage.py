@@ -32,19 +32,12 @@ _DIGITS = 12  # of a policy's hash in its address
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something to remove.
+    """Something to remove."""
 
-    Attributes:
-        what: for a person.
-        size: bytes.
-        why: nobody needs it.
-        remove: does it.
-    """
-
-    what: str
-    size: int
-    why: str
-    remove: Callable[[], None]
+    what: str  # for a person
+    size: int  # bytes
+    why: str  # nobody needs it
+    remove: Callable[[], None]  # does it
 
 
 def registered_versions(client: MlflowClient) -> list[ModelVersion]:

@@ -26,19 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundPolicy:
-    """What a person named.
+    """What a person named."""
 
-    Attributes:
-        name: what to call it.
-        path: the policy artifact, or the file or folder of an adapter that another program made.
-        state: of the policy artifact; None of another program's adapter.
-        run: its run, where a working folder was named.
-    """
-
-    name: str
-    path: Path
-    state: PolicyState | None = None
-    run: WorkDir | None = None
+    name: str  # what to call it
+    path: Path  # the policy artifact, or the file or folder of an adapter that another program made
+    state: PolicyState | None = None  # of the policy artifact; None of another program's adapter
+    run: WorkDir | None = None  # its run, where a working folder was named
 
     @property
     def model(self) -> ModelSettings | None:

@@ -40,27 +40,16 @@ _OUTCOMES = ("policy:", "nothing to do:", "error:")  # how the lines begin that 
 
 
 class Schedule(Settings):
-    """A schedule.
+    """A schedule."""
 
-    Attributes:
-        name: of it.
-        cron: five fields, in this machine's time.
-        arguments: of `advantageflow run`.
-        folder: that the runs start in.
-        environment: that they start with.
-        catch_up: whether a run that was missed, as this machine was off, is made up for, once.
-        enabled: whether it starts runs.
-        created: ISO time.
-    """
-
-    name: str
-    cron: str
-    arguments: tuple[str, ...] = Field(strict=False)
-    folder: str
-    environment: dict[str, str]
-    catch_up: bool = False
-    enabled: bool = True
-    created: str
+    name: str  # of it
+    cron: str  # five fields, in this machine's time
+    arguments: tuple[str, ...] = Field(strict=False)  # of `advantageflow run`
+    folder: str  # that the runs start in
+    environment: dict[str, str]  # that they start with
+    catch_up: bool = False  # whether a run that was missed, as this machine was off, is made up for, once
+    enabled: bool = True  # whether it starts runs
+    created: str  # ISO time
 
     def next_time(self) -> datetime:
         """When it is due next."""

@@ -18,36 +18,23 @@ FROM_CACHE, CANCELLED = "from the cache", "cancelled"
 
 @dataclass
 class Task:
-    """One stage task; times are epoch seconds.
-
-    Attributes:
-        round_index: the round it belongs to; None before round 1.
-        started: when its process started.
-        useful: when its first useful work began, after imports and loading; None until it says so.
-        ended: when it ended; None while it runs.
-        done, total, unit: how far it is; total 0 until it says so.
-        error: its error event, if it failed.
-        settings: by section, as its start tells.
-        cost: what its end tells of seconds, memory and bytes.
-        attempt: which try it is, from 1 on.
-        how: it ended, where that was not by its own work: FROM_CACHE or CANCELLED.
-    """
+    """One stage task; times are epoch seconds."""
 
     task_id: str
     stage: str
-    round_index: int | None
+    round_index: int | None  # the round it belongs to; None before round 1
     shard: int | None
-    started: float
-    useful: float | None = None
-    ended: float | None = None
-    done: int = 0
+    started: float  # when its process started
+    useful: float | None = None  # when its first useful work began, after imports and loading; None until it says so
+    ended: float | None = None  # when it ended; None while it runs
+    done: int = 0  # how far it is; total 0 until it says so
     total: int = 0
     unit: str = ""
-    error: Event | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    attempt: int = 1
-    how: str = ""
+    error: Event | None = None  # its error event, if it failed
+    settings: Mapping[str, Any] = field(default_factory=dict)  # by section, as its start tells
+    cost: Mapping[str, Any] = field(default_factory=dict)  # what its end tells of seconds, memory and bytes
+    attempt: int = 1  # which try it is, from 1 on
+    how: str = ""  # it ended, where that was not by its own work: FROM_CACHE or CANCELLED
 
     @property
     def name(self) -> str:

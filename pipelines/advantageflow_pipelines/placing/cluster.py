@@ -19,18 +19,12 @@ from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """What is compiled for a cluster.
+    """What is compiled for a cluster."""
 
-    Attributes:
-        settings: with the processes and nodes that the resources give.
-        images: container image of each stage.
-        resources: with a number of GPUs for every stage, and the service account that the run is created with.
-        segments: the pipeline runs that continue each other, in a run that is too long for one; else empty.
-    """
-
-    settings: RunSettings
-    images: Mapping[str, str]
-    resources: Resources
+    settings: RunSettings  # with the processes and nodes that the resources give
+    images: Mapping[str, str]  # container image of each stage
+    resources: Resources  # with a number of GPUs for every stage, and the service account that the run is created with
+    # the pipeline runs that continue each other, in a run that is too long for one; else empty
     segments: tuple[Segment, ...] = ()
 
     def package(self) -> Package:

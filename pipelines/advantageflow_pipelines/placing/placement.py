@@ -40,19 +40,12 @@ _RUN_LABEL = "metadata.labels['pipeline/runid']"  # which Kubeflow gives the pod
 
 @dataclass(frozen=True)
 class Placement:
-    """Places the tasks of one run.
+    """Places the tasks of one run."""
 
-    Attributes:
-        settings: of the run.
-        images: container image of each stage.
-        resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
-        segment: of the run, that they are the tasks of; None for all of it.
-    """
-
-    settings: RunSettings
-    images: Mapping[str, str]
-    resources: Resources | None
-    segment: Segment | None = None
+    settings: RunSettings  # of the run
+    images: Mapping[str, str]  # container image of each stage
+    resources: Resources | None  # what each stage gets of a cluster, as `fit` gives; None on one machine
+    segment: Segment | None = None  # of the run, that they are the tasks of; None for all of it
 
     @property
     def on_nodes(self) -> bool:

@@ -16,43 +16,27 @@ _HOUR = 3600.0
 
 @dataclass
 class Task:
-    """A task of a simulated run.
+    """A task of a simulated run."""
 
-    Attributes:
-        name: unique.
-        stage: of the pipeline.
-        seconds: that it holds its GPUs.
-        gpus: that it holds.
-        after: tasks that have to end before it.
-        start, end: seconds from the run's start, once it is placed.
-        waited_for: the task whose end it began after: one of `after`, or one that held a GPU; None for the first.
-    """
-
-    name: str
-    stage: str
-    seconds: float
-    gpus: int
-    after: list[str] = field(default_factory=list)
-    start: float = 0.0
+    name: str  # unique
+    stage: str  # of the pipeline
+    seconds: float  # that it holds its GPUs
+    gpus: int  # that it holds
+    after: list[str] = field(default_factory=list)  # tasks that have to end before it
+    start: float = 0.0  # seconds from the run's start, once it is placed
     end: float = 0.0
+    # the task whose end it began after: one of `after`, or one that held a GPU; None for the first
     waited_for: Task | None = None
 
 
 @dataclass(frozen=True)
 class CriticalPath:
-    """How long a run takes by the clock, and why.
+    """How long a run takes by the clock, and why."""
 
-    Attributes:
-        in_line: hours if nothing ran beside anything but shards beside shards.
-        hours: as it runs.
-        saved: hours that each overlap saves, one after the other.
-        parts: hours of each stage on the path; 'Kubeflow' between them.
-    """
-
-    in_line: float
-    hours: float
-    saved: Mapping[str, float]
-    parts: Mapping[str, float]
+    in_line: float  # hours if nothing ran beside anything but shards beside shards
+    hours: float  # as it runs
+    saved: Mapping[str, float]  # hours that each overlap saves, one after the other
+    parts: Mapping[str, float]  # hours of each stage on the path; 'Kubeflow' between them
 
 
 def critical_path(

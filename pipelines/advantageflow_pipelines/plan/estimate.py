@@ -23,59 +23,36 @@ from advantageflow_pipelines.plan.weights import Weights, needed_weights
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage of a run will take, all its tasks together.
-
-    Attributes:
-        flops: operations; None where they are not known.
-        gpu_hours: at the assumed speed; None where nothing is known of it.
-        memory: bytes on one GPU at its peak, by what they hold; empty where it uses none or it is not known.
-        note: what the figures leave out.
-    """
+    """What one stage of a run will take, all its tasks together."""
 
     stage: str
     work: Work
-    flops: float | None
-    gpu_hours: float | None
+    flops: float | None  # operations; None where they are not known
+    gpu_hours: float | None  # at the assumed speed; None where nothing is known of it
+    # bytes on one GPU at its peak, by what they hold; empty where it uses none or it is not known
     memory: dict[str, int]
-    note: str = ""
+    note: str = ""  # what the figures leave out
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will cost.
-
-    Attributes:
-        model: its name, where its sizes come from, parameters by part.
-        speed: the GPU, and what is assumed of it; None where the model runs on the CPU.
-        stages: in order.
-        gpu_hours: of all stages that are known; None on the CPU.
-        gpu_price: of one of them, in any currency; None where the settings do not say.
-        wall_hours: on that many GPUs, without waiting for machines, loading and scheduling.
-        kubeflow: segments, nodes and bytes of the run there; None where it cannot be said.
-        kubeflow_seconds: that Kubeflow itself takes, in line.
-        path: the critical path on a cluster; None where it is not known.
-        storage: artifacts by kind.
-        weights: what has to be there.
-        chain: what the published budget costs in runs like this one; None where there is none.
-        pitfalls: what will go wrong, each with a remedy.
-        assumptions: what the estimates rest on.
-    """
+    """What a run will cost."""
 
     preset: str
-    model: dict[str, Any]
-    speed: Speed | None
-    stages: list[StagePlan]
-    gpu_hours: float | None
-    gpu_price: float | None
-    wall_hours: float | None
-    kubeflow: OnKubeflow | None
-    kubeflow_seconds: float
-    path: CriticalPath | None
-    storage: dict[str, Artifact]
-    weights: list[Weights]
-    chain: dict[str, Any] | None
-    pitfalls: list[str]
-    assumptions: list[str]
+    model: dict[str, Any]  # its name, where its sizes come from, parameters by part
+    speed: Speed | None  # the GPU, and what is assumed of it; None where the model runs on the CPU
+    stages: list[StagePlan]  # in order
+    gpu_hours: float | None  # of all stages that are known; None on the CPU
+    gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
+    wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
+    kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
+    kubeflow_seconds: float  # that Kubeflow itself takes, in line
+    path: CriticalPath | None  # the critical path on a cluster; None where it is not known
+    storage: dict[str, Artifact]  # artifacts by kind
+    weights: list[Weights]  # what has to be there
+    chain: dict[str, Any] | None  # what the published budget costs in runs like this one; None where there is none
+    pitfalls: list[str]  # what will go wrong, each with a remedy
+    assumptions: list[str]  # what the estimates rest on
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON values."""

@@ -28,19 +28,12 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Sizes of a model, and how to make its parts.
+    """Sizes of a model, and how to make its parts."""
 
-    Attributes:
-        configs: of the parts.
-        dtype: of the frozen weights.
-        latents: channels, frames where there are some, height and width of a sample.
-        limit: tokens of a text that the settings allow.
-    """
-
-    configs: ModelConfigs
-    dtype: torch.dtype
-    latents: tuple[int, ...]
-    limit: int
+    configs: ModelConfigs  # of the parts
+    dtype: torch.dtype  # of the frozen weights
+    latents: tuple[int, ...]  # channels, frames where there are some, height and width of a sample
+    limit: int  # tokens of a text that the settings allow
 
     @property
     def family(self) -> Family:

@@ -112,17 +112,11 @@ def judge(
 
 
 class Made(NamedTuple):
-    """What the tasks of a run make.
+    """What the tasks of a run make."""
 
-    Attributes:
-        shared: prompts, what conditions the model, and the policy that the run starts from.
-        made: the policy after the last round.
-        base, final: reports of the first and the last evaluation.
-    """
-
-    shared: Any
-    made: Any
-    base: Any
+    shared: Any  # prompts, what conditions the model, and the policy that the run starts from
+    made: Any  # the policy after the last round
+    base: Any  # reports of the first and the last evaluation
     final: Any
 
 
