@@ -58,12 +58,10 @@ class Folder:
 
 def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell]) -> Folder:
     """Make the folder of a new comparison and write its plan and the settings of all cells there.
+    Raises StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
 
     Args:
         path: a new or empty folder; None makes one under the runs, named after plan and time.
-
-    Raises:
-        StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
     """
     folder = Folder((path or DEFAULT_RUNS / f"compare-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").absolute())
     root = folder.root
@@ -82,9 +80,7 @@ def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell
 
 def open_folder(path: Path) -> tuple[Folder, Plan, list[Cell]]:
     """A comparison's folder, plan and cells, as they were written when it was started.
-
-    Raises:
-        SettingsError: there is no comparison in this folder, or a file in it cannot be read.
+    Raises SettingsError: there is no comparison in this folder, or a file in it cannot be read.
     """
     folder = Folder(path.absolute())
     if not folder.plan_file.is_file():
@@ -107,9 +103,7 @@ def _check_room(root: Path, cells: Sequence[Cell]) -> None:
 
 def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     """What the run of a cell came to; None where there is something left to do.
-
-    Raises:
-        DataError: it diverged before even the base model was evaluated.
+    Raises DataError: it diverged before even the base model was evaluated.
     """
     summary = read_summary(workdir)
     if summary is not None:

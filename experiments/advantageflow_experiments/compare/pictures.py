@@ -23,9 +23,7 @@ _MARKS = "osD^vP"
 
 def draw(comparison: Comparison, folder: Path) -> list[Path]:
     """Write table.md and the pictures that its plan asks for into a folder; returns what was written, the table first.
-
-    Raises:
-        StoreError: a file cannot be written.
+    Raises StoreError: a file cannot be written.
     """
     pictures: dict[str, Callable[[Comparison, Path], None]]
     if comparison.plan.grid:

@@ -96,9 +96,7 @@ def _say(live: Progress, text: str) -> None:
 
 def _judge(folder: Folder, child: Child) -> CellResult:
     """The result of a run that ended.
-
-    Raises:
-        RunFailed: it neither came to its end nor diverged.
+    Raises RunFailed: it neither came to its end nor diverged.
     """
     result = read_result(folder.workdir(child.cell), child.cell)
     if result is not None:

@@ -41,12 +41,10 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure to draw on, saved as PNG when the block is left without an error.
+    Raises StoreError: it cannot be written.
 
     Args:
         width: in inches; 8 is the width of a page.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     import matplotlib
     from cycler import cycler

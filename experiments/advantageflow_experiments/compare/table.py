@@ -31,9 +31,7 @@ _DIVERGED = (
 
 def write_tables(path: Path, comparison: Comparison) -> None:
     """Write table.md: the overall table, the one by task, and what the figures mean.
-
-    Raises:
-        StoreError: it cannot be written.
+    Raises StoreError: it cannot be written.
     """
     parts = [f"# {comparison.plan.title}", overall_table(comparison)]
     labels = comparison.labels

@@ -46,15 +46,13 @@ def prepare(
     name: str, assignments: Sequence[str], seeds: Sequence[int] | None, variants: Sequence[str] | None, out: Path | None
 ) -> tuple[Folder, Plan, list[Cell]]:
     """Check a plan and all its runs, then make the comparison's folder.
+    Raises UserError: the plan, a setting, or something that a run reads is wrong, or the comparison would not be fair;
+    nothing was written.
 
     Args:
         name: of the plan, or its file.
         assignments, seeds, variants: what the command line says, see `with_choices`.
         out: a new or empty folder; None chooses one.
-
-    Raises:
-        UserError: the plan, a setting, or something that a run reads is wrong, or the comparison would not be fair;
-            nothing was written.
     """
     short, plan = load_plan(name)
     plan = with_choices(plan, assignments, seeds, variants)
@@ -91,9 +89,7 @@ def run(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell], job
 
 def redraw(console: Console, path: Path) -> None:
     """Draw a finished comparison's table and pictures again, from comparison.json alone.
-
-    Raises:
-        UserError: there is no comparison.json in this folder, or it is damaged.
+    Raises UserError: there is no comparison.json in this folder, or it is damaged.
     """
     from advantageflow_experiments.compare.pictures import draw
 
@@ -140,13 +136,11 @@ def _finish(console: Console, folder: Folder, plan: Plan, cells: Sequence[Cell],
 
 def publish(comparison: Comparison, folder: Folder, files: Sequence[Path]) -> None:
     """Record a complete comparison in the store and experiment that its runs are in.
+    Raises TrackingError: MLflow failed.
 
     Every run gets the tags `comparison`, `variant` and `seed`. One more run, named after the comparison, holds each
     variant's mean accuracy (metric `accuracy/<variant>`, the step is the number of images), its final figures, and
     `files` (table, pictures, comparison.json); done again, it is renewed.
-
-    Raises:
-        TrackingError: MLflow failed.
     """
     uri, name = tracking_uri(WorkDir(folder.root), folder.runs), folder.root.name
     client = open_client(uri)

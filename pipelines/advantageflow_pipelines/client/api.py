@@ -124,14 +124,12 @@ Operation = Any  # a method of a generated service
 
 class Api:
     """A server's API, checked to be one when it is made.
+    Raises ClusterError: the server cannot be reached, refuses, is not one of Kubeflow's, or needs a namespace.
 
     Attributes:
         connection: how it is reached.
         namespace: to be named in requests; None on a server with a single user.
         runs, experiments, pipelines, uploads, schedules: the generated services.
-
-    Raises:
-        ClusterError: the server cannot be reached, refuses, is not one of Kubeflow's, or needs a namespace.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -154,12 +152,10 @@ class Api:
 
     def ask(self, operation: Operation, what: str, *, changes: bool = False, **arguments: Any) -> Any:
         """What the server answers.
+        Raises ClusterError: no answer came, or a refusal.
 
         Args:
             changes: whether something is there afterwards that was not before; such a request is sent once only.
-
-        Raises:
-            ClusterError: no answer came, or a refusal.
         """
         with_headers = getattr(operation.__self__, f"{operation.__name__}_with_http_info")
         with self._explaining(what, changes):
@@ -251,9 +247,7 @@ def _namespace(connection: Connection, several_users: bool | None) -> str | None
 
 def find_or_create(find: Callable[[], str | None], create: Callable[[], str]) -> str:
     """The id of what has a name: what `find` gives, else what `create` makes, else what somebody made meanwhile.
-
-    Raises:
-        ClusterError: as the two raise; the name is taken by something that cannot be found.
+    Raises ClusterError: as the two raise; the name is taken by something that cannot be found.
     """
     found = find()
     if found is not None:

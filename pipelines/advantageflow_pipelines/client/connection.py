@@ -35,9 +35,7 @@ class Connection:
 
     def token(self) -> str | None:
         """The bearer token at this moment.
-
-        Raises:
-            ClusterError: its file cannot be read, or holds no token.
+        Raises ClusterError: its file cannot be read, or holds no token.
         """
         if self.token_file is None:
             return self.fixed_token
@@ -69,16 +67,14 @@ def make_connection(
     ca_file: Path | None = None,
 ) -> Connection:
     """The connection that options and environment give; files come before variables.
+    Raises ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
+    are given.
 
     Args:
         host: address of the API server; in the cluster, that of its service if None.
         namespace: of a server with several users; in the cluster, that of this pod if None.
         token_file: of a bearer token; in the cluster the one that Kubernetes mounts for Kubeflow Pipelines.
         in_cluster: whether this process is a pod of the server's cluster.
-
-    Raises:
-        ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
-            are given.
     """
     if host is None and in_cluster:
         host = IN_CLUSTER_API

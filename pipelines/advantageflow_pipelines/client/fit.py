@@ -30,9 +30,7 @@ Growth = Callable[[int], Footprint]
 
 def growth(run: ClusterRun) -> Growth:
     """What a run takes, by its rounds: worked out on two of them, and compiled in a fraction of a second.
-
-    Raises:
-        LookupError: its pipeline has no rounds of its own.
+    Raises LookupError: its pipeline has no rounds of its own.
     """
     package = run.with_settings(rounds=2, evaluation={"every": 1}).package()
     last_evaluation = f"{pipeline_of(run.settings).report.stage}-3"
@@ -66,12 +64,10 @@ def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
 
 def check_fits(run: ClusterRun, taken: Footprint) -> None:
     """Check that a run can finish.
+    Raises SettingsError: Argo could not keep it to the end, or nearly not; the remedy is a run that can.
 
     Args:
         taken: its footprint, or its largest segment's.
-
-    Raises:
-        SettingsError: Argo could not keep it to the end, or nearly not; the remedy is a run that can.
     """
     if taken.size <= CLOSE * LIMIT:
         return

@@ -41,15 +41,13 @@ class Followed:
 
 def follow(api: Api, runs: Iterable[str], console: Console, records: Records) -> Followed:
     """Show runs that continue each other, one after the other, until the last is over or one has not succeeded.
+    Raises ClusterError: there is no such run, or the server refuses, or is away for long.
 
     Args:
         runs: their ids, at least one; each is asked for when the one before has succeeded.
 
     Returns:
         The run that was over last.
-
-    Raises:
-        ClusterError: there is no such run, or the server refuses, or is away for long.
     """
     with ExitStack() as stack:
         display: TaskDisplay | None = None

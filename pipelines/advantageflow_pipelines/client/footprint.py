@@ -57,12 +57,10 @@ class Footprint:
 
 def footprint(package: Package) -> Footprint:
     """Work out what a run of the pipeline takes; of one in segments, the largest.
+    Raises ValueError: it loops over what is not known before the run.
 
     Argo retries every template, as KFP ships its controller (`templateDefaults.retryStrategy`): each step is two nodes,
     the retries and the attempt.
-
-    Raises:
-        ValueError: it loops over what is not known before the run.
     """
     if len(package.roots) > 1:
         return max((footprint(package.with_root(root)) for root in package.roots), key=lambda one: one.size)

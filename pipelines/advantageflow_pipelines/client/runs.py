@@ -77,12 +77,10 @@ class RunStatus:
 
 def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
     """Start a run of a compiled pipeline, whose parameters' defaults are the run's values; gives its id.
+    Raises ClusterError: the server cannot be reached or does not take it.
 
     Args:
         experiment: name of the experiment, made if it is not there.
-
-    Raises:
-        ClusterError: the server cannot be reached or does not take it.
     """
     from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
@@ -99,18 +97,14 @@ def start_run(api: Api, package: Package, *, name: str, experiment: str, descrip
 
 def get_run(api: Api, run_id: str) -> RunStatus:
     """A run and its tasks.
-
-    Raises:
-        ClusterError: there is no such run, or the server cannot be reached.
+    Raises ClusterError: there is no such run, or the server cannot be reached.
     """
     return _status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def cancel_run(api: Api, run_id: str) -> RunStatus:
     """Have the server end a run; gives it as it was.
-
-    Raises:
-        ClusterError: it is over, there is no such run, or the server cannot be reached or refuses.
+    Raises ClusterError: it is over, there is no such run, or the server cannot be reached or refuses.
     """
     run = get_run(api, run_id)
     if run.over:
@@ -121,14 +115,12 @@ def cancel_run(api: Api, run_id: str) -> RunStatus:
 
 def retry_run(api: Api, run_id: str) -> str:
     """Start a run of the same pipeline, parameters and service account, in the same experiment; gives its id.
+    Raises ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
 
     What is complete of the run is taken from the cache, and a training goes on from its last checkpoint in the store:
     both know their results by what they are made of. What reads an address, and so is made for one run only, is taken
     from that run. Kubeflow's own retry makes the run's last task no second time, and is impossible once the run is too
     large for it ("Request entity too large").
-
-    Raises:
-        ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
     """
     from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
@@ -169,9 +161,7 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
 
 def segments_of(api: Api, run_id: str) -> list[RunStatus]:
     """The pipeline runs that belong to one run, in the order that they began; a run that has no segments is its own.
-
-    Raises:
-        ClusterError: there is no run of this id, or the server cannot be reached.
+    Raises ClusterError: there is no run of this id, or the server cannot be reached.
     """
     run = get_run(api, run_id)
     found = []
@@ -200,9 +190,7 @@ def follow_segments(api: Api, run_id: str) -> Iterator[str]:
 
 def known_experiment(api: Api, name: str) -> str:
     """The id of an experiment.
-
-    Raises:
-        ClusterError: it is not there.
+    Raises ClusterError: it is not there.
     """
     found = find_experiment(api, name)
     if found is None:

@@ -63,9 +63,7 @@ def check(
 
 def check_before(run: ClusterRun, namespace: str | None, account: str, console: Console) -> None:
     """Look at what can be looked at in seconds before a run is sent; shows what is not fine.
-
-    Raises:
-        ClusterError: something has to be done first.
+    Raises ClusterError: something has to be done first.
     """
     from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 

@@ -106,9 +106,7 @@ def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: 
 
 def choose_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
     """The container image of each stage that these options choose: of the file, one for all, or the defaults.
-
-    Raises:
-        SettingsError: both are given, the file cannot be used, or an image is not pinned.
+    Raises SettingsError: both are given, the file cannot be used, or an image is not pinned.
     """
     if images is not None and image is not None:
         raise SettingsError("both name the container images", where="--images, --image", remedy="give one of them")
@@ -121,12 +119,10 @@ def choose_images(images: Path | None, image: str | None, settings: RunSettings)
 
 def require_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
     """The container images that these options choose for what is sent to a cluster.
+    Raises SettingsError: as `choose_images`; or none is given.
 
     The defaults will not do there: they are named by the package's version, which every build from changed code gives
     to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
-
-    Raises:
-        SettingsError: as `choose_images`; or none is given.
     """
     if images is None and image is None:
         remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"

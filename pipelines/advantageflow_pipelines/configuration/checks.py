@@ -66,9 +66,7 @@ def begin_run(
 def check_run(settings: RunSettings) -> None:
     """Check what a run reads: rewards, prompts and their specs, the policy it starts from, the model, the device,
     the store.
-
-    Raises:
-        UserError: something cannot be used; names it and the remedy.
+    Raises UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
     rewards |= watched_rewards(settings.reward, rewards)
@@ -84,9 +82,7 @@ def check_run(settings: RunSettings) -> None:
 
 def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
     """Check that there are prompts enough, and that rewards can read them.
-
-    Raises:
-        UserError: there are not, or they cannot be used.
+    Raises UserError: there are not, or they cannot be used.
     """
     source = settings.prompts
     prompts = load_prompts(
@@ -100,9 +96,7 @@ def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
 
 def check_disk(settings: RunSettings, folder: Path) -> None:
     """Check that the disk of a working folder has room for what the run will write.
-
-    Raises:
-        StoreError: it has not, or the folder cannot be reached.
+    Raises StoreError: it has not, or the folder cannot be reached.
     """
     try:
         while not folder.exists():

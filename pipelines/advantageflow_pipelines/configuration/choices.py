@@ -36,14 +36,12 @@ def choose_settings(
     pipeline: str | None = None,
 ) -> RunSettings:
     """The settings of a run.
+    Raises SettingsError: says which settings are wrong, where they were given and what to do.
 
     Args:
         preset: name of a preset; the default one if neither it nor `config` is given.
         assignments: changes as 'section.key=value'; later ones win.
         init_policy: policy to continue from, a folder or an s3:// address, instead of the preset's; any name will do.
-
-    Raises:
-        SettingsError: says which settings are wrong, where they were given and what to do.
     """
     if preset is None and config is None:
         preset = DEFAULT_PRESET

@@ -20,9 +20,7 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     """Print the runs of these working folders side by side, the first as the reference.
-
-    Raises:
-        SettingsError: fewer than two are given, one holds no run, or one has no evaluation yet.
+    Raises SettingsError: fewer than two are given, one holds no run, or one has no evaluation yet.
     """
     if len(folders) < 2:
         remedy = "give --compare for each of at least two working folders"

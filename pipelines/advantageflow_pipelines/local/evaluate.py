@@ -50,9 +50,7 @@ def with_start(found: FoundPolicy) -> list[FoundPolicy]:
 
 def make_variants(scales: Sequence[float], judged: Sequence[FoundPolicy] = ()) -> list[Variant]:
     """Base and tuned at each guidance scale, the base first; several policies go by their names.
-
-    Raises:
-        SettingsError: two policies have one name, or not the same base model.
+    Raises SettingsError: two policies have one name, or not the same base model.
     """
     several = len(scales) > 1
 
@@ -71,9 +69,7 @@ def make_variants(scales: Sequence[float], judged: Sequence[FoundPolicy] = ()) -
 
 def parse_scales(text: str) -> list[float]:
     """Guidance scales such as '1,4.5', each once, in order.
-
-    Raises:
-        SettingsError: one is not a number, below 1, or a duplicate.
+    Raises SettingsError: one is not a number, below 1, or a duplicate.
     """
     remedy = "give numbers from 1 on, such as --guidance 1,4.5"
     try:
@@ -89,6 +85,7 @@ def evaluate(
     judged: FoundPolicy, settings: RunSettings, variants: Sequence[Variant], out: Path, progress: Progress
 ) -> dict[str, Any]:
     """Generate and judge the images of all variants; write the reports, the results, a contact sheet and the page.
+    Raises UserError: as the evaluation and prompts stages.
 
     Args:
         judged: the policy; of several the first, whose prompts and reward all are judged by.
@@ -98,9 +95,6 @@ def evaluate(
 
     Returns:
         The comparison, as in results.json.
-
-    Raises:
-        UserError: as the evaluation and prompts stages.
     """
     from advantageflow.evaluation import stage
     from advantageflow.evaluation.comparison import compare_reports

@@ -61,9 +61,7 @@ class Interrupts:
     @contextmanager
     def work(self) -> Iterator[None]:
         """What is interrupted until it ends; after an interrupt it can end in nothing else.
-
-        Raises:
-            KeyboardInterrupt: this process was asked to end.
+        Raises KeyboardInterrupt: this process was asked to end.
         """
         self._working = True
         try:

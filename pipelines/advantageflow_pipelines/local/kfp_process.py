@@ -36,12 +36,10 @@ def main() -> None:
 def run_pipeline(workdir: WorkDir) -> None:
     """Write the run's pipeline to its working folder and run it there, task by task, each in a process of its own, or
     in a container of its own where the run's runner says so.
+    Raises RuntimeError: a task failed; its own error is in the journal or the log.
 
     Kubeflow's cache records the outputs of tasks that succeeded, by what went into them: started again, the pipeline
     passes over those and does the rest.
-
-    Raises:
-        RuntimeError: a task failed; its own error is in the journal or the log.
     """
     images = images_of(workdir)
     pipeline = build_pipeline(workdir.settings, images, in_order=True)

@@ -48,9 +48,7 @@ class FoundPolicy:
 
     def trained_state(self) -> PolicyState:
         """The state of a policy that was trained.
-
-        Raises:
-            PolicyError: it is the base model itself, or an adapter without a record.
+        Raises PolicyError: it is the base model itself, or an adapter without a record.
         """
         if self.state is None:
             remedy = "start a run from it (advantageflow run --init-policy), and take that"
@@ -127,9 +125,7 @@ _REMEDY = (
 def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | None]:
     """The policy artifact at a path of FoundPolicy, for as long as the block lasts: an adapter of another program is
     made one for this base model. None, the base model, stays None.
-
-    Raises:
-        PolicyError: the adapter cannot be used with the model.
+    Raises PolicyError: the adapter cannot be used with the model.
     """
     if path is None or artifact_of(path) is not None:
         yield path
@@ -174,9 +170,7 @@ def draw(
     model: ModelSettings, policy: Path | None, texts: Sequence[str], seed: int, sampling: EvaluationSettings
 ) -> list[Image]:
     """A picture of each text, in batches of `sampling.batch`; each one's noise has the next seed.
-
-    Raises:
-        PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
+    Raises PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
     """
     from PIL import Image
 

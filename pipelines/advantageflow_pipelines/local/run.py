@@ -154,9 +154,7 @@ def _follow(
     workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
 ) -> None:
     """Show the run, without the tasks of earlier attempts, until the pipeline's process ends.
-
-    Raises:
-        RunFailed: it ended with an error.
+    Raises RunFailed: it ended with an error.
     """
     stop = threading.Event()
 

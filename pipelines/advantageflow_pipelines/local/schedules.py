@@ -57,9 +57,7 @@ class Schedule(Settings):
 
     def write(self) -> None:
         """Keep it, and have cron start its runs, or no longer.
-
-        Raises:
-            StoreError: it cannot be written, or cron is not there.
+        Raises StoreError: it cannot be written, or cron is not there.
         """
         command = f"{shlex.quote(sys.executable)} -m advantageflow_pipelines schedule fire {self.name}"
         variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
@@ -81,9 +79,7 @@ def now() -> datetime:
 
 def new_schedule(name: str, cron: str, arguments: list[str], *, catch_up: bool) -> Schedule:
     """A schedule of runs that start in this folder.
-
-    Raises:
-        SettingsError: the name is taken or invalid, or the expression is not one of cron's with five fields.
+    Raises SettingsError: the name is taken or invalid, or the expression is not one of cron's with five fields.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(f"'{name}' is not a name", where="--name", remedy="take letters, digits, '_', '.' and '-'")
@@ -112,9 +108,7 @@ def folder_of(name: str) -> Path:
 
 def find_schedule(name: str) -> Schedule:
     """The schedule of this name.
-
-    Raises:
-        SettingsError: there is none, or it is damaged.
+    Raises SettingsError: there is none, or it is damaged.
     """
     file = folder_of(name) / "schedule.json"
     if not _NAME.fullmatch(name) or not file.exists():
@@ -185,9 +179,7 @@ def _remember(name: str, entry: dict[str, Any]) -> None:
 
 def _set_crontab(name: str, lines: Sequence[str]) -> None:
     """Put lines of crontab(5) in the place of those that a schedule has; none takes them out, all others stay.
-
-    Raises:
-        StoreError: there is no crontab command, or it refuses.
+    Raises StoreError: there is no crontab command, or it refuses.
     """
     mark = f"{_MARK} {name}"
     others = [line for line in _crontab("-l").splitlines() if not line.endswith(mark)]

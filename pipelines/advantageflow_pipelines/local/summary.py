@@ -28,15 +28,13 @@ _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
+    Raises PolicyError: the weights that the run ends with are not those that were trained.
 
     'start' is the policy that a continued run goes on from; 'difference' is to it, or else to the base, image by image
     on equal prompts and noise.
 
     Args:
         seconds: how long it took, attempts added up.
-
-    Raises:
-        PolicyError: the weights that the run ends with are not those that were trained.
     """
     from advantageflow.policy.saved import read_policy  # heavy
 
@@ -90,9 +88,7 @@ def round_entries(workdir: WorkDir) -> list[dict[str, Any]]:
 
 def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
     """The summary of a complete run; None if it is not complete.
-
-    Raises:
-        StoreError: it is damaged.
+    Raises StoreError: it is damaged.
     """
     if not workdir.summary_file.exists():
         return None
@@ -108,9 +104,7 @@ def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
 
 def is_complete(workdir: WorkDir, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The summary of a run of which nothing needs to be made again; None where something does, which is told.
-
-    Raises:
-        PolicyError: the weights that it ends with are not those that were trained.
+    Raises PolicyError: the weights that it ends with are not those that were trained.
     """
     try:
         summary = read_summary(workdir)

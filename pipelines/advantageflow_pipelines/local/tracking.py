@@ -226,9 +226,7 @@ def is_delivered(workdir: WorkDir) -> bool:
 
 def sync_run(workdir: WorkDir, uri: str, warn: Callable[[str], None], patience: float = SECONDS_AT_THE_END) -> bool:
     """Bring to MLflow what it lacks of a run that nothing works on; returns whether it has all of it then.
-
-    Raises:
-        StoreError: another process runs in the working folder; the summary is damaged.
+    Raises StoreError: another process runs in the working folder; the summary is damaged.
     """
     with locked(workdir):
         summary, events = read_summary(workdir), read_events(workdir.journal)

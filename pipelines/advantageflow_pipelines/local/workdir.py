@@ -104,12 +104,10 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAULT_RUNS) -> WorkDir:
     """Make the working folder of a new run and write its settings there.
+    Raises StoreError: the folder is not empty, or cannot be written.
 
     Args:
         path: a new or empty folder; None makes one under `runs`, named after preset and time.
-
-    Raises:
-        StoreError: the folder is not empty, or cannot be written.
     """
     try:
         with writing(path or runs):
@@ -169,9 +167,7 @@ def complete_tasks(workdir: WorkDir) -> int:
 @contextlib.contextmanager
 def locked(workdir: WorkDir) -> Iterator[None]:
     """Keep other processes from using the working folder at the same time.
-
-    Raises:
-        StoreError: another process uses it.
+    Raises StoreError: another process uses it.
     """
     with (workdir.root / ".lock").open("w") as file:
         try:
@@ -231,9 +227,7 @@ def unused(path: Path) -> Path:
 
 def make_output(out: Path) -> None:
     """Make the folder that a command writes.
-
-    Raises:
-        StoreError: it is not empty, or cannot be made.
+    Raises StoreError: it is not empty, or cannot be made.
     """
     with writing(out):
         if out.is_file() or (out.is_dir() and any(out.iterdir())):

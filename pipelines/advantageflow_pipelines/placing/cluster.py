@@ -50,12 +50,10 @@ class ClusterRun:
 
 def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str | None) -> ClusterRun:
     """The run that a person's options choose.
+    Raises SettingsError: there are no such resources, or they do not fit the settings.
 
     Args:
         resources: preset or file; a preset that suits the settings' device when None.
-
-    Raises:
-        SettingsError: there are no such resources, or they do not fit the settings.
     """
     chosen = load_resources(resources or default_resources(settings), pipeline_of(settings))
     fitted, given = fit(settings, chosen)

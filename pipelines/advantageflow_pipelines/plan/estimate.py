@@ -167,9 +167,7 @@ def make_plan(
 
 def gpu_memory(settings: RunSettings) -> dict[str, int]:
     """Bytes that a GPU must have for each stage, without the rest of a plan.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
     configs, _ = find_configs(settings.model)

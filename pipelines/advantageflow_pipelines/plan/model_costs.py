@@ -35,9 +35,7 @@ Memory = dict[str, int]
 
 def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
     """Count by building each part on torch's meta device and running one sample through it.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with

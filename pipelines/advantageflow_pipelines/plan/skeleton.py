@@ -89,9 +89,7 @@ class Skeleton:
 
 def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
     """The sizes that a model has in a run.
-
-    Raises:
-        SettingsError: model.image_size is none that the model can make.
+    Raises SettingsError: model.image_size is none that the model can make.
     """
     shape = configs.family.latent_sizes(configs.parts).shape(model.image_size)
     return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)

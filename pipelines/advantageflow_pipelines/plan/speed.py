@@ -65,9 +65,7 @@ DEFAULT_GPU = "h100"
 
 def find_gpu(name: str) -> Gpu:
     """The GPU of this name.
-
-    Raises:
-        SettingsError: it is unknown; says which is nearest.
+    Raises SettingsError: it is unknown; says which is nearest.
     """
     key = name.lower()
     if key not in GPUS:

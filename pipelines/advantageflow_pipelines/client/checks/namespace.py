@@ -64,11 +64,9 @@ def check_rights(
     client: Any, namespace: str, account: str, *, on_nodes: bool, several_users: bool
 ) -> Iterator[Finding]:
     """What the service account of a run's pods has to be allowed, as infra/base/runs/roles.yaml gives it.
+    Raises ClusterError: the cluster does not say, as to users who may not ask about others.
 
     `on_nodes` says whether training is a TrainJob, `several_users` whether Kubeflow Pipelines has several.
-
-    Raises:
-        ClusterError: the cluster does not say, as to users who may not ask about others.
     """
     from kubernetes.client import AuthorizationV1Api
 

@@ -33,9 +33,7 @@ class ContainerError(UserError):
 @contextmanager
 def container_engine() -> Iterator[DockerClient]:
     """A client of the engine that DOCKER_HOST names, or of Docker's own socket.
-
-    Raises:
-        ContainerError: none answers there.
+    Raises ContainerError: none answers there.
     """
     from docker.client import DockerClient
     from docker.errors import DockerException
@@ -57,9 +55,7 @@ def container_engine() -> Iterator[DockerClient]:
 
 def find_images(client: DockerClient, images: Mapping[str, str]) -> dict[str, str]:
     """The same images, by the names that the engine knows them by (podman puts 'localhost/' before a short name).
-
-    Raises:
-        ContainerError: some are not on this machine; says which.
+    Raises ContainerError: some are not on this machine; says which.
     """
     known = {stage: _known_as(client, image) for stage, image in images.items()}
     missing = dict.fromkeys(images[stage] for stage, name in known.items() if name is None)
@@ -112,11 +108,9 @@ except SectionError as error:
 
 def check_rewards(client: DockerClient, images: Sequence[str], settings: RewardSettings) -> None:
     """Check that the images that score have the rewards that are not built in.
+    Raises ContainerError: an image lacks one.
 
     The folder in which the run is started is not in the images: a reward of one's own must be installed in them.
-
-    Raises:
-        ContainerError: an image lacks one.
     """
     terms = (*settings.terms, *settings.watched)
     own = {term.name: term.options for term in terms if term.name not in REWARDS}
@@ -127,9 +121,7 @@ def check_rewards(client: DockerClient, images: Sequence[str], settings: RewardS
 
 def check_objective(client: DockerClient, image: str, objective: Objective) -> None:
     """Check that the image that trains has the objective, if it is not built in.
-
-    Raises:
-        ContainerError: the image lacks it.
+    Raises ContainerError: the image lacks it.
     """
     if objective.name not in OBJECTIVES:
         _make(client, image, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")

@@ -19,9 +19,7 @@ def resident_tasks(
     settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
 ) -> Callable[..., None]:
     """What makes the tasks of a run, as of Pipeline.build: a loop from each evaluation to the next.
-
-    Raises:
-        SettingsError: the loop is given several nodes.
+    Raises SettingsError: the loop is given several nodes.
     """
     if placement.on_nodes:
         remedy = "give it one node, or use pipeline online, whose training runs on several"
