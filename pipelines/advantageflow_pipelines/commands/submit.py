@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,24 +37,17 @@ from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 
 
-def choose(
-    pipeline: options.Pipeline = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
-    seed: options.Seed = None,
-    init_policy: options.InitPolicy = None,
-) -> RunSettings:
+@functools.wraps(options.choose, assigned=())
+def choose(**given: Any) -> RunSettings:
     """The settings that these options choose for a cluster; they train the adapter that the initial policy has.
 
     Where that policy cannot be read from this machine, a warning says so: the training task holds the two together.
     """
-    settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
+    settings = options.choose(**given)
     address = settings.init_policy or ""
     if not (is_s3(address) or is_registered(address)):
         return settings
-    lora_asked = options.asks_for_lora(config, assignments, settings)
+    lora_asked = options.asks_for_lora(given["config"], given["assignments"], settings)
     try:
         adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
     except (StoreError, TrackingError) as error:
