@@ -72,10 +72,7 @@ def check_fits(run: ClusterRun, taken: Footprint) -> None:
     if taken.size <= CLOSE * LIMIT:
         return
     message = f"this run cannot finish on Kubeflow: {taken}"
-    remedy = "run fewer rounds, and continue from the last policy with --init-policy in the next run"
-    if run.settings.rollout.shards > 1:
-        remedy = f"make fewer, larger shards: lower rollout.shards; or {remedy}"
-    raise SettingsError(message, where="rounds, rollout.shards", remedy=remedy)
+    raise SettingsError(message, where="rounds, rollout.shards", remedy=_remedy(run))
 
 
 def said(run: ClusterRun, taken: Footprint) -> str:
@@ -84,6 +81,22 @@ def said(run: ClusterRun, taken: Footprint) -> str:
         return str(taken)
     longest = max(one.last - one.first + 1 for one in run.segments)
     return f"{len(run.segments)} pipeline runs that continue each other, of up to {longest} rounds, each {taken}"
+
+
+def _remedy(run: ClusterRun) -> str:
+    """In a segment of one round what is left to lower is its shards."""
+    rounds = 1 if pipeline_of(run.settings).handed else run.settings.rounds
+    shards = run.settings.rollout.shards
+
+    def size(number: int) -> int:
+        return footprint(run.with_settings(rounds=rounds, rollout={"shards": number}).package()).size
+
+    smallest, largest = size(1), size(shards)
+    room = CLOSE * LIMIT
+    if smallest > room or shards == 1:
+        return "run fewer rounds, and continue from the last policy with --init-policy in the next run"
+    fewer = min(shards - 1, 1 + int((shards - 1) * (room - smallest) / (largest - smallest)))
+    return f"make fewer, larger shards: --set rollout.shards={fewer}"
 
 
 TASK_SECONDS = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these
