@@ -13,7 +13,7 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client import fit
-from advantageflow_pipelines.client.fit import ROOM, check_fits, fitted, growth, said
+from advantageflow_pipelines.client.fit import CLOSE, ROOM, check_fits, fitted, growth, said
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.definition import Segment, divide
