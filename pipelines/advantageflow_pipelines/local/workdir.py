@@ -109,6 +109,9 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
     Args:
         path: a new or empty folder; None makes one under `runs`, named after preset and time.
     """
+    if "{{$" in str((path or runs).absolute()):
+        message = "Kubeflow would read '{{$' in the path as a placeholder"
+        raise StoreError(message, where=str(path or runs), remedy="give another folder to --workdir")
     try:
         with writing(path or runs):
             workdir = WorkDir((path or _new_folder(runs, settings.preset)).absolute())
@@ -246,9 +249,6 @@ def _new_folder(runs: Path, preset: str) -> Path:
 
 
 def _check_new(root: Path) -> None:
-    if "{{$" in str(root):
-        message = "Kubeflow would read '{{$' in the path as a placeholder"
-        raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
     if root.is_file():
         raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
     if not root.is_dir():
