@@ -172,7 +172,7 @@ def test_an_objective_of_trajectories_needs_a_sampler_that_leaves_them() -> None
     [
         (["rollout.steps=1"], True),
         (["rollout.sde_window=1"], True),
-        (["rollout.sde_window=1", "rollout.sde_window_range=[0, 5]"], False),
+        (["rollout.sde_window=1", "rollout.sde_window_range=[0, 2]", "rollout.steps=3"], False),
         (["rollout.sde_window=2"], False),
         (["rollout.steps=2"], False),
     ],
