@@ -56,14 +56,8 @@ def continuing(
     """
     from advantageflow.tracking.continuing import continue_run
 
-    handed = {
-        "prompts": prompts,
-        "conditioning": conditioning,
-        "policy": policy,
-        "rollout_policy": rollout_policy,
-        "base": base,
-    }
-    continue_run(rounds, {name: artifact.uri for name, artifact in handed.items()})
+    handed = {"prompts": prompts, "conditioning": conditioning, "policy": policy, "rollout_policy": rollout_policy}
+    continue_run(rounds, {name: artifact.uri for name, artifact in {**handed, "base": base}.items()})
 
 
 @stage_component("evaluation")
