@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError
 from advantageflow.problems import accepts_text, problems_of, to_error
 from advantageflow.settings import RunSettings
-from advantageflow.settings_reward import function_in
+from advantageflow.settings_stages import function_in
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 

@@ -20,7 +20,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.parameters import locate
 from advantageflow.runtime import arguments_of, parse_arguments, run_stage_task
 from advantageflow.settings import RewardSettings, RolloutSettings
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 
 STAGE = """
 import os

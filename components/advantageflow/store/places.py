@@ -13,8 +13,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
 from advantageflow.store.manifest import Manifest, differing
 from advantageflow.store.s3 import fetch_folder, is_s3
-from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
-from advantageflow.store.s3_errors import REMOVING, WRITING, explaining
+from advantageflow.store.s3_client import READ_ATTEMPTS, REMOVING, WRITING, explaining, make_client, parse_url
 from advantageflow.store.s3_transfer import list_objects, read_object, upload_files
 
 

@@ -28,8 +28,7 @@ from advantageflow.store.manifest import (
 )
 from advantageflow.store.places import Found, Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
-from advantageflow.store.s3_client import WRITE_ATTEMPTS
-from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_client import WRITE_ATTEMPTS, MissingObject
 
 KINDS = ("policies", "checkpoints", "conditioning", "trainjobs")  # folders of a store; others are not ours
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way

@@ -14,8 +14,7 @@ from typing import Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import METADATA_FILE, read_json, write_json, writing
-from advantageflow.store.s3_client import make_client, parse_url
-from advantageflow.store.s3_errors import explaining, missing
+from advantageflow.store.s3_client import explaining, make_client, missing, parse_url
 from advantageflow.store.s3_transfer import S3Object, download_files, list_objects
 
 SCHEME = "s3://"

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.store.files import writing
-from advantageflow.store.s3_client import CONNECTIONS, parse_url
-from advantageflow.store.s3_errors import READING, WRITING, Doing, MissingObject, explaining
+from advantageflow.store.s3_client import CONNECTIONS, READING, WRITING, Doing, MissingObject, explaining, parse_url
 
 _BODIES = 4  # tries of reading a range
 PART = 16 << 20  # bytes; what is as large as one part or larger goes in parts

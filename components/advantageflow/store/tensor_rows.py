@@ -18,8 +18,7 @@ from advantageflow.errors import StoreError
 from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
 from advantageflow.store.s3 import is_s3
-from advantageflow.store.s3_client import CONNECTIONS, make_client
-from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_client import CONNECTIONS, MissingObject, make_client
 from advantageflow.store.s3_transfer import read_range
 
 if TYPE_CHECKING:

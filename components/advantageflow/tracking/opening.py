@@ -15,9 +15,8 @@ from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.closing import on_pipeline_run
 from advantageflow.tracking.mlflow_store import log_settings
-from advantageflow.tracking.naming import NAME_TAG, run_title
 from advantageflow.tracking.pipeline_run import LAST_TASK_TAG, NAME_ENV, NOTE_ENV, find_or_open
-from advantageflow.tracking.ui import mlflow_address
+from advantageflow.tracking.ui import NAME_TAG, mlflow_address, run_title
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

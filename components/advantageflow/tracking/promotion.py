@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.champion import Superseded, champion, change_champion
-from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV, read_events
 from advantageflow.tracking.journal import Journal
 from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
-from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Registration, from_event, register
 from advantageflow.tracking.registry import REGISTRY
 

@@ -14,14 +14,13 @@ from advantageflow.errors import DataError
 from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.plan import Shot, plan_images
 from advantageflow.evaluation.report import read_statistics, write_report
-from advantageflow.evaluation.reward_hacking import ImageStatistics, curves, hacking_metrics
+from advantageflow.evaluation.reward_hacking import Alarm, ImageStatistics, curves, hacking_metrics
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.plumbing.terms import watched_rewards
 from advantageflow.settings import AlarmSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
-from advantageflow.watch.alarms import Alarm
 from advantageflow.watch.images import STATISTICS
 
 PROMPTS = [prompt for prompt in all_prompts() if prompt.split == "eval"][::20][:8]

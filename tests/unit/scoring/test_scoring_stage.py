@@ -27,8 +27,8 @@ from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import write_prompts
 from advantageflow.store.rollouts import write_rollouts
 from advantageflow.store.scores import read_scores
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 
 SHAPES = RewardSettings(name="shapes", column="soft")
 SEVERAL = RewardSettings(

@@ -13,9 +13,8 @@ from advantageflow import __version__
 from advantageflow.errors import TrackingError
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.kubeflow import pipeline_address
-from advantageflow.tracking.naming import metric_name, run_title
 from advantageflow.tracking.provenance import REVISION_ENV, provenance
-from advantageflow.tracking.ui import mlflow_address, ui_command
+from advantageflow.tracking.ui import metric_name, mlflow_address, run_title, ui_command
 
 
 def test_provenance_names_python_and_package_versions() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from advantageflow.evaluation.reward_hacking import Alarm, Watched, find_alarms
 from advantageflow.settings import AlarmSettings
-from advantageflow.watch.alarms import Alarm, Watched, find_alarms
 
 BASE = {
     "dark_fraction": 0.05,
