@@ -68,7 +68,7 @@ def changes(
     """
     import json
 
-    from advantageflow.tracking.opening import settings_of_a_run
+    from advantageflow.tracking.lifecycle import settings_of_a_run
 
     settings = settings_of_a_run({places[name]: value for name, value in given.items()}) | further
     run_stage_task(

@@ -18,8 +18,7 @@ from advantageflow.rewards.plumbing.terms import score_column, score_columns, te
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import read_images, read_rollouts
-from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, write_scores
+from advantageflow.store.rollouts import DROPPED_KEY, IMAGE_STATISTICS_KEY, read_images, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.images import RolloutStatistics
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,6 @@ _LENGTH = struct.Struct("<Q")  # of the header, at the beginning of the file
 _LONGEST_HEADER = 1 << 20
 _AGAIN = "run the task that makes it again, without Kubeflow's cache"
 _FIRST_READ = 1 << 14  # bytes, which hold the header of a few tensors
-
-ReadRange = Callable[[int, int], bytes]
-"""Bytes [start, end) of a file; fewer where it ends before."""
 
 
 @dataclass(frozen=True)

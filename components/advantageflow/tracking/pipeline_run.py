@@ -1,7 +1,7 @@
 """The MLflow run of a whole pipeline run on a cluster: tasks that know nothing of each other find it by its tag.
 
-The pipeline's first task opens it (`opening`), its last one, or others later, close it (`closing`). And what the run of
-a whole pipeline has in MLflow already, so that it can be brought there again, and nothing twice (`Earlier`).
+The pipeline's first task opens it, its last one, or others later, close it (`lifecycle`). And what the run of a whole
+pipeline has in MLflow already, so that it can be brought there again, and nothing twice (`Earlier`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kfp import compiler, local
 
-from advantageflow.lifeline import end_with_parent
+from advantageflow.processes import end_with_parent
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from advantageflow.settings import RolloutSettings, TrainingSettings
-from advantageflow.tracking.opening import open_pipeline_run, settings_of_a_run
+from advantageflow.tracking.lifecycle import open_pipeline_run, settings_of_a_run
 from advantageflow.tracking.pipeline_run import idle_seconds
 
 

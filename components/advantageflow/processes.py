@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it, however that ends (Linux; elsewhere it may outlive it)."""
+"""A process beside others: it ends with the one that started it (on Linux), and its threads wait asleep."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _PR_SET_PDEATHSIG = 1
 
 
@@ -23,3 +24,13 @@ def end_with_parent(parent: int | None = None, sign: signal.Signals = signal.SIG
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, sign)
     if parent is not None and os.getppid() != parent:  # it went before the kernel was asked, which then says nothing
         os.kill(os.getpid(), sign)
+
+
+def wait_asleep() -> None:
+    """Have OpenMP's threads, here and in child processes, sleep while they wait; what is set already stays.
+
+    To be called before torch is loaded. Threads that spin on a core that another process would use make a training
+    wait for each thread's turn in every operation: many times as long as their share of the machine explains.
+    """
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
