@@ -108,25 +108,18 @@ def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level
     return Means({task: interval(means[task], drawn) for task, drawn in draws.items()}, overall)
 
 
-def difference(
-    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL
-) -> Means:
+def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, level: float = LEVEL) -> Means:
     """Changes of a column, image by image on equal prompts and noise.
     Raises DataError: the two did not judge the same images.
 
     Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
     two policies apart suggest.
     """
-    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed, level=level)
+    return task_means(_paired(before, after, column, lambda old, new: new - old), column, level=level)
 
 
 def win_rate(
-    before: Sequence[Outcome],
-    after: Sequence[Outcome],
-    column: str,
-    *,
-    higher_is_better: bool = True,
-    seed: int = 0,
+    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, higher_is_better: bool = True
 ) -> dict[str, Any]:
     """How often the later images score better than the earlier ones, image by image on equal prompts and noise.
     Raises DataError: the two did not judge the same images.
@@ -147,7 +140,7 @@ def win_rate(
         name: float(np.mean([np.mean(of_task == worth) for of_task in by_task]))
         for name, worth in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))
     }
-    return {**shares, "rate": task_means(scored, column, seed=seed).overall.as_json()}
+    return {**shares, "rate": task_means(scored, column).overall.as_json()}
 
 
 def _paired(
