@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import TrackingError
+from advantageflow.shown import first_line
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import (
     RUN_ENV,
     experiment_id,
-    first_line,
     log_path,
     log_settings,
     open_client,

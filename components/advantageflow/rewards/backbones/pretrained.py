@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import RewardError, UserError
+from advantageflow.shown import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +102,7 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
                 return Path(hf_hub_download(name, candidate, revision=revision))
             except EntryNotFoundError as error:  # also if it is not in the cache and the hub cannot be reached
                 absent = error
-    message = f"none of {', '.join(candidates)} could be had from '{name}': {_first_line(absent)}"
+    message = f"none of {', '.join(candidates)} could be had from '{name}': {first_line(absent)}"
     raise RewardError(message, where=where, remedy=_remedy(name)) from absent
 
 
@@ -121,7 +122,7 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
         remedy = "get the file again; if it holds more than tensors, save its state dict as .safetensors"
-        raise RewardError(f"cannot read {path}: {_first_line(error)}", where=where, remedy=remedy) from error
+        raise RewardError(f"cannot read {path}: {first_line(error)}", where=where, remedy=remedy) from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else stored
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         remedy = "give the published checkpoint, or its state dict as .safetensors"
@@ -167,7 +168,7 @@ def _loading(what: str, name: str, where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # tokenizers raises plain Exception
-        message = f"cannot load {what}: {_first_line(error)}"
+        message = f"cannot load {what}: {first_line(error)}"
         raise RewardError(message, where=where, remedy=_remedy(name)) from error
 
 
@@ -201,7 +202,3 @@ def _remedy(name: str) -> str:
         f"check the name; without internet, `hf download {name}` elsewhere and give its folder; "
         "for a gated hub model accept its licence and log in with `hf auth login`"
     )
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
