@@ -57,11 +57,7 @@ class Problem:
 
 
 class SectionError(ValueError):
-    """Raised by a validator that reads a whole section: what is wrong in it.
-
-    Args:
-        problems: `where` of each is a dotted path within the section, empty for the section itself.
-    """
+    """Raised by a validator that reads a whole section: what is wrong in it, `where` a dotted path within it, or empty."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{p.where}: {p.message}" for p in problems))
@@ -69,11 +65,7 @@ class SectionError(ValueError):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
-    """What a pydantic error says, in a problem for each setting.
-
-    Args:
-        places: by dotted path, where that stands.
-    """
+    """What a pydantic error says, in a problem for each setting; `places` has by dotted path where that stands."""
     problems: dict[str, Problem] = {}  # by place, as pydantic has a line for each member of a union
     for line in error.errors():
         for problem in _problems(line, model, places):

@@ -12,12 +12,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent(parent: int | None = None, sign: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel end this process when its parent is gone; end it now where that is so already.
+    """Have the kernel end this process by this signal when its parent is gone; end it now where that is so already.
 
-    Args:
-        parent: process id of the parent, as that one told it; None where it did not: then whoever is the parent now
-            counts, and one that went before this call goes unnoticed.
-        sign: how it is ended.
+    `parent` is its process id, as that one told it; None where it did not: then whoever is the parent now counts, and
+    one that went before this call goes unnoticed.
     """
     if sys.platform != "linux":
         return

@@ -140,12 +140,10 @@ def decide(
     higher_is_better: bool = True,
     watched: Mapping[str, bool] = MappingProxyType({}),
 ) -> Decision:
-    """Hold a candidate against the champion.
-    Raises DataError: the policies of a trial were not judged on the same images.
+    """Hold a candidate against the champion, in a trial for each evaluation seed.
 
-    Args:
-        higher_is_better: whether the measure is to rise.
-        watched: terms that training does not see, each with whether it is to rise.
+    Whether the measure is to rise is `higher_is_better`; `watched` are terms that training does not see, each with
+    whether it is to rise. Raises DataError: the policies of a trial were not judged on the same images.
     """
 
     def change(trial: Trial, column: str, rises: bool) -> Change:

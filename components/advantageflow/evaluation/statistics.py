@@ -82,13 +82,9 @@ class Means:
 
 
 def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:
-    """Means of a column by task, and over tasks, with their intervals.
+    """Means of a column ('strict', 'soft' or a term) by task, and over tasks, with intervals of this level in (0, 1).
 
-    Args:
-        outcomes: images judged, at least one.
-        column: 'strict', 'soft' or a term.
-        seed: of the draws; equal seeds give equal intervals.
-        level: of the intervals, in (0, 1).
+    At least one image was judged. Equal seeds of the draws give equal intervals.
     """
     random = np.random.default_rng(seed)
     means: dict[str, float] = {}
@@ -122,11 +118,9 @@ def win_rate(
     before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, higher_is_better: bool = True
 ) -> dict[str, Any]:
     """How often the later images score better than the earlier ones, image by image on equal prompts and noise.
-    Raises DataError: the two did not judge the same images.
 
-    Returns:
-        `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
-        ties as mean and interval; 0.5 is no difference.
+    Gives `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
+    ties as mean and interval; 0.5 is no difference. Raises DataError: the two did not judge the same images.
     """
 
     def points(old: float, new: float) -> float:

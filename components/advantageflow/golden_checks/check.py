@@ -66,14 +66,10 @@ def check_rewards(
 
 
 def check_reward(reward: Reward, pictures: Sequence[Picture], recorded: Recorded | None, columns: Sequence[str]) -> int:
-    """Hold one reward to golden pictures; raises RewardError as check_rewards does.
+    """Hold one reward to golden pictures; gives how many counted: those whose prompts it can read.
 
-    Args:
-        recorded: what it should give; None where that is not known.
-        columns: those that are trained on or watched: each must tell the pictures apart.
-
-    Returns:
-        How many pictures counted: those whose prompts it can read.
+    `recorded` is what it should give, None where that is not known; each of `columns`, trained on or watched, must tell
+    the pictures apart. Raises RewardError as check_rewards does.
     """
     read = readable(reward, pictures)
     for unread in (recorded.scores if recorded else {}).keys() - {picture.name for picture in read}:

@@ -56,10 +56,7 @@ class ChatEndpoint(BaseModel):
         return f"{self.base_url.rstrip('/')}/chat/completions"
 
     def ask(self, request: Mapping[str, Any]) -> str:
-        """The text of the model's answer.
-
-        Args:
-            request: body of the request (model, messages ...), as the API defines it.
+        """The text of the model's answer to a request (model, messages ...) as the API defines it.
 
         Raises:
             RewardStopped: no answer after all retries.

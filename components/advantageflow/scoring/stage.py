@@ -92,10 +92,9 @@ def score_rollouts(
     settings: RewardSettings, rewards: Mapping[str, Reward], samples: Iterable[Sample], total: int
 ) -> Scored:
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
-    Raises RewardError: a reward failed on a sample, or left its declared range; names the sample.
 
-    Args:
-        samples: rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed.
+    Samples are rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed. Raises RewardError: a
+    reward failed on a sample, or left its declared range; names the sample.
     """
     scores: list[Score] = []
     dropped: dict[str, RewardError] = {}

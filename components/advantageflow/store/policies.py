@@ -128,11 +128,10 @@ def lora_of(config: Mapping[str, Any]) -> LoraSettings:
 
 
 def copy_parts(policy: Path, adapter: Path | None, rollout_policy: Path | None) -> None:
-    """Publish what some tasks read of a policy as artifacts of their own, each with its state.
+    """Publish what some tasks read of a policy as artifacts of their own, each with its state; None for none.
 
-    Args:
-        adapter: folder for the trained adapter in PEFT's files, for evaluations; None for none.
-        rollout_policy: folder for the adapter of the rollout policy and how prompts fared, for rollouts; likewise.
+    `adapter` is the trained adapter in PEFT's files, for evaluations; `rollout_policy` that of the rollout policy and
+    how prompts fared, for rollouts.
     """
     of_rollouts = (*_files(ROLLOUT_ADAPTER_FOLDER), HISTORY_FILE)
     for part, names in ((adapter, _files(ADAPTER_FOLDER)), (rollout_policy, of_rollouts)):

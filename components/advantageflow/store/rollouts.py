@@ -83,11 +83,9 @@ def write_latents(
     metadata: Mapping[str, Any],
     trajectories: Trajectory | None = None,
 ) -> None:
-    """Publish the latents artifact of a shard, possibly empty.
+    """Publish the latents artifact of a shard, possibly empty: (N, *shape), a row for each rollout, in the same order.
 
-    Args:
-        latents: (N, *shape), a row for each rollout, in the same order.
-        trajectories: how each was sampled; their file is only there where they are given.
+    The file of `trajectories`, how each was sampled, is only there where they are given.
     """
     with publish(folder) as partial:
         write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)

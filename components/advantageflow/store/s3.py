@@ -29,16 +29,11 @@ def is_s3(name: str) -> bool:
 
 
 def fetch_file(url: str, folder: Path) -> Path:
-    """The local copy of an object; nothing is fetched when the copy that is there is the current version.
-    Raises StoreError: no credentials, no such bucket or object, endpoint not reached, transfer that breaks, disk full.
+    """The local copy of an object, named as it; nothing is fetched when the copy below `folder` is the current version.
 
-    Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
-
-    Args:
-        folder: of all copies; processes may share it.
-
-    Returns:
-        A file named as the object, below `folder`.
+    Processes may share the folder of all copies. Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of
+    attempts (AWS_MAX_ATTEMPTS) are boto3's. Raises StoreError: no credentials, no such bucket or object, endpoint not
+    reached, transfer that breaks, disk full.
     """
     bucket, key = parse_url(url)
     client = make_client(url)
@@ -51,15 +46,12 @@ def fetch_file(url: str, folder: Path) -> Path:
 
 
 def fetch_folder(url: str, folder: Path) -> Path:
-    """The local copy of everything below a prefix; only objects that are new or have changed are fetched.
-    Raises StoreError as `fetch_file`; or there is nothing below the prefix; or a key is not a possible path.
+    """The local copy of everything below a prefix (with or without a slash at its end), named as the prefix's last
+    part.
 
-    Args:
-        url: s3://bucket/prefix; a slash at the end makes no difference.
-        folder: of all copies; processes may share it.
-
-    Returns:
-        A folder named as the last part of the prefix, below `folder`, with exactly the objects of now.
+    It has exactly the objects of now; only those that are new or have changed are fetched. Processes may share the
+    folder of all copies. Raises StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is not a
+    possible path.
     """
     url = url.rstrip("/")
     _, prefix = parse_url(url)

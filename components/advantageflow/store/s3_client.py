@@ -108,11 +108,10 @@ REMOVING = Doing("s3:DeleteObject and s3:ListBucket", "run again: it goes on wit
 
 @contextlib.contextmanager
 def explaining(client: Any, url: str, doing: Doing = READING) -> Iterator[None]:
-    """Turn what boto3 raises inside the block into a StoreError about `url`. Raises StoreError: no credentials, no such
-    bucket or key, access refused, endpoint not reached, object changed, transfer that breaks, no room left.
+    """Turn what boto3 raises inside the block into a StoreError about `url`, which is read, written or removed.
 
-    Args:
-        client: boto3's, asked whether the bucket is there when an object is not.
+    The client is asked whether the bucket is there when an object is not. Raises StoreError: no credentials, no such
+    bucket or key, access refused, endpoint not reached, object changed, transfer that breaks, no room left.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError

@@ -46,11 +46,9 @@ class StoredTensor:
 
 
 def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) -> None:
-    """Write tensors of `count` rows that come in batches of consecutive rows.
+    """Write tensors of `count` rows (at least one) that come by name in batches of consecutive rows.
 
-    Args:
-        count: rows in all, at least one.
-        batches: by name; names, dtypes and shapes of rows are those of the first.
+    Names, dtypes and shapes of rows are those of the first batch.
     """
     import torch
 
@@ -81,11 +79,8 @@ def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) 
 
 
 class TensorRows:
-    """The tensors of a file, of which rows can be read.
-    Raises StoreError: it is not there, cannot be read, or is not a safetensors file.
-
-    Args:
-        place: path of the file, or its s3:// address.
+    """The tensors of a file, at a path or an s3:// address, of which rows can be read. Raises StoreError: it is not
+    there, cannot be read, or is not a safetensors file.
     """
 
     def __init__(self, place: str) -> None:

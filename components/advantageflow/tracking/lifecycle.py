@@ -47,11 +47,10 @@ _QUESTIONS = 20
 
 def on_pipeline_run(work: Callable[[MlflowClient, str, str], str], warning: str) -> None:
     """Do something with the MLflow run of this process's pipeline run, and heal those of others; for a pipeline's own
-    first and last task. A failure is told, never raised.
+    first and last task. A failure is told, with what it means (`warning`), never raised.
 
-    Args:
-        work: takes client, tracking URI and pipeline run; gives what to say of it. Done again while MLflow is away.
-        warning: what it means if MLflow stays away.
+    `work` takes client, tracking URI and pipeline run, and gives what to say of it; it is done again while MLflow is
+    away.
     """
     tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
     if not tracking_uri or not pipeline:
@@ -168,9 +167,8 @@ def _told(run: Run) -> str | None:
 def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run, all of them.
 
-    Args:
-        given: by place: a section as JSON ('rollout'), where what is at its default may be left out; a setting that
-            holds instead of the section's own ('rollout.group_size'); a setting of no section ('seed').
+    They are given by place: a section as JSON ('rollout'), where what is at its default may be left out; a setting that
+    holds instead of the section's own ('rollout.group_size'); a setting of no section ('seed').
     """
     sections: dict[str, Any] = {name: value for name, value in given.items() if "." not in name}
     for name, text in sections.items():

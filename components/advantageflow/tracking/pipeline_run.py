@@ -69,12 +69,11 @@ def _find_tagged(client: MlflowClient, tag: str, value: str) -> Run | None:
 def find_or_open(
     client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str = ""
 ) -> Run:
-    """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
+    """The MLflow run of a pipeline run, opened if there is none, with these tags beside its origin; for tasks that run
+    alone.
 
-    Args:
-        tags: of the run, beside its origin.
-        first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
-            one's, and is open. Empty if none.
+    `first_run` is the pipeline run that this one continues, itself or through others (empty if none): its run in MLflow
+    becomes this one's, and is open.
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
@@ -136,10 +135,8 @@ def _is_pictures(child: Run) -> bool:
 def close(client: MlflowClient, run: Run, status: str, state: str, message: str | None = None) -> None:
     """End a pipeline's run, and those of its tasks that never ended.
 
-    Args:
-        status: 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words.
-        state: by which that is known, in Kubeflow's.
-        message: what Kubeflow says of a failure, for want of a task that says more.
+    Its status is 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words; `state` that by which it is known, in Kubeflow's;
+    `message` what Kubeflow says of a failure, for want of a task that says more.
     """
     run_id, tasks = run.info.run_id, task_runs(client, run)
     attempts = {task.info.run_name: task for task in tasks}

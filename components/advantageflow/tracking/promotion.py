@@ -42,12 +42,10 @@ class Start(NamedTuple):
 
 
 def inputs_sha256(settings: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
-    """Of all that decides what a run makes of the policy that it starts from.
+    """Of all that decides what a run makes of the policy that it starts from: its settings by section, as JSON values.
 
-    Args:
-        settings: of the run, by section, as JSON values.
-        made_from: `source_sha256` of the prompts, wherever they lie, and `reward_versions` by name; the metadata of a
-            prompts artifact have both.
+    `made_from` has `source_sha256` of the prompts, wherever they lie, and `reward_versions` by name, as the metadata of
+    a prompts artifact have.
     """
     sections = {name: settings[name] for name in _INPUTS if name in settings}
     sections["prompts"] = {name: value for name, value in sections["prompts"].items() if name != "source"}

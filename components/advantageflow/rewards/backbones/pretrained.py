@@ -25,11 +25,9 @@ _SHOWN = 12  # hex digits of a hash that go into a version
 
 def load_model(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
     """A model of transformers of this class, every weight of it from the checkpoint.
-    Raises RewardError: it is missing, gated, corrupt or not of this class.
 
-    Args:
-        name: a folder written by save_pretrained, or a hub id.
-        where: what names it, such as an option of a reward, for errors.
+    `name` is a folder written by save_pretrained, or a hub id; errors say `where` it stands, such as an option of a
+    reward. Raises RewardError: it is missing, gated, corrupt or not of this class.
     """
     import torch
 
@@ -47,11 +45,10 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
 
 
 def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, where: str, **arguments: Any) -> Any:
-    """A model of transformers from tensors under its own names: all of them, and no others.
-    Raises RewardError: a tensor is missing, not the model's, or of another shape than the model's.
+    """A model of transformers from tensors (of any precision) under its own names: all of them, and no others, in
+    float32.
 
-    Args:
-        tensors: by name; any precision, as float32 in the model.
+    Raises RewardError: a tensor is missing, not the model's, or of another shape than the model's.
     """
     import torch
 
@@ -144,11 +141,8 @@ def renamed(state: Mapping[str, torch.Tensor], rules: Sequence[tuple[str, str]])
 def weights_hash(*modules: nn.Module) -> str:
     """The first 12 hex digits of the SHA-256 over names, shapes and bytes of all parameters and buffers.
 
-    Taken of what was loaded, not of files, so that one model in several formats has one hash. Buffers that are not
-    saved (persistent=False) do not count.
-
-    Args:
-        modules: on any device, in any precision; their order counts.
+    Taken of what was loaded, on any device, in any precision, not of files, so that one model in several formats has
+    one hash. Buffers that are not saved (persistent=False) do not count; the order of modules does.
     """
     import torch
 

@@ -124,11 +124,9 @@ def _suspension(job: Mapping[str, Any]) -> str | None:
 def _final_error(
     where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
 ) -> UserError | None:
-    """Why a job came to no good end; None while it runs, or waits in a queue.
+    """Why a job (None when it is no longer there) came to no good end; None while it runs, or waits in a queue.
 
-    Args:
-        job: None when it is no longer there.
-        last_lines: of the logs, by name of the pod.
+    `last_lines` are those of the logs, by name of the pod.
     """
     if job is None:
         return TrainingError("was deleted while it ran, not by this task", where=where, remedy=_AGAIN)
