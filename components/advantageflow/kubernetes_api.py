@@ -79,7 +79,9 @@ def own_namespace() -> str:
 
 
 def patiently(request: Callable[[], T], seconds: float | None = None) -> T:
-    """What a request gives; made again for so long (PATIENCE if None) while it raises ClusterAway, which ends as that."""
+    """What a request gives; made again, for PATIENCE or so many seconds, while it raises ClusterAway, which ends as
+    that.
+    """
     began, warned = time.monotonic(), False
     while True:
         try:

@@ -57,7 +57,9 @@ class Problem:
 
 
 class SectionError(ValueError):
-    """Raised by a validator that reads a whole section: what is wrong in it, `where` a dotted path within it, or empty."""
+    """Raised by a validator that reads a whole section: what is wrong in it, each `where` a dotted path within it or
+    ''.
+    """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(f"{p.where}: {p.message}" for p in problems))

@@ -92,7 +92,8 @@ def _read(
     if repeats:
         warn(f"{shown}: {repeats} of {records} prompts repeat an earlier one and were dropped")
     if unknown:
-        names = [f"'{name}'" + (f" (did you mean '{near}'?)" if (near := _nearest(name)) else "") for name in unknown]
+        near = {name: did_you_mean(name, [*_FIELDS, *_GENEVAL_FIELDS]) for name in unknown}
+        names = [f"'{name}'" + (f" (did you mean '{near[name]}'?)" if near[name] else "") for name in unknown]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         kept = f"{', '.join(names[:_SHOWN])}{more}"
         warn(f"{shown}: fields that only the reward may know, kept in each prompt's spec: {kept}")
@@ -101,10 +102,6 @@ def _read(
             "%s: %d of %d prompts say no split; one in %d of them is held out, by a hash of its text",
             shown, without_split, records - repeats, HELD_OUT_SHARE,
         )  # fmt: skip
-
-
-def _nearest(name: str) -> str | None:
-    return did_you_mean(name, [*_FIELDS, *_GENEVAL_FIELDS])
 
 
 def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:

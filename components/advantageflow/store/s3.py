@@ -85,7 +85,8 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
     with _locked(entry):
         known = read_json(entry / METADATA_FILE)["objects"] if (entry / METADATA_FILE).exists() else {}
         files = {path: entry / _CONTENT / path for path in {**known, **wanted}}
-        here = {path for path, one in wanted.items() if known.get(path) == one and _size(files[path]) == one["size"]}
+        sizes = {path: files[path].stat().st_size for path in wanted if files[path].is_file()}
+        here = {path for path, one in wanted.items() if known.get(path) == one and sizes.get(path) == one["size"]}
         if here == wanted.keys() == known.keys():
             return entry / _CONTENT
         with writing(entry):
@@ -104,10 +105,6 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
             complete = {path: one for path, one in wanted.items() if files[path].exists()}
             write_json(entry / METADATA_FILE, {"url": url, "objects": complete})
     return entry / _CONTENT
-
-
-def _size(file: Path) -> int | None:
-    return file.stat().st_size if file.is_file() else None
 
 
 @contextlib.contextmanager

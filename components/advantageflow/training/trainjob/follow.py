@@ -57,7 +57,7 @@ def follow_to_its_end(
             job, pods = cluster.job(name), cluster.pods(name)
             warning = _warning(cluster, job) if job is not None and not pods else ""
             logs.follow(pods, warning)
-            complete = job is not None and _is_complete(job)
+            complete = job is not None and _condition(job, "Complete") is not None
             if complete or _final_error(where, job, pods) is not None:
                 logs.finish()
             if complete:
@@ -108,11 +108,6 @@ class _Queue:
             logger.info("[%s] is admitted", self._job)
             if self._was_taken_off:
                 self._resumed()
-
-
-def _is_complete(job: Mapping[str, Any]) -> bool:
-    """Whether the job has come to a good end."""
-    return _condition(job, "Complete") is not None
 
 
 def _suspension(job: Mapping[str, Any]) -> str | None:
