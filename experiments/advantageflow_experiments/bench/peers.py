@@ -47,21 +47,14 @@ BEST_PEER = "the best open peer"
 
 @dataclass(frozen=True)
 class Savings:
-    """Which waste is left out.
+    """Which waste is left out."""
 
-    Attributes:
-        text_once: text embeddings come from the data.
-        no_reference: the reference model, which has no weight in the loss, is not evaluated.
-        reuse_first: on the first step, where the policy is the rollout policy, v_roll is v_theta.
-        needed_only: v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others.
-        full_batches: a batch of one timestep is as large as one of ours.
-    """
-
-    text_once: bool = False
-    no_reference: bool = False
-    reuse_first: bool = False
+    text_once: bool = False  # text embeddings come from the data
+    no_reference: bool = False  # the reference model, which has no weight in the loss, is not evaluated
+    reuse_first: bool = False  # on the first step, where the policy is the rollout policy, v_roll is v_theta
+    # v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others
     needed_only: bool = False
-    full_batches: bool = False
+    full_batches: bool = False  # a batch of one timestep is as large as one of ours
 
 
 def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
@@ -166,7 +159,7 @@ def make_ladder(
     Args:
         work: with a float32 base.
         low_precision: the same with a bfloat16 base, where the device is made for it.
-        compiled: in which the latter's blocks are compiled; None where they are not to be.
+        compiled: in which the blocks of the last one are compiled; None where they are not to be.
     """
 
     def peers(name: str, savings: Savings) -> Task:
@@ -185,8 +178,9 @@ def make_ladder(
     ]
     if low_precision is not None:
         rows.append(ours(BFLOAT16, low_precision))
-        if compiled is not None:
-            rows.append(_task(COMPILED, low_precision, lambda: _within(compiled, low_precision)))
+    if compiled is not None:
+        last = low_precision or work
+        rows.append(_task(COMPILED, last, lambda: _within(compiled, last)))
     return rows
 
 

@@ -35,14 +35,7 @@ Memory = dict[str, int]
 
 def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
     """Count by building each part on torch's meta device and running one sample through it.
-
-    Args:
-        settings: of the run.
-        work: of its stages.
-        progress: told what is being counted.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
@@ -99,15 +92,24 @@ def count_flops(policy: Policy, sample: Inputs) -> Flops:
 
     Attention is counted as the two products that it consists of, whichever kernel would compute it.
     """
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as training:
+    with sdpa_kernel(SDPBackend.MATH), _counter() as training:
         policy.velocity(sample).square().mean().backward()
     policy.optimiser.zero_grad()
     return Flops(operations(lambda: policy.velocity(sample)), float(training.get_total_flops()))
 
 
+def _counter() -> FlopCounterMode:
+    """torch's, which does not know the product that is added in place."""
+
+    def flops(added_to: torch.Size, a: torch.Size, b: torch.Size, **options: object) -> int:
+        return 2 * a[0] * a[1] * b[1]
+
+    return FlopCounterMode(display=False, custom_mapping={torch.ops.aten.addmm_: flops})
+
+
 def operations(compute: Callable[[], object]) -> float:
     """Operations of a computation without gradients."""
-    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), _counter() as counter:
         compute()
     return float(counter.get_total_flops())
 
@@ -147,10 +149,7 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
     less than the pass itself.
 
     Args:
-        skeleton: of the model.
         training: microbatch, adapters, recomputation.
-        groups: prompts in a round.
-        group_size: rollouts of each.
     """
     policy = skeleton.policy(training)
     transformer, adapter = policy.transformer, policy.adapters.parameters()
@@ -185,9 +184,6 @@ def generation_memory(
     """Of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
 
     Args:
-        skeleton: of the model.
-        training: adapters.
-        batch: images in one forward batch.
         guided: whether guidance doubles it.
         decoded: images decoded at once; None: all of the batch.
     """
