@@ -85,8 +85,8 @@ class VelocityBatch:
         """
         if self.reference is None:
             raise ValueError(_UNDECLARED)
-        tiny = torch.finfo(self.policy.dtype).tiny  # the root's slope at 0 is infinite
-        own, base = (mean_square(one).clamp_min(tiny).sqrt() for one in (self.policy, self.reference))
+        # At 0 the root's slope is infinite.
+        own, base = (mean_square(one).clamp_min(1e-30).sqrt() for one in (self.policy, self.reference))
         return (own - base).clamp_min(0).square()
 
     def measures(self) -> dict[str, Scalar]:
