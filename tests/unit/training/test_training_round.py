@@ -190,12 +190,12 @@ def test_rollouts_drawn_by_advantage_are_weighted_by_the_inverse(
 def test_the_middle_of_a_group_may_be_left_out(
     policy: Policy, data: RoundData, settings: TrainingSettings, sampling: str
 ) -> None:
-    changed = settings.model_copy(update={"trained_share": 0.5, "sampling": sampling, "gradient_steps": 2})
+    changed = settings.model_copy(update={"trained_share": 0.5, "sampling": sampling})
     advantages = round_advantages(data, settings).values
     minibatches, weights = _minibatches(advantages, changed, torch.Generator().manual_seed(0))
     drawn, kept = torch.cat(list(minibatches)), most_telling(advantages, data.group_size // 2)
     assert len(drawn) == len(kept) * changed.inner_epochs
-    assert drawn.isin(kept).all()
+    assert torch.isin(drawn, kept).all()
     assert weights is None or torch.equal(weights.nonzero().flatten(), kept)
     (step,) = train(policy, data, settings, sampling=sampling, gradient_steps=1, trained_share=0.5)
     assert step["samples"] == len(drawn)
