@@ -110,12 +110,20 @@ def _remedy(run: ClusterRun) -> str:
     rounds = 1 if pipeline_of(run.settings).handed else run.settings.rounds
     shards = run.settings.rollout.shards
 
-    def size(number: int) -> int:
-        return footprint(run.with_settings(rounds=rounds, rollout={"shards": number}).package()).size
+    def size(rounds: int, shards: int) -> int:
+        return footprint(run.with_settings(rounds=rounds, rollout={"shards": shards}).package()).size
 
-    smallest, largest = size(1), size(shards)
-    room = CLOSE * LIMIT
-    if smallest > room or shards == 1:
-        return "run fewer rounds, and continue from the last policy with --init-policy in the next run"
-    fewer = min(shards - 1, 1 + int((shards - 1) * (room - smallest) / (largest - smallest)))
-    return f"make fewer, larger shards: --set rollout.shards={fewer}"
+    def within(number: int, smallest: int, largest: int) -> int:
+        """The most of them that fit; 0 if not even one does. What a run takes grows evenly."""
+        if number == 1 or smallest > CLOSE * LIMIT:
+            return 0
+        return min(number - 1, 1 + int((number - 1) * (CLOSE * LIMIT - smallest) / (largest - smallest)))
+
+    whole = size(rounds, shards)
+    if fewer := within(shards, size(rounds, 1), whole):
+        return f"make fewer, larger shards: --set rollout.shards={fewer}"
+    fewer = within(rounds, size(1, shards), whole)
+    return (
+        f"run {fewer or 'fewer'} rounds, and go on from the policy that they end with in the next run: a retraining "
+        "does from the champion, others with --init-policy"
+    )

@@ -42,10 +42,12 @@ class Interrupts:
             return
         told, tell = os.pipe()  # the C handler writes there at once, also while no Python handler can run
         os.set_blocking(tell, False)
-        self._thread = threading.get_ident()
+        self._asked = self._again = False
+        self._left, self._thread = threading.Event(), threading.get_ident()
         before = {one: signal.signal(one, self._interrupt) for one in _SIGNALS if _is_heard(one)}
         fd_before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(told, patience, last_words), name="interrupts", daemon=True).start()
+        watched = (told, patience, last_words, self._left)
+        threading.Thread(target=self._watch, args=watched, name="interrupts", daemon=True).start()
         try:
             yield
         finally:
@@ -83,13 +85,13 @@ class Interrupts:
         if self._working or not again:
             raise KeyboardInterrupt
 
-    def _watch(self, told: int, patience: float, last_words: str) -> None:
+    def _watch(self, told: int, patience: float, last_words: str, left: threading.Event) -> None:
         with open(told, "rb", buffering=0) as signals:  # open to the end: Python tells of signals that it cannot write
             while not set(_SIGNALS) & set(heard := signals.read(64)):
                 if not heard:  # the block has ended
                     return
             deadline = time.monotonic() + patience
-            while not self._left.wait(_AGAIN):
+            while not left.wait(_AGAIN):
                 if time.monotonic() > deadline:
                     shown = _SHOW_CURSOR if sys.stdout.isatty() else ""
                     os.write(1, f"{shown}\n{last_words}\n".encode())  # past locks of streams that the work may hold

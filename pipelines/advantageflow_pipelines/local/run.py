@@ -64,11 +64,18 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
-    with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
+    with (
+        locked(workdir) as until_ended,
+        temporary_folder(workdir),
+        attempt(workdir) as started,
+        _no_containers_left(workdir),
+    ):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
         begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
-        with RunTracking(tracking_uri, workdir, settings, partial(warn, console), others=True) as tracking:
+        with RunTracking(
+            tracking_uri, workdir, settings, partial(warn, console), others=True, left_behind=until_ended
+        ) as tracking:
             progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
             if is_inline(workdir):
                 run_inline(workdir, settings, progress, earlier)

@@ -63,6 +63,7 @@ class RunTracking:
         warn: shows a message to the person.
         patience: seconds that the store is given at the end.
         others: whether runs of its experiment that were killed outright are brought to their end too.
+        left_behind: told the thread that still publishes when the store has had its time, as by `locked`.
     """
 
     def __init__(
@@ -74,12 +75,13 @@ class RunTracking:
         patience: float = SECONDS_AT_THE_END,
         *,
         others: bool = False,
+        left_behind: Callable[[threading.Thread], None] = lambda thread: None,
     ) -> None:
         self._uri = uri
         self._workdir = workdir
         self._settings = settings
         self._warn = warn
-        self._others = others
+        self._others, self._left_behind = others, left_behind
         self._patience, self._late = patience, False
         self._deadline: float | None = None
         self._stop = threading.Event()
@@ -166,6 +168,7 @@ class RunTracking:
         thread.join(max(0.0, self._deadline - now))
         if thread.is_alive() and not self._late:
             self._late = True
+            self._left_behind(thread)
             self._warn(
                 f"MLflow does not have all of this run after {self._patience:g} s, and is no longer waited for "
                 f"({masked(self._uri)}). Give it what is missing with: advantageflow sync {self._workdir.root}"
@@ -240,9 +243,9 @@ def sync_run(
     Raises:
         StoreError: another process runs in the working folder; the summary is damaged.
     """
-    with locked(workdir):
+    with locked(workdir) as until_ended:
         summary, events = read_summary(workdir), read_events(workdir.journal)
-        tracking = RunTracking(uri, workdir, settings, warn, patience)
+        tracking = RunTracking(uri, workdir, settings, warn, patience, left_behind=until_ended)
         tracking.__enter__()
         if summary is not None:
             deliver(tracking, workdir, summary)

@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,8 +150,10 @@ def complete_tasks(workdir: WorkDir) -> int:
 
 
 @contextlib.contextmanager
-def locked(workdir: WorkDir) -> Iterator[None]:
-    """Keep other processes from using the working folder at the same time.
+def locked(workdir: WorkDir) -> Iterator[Callable[[threading.Thread], None]]:
+    """Keep others from using the working folder at the same time; of file systems that know no locks it cannot be told.
+
+    Yields what keeps them away beyond the block, until a thread that was left behind has ended.
 
     Raises:
         StoreError: another process uses it.
@@ -161,7 +164,17 @@ def locked(workdir: WorkDir) -> Iterator[None]:
         except OSError as error:
             remedy = "wait for it to end, or stop it"
             raise StoreError("another process runs here", where=str(workdir.root), remedy=remedy) from error
-        yield
+
+        def until_ended(thread: threading.Thread) -> None:
+            kept = os.dup(file.fileno())
+
+            def wait() -> None:
+                thread.join()
+                os.close(kept)
+
+            threading.Thread(target=wait, name="lock", daemon=True).start()
+
+        yield until_ended
 
 
 @contextlib.contextmanager

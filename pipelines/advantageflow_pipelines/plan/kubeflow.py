@@ -53,4 +53,5 @@ def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[On
 def kubeflow_seconds(settings: RunSettings, segments: int = 1) -> float:
     """Seconds of a run on Kubeflow, in so many segments, in which no stage works; pulling images comes on top."""
     rounds = settings.rounds if pipeline_of(settings).sharded else 0
-    return rounds * ROUND + (_ONCE + segments * _EACH) * TASK
+    one_round = ROUND - TASK if settings.rollout.scored else ROUND
+    return rounds * one_round + (_ONCE + segments * _EACH) * TASK

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import needed_memory
-from advantageflow_pipelines.plan.kubeflow import ROUND, TASK
+from advantageflow_pipelines.plan.kubeflow import TASK
 from advantageflow_pipelines.plan.plans import Plan, StagePlan
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.say import say
@@ -82,7 +82,7 @@ def _totals(plan: Plan) -> list[str]:
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
-        lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
+        lines.append(f"on Kubeflow: {minutes} more by the clock, about {TASK:g} s for each task in line")
     if plan.path is not None and plan.speed is not None:
         lines += _path(plan.path, plan.speed.count)
     if plan.chain is not None:

@@ -46,6 +46,8 @@ def closing():
             print("begun", flush=True)
             time.sleep(600)
 
+with INTERRUPTS.end_within(0.1, "an earlier run's"):
+    pass
 with INTERRUPTS.end_within({patience}, "last words"):
     try:
         if {work} is closing:
