@@ -244,6 +244,9 @@ def _check_new(root: Path) -> None:
     if "{{$" in str(root):
         message = "Kubeflow would read '{{$' in the path as a placeholder"
         raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
+    if os.fsencode(root).decode(errors="replace") != str(root):
+        message = "MLflow cannot name files in a folder whose name is not UTF-8"
+        raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
     if root.is_file():
         raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
     if not root.is_dir():
