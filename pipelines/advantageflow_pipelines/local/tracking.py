@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -39,7 +40,8 @@ logger = logging.getLogger(__name__)
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     """The store that the run was recorded in before; else MLFLOW_TRACKING_URI, or the file that `runs` share."""
-    recorded, named = _read_record(workdir).get("tracking_uri"), os.environ.get(TRACKING_ENV)
+    record, named = _read_record(workdir), os.environ.get(TRACKING_ENV)
+    recorded = record.get("tracking_uri") if record.get("run_id") else None
     if named and recorded == masked(named):
         return named  # with its password, which is not kept
     return recorded or store_uri(runs)
@@ -89,6 +91,8 @@ class RunTracking:
         self._thread = threading.Thread(target=self._publish, name="mlflow", daemon=True)
 
     def __enter__(self) -> RunTracking:
+        with suppress(StoreError):  # what the attempt tells is not there yet
+            _write_record(self._workdir, self._uri, self.run_id, complete=False)
         self._thread.start()
         return self
 
@@ -283,12 +287,15 @@ def _read_record(workdir: WorkDir) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return read_json(path)
+        record = read_json(path)
+        if not isinstance(record.get("run_id"), str | None) or not isinstance(record.get("tracking_uri"), str):
+            raise StoreError("not the record of a run", where=str(path), remedy="")
+        return record
     except StoreError as error:  # an older version did not write it in one step
-        logger.warning("%s; the run gets a new one in MLflow", error.message)
+        logger.warning("%s: %s; the run gets a new one in MLflow", path, error.message)
         path.unlink()
         return {}
 
 
-def _write_record(workdir: WorkDir, uri: str, run_id: str, *, complete: bool) -> None:
+def _write_record(workdir: WorkDir, uri: str, run_id: str | None, *, complete: bool) -> None:
     write_json(workdir.root / _RECORD_FILE, {"tracking_uri": masked(uri), "run_id": run_id, "complete": complete})
