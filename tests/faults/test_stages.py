@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 import torch
 
+from advantageflow.errors import StoreError
 from advantageflow.policy import generate
 from advantageflow.store import files
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.local.results import check_whole
 from advantageflow_pipelines.local.run import run_locally
 from advantageflow_pipelines.local.runners import RunnerKind, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
@@ -132,6 +134,19 @@ def test_a_lost_shard_is_made_again_and_a_clock_that_jumps_changes_nothing(
     assert "this run is not recorded in MLflow" in run.said
     assert summary["mlflow_run_id"] is None
     assert run.complete() == set(TASKS)
+
+
+@pytest.mark.parametrize("file", ["evaluation-1/report/metrics.json", "training-1/new_policy/state.json"])
+def test_a_file_that_a_complete_run_has_lost_is_named_with_what_makes_it_again(run: Faulty, file: str) -> None:
+    check_whole(run.workdir, SETTINGS)
+    (lost,) = run.workdir.artifacts.glob(f"*/{file}")
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(StoreError, match="file not found") as caught:
+        check_whole(run.workdir, SETTINGS)
+    lost.write_bytes(content)
+    assert caught.value.where == str(lost)
+    assert f"delete {lost.parents[1]} and continue with" in caught.value.remedy
 
 
 def forget(run: Faulty, task: str, output: str = "") -> None:

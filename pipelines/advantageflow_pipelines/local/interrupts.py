@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill end a run within seconds, whatever its process is doing.
+"""Ctrl-C, a polite kill and a terminal that closes end a run within seconds, whatever its process is doing.
 
 Python raises KeyboardInterrupt between two instructions of the main thread: not while a library computes or waits, and
 to no avail in a destructor, a callback, or code that takes any exception for a failure of its own. So a run that goes
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN = 1.0  # seconds until what goes on is interrupted again
 _SHOW_CURSOR = "\x1b[?25h"  # which a live display hides
 
@@ -90,6 +91,8 @@ class Interrupts:
             while not set(_SIGNALS) & set(heard := signals.read(64)):
                 if not heard:  # the block has ended
                     return
+            if signal.SIGHUP in heard:
+                _leave_terminal()
             deadline = time.monotonic() + patience
             while not left.wait(_AGAIN):
                 if time.monotonic() > deadline:
@@ -103,6 +106,14 @@ class Interrupts:
 
 
 INTERRUPTS = Interrupts()
+
+
+def _leave_terminal() -> None:
+    """Show nothing more on a terminal that is gone, where it would be an error."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def _is_heard(one: signal.Signals) -> bool:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from advantageflow.errors import StoreError
 from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.settings import RunSettings
@@ -38,6 +39,16 @@ def policy_folders(workdir: WorkDir, settings: RunSettings) -> dict[int, Path]:
     return dict(sorted({read_policy_state(path.parent).round: path.parent for path in files}.items()))
 
 
+def check_whole(workdir: WorkDir, settings: RunSettings) -> None:
+    """Raises StoreError where a report or a policy of a run that came to its end has lost the file it is known by."""
+    pipeline = pipeline_of(settings)
+    for output, name in ((pipeline.report, METRICS_FILE), *((one, STATE_FILE) for one in pipeline.policies)):
+        for folder in _folders(workdir, output):
+            if not (folder / name).exists():
+                remedy = f"delete {folder.parent} and continue with: advantageflow run --resume {workdir.root}"
+                raise StoreError("file not found", where=str(folder / name), remedy=remedy)
+
+
 def prompts_folder(workdir: WorkDir, settings: RunSettings) -> Path | None:
     """The run's prompts; None while they are not made."""
     found = _files(workdir, pipeline_of(settings).prompts, PROMPTS_FILE)
@@ -55,7 +66,12 @@ def read_report(folder: Path) -> dict[str, Any]:
 
 
 def _files(workdir: WorkDir, output: Output, name: str) -> list[Path]:
-    """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
-    found = workdir.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
+    """A file of each of an output's artifacts, in order of the attempts."""
+    return [path for folder in _folders(workdir, output) if (path := folder / name).exists()]
+
+
+def _folders(workdir: WorkDir, output: Output) -> list[Path]:
+    """An output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
+    found = workdir.artifacts.glob(f"*/{output.stage}*/{output.name}")
     task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
-    return sorted(path for path in found if task.fullmatch(path.parents[1].name))
+    return sorted(folder for folder in found if task.fullmatch(folder.parent.name))

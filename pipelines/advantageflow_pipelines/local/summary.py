@@ -19,7 +19,13 @@ from advantageflow.store.files import read_json
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.stage import policy_url
 from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
-from advantageflow_pipelines.local.results import compared_reports, policy_folders, read_report, report_folders
+from advantageflow_pipelines.local.results import (
+    check_whole,
+    compared_reports,
+    policy_folders,
+    read_report,
+    report_folders,
+)
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines.work import images_of_a_round
 from advantageflow_pipelines.say import print_table, say
@@ -45,10 +51,12 @@ def make_summary(
         overhead: of `measure_overhead`.
 
     Raises:
+        StoreError: a report or a policy has lost a file.
         PolicyError: the weights that the run ends with are not those that were trained.
     """
     from advantageflow.policy.saved import read_policy  # heavy
 
+    check_whole(workdir, settings)
     reports = report_folders(workdir, settings)
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)

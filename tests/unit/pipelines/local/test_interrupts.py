@@ -66,7 +66,7 @@ with INTERRUPTS.end_within({patience}, "last words"):
     [
         ("swallow", signal.SIGINT, 60, "ended by itself"),
         ("in_a_destructor", signal.SIGTERM, 60, "ended by itself"),
-        ("taken_for_a_failure", signal.SIGINT, 60, "ended by itself"),
+        ("taken_for_a_failure", signal.SIGHUP, 60, "ended by itself"),
         ("closing", signal.SIGTERM, 0.5, "last words"),
     ],
 )
