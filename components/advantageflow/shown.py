@@ -20,7 +20,7 @@ _QUERY = re.compile(
 
 
 def masked(text: str) -> str:
-    """The text with *** for the passwords in its addresses: user:password@host, long-token@host, ?token= and its like."""
+    """The text with *** for passwords in its addresses: user:password@host, long-token@host, ?token= and the like."""
     if "://" not in text:
         return text
     return _QUERY.sub(r"\1***", _TOKEN.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)))
