@@ -13,12 +13,12 @@ from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
-from advantageflow.settings_evaluation import AlarmSettings as AlarmSettings
-from advantageflow.settings_evaluation import EvaluationSettings as EvaluationSettings
-from advantageflow.settings_evaluation import PromotionSettings
-from advantageflow.settings_reward import RewardSettings as RewardSettings
-from advantageflow.settings_reward import RewardTerm as RewardTerm
-from advantageflow.settings_rollout import RolloutSettings as RolloutSettings
+from advantageflow.settings_stages import AlarmSettings as AlarmSettings
+from advantageflow.settings_stages import EvaluationSettings as EvaluationSettings
+from advantageflow.settings_stages import PromotionSettings
+from advantageflow.settings_stages import RewardSettings as RewardSettings
+from advantageflow.settings_stages import RewardTerm as RewardTerm
+from advantageflow.settings_stages import RolloutSettings as RolloutSettings
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 

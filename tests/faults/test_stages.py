@@ -17,12 +17,11 @@ import torch
 from advantageflow.errors import StoreError
 from advantageflow.policy import generate
 from advantageflow.store import files
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.failures import RunFailed
-from advantageflow_pipelines.local.results import check_whole
 from advantageflow_pipelines.local.run import run_locally
 from advantageflow_pipelines.local.runners import RunnerKind, write_runner
+from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 from advantageflow_pipelines.say import Console
 
@@ -45,7 +44,7 @@ class Faulty:
         shown = io.StringIO()
         try:
             return run_locally(
-                self.workdir, SETTINGS, console=Console(file=shown, width=200),
+                self.workdir, console=Console(file=shown, width=200),
                 tracking_uri="sqlite:////proc/none/mlflow.db",
             )  # fmt: skip
         finally:
@@ -138,12 +137,12 @@ def test_a_lost_shard_is_made_again_and_a_clock_that_jumps_changes_nothing(
 
 @pytest.mark.parametrize("file", ["evaluation-1/report/metrics.json", "training-1/new_policy/state.json"])
 def test_a_file_that_a_complete_run_has_lost_is_named_with_what_makes_it_again(run: Faulty, file: str) -> None:
-    check_whole(run.workdir, SETTINGS)
+    run.workdir.check_whole()
     (lost,) = run.workdir.artifacts.glob(f"*/{file}")
     content = lost.read_bytes()
     lost.unlink()
     with pytest.raises(StoreError, match="file not found") as caught:
-        check_whole(run.workdir, SETTINGS)
+        run.workdir.check_whole()
     lost.write_bytes(content)
     assert caught.value.where == str(lost)
     assert f"delete {lost.parents[1]} and continue with" in caught.value.remedy

@@ -20,10 +20,10 @@ from mlflow_published import SETTINGS, children, curve, everything, publish, tas
 
 from advantageflow.errors import StoreError, TrackingError
 from advantageflow.store.files import read_json
+from advantageflow.tracking.events import read_events, tail
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tracking import RunTracking, sync_left, sync_run
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked
@@ -71,7 +71,7 @@ def test_a_server_that_is_down_fails_or_is_slow_at_start_in_the_middle_or_at_the
     for attempt, when in enumerate(("start", "middle", "end")):
         eventually(partial(unlocked, workdir))
         with locked(workdir) as until_ended:
-            tracking = RunTracking(address, workdir, settings, warnings.append, patience, left_behind=until_ended)
+            tracking = RunTracking(address, workdir, warnings.append, patience, left_behind=until_ended)
             if when == "start":
                 breaks()
             tracking.__enter__()
@@ -86,7 +86,7 @@ def test_a_server_that_is_down_fails_or_is_slow_at_start_in_the_middle_or_at_the
         assert unlocked(workdir) != how.startswith("wait"), "what is left behind still publishes"
         gate.mend()
     eventually(partial(unlocked, workdir))
-    assert sync_run(workdir, settings, mlflow_server, warnings.append)
+    assert sync_run(workdir, mlflow_server, warnings.append)
     parent = client.get_run(str(tracking.run_id))
     assert curve(client, parent, "eval/strict") == [(number, number / 8) for number in range(1, 7)]
     assert {run.info.status for run in task_runs(client, parent)} == {"FINISHED"}
@@ -141,7 +141,7 @@ def test_a_run_that_was_killed_is_ended_by_sync_and_nothing_comes_twice(
         (workdir.journal / file.name).write_bytes(b"".join(lines[: -1 if killed else None]))
     client, seen = MlflowClient(store), []
     for _ in range(2):
-        assert sync_run(workdir, settings, store, warnings.append)
+        assert sync_run(workdir, store, warnings.append)
         parent = client.get_run(read_json(workdir.root / "mlflow.json")["run_id"])
         seen.append(everything(client, parent))
     assert seen[0] == seen[1]
@@ -165,7 +165,7 @@ def test_runs_that_were_killed_are_ended_by_the_next_one_and_by_a_look_at_them(
         return str(client.get_run(str(tracking.run_id)).info.status)
 
     def begin(workdir: WorkDir, *, others: bool = False) -> RunTracking:
-        tracking = RunTracking(store, workdir, settings, warnings.append, others=others).__enter__()
+        tracking = RunTracking(store, workdir, warnings.append, others=others).__enter__()
         deadline = time.monotonic() + 60
         while others and status(left) == "RUNNING" and time.monotonic() < deadline:
             time.sleep(0.1)  # a run looks after others as long as it goes on

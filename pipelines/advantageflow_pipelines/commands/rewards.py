@@ -19,8 +19,8 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 if TYPE_CHECKING:
+    from advantageflow.golden_checks.check import Trial
     from advantageflow.golden_checks.pictures import Picture
-    from advantageflow.golden_checks.trial import Trial
     from advantageflow.rewards.base import Reward
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
@@ -72,7 +72,7 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.trial import try_reward
+    from advantageflow.golden_checks.check import try_reward
     from advantageflow.prompts.sources import load_prompts
     from advantageflow.rewards.plumbing.registry import get_guarded
 
@@ -126,9 +126,7 @@ def rewards_record(
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Options by name from texts such as 'batch=8'; the value is read as YAML.
-
-    Raises:
-        SettingsError: a text is of another form.
+    Raises SettingsError: a text is of another form.
     """
     from advantageflow.yaml_text import parse_yaml
 
@@ -153,9 +151,7 @@ def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Pr
 
 def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
     """All pictures of the folder, or those of the golden set whose prompts the reward can read.
-
-    Raises:
-        DataError: the reward cannot read a prompt of the folder.
+    Raises DataError: the reward cannot read a prompt of the folder.
     """
     from advantageflow.golden_checks.check import readable
     from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
