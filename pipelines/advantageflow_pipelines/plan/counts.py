@@ -23,7 +23,7 @@ from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.plan.rewards import RewardCost
 
 SHIPPED = Path(__file__).parent / "counts.json"
-_FORM = 2  # of what is kept; another counts anew
+_FORM = 3  # of what is kept; another counts anew
 _ELSEWHERE = {"name", "revision", "device", "compile"}  # of a model: its files say what it is, and nothing is computed
 _TRAINING = {"lora", "microbatch", "gradient_checkpointing"}
 _MOST = 256  # texts that an encoder is given at once
