@@ -73,7 +73,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     except UserError:
         raise
     except Exception as error:
-        remedy = "install what it needs, or choose another reward"
+        remedy = "mend it, install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
         raise RewardError(message, where=source, remedy=remedy) from error
     # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.
