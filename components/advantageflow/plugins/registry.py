@@ -87,7 +87,8 @@ class Registry:
             return Source("by its path", name)
         sources = self.sources()
         if name not in sources:
-            remedy = f"{suggest(name, sources, what=f'registered {self.kind}s')}; or name yours, module:name{self.hint}"
+            kinds = f"{self.kind}s".replace("ys", "ies")
+            remedy = suggest(name, sources, what=f"registered {kinds}") + self.hint
             raise SettingsError(f"unknown {self.kind} '{name}'", where=where, remedy=remedy)
         return sources[name]
 

@@ -27,7 +27,12 @@ BUILT_IN = {
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
     "vlm": "advantageflow.rewards.vlm:VlmReward",
 }
-REWARDS = Registry("reward", "advantageflow.rewards", BUILT_IN, "; see `advantageflow rewards list`")
+REWARDS = Registry(
+    "reward",
+    "advantageflow.rewards",
+    BUILT_IN,
+    "; see `advantageflow rewards list`; or package.module:name of your own",
+)
 
 
 @dataclass(frozen=True)
