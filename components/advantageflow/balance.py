@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 def balanced_counts(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[str, int]:
     """Deal `total` one at a time round the tasks, passing over those that have no more to give.
+    Raises ValueError: `total` exceeds what there is.
 
     Counts of tasks that are not exhausted differ by at most one.
 
@@ -18,9 +19,6 @@ def balanced_counts(sizes: Mapping[str, int], total: int, start: int = 0) -> dic
 
     Returns:
         Count by task, in sorted order.
-
-    Raises:
-        ValueError: `total` exceeds what there is.
     """
     if total > sum(sizes.values()):
         raise ValueError(f"cannot deal {total} of {sum(sizes.values())}")

@@ -30,7 +30,6 @@ def load_settings(
     """Settings of a run: those of a preset or of a file (defaults if neither), changed by the overrides in order.
 
     Args:
-        preset: name of a preset.
         config: a YAML file of settings, instead of a preset.
         overrides: texts such as 'rollout.group_size=16'; the value is read as YAML. A section is replaced as a whole:
             'training.objective=awm' leaves behind the options of the objective that the preset has.
@@ -66,14 +65,11 @@ def preset_names(presets: Traversable | None = None) -> list[str]:
 
 def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tuple[dict[str, Any], dict[str, str]]:
     """Values of a YAML file of settings, and by dotted path where each stands.
+    Raises SettingsError: the file cannot be read, is not YAML, or holds no settings.
 
     Args:
-        file: the file.
         name: what to call it in an error.
         example: a setting that such a file may hold, shown to someone whose file holds none.
-
-    Raises:
-        SettingsError: the file cannot be read, is not YAML, or holds no settings.
     """
     try:
         with file.open("rb") as opened:

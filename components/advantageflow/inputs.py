@@ -18,7 +18,6 @@ def with_inputs(
     Args:
         function: any; one that takes no `**given` is left alone.
         inputs: by name their types, which Kubeflow's compiler reads; or their values, whose types are then theirs.
-        defaults: of inputs that have one.
     """
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]

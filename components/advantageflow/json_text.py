@@ -9,11 +9,8 @@ DEEPEST = 64  # levels of objects and lists; the deepest thing that this package
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
-
-    Raises:
-        ValueError: not JSON, or JSON that nothing else could read: NaN and infinities, numbers beyond a float's range
-            or of thousands of digits, deeper than DEEPEST, half of a surrogate pair.
+    """The value of a JSON text. Raises ValueError: not JSON, or JSON that nothing else could read: NaN and infinities,
+    numbers beyond a float's range or of thousands of digits, deeper than DEEPEST, half of a surrogate pair.
     """
     try:
         value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)

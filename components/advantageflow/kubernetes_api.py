@@ -46,12 +46,10 @@ def is_reachable() -> bool:
 
 def api_client(*, retries: bool = True) -> Any:
     """Kubernetes' client for the cluster that this process runs in, or that the user's kubeconfig names.
+    Raises SettingsError: there is neither.
 
     Args:
         retries: whether it makes a request again by itself where there is no connection.
-
-    Raises:
-        SettingsError: there is neither.
     """
     from kubernetes import client, config
 
@@ -109,8 +107,6 @@ def explained(verb: str, resource: str, where: str, remedy: str = "") -> Iterato
     """Turn what the API refuses, and what keeps it from answering, into errors.
 
     Args:
-        verb: of the request.
-        resource: that it is about.
         where: the object, as errors name it.
         remedy: where there is no such thing, or the request is not taken.
     """

@@ -48,12 +48,10 @@ def as_parameter(field: FieldInfo, value: Any) -> bool | int | float | str:
 
 def with_parameters(section: Section, parameters: Mapping[str, Any]) -> Section:
     """The section with the values of a pipeline's parameters, each in place of the setting that has its name.
+    Raises SettingsError: the section has no such setting, or a value is not allowed there.
 
     Numbers come as a pipeline carries them (whole ones also as floats). A text for a setting that holds more than text
     is read as YAML, as `--set` reads it; '' is null.
-
-    Raises:
-        SettingsError: the section has no such setting, or a value is not allowed there.
     """
     for name, value in parameters.items():
         path = locate(section, name)

@@ -71,8 +71,6 @@ def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[
     """What a pydantic error says, in a problem for each setting.
 
     Args:
-        error: of the validation.
-        model: what was validated.
         places: by dotted path, where that stands.
     """
     problems: dict[str, Problem] = {}  # by place, as pydantic has a line for each member of a union

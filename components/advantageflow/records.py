@@ -25,18 +25,12 @@ HISTORY_FILE = "prompt_outcomes.json"
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to generate from, with what the reward needs to judge the image.
+    """A text to generate from, with what the reward needs to judge the image."""
 
-    Attributes:
-        text: the prompt.
-        split: 'train' prompts are rolled out, 'eval' prompts are held out.
-        task: the group it is reported under, for example 'counting'.
-        spec: what the reward reads; for GenEval-like rewards its metadata (tag, include, exclude).
-    """
-
-    text: str
-    split: Literal["train", "eval"]
-    task: str
+    text: str  # the prompt
+    split: Literal["train", "eval"]  # 'train' prompts are rolled out, 'eval' prompts are held out
+    task: str  # the group it is reported under, for example 'counting'
+    # what the reward reads; for GenEval-like rewards its metadata (tag, include, exclude)
     spec: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -48,17 +42,12 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One image that the rollout policy generated.
-
-    Attributes:
-        index: index within its group, 0 .. group_size - 1.
-        seed: seed of its initial noise, derived from the run's seed, round, prompt and index.
-    """
+    """One image that the rollout policy generated."""
 
     prompt_id: str
     round: int
-    index: int
-    seed: int
+    index: int  # index within its group, 0 .. group_size - 1.
+    seed: int  # seed of its initial noise, derived from the run's seed, round, prompt and index
 
     @property
     def rollout_id(self) -> str:
@@ -68,18 +57,12 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Score:
-    """What a reward says of one rollout.
-
-    Attributes:
-        rewards: value by column, each within the reward's declared range.
-        details: how it came about, for a person (JSON).
-        version: the scorer's version, weights hash included.
-    """
+    """What a reward says of one rollout."""
 
     rollout_id: str
-    rewards: dict[str, float]
-    details: dict[str, Any]
-    version: str
+    rewards: dict[str, float]  # value by column, each within the reward's declared range
+    details: dict[str, Any]  # how it came about, for a person (JSON)
+    version: str  # the scorer's version, weights hash included
 
 
 def derive_seed(*parts: int | str) -> int:

@@ -84,13 +84,11 @@ def parse_arguments(
     run: Callable[..., None], arguments: dict[str, Any], parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Turn what a pipeline can carry into what `run` takes, by its type hints.
+    Raises SettingsError: a settings string or a parameter is not valid.
 
     Settings come from JSON strings, paths from strings, whole numbers also from floats, None also from "".
     `round_index` and `shard` are dropped where `run` does not take them. `parameters` replace single values of
     `settings`.
-
-    Raises:
-        SettingsError: a settings string or a parameter is not valid.
     """
     hints = get_type_hints(run)
     accepted = inspect.signature(run).parameters
@@ -152,9 +150,7 @@ def _shown() -> Iterator[None]:
 @contextmanager
 def memory_told(stage: str) -> Iterator[None]:
     """Say of a stage whose memory ends which settings need less; a process that the system kills says nothing.
-
-    Raises:
-        MemoryEnded: instead of the error of torch, of a GPU or of the CPU, or of Python.
+    Raises MemoryEnded: instead of the error of torch, of a GPU or of the CPU, or of Python.
     """
     try:
         yield

@@ -167,9 +167,7 @@ class TrainingSettings(Settings):
 
     def learning_rate_in(self, round_index: int) -> float:
         """`learning_rate (1 - (round_index - 1) / decay_rounds)`: all of it in round 1, 1 / decay_rounds in the last.
-
-        Raises:
-            SettingsError: the rounds of decay are 'all', or over before this round.
+        Raises SettingsError: the rounds of decay are 'all', or over before this round.
         """
         if self.decay_rounds == 0:
             return self.learning_rate

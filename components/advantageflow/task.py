@@ -47,13 +47,11 @@ _AWAY = {
 
 def main(arguments: Sequence[str]) -> None:
     """Run a component, with the environment that is mounted.
+    Raises SettingsError: this image is of another version than the pipeline, or has no such module.
 
     Args:
         arguments: the executor, whose name the local runner looks for; the component's module and the version that the
             pipeline was compiled with; the executor's own.
-
-    Raises:
-        SettingsError: this image is of another version than the pipeline, or has no such module.
     """
     parser = ArgumentParser()
     parser.add_argument("executor")

@@ -29,7 +29,6 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
 
     Args:
         reports: by what to call them; the reference first. All are of the same prompts, seeds and rewards.
-        seed: of the bootstrap's draws.
 
     Returns:
         `images`, `prompts`, `held_out_prompts`; `measures`: key -> label, direction and whether it is watched;

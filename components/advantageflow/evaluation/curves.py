@@ -19,36 +19,24 @@ _TRAINING = (
 
 @dataclass(frozen=True)
 class Line:
-    """A curve.
+    """A curve."""
 
-    Attributes:
-        name: in the legend.
-        values: by round.
-        bands: bounds of the 95 % intervals by round, where they are known.
-    """
-
-    name: str
-    values: Mapping[int, float]
+    name: str  # in the legend
+    values: Mapping[int, float]  # by round
+    # bounds of the 95 % intervals by round, where they are known
     bands: Mapping[int, Sequence[float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves on common axes.
-
-    Attributes:
-        title, unit: of the panel, and of its values.
-        lines: its curves.
-        low, high: what the axis of values reaches at least; None leaves that to the values.
-        marks: values that are marked with a level line, by what they are.
-    """
+    """Curves on common axes."""
 
     title: str
-    unit: str
+    unit: str  # of its values
     lines: Sequence[Line]
-    low: float | None = None
+    low: float | None = None  # what the axis of values reaches at least; None leaves that to the values
     high: float | None = None
-    marks: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)  # values to mark with a level line, by what they are
 
 
 def run_panels(rounds: Sequence[Mapping[str, Any]], training: Curves | None = None) -> list[Panel]:

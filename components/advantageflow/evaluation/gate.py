@@ -14,35 +14,23 @@ from advantageflow.settings_evaluation import PromotionSettings
 
 @dataclass(frozen=True)
 class Trial:
-    """Both policies, judged on equal prompts and noise.
+    """Both policies, judged on equal prompts and noise."""
 
-    Attributes:
-        seed: of the noise.
-        champion, candidate: how the images of each were judged.
-        alarms: of the candidate's evaluation, held against the champion's.
-    """
-
-    seed: int
-    champion: Sequence[Outcome]
+    seed: int  # of the noise
+    champion: Sequence[Outcome]  # how its images were judged
     candidate: Sequence[Outcome]
-    alarms: Sequence[str] = ()
+    alarms: Sequence[str] = ()  # of the candidate's evaluation, held against the champion's
 
 
 @dataclass(frozen=True)
 class Change:
-    """How the candidate differs from the champion in one trial.
-
-    Attributes:
-        mean: paired difference of the mean of task means, positive where the candidate is better.
-        at_least, at_most: its bounds, each one-sided at the confidence of the gate.
-        tasks: difference of each task's mean.
-    """
+    """How the candidate differs from the champion in one trial."""
 
     seed: int
-    mean: float
-    at_least: float
+    mean: float  # paired difference of the mean of task means, positive where the candidate is better
+    at_least: float  # its bounds, each one-sided at the confidence of the gate
     at_most: float
-    tasks: dict[str, float]
+    tasks: dict[str, float]  # difference of each task's mean
 
 
 @dataclass(frozen=True)
@@ -70,15 +58,11 @@ def decide(
     watched: Mapping[str, bool] = MappingProxyType({}),
 ) -> Decision:
     """Hold a candidate against the champion.
+    Raises DataError: the policies of a trial were not judged on the same images.
 
     Args:
-        trials: one for each evaluation seed.
-        settings: the bounds.
         higher_is_better: whether the measure is to rise.
         watched: terms that training does not see, each with whether it is to rise.
-
-    Raises:
-        DataError: the policies of a trial were not judged on the same images.
     """
 
     def change(trial: Trial, column: str, rises: bool) -> Change:

@@ -50,16 +50,13 @@ def write_page(
     """Write the page.
 
     Args:
-        out: HTML file to write.
         title: heading: the result in a line.
         subtitle: what the result is of.
         facts: what it was made of, by name.
-        comparison: of compare_reports.
         reports: the compared reports, whose sample pictures are shown.
         reference: the one that changes are told against; the first if None.
         alarms: where (such as 'round 3') and what.
         rounds: reports that a slider goes through in place of the last one's pictures, in order.
-        panels: curves by round.
         texts: of the prompts, by their ids; the hardest are shown where they are known.
         costs: a table: its head, rows, and their sum.
         details: long texts to unfold, by name, such as the settings.

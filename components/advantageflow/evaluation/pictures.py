@@ -27,21 +27,14 @@ _LARGEST_CELL = 256  # larger pictures are shrunk to this
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture to look at.
-
-    Attributes:
-        prompt_id, text, task: its prompt.
-        seed: of its initial noise.
-        reward: value of the column that training maximises; None where the reward could not score it.
-        correct: whether it is what the prompt asks for; None where the reward has no strict column.
-    """
+    """A picture to look at."""
 
     prompt_id: str
     text: str
     task: str
-    seed: int
-    reward: float | None
-    correct: bool | None
+    seed: int  # of its initial noise
+    reward: float | None  # value of the column that training maximises; None where the reward could not score it
+    correct: bool | None  # whether it is what the prompt asks for; None where the reward has no strict column
 
     @property
     def verdict(self) -> str:
@@ -94,14 +87,10 @@ def enlarge(picture: Image) -> Image:
 
 def sample_sheet(reports: Mapping[str, Path], out: Path, columns: int = 4) -> None:
     """Draw the samples of reports, each in a green (correct) or red (wrong) frame, their prompts below.
+    Raises DataError: the reports do not show the same prompts and seeds.
 
     Args:
         reports: the reports' folders, by what to call each; of several, the pictures of a prompt stand side by side.
-        out: PNG file to write.
-        columns: prompts in a row.
-
-    Raises:
-        DataError: the reports do not show the same prompts and seeds.
     """
     samples = paired_samples(reports)
     names = samples if len(samples) > 1 else [""]

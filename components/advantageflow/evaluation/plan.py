@@ -11,19 +11,12 @@ from advantageflow.records import Prompt, derive_seed
 
 @dataclass(frozen=True)
 class Shot:
-    """One image to make.
+    """One image to make."""
 
-    Attributes:
-        prompt: what it should show.
-        row: the prompt's row among all prompts.
-        repetition: which of the prompt's images, from 0.
-        seed: of its initial noise; depends on the run's seed, the prompt and the repetition alone.
-    """
-
-    prompt: Prompt
-    row: int
-    repetition: int
-    seed: int
+    prompt: Prompt  # what it should show
+    row: int  # the prompt's row among all prompts
+    repetition: int  # which of the prompt's images, from 0
+    seed: int  # of its initial noise; depends on the run's seed, the prompt and the repetition alone
 
 
 def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
@@ -35,8 +28,6 @@ def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
 
     Args:
         prompts: all prompts, in file order; those of split 'eval' are used.
-        count: how many images.
-        seed: the run's seed.
     """
     by_task: dict[str, list[tuple[int, Prompt]]] = {}
     for row, prompt in enumerate(prompts):

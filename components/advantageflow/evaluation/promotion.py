@@ -37,12 +37,10 @@ def run(
     """Decide between two policies; whoever records the run in MLflow registers the candidate and acts on it.
 
     Args:
-        settings: of the gate.
         evaluation, model, reward: as the evaluation stage.
         seed: the run's, and that of the evaluations that are there already.
         prompts, conditioning: of the run, whose 'eval' prompts are used.
         champion: the policy that the run started from; the base model where there was no champion.
-        candidate: the trained policy.
         before, after: reports of the champion and of the candidate, with `seed`; the second held against the first.
         decision_out: folder to write: decision.json, and the reports of the further seeds.
         inputs_sha256: of what the run was made from, see `tracking.promotion`; empty where that is found out elsewhere.

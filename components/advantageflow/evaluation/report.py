@@ -43,19 +43,14 @@ def write_report(
     finish: Callable[[Path], None] | None = None,
     base: Path | None = None,
 ) -> None:
-    """Publish a report artifact.
+    """Publish a report artifact. Raises StoreError: it cannot be written.
 
     Args:
-        folder: the artifact.
-        metrics: for metrics.json.
         outcomes: how each image was judged, at least one.
         samples: pictures to look at.
         statistics: of each image, see ImageStatistics.
         finish: adds to the folder, whose files are complete by then, before it is published.
         base: the report of the base model to keep in BASE_FOLDER of it.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     with publish(folder) as partial:
         columns = _COLUMNS | dict.fromkeys(outcomes[0].terms, "float64")

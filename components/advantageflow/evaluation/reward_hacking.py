@@ -28,13 +28,10 @@ Key = tuple[str, int]
 
 @dataclass
 class ImageStatistics:
-    """The statistics of an evaluation's images as they are made; of the images it keeps one thumbnail a prompt.
+    """The statistics of an evaluation's images as they are made; of the images it keeps one thumbnail a prompt."""
 
-    Attributes:
-        rows: values of each image; 'diversity' is how far it is from the image before it of the same prompt, NaN for a
-            prompt's first, so that a paired mean over any first images of a plan is a mean over the same pairs.
-    """
-
+    # values of each image; 'diversity' is how far it is from the image before it of the same prompt, NaN for a prompt's
+    # first, so that a paired mean over any first images of a plan is a mean over the same pairs
     rows: list[dict[str, Any]] = field(default_factory=list)
     _latest: dict[str, Image] = field(default_factory=dict)
 
@@ -59,7 +56,6 @@ def hacking_metrics(
     """What metrics.json says of reward hacking, and the alarms.
 
     Args:
-        rows: statistics of all images.
         outcomes: how they were judged, with the values of the watched rewards.
         reward, judges: which rewards are watched, and the rewards by name.
         bounds: how far means may move.

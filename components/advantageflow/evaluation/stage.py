@@ -60,15 +60,10 @@ def run(
     `settings.alarms` they raise an alarm.
 
     Args:
-        settings: how images are sampled.
-        model: the base model.
         reward: what images are judged by: the first term's reward, and what every term came to.
-        seed: the run's seed.
         round_index: the round that the policy comes from; 0 for the base.
-        images: how many images to judge.
         prompts, conditioning: of the run, whose 'eval' prompts are used.
         policy: whose 'policy' adapter generates, or the base model where it has none.
-        report_out: folder of the report artifact to write.
         base: the report of the base policy; None (as for the base itself) raises no alarms.
         page_out: HTML file for people who look at the task in Kubeflow: the report's page.
         metrics_out: JSON file of the numbers by which Kubeflow compares runs.

@@ -26,25 +26,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one held-out image was judged; NaN in all values where the reward could not score it.
+    """How one held-out image was judged; NaN in all values where the reward could not score it."""
 
-    Attributes:
-        prompt_id: its prompt.
-        task: its prompt's task.
-        repetition: which of the prompt's images, from 0.
-        seed: of its initial noise.
-        strict: the reward's 0/1 column (or what stands in for it).
-        soft: the reward's graded column (or what stands in for it).
-        terms: value of each of the reward's terms, by name.
-    """
-
-    prompt_id: str
-    task: str
-    repetition: int
-    seed: int
-    strict: float
-    soft: float
-    terms: Mapping[str, float] = field(default_factory=dict)
+    prompt_id: str  # its prompt
+    task: str  # its prompt's task
+    repetition: int  # which of the prompt's images, from 0
+    seed: int  # of its initial noise
+    strict: float  # the reward's 0/1 column (or what stands in for it)
+    soft: float  # the reward's graded column (or what stands in for it)
+    terms: Mapping[str, float] = field(default_factory=dict)  # value of each of the reward's terms, by name
 
     @property
     def judged(self) -> bool:
@@ -122,12 +112,10 @@ def difference(
     before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL
 ) -> Means:
     """Changes of a column, image by image on equal prompts and noise.
+    Raises DataError: the two did not judge the same images.
 
     Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
     two policies apart suggest.
-
-    Raises:
-        DataError: the two did not judge the same images.
     """
     return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed, level=level)
 
@@ -141,13 +129,11 @@ def win_rate(
     seed: int = 0,
 ) -> dict[str, Any]:
     """How often the later images score better than the earlier ones, image by image on equal prompts and noise.
+    Raises DataError: the two did not judge the same images.
 
     Returns:
         `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
         ties as mean and interval; 0.5 is no difference.
-
-    Raises:
-        DataError: the two did not judge the same images.
     """
 
     def points(old: float, new: float) -> float:

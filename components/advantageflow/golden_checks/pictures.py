@@ -29,17 +29,11 @@ _EXAMPLE = 'write one {"image": "a.png", "text": "a red circle", "spec": {...}} 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture and what it should show.
+    """A picture and what it should show."""
 
-    Attributes:
-        name: the file's name without its suffix; unique in a set.
-        prompt: what rewards judge it by.
-        image: uint8 array (H, W, 3).
-    """
-
-    name: str
-    prompt: Prompt
-    image: np.ndarray
+    name: str  # the file's name without its suffix; unique in a set
+    prompt: Prompt  # what rewards judge it by
+    image: np.ndarray  # uint8 array (H, W, 3)
 
 
 class PictureRecord(BaseModel):
@@ -88,13 +82,11 @@ def golden_folder() -> Traversable:
 
 
 def folder_pictures(folder: Path) -> list[Picture]:
-    """The pictures of a folder.
+    """The pictures of a folder. Raises DataError: there are no pictures, one cannot be read or decoded, or a line is
+    wrong; names the file and line.
 
     Those that the folder's prompts.jsonl names, one {"image", "text", "task", "spec"} a line; without that file all of
     its .png, .jpg, .jpeg and .webp files in the order of their names, which are their prompts.
-
-    Raises:
-        DataError: there are no pictures, one cannot be read or decoded, or a line is wrong; names the file and line.
     """
     try:
         if (folder / PROMPTS).exists():

@@ -18,29 +18,20 @@ SMALLEST_TOLERANCE = 1e-6  # float rounding differs between machines
 
 
 class Recorded(BaseModel):
-    """What a reward gave, as JSON.
-
-    Attributes:
-        version, options: of the reward that gave it.
-        tolerance: by column, how far a score may be from the recorded one.
-        scores: value by column, by picture.
-        pictures: by name; None if they are the golden set's.
-    """
+    """What a reward of this version and these options gave, as JSON."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     version: str
     options: dict[str, Any] = {}
-    tolerance: dict[str, float] = Field(min_length=1)
-    scores: dict[str, dict[str, float]] = Field(min_length=1)
-    pictures: dict[str, PictureRecord] | None = None
+    tolerance: dict[str, float] = Field(min_length=1)  # by column, how far a score may be from the recorded one
+    scores: dict[str, dict[str, float]] = Field(min_length=1)  # value by column, by picture
+    pictures: dict[str, PictureRecord] | None = None  # by name; None if they are the golden set's
 
 
 def find_golden(reward: str, file: Path | None) -> tuple[list[Picture], Recorded | None]:
     """The pictures that the reward of this name is held to, and its scores as the file, or else the package, has them.
-
-    Raises:
-        DataError: the file is missing, or is not what `record` writes; names the reward and field.
+    Raises DataError: the file is missing, or is not what `record` writes; names the reward and field.
     """
     own = {} if file is None else _read(file)
     entries, source = (own, file) if reward in own else (read_json(Path(str(golden_folder() / SCORES))), "golden set")
@@ -87,14 +78,11 @@ def record(
     with_pictures: bool,
 ) -> None:
     """Write a reward's scores (results) of pictures into a JSON file; those of other rewards in it are kept.
+    Raises DataError, StoreError: the file cannot be read, or written.
 
     Args:
-        name: what settings call it.
         tolerance: how far a score may be from the recorded one, as a share of the column's spread over the pictures.
         with_pictures: whether the file holds the pictures too; without, they are the golden set's.
-
-    Raises:
-        DataError, StoreError: the file cannot be read, or written.
     """
     scores = {
         picture.name: {column: float(value) for column, value in values.items()}

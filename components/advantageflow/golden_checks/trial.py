@@ -13,18 +13,12 @@ from advantageflow.rewards.base import Result, Reward
 
 @dataclass(frozen=True)
 class ColumnTrial:
-    """What one column gave.
-
-    Attributes:
-        lowest, highest: over the pictures.
-        repeated: largest difference between two scorings of the same batch.
-        alone: largest difference between the batch and the pictures one by one.
-    """
+    """What one column gave, over the pictures."""
 
     lowest: float
     highest: float
-    repeated: float
-    alone: float
+    repeated: float  # largest difference between two scorings of the same batch
+    alone: float  # largest difference between the batch and the pictures one by one
 
     @property
     def spread(self) -> float:
@@ -34,17 +28,12 @@ class ColumnTrial:
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of it: by column, and in seconds, loading included in the first pass.
-
-    Attributes:
-        first_seconds, batch_seconds: of all pictures in one batch, the first time and again.
-        alone_seconds: of the pictures one by one.
-    """
+    """What came of it: by column, and in seconds, loading included in the first pass."""
 
     columns: dict[str, ColumnTrial]
-    first_seconds: float
+    first_seconds: float  # of all pictures in one batch, the first time and again
     batch_seconds: float
-    alone_seconds: float
+    alone_seconds: float  # of the pictures one by one
 
     def problems(self, tolerance: float) -> list[str]:
         """What differs between two scorings by more than this share of its column's spread, in sentences."""

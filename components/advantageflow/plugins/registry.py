@@ -20,15 +20,10 @@ _FORM = "write it as package.module:Class"
 
 @dataclass(frozen=True)
 class Source:
-    """Where a thing comes from.
+    """Where a thing comes from."""
 
-    Attributes:
-        origin: 'built in', 'by its path', or the plug-in that brings it.
-        target: its path, 'package.module:Class', or the entry point that loads it.
-    """
-
-    origin: str
-    target: EntryPoint | str
+    origin: str  # 'built in', 'by its path', or the plug-in that brings it
+    target: EntryPoint | str  # its path, 'package.module:Class', or the entry point that loads it
 
     def find(self, where: str) -> Any:
         """What it names; only its own module is imported. `where` is the setting that names it, for errors.
@@ -51,19 +46,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Registry:
-    """All things of one kind that settings can name.
+    """All things of one kind that settings can name."""
 
-    Attributes:
-        kind: what one of them is called, such as 'reward'.
-        group: the entry point group of plug-ins.
-        built_in: path by name.
-        hint: what a message about an unknown name ends with.
-    """
-
-    kind: str
-    group: str
-    built_in: Mapping[str, str]
-    hint: str = ""
+    kind: str  # what one of them is called, such as 'reward'
+    group: str  # the entry point group of plug-ins
+    built_in: Mapping[str, str]  # path by name
+    hint: str = ""  # what a message about an unknown name ends with
 
     def sources(self) -> dict[str, Source]:
         """Every registered one by name; raises SettingsError if two claim one name."""
@@ -79,9 +67,7 @@ class Registry:
 
     def source(self, name: str, where: str) -> Source:
         """The one of this name, or at this path 'package.module:Class'. `where` is the setting that names it.
-
-        Raises:
-            SettingsError: there is none of this name; says which is nearest.
+        Raises SettingsError: there is none of this name; says which is nearest.
         """
         if ":" in name:
             return Source("by its path", name)

@@ -39,8 +39,6 @@ def run(
     """Look for a reason to retrain.
 
     Args:
-        settings: which prompts.
-        reward: what they are trained on.
         run_settings: all settings of the run by section, as JSON.
         registered_model: whose champion is the start.
         parent_out: file of the champion's address, or the run's own `init_policy` where there is no champion.
@@ -77,9 +75,7 @@ def run(
 
 def made_from(settings: PromptSettings, reward: RewardSettings) -> dict[str, Any]:
     """What `inputs_sha256` takes, of prompts as they are now; equal to a prompts artifact's metadata.
-
-    Raises:
-        UserError: the prompts cannot be read, or a reward not be made.
+    Raises UserError: the prompts cannot be read, or a reward not be made.
     """
     prompts = load_prompts(
         settings.source, count=settings.count, seed=settings.seed, columns=settings.columns.renamed, warn=logger.info

@@ -37,7 +37,8 @@ class LocatedPrompt(NamedTuple):
 def read_files(
     files: Mapping[Path, str], columns: Mapping[str, str], warn: Callable[[str], None]
 ) -> list[LocatedPrompt]:
-    """Read files of prompts.
+    """Read files of prompts. Raises DataError: a file cannot be read or is empty, a record is invalid, two say
+    different things of one text; names the line.
 
     A line of .txt is a prompt. A record of the others has `text` (or `prompt`); optionally `split` ('train', or 'eval',
     'val', 'validation', 'test'), `task` (or `tag`), and `spec`: for the reward. All other fields, such as GenEval's
@@ -51,10 +52,6 @@ def read_files(
         files: each with what to call it in errors: its path, or that of what it is a copy of.
         columns: what the files call text, split, task and spec, where they have other names for them.
         warn: is told what a person should know: repeats that were dropped, fields that nothing here knows.
-
-    Raises:
-        DataError: a file cannot be read or is empty, a record is invalid, two say different things of one text; names
-            the line.
     """
     located: dict[str, LocatedPrompt] = {}
     fields: set[str] = set()
@@ -119,11 +116,7 @@ def _nearest(name: str) -> str | None:
 
 
 def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
-    """The prompt of a record: see read_files.
-
-    Raises:
-        DataError: it is not a prompt; names the field.
-    """
+    """The prompt of a record: see read_files. Raises DataError: it is not a prompt; names the field."""
     if not isinstance(record, Mapping):
         raise DataError(f"is {_show(record)}, not an object", where=where, remedy='write {"text": ..., "spec": {...}}')
     record = dict(record)

@@ -32,9 +32,7 @@ Spec = dict[str, Any]
 
 def official_prompts() -> list[Prompt]:
     """The 553 evaluation prompts of GenEval, in its order, as the split 'eval'.
-
-    Raises:
-        DataError: this version of numpy draws other random numbers than theirs, so the prompts would be others.
+    Raises DataError: this version of numpy draws other random numbers than theirs, so the prompts would be others.
     """
     specs = list({json.dumps(spec): spec for spec in _official_draws()}.values())
     prompts = [_prompt(spec, "eval") for spec in specs]
@@ -51,17 +49,11 @@ def official_prompts() -> list[Prompt]:
 
 def training_prompts(count: int, seed: int) -> list[Prompt]:
     """Prompts that ask for none of what the official ones ask for, in equal numbers of each task.
+    Raises DataError: there are fewer than `count`.
 
     The same objects in another order, or a relation said from the other side, count as the same. Of single_object there
     are none: the official prompts ask for each of the 80 classes. Tasks that run out (counting has 160) leave their
     share to the others. A larger `count` adds prompts to those of a smaller one.
-
-    Args:
-        count: how many.
-        seed: decides which.
-
-    Raises:
-        DataError: there are fewer than `count`.
     """
     import numpy as np
 

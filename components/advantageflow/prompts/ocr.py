@@ -59,16 +59,13 @@ WORDS = tuple(_WORDS.split())
 
 def ocr_prompts(count: int, seed: int) -> list[Prompt]:
     """Training prompts, then 500 held-out ones. No text is in both, and there are no duplicates.
+    Raises DataError: `count` exceeds what there is.
 
     Texts are words, numbers, and letters with digits, in capitals, in small letters or with a capital; their spec is
     {"text": ...}.
 
     Args:
-        count: training prompts.
         seed: decides which; the held-out ones are always the same.
-
-    Raises:
-        DataError: `count` exceeds what there is.
     """
     return [*_draw("train", count, seed), *_draw("eval", HELD_OUT, 0)]
 

@@ -88,7 +88,6 @@ def with_replay(
     """All held-out prompts, all new training prompts, and as many old ones that they are this share of both.
 
     Args:
-        prompts: of the source.
         known: ids of the training prompts that are not new.
         replay_share: share of the training prompts that are not new, in [0, 1); None takes all prompts.
         seed: by which old ones are drawn, with the number of all prompts, so that no old one is left out for ever.

@@ -46,13 +46,11 @@ def run(
     """Check the prompts and the rewards, encode each text once, and make the policy that the run starts from.
 
     Args:
-        settings: which prompts.
         model: whose text encoders encode them.
         reward: what must be able to read their specs, and must score golden pictures as it should.
         seed: the run's seed, kept as provenance.
         init_policy: what to start from: an earlier run's policy or another program's adapter, in a folder, published
             at s3:// or registered in MLflow; None starts from the base model.
-        prompts_out, conditioning_out, policy_out: folders of the artifacts to write.
         adapter_out, rollout_policy_out: folders for what evaluations and rollouts read of the policy.
         store: where what conditions the model is kept, if there is one.
 

@@ -67,18 +67,13 @@ class Reward(Protocol):
     def higher_is_better(self) -> bool: ...
 
     def check(self, prompt: Prompt) -> None:
-        """Say before any work whether the prompt's spec can be scored.
-
-        Raises:
-            DataError: it cannot; names the field.
-        """
+        """Say before any work whether the prompt's spec can be scored. Raises DataError: it cannot; names the field."""
         ...
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score images.
 
         Args:
-            prompts: the prompt of each image.
             images: uint8 arrays (H, W, 3).
 
         Returns:

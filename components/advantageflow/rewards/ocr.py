@@ -94,9 +94,7 @@ class OcrReward:
 
 def target(prompt: Prompt) -> str:
     """The text that a picture should show, as it is compared: without white space, in lower case.
-
-    Raises:
-        DataError: the spec's `text` is not a text, or there is none and no span in double quotes; names the prompt.
+    Raises DataError: the spec's `text` is not a text, or there is none and no span in double quotes; names the prompt.
     """
     where = f"prompt '{prompt.text}'"
     if "text" in prompt.spec:

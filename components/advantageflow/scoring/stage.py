@@ -37,8 +37,6 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     """Score every rollout of a shard by the reward of each term, and check what the rewards give.
 
     Args:
-        settings: which rewards.
-        prompts: the prompts artifact.
         rollouts: the rollouts artifact of the shard, possibly empty.
         scores_out: folder of the scores artifact to write.
 
@@ -95,14 +93,10 @@ def score_rollouts(
     settings: RewardSettings, rewards: Mapping[str, Reward], samples: Iterable[Sample], total: int
 ) -> Scored:
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
+    Raises RewardError: a reward failed on a sample, or left its declared range; names the sample.
 
     Args:
-        rewards: of each term, by name.
         samples: rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed.
-        total: how many they are.
-
-    Raises:
-        RewardError: a reward failed on a sample, or left its declared range; names the sample.
     """
     scores: list[Score] = []
     dropped: dict[str, RewardError] = {}

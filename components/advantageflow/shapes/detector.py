@@ -25,27 +25,16 @@ _MAX_COLOR_DISTANCE = 75.0  # RGB units from the nearest palette colour
 
 @dataclass(frozen=True)
 class Detection:
-    """One object that was found.
+    """One object that was found."""
 
-    Attributes:
-        shape: one of SHAPES, or None for a blob that is none of them.
-        color: one of COLORS, or None for a colour that is none of them.
-        box: left, top, right, bottom in pixels, right and bottom exclusive.
-        confidence: correlation with the shape's template, in [-1, 1].
-    """
-
-    shape: str | None
-    color: str | None
-    box: tuple[int, int, int, int]
-    confidence: float
+    shape: str | None  # one of SHAPES, or None for a blob that is none of them
+    color: str | None  # one of COLORS, or None for a colour that is none of them
+    box: tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom exclusive
+    confidence: float  # correlation with the shape's template, in [-1, 1]
 
 
 def detect(image: NDArray[np.uint8]) -> list[Detection]:
-    """Objects in an RGB image (H, W, 3), from left to right.
-
-    Raises:
-        ValueError: the image is not (H, W, 3) uint8.
-    """
+    """Objects in an RGB image (H, W, 3), from left to right. Raises ValueError: the image is not (H, W, 3) uint8."""
     check_rgb(image)
     pixels = image.astype(np.float64)
     background = np.median(np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]), axis=0)

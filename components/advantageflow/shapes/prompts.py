@@ -53,9 +53,6 @@ def hard_prompts(seed: int = 0) -> list[Prompt]:
 
     The embedded model practically never gets them right, so that their groups are all 0 and teach nothing: like those
     prompts of users that ask for too much.
-
-    Args:
-        seed: decides what is combined.
     """
     prompts: list[Prompt] = []
     for task in HARD_TASKS:

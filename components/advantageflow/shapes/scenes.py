@@ -30,19 +30,13 @@ MAX_COUNT = 4
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A shape in a scene.
-
-    Attributes:
-        x: centre, pixels from the left edge.
-        y: centre, pixels from the top edge.
-        size: width and height, pixels.
-    """
+    """A shape in a scene."""
 
     shape: str
     color: str
-    x: float
-    y: float
-    size: float = OBJECT_SIZE
+    x: float  # centre, pixels from the left edge
+    y: float  # centre, pixels from the top edge
+    size: float = OBJECT_SIZE  # width and height, pixels
 
 
 @dataclass(frozen=True)
@@ -68,23 +62,14 @@ def holds(relation: str, offset_x: float, offset_y: float) -> bool:
 
 @dataclass(frozen=True)
 class CaptionNoise:
-    """How often a training picture disobeys its caption (probabilities).
+    """How often a training picture disobeys its caption (probabilities)."""
 
-    Attributes:
-        mismatch: the whole picture belongs to another caption.
-        shape: an object's shape is another one, each object.
-        color: a named colour is another one, each object.
-        count: the number of objects is another one, in counting captions.
-        relation: the objects stand anywhere.
-        extra: there is an object that the caption does not name.
-    """
-
-    mismatch: float = 0.2
-    shape: float = 0.2
-    color: float = 0.25
-    count: float = 0.4
-    relation: float = 0.5
-    extra: float = 0.1
+    mismatch: float = 0.2  # the whole picture belongs to another caption
+    shape: float = 0.2  # an object's shape is another one, each object
+    color: float = 0.25  # a named colour is another one, each object
+    count: float = 0.4  # the number of objects is another one, in counting captions
+    relation: float = 0.5  # the objects stand anywhere
+    extra: float = 0.1  # there is an object that the caption does not name
 
 
 NO_NOISE = CaptionNoise(0, 0, 0, 0, 0, 0)

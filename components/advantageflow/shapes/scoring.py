@@ -20,17 +20,11 @@ from advantageflow.shapes.scenes import COLORS, SHAPES, holds
 
 @dataclass(frozen=True)
 class ShapesScore:
-    """What an image is worth for its prompt.
+    """What an image is worth for its prompt."""
 
-    Attributes:
-        strict: 1.0 if every rule holds, else 0.0.
-        soft: mean of the parts, in [0, 1].
-        reasons: one sentence for each rule that failed.
-    """
-
-    strict: float
-    soft: float
-    reasons: tuple[str, ...]
+    strict: float  # 1.0 if every rule holds, else 0.0
+    soft: float  # mean of the parts, in [0, 1]
+    reasons: tuple[str, ...]  # one sentence for each rule that failed
 
 
 def check_spec(spec: dict[str, Any]) -> None:

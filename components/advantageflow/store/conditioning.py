@@ -29,21 +29,14 @@ FOLDER = "conditioning"  # below the store
 
 @dataclass(frozen=True)
 class StoredConditioning:
-    """The conditioning of a run's prompts.
+    """The conditioning of a run's prompts."""
 
-    Attributes:
-        place: of the file, a path or an address: a row for each prompt, and a last one for guidance.
-        prompts: how many there are.
-    """
-
-    place: str
-    prompts: int
+    place: str  # of the file, a path or an address: a row for each prompt, and a last one for guidance
+    prompts: int  # how many there are
 
     def rows(self, rows: Sequence[int]) -> Conditioning:
         """The conditioning of the prompts with these numbers, in this order; reads nothing else.
-
-        Raises:
-            DataError: it is not that of so many prompts.
+        Raises DataError: it is not that of so many prompts.
         """
         from advantageflow.policy.conditioning import Conditioning
 
@@ -92,9 +85,7 @@ def write_conditioning(
 
 def open_conditioning(folder: Path, prompts: Sequence[Prompt]) -> StoredConditioning:
     """The conditioning of all prompts of the prompts artifact, nothing of which is read yet.
-
-    Raises:
-        DataError: it belongs to other prompts.
+    Raises DataError: it belongs to other prompts.
     """
     told = read_metadata(folder)
     if told.get("prompt_ids") != _digest(prompts):

@@ -41,12 +41,10 @@ _MARKERS = (METADATA_FILE, "state.json", "metrics.json")  # what tells a publish
 @contextlib.contextmanager
 def publish(folder: Path) -> Iterator[Path]:
     """Write an artifact so that it is whole or absent.
+    Raises StoreError: `folder` holds something that is not an artifact; the disk is full; no permission.
 
     Yields a temporary sibling folder to write into; when the block ends without an error it takes the place of
     `folder`. An empty `folder` and an earlier artifact (a retried task) are replaced; anything else is left alone.
-
-    Raises:
-        StoreError: `folder` holds something that is not an artifact; the disk is full; no permission.
     """
     folder = Path(folder)
     partial = folder.parent / f".{folder.name}.partial-{os.getpid()}"
@@ -89,11 +87,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write an object as indented JSON.
-
-    Raises:
-        StoreError: it cannot be written, or holds a number that is not finite.
-    """
+    """Write an object as indented JSON; raises StoreError if it cannot be written, or holds a NaN or infinity."""
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
@@ -116,9 +110,7 @@ def write_text(path: Path, text: str) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append a line whole or not at all, in a single write, so that readers never see two processes' lines mixed.
-
-    Raises:
-        OSError: it cannot be written.
+    Raises OSError: it cannot be written.
     """
     left = f"{line}\n".encode()
     with Path(path).open("ab", buffering=0) as file:
@@ -146,11 +138,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        StoreError: the file is missing, is not JSON, or holds something other than an object.
-    """
+    """Read a JSON object; raises StoreError if the file is missing, is not JSON, or holds something else."""
     with reading(path):
         if Path(path).stat().st_size > _LARGEST_JSON:
             raise _corrupt(path, ValueError(f"it is larger than {_LARGEST_JSON:,} bytes"))

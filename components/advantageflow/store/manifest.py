@@ -25,17 +25,11 @@ class _Part(BaseModel):
 
 
 class PublishedFile(_Part):
-    """One file.
+    """One file."""
 
-    Attributes:
-        path: relative, with slashes.
-        size: bytes.
-        sha256: of the content.
-    """
-
-    path: str = Field(min_length=1)
-    size: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    path: str = Field(min_length=1)  # relative, with slashes
+    size: int = Field(ge=0)  # bytes
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the content
 
     @model_validator(mode="after")
     def _inside(self) -> PublishedFile:
@@ -45,17 +39,11 @@ class PublishedFile(_Part):
 
 
 class Manifest(_Part):
-    """All files of a published folder.
+    """All files of a published folder."""
 
-    Attributes:
-        format_version: of this description and of where the files are.
-        version: name of the content, made of the files: the folder beside the manifest that they are in.
-        files: in order of their paths.
-    """
-
-    format_version: Literal[1]
-    version: str
-    files: Annotated[tuple[PublishedFile, ...], Field(strict=False, min_length=1)]
+    format_version: Literal[1]  # of this description and of where the files are
+    version: str  # name of the content, made of the files: the folder beside the manifest that they are in
+    files: Annotated[tuple[PublishedFile, ...], Field(strict=False, min_length=1)]  # in order of their paths
 
     @model_validator(mode="after")
     def _fits(self) -> Manifest:
@@ -69,11 +57,7 @@ class Manifest(_Part):
 
 
 def files_of(folder: Path) -> dict[str, Path]:
-    """Every file below a folder by its path there.
-
-    Raises:
-        StoreError: there is no such folder, or it has no files.
-    """
+    """Every file below a folder by its path there. Raises StoreError: there is no such folder, or it has no files."""
     remedy = "give the folder of a complete artifact"
     if not folder.is_dir():
         raise StoreError("there is no such folder to publish", where=str(folder), remedy=remedy)
@@ -84,25 +68,13 @@ def files_of(folder: Path) -> dict[str, Path]:
 
 
 def manifest_of(files: Mapping[str, Path]) -> Manifest:
-    """The manifest of files by their path in what is published.
-
-    Raises:
-        StoreError: a file cannot be read.
-    """
+    """The manifest of files by their path in what is published. Raises StoreError: a file cannot be read."""
     described = tuple(_described(path, file) for path, file in sorted(files.items()))
     return Manifest(format_version=1, version=_version(described), files=described)
 
 
 def parse_manifest(content: bytes, where: str) -> Manifest:
-    """Read manifest.json.
-
-    Args:
-        content: of the file.
-        where: it was, for errors.
-
-    Raises:
-        StoreError: it is not a manifest, is damaged, or of a newer format.
-    """
+    """Read manifest.json. Raises StoreError: it is not a manifest, is damaged, or of a newer format."""
     try:
         value = parse_json(content)
     except ValueError as error:

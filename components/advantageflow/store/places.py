@@ -116,14 +116,11 @@ Place = S3Place | FolderPlace
 
 
 def place_of(url: str, attempts: int = READ_ATTEMPTS) -> Place:
-    """The place that an address names.
+    """The place that an address names. Raises StoreError: it is neither.
 
     Args:
         url: s3://bucket/prefix, or a folder.
         attempts: how often a request to S3 is sent before it fails.
-
-    Raises:
-        StoreError: it is neither.
     """
     if is_s3(url):
         return S3Place(url.rstrip("/"), attempts)

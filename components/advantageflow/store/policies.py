@@ -85,11 +85,7 @@ class PolicyState(Settings):
 
 
 def _section(kind: type[_Kind], values: Any) -> _Kind:
-    """Settings that a policy remembers.
-
-    Raises:
-        PolicyError: this version cannot read them.
-    """
+    """Settings that a policy remembers. Raises PolicyError: this version cannot read them."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -101,9 +97,7 @@ def _section(kind: type[_Kind], values: Any) -> _Kind:
 
 def read_policy_state(folder: Path) -> PolicyState:
     """The state.json of a policy folder, also one that an older version wrote.
-
-    Raises:
-        PolicyError: the folder is not a policy, or its state is corrupt; names the field.
+    Raises PolicyError: the folder is not a policy, or its state is corrupt; names the field.
     """
     path = Path(folder) / STATE_FILE
     try:
@@ -127,11 +121,7 @@ def _of_today(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def lora_of(config: Mapping[str, Any]) -> LoraSettings:
-    """Rank, alpha and targets that PEFT's adapter_config.json says.
-
-    Raises:
-        ValidationError: it says something else.
-    """
+    """Rank, alpha and targets that PEFT's adapter_config.json says. Raises ValidationError: it says something else."""
     targets = config.get("target_modules")
     names = [targets] if isinstance(targets, str) else sorted(targets or [])
     return LoraSettings.model_validate({"rank": config.get("r"), "alpha": config.get("lora_alpha"), "targets": names})

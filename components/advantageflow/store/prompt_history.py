@@ -17,30 +17,19 @@ class _Record(BaseModel):
 
 
 class GroupOutcome(_Record):
-    """How one group of a prompt scored.
+    """How one group of a prompt scored."""
 
-    Attributes:
-        round: the round that it was trained in, counted over chained runs: see `PromptHistory.rounds`.
-        mean: mean of the group's rewards.
-        std: their (population) standard deviation.
-        gain: what training on such a group is expected to gain; see `advantageflow.training.metrics`.
-    """
-
-    round: int = Field(ge=1)
-    mean: float
-    std: float = Field(ge=0)
-    gain: float
+    round: int = Field(ge=1)  # the round that it was trained in, counted over chained runs: see `PromptHistory.rounds`
+    mean: float  # mean of the group's rewards
+    std: float = Field(ge=0)  # their (population) standard deviation
+    gain: float  # what training on such a group is expected to gain; see `advantageflow.training.metrics`
 
 
 class PromptHistory(_Record):
-    """The outcomes of every prompt that was trained on on the way to a policy.
+    """The outcomes of every prompt that was trained on on the way to a policy."""
 
-    Attributes:
-        rounds: rounds since the base model, those of earlier runs included that this run continues.
-        prompts: outcomes by prompt_id, oldest first.
-    """
-
-    rounds: int = Field(0, ge=0)
+    rounds: int = Field(0, ge=0)  # rounds since the base model, those of earlier runs included that this run continues
+    # outcomes by prompt_id, oldest first
     prompts: dict[str, Annotated[tuple[GroupOutcome, ...], Field(strict=False)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")

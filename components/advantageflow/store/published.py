@@ -46,7 +46,6 @@ def publish_folder(folder: Path, url: str) -> str:
     Files that are there already, as when the same content is published again, are not sent.
 
     Args:
-        folder: local.
         url: s3://bucket/prefix, or a folder.
 
     Returns:
@@ -92,6 +91,7 @@ def is_published(url: str) -> bool:
 
 def fetch_published(url: str, cache: Path) -> Path:
     """A local copy of a published folder, every file compared with its size and sha256.
+    Raises StoreError: nothing is published there, or not wholly; it cannot be fetched; it is damaged.
 
     Args:
         url: s3://bucket/prefix, or a folder.
@@ -100,9 +100,6 @@ def fetch_published(url: str, cache: Path) -> Path:
 
     Returns:
         A folder with the files, named as the version.
-
-    Raises:
-        StoreError: nothing is published there, or not wholly; it cannot be fetched; it is damaged.
     """
     place = place_of(url)
     manifest = _manifest(place, url)
@@ -121,12 +118,10 @@ def fetch_published(url: str, cache: Path) -> Path:
 
 def local_folder(name: str) -> Path:
     """The folder that a person names: published at an s3:// address, published in a folder, or just a folder.
+    Raises StoreError as `fetch_published`.
 
     What is published is compared with its manifest; from S3 it is copied to the user's cache folder. Of a plain folder
     nothing is known here, not even that it exists.
-
-    Raises:
-        StoreError: as `fetch_published`.
     """
     return fetch_published(name, cache_folder()) if is_address(name) else Path(name)
 
@@ -140,7 +135,6 @@ def remove_published(url: str, version: str | None = None) -> None:
     """Remove what is published there, the manifest first; other files there are left alone.
 
     Args:
-        url: s3://bucket/prefix, or a folder.
         version: remove this one alone, and leave one that somebody else has published in its place.
     """
     place = place_of(url, WRITE_ATTEMPTS)
@@ -163,27 +157,16 @@ def remove_below(url: str) -> None:
 
 @dataclass(frozen=True)
 class Kept:
-    """A folder of a store.
+    """A folder of a store."""
 
-    Attributes:
-        path: below the store.
-        files: paths below the store, the manifest first.
-        size: bytes.
-        changed: epoch seconds, of the newest file: publishing the same again renews it.
-    """
-
-    path: str
-    files: tuple[str, ...]
-    size: int
-    changed: float
+    path: str  # below the store
+    files: tuple[str, ...]  # paths below the store, the manifest first
+    size: int  # bytes
+    changed: float  # epoch seconds, of the newest file: publishing the same again renews it
 
 
 def kept_in(store: str) -> list[Kept]:
-    """All published folders of a store, and what interrupted publications left, by path.
-
-    Args:
-        store: s3://bucket/prefix, or a folder.
-    """
+    """All published folders of a store, and what interrupted publications left, by path."""
     place = place_of(store)
     found = {PurePosixPath(path): one for kind in KINDS for path, one in place.files(kind).items()}
     published = {path.parent for path in found if path.name == MANIFEST_FILE}

@@ -78,9 +78,7 @@ def write_latents(
 
 def read_images(folder: Path) -> Iterator[tuple[Rollout, bytes]]:
     """The rollouts of a rollouts artifact with their images as PNG, in file order, a few in memory at a time.
-
-    Raises:
-        DataError: a column is missing, or a row's rollout_id does not fit it.
+    Raises DataError: a column is missing, or a row's rollout_id does not fit it.
     """
     path = Path(folder) / ROLLOUTS_FILE
     for number, row in enumerate(iterate_table(path, _INDEX | _IMAGE)):
@@ -114,9 +112,7 @@ def _rollout(path: Path, number: int, row: Mapping[str, Any]) -> Rollout:
 
 def read_latents(folder: Path, rows: int | None = None) -> Tensor:
     """The clean latents x_0 (N, *shape) of a shard; `rows` is the number of rollouts they must belong to.
-
-    Raises:
-        DataError: there are no latents in it, or their number is not `rows`.
+    Raises DataError: there are no latents in it, or their number is not `rows`.
     """
     path = Path(folder) / LATENTS_FILE
     tensors = read_tensors(path)
@@ -126,9 +122,7 @@ def read_latents(folder: Path, rows: int | None = None) -> Tensor:
 
 def read_trajectories(folder: Path, rows: int | None = None) -> Trajectory:
     """The trajectories of a shard; `rows` is the number of rollouts they must belong to.
-
-    Raises:
-        DataError: there is no such file, a tensor is missing, or their shapes do not fit each other.
+    Raises DataError: there is no such file, a tensor is missing, or their shapes do not fit each other.
     """
     from advantageflow.flow.sde import Trajectory
 

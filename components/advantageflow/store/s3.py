@@ -31,18 +31,15 @@ def is_s3(name: str) -> bool:
 
 def fetch_file(url: str, folder: Path) -> Path:
     """The local copy of an object; nothing is fetched when the copy that is there is the current version.
+    Raises StoreError: no credentials, no such bucket or object, endpoint not reached, transfer that breaks, disk full.
 
     Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
 
     Args:
-        url: s3://bucket/key.
         folder: of all copies; processes may share it.
 
     Returns:
         A file named as the object, below `folder`.
-
-    Raises:
-        StoreError: no credentials, no such bucket or object, endpoint not reached, transfer that breaks, disk full.
     """
     bucket, key = parse_url(url)
     client = make_client(url)
@@ -56,6 +53,7 @@ def fetch_file(url: str, folder: Path) -> Path:
 
 def fetch_folder(url: str, folder: Path) -> Path:
     """The local copy of everything below a prefix; only objects that are new or have changed are fetched.
+    Raises StoreError as `fetch_file`; or there is nothing below the prefix; or a key is not a possible path.
 
     Args:
         url: s3://bucket/prefix; a slash at the end makes no difference.
@@ -63,9 +61,6 @@ def fetch_folder(url: str, folder: Path) -> Path:
 
     Returns:
         A folder named as the last part of the prefix, below `folder`, with exactly the objects of now.
-
-    Raises:
-        StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is not a possible path.
     """
     url = url.rstrip("/")
     _, prefix = parse_url(url)

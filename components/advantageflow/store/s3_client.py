@@ -19,11 +19,7 @@ WRITE_ATTEMPTS = 12  # hours of training wait to be written: long enough for a s
 
 
 def parse_url(url: str) -> tuple[str, str]:
-    """Bucket and key of s3://bucket/key.
-
-    Raises:
-        StoreError: it is not such an address.
-    """
+    """Bucket and key of s3://bucket/key. Raises StoreError: it is not such an address."""
     match = re.fullmatch(r"s3://([a-z0-9][a-z0-9._-]+)/(.*[^/])", url)
     if match is None or any(part in ("", ".", "..") for part in match[2].split("/")):
         shown = re.sub(r"//[^/]*@", "//", url)
@@ -33,6 +29,7 @@ def parse_url(url: str) -> tuple[str, str]:
 
 def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
     """boto3's client; credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and AWS_MAX_ATTEMPTS are boto3's own.
+    Raises StoreError: the endpoint, the addressing or AWS's own configuration cannot be used.
 
     ADVANTAGEFLOW_S3_ADDRESSING says where the bucket's name stands: `path` (http://host/bucket/key), `virtual`
     (http://bucket.host/key), or `auto`, which is `path` with an endpoint of one's own, as MinIO and SeaweedFS need it,
@@ -41,9 +38,6 @@ def make_client(url: str, attempts: int = READ_ATTEMPTS) -> Any:
     Args:
         url: what the client is wanted for; only shown in errors.
         attempts: how often a request is sent before it fails, where AWS_MAX_ATTEMPTS does not say so.
-
-    Raises:
-        StoreError: the endpoint, the addressing or AWS's own configuration cannot be used.
     """
     import boto3
     from botocore.exceptions import BotoCoreError

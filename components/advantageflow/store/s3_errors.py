@@ -23,15 +23,10 @@ class MissingObject(StoreError):
 
 
 class Doing(NamedTuple):
-    """What is being done, for the remedies.
+    """What is being done, for the remedies."""
 
-    Attributes:
-        rights: what credentials must allow for it.
-        again: what happens when it is done again after a failure.
-    """
-
-    rights: str
-    again: str
+    rights: str  # what credentials must allow for it
+    again: str  # what happens when it is done again after a failure
 
 
 READING = Doing("s3:GetObject and s3:ListBucket", "run again: what was fetched already is kept")
@@ -44,16 +39,11 @@ REMOVING = Doing("s3:DeleteObject and s3:ListBucket", "run again: it goes on wit
 
 @contextlib.contextmanager
 def explaining(client: Any, url: str, doing: Doing = READING) -> Iterator[None]:
-    """Turn what boto3 raises inside the block into a StoreError about `url`.
+    """Turn what boto3 raises inside the block into a StoreError about `url`. Raises StoreError: no credentials, no such
+    bucket or key, access refused, endpoint not reached, object changed, transfer that breaks, no room left.
 
     Args:
         client: boto3's, asked whether the bucket is there when an object is not.
-        url: what is being read or written, s3://bucket/key.
-        doing: which of the two.
-
-    Raises:
-        StoreError: no credentials, no such bucket or key, access refused, endpoint not reached, object changed,
-            transfer that breaks, no room left.
     """
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError

@@ -25,19 +25,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class S3Object:
-    """A version of an object.
-
-    Attributes:
-        size: bytes.
-        etag: S3's mark of this version, without quotes.
-        changed: epoch seconds.
-    """
+    """A version of an object."""
 
     bucket: str
     key: str
-    size: int
-    etag: str
-    changed: float
+    size: int  # bytes
+    etag: str  # S3's mark of this version, without quotes
+    changed: float  # epoch seconds
 
     @property
     def url(self) -> str:
@@ -69,9 +63,7 @@ class _Progress:
 
 def list_objects(client: Any, url: str) -> dict[str, S3Object]:
     """The objects below a prefix by their path there, possibly none.
-
-    Raises:
-        StoreError: no credentials, no such bucket, access refused, endpoint not reached.
+    Raises StoreError: no credentials, no such bucket, access refused, endpoint not reached.
     """
     bucket, prefix = parse_url(url)
     found = {}
@@ -86,16 +78,12 @@ def list_objects(client: Any, url: str) -> dict[str, S3Object]:
 
 def download_files(client: Any, url: str, files: Mapping[Path, S3Object]) -> None:
     """Fetch objects into files, each whole or absent; a part that breaks off is asked for again, five times.
+    Raises StoreError: one cannot be fetched or written: all others are stopped, those that were whole are kept.
 
     boto3 compares what comes in one piece with its checksum, where the store has one.
 
     Args:
-        client: boto3's.
-        url: what they are together, for the log.
         files: what to fetch, by where to.
-
-    Raises:
-        StoreError: one cannot be fetched or written: all others are stopped, those that were whole are kept.
     """
     progress = _Progress(url, "fetched", len(files), sum(source.size for source in files.values()))
     with _transfers(client, url, READING) as manager:
@@ -109,18 +97,15 @@ def download_files(client: Any, url: str, files: Mapping[Path, S3Object]) -> Non
 
 
 def upload_files(client: Any, url: str, files: Mapping[str, Path]) -> None:
-    """Make objects of files, those that are there already excepted; returns when all are there.
+    """Make objects of files, those that are there already excepted; returns when all are there. Raises StoreError: no
+    credentials, access refused, no such bucket, no room, endpoint not reached, damaged on the way.
 
     S3 compares each body with its SHA-256 in the request's signature. A request that fails for a moment is sent again
     by boto3; a failure, or an interruption, stops all and removes the parts that were sent.
 
     Args:
-        client: boto3's.
         url: s3://bucket/prefix to put them below.
         files: by path below the prefix.
-
-    Raises:
-        StoreError: no credentials, access refused, no such bucket, no room, endpoint not reached, damaged on the way.
     """
     bucket, prefix = parse_url(url)
     there = list_objects(client, url)
@@ -135,9 +120,7 @@ def upload_files(client: Any, url: str, files: Mapping[str, Path]) -> None:
 
 def read_object(client: Any, url: str) -> bytes | None:
     """The content of a small object; None where there is none.
-
-    Raises:
-        StoreError: no credentials, access refused, no such bucket, endpoint not reached.
+    Raises StoreError: no credentials, access refused, no such bucket, endpoint not reached.
     """
     bucket, key = parse_url(url)
     content = io.BytesIO()
@@ -151,9 +134,7 @@ def read_object(client: Any, url: str) -> bytes | None:
 
 def read_range(client: Any, url: str, start: int, end: int) -> bytes:
     """Bytes [start, end) of an object; fewer where it ends before.
-
-    Raises:
-        StoreError: as `read_object`; or there is no such object.
+    Raises StoreError as `read_object`; or there is no such object.
     """
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 

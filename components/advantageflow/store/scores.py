@@ -30,11 +30,7 @@ def write_scores(folder: Path, scores: Sequence[Score], columns: Sequence[str], 
 
 
 def read_scores(folder: Path) -> list[Score]:
-    """The scores of a shard, in file order.
-
-    Raises:
-        DataError: a column is missing or of the wrong type.
-    """
+    """The scores of a shard, in file order. Raises DataError: a column is missing or of the wrong type."""
     path = Path(folder) / SCORES_FILE
     columns = read_metadata(folder).get("columns", [])
     if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):

@@ -52,9 +52,7 @@ def table_writer(path: Path, columns: Mapping[str, str]) -> Iterator[Callable[[S
 
 def read_table(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     """Read the rows of a Parquet file; columns beyond the declared ones are returned too.
-
-    Raises:
-        DataError: a declared column is missing, of another type, or has a null.
+    Raises DataError: a declared column is missing, of another type, or has a null.
     """
     return list(iterate_table(path, columns))
 
@@ -100,11 +98,7 @@ def to_json(value: Mapping[str, Any]) -> str:
 
 
 def from_json(text: str, path: Path, row: int, column: str) -> dict[str, Any]:
-    """The object in a JSON column.
-
-    Raises:
-        DataError: the text is not a JSON object; names file, row and column.
-    """
+    """The object in a JSON column. Raises DataError: the text is not a JSON object; names file, row and column."""
     try:
         value = parse_json(text)
     except ValueError as error:

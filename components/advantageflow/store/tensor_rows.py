@@ -37,19 +37,12 @@ ReadRange = Callable[[int, int], bytes]
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file.
+    """A tensor in a file."""
 
-    Attributes:
-        dtype: its name in torch.
-        shape: rows first.
-        start: its first byte in the file.
-        row_bytes: of a row.
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    row_bytes: int
+    dtype: str  # its name in torch
+    shape: tuple[int, ...]  # rows first
+    start: int  # its first byte in the file
+    row_bytes: int  # of a row
 
     def range_of(self, row: int, count: int = 1) -> tuple[int, int]:
         """The bytes of `count` rows from this one on."""
@@ -60,7 +53,6 @@ def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) 
     """Write tensors of `count` rows that come in batches of consecutive rows.
 
     Args:
-        path: the file.
         count: rows in all, at least one.
         batches: by name; names, dtypes and shapes of rows are those of the first.
     """
@@ -94,12 +86,10 @@ def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) 
 
 class TensorRows:
     """The tensors of a file, of which rows can be read.
+    Raises StoreError: it is not there, cannot be read, or is not a safetensors file.
 
     Args:
         place: path of the file, or its s3:// address.
-
-    Raises:
-        StoreError: it is not there, cannot be read, or is not a safetensors file.
     """
 
     def __init__(self, place: str) -> None:

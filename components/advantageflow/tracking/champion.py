@@ -45,11 +45,7 @@ class Reign:
 
 
 def champion(client: MlflowClient, name: str) -> Reign:
-    """Who is champion, with the alias where it belongs.
-
-    Raises:
-        TrackingError: MLflow cannot be read or written.
-    """
+    """Who is champion, with the alias where it belongs. Raises TrackingError: MLflow cannot be read or written."""
     with tracking_errors(client.tracking_uri):
         while True:
             now = reigns(client, name)[-1]
@@ -74,9 +70,7 @@ def reigns(client: MlflowClient, name: str) -> list[Reign]:
 
 def predecessor(client: MlflowClient, name: str) -> str | None:
     """Who was champion before the present one first was; None where nobody was.
-
-    Raises:
-        TrackingError: MLflow cannot be read or written.
+    Raises TrackingError: MLflow cannot be read or written.
     """
     now = champion(client, name)
     with tracking_errors(client.tracking_uri):

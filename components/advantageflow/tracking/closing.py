@@ -120,15 +120,12 @@ def settle_again(client: MlflowClient, run_id: str, task: str) -> None:
 
 def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], str | None]) -> list[str]:
     """Give the newest pipeline runs in MLflow the status that their state in Kubeflow means; tells what was changed.
+    Raises TrackingError: MLflow cannot be read or written.
 
     Args:
-        client: of the store.
         known: true states of pipeline runs by their id.
         ask: gives the true state of another one, None where it cannot; asked only of runs that are open or whose end
             is in doubt, at most 20 times and no longer than 10 seconds.
-
-    Raises:
-        TrackingError: MLflow cannot be read or written.
     """
     deadline, questions, healed = time.monotonic() + _SECONDS, 0, []
     with tracking_errors(client.tracking_uri):

@@ -60,13 +60,11 @@ def whole_name(name: str) -> str:
 
 def continue_run(rounds: str, handed: Mapping[str, str]) -> None:
     """Start the pipeline run of the rounds that follow this task's, once only, and hand the run in MLflow over to it.
+    Raises ClusterError: the API server stays away for minutes, or refuses.
 
     Args:
         rounds: the first and the last of them, such as '6-10'.
         handed: address of each artifact by name.
-
-    Raises:
-        ClusterError: the API server stays away for minutes, or refuses.
     """
     own = os.environ[PIPELINE_RUN_ENV]
     first, started = _patiently(own, rounds, handed)

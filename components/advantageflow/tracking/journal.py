@@ -217,6 +217,7 @@ def stage_journal(
     started: float | None = None,
 ) -> Iterator[Journal]:
     """Open the journal of one stage task: `start` first, `end` or `error` last.
+    Raises StoreError: the journal cannot be written.
 
     Args:
         stage: its name.
@@ -224,9 +225,6 @@ def stage_journal(
         shard: which share of a round's work; None for a task that is not sharded.
         settings: of the task by section, JSON-able.
         started: epoch seconds at which the task began, where it is not all that its process does.
-
-    Raises:
-        StoreError: the journal cannot be written.
     """
     task = new_task_id(stage, round_index, shard)
     cpu_before = 0.0 if started is None else _cpu_seconds()

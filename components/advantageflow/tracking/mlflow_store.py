@@ -42,11 +42,9 @@ def sqlite_uri(path: Path) -> str:
 
 def open_client(tracking_uri: str) -> MlflowClient:
     """A client of the store at `tracking_uri`; a sqlite file is created if it does not exist.
+    Raises TrackingError: the store cannot be reached, created or read.
 
     The client takes run ids explicitly and touches none of MLflow's global state, so threads may share it.
-
-    Raises:
-        TrackingError: the store cannot be reached, created or read.
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
@@ -100,11 +98,7 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
 
 
 def patiently(work: Callable[[], None]) -> None:
-    """Do `work`, again for about a minute while MLflow fails.
-
-    Raises:
-        TrackingError: the last try's.
-    """
+    """Do `work`, again for about a minute while MLflow fails. Raises TrackingError: the last try's."""
     for wait in WAITS:
         try:
             return work()

@@ -69,8 +69,6 @@ def find_or_open(
     """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
 
     Args:
-        client, tracking_uri: of the store.
-        pipeline: id of the pipeline run.
         tags: of the run, beside its origin.
         first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
             one's, and is open. Empty if none.
@@ -136,8 +134,6 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
     """End a pipeline's run, and those of its tasks that never ended.
 
     Args:
-        client: of the store.
-        run: of the pipeline.
         status: 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words.
         state: by which that is known, in Kubeflow's.
         message: what Kubeflow says of a failure, for want of a task that says more.
@@ -167,12 +163,10 @@ def close(client: MlflowClient, run: Run, status: str, state: str, message: str 
 
 def hand_over(client: MlflowClient, pipeline: str, again: str) -> bool:
     """Have another pipeline run, none of whose tasks has begun, continue the MLflow run of one that is over.
+    Raises TrackingError: MLflow cannot be read or written.
 
     The run is open again, and ends as the other pipeline run does. Gives whether there is one that this package opened;
     others keep their own.
-
-    Raises:
-        TrackingError: MLflow cannot be read or written.
     """
     with tracking_errors(client.tracking_uri):
         run = find_pipeline_run(client, pipeline)

@@ -58,9 +58,7 @@ def inputs_sha256(settings: Mapping[str, Any], made_from: Mapping[str, Any]) -> 
 
 def look(client: MlflowClient, name: str, inputs: str) -> Start:
     """Where a retraining of a registered model starts, and whether it would repeat one that was, by its inputs' hash.
-
-    Raises:
-        TrackingError: MLflow cannot be read.
+    Raises TrackingError: MLflow cannot be read.
     """
     now = champion(client, name).version
     parent = "" if now is None else f"{REGISTRY}{name}/{now}"
@@ -96,12 +94,10 @@ class Conclusion:
 
 def conclude(client: MlflowClient, run: Run, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
     """Register a policy, and where a gate decided, make it champion or say on it why not.
+    Raises PolicyError, TrackingError as `register`.
 
     It replaces the version that its training started from, and no other: where the champion was changed meanwhile, it
     stays a candidate. The decision is the gate's as JSON, with its `summary`; None where there was none.
-
-    Raises:
-        PolicyError, TrackingError: as `register`.
     """
     version = register(client, run, what)
     address = f"{REGISTRY}{what.name}/{version.version}"
@@ -126,9 +122,7 @@ def conclude(client: MlflowClient, run: Run, what: Registration, decision: Mappi
 
 def conclude_on_cluster(journal: Journal) -> None:
     """Conclude the run of this process's pipeline run with the policy that the task's journal names last.
-
-    Raises:
-        TrackingError: MLflow refuses or stays away; the task can be tried again.
+    Raises TrackingError: MLflow refuses or stays away; the task can be tried again.
     """
     tracking_uri, pipeline = os.environ[TRACKING_ENV], os.environ.get(PIPELINE_RUN_ENV, "")
 

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """The MLflow run of one pipeline run.
+    """The MLflow run of one pipeline run. Raises TrackingError: the store cannot be opened.
 
     Use it from one thread at a time: `consume(tail(folder, stop))` in a thread while the run goes on, then, when that
     has ended, `artifact` and `close`. A failing store never stops the run: `close` tells at the end.
@@ -41,15 +41,10 @@ class Publisher:
     Args:
         tracking_uri: MLflow's store, for example sqlite_uri(path).
         experiment: created if need be.
-        run_name: of the parent run.
-        params: settings, nested.
         tags: for example seed and preset; provenance is added.
         run_id: the parent to resume; MLFLOW_RUN_ID when None; a new run when neither is given.
         started: epoch seconds at which the run began; now if None.
         opened: told the parent's id as soon as there is one.
-
-    Raises:
-        TrackingError: the store cannot be opened.
     """
 
     def __init__(
@@ -119,9 +114,7 @@ class Publisher:
 
     def close(self, status: str = "FINISHED") -> None:
         """End the parent run, as 'FINISHED', 'FAILED' or 'KILLED'.
-
-        Raises:
-            TrackingError: something could not be published.
+        Raises TrackingError: something could not be published.
         """
         self._try(self._recorder.finish)
         self._try(self._client.set_terminated, self.run_id, status, int(1000 * self._last))

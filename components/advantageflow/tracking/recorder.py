@@ -42,7 +42,6 @@ class Recorder:
     """Writes the events of stage tasks to MLflow.
 
     Args:
-        client: MLflow client.
         experiment_id: experiment of the children; the parent's.
         parent_id: run of the whole pipeline; None for a task that has none (its curves then stay with the task).
         task_run_id: a run opened by someone else for the one task to be recorded, instead of a new child.

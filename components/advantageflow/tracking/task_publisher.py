@@ -47,9 +47,6 @@ def publishing_task(folder: Path) -> Iterator[None]:
     child of the run tagged with the pipeline run of ADVANTAGEFLOW_PIPELINE_RUN_ID. It is there from the task's start,
     so that a task which is killed has a run that never ended. A store that is away is waited for while the task works.
     A failure is told, never raised: the task's outputs are worth more than its records.
-
-    Args:
-        folder: of the one journal.
     """
     import_module("mlflow")  # here, as an import in the thread would meet the stage's own
     publisher = _TaskPublisher(folder)

@@ -24,9 +24,7 @@ _PARAMS = ("training.objective.name", "rounds", "seed")
 
 def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
     """The command that serves MLflow's pages on the sqlite file `store`.
-
-    Raises:
-        TrackingError: there is no such file, or the port is in use.
+    Raises TrackingError: there is no such file, or the port is in use.
     """
     if not store.is_file():
         raise TrackingError(
@@ -55,14 +53,11 @@ def page_of_run(experiment: str, run: str, tab: str = "") -> str:
 
 def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) -> str:
     """Where in MLflow's pages the runs of an experiment are, or one run, as the part of the address after the port.
+    Raises TrackingError: there is no such experiment or run.
 
     Args:
-        client: of the store.
         experiment: its name; that of the newest run if None.
         run: id, name or folder of a run; its own page then.
-
-    Raises:
-        TrackingError: there is no such experiment or run.
     """
     known = {one.experiment_id: one for one in client.search_experiments()}
     if experiment is not None:

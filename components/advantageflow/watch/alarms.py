@@ -11,42 +11,25 @@ from advantageflow.settings import AlarmSettings
 
 @dataclass(frozen=True)
 class Alarm:
-    """One mean that is out of bounds.
+    """One mean that is out of bounds."""
 
-    Attributes:
-        name: the statistic and where it went, such as 'sharpness_drop', or 'watched/<reward>.<column>'.
-        value: what it is now.
-        base: what it is of the base policy, on the same prompts and noise.
-        change: how far it moved, at least 0, in the unit of the bound.
-        bound: how far it may.
-        message: all that in words.
-    """
-
-    name: str
-    value: float
-    base: float
-    change: float
-    bound: float
-    message: str
+    name: str  # the statistic and where it went, such as 'sharpness_drop', or 'watched/<reward>.<column>'
+    value: float  # what it is now
+    base: float  # what it is of the base policy, on the same prompts and noise
+    change: float  # how far it moved, at least 0, in the unit of the bound
+    bound: float  # how far it may
+    message: str  # all that in words
 
 
 @dataclass(frozen=True)
 class Watched:
-    """The mean of a watched reward over held-out images.
+    """The mean of a watched reward over held-out images."""
 
-    Attributes:
-        mean: of the images now.
-        base_mean: of the base policy's images on the same prompts and noise.
-        base_std: standard deviation over those.
-        higher_is_better: direction of the reward.
-        minimum: worst acceptable mean, if there is one.
-    """
-
-    mean: float
-    base_mean: float
-    base_std: float
-    higher_is_better: bool
-    minimum: float | None = None
+    mean: float  # of the images now
+    base_mean: float  # of the base policy's images on the same prompts and noise
+    base_std: float  # standard deviation over those
+    higher_is_better: bool  # direction of the reward
+    minimum: float | None = None  # worst acceptable mean, if there is one
 
 
 _FRACTIONS = ("dark_fraction", "saturated_fraction")
@@ -59,7 +42,6 @@ def find_alarms(
     """What is out of bounds.
 
     Args:
-        bounds: how far each may move.
         means: means over held-out images by statistic; one that could not be measured is absent.
         base: the same of the base policy's images on the same prompts and noise.
         watched: watched rewards by '<reward>.<column>'.

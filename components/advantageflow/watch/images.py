@@ -94,15 +94,10 @@ def diversity(thumbnails: Sequence[Image]) -> float:
 
 @dataclass
 class RolloutStatistics:
-    """Takes in the images of a shard, and sums up.
+    """Takes in the images of a shard, and sums up."""
 
-    Attributes:
-        images: statistics of each image.
-        groups: thumbnails by prompt.
-    """
-
-    images: list[dict[str, float]] = field(default_factory=list)
-    groups: dict[str, list[Image]] = field(default_factory=dict)
+    images: list[dict[str, float]] = field(default_factory=list)  # statistics of each image
+    groups: dict[str, list[Image]] = field(default_factory=dict)  # thumbnails by prompt
 
     def add(self, prompt_id: str, image: Image) -> None:
         """Take in one image (H, W, 3), uint8."""

@@ -24,20 +24,17 @@ if TYPE_CHECKING:
 
 class ClipPairs:
     """A CLIP model that compares each image with its own prompt.
+    Raises RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
 
     Args:
         reward: whose it is; says where and how it computes.
         model: a CLIPModel of transformers in float32.
-        tokenizer: its tokenizer.
         pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
         divisor: scores are exp(logit_scale) / divisor times the cosine; None: they are the cosine.
 
     Attributes:
         factor: what cosines are multiplied by for a score.
         weights: hash of the weights in full precision.
-
-    Raises:
-        RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
     """
 
     def __init__(
@@ -70,15 +67,13 @@ def load_clip_pairs(
     reward: LearnedReward, model: str, revision: str | None, *, divisor: float, processor: str | None = None
 ) -> ClipPairs:
     """A CLIPModel with its tokenizer and image processor, by folder or hub id.
+    Raises RewardError: one of them cannot be loaded.
 
     Args:
         reward: whose it is; names these by its options `model` and `processor`.
         model: the model, at this `revision` of the hub.
         divisor: see ClipPairs.
         processor: of the tokenizer and image processor, where they are not the model's.
-
-    Raises:
-        RewardError: one of them cannot be loaded.
     """
     from transformers import CLIPModel, CLIPTokenizer
 

@@ -49,9 +49,7 @@ class LinearHead(nn.Module):
     @classmethod
     def of(cls, tensors: Mapping[str, torch.Tensor], *, where: str) -> LinearHead:
         """A head in float32 from a checkpoint in the original's layout.
-
-        Raises:
-            RewardError: it is not the checkpoint of such a head; names the tensor.
+        Raises RewardError: it is not the checkpoint of such a head; names the tensor.
         """
         names = [(f"{name}.{part}", n, part) for n, name in enumerate(HEAD_NAMES) for part in ("weight", "bias")]
         strange = sorted(set(tensors) ^ {name for name, *_ in names})
@@ -92,16 +90,13 @@ class ImageRewardModel(nn.Module):
 
 def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> ImageRewardModel:
     """The network in float32 from the state dict of ImageReward.pt.
+    Raises RewardError: it is not ImageReward's; names the tensor.
 
     The text encoder's names are those of transformers; both sides pack query, key and value of the image encoder alike.
     What the checkpoint has beside the three parts (BLIP's projections) is not read, as in the original.
 
     Args:
         state: the state dict, any precision.
-        where: what it comes from, for errors.
-
-    Raises:
-        RewardError: it is not ImageReward's; names the tensor.
     """
     from transformers import BlipTextModel, BlipVisionModel
 

@@ -24,13 +24,11 @@ _SHOWN = 12  # hex digits of a hash that go into a version
 
 def load_model(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
     """A model of transformers of this class, every weight of it from the checkpoint.
+    Raises RewardError: it is missing, gated, corrupt or not of this class.
 
     Args:
         name: a folder written by save_pretrained, or a hub id.
         where: what names it, such as an option of a reward, for errors.
-
-    Raises:
-        RewardError: it is missing, gated, corrupt or not of this class.
     """
     import torch
 
@@ -49,14 +47,10 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
 
 def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, where: str, **arguments: Any) -> Any:
     """A model of transformers from tensors under its own names: all of them, and no others.
+    Raises RewardError: a tensor is missing, not the model's, or of another shape than the model's.
 
     Args:
         tensors: by name; any precision, as float32 in the model.
-        where: what they come from, for errors.
-        arguments: further arguments of the class.
-
-    Raises:
-        RewardError: a tensor is missing, not the model's, or of another shape than the model's.
     """
     import torch
 
@@ -82,14 +76,11 @@ def load_processor(kind: Any, name: str, *, where: str, revision: str | None = N
 
 def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str | None = None) -> Path:
     """A file of weights that no class of transformers can load.
+    Raises RewardError: there is none of them, or the repository is missing or gated.
 
     Args:
         name: the file itself, a folder that holds it, or the hub id of a repository that does.
         candidates: what it may be called in a folder or repository, best first.
-        where: which option of which reward names it, for errors.
-
-    Raises:
-        RewardError: there is none of them, or the repository is missing or gated.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
@@ -116,11 +107,9 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
 
 def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
     """The state dict in a .safetensors file, or in one of torch.save, which may keep it under 'state_dict'.
+    Raises RewardError: the file is corrupt, or holds anything but tensors.
 
     The latter is read by torch.load(weights_only=True), which runs no code that the file brings.
-
-    Raises:
-        RewardError: the file is corrupt, or holds anything but tensors.
     """
     import torch
     from safetensors import SafetensorError

@@ -24,15 +24,11 @@ BACKGROUND = (0x99, 0x99, 0x99)  # what surrounds an object that is cut out
 
 
 class ColorClassifier:
-    """Says which of the ten colours an object has.
+    """Says which of the ten colours an object has. Raises RewardError: the model cannot be loaded.
 
     Args:
         model: hub id, or local folder, of a CLIP model with its tokenizer.
-        revision: hub commit, tag or branch.
         reward: whose it is; says where and how it computes; objects, and texts, go through in batches.
-
-    Raises:
-        RewardError: the model cannot be loaded.
     """
 
     def __init__(self, model: str, revision: str | None, reward: LearnedReward) -> None:

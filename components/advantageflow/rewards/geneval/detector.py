@@ -27,16 +27,12 @@ _EPSILON = 1e-6  # of the mean over a mask's pixels
 
 
 class Detector:
-    """Finds objects of the 80 COCO classes.
+    """Finds objects of the 80 COCO classes. Raises RewardError: the model cannot be loaded, or has not 80 classes.
 
     Args:
         model: hub id, or local folder, of a Mask2Former for COCO instances.
-        revision: hub commit, tag or branch.
         reward: whose it is; says where and how it computes. The images of one forward pass are equally large.
         sides: short and long side that images are scaled to, pixels.
-
-    Raises:
-        RewardError: the model cannot be loaded, or has not 80 classes.
     """
 
     def __init__(

@@ -24,21 +24,13 @@ LOWEST_SOFT = 1 - (MOST - 1)  # of the peers' unclamped soft score: one object i
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One object that a detector found.
+    """One object that a detector found."""
 
-    Attributes:
-        index: its class, 0 .. 79, an index into CLASSES.
-        score: confidence, in [0, 1].
-        box: left, top, right, bottom in pixels, right and bottom exclusive.
-        mask: (H, W), True where the object is; None if the detector gives none.
-        color: one of COLORS; None where nothing asked for it.
-    """
-
-    index: int
-    score: float
-    box: tuple[float, float, float, float]
-    mask: NDArray[np.bool_] | None = None
-    color: str | None = None
+    index: int  # its class, 0 .. 79, an index into CLASSES.
+    score: float  # confidence, in [0, 1]
+    box: tuple[float, float, float, float]  # left, top, right, bottom in pixels, right and bottom exclusive
+    mask: NDArray[np.bool_] | None = None  # (H, W), True where the object is; None if the detector gives none
+    color: str | None = None  # one of COLORS; None where nothing asked for it
 
 
 Found = Mapping[str, Sequence[Detection]]
@@ -47,21 +39,13 @@ Found = Mapping[str, Sequence[Detection]]
 
 @dataclass(frozen=True)
 class GenEvalScore:
-    """What an image is worth for its prompt.
+    """What an image is worth for its prompt."""
 
-    Attributes:
-        correct: 1.0 if GenEval's own evaluation passes the image, else 0.0.
-        strict: 1.0 if every count, colour and position is exactly as asked, else 0.0.
-        soft: mean of the parts, in [0, 1] (unless peer-compatible).
-        failed: one sentence for each rule that made `correct` fail.
-        failed_strict: the same for `strict`.
-    """
-
-    correct: float
-    strict: float
-    soft: float
-    failed: tuple[str, ...]
-    failed_strict: tuple[str, ...]
+    correct: float  # 1.0 if GenEval's own evaluation passes the image, else 0.0
+    strict: float  # 1.0 if every count, colour and position is exactly as asked, else 0.0
+    soft: float  # mean of the parts, in [0, 1] (unless peer-compatible)
+    failed: tuple[str, ...]  # one sentence for each rule that made `correct` fail
+    failed_strict: tuple[str, ...]  # the same for `strict`
 
 
 def select(detections: Iterable[Detection], tag: str) -> dict[str, list[Detection]]:
@@ -86,15 +70,13 @@ def colors_needed(spec: Mapping[str, Any], found: Found) -> dict[str, int]:
 
 def score(spec: Mapping[str, Any], found: Found, *, peer_compatible: bool = False) -> GenEvalScore:
     """Score what was found against a spec that `check_spec` passes.
+    Raises ValueError: an object whose color matters has none.
 
     Args:
         spec: tag, include and exclude.
         found: from `select`, with the colors that `colors_needed` asks for.
         peer_compatible: reproduce two faults of the published soft reward: parts below 0 are not clamped, and a failed
             relation counts as a 0 and a 1 (an image with both objects in the wrong places has .75, not .67).
-
-    Raises:
-        ValueError: an object whose color matters has none.
     """
     failed = _official_failures(spec, found)
     parts, failed_strict = _parts(spec, found, peer_compatible)

@@ -49,14 +49,7 @@ def check_spec(spec: Mapping[str, Any]) -> None:
 
 def check_include(spec: Mapping[str, Any], classes: Collection[str], colors: Collection[str]) -> None:
     """Check a spec's `include`: a list of {'class', 'count', 'color'?, 'position'?: [relation, index]}.
-
-    Args:
-        spec: of a prompt.
-        classes: names that a class may have.
-        colors: names that a colour may have.
-
-    Raises:
-        DataError: it is not of this form; names the field, such as `include[1].color`.
+    Raises DataError: it is not of this form; names the field, such as `include[1].color`.
     """
     include = spec.get("include")
     if not isinstance(include, list) or not include:

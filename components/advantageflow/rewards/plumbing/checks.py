@@ -59,9 +59,7 @@ def score_each(
     reward: Reward, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
 ) -> list[Result | RewardError]:
     """As score_images, with the error of an image that cannot be scored; a batch that fails is scored one by one.
-
-    Raises:
-        RewardStopped: no image can be scored for now.
+    Raises RewardStopped: no image can be scored for now.
     """
     if each := getattr(reward, "score_each", None):
         results: list[Result | RewardError] = []
@@ -91,9 +89,7 @@ def score_all(
     samples: Sequence[str],
 ) -> list[dict[str, Result] | RewardError]:
     """The results of each sample by reward; with on_error 'drop', the error of one that a reward cannot score.
-
-    Raises:
-        RewardError: a reward failed, with on_error 'fail' or for no image of its own; names the sample.
+    Raises RewardError: a reward failed, with on_error 'fail' or for no image of its own; names the sample.
     """
     score = score_each if settings.on_error == "drop" else score_images
     by_reward = {name: score(reward, prompts, images, samples) for name, reward in rewards.items()}

@@ -48,9 +48,7 @@ class FunctionReward:
 
 def as_reward(made_by: Any, name: str, options: Mapping[str, Any], term: str) -> FunctionReward | None:
     """The reward of a function of prompts and images; None of what makes a reward.
-
-    Raises:
-        SettingsError: its parameters are in another order; an option is unknown or does not fit.
+    Raises SettingsError: its parameters are in another order; an option is unknown or does not fit.
     """
     if inspect.isclass(made_by):
         return None

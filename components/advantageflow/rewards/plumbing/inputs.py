@@ -25,9 +25,7 @@ def check_rgb(image: np.ndarray) -> None:
 
 def decode_image(content: bytes) -> np.ndarray:
     """The pixels (H, W, 3), uint8, of a PNG, JPEG or WebP file.
-
-    Raises:
-        ValueError: it cannot be read, or has more than MOST_PIXELS.
+    Raises ValueError: it cannot be read, or has more than MOST_PIXELS.
     """
     import numpy as np
     from PIL import Image

@@ -15,17 +15,14 @@ from advantageflow.suggestions import suggest
 
 def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, reward: str, where: str) -> dict[str, Any]:
     """Hold options to the parameters of the class (or function) that makes a reward.
+    Raises SettingsError: an option is unknown, missing, or has a value that does not fit; names it and what fits.
 
     Args:
         make: the class; options are its parameters that may be given by keyword.
-        options: JSON-able values by name.
         reward, where: its name, and the setting that holds the options, for errors.
 
     Returns:
         The options as the parameters' annotations want them: a list becomes a tuple, a text a Path.
-
-    Raises:
-        SettingsError: an option is unknown, missing, or has a value that does not fit; names it and what fits.
     """
     signature = _signature(make)
     kinds = (_KEYWORD, inspect.Parameter.POSITIONAL_OR_KEYWORD)

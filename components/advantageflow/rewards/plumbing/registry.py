@@ -37,22 +37,15 @@ REWARDS = Registry(
 
 @dataclass(frozen=True)
 class RewardInfo:
-    """What a person wants to know of a registered reward.
-
-    Attributes:
-        origin: 'built in', or the plug-in that brings it.
-        summary: first line of its documentation.
-        version: of a learned reward without the hash of its weights; empty if it cannot be made.
-        error: why it cannot be made without options, or not at all; empty if it can.
-    """
+    """What a person wants to know of a registered reward."""
 
     name: str
-    origin: str
-    summary: str
-    version: str
+    origin: str  # 'built in', or the plug-in that brings it
+    summary: str  # first line of its documentation
+    version: str  # of a learned reward without the hash of its weights; empty if it cannot be made
     columns: dict[str, tuple[float, float]]
     higher_is_better: bool
-    error: str
+    error: str  # why it cannot be made without options, or not at all; empty if it can
 
 
 def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str = "reward") -> Reward:

@@ -23,9 +23,7 @@ LONGEST_DETAILS = 100_000  # characters of an image's details as JSON
 
 def check_declaration(reward: Reward) -> None:
     """Hold what a reward says of itself to the protocol, types included; its weights are not loaded for its version.
-
-    Raises:
-        RewardError: its name, version, columns or direction are not as they should be.
+    Raises RewardError: its name, version, columns or direction are not as they should be.
     """
     version = getattr_static(reward, "version")
     told = {part: getattr(reward, part) for part in ("name", "columns", "higher_is_better")}

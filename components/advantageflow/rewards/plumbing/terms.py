@@ -40,9 +40,7 @@ def watched_rewards(settings: RewardSettings, made: Mapping[str, Reward]) -> dic
 
 def built_in_rewards(settings: RewardSettings) -> dict[str, Reward]:
     """The built-in ones of all rewards, whose terms are checked: for machines that need not have the others.
-
-    Raises:
-        SettingsError: as term_rewards.
+    Raises SettingsError as term_rewards.
     """
     terms = _trained(settings) | _watched(settings)
     with suppress(RewardError):  # what it needs may be in the images alone

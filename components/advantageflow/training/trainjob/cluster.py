@@ -23,19 +23,13 @@ _INSTALL = "have Kubeflow Trainer v2 installed in the cluster, or train on one n
 
 def connect() -> Cluster:
     """The cluster that this process runs in, or that the user's kubeconfig names.
-
-    Raises:
-        SettingsError: there is neither.
+    Raises SettingsError: there is neither.
     """
     return Cluster(api_client(), os.environ.get(NAMESPACE_ENV) or own_namespace())
 
 
 class Cluster:
-    """A namespace of a cluster, with jobs and their pods; what it refuses is raised as a ClusterError that says why.
-
-    Args:
-        api: Kubernetes' client.
-    """
+    """A namespace of a cluster, with jobs and their pods; what it refuses is raised as a ClusterError that says why."""
 
     def __init__(self, api: Any, namespace: str) -> None:
         from kubernetes import client
@@ -46,9 +40,7 @@ class Cluster:
 
     def runtime(self, name: str) -> dict[str, Any]:
         """The TrainingRuntime by which nodes are started.
-
-        Raises:
-            ClusterError: there is no such runtime, or no Kubeflow Trainer.
+        Raises ClusterError: there is no such runtime, or no Kubeflow Trainer.
         """
         where = f"TrainingRuntime {self.namespace}/{name}"
         try:
@@ -104,7 +96,6 @@ class Cluster:
         The names of those objects have the job's in them, also that of the workload that Kueue makes of it.
 
         Args:
-            name: of the job.
             since: when it was created; what is older is of an earlier attempt's job, which had the same name.
 
         Returns:

@@ -39,8 +39,6 @@ def follow_to_its_end(
     """Show what the pods of a TrainJob say until the job is complete; one that a queue suspends is waited for.
 
     Args:
-        cluster: of the job.
-        name: of the job.
         deadline: seconds until when it must have ended.
         resumed: called when the job may run again after a queue took it off its nodes.
         event: called with each event of the nodes' journal, a line of JSON, in threads of their own.
@@ -129,9 +127,7 @@ def _final_error(
     """Why a job came to no good end; None while it runs, or waits in a queue.
 
     Args:
-        where: the job, as errors name it.
         job: None when it is no longer there.
-        pods: of the job.
         last_lines: of the logs, by name of the pod.
     """
     if job is None:

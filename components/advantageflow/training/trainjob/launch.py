@@ -57,8 +57,6 @@ def train_on_nodes(
     """Train on `settings.nodes` nodes, `settings.processes` processes on each, and write the policy here.
 
     Args:
-        settings: numbers of nodes and processes.
-        store: address of the store.
         arguments: of the training, as the stage takes them.
         task_config: what Kubeflow gives this task in resources, nodes and environment, for the nodes to have.
 
@@ -137,9 +135,6 @@ def _publish_inputs(arguments: Mapping[str, Any], to: str, failures: str, result
 
 class _Heard:
     """The events of the nodes' journal that were recorded as they came; the result, which has all, may never come.
-
-    Args:
-        journal: of this task.
 
     Attributes:
         lines: that were heard.

@@ -30,9 +30,6 @@ def files_of_job(store: str, key: str) -> str:
 def remove_leftovers(store: str) -> None:
     """Delete the TrainJobs of this process's pipeline run, and files of it and of runs before it that have ended.
 
-    Args:
-        store: address of the store.
-
     Raises:
         SettingsError: there is no cluster.
         ClusterError: the cluster refuses, or cannot be reached.

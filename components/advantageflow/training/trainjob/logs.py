@@ -28,8 +28,6 @@ class PodLogs:
     """Reads the logs of a job's pods, each in a thread of its own, and shows every line once, after the node's name.
 
     Args:
-        cluster: of the job.
-        job: its name.
         event: called with each event of the nodes' journal, which is not shown.
 
     Attributes:
@@ -49,7 +47,6 @@ class PodLogs:
         """Told of all pods, again and again: reads the log of those that have begun, tells why others have not.
 
         Args:
-            pods: of the job.
             warning: why there are none.
         """
         self._tell("", warning)

@@ -39,25 +39,15 @@ _CARRIED = ("ADVANTAGEFLOW_S3_ADDRESSING", PIPELINE_RUN_ENV)
 
 @dataclass(frozen=True)
 class NodesJob:
-    """What is to run on the nodes.
+    """What is to run on the nodes."""
 
-    Attributes:
-        name: of the TrainJob.
-        image: of the training stage.
-        nodes: how many.
-        processes: on each node.
-        arguments: address of the published call of the worker.
-        deadline: seconds that it may take.
-        task_config: fields of Kubeflow's TaskConfig; those of the nodes' pods are taken over.
-    """
-
-    name: str
-    image: str
-    nodes: int
-    processes: int
-    arguments: str
-    deadline: int
-    task_config: Mapping[str, Any]
+    name: str  # of the TrainJob
+    image: str  # of the training stage
+    nodes: int  # how many
+    processes: int  # on each node
+    arguments: str  # address of the published call of the worker
+    deadline: int  # seconds that it may take
+    task_config: Mapping[str, Any]  # fields of Kubeflow's TaskConfig; those of the nodes' pods are taken over
 
 
 def train_job(job: NodesJob) -> dict[str, Any]:
