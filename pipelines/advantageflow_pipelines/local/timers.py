@@ -81,15 +81,14 @@ def calendar_of(times: CronSim) -> list[str]:
     Raises:
         SettingsError: they hold what only some crons know, such as the last day of a month.
     """
-    fields = (times.minutes, times.hours, times.days, times.months, times.weekdays)
-    if not all(isinstance(one, int) and one >= 0 for field in fields for one in field):
+    weekdays = sorted(day for day in times.weekdays if isinstance(day, int))
+    if len(weekdays) < len(times.weekdays) or min(times.days) < 0:
         raise SettingsError("a timer of systemd has no such time", where="--local", remedy="name the days by numbers")
-    sizes = (60, 24, 31, 12)
+    fields = {60: times.minutes, 24: times.hours, 31: times.days, 12: times.months}  # by how many values it may have
     minutes, hours, days, months = (
-        "*" if len(field) == size else ",".join(map(str, sorted(field)))
-        for field, size in zip(fields[:4], sizes, strict=True)
+        "*" if len(field) == most else ",".join(map(str, sorted(field))) for most, field in fields.items()
     )
-    named = list(dict.fromkeys(_DAYS[day] for day in sorted(times.weekdays)))
+    named = dict.fromkeys(_DAYS[day] for day in weekdays)
     week = "" if len(named) == 7 else f"{','.join(named)} "
     if times.day_and:
         return [f"{week}*-{months}-{days} {hours}:{minutes}:00"]

@@ -34,7 +34,7 @@ def check_declaration(reward: Reward) -> None:
         first = error.errors()[0]
         message = f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
         remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
-        name = f"'{told['name']}'" if isinstance(told["name"], str) else type(reward).__name__
+        name = f"'{told['name']}'" if told["name"] and isinstance(told["name"], str) else type(reward).__name__
         raise RewardError(message, where=f"reward {name}", remedy=remedy) from error
 
 
