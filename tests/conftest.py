@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TRACKING = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL", "ADVANTAGEFLOW_WARM")
+_TRACKING = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -73,18 +73,12 @@ def gain(p: float, right: float, wrong: float, gamma: float = GAMMA) -> float:
 
 @dataclass(frozen=True)
 class Flow:
-    """A rectified flow to a mixture of equal Gaussians, changed by rounds of exact minimisation at each x_t.
+    """A rectified flow to a mixture of equal Gaussians, changed by rounds of exact minimisation at each x_t."""
 
-    Attributes:
-        means: (modes, dimensions).
-        spread: standard deviation of each mode.
-        weights: of the modes at the start.
-        changes: what each round did: the modes' advantages, gamma, and the share of the old velocity that is kept.
-    """
-
-    means: Array
-    spread: float
-    weights: Array
+    means: Array  # (modes, dimensions)
+    spread: float  # standard deviation of each mode
+    weights: Array  # of the modes at the start
+    # what each round did: the modes' advantages, gamma, and the share of the old velocity that is kept
     changes: tuple[tuple[Array, float, float], ...] = ()
 
     def posterior(self, x: Array, t: float) -> Array:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
-from advantageflow_pipelines.configuration.checks import check_disk, check_run
+from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
-from advantageflow_pipelines.local.drawing import draw
-from advantageflow_pipelines.local.policies import find_policy, with_initial_policy
-from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder, read_report
-from advantageflow_pipelines.local.runners import RunnerKind, check_inline, write_runner
-from advantageflow_pipelines.local.tracking import store_uri, tracking_uri
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
-from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.local.policies import draw, find_policy
+from advantageflow_pipelines.local.runners import RunnerKind
+from advantageflow_pipelines.local.tracking import tracking_uri
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, conditioning_folder, read_report
 from advantageflow_pipelines.say import Console
 
 if TYPE_CHECKING:
@@ -26,44 +23,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """An evaluation of a run, as soon as it is done.
+    """An evaluation of a run, as soon as it is done."""
 
-    Attributes:
-        round_index: after which round; 0: of the base model.
-        metrics: what it came to: 'strict', 'soft', 'tasks' and more, as in metrics.json.
-        report: its folder.
-    """
-
-    round_index: int
-    metrics: dict[str, Any]
-    report: Path
+    round_index: int  # after which round; 0: of the base model
+    metrics: dict[str, Any]  # what it came to: 'strict', 'soft', 'tasks' and more, as in metrics.json
+    report: Path  # its folder
 
     def pictures(self) -> Image:
         """Its samples, the same prompts and noise every time, right ones in a green frame."""
+        from PIL import Image
+
         from advantageflow.evaluation.pictures import sample_sheet
 
-        return _drawn(lambda file: sample_sheet({"": self.report}, file, columns=6))
+        with tempfile.TemporaryDirectory(prefix="advantageflow-") as folder:
+            sample_sheet({"": self.report}, Path(folder) / "picture.png", columns=6)
+            with Image.open(Path(folder) / "picture.png") as picture:
+                return picture.convert("RGB")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A complete run.
+    """A complete run."""
 
-    Attributes:
-        folder: its working folder.
-        settings: of it.
-        summary: as in summary.json.
-        policy: the folder of its last policy.
-        prompts: of its prompts.
-        conditioning: of what conditions the model for them.
-    """
-
-    folder: Path
-    settings: RunSettings
-    summary: dict[str, Any]
-    policy: Path
-    prompts: Path
-    conditioning: Path
+    folder: Path  # its working folder
+    settings: RunSettings  # of it
+    summary: dict[str, Any]  # as in summary.json
+    policy: Path  # the folder of its last policy
+    prompts: Path  # of its prompts
+    conditioning: Path  # of what conditions the model for them
 
     def pictures(self) -> Image:
         """Base and tuned model side by side."""
@@ -101,27 +88,18 @@ def run(
         file = Path(settings) if str(settings).endswith((".yaml", ".yml")) else None
         preset = None if file else str(settings)
         settings = choose_settings(preset=preset, config=file, assignments=changes)
-    settings = with_absolute_paths(settings)
-    check_inline(settings)
-    settings = pipeline_of(settings).begin(settings, store_uri(runs))
-    if settings.init_policy is not None:
-        lora_asked = any(change.startswith("training.lora") for change in changes)
-        settings, _ = with_initial_policy(settings, runs, lora_asked=lora_asked)
-    check_run(settings)
+    lora_asked = any(change.startswith("training.lora") for change in changes)
     folder = None if workdir is None else Path(workdir)
-    check_disk(settings, folder or runs)
-    place = create_workdir(folder, settings, runs)
-    write_runner(place, RunnerKind.INLINE, {})
+    place = begin_run(settings, RunnerKind.INLINE, runs, folder, lora_asked=lora_asked)
 
     def evaluated(number: int, report: Path) -> None:
         watch(Evaluated(number, read_report(report), report))
 
-    uri = tracking_uri(place, runs)
-    summary = run_locally(place, settings, console=Console(), tracking_uri=uri, on_report=evaluated)
-    policies, prompts = policy_folders(place, settings), prompts_folder(place, settings)
+    summary = run_locally(place, console=Console(), tracking_uri=tracking_uri(place, runs), on_report=evaluated)
+    policies, prompts = place.policies(), place.prompts()
     assert prompts is not None
     last = policies[max(policies)]
-    return Run(place.root, settings, summary, last, prompts, conditioning_folder(prompts))
+    return Run(place.root, place.settings, summary, last, prompts, conditioning_folder(prompts))
 
 
 def generate(
@@ -149,15 +127,3 @@ def generate(
     base = model or (found.model if found else None) or ModelSettings()
     how = (found.settings.evaluation if found else EvaluationSettings()).model_dump() | sampling
     return draw(base, found.path if found else None, texts, seed, EvaluationSettings.model_validate(how))
-
-
-def _drawn(write: Callable[[Path], None]) -> Image:
-    """The picture that is written to a file, which does not stay."""
-    import tempfile
-
-    from PIL import Image
-
-    with tempfile.TemporaryDirectory(prefix="advantageflow-") as folder:
-        write(Path(folder) / "picture.png")
-        with Image.open(Path(folder) / "picture.png") as picture:
-            return picture.convert("RGB")

@@ -21,14 +21,13 @@ from advantageflow_pipelines.commands import (
     plan,
     policies,
     prompts,
-    registry,
     rewards,
     run,
     runs,
     schedule,
     submit,
 )
-from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.say import Console
 
 _USER_ERROR_STATUS = 2
@@ -50,8 +49,8 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("generate")(policies.generate)
 app.command("publish")(policies.publish)
 app.command("export")(policies.export)
-app.command("rollback")(registry.rollback)
-app.command("gc")(registry.gc)
+app.command("rollback")(policies.rollback)
+app.command("gc")(policies.gc)
 app.command("submit")(submit.submit)
 app.add_typer(schedule.schedule, name="schedule")
 app.add_typer(runs.runs, name="runs")

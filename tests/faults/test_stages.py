@@ -18,9 +18,9 @@ from advantageflow.policy import generate
 from advantageflow.store import files
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.failures import RunFailed
 from advantageflow_pipelines.local.run import run_locally
 from advantageflow_pipelines.local.runners import RunnerKind, write_runner
+from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 from advantageflow_pipelines.say import Console
 
@@ -43,7 +43,7 @@ class Faulty:
         shown = io.StringIO()
         try:
             return run_locally(
-                self.workdir, SETTINGS, console=Console(file=shown, width=200),
+                self.workdir, console=Console(file=shown, width=200),
                 tracking_uri="sqlite:////proc/none/mlflow.db",
             )  # fmt: skip
         finally:

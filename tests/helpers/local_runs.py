@@ -11,7 +11,6 @@ from typing import Any
 
 import commands
 
-from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
 TINY = ("run", "--preset", "tiny")
@@ -30,7 +29,7 @@ class Run:
         return dict(json.loads(self.workdir.summary_file.read_text()))
 
 
-def opened(run: Run) -> tuple[WorkDir, RunSettings]:
+def opened(run: Run) -> WorkDir:
     return open_workdir(run.workdir.root)
 
 

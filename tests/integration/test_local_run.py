@@ -20,7 +20,6 @@ from mlflow.pyfunc import scoring_server
 from summaries import comparable
 
 from advantageflow.errors import PolicyError
-from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import is_complete
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 
@@ -60,7 +59,7 @@ def test_the_summary_has_what_is_promised(run: Run) -> None:
 
 def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
     policies = {number: json.loads((folder / "state.json").read_text()) for number, folder in
-                policy_folders(*opened(run)).items()}  # fmt: skip
+                opened(run).policies().items()}  # fmt: skip
     assert [(state["round"], state["policy_sha256"] is not None) for state in policies.values()] == [
         (0, False),
         (1, True),
@@ -69,7 +68,7 @@ def test_each_round_trained_on_the_policy_before_it(run: Run) -> None:
     assert policies[2]["step"] == 2 * policies[1]["step"] > 0
     assert policies[2]["policy_sha256"] == run.summary["policy_sha256"] != policies[1]["policy_sha256"]
     judged = {number: json.loads((folder / "metrics.json").read_text())["policy_sha256"] for number, folder in
-              report_folders(*opened(run)).items()}  # fmt: skip
+              opened(run).reports().items()}  # fmt: skip
     assert judged == {number: state["policy_sha256"] for number, state in policies.items()}
 
 
@@ -123,7 +122,7 @@ def test_a_run_of_a_process_a_task_continues_after_one_was_killed_and_gives_the_
     assert "continuing after 4 complete tasks" in again.output
     assert len(list(root.glob("journal/rollout-r001*"))) == 1, "what is complete is not generated again"
     assert again.summary["base"] == run.summary["base"]
-    after_one_round = json.loads((policy_folders(*opened(run))[1] / "state.json").read_text())
+    after_one_round = json.loads((opened(run).policies()[1] / "state.json").read_text())
     assert again.summary["policy_sha256"] == after_one_round["policy_sha256"]
     assert again.summary["seconds"] > again.summary["overhead"]["of_seconds"]
     pipeline = yaml.load(again.workdir.pipeline_file.read_text(), yaml.CSafeLoader)
@@ -162,20 +161,20 @@ def test_a_complete_run_is_shown_again_and_nothing_is_done(run: Run) -> None:
 
 def test_a_complete_run_whose_last_weights_were_altered_is_not_taken_for_whole(run: Run, tmp_path: Path) -> None:
     shutil.copytree(run.workdir.root, tmp_path / "run")
-    workdir, settings = open_workdir(tmp_path / "run")
+    workdir = open_workdir(tmp_path / "run")
     warnings: list[str] = []
-    assert is_complete(workdir, settings, warnings.append) == run.summary
-    policy = policy_folders(workdir, settings)[2]
+    assert is_complete(workdir, warnings.append) == run.summary
+    policy = workdir.policies()[2]
     weights = policy / "policy" / "adapter_model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     for damaged in (content, content[:-100]):
         weights.write_bytes(damaged)
         with pytest.raises(PolicyError, match=str(weights)):
-            is_complete(workdir, settings, warnings.append)
+            is_complete(workdir, warnings.append)
     shutil.rmtree(policy)
     assert warnings == []
-    assert is_complete(workdir, settings, warnings.append) is None
+    assert is_complete(workdir, warnings.append) is None
     assert "it is made again" in warnings[0]
 
 
@@ -227,7 +226,7 @@ def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed
     page = (longer.workdir.report / "report.html").read_text()
     assert all(f'<div class="card">{name}<' in page for name in ("base", "champion", "candidate"))
     assert all(f'<div class="card">change from {name}<' in page for name in ("champion", "base"))
-    state = json.loads((policy_folders(*opened(longer))[0] / "state.json").read_text())
+    state = json.loads((opened(longer).policies()[0] / "state.json").read_text())
     assert state["policy_sha256"] == run.summary["policy_sha256"]
     assert state["provenance"]["continued_from"]["path"] == "models:/tiny/1"
     [decision] = [json.loads(path.read_text()) for path in longer.workdir.root.rglob("decision.json")]

@@ -71,7 +71,7 @@ def test_a_run_that_was_killed_is_ended_by_sync_and_nothing_comes_twice(
         (workdir.journal / file.name).write_bytes(b"".join(lines[: -1 if killed else None]))
     client, seen = MlflowClient(store), []
     for _ in range(2):
-        assert sync_run(workdir, settings, store, warnings.append)
+        assert sync_run(workdir, store, warnings.append)
         parent = client.get_run(read_json(workdir.root / "mlflow.json")["run_id"])
         seen.append(everything(client, parent))
     assert seen[0] == seen[1]
@@ -95,7 +95,7 @@ def test_runs_that_were_killed_are_ended_by_the_next_one_and_by_a_look_at_them(
         return str(client.get_run(str(tracking.run_id)).info.status)
 
     def begin(workdir: WorkDir, *, others: bool = False) -> RunTracking:
-        tracking = RunTracking(store, workdir, settings, warnings.append, others=others).__enter__()
+        tracking = RunTracking(store, workdir, warnings.append, others=others).__enter__()
         deadline = time.monotonic() + 60
         while others and status(left) == "RUNNING" and time.monotonic() < deadline:
             time.sleep(0.1)  # a run looks after others as long as it goes on

@@ -26,11 +26,9 @@ _SPINNING = dict.fromkeys(WAITING, "")  # as torch's own defaults are
 
 def measure_loaded(settings: RunSettings, *, load: int, repeats: int, threads: int, out: Path) -> dict[str, float]:
     """Seconds of the preset's round, the median of the repeats, quiet and beside so many busy processes.
+    Raises subprocess.CalledProcessError: a round failed; its output says why.
 
     Also written as loaded.json into the folder `out`.
-
-    Raises:
-        subprocess.CalledProcessError: a round failed; its output says why.
     """
     arguments = [sys.executable, "-m", __name__, settings.model_dump_json(), str(threads), str(repeats)]
 

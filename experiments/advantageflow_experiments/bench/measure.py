@@ -25,18 +25,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the runs of a task took.
-
-    Attributes:
-        seconds: of each repeat, in order.
-        peak_memory: bytes allocated on the GPU at most; None on the CPU, which only knows the whole process's.
-        result: of the last run.
-    """
+    """What the runs of a task took."""
 
     samples: int
-    seconds: tuple[float, ...]
-    peak_memory: int | None
-    result: Any
+    seconds: tuple[float, ...]  # of each repeat, in order
+    peak_memory: int | None  # bytes allocated on the GPU at most; None on the CPU, which only knows the whole process's
+    result: Any  # of the last run
 
     @property
     def rates(self) -> list[float]:

@@ -47,21 +47,14 @@ BEST_PEER = "the best open peer"
 
 @dataclass(frozen=True)
 class Savings:
-    """Which waste is left out.
+    """Which waste is left out."""
 
-    Attributes:
-        text_once: text embeddings come from the data.
-        no_reference: the reference model, which has no weight in the loss, is not evaluated.
-        reuse_first: on the first step, where the policy is the rollout policy, v_roll is v_theta.
-        needed_only: v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others.
-        full_batches: a batch of one timestep is as large as one of ours.
-    """
-
-    text_once: bool = False
-    no_reference: bool = False
-    reuse_first: bool = False
+    text_once: bool = False  # text embeddings come from the data
+    no_reference: bool = False  # the reference model, which has no weight in the loss, is not evaluated
+    reuse_first: bool = False  # on the first step, where the policy is the rollout policy, v_roll is v_theta
+    # v_roll is evaluated only of samples on which the loss gives it a weight, and of a few others
     needed_only: bool = False
-    full_batches: bool = False
+    full_batches: bool = False  # a batch of one timestep is as large as one of ours
 
 
 def peer_round(work: Workload, savings: Savings) -> list[Metrics]:

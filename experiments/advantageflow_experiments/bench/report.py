@@ -69,9 +69,7 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
 
 def write_report(report: Mapping[str, Any], out: Path) -> None:
     """Write bench.json and bench.png into a folder; earlier ones are replaced.
-
-    Raises:
-        StoreError: it cannot be written.
+    Raises StoreError: it cannot be written.
     """
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -119,9 +117,7 @@ def _gpu(device: str) -> dict[str, Any]:
 
 def _draw_chart(report: Mapping[str, Any], out: Path) -> None:
     """Draw the rows as horizontal bars, first row on top, with the range over the repeats.
-
-    Raises:
-        StoreError: the file cannot be written.
+    Raises StoreError: the file cannot be written.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg

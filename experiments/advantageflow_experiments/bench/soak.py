@@ -29,12 +29,10 @@ Look = dict[str, float]
 
 def soak(minutes: float, out: Path) -> list[str]:
     """Run preset `tiny` without end, watch its process, then interrupt it; soak.json and soak.png lie in `out`.
+    Raises RuntimeError: the run ended before it was interrupted, or otherwise than an interrupted one does.
 
     Returns:
         A line for each tenth of the time. CPU seconds, unlike the clock's, say nothing of what else the machine does.
-
-    Raises:
-        RuntimeError: the run ended before it was interrupted, or otherwise than an interrupted one does.
     """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="advantageflow-soak-") as scratch, (out / "soak.log").open("w") as log:

@@ -29,23 +29,14 @@ Encode = Callable[[Groups], Conditioning]
 
 @dataclass(frozen=True)
 class Workload:
-    """One round to train on, again and again from the same start.
+    """One round to train on, again and again from the same start."""
 
-    Attributes:
-        policy: changed by training; `restart` undoes it.
-        data: on the policy's device.
-        settings: of training.
-        encode: the text encoders.
-        seed: of all draws.
-        autocast: whether float32 weights are computed with in bfloat16, as mixed-precision trainers do.
-    """
-
-    policy: Policy
-    data: RoundData
-    settings: TrainingSettings
-    encode: Encode
-    seed: int
-    autocast: bool = False
+    policy: Policy  # changed by training; `restart` undoes it
+    data: RoundData  # on the policy's device
+    settings: TrainingSettings  # of training
+    encode: Encode  # the text encoders
+    seed: int  # of all draws
+    autocast: bool = False  # whether float32 weights are computed with in bfloat16, as mixed-precision trainers do
     _initial: dict[str, dict[str, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -16,12 +16,11 @@ from advantageflow_pipelines.say import Console
 
 def compare(
     plan: Annotated[
-        str | None,
-        typer.Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given."),
+        str | None, typer.Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option("--seeds", help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
     variants: Annotated[
-        str | None, typer.Option("--variants", help="Only these of the plan's, as in --variants advantage_flow,awm.")
+        str | None, typer.Option(help="Only these of the plan's, as in --variants advantage_flow,awm.")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once; as many as the cores allow if not given.")
@@ -32,10 +31,10 @@ def compare(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder; one under runs/ if not given.")] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Continue the comparison in this folder: complete runs are kept.")
+        Path | None, typer.Option(help="Continue the comparison in this folder: complete runs are kept.")
     ] = None,
     redraw: Annotated[
-        Path | None, typer.Option("--redraw", help="Draw table and pictures in this folder again; runs nothing.")
+        Path | None, typer.Option(help="Draw table and pictures in this folder again; runs nothing.")
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the plans that come with the package.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print PLAN, to be saved and changed as your own.")] = False,

@@ -12,10 +12,10 @@ from advantageflow_pipelines.say import Console
 
 def pretrain_shapes(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the diffusers pipeline to.")],
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of scenes, weights and batches.")] = 0,
-    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, weights and batches.")] = 0,
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
     effort: Annotated[
-        float, typer.Option("--effort", min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
+        float, typer.Option(min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
     ] = 1.0,
     mean_flow: Annotated[
         bool, typer.Option("--mean-flow", help="Distil the shipped model into one of one to four steps instead.")

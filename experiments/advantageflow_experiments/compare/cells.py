@@ -43,12 +43,10 @@ def cell_name(variant: str, seed: int) -> str:
 
 def make_cells(plan: Plan, experiment: str) -> list[Cell]:
     """Every cell of a plan, seed by seed, so that a comparison stopped early has compared all variants.
+    Raises SettingsError: a setting is unknown or out of range, or two variants are the same; names the variant.
 
     Args:
         experiment: MLflow experiment that all cells are recorded in.
-
-    Raises:
-        SettingsError: a setting is unknown or out of range, or two variants are the same; names the variant.
     """
     variants = plan.named_variants()
     cells = [
@@ -72,14 +70,12 @@ def with_choices(
     variants: Sequence[str] | None = None,
 ) -> Plan:
     """The plan with what the command line says.
+    Raises SettingsError: a text is not an assignment, or changes what the variants differ in; a variant is unknown.
 
     Args:
         assignments: texts 'a.b=value', for all variants.
         seeds: instead of the plan's.
         variants: names of those that run, the one that the others are compared with first; None takes all.
-
-    Raises:
-        SettingsError: a text is not an assignment, or changes what the variants differ in; a variant is unknown.
     """
     if variants is not None:
         plan = plan.model_copy(update={"variants": _only(plan, variants)})
@@ -128,11 +124,9 @@ def _settings(plan: Plan, name: str, variant: Variant, seed: int, experiment: st
 
 def check_fairness(plan: Plan, cells: Sequence[Cell]) -> None:
     """Refuse a comparison whose variants differ in more than they may, or do not measure what is to be drawn.
+    Raises SettingsError: names the variant, what differs from the first one, and both values.
 
     Cells of one seed suffice: every variant on the same model, prompts and evaluation, with as many images.
-
-    Raises:
-        SettingsError: names the variant, what differs from the first one, and both values.
     """
     first, expected = cells[0], _conditions(cells[0].settings)
     for cell in cells[1:]:

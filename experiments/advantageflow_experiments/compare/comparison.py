@@ -37,28 +37,20 @@ class Measured(_Record):
 
 
 class Point(_Record):
-    """One evaluation of one run.
+    """One evaluation of one run."""
 
-    Attributes:
-        round: after which it was made; 0 for the base model.
-        generated: rollouts generated up to there.
-        training_seconds: useful work up to there, without evaluation and start-up.
-        strict, soft, tasks: as in summary.json.
-        terms: the reward terms by name, such as 'jpeg.compressibility'; empty where there is only one.
-        watched: rewards that were not trained on, by name.
-        statistics: of the images, where rewards are watched: the evaluation's own, and 'distance from the base', the
-            root mean square difference of fixed pictures from those of the base model.
-    """
-
-    round: int = 0
-    generated: int = 0
-    training_seconds: float = 0.0
-    strict: float
+    round: int = 0  # after which it was made; 0 for the base model
+    generated: int = 0  # rollouts generated up to there
+    training_seconds: float = 0.0  # useful work up to there, without evaluation and start-up
+    strict: float  # as in summary.json
     strict_ci95: Interval
     soft: float
     tasks: dict[str, float]
+    # the reward terms by name, such as 'jpeg.compressibility'; empty where there is only one
     terms: dict[str, Measured] = Field(default_factory=dict)
-    watched: dict[str, Measured] = Field(default_factory=dict)
+    watched: dict[str, Measured] = Field(default_factory=dict)  # rewards that were not trained on, by name
+    # of the images, where rewards are watched: the evaluation's own, and 'distance from the base', the root mean square
+    # difference of fixed pictures from those of the base model
     statistics: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -77,23 +69,18 @@ class Point(_Record):
 
 
 class CellResult(_Record):
-    """What one run came to.
-
-    Attributes:
-        diverged_round: in which its training or its policy was no longer finite; None for a run that is complete.
-        reason: the run's own words for that.
-        points: its evaluations, the base model's first; of a diverged run, those before it diverged.
-        seconds: wall-clock time of the whole run, evaluations and start-up included; of all its attempts.
-        strict_label, soft_label: what its points' strict and soft are; of a reward without such columns, the column
-            that stands in for them. None where soft is the same as strict.
-    """
+    """What one run came to."""
 
     variant: str
     seed: int
+    # in which its training or its policy was no longer finite; None for a run that is complete
     diverged_round: int | None = None
-    reason: str = ""
+    reason: str = ""  # the run's own words for that
+    # its evaluations, the base model's first; of a diverged run, those before it diverged
     points: tuple[Point, ...] = Field(min_length=1)
-    seconds: float
+    seconds: float  # wall-clock time of the whole run, evaluations and start-up included; of all its attempts
+    # what its points' strict and soft are; of a reward without such columns, the column that stands in for them. None
+    # where soft is the same as strict.
     strict_label: str
     soft_label: str | None
 
@@ -118,20 +105,13 @@ Read = Callable[[CellResult], float | None]
 
 
 class Comparison(_Record):
-    """All of a comparison's outcome: enough to draw everything again.
+    """All of a comparison's outcome: enough to draw everything again."""
 
-    Attributes:
-        name: the plan's short name, also of the MLflow experiment.
-        images: rollouts that each run was to generate.
-        versions: code revision, packages and machine that made it.
-        cells: every run, in the plan's order.
-    """
-
-    name: str
+    name: str  # the plan's short name, also of the MLflow experiment
     plan: Plan
-    images: int
-    versions: dict[str, str]
-    cells: tuple[CellResult, ...]
+    images: int  # rollouts that each run was to generate
+    versions: dict[str, str]  # code revision, packages and machine that made it
+    cells: tuple[CellResult, ...]  # every run, in the plan's order
 
     @property
     def measure(self) -> str:

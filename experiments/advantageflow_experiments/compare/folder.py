@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,33 +22,26 @@ from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.plan import Plan, read_plan, write_plan
 from advantageflow_pipelines.configuration.checks import disk_needed
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
-from advantageflow_pipelines.local.results import read_report, report_folders
-from advantageflow_pipelines.local.summary import base_entry, read_summary, round_entries
+from advantageflow_pipelines.local.summary import read_summary, reported, round_entries
 from advantageflow_pipelines.local.tasks import Task, Tasks
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, seconds_of_earlier_attempts
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, read_report, seconds_of_earlier_attempts
 
 _DIVERGENCE = ("TrainingError", "PolicyError")  # whose words say 'diverged'
 
 
-@dataclass(frozen=True)
 class Folder:
-    """Paths of a comparison, all under `root`."""
+    """Paths of a comparison, all under `root`.
 
-    root: Path
+    Attributes:
+        plan_file: the plan with what the command line changed.
+        runs: working folders of the cells, and their MLflow store.
+    """
 
-    @property
-    def plan_file(self) -> Path:
-        """The plan with what the command line changed."""
-        return self.root / "plan.yaml"
-
-    @property
-    def runs(self) -> Path:
-        """Working folders of the cells, and their MLflow store."""
-        return self.root / "runs"
-
-    @property
-    def results_file(self) -> Path:
-        return self.root / "comparison.json"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.plan_file = root / "plan.yaml"
+        self.runs = root / "runs"
+        self.results_file = root / "comparison.json"
 
     def settings_file(self, cell: str) -> Path:
         """The settings that a cell is started with."""
@@ -66,13 +58,10 @@ class Folder:
 
 def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell]) -> Folder:
     """Make the folder of a new comparison and write its plan and the settings of all cells there.
+    Raises StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
 
     Args:
         path: a new or empty folder; None makes one under the runs, named after plan and time.
-        name: the plan's short name.
-
-    Raises:
-        StoreError: the folder is not empty or cannot be written, or the disk has no room for all runs.
     """
     folder = Folder((path or DEFAULT_RUNS / f"compare-{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}").absolute())
     root = folder.root
@@ -91,9 +80,7 @@ def create_folder(path: Path | None, name: str, plan: Plan, cells: Sequence[Cell
 
 def open_folder(path: Path) -> tuple[Folder, Plan, list[Cell]]:
     """A comparison's folder, plan and cells, as they were written when it was started.
-
-    Raises:
-        SettingsError: there is no comparison in this folder, or a file in it cannot be read.
+    Raises SettingsError: there is no comparison in this folder, or a file in it cannot be read.
     """
     folder = Folder(path.absolute())
     if not folder.plan_file.is_file():
@@ -116,9 +103,7 @@ def _check_room(root: Path, cells: Sequence[Cell]) -> None:
 
 def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     """What the run of a cell came to; None where there is something left to do.
-
-    Raises:
-        DataError: it diverged before even the base model was evaluated.
+    Raises DataError: it diverged before even the base model was evaluated.
     """
     summary = read_summary(workdir)
     if summary is not None:
@@ -126,15 +111,15 @@ def read_result(workdir: WorkDir, cell: Cell) -> CellResult | None:
     task = _diverged_task(workdir)
     if task is None:
         return None
-    base, number, error = base_entry(workdir, cell.settings), task.round_index or 0, task.error or {}
+    report, number, error = workdir.reports().get(0), task.round_index or 0, task.error or {}
     reason = f"{task.name}: {error['message']}" + (f" ({error['where']})" if error["where"] else "")
-    if base is None:
+    if report is None:
         message = f"{cell.name} cannot even be evaluated: {reason}"
         remedy = "start from a policy whose weights are finite (init_policy), or from the base model"
         raise DataError(message, where=str(workdir.root), remedy=remedy)
-    finite = [entry for entry in round_entries(workdir, cell.settings) if entry["round"] < number]
+    finite = [entry for entry in round_entries(workdir) if entry["round"] < number]
     seconds = seconds_of_earlier_attempts(workdir)
-    return _result(workdir, cell, base, finite, seconds, diverged_round=number, reason=reason)
+    return _result(workdir, cell, reported(read_report(report)), finite, seconds, diverged_round=number, reason=reason)
 
 
 def _diverged_task(workdir: WorkDir) -> Task | None:
@@ -166,7 +151,7 @@ def _result(
 ) -> CellResult:
     points = [{**base, "round": 0}, *rounds]
     if cell.settings.reward.watched:
-        reports = report_folders(workdir, cell.settings)
+        reports = workdir.reports()
         points = [{**point, "statistics": _statistics(reports[0], reports[point["round"]])} for point in points]
     return CellResult.model_validate(
         {

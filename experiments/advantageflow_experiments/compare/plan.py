@@ -139,9 +139,7 @@ def grid_name(column: str, row: str) -> str:
 
 def load_plan(name: str) -> tuple[str, Plan]:
     """Short name and plan of one that comes with the package, by its name, or of a YAML file, by its path.
-
-    Raises:
-        SettingsError: no such plan (says which name is nearest) or file, bad YAML, an unknown key, a wrong value.
+    Raises SettingsError: no such plan (says which name is nearest) or file, bad YAML, an unknown key, a wrong value.
     """
     if name.endswith((".yaml", ".yml")) or "/" in name:
         return Path(name).stem, read_plan(Path(name), name)
@@ -150,9 +148,7 @@ def load_plan(name: str) -> tuple[str, Plan]:
 
 def read_plan(file: Traversable, name: str) -> Plan:
     """The plan in a file; `name` is what to call it in an error.
-
-    Raises:
-        SettingsError: names every mistake and its line.
+    Raises SettingsError: names every mistake and its line.
     """
     values, places = read_values(file, name, example="title: My question")
     return make_plan(values, places, name)
@@ -160,14 +156,12 @@ def read_plan(file: Traversable, name: str) -> Plan:
 
 def make_plan(values: Mapping[str, Any], places: Mapping[str, str], name: str = "") -> Plan:
     """The plan that these values say.
+    Raises SettingsError: names every mistake and its place.
 
     Args:
         values: as read from YAML.
         places: by dotted path, the line or option that it came from.
         name: what to call in an error what stands in no single place.
-
-    Raises:
-        SettingsError: names every mistake and its place.
     """
     try:
         return Plan.model_validate(values)
@@ -190,9 +184,7 @@ def plan_names() -> list[str]:
 
 def plan_text(name: str) -> str:
     """The YAML of a named plan, whose first line says what it asks.
-
-    Raises:
-        SettingsError: there is none of this name; says which is nearest.
+    Raises SettingsError: there is none of this name; says which is nearest.
     """
     return _plan_file(name).read_text("utf-8")
 

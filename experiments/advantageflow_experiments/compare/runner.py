@@ -23,7 +23,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_experiments.compare.cells import Cell
 from advantageflow_experiments.compare.comparison import CellResult
 from advantageflow_experiments.compare.folder import Folder, read_result
-from advantageflow_pipelines.local.failures import RunFailed, log_tail
+from advantageflow_pipelines.local.tasks import RunFailed, log_tail
 from advantageflow_pipelines.local.workdir import WorkDir
 
 _INTERVAL = 0.25  # seconds between two looks at the processes
@@ -51,12 +51,6 @@ def default_jobs(cells: Sequence[Cell], available: int) -> int:
 
 def run_cells(console: Console, folder: Folder, cells: Sequence[Cell], jobs: int) -> list[CellResult]:
     """Run what is not settled yet, `jobs` cells at once; a line for each run that ended, on a terminal also bars.
-
-    Args:
-        console: where progress is shown.
-        folder: the comparison's.
-        cells: all of them, in order.
-        jobs: runs at once.
 
     Returns:
         The result of every cell, in the same order.
@@ -102,9 +96,7 @@ def _say(live: Progress, text: str) -> None:
 
 def _judge(folder: Folder, child: Child) -> CellResult:
     """The result of a run that ended.
-
-    Raises:
-        RunFailed: it neither came to its end nor diverged.
+    Raises RunFailed: it neither came to its end nor diverged.
     """
     result = read_result(folder.workdir(child.cell), child.cell)
     if result is not None:
@@ -119,16 +111,11 @@ def _judge(folder: Folder, child: Child) -> CellResult:
 
 @dataclass(frozen=True)
 class Child:
-    """A cell being run.
-
-    Attributes:
-        process: the command; leader of its own process group.
-        log: what it prints.
-    """
+    """A cell being run."""
 
     cell: Cell
-    process: subprocess.Popen[bytes]
-    log: Path
+    process: subprocess.Popen[bytes]  # the command; leader of its own process group
+    log: Path  # what it prints
 
     def error(self) -> str:
         """What the command said was wrong: its error message, else the end of its log."""

@@ -41,14 +41,10 @@ _STYLE: dict[Any, Any] = {
 @contextmanager
 def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
     """A figure to draw on, saved as PNG when the block is left without an error.
+    Raises StoreError: it cannot be written.
 
     Args:
-        path: file to write.
         width: in inches; 8 is the width of a page.
-        height: in inches.
-
-    Raises:
-        StoreError: it cannot be written.
     """
     import matplotlib
     from cycler import cycler

@@ -11,14 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from advantageflow.store.files import writing
-from advantageflow_experiments.compare.comparison import (
-    Comparison,
-    Read,
-    all_seconds,
-    final,
-    untrained,
-    useful_seconds,
-)
+from advantageflow_experiments.compare.comparison import Comparison, Read, all_seconds, final, untrained, useful_seconds
 from advantageflow_experiments.compare.statistics import Estimate, estimate
 
 _NONE = "-"
@@ -38,9 +31,7 @@ _DIVERGED = (
 
 def write_tables(path: Path, comparison: Comparison) -> None:
     """Write table.md: the overall table, the one by task, and what the figures mean.
-
-    Raises:
-        StoreError: it cannot be written.
+    Raises StoreError: it cannot be written.
     """
     parts = [f"# {comparison.plan.title}", overall_table(comparison)]
     labels = comparison.labels

@@ -26,22 +26,15 @@ from advantageflow_experiments.shapes.pretrain import Report, accuracies, embed,
 
 @dataclass(frozen=True)
 class DistilSettings:
-    """How the mean flow is made.
-
-    Attributes:
-        paths: of the embedded model's own ODE, from noise to latents of training prompts.
-        levels: steps of a path, any two of whose states give an average velocity.
-        steps: optimiser steps, of `batch` pairs each.
-        judged_images: held-out images that the reported accuracies are of.
-    """
+    """How the mean flow is made."""
 
     seed: int = 0
-    paths: int = 4096
-    levels: int = 8
-    steps: int = 1000
+    paths: int = 4096  # of the embedded model's own ODE, from noise to latents of training prompts
+    levels: int = 8  # steps of a path, any two of whose states give an average velocity
+    steps: int = 1000  # optimiser steps, of `batch` pairs each
     batch: int = 128
     learning_rate: float = 1e-3
-    judged_images: int = 480
+    judged_images: int = 480  # held-out images that the reported accuracies are of
     threads: int = 2
 
     def scaled(self, effort: float) -> DistilSettings:

@@ -45,29 +45,21 @@ class PretrainSettings:
     Captions are obeyed in the first phase, where the model learns what the words mean. The second makes them
     unreliable, more than is wanted, so the weights end `blur` of the way from before it to after it. In the other
     order the words of relations are never learned: noise hides the little that they say about a picture.
-
-    Attributes:
-        scenes: captioned pictures that are drawn for each phase.
-        autoencoder_steps: optimiser steps of the autoencoder, 32 pictures each.
-        phases: of text encoders and transformer together, `flow_batch` pictures a step.
-        caption_dropout: share of empty captions, for classifier-free guidance.
-        time_logit_mean: of the normal logits of the noise level t. Above 0, because what stands where is decided early,
-            at t above .75, in a latent of 9 tokens.
-        time_logit_std: of the same.
-        judged_images: held-out images that the reported accuracies are of.
-        blur: weight of the last phase's outcome in the final weights, in [0, 1].
     """
 
     seed: int = 0
-    scenes: int = 100_000
-    autoencoder_steps: int = 2400
+    scenes: int = 100_000  # captioned pictures that are drawn for each phase
+    autoencoder_steps: int = 2400  # optimiser steps of the autoencoder, 32 pictures each
+    # of text encoders and transformer together, `flow_batch` pictures a step
     phases: tuple[Phase, ...] = (Phase(5400, NO_NOISE), Phase(600, CaptionNoise()))
     flow_batch: int = 128
-    caption_dropout: float = 0.1
+    caption_dropout: float = 0.1  # share of empty captions, for classifier-free guidance
+    # of the normal logits of the noise level t. Above 0, because what stands where is decided early, at t above .75, in
+    # a latent of 9 tokens.
     time_logit_mean: float = 0.5
-    time_logit_std: float = 1.4
-    blur: float = 0.55
-    judged_images: int = 960
+    time_logit_std: float = 1.4  # of the same
+    blur: float = 0.55  # weight of the last phase's outcome in the final weights, in [0, 1]
+    judged_images: int = 960  # held-out images that the reported accuracies are of
     threads: int = 2
 
     def scaled(self, effort: float) -> PretrainSettings:

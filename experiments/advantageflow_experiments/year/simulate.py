@@ -152,9 +152,7 @@ class Year:
 
 def plot_year(told: Sequence[Mapping[str, Any]], path: Path) -> None:
     """The champion's accuracy, and what became of each week's candidate, as PNG.
-
-    Raises:
-        StoreError: it cannot be written.
+    Raises StoreError: it cannot be written.
     """
     with picture(path, 8, 4) as figure:
         axes = figure.subplots()

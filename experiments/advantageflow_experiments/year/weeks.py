@@ -68,19 +68,12 @@ class Judge(ShapesReward):
 
 @dataclass(frozen=True)
 class Week:
-    """A week.
+    """A week."""
 
-    Attributes:
-        number: from 1.
-        broken: whether the reward breaks: 'before' its check on golden pictures, 'after' it, or not at all ('').
-        crashes: whether the run is killed amid its training, and started again.
-        news: whether there are new prompts.
-    """
-
-    number: int
-    broken: str = ""
-    crashes: bool = False
-    news: bool = True
+    number: int  # from 1
+    broken: str = ""  # whether the reward breaks: 'before' its check on golden pictures, 'after' it, or not at all ('')
+    crashes: bool = False  # whether the run is killed amid its training, and started again
+    news: bool = True  # whether there are new prompts
 
 
 def weeks(count: int) -> list[Week]:

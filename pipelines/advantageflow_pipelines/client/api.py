@@ -1,8 +1,6 @@
 """The API itself: requests to Kubeflow's generated client, one at a time, with every failure as one clear error.
 
-Kubeflow's own `kfp.Client` stands between a person and this API, and is left out: it prints links, keeps the namespace
-in a file of the home folder, retries a refused health check for half a minute with tracebacks, has no time-outs, and
-takes a sign-in page for an empty answer.
+Why not by `kfp.Client` is said in docs/decisions.md.
 """
 
 from __future__ import annotations
@@ -11,13 +9,109 @@ import contextlib
 import json
 import logging
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from advantageflow.errors import ClusterError
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.refusals import AlreadyThere, ServerAway, no_api, refusal, sign_in_page
+
+_LONGEST = 400  # characters of a server's own words
+_SIGN_IN = (
+    "give a fresh token with --token-file, or the cookies of a signed-in browser with --cookie-file; "
+    "in a pod of the cluster, --in-cluster"
+)
+_RIGHTS = "check --namespace, and ask for the right to do this there (a contributor of the profile has it)"
+_QUOTA = "wait for runs to end or delete some, ask for a larger quota, or choose smaller --resources"
+_ADDRESS = "check the address; the API of a whole Kubeflow is under /pipeline, as in https://HOST/pipeline"
+_SMALLER = "run fewer rounds, and continue from the last policy with --init-policy in the next run"
+_LATER = "try again in some minutes; if it stays, the log of the deployment ml-pipeline says more"
+
+
+class ServerAway(ClusterError):
+    """A server that cannot be reached or is out of order at this moment."""
+
+
+class NotThere(ClusterError):
+    """A run, schedule or experiment that the server does not have."""
+
+
+class AlreadyThere(ClusterError):
+    """A name that is taken."""
+
+
+def refusal(status: int, headers: Any, body: str | None, *, host: str, what: str) -> ClusterError:
+    """The error of an answer other than success, by its HTTP status; `what` was asked for, as in "run 17"."""
+    words, code = _own_words(body)
+    told = f": {words}" if words else ""
+    lower = words.lower()
+    if 300 <= status < 400:
+        return _redirected((headers or {}).get("Location", ""), host)
+    if "exceeded quota" in lower or "failed quota" in lower or "quota exceeded" in lower:
+        return ClusterError(f"a quota does not allow {what}{told}", where=host, remedy=_QUOTA)
+    if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE or "too large" in lower or "larger than max" in lower:
+        return ClusterError(f"the server does not take so large a pipeline{told}", where=host, remedy=_SMALLER)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return ServerAway(f"the server takes no more requests at this moment{told}", where=host, remedy=_LATER)
+    if status == HTTPStatus.UNAUTHORIZED or "authentication failed" in lower or "user identity" in lower:
+        return ClusterError(f"the server does not know who asks (HTTP {status}){told}", where=host, remedy=_SIGN_IN)
+    # Uploads are refused for want of rights with status 400.
+    if status == HTTPStatus.FORBIDDEN or "upload denied" in lower or "authorization failure" in lower:
+        return ClusterError(f"not allowed: {what} (HTTP {status}){told}", where=host, remedy=_RIGHTS)
+    if status == HTTPStatus.NOT_FOUND and code is not None:
+        return NotThere(f"the server has no {what}", where=host, remedy="check the name or id, and --namespace")
+    if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
+        return no_api(host, f"HTTP {status}")
+    if status == HTTPStatus.CONFLICT:
+        return AlreadyThere(f"the name is taken: {what}{told}", where=host, remedy="choose another name")
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return ServerAway(f"the server failed at {what} (HTTP {status}){told}", where=host, remedy=_LATER)
+    remedy = "if it names a setting or a name, mend it; else check that the server is Kubeflow Pipelines 2.17 or later"
+    return ClusterError(f"the server does not take {what} (HTTP {status}){told}", where=host, remedy=remedy)
+
+
+def no_api(host: str, why: str) -> ClusterError:
+    """The error of an address where something else than an API server of Kubeflow Pipelines 2 answers."""
+    return ClusterError(f"not a Kubeflow Pipelines 2 API server ({why})", where=host, remedy=_ADDRESS)
+
+
+def sign_in_page(host: str) -> ClusterError:
+    """The error of a page for people where the API's answer should be."""
+    return ClusterError(
+        "a web page came instead of an answer, as where one has to sign in", where=host, remedy=_SIGN_IN
+    )
+
+
+def _redirected(location: str, host: str) -> ClusterError:
+    """To its own secure address, or to where one signs in."""
+    to, asked = urlsplit(location), urlsplit(host)
+    if to.scheme == "https" and asked.scheme == "http" and to.hostname == asked.hostname:
+        return ClusterError(
+            "the server wants https", where=host, remedy=f"give --host https://{asked.netloc}{asked.path}"
+        )
+    place = f" to {to.scheme}://{to.netloc}{to.path}" if to.hostname else ""
+    return ClusterError(f"the server sends on{place}, as where one has to sign in", where=host, remedy=_SIGN_IN)
+
+
+def _own_words(body: str | None) -> tuple[str, int | None]:
+    """A server's message and its gRPC code, which only the API itself gives; no words of pages for people."""
+    text = (body or "").strip()
+    try:
+        told = json.loads(text)
+    except ValueError:
+        told = None
+    if not isinstance(told, dict):
+        return ("" if text.startswith("<") else _short(text)), None
+    words = told.get("message") or told.get("error_message") or told.get("error") or ""
+    code = told.get("code")
+    return _short(str(words)), code if isinstance(code, int) else None
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+
 
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for an answer
 _PAGE = 100  # of a list; the server gives at most 200
@@ -30,14 +124,12 @@ Operation = Any  # a method of a generated service
 
 class Api:
     """A server's API, checked to be one when it is made.
+    Raises ClusterError: the server cannot be reached, refuses, is not one of Kubeflow's, or needs a namespace.
 
     Attributes:
         connection: how it is reached.
         namespace: to be named in requests; None on a server with a single user.
         runs, experiments, pipelines, uploads, schedules: the generated services.
-
-    Raises:
-        ClusterError: the server cannot be reached, refuses, is not one of Kubeflow's, or needs a namespace.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -60,15 +152,10 @@ class Api:
 
     def ask(self, operation: Operation, what: str, *, changes: bool = False, **arguments: Any) -> Any:
         """What the server answers.
+        Raises ClusterError: no answer came, or a refusal.
 
         Args:
-            operation: a method of a generated service.
-            what: is asked for, for the error.
             changes: whether something is there afterwards that was not before; such a request is sent once only.
-            arguments: of the operation.
-
-        Raises:
-            ClusterError: no answer came, or a refusal.
         """
         with_headers = getattr(operation.__self__, f"{operation.__name__}_with_http_info")
         with self._explaining(what, changes):
@@ -160,9 +247,7 @@ def _namespace(connection: Connection, several_users: bool | None) -> str | None
 
 def find_or_create(find: Callable[[], str | None], create: Callable[[], str]) -> str:
     """The id of what has a name: what `find` gives, else what `create` makes, else what somebody made meanwhile.
-
-    Raises:
-        ClusterError: as the two raise; the name is taken by something that cannot be found.
+    Raises ClusterError: as the two raise; the name is taken by something that cannot be found.
     """
     found = find()
     if found is not None:

@@ -22,33 +22,20 @@ _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 @dataclass(frozen=True)
 class Connection:
-    """How an API server is reached.
+    """How an API server is reached."""
 
-    Attributes:
-        host: its address, without a slash at the end.
-        ui: address of its pages.
-        namespace: of a server with several users.
-        pod_namespace: that this pod runs in, for such a server if no other is given.
-        token_file: file of a bearer token, read for every request, as Kubernetes renews it.
-        fixed_token: a bearer token.
-        cookie: value of the Cookie header.
-        ca_file: certificates to trust instead of the usual ones.
-    """
-
-    host: str
-    ui: str
-    namespace: str | None = None
-    pod_namespace: str | None = None
-    token_file: Path | None = None
-    fixed_token: str | None = field(default=None, repr=False)
-    cookie: str | None = field(default=None, repr=False)
-    ca_file: Path | None = None
+    host: str  # its address, without a slash at the end
+    ui: str  # address of its pages
+    namespace: str | None = None  # of a server with several users
+    pod_namespace: str | None = None  # that this pod runs in, for such a server if no other is given
+    token_file: Path | None = None  # file of a bearer token, read for every request, as Kubernetes renews it
+    fixed_token: str | None = field(default=None, repr=False)  # a bearer token
+    cookie: str | None = field(default=None, repr=False)  # value of the Cookie header
+    ca_file: Path | None = None  # certificates to trust instead of the usual ones
 
     def token(self) -> str | None:
         """The bearer token at this moment.
-
-        Raises:
-            ClusterError: its file cannot be read, or holds no token.
+        Raises ClusterError: its file cannot be read, or holds no token.
         """
         if self.token_file is None:
             return self.fixed_token
@@ -80,19 +67,14 @@ def make_connection(
     ca_file: Path | None = None,
 ) -> Connection:
     """The connection that options and environment give; files come before variables.
+    Raises ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
+    are given.
 
     Args:
         host: address of the API server; in the cluster, that of its service if None.
-        ui_host: address of the pages, if it is another.
         namespace: of a server with several users; in the cluster, that of this pod if None.
         token_file: of a bearer token; in the cluster the one that Kubernetes mounts for Kubeflow Pipelines.
-        cookie_file: of the value of a Cookie header.
         in_cluster: whether this process is a pod of the server's cluster.
-        ca_file: certificates to trust.
-
-    Raises:
-        ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
-            are given.
     """
     if host is None and in_cluster:
         host = IN_CLUSTER_API

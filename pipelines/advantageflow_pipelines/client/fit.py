@@ -3,54 +3,34 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import SettingsError
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.definition import ROUND
-from advantageflow_pipelines.pipelines.segments import divide
+from advantageflow_pipelines.pipelines.definition import ROUND, divide
+from advantageflow_pipelines.placing.cluster import cluster_run
+from advantageflow_pipelines.placing.images import default_images
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.placing.cluster import ClusterRun
+
 
 CLOSE = 0.87  # share of the limit from which an estimate good to 15 % may be too little
 ROOM = 0.67  # share of the limit up to which a run is one pipeline run
 HALF = 0.5  # share of it that each of several may take
 
 
-@dataclass(frozen=True)
-class Growth:
-    """What runs take that differ in rounds alone: it grows evenly.
-
-    Attributes:
-        least: a run without rounds.
-        round: of each round.
-        evaluation: of each evaluation.
-        every: rounds between two evaluations.
-    """
-
-    least: Footprint
-    round: Footprint
-    evaluation: Footprint
-    every: int
-
-    def of(self, rounds: int) -> Footprint:
-        """What a run of so many rounds takes."""
-        evaluations = 1 + -(-rounds // self.every)
-        return self.least + self.round * rounds + self.evaluation * evaluations
-
-    def rounds_within(self, room: float) -> int:
-        """The most rounds that take at most so many bytes; 0 if none do."""
-        return next(rounds for rounds in itertools.count() if self.of(rounds + 1).size > room)
+Growth = Callable[[int], Footprint]
+"""What runs take that differ in rounds alone, by their rounds."""
 
 
 def growth(run: ClusterRun) -> Growth:
     """What a run takes, by its rounds: worked out on two of them, and compiled in a fraction of a second.
-
-    Raises:
-        LookupError: its pipeline has no rounds of its own.
+    Raises LookupError: its pipeline has no rounds of its own.
     """
     package = run.with_settings(rounds=2, evaluation={"every": 1}).package()
     last_evaluation = f"{pipeline_of(run.settings).report.stage}-3"
@@ -61,35 +41,33 @@ def growth(run: ClusterRun) -> Growth:
 
     whole, fewer, least = without(), without(last_evaluation), without(last_evaluation, f"{ROUND}02")
     evaluation, one_round = whole + fewer * -1, fewer + least * -1
-    least = whole + one_round * -2 + evaluation * -3
-    return Growth(least, one_round, evaluation, run.settings.evaluation.every)
+    least, every = whole + one_round * -2 + evaluation * -3, run.settings.evaluation.every
+    return lambda rounds: least + one_round * rounds + evaluation * (1 + -(-rounds // every))
+
+
+def _rounds_within(growing: Growth, room: float) -> int:
+    """The most rounds that take at most so many bytes; 0 if none do."""
+    return next(rounds for rounds in itertools.count() if growing(rounds + 1).size > room)
 
 
 def fitted(run: ClusterRun, growing: Growth | None = None) -> ClusterRun:
     """The run, in segments of about equal length if as a whole it takes more than two thirds of what Argo keeps; each
     takes at most half of it, if a round does.
-
-    Args:
-        run: as a whole.
-        growing: its growth, if that is known.
     """
     if not pipeline_of(run.settings).handed:
         return run
     growing = growing or growth(run)
-    if run.settings.rounds <= growing.rounds_within(ROOM * LIMIT):
+    if run.settings.rounds <= _rounds_within(growing, ROOM * LIMIT):
         return run
-    return replace(run, segments=divide(run.settings.rounds, max(growing.rounds_within(HALF * LIMIT), 1)))
+    return replace(run, segments=divide(run.settings.rounds, max(_rounds_within(growing, HALF * LIMIT), 1)))
 
 
 def check_fits(run: ClusterRun, taken: Footprint) -> None:
     """Check that a run can finish.
+    Raises SettingsError: Argo could not keep it to the end, or nearly not; the remedy is a run that can.
 
     Args:
-        run: what is sent.
         taken: its footprint, or its largest segment's.
-
-    Raises:
-        SettingsError: Argo could not keep it to the end, or nearly not; the remedy is a run that can.
     """
     if taken.size <= CLOSE * LIMIT:
         return
@@ -119,3 +97,47 @@ def _remedy(run: ClusterRun) -> str:
         return "run fewer rounds, and continue from the last policy with --init-policy in the next run"
     fewer = min(shards - 1, 1 + int((shards - 1) * (room - smallest) / (largest - smallest)))
     return f"make fewer, larger shards: --set rollout.shards={fewer}"
+
+
+TASK_SECONDS = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these
+ROUND_SECONDS = 55.0  # of a round's rollout, reward and training in line, however many shards there are side by side
+_ONCE = 2  # tasks in line: prompts and the last evaluation; the others run beside a round
+_EACH = 2  # of each pipeline run: opening, and closing or the task that starts the next one
+
+
+@dataclass(frozen=True)
+class OnKubeflow:
+    """What a run takes there: pipeline runs that continue each other, the largest of them, and both in words."""
+
+    segments: int
+    largest: Footprint
+    words: str
+
+
+def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[OnKubeflow | None, list[str]]:
+    """What it takes with these resources, or those that suit it, and what speaks against it, each with a remedy.
+
+    None where the settings fit no such resources. A run on one machine needs nothing of this.
+    """
+    try:
+        run = cluster_run(settings, default_images(pipeline_of(settings)), resources)
+    except SettingsError as error:
+        return None, [f"on Kubeflow: {error.message}; {error.remedy}"]
+    if pipeline_of(settings).handed:
+        growing = growth(run)
+        run = fitted(run, growing)
+        taken = growing(max((one.last - one.first + 1 for one in run.segments), default=settings.rounds))
+    else:
+        taken = footprint(run.package())
+    found = OnKubeflow(max(len(run.segments), 1), taken, said(run, taken))
+    try:
+        check_fits(run, taken)
+    except SettingsError as error:
+        return found, [f"{error.message}; {error.remedy}"]
+    return found, []
+
+
+def kubeflow_seconds(settings: RunSettings, segments: int = 1) -> float:
+    """Seconds of a run on Kubeflow, in so many segments, in which no stage works; pulling images comes on top."""
+    rounds = settings.rounds if pipeline_of(settings).sharded else 0
+    return rounds * ROUND_SECONDS + (_ONCE + segments * _EACH) * TASK_SECONDS

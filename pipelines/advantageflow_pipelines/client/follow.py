@@ -9,9 +9,8 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from advantageflow_pipelines.client.api import Api
+from advantageflow_pipelines.client.api import Api, ServerAway
 from advantageflow_pipelines.client.records import Records
-from advantageflow_pipelines.client.refusals import ServerAway
 from advantageflow_pipelines.client.runs import SUCCEEDED, RunStatus, get_run
 from advantageflow_pipelines.client.stages import OWN_TASKS, last_round, stage_tasks
 from advantageflow_pipelines.local.display import TaskDisplay
@@ -42,18 +41,13 @@ class Followed:
 
 def follow(api: Api, runs: Iterable[str], console: Console, records: Records) -> Followed:
     """Show runs that continue each other, one after the other, until the last is over or one has not succeeded.
+    Raises ClusterError: there is no such run, or the server refuses, or is away for long.
 
     Args:
-        api: of the server.
         runs: their ids, at least one; each is asked for when the one before has succeeded.
-        console: where lines are printed.
-        records: what MLflow tells.
 
     Returns:
         The run that was over last.
-
-    Raises:
-        ClusterError: there is no such run, or the server refuses, or is away for long.
     """
     with ExitStack() as stack:
         display: TaskDisplay | None = None

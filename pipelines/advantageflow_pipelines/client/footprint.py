@@ -31,21 +31,13 @@ _AGAIN, _FIRST = 0.0725, 6  # compressed: a share of the status, and what the pi
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a run takes when all of it has run, none of it from the cache or tried again.
+    """What a run takes when all of it has run, none of it from the cache or tried again."""
 
-    Attributes:
-        nodes: that Argo keeps.
-        pods: as many of them, which are started.
-        spec: bytes of the workflow.
-        plain: bytes of the nodes.
-        status: bytes of the nodes, compressed.
-    """
-
-    nodes: int
-    pods: int
-    spec: int
-    plain: int
-    status: int
+    nodes: int  # that Argo keeps
+    pods: int  # as many of them, which are started
+    spec: int  # bytes of the workflow
+    plain: int  # bytes of the nodes
+    status: int  # bytes of the nodes, compressed
 
     @property
     def size(self) -> int:
@@ -63,22 +55,17 @@ class Footprint:
         return f"{self.nodes:,} nodes, {self.pods:,} pods, about {share}"
 
 
-def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
+def footprint(package: Package) -> Footprint:
     """Work out what a run of the pipeline takes; of one in segments, the largest.
+    Raises ValueError: it loops over what is not known before the run.
 
-    Args:
-        package: the pipeline, as it is sent.
-        wrapped: whether Argo retries every template, as KFP ships its controller (`templateDefaults.retryStrategy`):
-            each step is then two nodes, the retries and the attempt. Else only tasks that have retries are.
-
-    Raises:
-        ValueError: it loops over what is not known before the run.
+    Argo retries every template, as KFP ships its controller (`templateDefaults.retryStrategy`): each step is two nodes,
+    the retries and the attempt.
     """
     if len(package.roots) > 1:
-        each = [footprint(package.with_root(root), wrapped=wrapped) for root in package.roots]
-        return max(each, key=lambda one: one.size)
+        return max((footprint(package.with_root(root)) for root in package.roots), key=lambda one: one.size)
     inputs = package.pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
-    run = _Run(package, wrapped)
+    run = _Run(package)
     run.step()  # the entry point
     run.step(_quoted(package.pipeline["root"]), pod=True)
     run.pipeline(package.pipeline["root"], {name: one.get("defaultValue", "") for name, one in inputs.items()})
@@ -89,17 +76,15 @@ def footprint(package: Package, *, wrapped: bool = True) -> Footprint:
 class _Run:
     """Counts the nodes of a run as it would go through them."""
 
-    def __init__(self, package: Package, wrapped: bool) -> None:
+    def __init__(self, package: Package) -> None:
         self.nodes = self.pods = self.bytes = 0
         self._package = package
-        self._wrapped = wrapped
 
-    def step(self, held: int = 0, *, pod: bool = False, retried: bool = False) -> None:
+    def step(self, held: int = 0, *, pod: bool = False) -> None:
         """One step, whose nodes hold so many bytes of the pipeline's texts."""
-        nodes = 2 if self._wrapped or retried else 1
-        self.nodes += nodes
+        self.nodes += 2
         self.pods += pod
-        self.bytes += nodes * (_NODE + held)
+        self.bytes += 2 * (_NODE + held)
 
     def pipeline(self, component: Json, values: Mapping[str, Any]) -> None:
         """The node of a pipeline, and all of its tasks."""
@@ -143,7 +128,7 @@ class _Run:
         self.step(patch + _quoted(component) + _quoted(task) + _quoted(container) + _quoted(kubernetes), pod=True)
         labels = len(_text(kubernetes.get("podMetadata", {})))
         self.step(patch + labels)
-        self.step(patch + labels, pod=True, retried="retryPolicy" in task)
+        self.step(patch + labels, pod=True)
 
     def _driver(self, task: Json) -> None:
         self.step(_quoted(self._package.component(task)) + _quoted(task), pod=True)

@@ -1,4 +1,4 @@
-"""A compiled pipeline as it is sent: read from its file, with nothing in it twice, with or without the cache."""
+"""A compiled pipeline as it is sent: read from its file, its segments together, nothing in it twice, cached or not."""
 
 from __future__ import annotations
 
@@ -11,22 +11,17 @@ from typing import Any
 
 import yaml
 
-from advantageflow.tracking.continuing import is_segment
+from advantageflow.tracking.continuing import component_of, is_segment
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Package:
-    """A pipeline in Kubeflow's own form.
+    """A pipeline in Kubeflow's own form."""
 
-    Attributes:
-        pipeline: the pipeline spec.
-        platform: the platform spec, what Kubernetes alone is told; empty if there is none.
-    """
-
-    pipeline: Json
-    platform: Json
+    pipeline: Json  # the pipeline spec
+    platform: Json  # the platform spec, what Kubernetes alone is told; empty if there is none
 
     @property
     def name(self) -> str:
@@ -162,6 +157,45 @@ def compact(package: Package) -> Package:
     firsts = [{name: part for name, part in parts.items() if labels.get(name, name) == name}
               for parts in (executors, kubernetes)]  # fmt: skip
     return Package(pipeline, package.platform).with_executors(*firsts)
+
+
+def join(packages: Mapping[str, Package]) -> Package:
+    """One package of the pipelines of a run's segments.
+
+    It runs as the first one; the others are components that no task uses, which the server keeps and does not compile,
+    until the segment before starts the pipeline with one of them as its root.
+
+    Args:
+        packages: compiled pipeline by its rounds, such as '6-10', in order.
+    """
+    (_, whole), *others = packages.items()
+    for rounds, package in others:
+        part = _renamed(package, f"-{rounds}")
+        components = {**part.pipeline["components"], component_of(rounds): part.pipeline["root"]}
+        joined = {**whole.pipeline, "components": {**whole.pipeline["components"], **components}}
+        executors = {**whole.pipeline["deploymentSpec"]["executors"], **part.pipeline["deploymentSpec"]["executors"]}
+        whole = Package(joined, whole.platform).with_executors(executors, {**whole.kubernetes, **part.kubernetes})
+    return whole
+
+
+def _renamed(package: Package, suffix: str) -> Package:
+    """The package with a suffix to the names of its components and executors."""
+
+    def ended(parts: Json) -> Json:
+        return {name + suffix: part for name, part in parts.items()}
+
+    part = package.with_tasks(
+        lambda tasks: {
+            name: {**task, "componentRef": {"name": task["componentRef"]["name"] + suffix}}
+            for name, task in tasks.items()
+        }
+    )
+    components = {
+        name: {**one, "executorLabel": one["executorLabel"] + suffix} if "executorLabel" in one else one
+        for name, one in part.pipeline["components"].items()
+    }
+    renamed = Package({**part.pipeline, "components": ended(components)}, part.platform)
+    return renamed.with_executors(ended(part.pipeline["deploymentSpec"]["executors"]), ended(part.kubernetes))
 
 
 def _without_older_forms(part: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What MLflow tells of a run on a cluster while it is followed: its tasks, how far each is, and the error of one."""
+"""What is known of a run on a cluster beside Kubeflow's list: MLflow's records of its tasks, and its pods' logs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from advantageflow.errors import TrackingError
+from advantageflow.errors import SettingsError, TrackingError
 from advantageflow.evaluation.labels import headline
+from advantageflow.kubernetes_api import api_client, is_reachable
 from advantageflow.records import METRICS_FILE
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import open_client, tracking_errors
@@ -24,6 +25,7 @@ from advantageflow_pipelines.local.tasks import Task
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+
 
 T = TypeVar("T")
 
@@ -129,3 +131,53 @@ def _task(run: Run) -> Task:
         if status != "FINISHED":
             task.error = {"event": "error", "message": tags.get("error", "")}
     return task
+
+
+RUN_LABEL, STAGE_LABEL = "pipeline/runid", "app.kubernetes.io/component"
+DEFAULT_NAMESPACE = "kubeflow"  # of Kubeflow Pipelines itself, and of the runs where it has a single user
+_CONTAINER = "main"  # of a task's pod; the others are Argo's
+_TIMEOUT = (3, 20)  # seconds to connect, and without a byte
+
+
+def pod_logs(namespace: str | None, run_id: str, stage: str | None = None, *, lines: int) -> dict[str, str]:
+    """The last lines of the run's pods by name, in the order that they began; none where they cannot be had.
+
+    Without a namespace they are those of a server with a single user; with a stage, its pods alone.
+    """
+    from kubernetes.client import ApiException, CoreV1Api
+    from urllib3.exceptions import HTTPError
+
+    client, where = kubernetes_client(), namespace or DEFAULT_NAMESPACE
+    if client is None:
+        return {}
+    core = CoreV1Api(client)
+    found: dict[str, str] = {}
+    with suppress(ApiException, HTTPError):
+        selector = _selector(run_id, stage)
+        pods = core.list_namespaced_pod(where, label_selector=selector, _request_timeout=_TIMEOUT).items
+        for pod in sorted(pods, key=lambda pod: str(pod.metadata.creation_timestamp)):
+            if not any(container.name == _CONTAINER for container in pod.spec.containers):
+                continue
+            with suppress(ApiException):
+                found[pod.metadata.name] = core.read_namespaced_pod_log(
+                    pod.metadata.name, where, container=_CONTAINER, tail_lines=lines, _request_timeout=_TIMEOUT
+                ).rstrip()
+    return found
+
+
+def log_command(namespace: str | None, run_id: str, stage: str | None, lines: int) -> str:
+    """The command that shows the same."""
+    where, selector = namespace or DEFAULT_NAMESPACE, _selector(run_id, stage)
+    return f"kubectl logs --namespace {where} --selector {selector} --container {_CONTAINER} --tail {lines} --prefix"
+
+
+def _selector(run_id: str, stage: str | None) -> str:
+    return f"{RUN_LABEL}={run_id}" + (f",{STAGE_LABEL}={stage}" if stage else "")
+
+
+def kubernetes_client() -> Any | None:
+    """Kubernetes' client; None where neither a service account nor a kubeconfig leads to a cluster."""
+    try:
+        return api_client(retries=False) if is_reachable() else None
+    except SettingsError:
+        return None

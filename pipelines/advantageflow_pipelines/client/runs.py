@@ -9,11 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from advantageflow.errors import ClusterError
-from advantageflow.tracking.continuing import FIRST_RUN
+from advantageflow.tracking.continuing import FIRST_RUN, whole_name
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
-from advantageflow_pipelines.client.api import Api, find_or_create
+from advantageflow_pipelines.client.api import Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.refusals import NotThere
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
@@ -78,17 +77,10 @@ class RunStatus:
 
 def start_run(api: Api, package: Package, *, name: str, experiment: str, description: str, service_account: str) -> str:
     """Start a run of a compiled pipeline, whose parameters' defaults are the run's values; gives its id.
+    Raises ClusterError: the server cannot be reached or does not take it.
 
     Args:
-        api: of the server.
-        package: the pipeline.
-        name: of the run.
         experiment: name of the experiment, made if it is not there.
-        description: of the run.
-        service_account: of its pods.
-
-    Raises:
-        ClusterError: the server cannot be reached or does not take it.
     """
     from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
@@ -105,18 +97,14 @@ def start_run(api: Api, package: Package, *, name: str, experiment: str, descrip
 
 def get_run(api: Api, run_id: str) -> RunStatus:
     """A run and its tasks.
-
-    Raises:
-        ClusterError: there is no such run, or the server cannot be reached.
+    Raises ClusterError: there is no such run, or the server cannot be reached.
     """
     return _status_of(api.ask(api.runs.run_service_get_run, f"run {run_id}", run_id=run_id))
 
 
 def cancel_run(api: Api, run_id: str) -> RunStatus:
     """Have the server end a run; gives it as it was.
-
-    Raises:
-        ClusterError: it is over, there is no such run, or the server cannot be reached or refuses.
+    Raises ClusterError: it is over, there is no such run, or the server cannot be reached or refuses.
     """
     run = get_run(api, run_id)
     if run.over:
@@ -127,14 +115,12 @@ def cancel_run(api: Api, run_id: str) -> RunStatus:
 
 def retry_run(api: Api, run_id: str) -> str:
     """Start a run of the same pipeline, parameters and service account, in the same experiment; gives its id.
+    Raises ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
 
     What is complete of the run is taken from the cache, and a training goes on from its last checkpoint in the store:
     both know their results by what they are made of. What reads an address, and so is made for one run only, is taken
     from that run. Kubeflow's own retry makes the run's last task no second time, and is impossible once the run is too
     large for it ("Request entity too large").
-
-    Raises:
-        ClusterError: the run succeeded or goes on, there is no such run, or the server cannot be reached or refuses.
     """
     from kfp_server_api import V2beta1Run, V2beta1RuntimeConfig
 
@@ -173,11 +159,38 @@ def list_runs(api: Api, experiment: str | None = None) -> Iterator[RunStatus]:
     return map(_status_of, api.pages(listing, "runs", "the list of runs", sort_by=_NEWEST_FIRST, **where))
 
 
+def segments_of(api: Api, run_id: str) -> list[RunStatus]:
+    """The pipeline runs that belong to one run, in the order that they began; a run that has no segments is its own.
+    Raises ClusterError: there is no run of this id, or the server cannot be reached.
+    """
+    run = get_run(api, run_id)
+    found = []
+    for listed in list_runs(api, run.experiment_id):  # the newest first
+        if whole_name(listed.name) != whole_name(run.name):
+            continue
+        one = get_run(api, listed.run_id)  # a list need not tell parameters
+        if one.first_run == run.first_run:
+            found.append(one)
+        if one.run_id == run.first_run:
+            break
+    return found[::-1] or [run]  # it was archived, and is in no list
+
+
+def follow_segments(api: Api, run_id: str) -> Iterator[str]:
+    """Ids of a run and of those that continue it; each is looked for when it is asked for, after the one before."""
+    yield run_id
+    while True:
+        ids = [one.run_id for one in segments_of(api, run_id)]
+        later = ids[ids.index(run_id) + 1 :] if run_id in ids else []
+        if not later:
+            return
+        run_id = later[0]
+        yield run_id
+
+
 def known_experiment(api: Api, name: str) -> str:
     """The id of an experiment.
-
-    Raises:
-        ClusterError: it is not there.
+    Raises ClusterError: it is not there.
     """
     found = find_experiment(api, name)
     if found is None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client.api import Api, find_or_create
+from advantageflow_pipelines.client.api import AlreadyThere, Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.refusals import AlreadyThere, NotThere
 from advantageflow_pipelines.client.runs import experiment_id
 
 _FIELDS = 6
@@ -59,9 +58,7 @@ class Version(NamedTuple):
 
 def by_cron(expression: str) -> When:
     """By a cron expression with six fields, as Kubeflow reads it; its server checks the fields.
-
-    Raises:
-        SettingsError: it has not six fields.
+    Raises SettingsError: it has not six fields.
     """
     where = f"--cron '{expression}'"
     fields = expression.split()
@@ -77,9 +74,7 @@ def by_cron(expression: str) -> When:
 
 def by_interval(text: str) -> When:
     """By an interval such as 6h.
-
-    Raises:
-        SettingsError: it is not an interval.
+    Raises SettingsError: it is not an interval.
     """
     parsed = _INTERVAL.fullmatch(text.strip())
     if parsed is None:
@@ -90,15 +85,11 @@ def by_interval(text: str) -> When:
 
 def upload(api: Api, package: Package, *, pipeline: str | None = None, version: str | None = None) -> Version:
     """Upload a compiled pipeline as a version of a pipeline on the server, which is made if it is not there.
+    Raises ClusterError: the version's name is taken, or the server cannot be reached or does not take it.
 
     Args:
-        api: of the server.
-        package: the compiled pipeline.
         pipeline: name on the server; the package's own if None.
         version: name of the new version; if None, one that says its content, which is uploaded once.
-
-    Raises:
-        ClusterError: the version's name is taken, or the server cannot be reached or does not take it.
     """
     pipeline = pipeline or package.name
     pipeline_id = _pipeline_id(api, pipeline)
@@ -151,20 +142,13 @@ def create_schedule(
     description: str,
 ) -> str:
     """Make a schedule of an uploaded pipeline; gives its id.
+    Raises ClusterError: the server cannot be reached or does not take it.
 
     Args:
-        api: of the server.
-        version: of the pipeline to run.
         name: of the schedule, of which Kubeflow would take a second one, and run both: see `check_name_is_free`.
-        when: runs start.
         experiment: name of the runs' experiment, made if it is not there.
-        service_account: of the pods.
         concurrency: runs at a time, 1 to 10; further ones wait.
         catch_up: whether runs that were missed, as in a pause, are made up for.
-        description: of the schedule.
-
-    Raises:
-        ClusterError: the server cannot be reached or does not take it.
     """
     import kfp_server_api as generated
 
@@ -193,9 +177,7 @@ def create_schedule(
 
 def check_name_is_free(api: Api, name: str) -> None:
     """Check that no schedule has this name.
-
-    Raises:
-        ClusterError: one has.
+    Raises ClusterError: one has.
     """
     for taken in list_schedules(api, name):
         remedy = f"choose another with --name, or first: advantageflow schedule delete {taken.schedule_id}"
@@ -213,9 +195,7 @@ def list_schedules(api: Api, name: str | None = None) -> Iterator[Schedule]:
 
 def find_schedule(api: Api, name_or_id: str) -> Schedule:
     """The schedule of this id or name.
-
-    Raises:
-        ClusterError: there is none, or several have the name; lists their ids.
+    Raises ClusterError: there is none, or several have the name; lists their ids.
     """
     matching = list(list_schedules(api, name_or_id))
     if not matching:

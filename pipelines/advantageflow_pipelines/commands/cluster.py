@@ -16,7 +16,7 @@ from advantageflow_pipelines.client.checks.findings import Finding, State, fine,
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
-from advantageflow_pipelines.commands.expand import expanding
+from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 
@@ -63,9 +63,7 @@ def check(
 
 def check_before(run: ClusterRun, namespace: str | None, account: str, console: Console) -> None:
     """Look at what can be looked at in seconds before a run is sent; shows what is not fine.
-
-    Raises:
-        ClusterError: something has to be done first.
+    Raises ClusterError: something has to be done first.
     """
     from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 

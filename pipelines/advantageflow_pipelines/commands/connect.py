@@ -8,13 +8,7 @@ from typing import Annotated
 import typer
 
 from advantageflow.tracking.kubeflow import API_ENV
-from advantageflow_pipelines.client.connection import (
-    COOKIE_ENV,
-    TOKEN_ENV,
-    UI_HOST_ENV,
-    Connection,
-    make_connection,
-)
+from advantageflow_pipelines.client.connection import COOKIE_ENV, TOKEN_ENV, UI_HOST_ENV, Connection, make_connection
 
 _PANEL = "Kubeflow Pipelines"
 
@@ -25,8 +19,7 @@ Host = Annotated[
     ),
 ]
 HostToList = Annotated[
-    str | None,
-    typer.Option("--host", rich_help_panel=_PANEL, help="Ask this API server: https://HOST/pipeline."),
+    str | None, typer.Option("--host", rich_help_panel=_PANEL, help="Ask this API server: https://HOST/pipeline.")
 ]
 UiHost = Annotated[
     str | None,
@@ -36,21 +29,21 @@ Namespace = Annotated[
     str | None,
     typer.Option(
         "--namespace", "-n", envvar="ADVANTAGEFLOW_KFP_NAMESPACE", rich_help_panel=_PANEL,
-        help="Your profile's, on a server with several users.",
-    ),
+        help="Your profile's, on a server with several users."
+    )
 ]  # fmt: skip
 TokenFile = Annotated[
     Path | None,
     typer.Option(
         "--token-file", envvar=f"{TOKEN_ENV}_FILE", rich_help_panel=_PANEL,
-        help=f"File of a bearer token; or set {TOKEN_ENV} to the token.",
-    ),
+        help=f"File of a bearer token; or set {TOKEN_ENV} to the token."
+    )
 ]  # fmt: skip
 CookieFile = Annotated[
     Path | None,
     typer.Option(
         "--cookie-file", envvar=f"{COOKIE_ENV}_FILE", rich_help_panel=_PANEL,
-        help=f"File of the cookies (NAME=VALUE) of a signed-in browser; or set {COOKIE_ENV}.",
+        help=f"File of the cookies (NAME=VALUE) of a signed-in browser; or set {COOKIE_ENV}."
     ),
 ]  # fmt: skip
 InCluster = Annotated[
@@ -63,7 +56,7 @@ CaFile = Annotated[
     Path | None,
     typer.Option(
         "--ca-file", envvar="ADVANTAGEFLOW_KFP_CA_FILE", rich_help_panel=_PANEL,
-        help="Certificates to trust (PEM) instead of the usual ones.",
+        help="Certificates to trust (PEM) instead of the usual ones."
     ),
 ]  # fmt: skip
 
@@ -71,8 +64,8 @@ Experiment = Annotated[
     str | None,
     typer.Option(
         "--experiment", "-e", envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
-        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
-    ),
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given."
+    )
 ]  # fmt: skip
 ServiceAccount = Annotated[
     str | None, typer.Option("--service-account", help="Of the pods, instead of the resources' own.")

@@ -36,16 +36,13 @@ def evaluate(
         ),
     ] = None,
     images: Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images of each variant.")] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Model evaluations per image.")] = None,
-    sampler: Annotated[str | None, typer.Option("--sampler", help="ODE solver: euler, heun or ab2.")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of the noise; the run's if not given.")
-    ] = None,
-    samples: Annotated[int | None, typer.Option("--samples", min=1, help="Prompts whose pictures are shown.")] = None,
-    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; the run's if not given.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Model evaluations per image.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="ODE solver: euler, heun or ab2.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise; the run's if not given.")] = None,
+    samples: Annotated[int | None, typer.Option(min=1, help="Prompts whose pictures are shown.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; the run's if not given.")] = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given."),
+        Path | None, typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given.")
     ] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:

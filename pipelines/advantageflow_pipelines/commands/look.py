@@ -24,13 +24,13 @@ resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cl
 
 def ui(
     runs: options.Runs = options.RUNS,
-    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to serve on.")] = 5000,
+    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 5000,
     experiment: Annotated[
         str | None,
         typer.Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given."),
     ] = None,
-    run: Annotated[str | None, typer.Option("--run", help="Show this run: its name, folder or id in MLflow.")] = None,
+    run: Annotated[str | None, typer.Option(help="Show this run: its name, folder or id in MLflow.")] = None,
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
     from advantageflow.tracking.mlflow_store import open_client, sqlite_uri

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from pydantic import ValidationError
@@ -26,8 +29,7 @@ Config = Annotated[Path | None, typer.Option("--config", "-c", help="Your own se
 Pipeline = Annotated[
     str | None,
     typer.Option(
-        "--pipeline",
-        help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given.",
+        "--pipeline", help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given."
     ),
 ]
 Assignments = Annotated[
@@ -110,9 +112,7 @@ def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: 
 
 def choose_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
     """The container image of each stage that these options choose: of the file, one for all, or the defaults.
-
-    Raises:
-        SettingsError: both are given, the file cannot be used, or an image is not pinned.
+    Raises SettingsError: both are given, the file cannot be used, or an image is not pinned.
     """
     if images is not None and image is not None:
         raise SettingsError("both name the container images", where="--images, --image", remedy="give one of them")
@@ -125,15 +125,55 @@ def choose_images(images: Path | None, image: str | None, settings: RunSettings)
 
 def require_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
     """The container images that these options choose for what is sent to a cluster.
+    Raises SettingsError: as `choose_images`; or none is given.
 
     The defaults will not do there: they are named by the package's version, which every build from changed code gives
     to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
-
-    Raises:
-        SettingsError: as `choose_images`; or none is given.
     """
     if images is None and image is None:
         remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
         message = "a cluster needs images that it can fetch, by names that never move"
         raise SettingsError(message, where="--images", remedy=remedy)
     return choose_images(images, image, settings)
+
+
+Command = Callable[..., Any]
+
+
+def expanding(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
+    """Replace parameters of a command by the options that they are made from.
+
+    Args:
+        makers: by parameter, the function that makes its value; its parameters are the options, as typer reads them.
+
+    Returns:
+        A decorator. The command's own options come first in its help, then those of the makers, in order.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        options = {name: inspect.signature(maker, eval_str=True).parameters for name, maker in makers.items()}
+
+        @functools.wraps(command)
+        def with_options(**values: Any) -> Any:
+            made = {name: makers[name](**{option: values.pop(option) for option in options[name]}) for name in makers}
+            return command(**values, **made)
+
+        own = [parameter for name, parameter in signature.parameters.items() if name not in makers]
+        shared = [option for group in options.values() for option in group.values()]
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *shared)]
+        with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+        with_options.__annotations__ = {one.name: one.annotation for one in parameters}
+        return with_options
+
+    return decorate
+
+
+def later(maker: Callable[..., Any]) -> Callable[..., Any]:
+    """A maker of the same options that gives a function to call where the value is needed; its `keywords` are those."""
+
+    @functools.wraps(maker)
+    def thunk(**values: Any) -> functools.partial[Any]:
+        return functools.partial(maker, **values)
+
+    return thunk

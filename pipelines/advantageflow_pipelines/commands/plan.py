@@ -23,21 +23,16 @@ def plan(
     config: options.Config = None,
     assignments: options.Assignments = None,
     rounds: options.Rounds = None,
-    gpu: Annotated[
-        str | None, typer.Option("--gpu", help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")
-    ] = None,
+    gpu: Annotated[str | None, typer.Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="How many of them; as many as --resources or training use.")
+        int | None, typer.Option(min=1, help="How many of them; as many as --resources or training use.")
     ] = None,
     resources: options.Resources = None,
     gpu_price: Annotated[
-        float | None, typer.Option("--gpu-price", min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
+        float | None, typer.Option(min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
     ] = None,
     utilisation: Annotated[
-        float | None,
-        typer.Option(
-            "--utilisation", min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given."
-        ),
+        float | None, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

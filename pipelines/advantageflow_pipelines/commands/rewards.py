@@ -126,9 +126,7 @@ def rewards_record(
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Options by name from texts such as 'batch=8'; the value is read as YAML.
-
-    Raises:
-        SettingsError: a text is of another form.
+    Raises SettingsError: a text is of another form.
     """
     from advantageflow.yaml_text import parse_yaml
 
@@ -153,9 +151,7 @@ def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Pr
 
 def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
     """All pictures of the folder, or those of the golden set whose prompts the reward can read.
-
-    Raises:
-        DataError: the reward cannot read a prompt of the folder.
+    Raises DataError: the reward cannot read a prompt of the folder.
     """
     from advantageflow.golden_checks.check import readable
     from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures

@@ -11,23 +11,13 @@ from typing import Annotated
 import typer
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.configuration.checks import check_disk, check_run
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.local.interrupts import INTERRUPTED, INTERRUPTS
-from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.runners import (
-    RunnerKind,
-    check_images,
-    check_inline,
-    default_runner,
-    images_of,
-    write_runner,
-)
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, default_runner, images_of
 from advantageflow_pipelines.local.summary import is_complete, show_summary
-from advantageflow_pipelines.local.tracking import is_delivered, store_uri, sync_run, tracking_uri
-from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, create_workdir, open_workdir
+from advantageflow_pipelines.local.tracking import is_delivered, sync_run, tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, open_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import NothingToDo
 from advantageflow_pipelines.say import Console, say, warn
@@ -44,11 +34,10 @@ def run(
     seed: options.Seed = None,
     init_policy: options.InitPolicy = None,
     workdir: Annotated[
-        Path | None,
-        typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given."),
+        Path | None, typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option("--resume", help="Continue the run in this working folder from what is complete.")
+        Path | None, typer.Option(help="Continue the run in this working folder from what is complete.")
     ] = None,
     runs: options.Runs = options.RUNS,
     name: options.Name = None,
@@ -56,10 +45,9 @@ def run(
     runner: Annotated[
         RunnerKind | None,
         typer.Option(
-            "--runner",
             help="inline: all stages in this process; subprocess: each in a process of its own, by "
             "Kubeflow's local runner; docker: by it too, in a container of its image, built by docker/build.sh. If not "
-            "given: inline, or subprocess for a pipeline that has no inline form.",
+            "given: inline, or subprocess for a pipeline that has no inline form."
         ),
     ] = None,
     image: options.Image = None,
@@ -78,49 +66,38 @@ def run(
         if any(choice is not None and choice != [] for choice in chosen):
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
-        place, settings = open_workdir(resume)
-        summary = is_complete(place, settings, partial(warn, console))
+        place = open_workdir(resume)
+        summary = is_complete(place, partial(warn, console))
         if summary is not None:
             say(console, f"{place.root} is complete")
             if not is_delivered(place):
-                sync_run(place, settings, tracking_uri(place, runs), partial(warn, console))
+                sync_run(place, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
         if (known := images_of(place)) is not None:
-            check_images(known, settings)
+            check_images(known, place.settings)
     else:
         settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
-        settings = with_absolute_paths(options.named(settings, name, note))
-        if runner is RunnerKind.INLINE:
-            check_inline(settings)
+        settings = options.named(settings, name, note)
+        runner = runner or default_runner(settings)
+        if runner is not RunnerKind.DOCKER and (image is not None or images is not None):
+            remedy = "add --runner docker, or leave them away"
+            raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
         try:
-            settings = pipeline_of(settings).begin(settings, store_uri(runs))
+            place = begin_run(
+                settings, runner, runs, workdir, lora_asked=options.asks_for_lora(config, assignments, settings),
+                images=options.choose_images(images, image, settings), tell=partial(say, console),
+            )  # fmt: skip
         except NothingToDo as reason:
             say(console, f"nothing to do: {reason}")
             return
-        if settings.init_policy is not None:
-            lora_asked = options.asks_for_lora(config, assignments, settings)
-            settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-            say(console, words)
-        runner = runner or default_runner(settings)
-        containers = runner is RunnerKind.DOCKER
-        if not containers and (image is not None or images is not None):
-            remedy = "add --runner docker, or leave them away"
-            raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
-        named = options.choose_images(images, image, settings)
-        check_run(settings)
-        if containers:
-            named = check_images(named, settings)
-        check_disk(settings, workdir or runs)
-        place = create_workdir(workdir, settings, runs)
-        write_runner(place, runner, named if containers else {})
-    _run(console, place, settings, runs)
+    _run(console, place, runs)
 
 
-def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) -> None:
+def _run(console: Console, place: WorkDir, runs: Path) -> None:
     from advantageflow_pipelines.local.run import run_locally, seconds_to_end
 
-    complete_before = complete_tasks(place)
+    complete_before, settings = complete_tasks(place), place.settings
     what = f"preset {settings.preset}: {pipeline_of(settings).describe(settings)}, seed {settings.seed}"
     say(console, what, f"log: {place.log_file}")
     if complete_before:
@@ -128,7 +105,7 @@ def _run(console: Console, place: WorkDir, settings: RunSettings, runs: Path) ->
     stopped = f"stopped; continue with: advantageflow run --resume {place.root}"
     with INTERRUPTS.end_within(seconds_to_end(settings), stopped):
         try:
-            summary = run_locally(place, settings, console=console, tracking_uri=tracking_uri(place, runs))
+            summary = run_locally(place, console=console, tracking_uri=tracking_uri(place, runs))
         except KeyboardInterrupt:
             say(console, f"\n{stopped}")
             os._exit(INTERRUPTED)  # without waiting for threads, such as one that MLflow does not answer
@@ -145,8 +122,8 @@ def sync(
     A run that was killed outright and will not be continued is ended there too.
     """
     console = Console()
-    place, settings = open_workdir(run)
+    place = open_workdir(run)
     uri = tracking_uri(place, runs)
-    if not sync_run(place, settings, uri, partial(warn, console), _HOUR):
+    if not sync_run(place, uri, partial(warn, console), _HOUR):
         sys.exit(1)
     say(console, f"MLflow has all of {place.root.name}: {uri}")

@@ -21,8 +21,8 @@ from advantageflow_pipelines.client.runs import known_experiment, list_runs
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
-from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.watch import heal_mlflow
+from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.commands.run_actions import heal_mlflow
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
@@ -37,10 +37,9 @@ def list_command(
     experiment: Annotated[
         str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="With --host: the newest so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="With --host: the newest so many.")] = 50,
     compare: Annotated[
-        list[Path] | None,
-        typer.Option("--compare", metavar="FOLDER", help="Put runs side by side; to be given for each of them."),
+        list[Path] | None, typer.Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
     ] = None,
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
@@ -124,8 +123,8 @@ def _row(folder: Path) -> tuple[list[str], str]:
     from advantageflow_pipelines.local.summary import read_summary
     from advantageflow_pipelines.local.workdir import open_workdir
 
-    workdir, settings = open_workdir(folder)
-    summary = read_summary(workdir)
+    workdir = open_workdir(folder)
+    settings, summary = workdir.settings, read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
     start = ["\n".join(filter(None, (folder.name, settings.tracking.name))), of]
     if summary is None:

@@ -22,7 +22,7 @@ from advantageflow_pipelines.client.schedules import (
     upload,
 )
 from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
-from advantageflow_pipelines.commands.expand import expanding, later
+from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say
@@ -41,11 +41,10 @@ NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of 
 def create(
     run: Callable[[], ClusterRun],
     connection: Connect,
-    name: Annotated[str, typer.Option("--name", help="Name of the schedule.")],
+    name: Annotated[str, typer.Option(help="Name of the schedule.")],
     local: Annotated[
         str | None,
         typer.Option(
-            "--local",
             metavar="CRON",
             help="On this machine, by its cron: five fields in its own time; '0 3 * * *' is every day at 3:00.",
         ),
@@ -53,11 +52,10 @@ def create(
     cron: Annotated[
         str | None,
         typer.Option(
-            "--cron",
-            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs.",
+            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs."
         ),
     ] = None,
-    every: Annotated[str | None, typer.Option("--every", help="Interval instead: 90m, 6h, 7d.")] = None,
+    every: Annotated[str | None, typer.Option(help="Interval instead: 90m, 6h, 7d.")] = None,
     concurrency: Annotated[
         int, typer.Option("--max-concurrency", min=1, max=10, help="Runs at a time; further ones wait.")
     ] = 1,
@@ -65,10 +63,10 @@ def create(
         bool, typer.Option("--catch-up", help="Make up for runs that were missed, one after the other.")
     ] = False,
     upload_as: Annotated[
-        str | None, typer.Option("--upload-as", help="Name of the pipeline on the server that gets a new version.")
+        str | None, typer.Option(help="Name of the pipeline on the server that gets a new version.")
     ] = None,
     version_name: Annotated[
-        str | None, typer.Option("--version-name", help="Name of the version; made from the content if not given.")
+        str | None, typer.Option(help="Name of the version; made from the content if not given.")
     ] = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,

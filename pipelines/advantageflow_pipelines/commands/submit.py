@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -26,8 +27,8 @@ from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
 from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
-from advantageflow_pipelines.commands.expand import expanding
-from advantageflow_pipelines.commands.watch import watch
+from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.named_files import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
@@ -36,24 +37,17 @@ from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
 
 
-def choose(
-    pipeline: options.Pipeline = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
-    seed: options.Seed = None,
-    init_policy: options.InitPolicy = None,
-) -> RunSettings:
+@functools.wraps(options.choose, assigned=())
+def choose(**given: Any) -> RunSettings:
     """The settings that these options choose for a cluster; they train the adapter that the initial policy has.
 
     Where that policy cannot be read from this machine, a warning says so: the training task holds the two together.
     """
-    settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
+    settings = options.choose(**given)
     address = settings.init_policy or ""
     if not (is_s3(address) or is_registered(address)):
         return settings
-    lora_asked = options.asks_for_lora(config, assignments, settings)
+    lora_asked = options.asks_for_lora(given["config"], given["assignments"], settings)
     try:
         adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
     except (StoreError, TrackingError) as error:

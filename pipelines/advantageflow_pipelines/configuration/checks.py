@@ -1,9 +1,9 @@
-"""What can be known to be wrong before a run starts: checked in a second, rather than found after minutes."""
+"""A new run on this machine: what can be known to be wrong is found in a second, and not after minutes."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, StoreError
@@ -18,8 +18,12 @@ from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.published import is_published, join
 from advantageflow.store.s3 import is_s3
+from advantageflow_pipelines.configuration.named_files import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, check_inline, write_runner
+from advantageflow_pipelines.local.tracking import store_uri
+from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
+from advantageflow_pipelines.pipelines import pipeline_of
 
 _BYTES_PER_ROLLOUT = {"shapes": 12_000}  # image and latents
 _BYTES_PER_LARGE_ROLLOUT = 2_000_000
@@ -28,12 +32,41 @@ _BYTES_PER_LARGE_POLICY = 700_000_000
 _ROOM_TO_SPARE = 100_000_000
 
 
+def begin_run(
+    settings: RunSettings,
+    runner: RunnerKind,
+    runs: Path,
+    workdir: Path | None = None,
+    *,
+    lora_asked: bool,
+    images: Mapping[str, str] | None = None,
+    tell: Callable[[str], None] = lambda words: None,
+) -> WorkDir:
+    """Check a new run and all that it reads, and make its working folder; tells what policy it starts from.
+
+    Raises:
+        UserError: something cannot be used; names it and the remedy. Nothing was written.
+        NothingToDo: a retraining has nothing new to train on; says why.
+    """
+    settings = with_absolute_paths(settings)
+    if runner is RunnerKind.INLINE:
+        check_inline(settings)
+    settings = pipeline_of(settings).begin(settings, store_uri(runs))
+    if settings.init_policy is not None:
+        settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
+        tell(words)
+    check_run(settings)
+    known = check_images(images or {}, settings) if runner is RunnerKind.DOCKER else {}
+    check_disk(settings, workdir or runs)
+    place = create_workdir(workdir, settings, runs)
+    write_runner(place, runner, known)
+    return place
+
+
 def check_run(settings: RunSettings) -> None:
     """Check what a run reads: rewards, prompts and their specs, the policy it starts from, the model, the device,
     the store.
-
-    Raises:
-        UserError: something cannot be used; names it and the remedy.
+    Raises UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
     rewards |= watched_rewards(settings.reward, rewards)
@@ -49,9 +82,7 @@ def check_run(settings: RunSettings) -> None:
 
 def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
     """Check that there are prompts enough, and that rewards can read them.
-
-    Raises:
-        UserError: there are not, or they cannot be used.
+    Raises UserError: there are not, or they cannot be used.
     """
     source = settings.prompts
     prompts = load_prompts(
@@ -65,9 +96,7 @@ def check_prompts(settings: RunSettings, *rewards: Reward) -> None:
 
 def check_disk(settings: RunSettings, folder: Path) -> None:
     """Check that the disk of a working folder has room for what the run will write.
-
-    Raises:
-        StoreError: it has not, or the folder cannot be reached.
+    Raises StoreError: it has not, or the folder cannot be reached.
     """
     try:
         while not folder.exists():

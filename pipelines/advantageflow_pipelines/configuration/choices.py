@@ -36,18 +36,12 @@ def choose_settings(
     pipeline: str | None = None,
 ) -> RunSettings:
     """The settings of a run.
+    Raises SettingsError: says which settings are wrong, where they were given and what to do.
 
     Args:
         preset: name of a preset; the default one if neither it nor `config` is given.
-        config: YAML file of settings.
         assignments: changes as 'section.key=value'; later ones win.
-        rounds: number of rounds, instead of the preset's.
-        seed: seed, instead of the preset's.
         init_policy: policy to continue from, a folder or an s3:// address, instead of the preset's; any name will do.
-        pipeline: which pipeline runs, instead of the preset's.
-
-    Raises:
-        SettingsError: says which settings are wrong, where they were given and what to do.
     """
     if preset is None and config is None:
         preset = DEFAULT_PRESET

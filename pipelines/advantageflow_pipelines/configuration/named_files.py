@@ -39,6 +39,7 @@ def with_absolute_paths(settings: RunSettings) -> RunSettings:
 
 def check_no_local_files(settings: RunSettings) -> list[str]:
     """Check that a cluster can read all that a run reads.
+    Raises SettingsError: a setting names a file of this machine, or a relative path; names it.
 
     An absolute path that is not on this machine is taken to be in the stages' images.
 
@@ -47,9 +48,6 @@ def check_no_local_files(settings: RunSettings) -> list[str]:
 
     Returns:
         Those paths, each with its setting.
-
-    Raises:
-        SettingsError: a setting names a file of this machine, or a relative path; names it.
     """
     in_images = []
     for setting, path in named_files(settings).items():

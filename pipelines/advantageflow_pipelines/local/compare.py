@@ -12,8 +12,7 @@ from advantageflow.errors import DataError, SettingsError
 from advantageflow.evaluation.labels import strict_label
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
-from advantageflow_pipelines.local.results import read_report, report_folders
-from advantageflow_pipelines.local.workdir import open_workdir
+from advantageflow_pipelines.local.workdir import open_workdir, read_report
 from advantageflow_pipelines.say import Console, print_table, say
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -21,16 +20,14 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     """Print the runs of these working folders side by side, the first as the reference.
-
-    Raises:
-        SettingsError: fewer than two are given, one holds no run, or one has no evaluation yet.
+    Raises SettingsError: fewer than two are given, one holds no run, or one has no evaluation yet.
     """
     if len(folders) < 2:
         remedy = "give --compare for each of at least two working folders"
         raise SettingsError("one run cannot be compared", where="--compare", remedy=remedy)
     runs = [open_workdir(folder) for folder in folders]
-    names = [workdir.root.name for workdir, _ in runs]
-    reports = [report_folders(*run) for run in runs]
+    names = [run.root.name for run in runs]
+    reports = [run.reports() for run in runs]
     for name, found in zip(names, reports, strict=True):
         if not found:
             raise SettingsError("has no evaluation yet", where=name, remedy="wait for its first one")
@@ -52,7 +49,7 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
         values = [f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals]
         table.add_row(task.replace("_", " "), *values)
     table.add_section()
-    flat = [_flat(settings.model_dump(mode="json", exclude={"tracking"})) for _, settings in runs]
+    flat = [_flat(run.settings.model_dump(mode="json", exclude={"tracking"})) for run in runs]
     for name in dict.fromkeys(name for one in flat for name in one):
         given = [one.get(name) for one in flat]
         if any(value != given[0] for value in given):

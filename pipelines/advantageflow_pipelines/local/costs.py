@@ -24,7 +24,6 @@ def useful_seconds(events: Iterable[Event], settings: RunSettings) -> dict[int, 
 
     Args:
         events: a run's journal, of all attempts.
-        settings: of the run.
     """
     pipeline = pipeline_of(settings)
     spent = {
@@ -63,9 +62,7 @@ def measure_overhead(events: Iterable[Event], started: float, ended: float) -> d
     """How much of an attempt's time was no useful work.
 
     Args:
-        events: the journal's events.
         started: epoch seconds at which the attempt started; earlier tasks are left out.
-        ended: epoch seconds at which it ended.
 
     Returns:
         `seconds`: from process start to first useful work, summed over the tasks of the critical path, `stages` of it
@@ -92,9 +89,6 @@ def stage_costs(events: Iterable[Event]) -> dict[str, dict[str, float]]:
 
     `tasks`; `seconds` and `gpu_seconds` of all of them; `bytes_read` and `bytes_written`: artifacts; `peak_memory` and
     `gpu_peak_memory`: bytes, of the task that took most.
-
-    Args:
-        events: a run's journal.
     """
     tasks = Tasks(events)
     costs: dict[str, dict[str, float]] = {}
@@ -114,7 +108,6 @@ def cost_table(costs: Mapping[str, Mapping[str, float]], gain: float, price: flo
     """A table for people: its head, a row for each stage, the total, and what one point (0.01) gained has cost.
 
     Args:
-        costs: of stage_costs.
         gain: of the headline measure; nothing is told by point where it is not positive.
         price: of an hour of one GPU; None leaves money out.
     """

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import time
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from advantageflow_pipelines.local.tasks import CANCELLED, Task
+from advantageflow.evaluation.labels import headline
+from advantageflow.settings import RunSettings
+from advantageflow.tracking.events import Event
+from advantageflow_pipelines.local.tasks import CANCELLED, Task, Tasks
+from advantageflow_pipelines.pipelines import pipeline_of
 
 REMIND_SECONDS = 60.0  # between two lines of how far a task is, where there are no bars
 
@@ -48,9 +53,7 @@ class TaskDisplay:
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
@@ -66,7 +69,8 @@ class TaskDisplay:
         if task.ended is None:
             self._show_bar(task)
         elif not over:
-            self._hide_bar(task)
+            if (bar := self._bars.pop(task.task_id, None)) is not None:
+                self._live.remove_task(bar)
             self._show_end(task, result)
         self._told[task.task_id] = (task.attempt, task.ended is not None)
 
@@ -94,11 +98,6 @@ class TaskDisplay:
             how_far = f"{task.done} of {task.total} {task.unit}" if task.total else "runs"
             self.line(f"{task.name}: {how_far}")
 
-    def _hide_bar(self, task: Task) -> None:
-        bar = self._bars.pop(task.task_id, None)
-        if bar is not None:
-            self._live.remove_task(bar)
-
     def _show_end(self, task: Task, result: str | None) -> None:
         at = task.ended or task.started
         if task.how == CANCELLED:
@@ -115,3 +114,52 @@ class TaskDisplay:
         self.line(f"{name}: {result}, {max(0, at - self._round_started):.0f} s", "bold", at)
         self._round_started = at
         self._live.update(self._all_rounds, completed=number)
+
+
+class RunProgress(TaskDisplay):
+    """Shows a run by its journal events: `with RunProgress(...) as progress: progress.show(event)`.
+
+    Beside what is shown of each task, one line for each round: accuracy and reward on held-out prompts (of a round that
+    is not evaluated, the reward of its rollouts), and its seconds. `read_report` gives the metrics of a round's
+    evaluation.
+    """
+
+    def __init__(
+        self, console: Console, settings: RunSettings, read_report: Callable[[int], dict[str, Any]], started: float
+    ) -> None:
+        self._pipeline = pipeline_of(settings)
+        self._evaluated = [evaluation.round_index for evaluation in self._pipeline.evaluations(settings)]
+        super().__init__(console, started, rounds=self._evaluated[-1])
+        self._reward = f"reward/{settings.reward.column}_mean"
+        self._rewards: dict[int, float] = {}  # of the rollouts, by round
+        self._read_report = read_report
+        self._tasks = Tasks()
+
+    @property
+    def tasks(self) -> Tasks:
+        """The tasks seen so far."""
+        return self._tasks
+
+    def show(self, event: Event) -> None:
+        """Take in one event and show what it changes."""
+        task = self._tasks.apply(event)
+        if task is None:
+            return
+        if event["event"] == "metrics" and self._reward in event["values"]:
+            self._rewards[task.round_index or 0] = event["values"][self._reward]
+        if event["event"] == "alarm":
+            self.line(f"alarm: {event['message']}", "bold red")
+        if event["event"] == "warning":
+            self.line(f"warning: {event['message']}", "yellow")
+        ended = event["event"] == "end"
+        self.update(task, self._result(task) if ended else None)
+
+    def _result(self, task: Task) -> str | None:
+        """What came of the round that the task ends; None if it ends none."""
+        number = task.round_index
+        if number is not None and task.stage == self._pipeline.report.stage:
+            return headline(self._read_report(number))
+        policies = [output.stage for output in self._pipeline.policies]
+        if number is not None and task.stage in policies and number not in self._evaluated:
+            return f"reward of its rollouts {self._rewards.get(number, math.nan):.3f}"
+        return None

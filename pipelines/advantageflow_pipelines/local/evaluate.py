@@ -15,7 +15,7 @@ from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow_pipelines.local.policies import FoundPolicy
-from advantageflow_pipelines.local.results import conditioning_folder, policy_folders, prompts_folder
+from advantageflow_pipelines.local.workdir import conditioning_folder
 
 RESULTS_FILE = "results.json"
 SHEET_FILE = "samples.png"
@@ -27,19 +27,12 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Variant:
-    """One column of the tables.
+    """One column of the tables."""
 
-    Attributes:
-        name: such as 'tuned at guidance 4.5'.
-        tuned: whether the policy makes the images, or the base model.
-        guidance_scale: of classifier-free guidance; 1 is none.
-        of: which policy that is, where several are compared.
-    """
-
-    name: str
-    tuned: bool
-    guidance_scale: float
-    of: FoundPolicy | None = None
+    name: str  # such as 'tuned at guidance 4.5'
+    tuned: bool  # whether the policy makes the images, or the base model
+    guidance_scale: float  # of classifier-free guidance; 1 is none
+    of: FoundPolicy | None = None  # which policy that is, where several are compared
 
     @property
     def folder(self) -> str:
@@ -48,8 +41,8 @@ class Variant:
 
 def with_start(found: FoundPolicy) -> list[FoundPolicy]:
     """A trained policy, and before it the one that its run went on from, if there is one."""
-    continued = found.run is not None and found.run[1].init_policy is not None
-    start = policy_folders(*found.run).get(0) if found.run and continued else None
+    continued = found.run is not None and found.run.settings.init_policy is not None
+    start = found.run.policies().get(0) if found.run and continued else None
     if start is None:
         return [found]
     return [replace(found, name="start", path=start, state=read_policy_state(start)), replace(found, name="tuned")]
@@ -57,9 +50,7 @@ def with_start(found: FoundPolicy) -> list[FoundPolicy]:
 
 def make_variants(scales: Sequence[float], judged: Sequence[FoundPolicy] = ()) -> list[Variant]:
     """Base and tuned at each guidance scale, the base first; several policies go by their names.
-
-    Raises:
-        SettingsError: two policies have one name, or not the same base model.
+    Raises SettingsError: two policies have one name, or not the same base model.
     """
     several = len(scales) > 1
 
@@ -78,9 +69,7 @@ def make_variants(scales: Sequence[float], judged: Sequence[FoundPolicy] = ()) -
 
 def parse_scales(text: str) -> list[float]:
     """Guidance scales such as '1,4.5', each once, in order.
-
-    Raises:
-        SettingsError: one is not a number, below 1, or a duplicate.
+    Raises SettingsError: one is not a number, below 1, or a duplicate.
     """
     remedy = "give numbers from 1 on, such as --guidance 1,4.5"
     try:
@@ -96,22 +85,21 @@ def evaluate(
     judged: FoundPolicy, settings: RunSettings, variants: Sequence[Variant], out: Path, progress: Progress
 ) -> dict[str, Any]:
     """Generate and judge the images of all variants; write the reports, the results, a contact sheet and the page.
+    Raises UserError: as the evaluation and prompts stages.
 
     Args:
         judged: the policy; of several the first, whose prompts and reward all are judged by.
         settings: its own, or others of model, reward, evaluation (guidance aside) and seed.
         variants: as of make_variants.
         out: an empty folder.
-        progress: told how far it is.
 
     Returns:
         The comparison, as in results.json.
-
-    Raises:
-        UserError: as the evaluation and prompts stages.
     """
     from advantageflow.evaluation import stage
     from advantageflow.evaluation.comparison import compare_reports
+    from advantageflow.evaluation.labels import result
+    from advantageflow.evaluation.page import PAGE_FILE, write_page
     from advantageflow.evaluation.pictures import sample_sheet
 
     reports = {variant.name: out / VARIANTS_FOLDER / variant.folder for variant in variants}
@@ -136,38 +124,6 @@ def evaluate(
     write_json(out / RESULTS_FILE, comparison)
     sample_sheet(reports, out / SHEET_FILE, columns=max(1, 8 // len(variants)))
     policies = list({one.name: one for variant in variants if (one := variant.of or judged)}.values())
-    _write_page(policies, settings, comparison, reports, out)
-    return comparison
-
-
-def _prepare(judged: FoundPolicy, settings: RunSettings, scratch: Path) -> tuple[Path, Path]:
-    """The prompts of its run, or prepared anew, and a policy that is the base model."""
-    from advantageflow.prompts import stage
-    from advantageflow.prompts.initial_policy import write_base_policy
-
-    policy = scratch / "base"
-    prompts = prompts_folder(*judged.run) if judged.run else None
-    if prompts is not None:
-        write_base_policy(policy)
-        return prompts, policy
-    prompts = scratch / "prompts"
-    stage.run(
-        settings.prompts, settings.model, settings.reward, settings.seed,
-        init_policy=None, prompts_out=prompts, conditioning_out=conditioning_folder(prompts), policy_out=policy,
-    )  # fmt: skip
-    return prompts, policy
-
-
-def _write_page(
-    policies: Sequence[FoundPolicy],
-    settings: RunSettings,
-    comparison: dict[str, Any],
-    reports: dict[str, Path],
-    out: Path,
-) -> None:
-    from advantageflow.evaluation.labels import result
-    from advantageflow.evaluation.page import PAGE_FILE, write_page
-
     write_page(
         out / PAGE_FILE,
         title=result(*(read_json(folder / METRICS_FILE) for folder in reports.values())),
@@ -183,6 +139,25 @@ def _write_page(
         reports=reports,
         alarms=[(name, alarm["message"]) for name, one in comparison["variants"].items() for alarm in one["alarms"]],
     )
+    return comparison
+
+
+def _prepare(judged: FoundPolicy, settings: RunSettings, scratch: Path) -> tuple[Path, Path]:
+    """The prompts of its run, or prepared anew, and a policy that is the base model."""
+    from advantageflow.prompts import stage
+    from advantageflow.prompts.initial_policy import write_base_policy
+
+    policy = scratch / "base"
+    prompts = judged.run.prompts() if judged.run else None
+    if prompts is not None:
+        write_base_policy(policy)
+        return prompts, policy
+    prompts = scratch / "prompts"
+    stage.run(
+        settings.prompts, settings.model, settings.reward, settings.seed,
+        init_policy=None, prompts_out=prompts, conditioning_out=conditioning_folder(prompts), policy_out=policy,
+    )  # fmt: skip
+    return prompts, policy
 
 
 class _Told(Journal):

@@ -18,9 +18,8 @@ from advantageflow.tracking.champion import LOG_SUFFIX, reigns
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.promotion import PROMOTION_TAG
 from advantageflow.tracking.registry import registry_copies
-from advantageflow_pipelines.local.results import policy_folders, report_folders
 from advantageflow_pipelines.local.summary import read_summary
-from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
+from advantageflow_pipelines.local.workdir import WorkDir, locked
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,19 +32,12 @@ _DIGITS = 12  # of a policy's hash in its address
 
 @dataclass(frozen=True)
 class Garbage:
-    """Something to remove.
+    """Something to remove."""
 
-    Attributes:
-        what: for a person.
-        size: bytes.
-        why: nobody needs it.
-        remove: does it.
-    """
-
-    what: str
-    size: int
-    why: str
-    remove: Callable[[], None]
+    what: str  # for a person
+    size: int  # bytes
+    why: str  # nobody needs it
+    remove: Callable[[], None]  # does it
 
 
 def registered_versions(client: MlflowClient) -> list[ModelVersion]:
@@ -111,8 +103,7 @@ def rejected_versions(client: MlflowClient, versions: list[ModelVersion], days: 
 def _needed(workdir: WorkDir, registered: set[str]) -> set[Path]:
     """The reports of a run, and its last policy where the registry has not got it."""
     try:
-        _, settings = open_workdir(workdir.root)
-        needed, policies = set(report_folders(workdir, settings).values()), policy_folders(workdir, settings)
+        needed, policies = set(workdir.reports().values()), workdir.policies()
         summary = read_summary(workdir)
     except UserError:  # of an older version: nothing is known of it
         return set(workdir.artifacts.glob("*/*/*"))

@@ -18,15 +18,15 @@ from typing import Any
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
 from advantageflow.runtime import memory_told, run_counted, sections_of
-from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import tail
-from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.progress import RunProgress
+from advantageflow_pipelines.local.tasks import explain_failure
 from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 
@@ -53,11 +53,8 @@ class Stages:
         """Run a task, unless an earlier attempt at the run has completed it.
 
         Args:
-            stage: of the pipeline.
-            work: its function.
             outputs: the argument of `work` for each output, by the output's name.
             of_round: the round it belongs to, if any.
-            **arguments: further ones of `work`.
 
         Returns:
             The folder of each output.
@@ -76,7 +73,7 @@ class Stages:
         return made
 
 
-def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, earlier: Collection[str]) -> None:
+def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]) -> None:
     """Run, or continue, all stages of a run in this thread, showing them as they go.
 
     `earlier`: ids of the tasks of earlier attempts. The run's pipeline has an inline form.
@@ -85,6 +82,7 @@ def run_inline(workdir: WorkDir, settings: RunSettings, progress: RunProgress, e
         RunFailed: a stage failed; says why.
         KeyboardInterrupt: it was asked to end.
     """
+    settings = workdir.settings
     work = pipeline_of(settings).inline
     assert work is not None
     load = threading.Thread(target=_load_model_classes, args=(settings.model,), name="load", daemon=True)

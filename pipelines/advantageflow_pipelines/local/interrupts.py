@@ -35,7 +35,6 @@ class Interrupts:
 
         Args:
             patience: seconds from the first signal on, after which the process is cut off with status INTERRUPTED.
-            last_words: shown then.
         """
         if sys.gettrace() is not None:  # a debugger's person sees to it
             yield
@@ -62,9 +61,7 @@ class Interrupts:
     @contextmanager
     def work(self) -> Iterator[None]:
         """What is interrupted until it ends; after an interrupt it can end in nothing else.
-
-        Raises:
-            KeyboardInterrupt: this process was asked to end.
+        Raises KeyboardInterrupt: this process was asked to end.
         """
         self._working = True
         try:

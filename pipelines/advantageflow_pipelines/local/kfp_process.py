@@ -9,44 +9,45 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kfp import compiler, local
 
 from advantageflow.lifeline import end_with_parent
-from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
+
+if TYPE_CHECKING:
+    from docker.client import DockerClient
 
 
 def main() -> None:
     """Run the pipeline of the working folder that the command line names; exit status 1 when a task failed."""
     end_with_parent(int(sys.argv[2]), signal.SIGTERM)
-    workdir, settings = open_workdir(Path(sys.argv[1]))
     try:
-        run_pipeline(workdir, settings)
+        run_pipeline(open_workdir(Path(sys.argv[1])))
     except RuntimeError as error:  # says which task failed; a traceback through Kubeflow says no more
         sys.exit(str(error))
 
 
-def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
+def run_pipeline(workdir: WorkDir) -> None:
     """Write the run's pipeline to its working folder and run it there, task by task, each in a process of its own, or
     in a container of its own where the run's runner says so.
+    Raises RuntimeError: a task failed; its own error is in the journal or the log.
 
     Kubeflow's cache records the outputs of tasks that succeeded, by what went into them: started again, the pipeline
     passes over those and does the rest.
-
-    Raises:
-        RuntimeError: a task failed; its own error is in the journal or the log.
     """
     images = images_of(workdir)
-    pipeline = build_pipeline(settings, images, in_order=True)
+    pipeline = build_pipeline(workdir.settings, images, in_order=True)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
     # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")
     local.init(
-        local.SubprocessRunner(use_venv=False) if images is None else _in_containers(workdir, settings),
+        local.SubprocessRunner(use_venv=False) if images is None else _in_containers(workdir),
         pipeline_root=str(workdir.artifacts),
         raise_on_error=True,
         enable_caching=True,
@@ -55,18 +56,38 @@ def run_pipeline(workdir: WorkDir, settings: RunSettings) -> None:
     pipeline()
 
 
-def _in_containers(workdir: WorkDir, settings: RunSettings) -> local.DockerRunner:
+def _in_containers(workdir: WorkDir) -> local.DockerRunner:
     """Kubeflow's runner of containers, with a way of running one that loses no failure."""
     from kfp.local import docker_task_handler
 
     from advantageflow_pipelines.local.containers.arguments import container_arguments
     from advantageflow_pipelines.local.containers.engine import container_engine
-    from advantageflow_pipelines.local.containers.execution import run_container
+    from advantageflow_pipelines.local.kfp_process import run_container
 
     docker_task_handler.run_docker_container = run_container
     with container_engine() as client:
-        return local.DockerRunner(**container_arguments(client, workdir, settings))
+        return local.DockerRunner(**container_arguments(client, workdir))
 
 
 if __name__ == "__main__":
     main()
+
+
+def run_container(
+    client: DockerClient, image: str, command: Sequence[str], volumes: dict[str, Any], **arguments: Any
+) -> int:
+    """Run a command in a container of its own; what Kubeflow's local runner is to use instead of its own function.
+
+    That one has the engine remove a container as soon as it ends, and where it then comes too late to ask for its
+    status takes it that the task succeeded: a failed stage would be recorded as complete.
+
+    Returns:
+        The exit status.
+    """
+    container = client.containers.run(image, list(command), volumes=volumes, detach=True, **arguments)
+    try:
+        for piece in container.logs(stream=True):
+            print(piece.decode(errors="replace"), end="")
+        return int(container.wait()["StatusCode"])
+    finally:
+        container.remove(force=True)

@@ -1,60 +1,54 @@
-"""Naming a policy: a run (its last one), a policy artifact, a published or registered one, another's adapter."""
+"""Naming a policy: a run (its last one), an artifact, a published or registered one, another's adapter; drawing."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.records import STATE_FILE
-from advantageflow.settings import ModelSettings, RunSettings
+from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
 from advantageflow.tracking.registry import local_policy
-from advantageflow_pipelines.local.results import policy_folders
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 
 @dataclass(frozen=True)
 class FoundPolicy:
-    """What a person named.
+    """What a person named."""
 
-    Attributes:
-        name: what to call it.
-        path: the policy artifact, or the file or folder of an adapter that another program made.
-        state: of the policy artifact; None of another program's adapter.
-        run: its run and that run's settings, where a working folder was named.
-    """
-
-    name: str
-    path: Path
-    state: PolicyState | None = None
-    run: tuple[WorkDir, RunSettings] | None = None
+    name: str  # what to call it
+    path: Path  # the policy artifact, or the file or folder of an adapter that another program made
+    state: PolicyState | None = None  # of the policy artifact; None of another program's adapter
+    run: WorkDir | None = None  # its run, where a working folder was named
 
     @property
     def model(self) -> ModelSettings | None:
         """The base model, if known."""
-        return self.run[1].model if self.run else self.state.model if self.state else None
+        return self.run.settings.model if self.run else self.state.model if self.state else None
 
     @property
     def settings(self) -> RunSettings:
         """Those of its run; else as far as its state tells them, and the defaults."""
         if self.run:
-            return self.run[1]
+            return self.run.settings
         known = {"reward": self.state.reward, "prompts": self.state.prompts} if self.state else {}
         return RunSettings().model_copy(update={**known, "model": self.model or ModelSettings()})
 
     def trained_state(self) -> PolicyState:
         """The state of a policy that was trained.
-
-        Raises:
-            PolicyError: it is the base model itself, or an adapter without a record.
+        Raises PolicyError: it is the base model itself, or an adapter without a record.
         """
         if self.state is None:
             remedy = "start a run from it (advantageflow run --init-policy), and take that"
@@ -81,19 +75,19 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     """
     path = local_policy(name, store_uri(runs))
     if (path / "settings.yaml").is_file():
-        workdir, settings = _open(path)
-        policies = policy_folders(workdir, settings)
+        workdir = _open(path)
+        policies = workdir.policies()
         if not policies:
             registered = (read_summary(workdir) or {}).get("registered")
             message = "the run's policy was removed" if registered else "the run has made no policy yet"
             remedy = f"take {registered}" if registered else f"continue it with: advantageflow run --resume {path}"
             raise PolicyError(message, where=name, remedy=remedy)
         last = max(policies)
-        if last < settings.rounds and read_summary(workdir):
-            message = f"the policy after round {settings.rounds}, its last, is missing or damaged"
+        if last < workdir.settings.rounds and read_summary(workdir):
+            message = f"the policy after round {workdir.settings.rounds}, its last, is missing or damaged"
             raise PolicyError(message, where=name, remedy=f"make it again: advantageflow run --resume {path}")
         state = read_policy_state(policies[last])
-        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, (workdir, settings))
+        return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, workdir)
     artifact = artifact_of(path)
     if artifact is not None:
         state = read_policy_state(artifact)
@@ -105,7 +99,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     return FoundPolicy(f"adapter {name}", path)
 
 
-def _open(path: Path) -> tuple[WorkDir, RunSettings]:
+def _open(path: Path) -> WorkDir:
     """A working folder; where an older version wrote its settings, the error names its last policy, which will do."""
     try:
         return open_workdir(path)
@@ -131,9 +125,7 @@ _REMEDY = (
 def policy_artifact(path: Path | None, model: ModelSettings) -> Iterator[Path | None]:
     """The policy artifact at a path of FoundPolicy, for as long as the block lasts: an adapter of another program is
     made one for this base model. None, the base model, stays None.
-
-    Raises:
-        PolicyError: the adapter cannot be used with the model.
+    Raises PolicyError: the adapter cannot be used with the model.
     """
     if path is None or artifact_of(path) is not None:
         yield path
@@ -172,3 +164,18 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
         settings = settings.model_copy(update={"training": training})
         words = f"{words}; training.lora is set to these"
     return settings, f"starts from {found.name}: {words}"
+
+
+def draw(
+    model: ModelSettings, policy: Path | None, texts: Sequence[str], seed: int, sampling: EvaluationSettings
+) -> list[Image]:
+    """A picture of each text, in batches of `sampling.batch`; each one's noise has the next seed.
+    Raises PolicyError: the model or its policy cannot be loaded, or what they make is not finite.
+    """
+    from PIL import Image
+
+    from advantageflow.policy.generate import draw_texts
+
+    with policy_artifact(policy, model) as artifact:
+        pictures = draw_texts(model, artifact, texts, [seed + row for row in range(len(texts))], sampling)
+    return [Image.fromarray(picture) for picture in pictures]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from advantageflow.evaluation.comparison import compare_reports
@@ -12,47 +11,37 @@ from advantageflow.evaluation.labels import result
 from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.rewards.plumbing.terms import term_name
-from advantageflow.settings import RunSettings
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.provenance import provenance
 from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.local.costs import cost_table, stage_costs
-from advantageflow_pipelines.local.results import (
-    compared_reports,
-    policy_folders,
-    prompts_folder,
-    read_report,
-    report_folders,
-)
-from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.local.workdir import WorkDir, read_report
 from advantageflow_pipelines.pipelines import pipeline_of
 
 SHEET_FILE = "before-after.png"
 
 
-def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event]) -> None:
+def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
     """Draw the pictures of a complete run into its report folder, and write the page that shows everything.
 
     Args:
-        workdir: the run.
-        settings: its settings.
         events: its journal's, for the curves that training told, and for what it cost.
     """
-    reports = report_folders(workdir, settings)
+    settings, reports = workdir.settings, workdir.reports()
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
-    compared = compared_reports(workdir, settings)
+    compared = workdir.compared_reports()
     *_, before, _ = compared
     panels = run_panels(list(metrics.values()), run_curves(events))
-    prompts = prompts_folder(workdir, settings)
+    prompts = workdir.prompts()
     sample_sheet(compared, workdir.report / SHEET_FILE, columns=3)
     write_page(
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
         subtitle=f"{workdir.root.name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
-        facts={**_facts(settings, workdir), **warned(metrics[0])},
+        facts={**_facts(workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
         reference=before,
@@ -67,10 +56,9 @@ def write_report(workdir: WorkDir, settings: RunSettings, events: Sequence[Event
     )
 
 
-def _facts(settings: RunSettings, workdir: WorkDir) -> dict[str, str]:
-    evaluation, model, made_by = settings.evaluation, settings.model, provenance()
-    policies: Mapping[int, Path] = policy_folders(workdir, settings)
-    state = read_policy_state(policies[max(policies)])
+def _facts(workdir: WorkDir) -> dict[str, str]:
+    settings, policies, made_by = workdir.settings, workdir.policies(), provenance()
+    evaluation, model, state = settings.evaluation, settings.model, read_policy_state(policies[max(policies)])
     packages = {name.removeprefix("version."): value for name, value in made_by.items() if name.startswith("version.")}
     facts: dict[str, Any] = {
         "preset": settings.preset,

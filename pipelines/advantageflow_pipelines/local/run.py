@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,20 +21,19 @@ from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.costs import measure_overhead
-from advantageflow_pipelines.local.failures import explain_failure
+from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.process_group import end_group
-from advantageflow_pipelines.local.progress import RunProgress
 from advantageflow_pipelines.local.report import write_report
-from advantageflow_pipelines.local.results import read_report, report_folders
 from advantageflow_pipelines.local.runners import images_of, is_inline
 from advantageflow_pipelines.local.summary import make_summary
+from advantageflow_pipelines.local.tasks import explain_failure
 from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
 from advantageflow_pipelines.local.workdir import (
     WorkDir,
     attempt,
     locked,
+    read_report,
     remove_unfinished,
     seconds_of_earlier_attempts,
     temporary_folder,
@@ -46,7 +46,6 @@ _SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without the
 
 def run_locally(
     workdir: WorkDir,
-    settings: RunSettings,
     *,
     console: Console,
     tracking_uri: str,
@@ -64,23 +63,23 @@ def run_locally(
         StoreError: another process runs in the working folder.
         KeyboardInterrupt: all that was started has been ended.
     """
+    settings = workdir.settings
     with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
         begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
-        with RunTracking(tracking_uri, workdir, settings, partial(warn, console), others=True) as tracking:
-            progress = RunProgress(console, settings, partial(_report, workdir, settings, on_report), started)
+        with RunTracking(tracking_uri, workdir, partial(warn, console), others=True) as tracking:
+            progress = RunProgress(console, settings, partial(_report, workdir, on_report), started)
             if is_inline(workdir):
-                run_inline(workdir, settings, progress, earlier)
+                run_inline(workdir, progress, earlier)
             else:
-                with _pipeline(workdir, settings, console) as process, INTERRUPTS.work():
+                with _pipeline(workdir, console) as process, INTERRUPTS.work():
                     _follow(workdir, process, progress, earlier)
             events = read_events(workdir.journal)
-            write_report(workdir, settings, events)
+            write_report(workdir, events)
             ended = started + time.monotonic() - begun  # whatever the clock has been set to meanwhile
             summary = make_summary(
                 workdir,
-                settings,
                 seconds=seconds_of_earlier_attempts(workdir) + ended - started,
                 overhead=measure_overhead(events, started, ended),
             )
@@ -93,39 +92,31 @@ def seconds_to_end(settings: RunSettings) -> float:
     return _patience(settings) + SECONDS_AFTER_AN_INTERRUPT + _SECONDS_TO_END
 
 
-def _report(
-    workdir: WorkDir, settings: RunSettings, on_report: Callable[[int, Path], None], number: int
-) -> dict[str, Any]:
+def _report(workdir: WorkDir, on_report: Callable[[int, Path], None], number: int) -> dict[str, Any]:
     """The metrics of the evaluation after a round, which has just been done."""
-    folder = report_folders(workdir, settings)[number]
+    folder = workdir.reports()[number]
     on_report(number, folder)
     return read_report(folder)
 
 
 @contextlib.contextmanager
 def _no_containers_left(workdir: WorkDir) -> Iterator[None]:
-    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own.
-
-    What was copied for them goes with them.
-    """
+    """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own."""
     if images_of(workdir) is None:
         yield
         return
-    from advantageflow_pipelines.local.containers.aws import forget_copies
     from advantageflow_pipelines.local.containers.engine import container_engine, end_containers
 
     with container_engine() as client:
         end_containers(client, workdir.root)
-        forget_copies(workdir.aws)
         try:
             yield
         finally:
             end_containers(client, workdir.root)
-            forget_copies(workdir.aws)
 
 
 @contextlib.contextmanager
-def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iterator[subprocess.Popen[bytes]]:
+def _pipeline(workdir: WorkDir, console: Console) -> Iterator[subprocess.Popen[bytes]]:
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
     command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
@@ -140,7 +131,7 @@ def _pipeline(workdir: WorkDir, settings: RunSettings, console: Console) -> Iter
     try:
         yield process
     finally:
-        _end(process, settings, console)
+        _end(process, workdir.settings, console)
 
 
 def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Console) -> None:
@@ -163,9 +154,7 @@ def _follow(
     workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
 ) -> None:
     """Show the run, without the tasks of earlier attempts, until the pipeline's process ends.
-
-    Raises:
-        RunFailed: it ended with an error.
+    Raises RunFailed: it ended with an error.
     """
     stop = threading.Event()
 
@@ -181,3 +170,49 @@ def _follow(
                 progress.show(event)
     if process.returncode != 0:
         raise explain_failure(workdir, progress.tasks)
+
+
+_SECONDS_BEFORE_TELLING = 2.0
+_SECONDS_TO_DIE = 5.0  # of what is killed outright
+
+
+def end_group(process: subprocess.Popen[bytes], patience: float, tell: Callable[[], None]) -> None:
+    """End the group of a process that leads one, unless it came to a good end.
+
+    The leader's own end says nothing of the others: those are waited for too, as a training writes its checkpoint, and
+    killed after `patience` seconds. An interrupt meanwhile kills them at once. `tell` is called where it takes longer
+    than a moment.
+    """
+    if process.poll() == 0:
+        return
+    gone = False
+    try:
+        _signal(process.pid, signal.SIGTERM)
+        gone = _gone(process, min(patience, _SECONDS_BEFORE_TELLING))
+        if not gone and patience > _SECONDS_BEFORE_TELLING:
+            tell()
+            gone = _gone(process, patience - _SECONDS_BEFORE_TELLING)
+    finally:
+        if not gone:
+            _signal(process.pid, signal.SIGKILL)
+            _gone(process, _SECONDS_TO_DIE)
+
+
+def _gone(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Wait until no process of the group is left; whether that came to be."""
+    until = time.monotonic() + seconds
+    while True:
+        process.poll()  # a leader that nobody has asked after stays in its group
+        if not _signal(process.pid, 0):
+            return True
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+
+
+def _signal(group: int, sign: int) -> bool:
+    """Send a signal to a group; whether there was anyone (macOS forbids it where all have ended)."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, sign)
+        return True
+    return False

@@ -23,12 +23,14 @@ class RunnerKind(StrEnum):
 
 def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, str]:
     """The stages' images by the names that the engine knows them by, after a look at all that they need.
-
-    Raises:
-        ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
+    Raises ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
-    from advantageflow_pipelines.local.containers.engine import container_engine, find_images
-    from advantageflow_pipelines.local.containers.probe import check_objective, check_rewards
+    from advantageflow_pipelines.local.containers.engine import (
+        check_objective,
+        check_rewards,
+        container_engine,
+        find_images,
+    )
 
     with container_engine() as client:
         known = find_images(client, images)

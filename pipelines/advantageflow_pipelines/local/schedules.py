@@ -41,27 +41,16 @@ _OUTCOMES = ("policy:", "nothing to do:", "error:")  # how the lines begin that 
 
 
 class Schedule(Settings):
-    """A schedule.
+    """A schedule."""
 
-    Attributes:
-        name: of it.
-        cron: five fields, in this machine's time.
-        arguments: of `advantageflow run`.
-        folder: that the runs start in.
-        environment: that they start with.
-        catch_up: whether a run that was missed, as this machine was off, is made up for, once.
-        enabled: whether it starts runs.
-        created: ISO time.
-    """
-
-    name: str
-    cron: str
-    arguments: tuple[str, ...] = Field(strict=False)
-    folder: str
-    environment: dict[str, str]
-    catch_up: bool = False
-    enabled: bool = True
-    created: str
+    name: str  # of it
+    cron: str  # five fields, in this machine's time
+    arguments: tuple[str, ...] = Field(strict=False)  # of `advantageflow run`
+    folder: str  # that the runs start in
+    environment: dict[str, str]  # that they start with
+    catch_up: bool = False  # whether a run that was missed, as this machine was off, is made up for, once
+    enabled: bool = True  # whether it starts runs
+    created: str  # ISO time
 
     def next_time(self) -> datetime:
         """When it is due next."""
@@ -100,9 +89,7 @@ def now() -> datetime:
 
 def new_schedule(name: str, cron: str, arguments: list[str], *, catch_up: bool) -> Schedule:
     """A schedule of runs that start in this folder.
-
-    Raises:
-        SettingsError: the name is taken or invalid, or the expression is not one of cron's with five fields.
+    Raises SettingsError: the name is taken or invalid, or the expression is not one of cron's with five fields.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(f"'{name}' is not a name", where="--name", remedy="take letters, digits, '_', '.' and '-'")
@@ -131,9 +118,7 @@ def folder_of(name: str) -> Path:
 
 def find_schedule(name: str) -> Schedule:
     """The schedule of this name.
-
-    Raises:
-        SettingsError: there is none, or it is damaged.
+    Raises SettingsError: there is none, or it is damaged.
     """
     file = folder_of(name) / "schedule.json"
     if not _NAME.fullmatch(name) or not file.exists():
@@ -212,9 +197,7 @@ def _stop(name: str) -> None:
 
 def _set_crontab(name: str, lines: Sequence[str]) -> None:
     """Put lines of crontab(5) in the place of those that a schedule has; none takes them out, all others stay.
-
-    Raises:
-        StoreError: there is no crontab command, or it refuses.
+    Raises StoreError: there is no crontab command, or it refuses.
     """
     mark = f"{_MARK} {name}"
     others = [line for line in _crontab("-l").splitlines() if not line.endswith(mark)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -14,46 +14,35 @@ from advantageflow.evaluation.labels import SOFT, STRICT, soft_column, strict_co
 from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
-from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json
 from advantageflow.tracking.reading import read_events
 from advantageflow.training.stage import policy_url
 from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
-from advantageflow_pipelines.local.results import compared_reports, policy_folders, read_report, report_folders
-from advantageflow_pipelines.local.workdir import WorkDir
+from advantageflow_pipelines.local.workdir import WorkDir, read_report
 from advantageflow_pipelines.pipelines.work import images_of_a_round
 from advantageflow_pipelines.say import print_table, say
-
-if TYPE_CHECKING:
-    from advantageflow.tracking.promotion import Conclusion
 
 SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
 _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
-def make_summary(
-    workdir: WorkDir, settings: RunSettings, *, seconds: float, overhead: dict[str, Any]
-) -> dict[str, Any]:
+def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
+    Raises PolicyError: the weights that the run ends with are not those that were trained.
 
     'start' is the policy that a continued run goes on from; 'difference' is to it, or else to the base, image by image
     on equal prompts and noise.
 
     Args:
-        workdir, settings: of the run.
         seconds: how long it took, attempts added up.
-        overhead: of `measure_overhead`.
-
-    Raises:
-        PolicyError: the weights that the run ends with are not those that were trained.
     """
     from advantageflow.policy.saved import read_policy  # heavy
 
-    reports = report_folders(workdir, settings)
+    settings, reports = workdir.settings, workdir.reports()
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
-    policy = read_policy(policy_folders(workdir, settings)[last]).state
-    base, *start, final = compared_reports(workdir, settings).values()
+    policy = read_policy(workdir.policies()[last]).state
+    base, *start, final = workdir.compared_reports().values()
     compared = {"difference": start[-1] if start else base} | ({"difference_to_base": base} if start else {})
     changes = {
         name: difference(read_outcomes(before), read_outcomes(final), "strict").overall
@@ -72,24 +61,19 @@ def make_summary(
         **({"start": reported(metrics[0])} if start else {}),
         "final": reported(metrics[last]),
         **{name: {"strict": one.mean, "strict_ci95": one.ci95} for name, one in changes.items()},
-        "rounds": round_entries(workdir, settings),
+        "rounds": round_entries(workdir),
         "overhead": overhead,
         "cost": stage_costs(read_events(workdir.journal)),
     }
 
 
-def with_records(summary: dict[str, Any], mlflow_run_id: str | None, conclusion: Conclusion | None) -> dict[str, Any]:
-    """A summary with the run in MLflow and what became of the policy in its registry; None where they are not there."""
-    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
-    return {**summary, "mlflow_run_id": mlflow_run_id, **outcome}
-
-
-def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any]]:
+def round_entries(workdir: WorkDir) -> list[dict[str, Any]]:
     """What each evaluated round came to, and cost up to there; of a run that stopped early, the rounds it reached.
 
     `generated`: rollouts so far. `training_seconds`: useful work so far, see useful_seconds.
     """
-    per_round, seconds = images_of_a_round(settings), useful_seconds(read_events(workdir.journal), settings)
+    per_round = images_of_a_round(workdir.settings)
+    seconds = useful_seconds(read_events(workdir.journal), workdir.settings)
     return [
         {
             "round": number,
@@ -97,22 +81,14 @@ def round_entries(workdir: WorkDir, settings: RunSettings) -> list[dict[str, Any
             "training_seconds": round(sum(spent for index, spent in seconds.items() if index <= number), 2),
             **reported(read_report(folder)),
         }
-        for number, folder in report_folders(workdir, settings).items()
+        for number, folder in workdir.reports().items()
         if number > 0
     ]
 
 
-def base_entry(workdir: WorkDir, settings: RunSettings) -> dict[str, Any] | None:
-    """What the base model came to; None if it was not evaluated yet."""
-    folder = report_folders(workdir, settings).get(0)
-    return None if folder is None else reported(read_report(folder))
-
-
 def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
     """The summary of a complete run; None if it is not complete.
-
-    Raises:
-        StoreError: it is damaged.
+    Raises StoreError: it is damaged.
     """
     if not workdir.summary_file.exists():
         return None
@@ -126,11 +102,9 @@ def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
     return summary
 
 
-def is_complete(workdir: WorkDir, settings: RunSettings, warn: Callable[[str], None]) -> dict[str, Any] | None:
+def is_complete(workdir: WorkDir, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The summary of a run of which nothing needs to be made again; None where something does, which is told.
-
-    Raises:
-        PolicyError: the weights that it ends with are not those that were trained.
+    Raises PolicyError: the weights that it ends with are not those that were trained.
     """
     try:
         summary = read_summary(workdir)
@@ -141,7 +115,7 @@ def is_complete(workdir: WorkDir, settings: RunSettings, warn: Callable[[str], N
         return None
     from advantageflow.policy.saved import read_policy  # heavy
 
-    policies = policy_folders(workdir, settings)
+    policies = workdir.policies()
     if not policies or read_policy(policies[max(policies)]).state.policy_sha256 != summary["policy_sha256"]:
         warn("the policy that the run ended with is gone; it is made again")
         return None

@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import StoreError, TrackingError, UserError
-from advantageflow.settings import RunSettings
 from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event
@@ -21,7 +20,7 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.naming import run_title
 from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.local.runners import images_of
-from advantageflow_pipelines.local.summary import read_summary, with_records
+from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
 
 if TYPE_CHECKING:
@@ -58,9 +57,7 @@ class RunTracking:
     nothing: it is told, and `sync_run` or the next attempt brings there what is missing.
 
     Args:
-        uri: MLflow's store.
         workdir: the run; its MLflow run is remembered there, and continued by a later attempt.
-        warn: shows a message to the person.
         patience: seconds that the store is given at the end.
         others: whether runs of its experiment that were killed outright are brought to their end too.
     """
@@ -69,7 +66,6 @@ class RunTracking:
         self,
         uri: str,
         workdir: WorkDir,
-        settings: RunSettings,
         warn: Callable[[str], None],
         patience: float = SECONDS_AT_THE_END,
         *,
@@ -77,7 +73,6 @@ class RunTracking:
     ) -> None:
         self._uri = uri
         self._workdir = workdir
-        self._settings = settings
         self._warn = warn
         self._others = others
         self._patience, self._late = patience, False
@@ -130,7 +125,7 @@ class RunTracking:
         from advantageflow.tracking.registration import from_event
 
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
-        name = self._settings.registered_model
+        name = self._workdir.settings.registered_model
         publisher = self._publisher
         concluded: list[Conclusion] = []
         if publisher is None or self._late or not judged or not name:
@@ -139,7 +134,7 @@ class RunTracking:
         def register() -> None:
             try:
                 made_from = read_metadata(Path(judged[-1]["prompts"]))
-                inputs = inputs_sha256(self._settings.model_dump(mode="json"), made_from)
+                inputs = inputs_sha256(self._workdir.settings.model_dump(mode="json"), made_from)
                 concluded.append(publisher.conclude(from_event(name, judged[-1], inputs), judged[-1]["decision"]))
             except UserError as failure:
                 self._warn(f"the policy is not registered in MLflow. {failure}")
@@ -174,7 +169,7 @@ class RunTracking:
     def _publish(self) -> None:
         from advantageflow.tracking.publisher import Publisher
 
-        settings, images = self._settings, images_of(self._workdir)
+        settings, images = self._workdir.settings, images_of(self._workdir)
         started = None
         for event in self._events():
             started = started or event["time"]
@@ -218,7 +213,8 @@ def deliver(tracking: RunTracking, workdir: WorkDir, summary: dict[str, Any]) ->
     """Bring a complete run to MLflow; gives its summary with what became of it there, written again."""
     tracking.catch_up()
     conclusion = None if "outcome" in summary else tracking.conclude()
-    summary = with_records(summary, tracking.run_id, conclusion)
+    outcome = {} if conclusion is None else {"registered": conclusion.address, "outcome": str(conclusion)}
+    summary = {**summary, "mlflow_run_id": tracking.run_id, **outcome}
     write_json(workdir.summary_file, summary)
     return summary
 
@@ -228,21 +224,13 @@ def is_delivered(workdir: WorkDir) -> bool:
     return bool(_read_record(workdir).get("complete", True))
 
 
-def sync_run(
-    workdir: WorkDir,
-    settings: RunSettings,
-    uri: str,
-    warn: Callable[[str], None],
-    patience: float = SECONDS_AT_THE_END,
-) -> bool:
+def sync_run(workdir: WorkDir, uri: str, warn: Callable[[str], None], patience: float = SECONDS_AT_THE_END) -> bool:
     """Bring to MLflow what it lacks of a run that nothing works on; returns whether it has all of it then.
-
-    Raises:
-        StoreError: another process runs in the working folder; the summary is damaged.
+    Raises StoreError: another process runs in the working folder; the summary is damaged.
     """
     with locked(workdir):
         summary, events = read_summary(workdir), read_events(workdir.journal)
-        tracking = RunTracking(uri, workdir, settings, warn, patience)
+        tracking = RunTracking(uri, workdir, warn, patience)
         tracking.__enter__()
         if summary is not None:
             deliver(tracking, workdir, summary)
@@ -257,15 +245,14 @@ def sync_left(folders: Iterable[Path], warn: Callable[[str], None]) -> list[str]
 
     Args:
         folders: working folders; one that another process works on, or that holds no run, is passed over.
-        warn: told what is still missing.
     """
     brought = []
     for folder in folders:
         if is_delivered(WorkDir(folder)):
             continue
         try:
-            workdir, settings = open_workdir(folder)
-            if not sync_run(workdir, settings, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
+            workdir = open_workdir(folder)
+            if not sync_run(workdir, tracking_uri(workdir, folder.parent), warn, _SECONDS_FOR_ANOTHER):
                 break  # it is away for the others too
             brought.append(folder.name)
         except (UserError, OSError):

@@ -5,119 +5,137 @@ from __future__ import annotations
 import contextlib
 import datetime
 import fcntl
+import itertools
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from advantageflow.errors import SettingsError, StoreError
+from advantageflow.evaluation.report import BASE_FOLDER
+from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import append_line, read_lines, reading, writing
+from advantageflow.store.files import append_line, read_json, read_lines, reading, writing
+from advantageflow.store.policies import read_policy_state
 from advantageflow.store.s3 import cache_folder
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
+from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import Output
 
 DEFAULT_RUNS = Path("runs")
 TASK_DONE = "executor_output.json"  # Kubeflow writes it last, and only when the task succeeded
 
 
-@dataclass(frozen=True)
 class WorkDir:
-    """Paths of a run, all under `root`."""
+    """The working folder of a run: its paths, its settings, and what it has made so far.
 
-    root: Path
+    Attributes:
+        runner_file: what runs the tasks, see runners.py; not there where each is a process.
+        attempts_file: one JSON line for each time that the run was started or continued.
+        artifacts: Kubeflow's pipeline root: <pipeline>-<time>/<task>/<output>.
+        cache: Kubeflow's records of complete tasks: what --resume skips.
+    """
 
-    @property
-    def settings_file(self) -> Path:
-        return self.root / "settings.yaml"
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings_file = root / "settings.yaml"
+        self.runner_file = root / "runner.json"
+        self.pipeline_file = root / "pipeline.yaml"
+        self.summary_file = root / "summary.json"
+        self.attempts_file = root / "attempts.jsonl"
+        self.journal = root / "journal"
+        self.log_file = root / "logs" / "pipeline.log"
+        self.artifacts = root / "artifacts"
+        self.cache = root / "cache"
+        self.report = root / "report"
 
-    @property
-    def runner_file(self) -> Path:
-        """What runs the tasks, see runners.py; not there where each is a process."""
-        return self.root / "runner.json"
+    @cached_property
+    def settings(self) -> RunSettings:
+        """Those that the run was started with; raises SettingsError where they are damaged."""
+        return read_settings(self.settings_file)
 
-    @property
-    def pipeline_file(self) -> Path:
-        return self.root / "pipeline.yaml"
+    def reports(self) -> dict[int, Path]:
+        """The report of each evaluated round (0: the base); of two of one round the later one."""
+        files = self._files(pipeline_of(self.settings).report, METRICS_FILE)
+        return dict(sorted({int(read_json(path)["round"]): path.parent for path in files}.items()))
 
-    @property
-    def summary_file(self) -> Path:
-        return self.root / "summary.json"
+    def compared_reports(self) -> dict[str, Path]:
+        """The reports that tell what the run came to: of the base, of its start if that is another policy, the last."""
+        reports = self.reports()
+        first, last = reports[0], reports[max(reports)]
+        start, final = pipeline_of(self.settings).held_against
+        if (first / BASE_FOLDER).exists():
+            return {"base": first / BASE_FOLDER, start: first, final: last}
+        return {"base": first, final: last}
 
-    @property
-    def attempts_file(self) -> Path:
-        """One JSON line for each time that the run was started or continued."""
-        return self.root / "attempts.jsonl"
+    def policies(self) -> dict[int, Path]:
+        """The policy after each round (0: the one that the run started from)."""
+        outputs = pipeline_of(self.settings).policies
+        files = [path for output in outputs for path in self._files(output, STATE_FILE)]
+        return dict(sorted({read_policy_state(path.parent).round: path.parent for path in files}.items()))
 
-    @property
-    def journal(self) -> Path:
-        return self.root / "journal"
+    def prompts(self) -> Path | None:
+        """The run's prompts; None while they are not made."""
+        found = self._files(pipeline_of(self.settings).prompts, PROMPTS_FILE)
+        return found[-1].parent if found else None
 
-    @property
-    def log_file(self) -> Path:
-        return self.root / "logs" / "pipeline.log"
+    def _files(self, output: Output, name: str) -> list[Path]:
+        """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
+        found = self.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
+        task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
+        return sorted(path for path in found if task.fullmatch(path.parents[1].name))
 
-    @property
-    def artifacts(self) -> Path:
-        """Kubeflow's pipeline root: <pipeline>-<time>/<task>/<output>."""
-        return self.root / "artifacts"
 
-    @property
-    def cache(self) -> Path:
-        """Kubeflow's records of complete tasks: what --resume skips."""
-        return self.root / "cache"
+def conditioning_folder(prompts: Path) -> Path:
+    """What conditions the model for the prompts of this folder: an output of the same task."""
+    return prompts.parent / "conditioning"
 
-    @property
-    def aws(self) -> Path:
-        """Copies of root's credentials for its containers, which run as another user; there only while they run."""
-        return self.root / ".aws"
 
-    @property
-    def report(self) -> Path:
-        return self.root / "report"
+def read_report(folder: Path) -> dict[str, Any]:
+    """The metrics of a report."""
+    return read_json(folder / METRICS_FILE)
 
 
 def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAULT_RUNS) -> WorkDir:
     """Make the working folder of a new run and write its settings there.
+    Raises StoreError: the folder is not empty, or cannot be written.
 
     Args:
         path: a new or empty folder; None makes one under `runs`, named after preset and time.
-
-    Raises:
-        StoreError: the folder is not empty, or cannot be written.
     """
+    if "{{$" in str((path or runs).absolute()):
+        message = "Kubeflow would read '{{$' in the path as a placeholder"
+        raise StoreError(message, where=str(path or runs), remedy="give another folder to --workdir")
     try:
         with writing(path or runs):
-            name = f"{settings.preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
-            workdir = WorkDir((path or unused(runs / name)).absolute())
+            workdir = WorkDir((path or _new_folder(runs, settings.preset)).absolute())
             _check_new(workdir.root)
             workdir.root.mkdir(parents=True, exist_ok=True)
             try:
                 workdir.artifacts.mkdir()  # of several processes that try, one can
             except FileExistsError as error:
                 remedy = "give another folder to --workdir"
-                raise _Taken(
-                    "another run has just taken this folder", where=str(workdir.root), remedy=remedy
-                ) from error
+                message = "another run has just taken this folder"
+                raise StoreError(message, where=str(workdir.root), remedy=remedy) from error
             for folder in (workdir.journal, workdir.log_file.parent, workdir.cache, workdir.report):
                 folder.mkdir()
             write_settings(workdir.settings_file, settings)
-    except _Taken:
-        if path is None:
-            return create_workdir(None, settings, runs)
-        raise
     except OSError as error:
         remedy = "choose another folder with --workdir"
         message = f"the working folder cannot be made: {error.strerror}"
         raise StoreError(message, where=str(path or runs), remedy=remedy) from error
+    workdir.settings = settings
     return workdir
 
 
-def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
-    """A run's working folder and settings, to continue it or to look at it.
+def open_workdir(path: Path) -> WorkDir:
+    """A run's working folder, to continue it or to look at it.
 
     Raises:
         SettingsError: there is no run in this folder, or its settings are damaged.
@@ -130,7 +148,8 @@ def open_workdir(path: Path) -> tuple[WorkDir, RunSettings]:
         remedy = "give the working folder of an earlier run (see `advantageflow runs`)"
         raise SettingsError("holds no run to continue", where=str(path), remedy=remedy)
     _check_access(workdir.root)
-    return workdir, read_settings(workdir.settings_file)
+    workdir.settings = read_settings(workdir.settings_file)
+    return workdir
 
 
 def remove_unfinished(workdir: WorkDir) -> None:
@@ -151,9 +170,7 @@ def complete_tasks(workdir: WorkDir) -> int:
 @contextlib.contextmanager
 def locked(workdir: WorkDir) -> Iterator[None]:
     """Keep other processes from using the working folder at the same time.
-
-    Raises:
-        StoreError: another process uses it.
+    Raises StoreError: another process uses it.
     """
     with (workdir.root / ".lock").open("w") as file:
         try:
@@ -213,9 +230,7 @@ def unused(path: Path) -> Path:
 
 def make_output(out: Path) -> None:
     """Make the folder that a command writes.
-
-    Raises:
-        StoreError: it is not empty, or cannot be made.
+    Raises StoreError: it is not empty, or cannot be made.
     """
     with writing(out):
         if out.is_file() or (out.is_dir() and any(out.iterdir())):
@@ -223,14 +238,17 @@ def make_output(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
 
 
-class _Taken(StoreError):
-    """Another run took the folder since it was found empty."""
+def _new_folder(runs: Path, preset: str) -> Path:
+    """A folder that this call has made, so that no other run takes it."""
+    name = f"{preset}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    for number in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            (folder := runs / (name if number == 1 else f"{name}-{number}")).mkdir(parents=True)
+            return folder
+    raise AssertionError
 
 
 def _check_new(root: Path) -> None:
-    if "{{$" in str(root):
-        message = "Kubeflow would read '{{$' in the path as a placeholder"
-        raise StoreError(message, where=str(root), remedy="give another folder to --workdir")
     if root.is_file():
         raise StoreError("is a file", where=str(root), remedy="give a new or empty folder to --workdir")
     if not root.is_dir():
@@ -239,9 +257,8 @@ def _check_new(root: Path) -> None:
     if any(root.iterdir()):
         started = (root / "settings.yaml").is_file() and (root / "artifacts").is_dir()
         remedy = f"continue that run with: advantageflow run --resume {root}" if started else "clear it"
-        raise _Taken(
-            "the working folder is not empty", where=str(root), remedy=f"{remedy}; or give a new folder to --workdir"
-        )
+        remedy += "; or give a new folder to --workdir"
+        raise StoreError("the working folder is not empty", where=str(root), remedy=remedy)
 
 
 def _check_access(root: Path) -> None:

@@ -23,9 +23,7 @@ def pipeline_of(settings: RunSettings) -> Pipeline:
 def find_pipeline(name: str) -> Pipeline:
     """The pipeline of this name: built in, of an installed package (entry point group 'advantageflow.pipelines'), or by
     its path, 'package.module:NAME'.
-
-    Raises:
-        SettingsError: there is none, or it cannot be imported; says which is nearest.
+    Raises SettingsError: there is none, or it cannot be imported; says which is nearest.
     """
     try:
         found = PIPELINES.source(name, "pipeline").find("pipeline")

@@ -14,9 +14,8 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.continuing import FIRST_RUN, parameter_of
 from advantageflow.tracking.recorder import run_name
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.definition import Pipeline
+from advantageflow_pipelines.pipelines.definition import Pipeline, Segment
 from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking, with_handed
-from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
@@ -108,10 +107,7 @@ def _opened_and_closed(
         closed = closing(nodes=nodes, store_settings=store, **earlier, **goes_on)
         with dsl.ExitHandler(placement.place_own("closing", closed, last_image), name="run"):
             opened = open_run(
-                places={one.name: one.place for one in form.shown},
-                last_task=last_task,
-                **earlier,
-                **form.values(given),
+                places={one.name: one.place for one in form.shown}, last_task=last_task, **earlier, **form.values(given)
             )
             known = set(_tasks())
             tasks(**given)

@@ -36,43 +36,26 @@ _INIT_POLICY = (
 
 
 class Parameter(NamedTuple):
-    """A setting that the run form shows.
+    """A setting that the run form shows."""
 
-    Attributes:
-        name: in the form.
-        section: of the run's settings.
-        setting: in that section, or in one within it.
-        stage: whose tasks are given it, as their input of the setting's name; empty where the pipeline uses it itself.
-        description: the setting's own if empty.
-    """
-
-    name: str
-    section: str
-    setting: str
+    name: str  # in the form
+    section: str  # of the run's settings
+    setting: str  # in that section, or in one within it
+    # whose tasks are given it, as their input of the setting's name; empty where the pipeline uses it itself
     stage: str = ""
-    description: str = ""
+    description: str = ""  # the setting's own if empty
 
 
 class Shown(NamedTuple):
-    """A parameter in one run's form.
+    """A parameter in one run's form."""
 
-    Attributes:
-        name: in the form.
-        kind: its type.
-        default: the run's value.
-        description: for the form.
-        place: of what it holds in the run's settings: a section ('rollout'), or a setting ('rollout.group_size').
-        stage: whose tasks are given it; EVERY_STAGE for all that have such an input, empty for none.
-        input: of those tasks.
-    """
-
-    name: str
-    kind: type
-    default: bool | int | float | str
-    description: str
-    place: str
-    stage: str
-    input: str
+    name: str  # in the form
+    kind: type  # its type
+    default: bool | int | float | str  # the run's value
+    description: str  # for the form
+    place: str  # of what it holds in the run's settings: a section ('rollout'), or a setting ('rollout.group_size')
+    stage: str  # whose tasks are given it; EVERY_STAGE for all that have such an input, empty for none
+    input: str  # of those tasks
 
 
 @dataclass(frozen=True)

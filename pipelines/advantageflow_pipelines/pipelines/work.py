@@ -10,45 +10,26 @@ from advantageflow.settings import EvaluationSettings, RunSettings
 
 @dataclass(frozen=True)
 class Work:
-    """What a stage does in a whole run, all rounds and shards together.
+    """What a stage does in a whole run, all rounds and shards together."""
 
-    Attributes:
-        tasks: how many tasks of the pipeline it is.
-        images: generated.
-        forwards: velocities without gradient; guidance costs two a step.
-        backwards: training samples, forward and backward.
-        decodes: latents decoded to images.
-        scored: images scored by each reward.
-        encodes: whether prompts are encoded.
-        texts: how many; 0 where they are not known.
-        batch: images in one forward pass, and whether it is guided; None where it generates none.
-        kept: images that are kept with their latents.
-        policies: that are kept.
-        reads_prompts: whose conditioning its tasks read, each task's counted.
-        takes_images: that its tasks take.
-        takes_latents: likewise, trajectories included.
-        takes_policies: whole ones that its tasks take, trained and with the optimiser's state.
-        takes_adapters: trained ones that its tasks take, a policy's or its rollout policy's.
-        remedy: which settings to change where it does not fit a GPU.
-    """
-
-    tasks: int
-    images: int = 0
-    forwards: int = 0
-    backwards: int = 0
-    decodes: int = 0
-    scored: int = 0
-    encodes: bool = False
-    texts: int = 0
+    tasks: int  # how many tasks of the pipeline it is
+    images: int = 0  # generated
+    forwards: int = 0  # velocities without gradient; guidance costs two a step
+    backwards: int = 0  # training samples, forward and backward
+    decodes: int = 0  # latents decoded to images
+    scored: int = 0  # images scored by each reward
+    encodes: bool = False  # whether prompts are encoded
+    texts: int = 0  # how many; 0 where they are not known
+    # images in one forward pass, and whether it is guided; None where it generates none
     batch: tuple[int, bool] | None = None
-    kept: int = 0
-    policies: int = 0
-    reads_prompts: int = 0
-    takes_images: int = 0
-    takes_latents: int = 0
-    takes_policies: int = 0
-    takes_adapters: int = 0
-    remedy: str = "use a larger GPU"
+    kept: int = 0  # images that are kept with their latents
+    policies: int = 0  # that are kept
+    reads_prompts: int = 0  # whose conditioning its tasks read, each task's counted
+    takes_images: int = 0  # that its tasks take
+    takes_latents: int = 0  # likewise, trajectories included
+    takes_policies: int = 0  # whole ones that its tasks take, trained and with the optimiser's state
+    takes_adapters: int = 0  # trained ones that its tasks take, a policy's or its rollout policy's
+    remedy: str = "use a larger GPU"  # which settings to change where it does not fit a GPU
 
 
 def encoding_work(tasks: int, texts: int) -> Work:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.package import Package, compact, read_package
-from advantageflow_pipelines.client.segments import join
+from advantageflow_pipelines.client.package import Package, compact, join, read_package
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.segments import Segment
+from advantageflow_pipelines.pipelines.definition import Segment
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import default_resources, fit
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
@@ -20,18 +19,12 @@ from advantageflow_pipelines.placing.resources.stage_resources import Resources
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """What is compiled for a cluster.
+    """What is compiled for a cluster."""
 
-    Attributes:
-        settings: with the processes and nodes that the resources give.
-        images: container image of each stage.
-        resources: with a number of GPUs for every stage, and the service account that the run is created with.
-        segments: the pipeline runs that continue each other, in a run that is too long for one; else empty.
-    """
-
-    settings: RunSettings
-    images: Mapping[str, str]
-    resources: Resources
+    settings: RunSettings  # with the processes and nodes that the resources give
+    images: Mapping[str, str]  # container image of each stage
+    resources: Resources  # with a number of GPUs for every stage, and the service account that the run is created with
+    # the pipeline runs that continue each other, in a run that is too long for one; else empty
     segments: tuple[Segment, ...] = ()
 
     def package(self) -> Package:
@@ -57,14 +50,10 @@ class ClusterRun:
 
 def cluster_run(settings: RunSettings, images: Mapping[str, str], resources: str | None) -> ClusterRun:
     """The run that a person's options choose.
+    Raises SettingsError: there are no such resources, or they do not fit the settings.
 
     Args:
-        settings: as chosen.
-        images: as chosen.
         resources: preset or file; a preset that suits the settings' device when None.
-
-    Raises:
-        SettingsError: there are no such resources, or they do not fit the settings.
     """
     chosen = load_resources(resources or default_resources(settings), pipeline_of(settings))
     fitted, given = fit(settings, chosen)

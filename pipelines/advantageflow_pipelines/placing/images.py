@@ -32,10 +32,8 @@ def default_images(pipeline: Pipeline) -> dict[str, str]:
 
 def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
     """The images of a pipeline's stages, from a JSON file of name to reference, as `docker/build.sh` writes it.
-
-    Raises:
-        SettingsError: the file is missing or not a JSON object, lacks an image or has one that no stage runs in, or an
-            image in it is not pinned.
+    Raises SettingsError: the file is missing or not a JSON object, lacks an image or has one that no stage runs in, or
+    an image in it is not pinned.
     """
     images = _read_object(path)
     needed = dict.fromkeys(stage.image_name for stage in pipeline.stages)
@@ -54,13 +52,10 @@ def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
 
 def check_reference(image: object, *, where: str) -> str:
     """An image reference that always names the same image: by digest, or by a tag other than `latest`.
+    Raises SettingsError: it is not an image reference, or not pinned.
 
     Args:
-        image: what was given.
         where: the option or field that it was given in.
-
-    Raises:
-        SettingsError: it is not an image reference, or not pinned.
     """
     parsed = _REFERENCE.fullmatch(image) if isinstance(image, str) else None
     if parsed is None:

@@ -33,61 +33,38 @@ Memory = dict[str, int]
 
 @dataclass(frozen=True)
 class Flops:
-    """Operations of matrix products, two for each multiply-add.
+    """Operations of matrix products, two for each multiply-add."""
 
-    Attributes:
-        forward: of one velocity.
-        training: of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and
-            recomputed activations are not useful work: a loop that does them has a lower share of the peak.
-    """
-
-    forward: float
+    forward: float  # of one velocity
+    # of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and recomputed
+    # activations are not useful work: a loop that does them has a lower share of the peak.
     training: float
 
 
 @dataclass(frozen=True)
 class Operations:
-    """Floating point operations of matrix products and convolutions, two for each multiply-add.
+    """Floating point operations of matrix products and convolutions, two for each multiply-add."""
 
-    Attributes:
-        velocity: of one velocity, and of a training sample without recomputation.
-        decode: of one image, from its latent.
-        encode: of one text, by text encoder.
-    """
-
-    velocity: Flops
-    decode: float
-    encode: Mapping[str, float]
+    velocity: Flops  # of one velocity, and of a training sample without recomputation
+    decode: float  # of one image, from its latent
+    encode: Mapping[str, float]  # of one text, by text encoder
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What a plan needs to know of a model and its rewards.
+    """What a plan needs to know of a model and its rewards."""
 
-    Attributes:
-        image_size: height and width, in pixels.
-        latent: numbers in a latent.
-        text_tokens: of a prompt's conditioning.
-        conditioning: bytes of a prompt's.
-        parts: of the model, by their folders.
-        parameters: by part, and of one adapter.
-        operations: of the model.
-        encoding, generation, training: bytes on one GPU at the peak of encoding texts, of generating (by `batch_name`)
-            and of training (but for the round's data), by what they hold.
-        rewards: what each costs, by name.
-    """
-
-    image_size: int
-    latent: int
-    text_tokens: int
-    conditioning: int
-    parts: list[str]
-    parameters: dict[str, int]
-    operations: Operations
-    encoding: Memory
-    generation: dict[str, Memory]
-    training: Memory
-    rewards: dict[str, RewardCost]
+    image_size: int  # height and width, in pixels
+    latent: int  # numbers in a latent
+    text_tokens: int  # of a prompt's conditioning
+    conditioning: int  # bytes of a prompt's
+    parts: list[str]  # of the model, by their folders
+    parameters: dict[str, int]  # by part, and of one adapter
+    operations: Operations  # of the model
+    encoding: Memory  # at the peak of encoding texts
+    generation: dict[str, Memory]  # at the peak of generating, by `batch_name`
+    training: Memory  # at the peak of training, but for the round's data
+    rewards: dict[str, RewardCost]  # what each costs, by name
 
     def memory(self, settings: RunSettings, work: Mapping[str, Work]) -> dict[str, Memory]:
         """Bytes on one GPU at the peak of each stage, by what they hold."""
@@ -126,8 +103,6 @@ def counts_key(settings: RunSettings, work: Mapping[str, Work], configs: Path) -
     """Short name of all that counting depends on.
 
     Args:
-        settings: of the run.
-        work: of its stages.
         configs: folder of the model's configuration files.
     """
     told = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.fit import TASK_SECONDS
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.plan.kubeflow import TASK
 
 UPLOAD = 100e6  # bytes a second to a store: assumed
 OVERLAPS = ("evaluations beside the next round", "rewards beside rollouts", "checkpoint uploads beside training")
@@ -16,43 +16,27 @@ _HOUR = 3600.0
 
 @dataclass
 class Task:
-    """A task of a simulated run.
+    """A task of a simulated run."""
 
-    Attributes:
-        name: unique.
-        stage: of the pipeline.
-        seconds: that it holds its GPUs.
-        gpus: that it holds.
-        after: tasks that have to end before it.
-        start, end: seconds from the run's start, once it is placed.
-        waited_for: the task whose end it began after: one of `after`, or one that held a GPU; None for the first.
-    """
-
-    name: str
-    stage: str
-    seconds: float
-    gpus: int
-    after: list[str] = field(default_factory=list)
-    start: float = 0.0
+    name: str  # unique
+    stage: str  # of the pipeline
+    seconds: float  # that it holds its GPUs
+    gpus: int  # that it holds
+    after: list[str] = field(default_factory=list)  # tasks that have to end before it
+    start: float = 0.0  # seconds from the run's start, once it is placed
     end: float = 0.0
+    # the task whose end it began after: one of `after`, or one that held a GPU; None for the first
     waited_for: Task | None = None
 
 
 @dataclass(frozen=True)
 class CriticalPath:
-    """How long a run takes by the clock, and why.
+    """How long a run takes by the clock, and why."""
 
-    Attributes:
-        in_line: hours if nothing ran beside anything but shards beside shards.
-        hours: as it runs.
-        saved: hours that each overlap saves, one after the other.
-        parts: hours of each stage on the path; 'Kubeflow' between them.
-    """
-
-    in_line: float
-    hours: float
-    saved: Mapping[str, float]
-    parts: Mapping[str, float]
+    in_line: float  # hours if nothing ran beside anything but shards beside shards
+    hours: float  # as it runs
+    saved: Mapping[str, float]  # hours that each overlap saves, one after the other
+    parts: Mapping[str, float]  # hours of each stage on the path; 'Kubeflow' between them
 
 
 def critical_path(
@@ -61,10 +45,8 @@ def critical_path(
     """The critical path of a run whose rounds have stages of their own; None of others, and where hours are not known.
 
     Args:
-        settings: of the run.
         hours: GPU-hours of each stage, all its tasks together.
         gpus: that the run may hold at once; where training takes more, as many as that.
-        checkpoint: bytes of one.
     """
     known = {stage: value for stage, value in hours.items() if value is not None}
     if not pipeline_of(settings).sharded or len(known) < len(hours):
@@ -98,7 +80,7 @@ def simulate(tasks: list[Task], gpus: int) -> list[Task]:
         for task in [one for one in left if ended.keys() >= set(one.after)]:
             if task.gpus <= free:
                 last = max((ended[name] for name in task.after), key=lambda one: one.end, default=None)
-                ready = (last.end if last else 0.0) + TASK
+                ready = (last.end if last else 0.0) + TASK_SECONDS
                 task.start, task.waited_for = (now, freed) if ready < now else (ready, last)
                 task.end = task.start + task.seconds
                 running.append(task)

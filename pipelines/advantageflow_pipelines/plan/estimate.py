@@ -3,27 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import find_configs
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.counts import Counts, counts_key, kept_counts
-from advantageflow_pipelines.plan.critical_path import critical_path
-from advantageflow_pipelines.plan.kubeflow import kubeflow_seconds, on_kubeflow
-from advantageflow_pipelines.plan.plans import Plan, stage_plan
+from advantageflow_pipelines.plan.counts import Counts, Operations, counts_key, kept_counts
+from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
 from advantageflow_pipelines.plan.published import chain
+from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.speed import Speed, hours
-from advantageflow_pipelines.plan.storage import (
-    PNG_SHARE,
-    Artifact,
-    Sizes,
-    artifacts,
-    conditioning_moved,
-    policy_bytes,
-)
-from advantageflow_pipelines.plan.weights import needed_weights
+from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
+from advantageflow_pipelines.plan.weights import Weights, needed_weights
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage of a run will take, all its tasks together."""
+
+    stage: str
+    work: Work
+    flops: float | None  # operations; None where they are not known
+    gpu_hours: float | None  # at the assumed speed; None where nothing is known of it
+    # bytes on one GPU at its peak, by what they hold; empty where it uses none or it is not known
+    memory: dict[str, int]
+    note: str = ""  # what the figures leave out
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost."""
+
+    preset: str
+    model: dict[str, Any]  # its name, where its sizes come from, parameters by part
+    speed: Speed | None  # the GPU, and what is assumed of it; None where the model runs on the CPU
+    stages: list[StagePlan]  # in order
+    gpu_hours: float | None  # of all stages that are known; None on the CPU
+    gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
+    wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
+    kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
+    kubeflow_seconds: float  # that Kubeflow itself takes, in line
+    path: CriticalPath | None  # the critical path on a cluster; None where it is not known
+    storage: dict[str, Artifact]  # artifacts by kind
+    weights: list[Weights]  # what has to be there
+    chain: dict[str, Any] | None  # what the published budget costs in runs like this one; None where there is none
+    pitfalls: list[str]  # what will go wrong, each with a remedy
+    assumptions: list[str]  # what the estimates rest on
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def stage_plan(
+    name: str,
+    work: Work,
+    operations: Operations,
+    rewards: Mapping[str, RewardCost],
+    memory: Mapping[str, int],
+    speed: Speed | None,
+    *,
+    recomputed: bool,
+) -> StagePlan:
+    """What a stage takes; no `speed` gives no time, and activations that are `recomputed` cost a forward pass more."""
+    if work.encodes and not work.texts:
+        return StagePlan(name, work, None, None, dict(memory), "its prompts cannot be counted yet")
+    velocity = operations.velocity
+    sampling = (
+        work.forwards * velocity.forward
+        + work.decodes * operations.decode
+        + work.texts * sum(operations.encode.values())
+    )
+    training = work.backwards * (velocity.training + (velocity.forward if recomputed else 0.0))
+    model = sampling + training
+    scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
+    on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
+    note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
+    if work.scored and not model + scoring:
+        return StagePlan(name, work, None, None, dict(memory), note)
+    known = speed is not None and speed.known and model + on_gpu > 0
+    hours = speed.hours(sampling, training, on_gpu, work.tasks) if speed is not None and known else None
+    return StagePlan(name, work, model + scoring, hours, dict(memory), note)
+
+
+def _note(reward: RewardCost) -> str:
+    on_cpu = reward.device == "cpu" and reward.flops
+    return f"{reward.note}; on the CPU, so without a time" if on_cpu else reward.note
+
 
 CONTEXT = 10**9  # CUDA's context and cuBLAS's workspaces
 FRAGMENTS = 0.05  # share that the allocator cannot use
@@ -40,9 +110,7 @@ def make_plan(
     """Work out what a run will cost; computes nothing of it and downloads nothing.
 
     Args:
-        settings: of the run.
         speed: the GPUs and what they reach; None, where the model runs on the CPU, gives no time.
-        progress: told what is being counted.
         resources: that it would get of a cluster; those that suit it if None.
 
     Raises:
@@ -100,9 +168,7 @@ def make_plan(
 
 def gpu_memory(settings: RunSettings) -> dict[str, int]:
     """Bytes that a GPU must have for each stage, without the rest of a plan.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
     configs, _ = find_configs(settings.model)
@@ -163,10 +229,8 @@ def find_pitfalls(
     """What will go wrong, each with its remedy.
 
     Args:
-        work: of the run by stage.
         memory: bytes on the GPU, by stage and by what they hold.
         speed: the GPU; None where the model runs on the CPU.
-        conditioning: what conditions the model.
         with_store: bytes of it that would be moved with a store.
         unreadable: why the prompts could not be counted; empty if they were.
         on_cpu: rewards with networks that compute on the CPU.

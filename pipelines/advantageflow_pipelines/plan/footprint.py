@@ -34,15 +34,10 @@ _ROUNDING = 512  # PyTorch's CUDA allocator gives out multiples of it (c10/cuda/
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that a computation allocates, beside what was there before it.
+    """Bytes that a computation allocates, beside what was there before it."""
 
-    Attributes:
-        peak: at most, at any time in it.
-        kept: still there when it is done: what it returns, and what autograd keeps for a backward pass.
-    """
-
-    peak: int
-    kept: int
+    peak: int  # at most, at any time in it
+    kept: int  # still there when it is done: what it returns, and what autograd keeps for a backward pass
 
 
 def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> Footprint:

@@ -31,14 +31,7 @@ from advantageflow_pipelines.say import quiet
 
 def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
     """Count by building each part on torch's meta device and running one sample through it.
-
-    Args:
-        settings: of the run.
-        work: of its stages.
-        progress: told what is being counted.
-
-    Raises:
-        PolicyError: the model's configuration is not here, or is of a family that is not supported.
+    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
@@ -125,7 +118,6 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings) -> Memory:
     less than the pass itself.
 
     Args:
-        skeleton: of the model.
         training: microbatch, adapters, recomputation.
     """
     policy = skeleton.policy(training)
@@ -159,9 +151,6 @@ def generation_memory(
     """Of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
 
     Args:
-        skeleton: of the model.
-        training: adapters.
-        batch: images in one forward batch.
         guided: whether guidance doubles it.
         decoded: images decoded at once; None: all of the batch.
     """

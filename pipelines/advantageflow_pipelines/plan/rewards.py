@@ -11,19 +11,12 @@ from advantageflow.settings import RewardTerm
 
 @dataclass(frozen=True)
 class RewardCost:
-    """One reward.
+    """One reward."""
 
-    Attributes:
-        flops: operations for one image; None where they are not known.
-        parameters: of its networks; 0 where it has none, None where they are not known.
-        device: where it runs, by its options.
-        note: how the figures came about.
-    """
-
-    flops: float | None
-    parameters: int | None
-    device: str
-    note: str
+    flops: float | None  # operations for one image; None where they are not known
+    parameters: int | None  # of its networks; 0 where it has none, None where they are not known
+    device: str  # where it runs, by its options
+    note: str  # how the figures came about
 
 
 # CLIPConfig of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14, which PickScore and HPSv2 fine-tune.

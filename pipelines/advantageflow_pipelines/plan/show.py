@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from advantageflow_pipelines.client.fit import ROUND_SECONDS, TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
-from advantageflow_pipelines.plan.estimate import needed_memory
-from advantageflow_pipelines.plan.kubeflow import ROUND, TASK
-from advantageflow_pipelines.plan.plans import Plan, StagePlan
+from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
 from advantageflow_pipelines.say import say
 
@@ -81,8 +80,8 @@ def _totals(plan: Plan) -> list[str]:
         )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
-        minutes = f"about {plan.kubeflow_seconds / 60:.0f} minutes"
-        lines.append(f"on Kubeflow: {minutes} more by the clock, {TASK:g} s for a task and {ROUND:g} s for a round")
+        each = f"{TASK_SECONDS:g} s for a task and {ROUND_SECONDS:g} s for a round"
+        lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} minutes more by the clock, {each}")
     if plan.path is not None and plan.speed is not None:
         lines += _path(plan.path, plan.speed.count)
     if plan.chain is not None:

@@ -28,19 +28,12 @@ _Module = TypeVar("_Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Sizes of a model, and how to make its parts.
+    """Sizes of a model, and how to make its parts."""
 
-    Attributes:
-        configs: of the parts.
-        dtype: of the frozen weights.
-        latents: channels, frames where there are some, height and width of a sample.
-        limit: tokens of a text that the settings allow.
-    """
-
-    configs: ModelConfigs
-    dtype: torch.dtype
-    latents: tuple[int, ...]
-    limit: int
+    configs: ModelConfigs  # of the parts
+    dtype: torch.dtype  # of the frozen weights
+    latents: tuple[int, ...]  # channels, frames where there are some, height and width of a sample
+    limit: int  # tokens of a text that the settings allow
 
     @property
     def family(self) -> Family:
@@ -96,9 +89,7 @@ class Skeleton:
 
 def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
     """The sizes that a model has in a run.
-
-    Raises:
-        SettingsError: model.image_size is none that the model can make.
+    Raises SettingsError: model.image_size is none that the model can make.
     """
     shape = configs.family.latent_sizes(configs.parts).shape(model.image_size)
     return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)

@@ -13,17 +13,11 @@ from advantageflow_pipelines.pipelines import pipeline_of
 
 @dataclass(frozen=True)
 class Figure:
-    """A number, and where it is from.
+    """A number, and where it is from."""
 
-    Attributes:
-        value: a share of the peak that the GPU's maker states, or seconds.
-        source: device, versions, date and command of the measurement; or why it is assumed.
-        device: that it was measured on, as its maker calls it; None where it is assumed.
-    """
-
-    value: float
-    source: str
-    device: str | None = None
+    value: float  # a share of the peak that the GPU's maker states, or seconds
+    source: str  # device, versions, date and command of the measurement; or why it is assumed
+    device: str | None = None  # that it was measured on, as its maker calls it; None where it is assumed
 
     def __str__(self) -> str:
         return f"{'assumed' if self.device is None else 'measured'}: {self.source}"
@@ -46,18 +40,12 @@ REWARDS = Figure(0.05, "small networks, in float32, on batches of a few images t
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as its data sheet has it.
-
-    Attributes:
-        memory: bytes, decimal gigabytes of the data sheet; a card has a little more than that, or less with ECC.
-        peak: dense bfloat16 operations a second with float32 accumulation, without sparsity.
-        source: of the two figures.
-    """
+    """A GPU as its data sheet has it."""
 
     title: str
-    memory: int
-    peak: float
-    source: str
+    memory: int  # bytes, decimal gigabytes of the data sheet; a card has a little more than that, or less with ECC
+    peak: float  # dense bfloat16 operations a second with float32 accumulation, without sparsity
+    source: str  # of the two figures
 
 
 _GIGA, _TERA = 10**9, 1e12
@@ -77,9 +65,7 @@ DEFAULT_GPU = "h100"
 
 def find_gpu(name: str) -> Gpu:
     """The GPU of this name.
-
-    Raises:
-        SettingsError: it is unknown; says which is nearest.
+    Raises SettingsError: it is unknown; says which is nearest.
     """
     key = name.lower()
     if key not in GPUS:
@@ -89,19 +75,12 @@ def find_gpu(name: str) -> Gpu:
 
 @dataclass(frozen=True)
 class Speed:
-    """GPUs, and what part of their peak is reached.
+    """GPUs, and what part of their peak is reached."""
 
-    Attributes:
-        gpu: of this kind.
-        count: how many.
-        utilisation: of the peak, by the model; None: what was measured of training and of sampling.
-        known: whether the peak is that of the model's precision; without it there are no hours.
-    """
-
-    gpu: Gpu
-    count: int = 1
-    utilisation: float | None = None
-    known: bool = True
+    gpu: Gpu  # of this kind
+    count: int = 1  # how many
+    utilisation: float | None = None  # of the peak, by the model; None: what was measured of training and of sampling
+    known: bool = True  # whether the peak is that of the model's precision; without it there are no hours
 
     def hours(self, sampling: float, training: float, rewards: float, tasks: int) -> float:
         """GPU-hours of operations without and with gradient and of rewards, and of starting so many tasks."""

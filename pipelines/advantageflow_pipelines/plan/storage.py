@@ -24,15 +24,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Artifacts of a kind.
+    """Artifacts of a kind."""
 
-    Attributes:
-        kept: bytes that the run writes.
-        moved: bytes that tasks get of them, all tasks together. Kubeflow copies an artifact whole into each task that
-            takes it, even where the task reads a part; on one machine nothing is moved.
-    """
-
-    kept: int
+    kept: int  # bytes that the run writes
+    # bytes that tasks get of them, all tasks together. Kubeflow copies an artifact whole into each task that takes it,
+    # even where the task reads a part; on one machine nothing is moved.
     moved: int
 
 
@@ -67,7 +63,7 @@ def artifacts(settings: RunSettings, sizes: Sizes, prompts: int, work: Collectio
         ),
     }
     return {kind: Artifact(kept * size, taken * size) for kind, (size, kept, taken) in each.items()} | {
-        "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored)),
+        "conditioning": Artifact(prompts * sizes.conditioning, conditioning_moved(sizes, prompts, work, stored=stored))
     }
 
 

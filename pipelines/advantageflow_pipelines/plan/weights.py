@@ -23,39 +23,25 @@ _INDEX = "*.index.json"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights that somebody else publishes.
+    """Weights that somebody else publishes."""
 
-    Attributes:
-        use: what the run needs them for.
-        repository: hub id, or the package that brings them.
-        gated: whether the hub gives them only to who has accepted their licence.
-        state: whether they are on this machine.
-        note: what is missing.
-    """
-
-    use: str
-    repository: str
+    use: str  # what the run needs them for
+    repository: str  # hub id, or the package that brings them
     licence: str
-    gated: bool
-    state: State
-    note: str = ""
+    gated: bool  # whether the hub gives them only to who has accepted their licence
+    state: State  # whether they are on this machine
+    note: str = ""  # what is missing
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What a reward loads: files of a hub repository, or a package that holds its weights itself.
-
-    Attributes:
-        files: each with its alternatives: it is here if one of them is.
-        option: of the reward; names another repository, folder or file.
-        package: to import.
-    """
+    """What a reward loads: files of a hub repository, or a package that holds its weights itself."""
 
     repository: str
     licence: str
-    files: tuple[tuple[str, ...], ...] = ()
-    option: str = ""
-    package: str = ""
+    files: tuple[tuple[str, ...], ...] = ()  # each with its alternatives: it is here if one of them is
+    option: str = ""  # of the reward; names another repository, folder or file
+    package: str = ""  # to import
 
 
 _MODEL_FILES = (("config.json",), ("model.safetensors", "pytorch_model.bin"))

@@ -14,9 +14,7 @@ def list_presets() -> dict[str, str]:
 
 def preset_text(name: str) -> str:
     """The YAML of a preset.
-
-    Raises:
-        SettingsError: no such preset; says which name is nearest.
+    Raises SettingsError: no such preset; says which name is nearest.
     """
     load_settings(name, None)
     return _text(name)

@@ -164,17 +164,18 @@ class Request(BaseHTTPRequestHandler):
         if own is not None:
             own(name, query, body)
         else:
-            getattr(self, f"_{verb}_object")(resource, name)
+            getattr(self, f"_{verb}_object")(resource, name, query)
 
-    def _get_object(self, resource: str, name: str) -> None:
+    def _get_object(self, resource: str, name: str, query: dict[str, str]) -> None:
         kind, _, part = resource.partition("/")
         found = self.server.objects.get((kind, name))
         if found is None:
             self._refuse(404, f'{kind} "{name}" not found')
         else:
-            self._answer(found["log"] if part else found)
+            last = int(query.get("tailLines", 0))
+            self._answer("\n".join(found["log"].splitlines()[-last:]) if part else found)
 
-    def _list_object(self, resource: str, name: None) -> None:
+    def _list_object(self, resource: str, *_: Any) -> None:
         items = [one for (kind, _), one in self.server.objects.items() if kind == resource]
         self._answer({"kind": "List", "items": items})
 
@@ -184,7 +185,7 @@ class Request(BaseHTTPRequestHandler):
         self.server.objects["pods", body["metadata"]["name"]] = {**body, **self.server.pod(body)}
         self._answer(body, 201)
 
-    def _delete_object(self, resource: str, name: str) -> None:
+    def _delete_object(self, resource: str, name: str, *_: Any) -> None:
         self._answer(self.server.objects.pop((resource, name)))
         self.server.deleted.append(name)
 
@@ -234,8 +235,10 @@ class Request(BaseHTTPRequestHandler):
         self._answer({"kind": "Status", "status": "Success"})
 
     def _list_pods(self, name: None, query: dict[str, str], *_: Any) -> None:
-        label, _, value = query["labelSelector"].partition("=")
-        found = [pod.body for pod in self.server.pods if pod.body["metadata"]["labels"][label] == value]
+        asked = dict(one.split("=") for one in query["labelSelector"].split(","))
+        others = [one for (kind, _), one in self.server.objects.items() if kind == "pods"]
+        pods = [*(pod.body for pod in self.server.pods), *others]
+        found = [one for one in pods if asked.items() <= one["metadata"].get("labels", {}).items()]
         self._answer({"kind": "PodList", "items": found})
 
     def _list_events(self, name: None, query: dict[str, str], *_: Any) -> None:

@@ -9,7 +9,7 @@ from docker.client import DockerClient
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.containers.arguments import container_arguments
-from advantageflow_pipelines.local.containers.execution import run_container
+from advantageflow_pipelines.local.kfp_process import run_container
 from advantageflow_pipelines.local.workdir import create_workdir
 
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_profile_that_only_its_owner_may_read_is_found(
     }.items():
         (tmp_path / ".aws" / name).write_text(text)
         (tmp_path / ".aws" / name).chmod(0o600)
-    arguments = container_arguments(engine, create_workdir(tmp_path / "run", RunSettings()), RunSettings())
+    arguments = container_arguments(engine, create_workdir(tmp_path / "run", RunSettings()))
     status = run_container(engine, images["rollout"], ["python3", "-c", FOUND], {}, **arguments)
     shown = capsys.readouterr().out
     assert (status, shown.strip()) == (0, "key-of-mine https://s3.example:9000")

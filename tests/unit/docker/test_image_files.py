@@ -16,7 +16,6 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from advantageflow import __version__
-from advantageflow_pipelines.local.containers.arguments import IMAGE_USER
 from advantageflow_pipelines.pipelines import built_in_pipelines
 
 ROOT = Path(__file__).parents[3]
@@ -108,7 +107,7 @@ def test_the_dockerfile_has_a_target_for_every_stage_and_the_user_that_container
     dockerfile = (DOCKER / "Dockerfile").read_text()
     targets = set(re.findall(r"^FROM .* AS ([\w-]+)$", dockerfile, re.MULTILINE))
     assert set(STAGES) <= targets
-    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == [f"{IMAGE_USER}:{IMAGE_USER}"] * len(STAGES)
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["10001:10001"] * len(STAGES)
 
 
 def test_an_image_s_inventory_names_each_package_with_its_version(tmp_path: Path) -> None:

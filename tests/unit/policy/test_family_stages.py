@@ -31,7 +31,7 @@ from advantageflow.store.files import read_json, read_tensors
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.rollouts import read_latents
 from advantageflow.training import stage as training
-from advantageflow_pipelines.local.drawing import draw
+from advantageflow_pipelines.local.policies import draw
 from advantageflow_pipelines.plan.estimate import make_plan
 
 REWARD = RewardSettings(name="jpeg", column="compressibility")

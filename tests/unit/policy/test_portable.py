@@ -32,7 +32,7 @@ from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettings
 from advantageflow.shapes.architecture import build_text_encoders, build_tokenizer, build_vae
 from advantageflow.store.policies import PolicyState
-from advantageflow_pipelines.local.drawing import draw
+from advantageflow_pipelines.local.policies import draw
 
 STEPS = 3
 SIGMAS = [1.0, 2 / 3, 1 / 3]

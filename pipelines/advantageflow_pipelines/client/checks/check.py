@@ -11,15 +11,16 @@ import yaml
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, there, to_do
 from advantageflow_pipelines.client.checks.namespace import (
+    Memory,
     check_account,
     check_environment,
+    check_nodes,
     check_quota,
     check_rights,
     check_runtime,
 )
-from advantageflow_pipelines.client.checks.nodes import Memory, check_nodes
 from advantageflow_pipelines.client.checks.pod import check_from_pod
-from advantageflow_pipelines.client.pods import DEFAULT_NAMESPACE, kubernetes_client
+from advantageflow_pipelines.client.records import DEFAULT_NAMESPACE, kubernetes_client
 from advantageflow_pipelines.placing.cluster import ClusterRun
 
 PATCH = (
@@ -42,7 +43,6 @@ def check_cluster(
     """Look at the cluster of this user's kubeconfig, or of this pod, one thing after the other.
 
     Args:
-        run: that is to run there.
         namespace: of the runs; that of a server with a single user if None.
         account: service account of their pods.
         memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.
@@ -68,8 +68,7 @@ def check_cluster(
     yield from looked("service account", lambda: check_account(core, where, account))
     on_nodes, several = resources.nodes > 1, namespace is not None
     yield from looked(
-        f"rights of {account}",
-        lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several),
+        f"rights of {account}", lambda: check_rights(client, where, account, on_nodes=on_nodes, several_users=several)
     )
     yield from looked("config maps", lambda: check_environment(core, where, resources, "config map"))
     yield from looked("secrets", lambda: check_environment(core, where, resources, "secret"))

@@ -41,9 +41,7 @@ def to_do(what: str, words: str, remedy: str) -> Finding:
 
 def there(read: Callable[..., Any], resource: str, what: str, *names: str) -> Any | None:
     """What the cluster reads by these names; None where it does not have it.
-
-    Raises:
-        ClusterError: it does not say.
+    Raises ClusterError: it does not say.
     """
     try:
         with explained("get", resource, what):

@@ -25,12 +25,10 @@ def check_from_pod(
     core: Any, namespace: str, account: str, resources: Resources, images: Mapping[str, str], store: str | None
 ) -> Iterator[Finding]:
     """Create the pod, wait for what it finds, and delete it.
+    Raises ClusterError: the pod cannot be created, or its log not be read.
 
     It has the secrets and config maps of the first stage, whose image has what tries the connections, and the address
     of the store that a run would use.
-
-    Raises:
-        ClusterError: the pod cannot be created, or its log not be read.
     """
     names = {_PROBE if number == 0 else f"image-{number}": image
              for number, image in enumerate(dict.fromkeys(images.values()))}  # fmt: skip

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
+from advantageflow.store.s3_client import ADDRESSING_ENV
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.named_files import STORE, named_files
-from advantageflow_pipelines.local.containers.aws import aws_environment, aws_files
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
 
 if TYPE_CHECKING:
     from docker.client import DockerClient
 
-IMAGE_USER = 10001  # as docker/Dockerfile has it
 CACHE = "/cache"
+AWS_FOLDER = "/tmp/.aws"  # noqa: S108 - in a container: the home folder of the images is /tmp, see docker/Dockerfile
 
 _PASSED_ON = (
     "CUDA_VISIBLE_DEVICES",
@@ -39,34 +39,36 @@ _PASSED_ON = (
     "SSL_CERT_FILE",
 )
 _UNLABELLED = ["label=disable"]  # SELinux keeps containers from folders that are not labelled for them
+_AWS_FILES = ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CA_BUNDLE")
 _NVIDIA_DRIVER = Path("/dev/nvidiactl")
 
 
-def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSettings) -> dict[str, Any]:
+def container_arguments(client: DockerClient, workdir: WorkDir) -> dict[str, Any]:
     """Keyword arguments with which the Docker SDK runs a task's container; the folders that it writes are made ready.
 
     The container sees the machine's network, so that addresses mean what they mean outside. Its own file system is
-    read-only, as it is on a cluster.
+    read-only, as it is on a cluster. It runs as who starts the run, without any of root's capabilities, so that what it
+    writes is theirs; under a rootless engine that user is root inside.
     """
     from docker.types import DeviceRequest, Mount
 
     information = client.info()
     security = information.get("SecurityOptions") or []
     rootless = bool(information.get("Rootless")) or any("rootless" in option for option in security)
-    user, owner = identify(os.getuid(), os.getgid(), rootless=rootless)
-    written = _folders_written(workdir, settings)
-    _make(workdir.artifacts, *written.values(), owner=owner)
+    settings, written = workdir.settings, _folders_written(workdir)
+    for folder in (workdir.artifacts, *written.values()):
+        folder.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
     aws = aws_environment(os.environ)
     read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
-    read |= aws_files(aws, workdir.aws, owner)
+    read |= aws_files(aws)
     return {
         "network_mode": "host",
         "environment": environment | aws | {JOURNAL_ENV: str(workdir.journal), "XDG_CACHE_HOME": CACHE},
         "labels": {WORKDIR_LABEL: str(workdir.root)},
         "mounts": [Mount(target, str(source), type="bind") for target, source in written.items()]
         + [Mount(target, str(source), type="bind", read_only=True) for target, source in read.items()],
-        "user": user,
+        "user": "0:0" if rootless else f"{os.getuid()}:{os.getgid()}",
         "read_only": True,
         "tmpfs": {"/tmp": "mode=1777"},  # noqa: S108 - of a container, which is its own
         "cap_drop": ["ALL"],
@@ -74,24 +76,6 @@ def container_arguments(client: DockerClient, workdir: WorkDir, settings: RunSet
         "shm_size": "1g",  # for processes that train together
         "device_requests": [DeviceRequest(count=-1, capabilities=[["gpu"]])] if _wants_gpus(settings) else [],
     }
-
-
-def identify(uid: int, gid: int, *, rootless: bool) -> tuple[str, int | None]:
-    """Whom containers run as, so that what they write into the run's folders is its owner's.
-
-    Args:
-        uid: user that starts the run.
-        gid: its group.
-        rootless: whether the engine itself has no more rights than that user; what is root inside is that user outside.
-
-    Returns:
-        Number of user and group in the container, and whom the folders must be given, if not who starts the run.
-    """
-    if rootless:
-        return "0:0", None
-    if uid == 0:
-        return f"{IMAGE_USER}:{IMAGE_USER}", IMAGE_USER
-    return f"{uid}:{gid}", None
 
 
 def files_read(settings: RunSettings) -> set[Path]:
@@ -106,18 +90,29 @@ def cache_folder() -> Path:
     return Path(home) / "advantageflow" / "containers"
 
 
-def _folders_written(workdir: WorkDir, settings: RunSettings) -> dict[str, Path]:
+def _folders_written(workdir: WorkDir) -> dict[str, Path]:
     """Folders of this machine that stages write to, by where they find them; Kubeflow mounts that of the artifacts."""
     folders = {str(workdir.journal): workdir.journal, CACHE: cache_folder()}
-    url = settings.store.url
+    url = workdir.settings.store.url
     return folders if url is None or is_s3(url) else folders | {url: Path(url)}
 
 
-def _make(*folders: Path, owner: int | None) -> None:
-    for folder in folders:
-        folder.mkdir(parents=True, exist_ok=True)
-        if owner is not None:
-            os.chown(folder, owner, owner)
+def aws_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that say how S3 is reached; files that they name are absolute."""
+    found = {
+        name: value
+        for name, value in environment.items()
+        if value and (name.startswith("AWS_") or name == ADDRESSING_ENV)
+    }
+    return found | {name: str(Path(found[name]).expanduser().absolute()) for name in _AWS_FILES if name in found}
+
+
+def aws_files(environment: Mapping[str, str]) -> dict[str, Path]:
+    """Configuration and credentials of this machine, by the place where boto3 looks for them in a container; takes what
+    `aws_environment` gives.
+    """
+    named = {environment[name]: Path(environment[name]) for name in _AWS_FILES if name in environment}
+    return {target: file for target, file in ({AWS_FOLDER: Path.home() / ".aws"} | named).items() if file.exists()}
 
 
 def _names_passed_on(settings: RunSettings) -> Iterator[str]:

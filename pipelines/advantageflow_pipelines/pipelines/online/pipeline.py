@@ -18,10 +18,9 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.component import continuing
 from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
-from advantageflow_pipelines.pipelines.definition import ROUND
+from advantageflow_pipelines.pipelines.definition import ROUND, Segment
 from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
-from advantageflow_pipelines.pipelines.segments import Segment
 from advantageflow_pipelines.placing.placement import Placement
 
 _HANDED = {
@@ -42,9 +41,6 @@ def online_tasks(
     on each other. What the stages are told is what the form gives.
 
     Args:
-        settings: the run.
-        placement: where its tasks run.
-        form: of the run.
         in_order: let each round wait for the evaluation before it.
     """
     judged = [number for number, _ in evaluations(settings)]
@@ -56,23 +52,8 @@ def online_tasks(
         if segment.first > 1:
             shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
         else:
-            prepared = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
-            shared = placement.place("prompts", prepared, cached=not placement.reads_addresses).outputs
-
-        def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
-            in_full = round_index in (0, settings.rounds)
-            task = evaluation(
-                round_index=round_index,
-                images=given["evaluation_images" if in_full else "round_images"],
-                prompts=shared["prompts"],
-                conditioning=shared["conditioning"],
-                policy=policy,
-                **base,
-                **form.inputs("evaluation", evaluation, given),
-            )
-            task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
-            return placement.place("evaluation", task)
-
+            shared = prepare(placement, form, given)
+        evaluate = judge(settings, placement, form, given, shared)
         made = shared
         before = [] if segment.first > 1 else [evaluate(0, made["adapter"])]
         base = before[0].outputs["report"] if before else shared["base"]
@@ -102,18 +83,40 @@ def online_tasks(
     return online
 
 
+def prepare(placement: Placement, form: Form, given: dict[str, Any]) -> Any:
+    """What the first task makes: prompts, what conditions the model for them, the policy that the run starts from."""
+    task = prompts(**form.inputs("prompts", prompts, given), **placement.made_for_a_run)
+    return placement.place("prompts", task, cached=not placement.reads_addresses).outputs
+
+
+def judge(
+    settings: RunSettings, placement: Placement, form: Form, given: dict[str, Any], texts: Any
+) -> "Callable[..., dsl.PipelineTask]":
+    """What makes the evaluation of a policy after a round, on prompts of `prepare`: in full at both ends of the run."""
+
+    def evaluate(round_index: int, policy: Any, **base: Any) -> dsl.PipelineTask:
+        in_full = round_index in (0, settings.rounds)
+        task = evaluation(
+            round_index=round_index,
+            images=given["evaluation_images" if in_full else "round_images"],
+            prompts=texts["prompts"],
+            conditioning=texts["conditioning"],
+            policy=policy,
+            **base,
+            **form.inputs("evaluation", evaluation, given),
+        )
+        task.set_display_name(f"evaluation after round {round_index}" if round_index else "evaluation of the start")
+        return placement.place("evaluation", task)
+
+    return evaluate
+
+
 class Made(NamedTuple):
-    """What the tasks of a run make.
+    """What the tasks of a run make."""
 
-    Attributes:
-        shared: prompts, what conditions the model, and the policy that the run starts from.
-        made: the policy after the last round.
-        base, final: reports of the first and the last evaluation.
-    """
-
-    shared: Any
-    made: Any
-    base: Any
+    shared: Any  # prompts, what conditions the model, and the policy that the run starts from
+    made: Any  # the policy after the last round
+    base: Any  # reports of the first and the last evaluation
     final: Any
 
 

@@ -25,14 +25,11 @@ _YAML = (".yaml", ".yml")  # what makes a name that of a file
 
 def load_resources(name: str, pipeline: Pipeline) -> Resources:
     """Resources of a run.
+    Raises SettingsError: no such preset or file; bad YAML; a key or a stage that does not exist; a value of the wrong
+    type or out of range. All that is wrong is named at once.
 
     Args:
         name: a preset, or the path of a YAML file (it ends in .yaml or .yml).
-        pipeline: of the run.
-
-    Raises:
-        SettingsError: no such preset or file; bad YAML; a key or a stage that does not exist; a value of the wrong type
-            or out of range. All that is wrong is named at once.
     """
     return _load(_file(name, pipeline), name, pipeline)
 

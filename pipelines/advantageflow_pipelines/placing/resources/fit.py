@@ -23,6 +23,7 @@ def default_resources(settings: RunSettings) -> str:
 
 def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resources]:
     """Make settings and resources agree.
+    Raises SettingsError: they do not fit; names all that is wrong.
 
     How many processes and nodes train is said once, by the resources: training.processes is the GPUs of a node, and
     training.nodes the nodes. Where the settings say otherwise themselves, that is an error, not a choice. (On CPUs,
@@ -30,9 +31,6 @@ def fit(settings: RunSettings, resources: Resources) -> tuple[RunSettings, Resou
 
     Returns:
         Settings with training.processes and training.nodes, and resources with a number of GPUs for every stage.
-
-    Raises:
-        SettingsError: they do not fit; names all that is wrong.
     """
     stages = dict(resources.stages)
     for stage in pipeline_of(settings).stages:

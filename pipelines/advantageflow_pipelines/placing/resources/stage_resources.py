@@ -143,17 +143,11 @@ class TrainingResources(StageResources):
 
 @dataclass(frozen=True)
 class Resources:
-    """What a run gets of a cluster.
+    """What a run gets of a cluster."""
 
-    Attributes:
-        stages: what each stage of its pipeline gets.
-        preset: what to call these resources.
-        service_account: that the run's pods use.
-    """
-
-    stages: Mapping[str, StageResources]
-    preset: str = "custom"
-    service_account: str = SERVICE_ACCOUNT
+    stages: Mapping[str, StageResources]  # what each stage of its pipeline gets
+    preset: str = "custom"  # what to call these resources
+    service_account: str = SERVICE_ACCOUNT  # that the run's pods use
 
     def of(self, stage: str) -> StageResources:
         """The resources of a stage."""

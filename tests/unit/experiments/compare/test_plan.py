@@ -84,10 +84,7 @@ def _grid(columns: str, rows: str) -> str:
     [
         ("[1]", "p.yaml: holds list, not settings"),
         ("title: x\npresett: tiny\nvariants: {a: {}}", r"presett \(p.yaml:2\).*\s.*did you mean 'preset'"),
-        (
-            "title: x\nvariants:\n  a: {assignmets: {}}",
-            r"assignmets \(p.yaml:3\).*\s.*mean 'variants.a.assignments'",
-        ),
+        ("title: x\nvariants:\n  a: {assignmets: {}}", r"assignmets \(p.yaml:3\).*\s.*mean 'variants.a.assignments'"),
         ("title: x", "p.yaml: give either variants or a grid"),
         (_grid("{key: a, values: [1]}", "{key: b, values: [1]}\npareto: {x: a, y: b}"), "either a grid or pareto"),
         (_grid("{key: a}", "{key: b, values: [1]}"), r"grid.columns \(p.yaml:3\): .*a list of its values, or options"),

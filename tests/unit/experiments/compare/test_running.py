@@ -28,7 +28,7 @@ from advantageflow_experiments.compare.runner import (
     threads_of,
     time_left,
 )
-from advantageflow_pipelines.local.failures import RunFailed
+from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.local.workdir import create_workdir, locked
 
 

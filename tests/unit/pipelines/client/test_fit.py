@@ -16,8 +16,8 @@ from advantageflow_pipelines.client import fit
 from advantageflow_pipelines.client.fit import CLOSE, ROOM, check_fits, fitted, growth, said
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.definition import Segment, divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.segments import Segment, divide
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.presets import list_presets
 
@@ -55,13 +55,13 @@ def test_every_preset_can_finish(preset: str) -> None:
     run = run_of(preset)
     growing = shallow(growth, run)
     longest = max((one.last - one.first + 1 for one in fitted(run, growing).segments), default=run.settings.rounds)
-    assert growing.of(longest).size < ROOM * LIMIT
+    assert growing(longest).size < ROOM * LIMIT
 
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_what_a_run_takes_is_known_before_it_is_compiled(every: int) -> None:
     run = run_of("sd35-ocr", "rounds=7", f"evaluation.every={every}")
-    assert astuple(shallow(growth, run).of(7)) == pytest.approx(astuple(footprint(shallow(run.package))), rel=0.01)
+    assert astuple(shallow(growth, run)(7)) == pytest.approx(astuple(footprint(shallow(run.package))), rel=0.01)
 
 
 def test_a_long_run_is_divided_into_segments_of_about_half_of_the_limit() -> None:

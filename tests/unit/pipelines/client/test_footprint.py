@@ -77,14 +77,6 @@ def test_a_run_has_the_nodes_and_bytes_that_were_measured(
         assert found.status == near(compressed)
 
 
-def test_without_kfp_s_own_retries_a_run_has_fewer_nodes_as_was_measured() -> None:
-    """That run took its first round from the cache, which saves bytes that are counted here."""
-    found = footprint(compact(until_training_of_round(6)()), wrapped=False)
-    assert found.nodes == pytest.approx(622, rel=0.02)
-    assert found.plain == near(4_686_034)
-    assert found.status == near(384_832)
-
-
 def test_what_was_too_large_is_found_to_be() -> None:
     assert footprint(package("10-rounds-8-shards")).size > 1_048_576
     assert footprint(package("2-rounds-2-shards")).size == near(233_195)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 from kfp_stub.server import KfpStub
+from kubernetes_stub.server import serving
 
 from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.mlflow_store import open_client
@@ -25,52 +23,6 @@ Command = Callable[..., tuple[int, str, str]]
 Replay = Callable[..., str]
 PATCH = Path(__file__).parents[4] / "infra" / "argo" / "retries.yaml"
 AS_SHIPPED = "spec:\n  templateDefaults:\n    retryStrategy:\n      limit: '2'\n      retryPolicy: OnError\n"
-
-
-class Kubernetes(BaseHTTPRequestHandler):
-    """Answers for two pods of a run."""
-
-    def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        resource = address.path.removeprefix("/api/v1/namespaces/kubeflow/")
-        if resource == "pods":
-            assert query["labelSelector"] == "pipeline/runid=run-1,app.kubernetes.io/component=training"
-            pods = [self._pod(name, at) for name, at in (("second", "02"), ("first", "01"))]
-            self._send(json.dumps({"kind": "PodList", "items": pods}))
-        elif resource.endswith("/log"):
-            self._send(f"the last {query['tailLines']} lines of {resource.split('/')[1]}, {query['container']}\n")
-
-    def _pod(self, name: str, hour: str) -> dict[str, Any]:
-        made = f"2026-11-28T{hour}:00:00Z"
-        return {"metadata": {"name": name, "creationTimestamp": made}, "spec": {"containers": [{"name": "main"}]}}
-
-    def _send(self, text: str) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json" if text.startswith("{") else "text/plain")
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text.encode())
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@pytest.fixture
-def kubernetes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A cluster that the kubeconfig leads to."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Kubernetes)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    config = {
-        "current-context": "here", "contexts": [{"name": "here", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
-    }  # fmt: skip
-    (tmp_path / "kubeconfig").write_text(json.dumps(config))
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    yield
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(autouse=True)
@@ -183,13 +135,20 @@ def test_a_run_that_succeeded_or_goes_on_is_not_submitted_again(
     assert len(server.state.runs) == 1
 
 
-def test_logs_are_those_of_the_stage_s_pods_in_order(advantageflow: Command, server: KfpStub, kubernetes: None) -> None:
+def test_logs_are_those_of_the_stage_s_pods_in_order(
+    advantageflow: Command, server: KfpStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_id = make_run(server)
-    server.state.runs["run-1"] = server.state.runs.pop(run_id) | {"run_id": "run-1"}
-    status, out, _ = advantageflow("runs", "logs", "run-1", "training", "--tail", "7", "--host", server.url)
-    assert status == 0
-    assert out.splitlines() == ["== first", "the last 7 lines of first, main", "== second",
-                                "the last 7 lines of second, main"]  # fmt: skip
+    with serving("kubeflow") as cluster:
+        (tmp_path / "kubeconfig").write_text(json.dumps(cluster.kubeconfig))
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        for name, hour, stage in (("second", 2, "training"), ("first", 1, "training"), ("other", 0, "prompts")):
+            labels = {"pipeline/runid": run_id, "app.kubernetes.io/component": stage}
+            metadata = {"name": name, "creationTimestamp": f"2026-11-28T0{hour}:00:00Z", "labels": labels}
+            spec = {"containers": [{"name": "main"}]}
+            cluster.objects["pods", name] = {"metadata": metadata, "spec": spec, "log": f"begun\n{name}\nends"}
+        status, out, _ = advantageflow("runs", "logs", run_id, "training", "--tail", "2", "--host", server.url)
+    assert (status, out.splitlines()) == (0, ["== first", "first", "ends", "== second", "second", "ends"])
 
 
 def test_where_no_pod_can_be_read_the_command_for_somebody_who_can_is_shown(

@@ -16,12 +16,12 @@ from advantageflow_pipelines.client import fit
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
 from advantageflow_pipelines.client.package import Package
-from advantageflow_pipelines.client.segments import follow_segments, segments_of
+from advantageflow_pipelines.client.runs import follow_segments, segments_of
 from advantageflow_pipelines.client.stages import pipeline_tasks
 from advantageflow_pipelines.commands import run_actions
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.pipelines.definition import divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.segments import divide
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.placing.images import default_images
 

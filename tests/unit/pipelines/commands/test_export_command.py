@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,6 @@ from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettin
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
-from advantageflow_pipelines import cli
 from advantageflow_pipelines.local.export import export_policy
 from advantageflow_pipelines.local.policies import find_policy
 
@@ -96,13 +95,10 @@ def test_an_adapter_and_a_fused_model_paint_what_the_policy_paints(
 
 
 def test_the_card_has_the_bases_licence_and_where_the_policy_comes_from(
-    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    policy: Path, tmp_path: Path, advantageflow: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["advantageflow", "export", str(policy), "-o", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    assert left.value.code == 0
-    assert "an adapter for diffusers and PEFT" in capsys.readouterr().out
+    status, out, _ = advantageflow("export", str(policy), "-o", str(tmp_path / "out"))
+    assert (status, "an adapter for diffusers and PEFT" in out) == (0, True)
     _, front, text = (tmp_path / "out" / "README.md").read_text().split("---\n", 2)
     told = yaml.safe_load(front)
     assert (told["license"], told["license_name"], told["library_name"]) == ("other", "mine", "diffusers")

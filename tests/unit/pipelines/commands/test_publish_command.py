@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.store.files import publish
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import is_published, publish_folder
-from advantageflow_pipelines import cli
 from advantageflow_pipelines.configuration.checks import check_run
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import find_policy
@@ -40,19 +38,10 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "trained"
 
 
-def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
-    with pytest.raises(SystemExit) as left:
-        cli.main()
-    return int(left.value.code or 0)
-
-
-def test_a_published_policy_is_taken_wherever_a_policy_is(
-    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_published_policy_is_taken_wherever_a_policy_is(policy: Path, tmp_path: Path, advantageflow: Command) -> None:
     address = str(tmp_path / "shared" / "policy")
-    assert run_command(monkeypatch, "publish", str(policy), address) == 0
-    assert "trained after round 3" in capsys.readouterr().out
+    status, out, _ = advantageflow("publish", str(policy), address)
+    assert (status, "trained after round 3" in out) == (0, True)
     found = find_policy(address)
     assert (found.name, found.state) == (f"policy {address} after round 3", read_policy_state(policy))
     shape = ["training.lora.rank=2", "training.lora.alpha=2"]
@@ -96,7 +85,7 @@ def test_a_run_on_a_cluster_takes_the_shape_of_the_published_policy_that_it_star
     assert "training.lora is not compared with the initial policy's" in out
 
 
-def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, advantageflow: Command) -> None:
     broken = tmp_path / "broken"
     with publish(broken) as partial:
         for file in policy.rglob("*"):
@@ -104,5 +93,5 @@ def test_a_damaged_policy_is_not_published(policy: Path, tmp_path: Path, monkeyp
                 (partial / file.relative_to(policy)).parent.mkdir(exist_ok=True)
                 (partial / file.relative_to(policy)).write_bytes(file.read_bytes())
         (partial / "policy" / "adapter_model.safetensors").write_bytes(b"short")
-    assert run_command(monkeypatch, "publish", str(broken), str(tmp_path / "shared")) == 2
+    assert advantageflow("publish", str(broken), str(tmp_path / "shared"))[0] == 2
     assert not is_published(str(tmp_path / "shared"))

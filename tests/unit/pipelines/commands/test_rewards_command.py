@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines import cli
 from advantageflow_pipelines.commands.rewards import parse_options
 
 Command = Callable[..., tuple[int, str, str]]
@@ -36,31 +36,19 @@ class Mine:
 
 
 @pytest.fixture
-def advantageflow(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Iterator[Command]:
-    """Run a command in a folder that holds a module with a reward and two pictures."""
+def rewards(advantageflow: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    """Run `advantageflow rewards` in a folder that holds a module with a reward and two pictures."""
     (tmp_path / "mine_rewards.py").write_text(MODULE)
     (tmp_path / "pictures").mkdir()
     for level in (10, 200):
         Image.new("RGB", (8, 8), (level, level, level)).save(tmp_path / "pictures" / f"mine_{level}.png")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "path", list(sys.path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["advantageflow", "rewards", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(left.value.code or 0), shown.out, shown.err
-
-    yield run
+    yield partial(advantageflow, "rewards")
     sys.modules.pop("mine_rewards", None)
 
 
-def test_a_built_in_reward_is_tried_on_the_golden_set(advantageflow: Command) -> None:
-    status, out, _ = advantageflow("check", "--reward", "jpeg")
+def test_a_built_in_reward_is_tried_on_the_golden_set(rewards: Command) -> None:
+    status, out, _ = rewards("check", "--reward", "jpeg")
     assert status == 0
     assert "on 13 pictures: higher is better" in out
     assert "-20000 .. 0" in out
@@ -68,45 +56,43 @@ def test_a_built_in_reward_is_tried_on_the_golden_set(advantageflow: Command) ->
     assert "pictures/s" in out
 
 
-def test_prompts_are_checked_too_as_before(advantageflow: Command, tmp_path: Path) -> None:
+def test_prompts_are_checked_too_as_before(rewards: Command, tmp_path: Path) -> None:
     spec = {"tag": "colors", "include": [{"class": "circle", "count": 1}]}
     lines = [{"text": f"{n} circle", "split": split, "spec": spec} for n, split in enumerate(("train", "eval"))]
     (tmp_path / "prompts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    status, out, _ = advantageflow("check", "prompts.jsonl")
+    status, out, _ = rewards("check", "prompts.jsonl")
     assert status == 0
     assert "reward shapes can read all of prompts.jsonl" in out
     assert "on 9 pictures" in out
-    status, _, err = advantageflow("check", "prompts.jsonl", "--reward", "ocr")
+    status, _, err = rewards("check", "prompts.jsonl", "--reward", "ocr")
     assert status == 2
     assert "cannot read the spec of '0 circle'" in err
 
 
-def test_a_reward_of_one_s_own_is_tried_on_one_s_own_pictures(advantageflow: Command) -> None:
-    status, out, _ = advantageflow("check", "--reward", "mine_rewards:Mine", "--images", "pictures")
+def test_a_reward_of_one_s_own_is_tried_on_one_s_own_pictures(rewards: Command) -> None:
+    status, out, _ = rewards("check", "--reward", "mine_rewards:Mine", "--images", "pictures")
     assert status == 0
     assert "on 2 pictures: lower is better" in out
-    status, _, err = advantageflow("check", "--reward", "mine_rewards:Mine")
+    status, _, err = rewards("check", "--reward", "mine_rewards:Mine")
     assert status == 2
     assert "can read the prompt of no picture" in err
     assert "--images" in err
 
 
-def test_a_reward_that_breaks_ends_with_the_reason(advantageflow: Command) -> None:
+def test_a_reward_that_breaks_ends_with_the_reason(rewards: Command) -> None:
     command = ("check", "-r", "mine_rewards:Mine", "--images", "pictures")
-    status, out, err = advantageflow(*command, "--option", "fixed=true")
+    status, out, err = rewards(*command, "--option", "fixed=true")
     assert status == 2
     assert "(constant)" in out
     assert "all 2 pictures got the same scores" in err
-    status, _, err = advantageflow(*command, "--option", "fxied=true")
+    status, _, err = rewards(*command, "--option", "fxied=true")
     assert status == 2
     assert "did you mean 'fixed'?" in err
 
 
-def test_recorded_scores_are_written_with_the_pictures_and_kept_beside_others(
-    advantageflow: Command, tmp_path: Path
-) -> None:
-    assert advantageflow("record", "-r", "layout", "-o", "golden.json")[0] == 0
-    status, out, _ = advantageflow("record", "-r", "mine_rewards:Mine", "--images", "pictures", "-o", "golden.json")
+def test_recorded_scores_are_written_with_the_pictures_and_kept_beside_others(rewards: Command, tmp_path: Path) -> None:
+    assert rewards("record", "-r", "layout", "-o", "golden.json")[0] == 0
+    status, out, _ = rewards("record", "-r", "mine_rewards:Mine", "--images", "pictures", "-o", "golden.json")
     assert status == 0
     assert "golden.json: scores of 2 pictures by mine_rewards:Mine" in out
     written = json.loads((tmp_path / "golden.json").read_text())

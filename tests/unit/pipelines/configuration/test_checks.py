@@ -23,10 +23,7 @@ def test_the_embedded_prompts_and_reward_pass() -> None:
 
 @pytest.mark.parametrize(
     ("assignment", "words"),
-    [
-        ("reward.name=shape", "unknown reward 'shape'"),
-        ("reward.column=sooft", "no column 'sooft'"),
-    ],
+    [("reward.name=shape", "unknown reward 'shape'"), ("reward.column=sooft", "no column 'sooft'")],
 )
 def test_an_unknown_reward_or_column_is_found(assignment: str, words: str) -> None:
     with pytest.raises(SettingsError, match=words) as caught:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,13 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.named_files import with_absolute_paths
-from advantageflow_pipelines.local.containers.arguments import IMAGE_USER, cache_folder, files_read, identify
-from advantageflow_pipelines.local.containers.aws import FOLDER, aws_environment, aws_files, forget_copies
+from advantageflow_pipelines.local.containers.arguments import (
+    AWS_FOLDER,
+    aws_environment,
+    aws_files,
+    cache_folder,
+    files_read,
+)
 from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
 from advantageflow_pipelines.local.runners import RunnerKind, images_of, is_inline, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
@@ -29,20 +33,6 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     address = f"unix://{tmp_path}/docker.sock"
     monkeypatch.setenv("DOCKER_HOST", address)
     return address
-
-
-@pytest.mark.parametrize(
-    ("uid", "rootless", "user", "owner"),
-    [
-        (1000, False, "1000:100", None),
-        (0, False, f"{IMAGE_USER}:{IMAGE_USER}", IMAGE_USER),
-        (1000, True, "0:0", None),
-    ],
-)
-def test_what_containers_write_is_their_starter_s_or_of_the_images_user(
-    uid: int, rootless: bool, user: str, owner: int | None
-) -> None:
-    assert identify(uid, uid // 10, rootless=rootless) == (user, owner)
 
 
 def test_containers_see_the_files_that_the_settings_name_and_no_others(
@@ -98,34 +88,13 @@ def test_configuration_and_credentials_lie_where_boto3_looks_for_them_in_a_conta
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert aws_files({}, tmp_path / "copies", None) == {}
+    assert aws_files({}) == {}
     (tmp_path / ".aws").mkdir()
     (tmp_path / "mine").touch()
     environment = aws_environment({"AWS_CONFIG_FILE": "~/mine", "AWS_SHARED_CREDENTIALS_FILE": "none"})
     mine = tmp_path / "mine"
     assert environment == {"AWS_CONFIG_FILE": str(mine), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    assert aws_files(environment, tmp_path / "copies", None) == {FOLDER: tmp_path / ".aws", str(mine): mine}
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
-def test_what_only_root_can_read_is_copied_for_the_user_of_the_images_and_for_nobody_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".aws").mkdir()
-    secret, bundle, copies = tmp_path / ".aws" / "credentials", tmp_path / "bundle.pem", tmp_path / "copies"
-    secret.write_text("[default]")
-    secret.chmod(0o600)
-    bundle.touch()
-    shown = aws_files({"AWS_CA_BUNDLE": str(bundle)}, copies, IMAGE_USER)
-    assert shown[str(bundle)] == bundle
-    copy = shown[FOLDER] / "credentials"
-    assert copy.read_text() == "[default]"
-    for path in (copy, copy.parent, copies):
-        assert (path.stat().st_uid, path.stat().st_mode & 0o077) == (IMAGE_USER, 0)
-    assert secret.stat().st_uid == 0
-    forget_copies(copies)
-    assert not copies.exists()
+    assert aws_files(environment) == {AWS_FOLDER: tmp_path / ".aws", str(mine): mine}
 
 
 def test_without_an_engine_the_error_says_where_it_was_looked_for_and_what_to_do(no_engine: str) -> None:
@@ -150,41 +119,25 @@ def test_a_damaged_record_of_the_images_is_an_error_that_names_it(workdir: WorkD
     assert refused.value.where == str(workdir.runner_file)
 
 
-Command = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def advantageflow(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Run a command in an empty folder; gives its exit status and the error that it showed."""
-    from advantageflow_pipelines import cli
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["advantageflow", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        return int(left.value.code or 0), capsys.readouterr().err
-
-    return run
+Command = Callable[..., tuple[int, str, str]]
 
 
 def test_a_run_in_containers_without_an_engine_stops_before_anything_is_made(
     advantageflow: Command, no_engine: str, tmp_path: Path
 ) -> None:
-    status, shown = advantageflow("run", "--preset", "tiny", "--runner", "docker", "--workdir", "run")
+    status, _, shown = advantageflow("run", "--preset", "tiny", "--runner", "docker", "--workdir", "run")
     assert status == 2
     assert "no container engine answers" in shown
     assert not (tmp_path / "run").exists()
 
 
 def test_images_for_processes_are_refused(advantageflow: Command) -> None:
-    status, shown = advantageflow("run", "--preset", "tiny", "--image", "stage:1")
+    status, _, shown = advantageflow("run", "--preset", "tiny", "--image", "stage:1")
     assert status == 2
     assert "add --runner docker" in shown
 
 
 def test_a_run_is_continued_by_the_runner_that_it_has(advantageflow: Command, workdir: WorkDir) -> None:
-    status, shown = advantageflow("run", "--resume", str(workdir.root), "--runner", "docker")
+    status, _, shown = advantageflow("run", "--resume", str(workdir.root), "--runner", "docker")
     assert status == 2
     assert "continued with the settings it has" in shown

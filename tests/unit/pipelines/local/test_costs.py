@@ -33,7 +33,7 @@ def task(
             "pid": 1,
             "process_started": began,
             "settings": {},
-        },
+        }
     ]
     events += [{"task": name, "event": "useful", "time": useful}] if useful is not None else []
     events += [{"task": name, "event": "end", "time": ended}] if ended is not None else []

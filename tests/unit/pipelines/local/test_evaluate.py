@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,19 +12,12 @@ from random_policy import write_policy
 from advantageflow.errors import PolicyError, SettingsError, StoreError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.prompts.initial_policy import write_base_policy
-from advantageflow.settings import (
-    EvaluationSettings,
-    ModelSettings,
-    RewardSettings,
-    RewardTerm,
-    RunSettings,
-)
+from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings, RewardTerm, RunSettings
 from advantageflow.shapes.architecture import build_transformer, build_vae
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.conditioning import write_conditioning
 from advantageflow.store.files import read_json
 from advantageflow.store.prompts import write_prompts
-from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.evaluate import evaluate, make_variants, parse_scales, with_start
 from advantageflow_pipelines.local.policies import FoundPolicy, find_policy
@@ -95,13 +88,10 @@ def test_a_continued_run_is_judged_against_its_start_and_against_the_base(judged
 
 @pytest.mark.parametrize(("option", "value"), [("--sampler", "ab3"), ("--device", "gpu")])
 def test_a_choice_that_there_is_not_is_refused(
-    judged: FoundPolicy, option: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    judged: FoundPolicy, option: str, value: str, advantageflow: Callable[..., tuple[int, str, str]]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["advantageflow", "evaluate", str(judged.path), option, value])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 2
-    assert f"{option}: there is no" in capsys.readouterr().err
+    status, _, err = advantageflow("evaluate", str(judged.path), option, value)
+    assert (status, f"{option}: there is no" in err) == (2, True)
 
 
 def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:

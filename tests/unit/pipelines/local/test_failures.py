@@ -11,8 +11,7 @@ from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.failures import explain_failure, log_tail
-from advantageflow_pipelines.local.tasks import Tasks
+from advantageflow_pipelines.local.tasks import Tasks, explain_failure, log_tail
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.store.files import publish, read_tensors, write_json, write_tensors
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
-from advantageflow_pipelines.cli import main
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact, with_initial_policy
 from advantageflow_pipelines.local.summary import SHOWN
@@ -50,16 +48,12 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Generate:
+def generate(advantageflow: Callable[..., tuple[int, str, str]]) -> Generate:
     """Runs `advantageflow generate` with a model: its status, and what it said."""
 
     def run(model: str, *others: str) -> tuple[int, str]:
-        arguments = ["generate", "a red circle", "-m", model, "--steps", "1", "-o", str(tmp_path / "out.png"), *others]
-        monkeypatch.setattr(sys, "argv", ["advantageflow", *arguments])
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return int(left.value.code or 0), said.out + said.err
+        status, out, err = advantageflow("generate", "a red circle", "-m", model, "--steps", "1", *others)
+        return status, out + err
 
     return run
 

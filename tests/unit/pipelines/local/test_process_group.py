@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from advantageflow_pipelines.local.process_group import end_group
+from advantageflow_pipelines.local.run import end_group
 
 LEADER = """
 import subprocess, sys, time

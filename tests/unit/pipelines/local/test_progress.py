@@ -13,8 +13,7 @@ from rich.console import Console
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local import display
-from advantageflow_pipelines.local.display import TaskDisplay
-from advantageflow_pipelines.local.progress import RunProgress
+from advantageflow_pipelines.local.display import RunProgress, TaskDisplay
 from advantageflow_pipelines.local.tasks import CANCELLED, FROM_CACHE, Task, Tasks
 
 METRICS: dict[int, dict[str, Any]] = {0: {"strict": 0.25, "soft": 0.5}, 2: {"strict": 0.375, "soft": 0.625}}

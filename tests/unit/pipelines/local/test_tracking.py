@@ -28,7 +28,7 @@ def workdir(tmp_path: Path) -> WorkDir:
 
 def test_a_store_that_cannot_be_opened_is_told_once_and_the_run_goes_on(workdir: WorkDir) -> None:
     warnings: list[str] = []
-    with RunTracking("sqlite:////proc/none/mlflow.db", workdir, SETTINGS, warnings.append) as tracking:
+    with RunTracking("sqlite:////proc/none/mlflow.db", workdir, warnings.append) as tracking:
         tracking.catch_up()
     assert tracking.run_id is None
     assert len(warnings) == 1
@@ -50,7 +50,7 @@ def test_a_server_that_accepts_and_never_answers_is_left_after_its_time(workdir:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         started = time.monotonic()
-        assert not sync_run(workdir, SETTINGS, address, warnings.append, 1.0)
+        assert not sync_run(workdir, address, warnings.append, 1.0)
         assert time.monotonic() - started < 30
     assert [f"advantageflow sync {workdir.root}" in warning for warning in warnings] == [True]
 
@@ -70,7 +70,7 @@ def test_a_server_that_answers_500_is_told_and_stops_nothing(workdir: WorkDir, m
     with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}"
-        with RunTracking(address, workdir, SETTINGS, warnings.append) as tracking:
+        with RunTracking(address, workdir, warnings.append) as tracking:
             tracking.catch_up()
         server.shutdown()
     assert [f"advantageflow sync {workdir.root}" in warning and "500" in warning for warning in warnings] == [True]

@@ -34,7 +34,8 @@ SETTINGS = choose_settings(preset="tiny", assignments=["training.learning_rate=0
 
 def test_an_opened_run_has_the_settings_it_was_made_with(tmp_path: Path) -> None:
     made = create_workdir(tmp_path / "run", SETTINGS)
-    assert open_workdir(tmp_path / "run") == (made, SETTINGS)
+    opened = open_workdir(tmp_path / "run")
+    assert (opened.root, opened.settings) == (made.root, SETTINGS)
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_damaged_summary_is_no_end_of_a_run(tmp_path: Path, content: str) -> N
     workdir.summary_file.write_text(content)
     with pytest.raises(StoreError, match="write it again with: advantageflow run --resume"):
         read_summary(workdir)
-    assert is_complete(workdir, SETTINGS, warnings.append) is None
+    assert is_complete(workdir, warnings.append) is None
     assert "it is written again" in warnings[0]
 
 

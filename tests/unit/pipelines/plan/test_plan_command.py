@@ -6,30 +6,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-
-from advantageflow_pipelines import cli
 
 Command = Callable[..., tuple[int, str, str]]
 GPU = ("--set", "model.device=cuda", "--set", "model.dtype=bfloat16")
 
 
 @pytest.fixture
-def plan(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+def plan(advantageflow: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     """Run `advantageflow plan`; gives its exit status and what it printed."""
-    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["advantageflow", "plan", *arguments])
-        with pytest.raises(SystemExit) as left:
-            cli.main()
-        shown = capsys.readouterr()
-        return int(left.value.code or 0), shown.out, shown.err
-
-    return run
+    return partial(advantageflow, "plan")
 
 
 def test_a_preset_is_planned_without_the_libraries_that_take_seconds_to_import() -> None:

@@ -10,7 +10,7 @@ from given_resources import EVERYTHING, ON_CPU, ON_GPU, Tasks, load_resources
 
 from advantageflow.settings import RunSettings, TrackingSettings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.placing.resources.apply import deadline
+from advantageflow_pipelines.placing.placement import deadline
 from advantageflow_pipelines.placing.resources.files import list_resources
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.stage_resources import (
