@@ -200,7 +200,7 @@ class TrackingSettings(Settings):
 
     experiment: str = "advantageflow"
     name: str = Field("", max_length=200, description="of the run there; made of model, reward and objective if empty")
-    note: str = Field("", description="first words of the run's description there, in Markdown")
+    note: str = Field("", max_length=4000, description="first words of the run's description there, in Markdown")
     gpu_price: float | None = Field(
         None, ge=0, description="of an hour of one GPU, in any currency: reports then tell what a run cost"
     )
