@@ -7,18 +7,10 @@ from collections.abc import Mapping
 
 def balanced_counts(sizes: Mapping[str, int], total: int, start: int = 0) -> dict[str, int]:
     """Deal `total` one at a time round the tasks, passing over those that have no more to give.
-    Raises ValueError: `total` exceeds what there is.
 
-    Counts of tasks that are not exhausted differ by at most one.
-
-    Args:
-        sizes: how many items each task has.
-        total: how many to deal; at most the sum of sizes.
-        start: index (in sorted order, taken modulo the number of tasks) of the task that is dealt to first, so that
-            callers can rotate who gets the odd ones.
-
-    Returns:
-        Count by task, in sorted order.
+    Counts of tasks that are not exhausted differ by at most one; they are given in sorted order of the tasks. `start`
+    is the index in that order (modulo the number of tasks) of the task that is dealt to first, so that callers can
+    rotate who gets the odd ones. Raises ValueError: `total` exceeds the sum of sizes.
     """
     if total > sum(sizes.values()):
         raise ValueError(f"cannot deal {total} of {sum(sizes.values())}")

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError
 from advantageflow.problems import accepts_text, problems_of, to_error
 from advantageflow.settings import RunSettings
-from advantageflow.settings_reward import function_in
+from advantageflow.settings_stages import function_in
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 
@@ -65,11 +65,9 @@ def preset_names(presets: Traversable | None = None) -> list[str]:
 
 def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tuple[dict[str, Any], dict[str, str]]:
     """Values of a YAML file of settings, and by dotted path where each stands.
-    Raises SettingsError: the file cannot be read, is not YAML, or holds no settings.
 
-    Args:
-        name: what to call it in an error.
-        example: a setting that such a file may hold, shown to someone whose file holds none.
+    An error calls the file `name`; a person whose file holds no settings is shown `example`. Raises SettingsError: the
+    file cannot be read, is not YAML, or holds no settings.
     """
     try:
         with file.open("rb") as opened:

@@ -8,10 +8,7 @@ from advantageflow.shown import masked
 class UserError(Exception):
     """A mistake in what the user supplied; shown as one clear message, exit code 2, passwords in addresses masked.
 
-    Args:
-        message: what is wrong, in one sentence.
-        where: the file, line, field or sample at fault.
-        remedy: what to do about it.
+    It says what is wrong in one sentence, `where` (the file, line, field or sample at fault), and what to do about it.
     """
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "") -> None:

@@ -13,11 +13,10 @@ _NO_DEFAULTS: Mapping[str, Any] = {}
 def with_inputs(
     function: Callable[..., Any], inputs: Mapping[str, Any], defaults: Mapping[str, Any] = _NO_DEFAULTS
 ) -> Callable[..., Any]:
-    """The function with inputs of these names in place of `**given`, before those that it names itself.
+    """The function with inputs of these names in place of `**given`, before those that it names itself; without, as it
+    is.
 
-    Args:
-        function: any; one that takes no `**given` is left alone.
-        inputs: by name their types, which Kubeflow's compiler reads; or their values, whose types are then theirs.
+    `inputs` are by name their types, which Kubeflow's compiler reads; or their values, whose types are then theirs.
     """
     signature = inspect.signature(function)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]

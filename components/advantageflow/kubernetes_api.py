@@ -79,15 +79,8 @@ def own_namespace() -> str:
 
 
 def patiently(request: Callable[[], T], seconds: float | None = None) -> T:
-    """What a request gives; made again while the API is away.
-
-    Args:
-        request: may raise ClusterAway.
-        seconds: how long to go on; PATIENCE if None.
-
-    Raises:
-        ClusterAway: it stayed away.
-        ClusterError: whatever else the request raises.
+    """What a request gives; made again, for PATIENCE or so many seconds, while it raises ClusterAway, which ends as
+    that.
     """
     began, warned = time.monotonic(), False
     while True:
@@ -104,11 +97,9 @@ def patiently(request: Callable[[], T], seconds: float | None = None) -> T:
 
 @contextlib.contextmanager
 def explained(verb: str, resource: str, where: str, remedy: str = "") -> Iterator[None]:
-    """Turn what the API refuses, and what keeps it from answering, into errors.
+    """Turn what the API refuses, and what keeps it from answering, into errors about the object `where`.
 
-    Args:
-        where: the object, as errors name it.
-        remedy: where there is no such thing, or the request is not taken.
+    The remedy is for where there is no such thing, or the request is not taken.
     """
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError

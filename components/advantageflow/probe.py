@@ -25,11 +25,7 @@ _SECONDS = 5.0
 
 
 def main(arguments: list[str]) -> None:
-    """Look at each, whatever comes of the others.
-
-    Args:
-        arguments: the store's address, if there is one.
-    """
+    """Look at each, whatever comes of the others; the argument is the store's address, if there is one."""
     os.environ.setdefault("AWS_MAX_ATTEMPTS", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(int(_SECONDS)))

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from advantageflow.errors import SettingsError
+from advantageflow.shown import brief
 from advantageflow.suggestions import did_you_mean
 
 _WHY = {
@@ -56,10 +57,8 @@ class Problem:
 
 
 class SectionError(ValueError):
-    """Raised by a validator that reads a whole section: what is wrong in it.
-
-    Args:
-        problems: `where` of each is a dotted path within the section, empty for the section itself.
+    """Raised by a validator that reads a whole section: what is wrong in it, each `where` a dotted path within it or
+    ''.
     """
 
     def __init__(self, problems: Sequence[Problem]) -> None:
@@ -68,11 +67,7 @@ class SectionError(ValueError):
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], places: Mapping[str, str]) -> list[Problem]:
-    """What a pydantic error says, in a problem for each setting.
-
-    Args:
-        places: by dotted path, where that stands.
-    """
+    """What a pydantic error says, in a problem for each setting; `places` has by dotted path where that stands."""
     problems: dict[str, Problem] = {}  # by place, as pydantic has a line for each member of a union
     for line in error.errors():
         for problem in _problems(line, model, places):
@@ -118,12 +113,12 @@ def _problem(line: Any, model: type[BaseModel], places: Mapping[str, str]) -> Pr
         remedy = "change one of them" if field is None or _is_section(field.annotation) else "change it"
         return Problem.at(dotted, str(line["ctx"]["error"]), remedy, places)
     if field is None:
-        return Problem.at(dotted, f"{_show(line['input'])} is not allowed ({line['msg']})", "mend it", places)
+        return Problem.at(dotted, f"{brief(line['input'])} is not allowed ({line['msg']})", "mend it", places)
     meaning = f" ({field.description})" if field.description else ""
     setting = dotted.rstrip(".0123456789")  # of an item, its list
     why = f"; {_WHY[setting]}" if setting in _WHY else ""
     remedy = f"give {allowed(field.annotation, field.metadata)}{meaning}{why}"
-    return Problem.at(dotted, f"{_show(line['input'])} is not allowed", remedy, places)
+    return Problem.at(dotted, f"{brief(line['input'])} is not allowed", remedy, places)
 
 
 def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str]) -> Problem:
@@ -231,8 +226,3 @@ def _all_paths(model: type[BaseModel], prefix: str = "") -> list[str]:
         if _is_section(field.annotation):
             paths += _all_paths(field.annotation, f"{prefix}{name}.")
     return paths
-
-
-def _show(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

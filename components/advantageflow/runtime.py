@@ -36,20 +36,15 @@ _SMALLER = {
 RETRY_STATUS = 75  # of a preempted task; what sysexits.h calls EX_TEMPFAIL: run it again
 
 
-def run_stage_task(
-    name: str, *, module: str | None = None, parameters: Mapping[str, Any] | None = None, **arguments: Any
-) -> None:
-    """Run a stage as a pipeline task; what each KFP component calls.
+def run_stage_task(name: str, *, module: str | None = None, **given: Any) -> None:
+    """Run a stage as a pipeline task; what each KFP component calls, with all that it was given.
 
     The journal starts with the settings that hold: all of them, parameters included.
 
     Args:
         name: the stage, such as 'rollout'.
         module: that has its run(); advantageflow.NAME.stage if None.
-        parameters: single settings that a pipeline's parameters give, by name, instead of those in `settings`; those
-            that are None are not given.
-        **arguments: the arguments of its run(): settings as JSON strings, paths as strings. `round_index` and `shard`
-            may be given to any stage: those that do not take them only show them in the journal.
+        **given: see `arguments_of`. `round_index` and `shard` may be given to any stage, for the journal to show.
 
     Raises:
         SystemExit: with status 2 after a user's error was shown, 75 when the task was preempted and would go on from
@@ -59,18 +54,42 @@ def run_stage_task(
     log = logging.StreamHandler(sys.stderr)
     log.setFormatter(ShownFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[log])
-    given = {key: value for key, value in (parameters or {}).items() if value is not None}
-    failure = None
+    parsed, failure = given, None
     try:
         run = import_module(module or f"advantageflow.{name}.stage").run
-        parsed = parse_arguments(run, arguments, given)
+        parsed, parameters = arguments_of(run, given)
+        parsed = parse_arguments(run, parsed, parameters)
     except Exception as error:  # for the journal to record
-        parsed, failure = arguments, error
-    place = (_index(arguments, "round_index"), _index(arguments, "shard"))
+        failure = error
+    place = (_index(given, "round_index"), _index(given, "shard"))
     with _shown(), stage_journal(name, *place, sections_of(parsed)) as journal, memory_told(name):
         if failure is not None:
             raise failure
         run_counted(run, parsed, journal)
+
+
+def arguments_of(run: Callable[..., None], given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a component was given, by the names that `run` has for it, and the parameters of the pipeline.
+
+    An artifact is its path: that of `X`, or of `new_X`, is `X_out` where `run` takes that, else `X`. Settings
+    `X_settings` are `X`, those of the stage itself `settings`. What `run` does not take, `round_index` and `shard`
+    apart, is a parameter: a single setting that holds instead of the one in `settings`, unless it is None.
+    """
+    taken = inspect.signature(run).parameters
+    arguments, parameters = {}, {}
+    for name, value in given.items():
+        section = name.removesuffix("_settings")
+        names = [name, f"{name.removeprefix('new_')}_out", *([section, "settings"] if section != name else [])]
+        own = next((one for one in names if one in taken), None)
+        if own is not None:
+            arguments[own] = [_path(one) for one in value] if isinstance(value, list) else _path(value)
+        elif name not in ("round_index", "shard") and value is not None:
+            parameters[name] = value
+    return arguments, parameters
+
+
+def _path(value: Any) -> Any:
+    return getattr(value, "path", value)
 
 
 def run_counted(run: Callable[..., None], arguments: Mapping[str, Any], journal: Journal) -> None:
@@ -81,21 +100,15 @@ def run_counted(run: Callable[..., None], arguments: Mapping[str, Any], journal:
 
 
 def parse_arguments(
-    run: Callable[..., None], arguments: dict[str, Any], parameters: Mapping[str, Any] | None = None
+    run: Callable[..., None], arguments: Mapping[str, Any], parameters: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """Turn what a pipeline can carry into what `run` takes, by its type hints.
-    Raises SettingsError: a settings string or a parameter is not valid.
 
     Settings come from JSON strings, paths from strings, whole numbers also from floats, None also from "".
-    `round_index` and `shard` are dropped where `run` does not take them. `parameters` replace single values of
-    `settings`.
+    `parameters` replace single values of `settings`. Raises SettingsError: one of them is not valid.
     """
     hints = get_type_hints(run)
-    accepted = inspect.signature(run).parameters
-    for_journal_only = {"round_index", "shard"} - set(accepted)
-    parsed = {
-        name: _parse(hints.get(name, Any), value) for name, value in arguments.items() if name not in for_journal_only
-    }
+    parsed = {name: _parse(hints.get(name, Any), value) for name, value in arguments.items()}
     return parsed | ({"settings": with_parameters(parsed["settings"], parameters)} if parameters else {})
 
 

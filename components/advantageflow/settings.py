@@ -13,12 +13,12 @@ from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import make_objective
 from advantageflow.problems import Problem, SectionError
 from advantageflow.settings_base import Settings
-from advantageflow.settings_evaluation import AlarmSettings as AlarmSettings
-from advantageflow.settings_evaluation import EvaluationSettings as EvaluationSettings
-from advantageflow.settings_evaluation import PromotionSettings
-from advantageflow.settings_reward import RewardSettings as RewardSettings
-from advantageflow.settings_reward import RewardTerm as RewardTerm
-from advantageflow.settings_rollout import RolloutSettings as RolloutSettings
+from advantageflow.settings_stages import AlarmSettings as AlarmSettings
+from advantageflow.settings_stages import EvaluationSettings as EvaluationSettings
+from advantageflow.settings_stages import PromotionSettings
+from advantageflow.settings_stages import RewardSettings as RewardSettings
+from advantageflow.settings_stages import RewardTerm as RewardTerm
+from advantageflow.settings_stages import RolloutSettings as RolloutSettings
 
 Beta = Annotated[float, Ge(0), Lt(1)]
 
@@ -272,6 +272,11 @@ class RunSettings(Settings):
             yield "rollout.sde_window", f"sampler {rollout.sampler} has no noise", "set rollout.sampler to sde or cps"
         if rollout.sampler == "cps" and rollout.noise_level > 1:
             yield "rollout.noise_level", "sampler cps puts back at most all noise", "set it to at most 1"
+        (_, past), noisy_steps = rollout.window_range, rollout.sde_window or rollout.steps
+        if objective.needs.trajectories and rollout.sampler == "cps" and noisy_steps == 1 and past == rollout.steps:
+            message = "the last step of sampler cps has no noise, and there is no other to learn from"
+            remedy = "raise rollout.steps or rollout.sde_window, or end rollout.sde_window_range before the last step"
+            yield "rollout.sampler", message, remedy
         for name, section in (("rollout", rollout), ("evaluation", self.evaluation)):
             if section.grid == "diffusers" and section.shift != 1:
                 yield f"{name}.shift", "the grid of diffusers has the model's own shift", f"set {name}.shift to 1"

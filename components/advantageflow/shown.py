@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 # All but tab and end of line; halves of surrogate pairs too, as which bytes that are not UTF-8 come from a shell.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -35,6 +36,20 @@ def markdown(text: str) -> str:
     plain = " ".join(printable(text).split())
     plain = plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("://", "&#58;//")
     return _MARKDOWN.sub(r"\\\g<0>", plain)
+
+
+def brief(value: Any) -> str:
+    """A value as Python writes it, cut at 60 letters."""
+    try:
+        text = repr(value)
+    except Exception as error:  # somebody's own object, or a number of thousands of digits
+        text = f"a {type(value).__name__} ({error})"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def first_line(error: BaseException | None) -> str:
+    """What an error says, without what libraries add below, such as SQL."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 class ShownFormatter(logging.Formatter):

@@ -26,7 +26,7 @@ from pathlib import Path
 from advantageflow import __version__
 from advantageflow.errors import ClusterError, SettingsError, UserError
 from advantageflow.inputs import with_inputs
-from advantageflow.threads import wait_asleep
+from advantageflow.processes import wait_asleep
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 
 ENVIRONMENT_FOLDER = "/etc/advantageflow"  # of mounted secrets and config maps: FOLDER/NAME/VARIABLE

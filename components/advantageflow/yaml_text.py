@@ -15,14 +15,11 @@ _LONGEST_NUMBER = 100  # digits
 
 
 def parse_yaml(text: str, name: str) -> tuple[Any, dict[str, int]]:
-    """Parse YAML, with the scalars of YAML 1.2. Raises SettingsError: a syntax error, a key that is given twice, an
-    alias, a number beyond all ranges, too deep a nesting; names the line.
+    """Parse YAML, with the scalars of YAML 1.2; an error calls the text `name`, such as its path.
 
-    Args:
-        name: what to call it in an error, such as its path.
-
-    Returns:
-        The value (None for an empty text), and the line (from 1) of each key by its dotted path.
+    Gives the value (None for an empty text), and the line (from 1) of each key by its dotted path. Raises
+    SettingsError: a syntax error, a key that is given twice, an alias, a number beyond all ranges, too deep a nesting;
+    names the line.
     """
     try:
         loader = _Loader(text)

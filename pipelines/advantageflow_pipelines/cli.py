@@ -12,8 +12,8 @@ import typer
 
 from advantageflow import __version__
 from advantageflow.errors import UserError
+from advantageflow.processes import wait_asleep
 from advantageflow.shown import ShownFormatter
-from advantageflow.threads import wait_asleep
 from advantageflow_pipelines.commands import (
     cluster,
     evaluate,

@@ -16,7 +16,7 @@ import torch
 
 from advantageflow.policy import generate
 from advantageflow.store import files
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.run import run_locally
 from advantageflow_pipelines.local.runners import RunnerKind, write_runner

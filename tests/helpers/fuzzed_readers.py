@@ -28,8 +28,8 @@ from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.manifest import manifest_of, parse_manifest
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts, write_prompts
-from advantageflow.store.scores import read_scores, write_scores
-from advantageflow.tracking.reading import read_events
+from advantageflow.store.rollouts import read_scores, write_scores
+from advantageflow.tracking.events import read_events
 from advantageflow_pipelines.local.summary import SHOWN, read_summary
 from advantageflow_pipelines.local.workdir import WorkDir
 

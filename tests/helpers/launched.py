@@ -19,13 +19,18 @@ GET_RUNTIME = Right("trainer.kubeflow.org", "trainingruntimes", "get")
 LIST_PODS, READ_LOG = Right("", "pods", "list"), Right("", "pods/log", "get")
 
 
-def train(tmp_path: Path, arguments: dict[str, Any], task_config: dict[str, Any] | None = None) -> None:
-    train_on_nodes(SETTINGS, str(tmp_path / "store"), arguments, task_config)
+class Train:
+    """Trains on the nodes of a cluster, by what the stage would hand over."""
 
+    def __init__(self, cluster: Any, store: Path, arguments: dict[str, Any]) -> None:
+        self._cluster, self._store, self._arguments = cluster, store, arguments
 
-def assert_nothing_is_left(cluster: Any, tmp_path: Path) -> None:
-    assert cluster.jobs == {}
-    assert [path for path in (tmp_path / "store").rglob("*") if path.name == "manifest.json"] == []
+    def __call__(self, task_config: dict[str, Any] | None = None, **changed: Any) -> None:
+        train_on_nodes(SETTINGS, str(self._store), self._arguments | changed, task_config)
+
+    def assert_nothing_is_left(self) -> None:
+        assert self._cluster.jobs == {}
+        assert not list(self._store.rglob("manifest.json"))
 
 
 def failing(status: int, reason: str, **more: Any) -> Callable[[Any], None]:

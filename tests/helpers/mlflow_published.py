@@ -14,9 +14,9 @@ from mlflow.entities import Run
 from PIL import Image
 
 from advantageflow.errors import DataError
+from advantageflow.tracking.events import tail
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import tail
 
 SETTINGS = {
     "rollout": {"steps": 6, "sampler": "ab2", "group_size": 4},

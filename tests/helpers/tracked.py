@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.opening import open_pipeline_run
+from advantageflow.tracking.lifecycle import open_pipeline_run
 
 LAST = "round 2 / training"
 _KILLED = """

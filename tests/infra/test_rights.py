@@ -17,8 +17,7 @@ from kubernetes_stub.task import complete, live_in, make_arguments
 
 from advantageflow.errors import TrainingError
 from advantageflow.settings import TrainingSettings
-from advantageflow.training.trainjob.launch import train_on_nodes
-from advantageflow.training.trainjob.leftovers import remove_leftovers
+from advantageflow.training.trainjob.launch import remove_leftovers, train_on_nodes
 from advantageflow_pipelines.client.checks.namespace import ALWAYS, ON_NODES, SEVERAL_USERS
 
 if TYPE_CHECKING:

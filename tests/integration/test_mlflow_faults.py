@@ -16,9 +16,9 @@ from mlflow_published import SETTINGS, children, curve, everything, publish, tas
 
 from advantageflow.errors import TrackingError
 from advantageflow.store.files import read_json
+from advantageflow.tracking.events import read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import read_events, tail
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tracking import RunTracking, sync_left, sync_run
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked

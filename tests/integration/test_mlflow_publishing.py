@@ -8,9 +8,9 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow_published import SETTINGS, children, curve, publish, task_runs
 
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import read_events
 
 
 def test_a_run_becomes_a_parent_with_curves_settings_pictures_dataset_and_tags(

@@ -16,10 +16,10 @@ from mlflow_published import children
 from PIL import Image
 
 from advantageflow.evaluation.labels import result_table
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.ui import page_of_run, page_of_runs
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not INSTALLED, reason="needs a browser")]

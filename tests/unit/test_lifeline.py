@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 
 CHILD = """
 import os, signal, sys, time
-from advantageflow.lifeline import end_with_parent
+from advantageflow.processes import end_with_parent
 end_with_parent(int(sys.argv[1]) if sys.argv[1] else None, signal.Signals(int(sys.argv[2])))
 print("bound", flush=True)
 time.sleep(60)

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+from kfp.dsl import Dataset
 
 import advantageflow
 from advantageflow.errors import SettingsError
-from advantageflow.runtime import parse_arguments, run_stage_task
+from advantageflow.parameters import locate
+from advantageflow.runtime import arguments_of, parse_arguments, run_stage_task
 from advantageflow.settings import RewardSettings, RolloutSettings
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 
 STAGE = """
 import os
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import get_type_hints
 from advantageflow.errors import DataError
 from advantageflow.settings import RewardSettings
 from advantageflow.tracking.journal import current_journal
@@ -104,7 +111,7 @@ def test_arguments_are_parsed_by_the_type_hints_of_run() -> None:
     def run(settings: RolloutSettings, reward: RewardSettings, seed: int, start: str | None, out: Path) -> None: ...
 
     carried = {"settings": '{"steps": 3}', "reward": "{}", "seed": 7.0, "start": "", "out": "x"}
-    parsed = parse_arguments(run, {**carried, "round_index": 1, "shard": 0})
+    parsed = parse_arguments(run, carried)
     assert parsed["settings"].steps == 3
     assert parsed["reward"] == RewardSettings()
     assert type(parsed["seed"]) is int
@@ -114,8 +121,20 @@ def test_arguments_are_parsed_by_the_type_hints_of_run() -> None:
         parse_arguments(run, {"settings": '{"group_size": 1}'})
 
 
+def test_what_a_component_is_given_goes_by_the_names_of_run() -> None:
+    def run(settings: str, reward: str, *, policy: Path, shards: list[Path], policy_out: Path, seed: int) -> None: ...
+
+    artifacts = {name: Dataset(uri=f"/a/{name}") for name in ("policy", "new_policy", "one", "other")}
+    given = {name: artifacts[name] for name in ("policy", "new_policy")} | {"seed": 1, "round_index": 1, "shard": 0}
+    given |= {"trial_settings": "{}", "reward_settings": "{}", "shards": [artifacts["one"], artifacts["other"]]}
+    arguments, parameters = arguments_of(run, {**given, "column": "soft", "weight": None})
+    paths = {"policy": "/a/policy", "policy_out": "/a/new_policy", "shards": ["/a/one", "/a/other"]}
+    assert arguments == {"settings": "{}", "reward": "{}", "seed": 1, **paths}
+    assert parameters == {"column": "soft"}
+
+
 def test_a_parameter_holds_instead_of_the_setting_of_its_name_in_the_stage_and_in_the_journal(stages: Path) -> None:
-    run_stage_task("trial", parameters={"column": "soft", "weight": None}, **arguments(stages))
+    run_stage_task("trial", column="soft", weight=None, **arguments(stages))
     assert (stages / "out").read_text().startswith("soft ")
     settings = read_events(stages / "journal")[0]["settings"]["settings"]
     assert (settings["column"], settings["weight"]) == ("soft", 1.0)
@@ -123,7 +142,7 @@ def test_a_parameter_holds_instead_of_the_setting_of_its_name_in_the_stage_and_i
 
 def test_a_parameter_that_is_not_allowed_is_a_users_error_naming_it(stages: Path) -> None:
     with pytest.raises(SystemExit):
-        run_stage_task("trial", parameters={"weight": -1.0}, **arguments(stages))
+        run_stage_task("trial", weight=-1.0, **arguments(stages))
     start, error = read_events(stages / "journal")
     assert start["settings"] == {"settings": {"column": "strict"}}, "what was given, as nothing else is known"
     assert (error["kind"], error["where"]) == ("SettingsError", "weight (parameter weight)")
@@ -139,3 +158,26 @@ def test_an_artifact_that_a_task_was_not_given_is_none() -> None:
 
     assert parse_arguments(run, {"base": ""}) == {"base": None}
     assert parse_arguments(run, {"base": "x/y"}) == {"base": Path("x/y")}
+
+
+@pytest.mark.parametrize(
+    ("component", "module"),
+    [
+        ("prompts.component:prompts", "prompts.stage"),
+        ("rollout.component:rollout", "rollout.stage"),
+        ("scoring.component:reward", "scoring.stage"),
+        ("training.component:training", "training.stage"),
+        ("evaluation.component:evaluation", "evaluation.stage"),
+        ("evaluation.component:promotion", "evaluation.promotion"),
+        ("loop.component:loop", "loop.stage"),
+        ("loop.component:rollout", "loop.shard"),
+    ],
+)
+def test_each_component_gives_its_stage_all_that_it_needs(component: str, module: str) -> None:
+    folder, _, name = component.partition(":")
+    face = getattr(import_module(f"advantageflow.{folder}"), name).python_func
+    run = import_module(f"advantageflow.{module}").run
+    arguments, parameters = arguments_of(run, dict.fromkeys(inspect.signature(face).parameters, "x"))
+    inspect.signature(run).bind(**arguments)
+    settings = get_type_hints(run)["settings"]
+    assert all(locate(settings(), parameter) for parameter in parameters.keys() - {"made_for"})

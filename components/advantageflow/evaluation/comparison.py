@@ -24,7 +24,7 @@ Outcomes = Mapping[str, Sequence[Outcome]]
 """Of each policy by name, on equal prompts and noise."""
 
 
-def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, Any]:
+def compare_reports(reports: Mapping[str, Path]) -> dict[str, Any]:
     """Hold reports against each other.
 
     Args:
@@ -53,7 +53,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
         "measures": measures,
         "variants": {
             name: {
-                "measures": {one: task_means(outcomes[name], one, seed=seed).as_json() for one in measures},
+                "measures": {one: task_means(outcomes[name], one).as_json() for one in measures},
                 "statistics": metrics[name].get("statistics", {}),
                 "alarms": metrics[name].get("alarms", []),
             }
@@ -64,7 +64,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
                 "before": before,
                 "after": after,
                 "measures": {
-                    name: _pair(outcomes[before], outcomes[after], name, measure["higher_is_better"], seed)
+                    name: _pair(outcomes[before], outcomes[after], name, measure["higher_is_better"])
                     for name, measure in measures.items()
                 },
             }
@@ -72,7 +72,7 @@ def compare_reports(reports: Mapping[str, Path], *, seed: int = 0) -> dict[str, 
         ],
         "hardest": _hardest(judged, measures["strict"]["higher_is_better"]),
         "histograms": {name: found for name in measures if (found := _histogram(judged, name)) is not None},
-        "bootstrap": {"replicates": REPLICATES, "seed": seed, "resampled": "prompts within tasks", "level": LEVEL},
+        "bootstrap": {"replicates": REPLICATES, "seed": 0, "resampled": "prompts within tasks", "level": LEVEL},
     }
 
 
@@ -91,11 +91,9 @@ def _measures(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return measures
 
 
-def _pair(
-    before: Sequence[Outcome], after: Sequence[Outcome], measure: str, higher_is_better: bool, seed: int
-) -> dict[str, Any]:
-    changes = difference(before, after, measure, seed=seed).as_json()
-    wins = win_rate(before, after, measure, higher_is_better=higher_is_better, seed=seed)
+def _pair(before: Sequence[Outcome], after: Sequence[Outcome], measure: str, higher_is_better: bool) -> dict[str, Any]:
+    changes = difference(before, after, measure).as_json()
+    wins = win_rate(before, after, measure, higher_is_better=higher_is_better)
     return {"change": changes["overall"], "change_by_task": changes["tasks"], **wins}
 
 

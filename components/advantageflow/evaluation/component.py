@@ -5,6 +5,8 @@ from typing import Optional
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.runtime import run_stage_task
+from advantageflow.store.files import read_json
 
 
 @stage_component("evaluation")
@@ -42,27 +44,7 @@ def evaluation(
         base: report of the base policy.
         guidance_scale: instead of evaluation_settings' own.
     """
-    from advantageflow.runtime import run_stage_task
-    from advantageflow.store.files import read_json
-
-    run_stage_task(
-        "evaluation",
-        settings=evaluation_settings,
-        parameters={"guidance_scale": guidance_scale},
-        model=model_settings,
-        reward=reward_settings,
-        seed=seed,
-        round_index=round_index,
-        images=images,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        policy=policy.path,
-        report_out=report.path,
-        page_out=page.path,
-        metrics_out=metrics.path,
-        base=base.path if base else "",
-        beside_base=base is None,
-    )
+    run_stage_task("evaluation", **locals(), beside_base=base is None)
     metrics.metadata.update(read_json(metrics.path))
 
 
@@ -99,22 +81,4 @@ def promotion(
         after: report of the candidate.
         decision: and the reports of the further seeds.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "promotion",
-        module="advantageflow.evaluation.promotion",
-        settings=promotion_settings,
-        evaluation=evaluation_settings,
-        model=model_settings,
-        reward=reward_settings,
-        seed=seed,
-        inputs_sha256=inputs_sha256,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        champion=champion.path,
-        candidate=candidate.path,
-        before=before.path,
-        after=after.path,
-        decision_out=decision.path,
-    )
+    run_stage_task("promotion", module="advantageflow.evaluation.promotion", **locals())

@@ -43,13 +43,9 @@ def run_panels(rounds: Sequence[Mapping[str, Any]], training: Curves | None = No
     """The panels of a run.
 
     Strict accuracy on held-out prompts with its 95 % interval; the same by task; each term of a reward that has
-    several, with the mean of the rollouts; each watched reward, and the statistics of the images; and, where
-    `training` has them, mean reward of the rollouts, deviation from the rollout policy, gradient norm.
-
-    Args:
-        rounds: evaluations in order of rounds: 'round' (0 is the base), 'strict', 'strict_ci95', 'soft', 'tasks'; may
-            have 'strict_column' and 'soft_column', the columns behind strict and soft, and 'terms'.
-        training: metrics by round: 'reward/<column>_mean', 'training/deviation', 'training/gradient_norm'.
+    several, with the mean of the rollouts; each watched reward, and the statistics of the images; and, where `training`
+    (metrics by round) has them, mean reward of the rollouts, deviation from the rollout policy, gradient norm. `rounds`
+    are the metrics of evaluations in order of rounds, of which 0 is the base.
     """
     training = training or {}
     return [*_held_out(rounds), *_terms(rounds, training), *_watched(rounds), *_training(rounds, training)]

@@ -113,12 +113,9 @@ def write_page(
 def write_report_page(
     folder: Path, base: Path | None, facts: Mapping[str, str], texts: Mapping[str, str] | None = None
 ) -> None:
-    """Write the page of one report, against the base's where both are of the same images, as base and final are.
+    """Add to a report its page, against the base's where both are of the same images, as base and final are.
 
-    Args:
-        folder: the report, to which the page is added.
-        base: the base's report; None for the base itself.
-        facts, texts: as in write_page, which raises the same.
+    `base` is the base's report, None for the base itself; facts, texts and errors are as of write_page.
     """
     metrics = read_json(folder / METRICS_FILE)
     base = folder / BASE_FOLDER if (folder / BASE_FOLDER).exists() else base

@@ -86,11 +86,10 @@ def enlarge(picture: Image) -> Image:
 
 
 def sample_sheet(reports: Mapping[str, Path], out: Path, columns: int = 4) -> None:
-    """Draw the samples of reports, each in a green (correct) or red (wrong) frame, their prompts below.
-    Raises DataError: the reports do not show the same prompts and seeds.
+    """Draw the samples of reports, each in a green (correct) or red (wrong) frame, their prompts below, as a PNG file.
 
-    Args:
-        reports: the reports' folders, by what to call each; of several, the pictures of a prompt stand side by side.
+    The reports are by what to call each; of several, the pictures of a prompt stand side by side, `columns` prompts in
+    a row. Raises DataError: the reports do not show the same prompts and seeds.
     """
     samples = paired_samples(reports)
     names = samples if len(samples) > 1 else [""]

@@ -22,12 +22,9 @@ class Shot:
 def plan_images(prompts: Sequence[Prompt], count: int, seed: int) -> list[Shot]:
     """Deal `count` images evenly over the tasks of the held-out prompts; fewer images are the first of more.
 
-    Each task cycles through its prompts in file order, so a mean of task means is not dominated by the noise of the
-    task with the fewest prompts. Fewer images than tasks x prompts of the largest task leave some of its prompts out;
-    reports say how many were judged.
-
-    Args:
-        prompts: all prompts, in file order; those of split 'eval' are used.
+    Each task cycles through its prompts (of split 'eval') in file order, so a mean of task means is not dominated by
+    the noise of the task with the fewest prompts. Fewer images than tasks x prompts of the largest task leave some of
+    its prompts out; reports say how many were judged.
     """
     by_task: dict[str, list[tuple[int, Prompt]]] = {}
     for row, prompt in enumerate(prompts):

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
-from advantageflow.evaluation.metrics import evaluation_metrics
 from advantageflow.evaluation.page import PAGE_FILE, write_report_page
 from advantageflow.evaluation.pictures import Sample, sample_path
 from advantageflow.evaluation.plan import Shot, choose_samples, plan_images
-from advantageflow.evaluation.report import BASE_FOLDER, compared_metrics, write_report
+from advantageflow.evaluation.report import BASE_FOLDER, compared_metrics, evaluation_metrics, write_report
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.policy.divergence import check_finite
 from advantageflow.records import ADAPTER_FOLDER, METRICS_FILE, PROMPTS_FILE

@@ -82,13 +82,9 @@ class Means:
 
 
 def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:
-    """Means of a column by task, and over tasks, with their intervals.
+    """Means of a column ('strict', 'soft' or a term) by task, and over tasks, with intervals of this level in (0, 1).
 
-    Args:
-        outcomes: images judged, at least one.
-        column: 'strict', 'soft' or a term.
-        seed: of the draws; equal seeds give equal intervals.
-        level: of the intervals, in (0, 1).
+    At least one image was judged. Equal seeds of the draws give equal intervals.
     """
     random = np.random.default_rng(seed)
     means: dict[str, float] = {}
@@ -108,32 +104,23 @@ def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level
     return Means({task: interval(means[task], drawn) for task, drawn in draws.items()}, overall)
 
 
-def difference(
-    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL
-) -> Means:
+def difference(before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, level: float = LEVEL) -> Means:
     """Changes of a column, image by image on equal prompts and noise.
     Raises DataError: the two did not judge the same images.
 
     Pairing takes out what the prompts and the noise have in common, so these intervals are narrower than those of the
     two policies apart suggest.
     """
-    return task_means(_paired(before, after, column, lambda old, new: new - old), column, seed=seed, level=level)
+    return task_means(_paired(before, after, column, lambda old, new: new - old), column, level=level)
 
 
 def win_rate(
-    before: Sequence[Outcome],
-    after: Sequence[Outcome],
-    column: str,
-    *,
-    higher_is_better: bool = True,
-    seed: int = 0,
+    before: Sequence[Outcome], after: Sequence[Outcome], column: str, *, higher_is_better: bool = True
 ) -> dict[str, Any]:
     """How often the later images score better than the earlier ones, image by image on equal prompts and noise.
-    Raises DataError: the two did not judge the same images.
 
-    Returns:
-        `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
-        ties as mean and interval; 0.5 is no difference.
+    Gives `wins`, `ties`, `losses`: shares of the pairs, means over tasks, which add up to 1; `rate`: wins and half the
+    ties as mean and interval; 0.5 is no difference. Raises DataError: the two did not judge the same images.
     """
 
     def points(old: float, new: float) -> float:
@@ -147,7 +134,7 @@ def win_rate(
         name: float(np.mean([np.mean(of_task == worth) for of_task in by_task]))
         for name, worth in (("wins", 1.0), ("ties", 0.5), ("losses", 0.0))
     }
-    return {**shares, "rate": task_means(scored, column, seed=seed).overall.as_json()}
+    return {**shares, "rate": task_means(scored, column).overall.as_json()}
 
 
 def _paired(

@@ -1,4 +1,7 @@
-"""Before a run: every reward scores golden pictures, and the run stops if it does not score them as it should."""
+"""Before a run: every reward scores golden pictures, and the run stops if it does not score them as it should.
+
+And a trial of a reward on sample pictures: range, repeatability, independence of the batch, speed.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -63,14 +66,10 @@ def check_rewards(
 
 
 def check_reward(reward: Reward, pictures: Sequence[Picture], recorded: Recorded | None, columns: Sequence[str]) -> int:
-    """Hold one reward to golden pictures; raises RewardError as check_rewards does.
+    """Hold one reward to golden pictures; gives how many counted: those whose prompts it can read.
 
-    Args:
-        recorded: what it should give; None where that is not known.
-        columns: those that are trained on or watched: each must tell the pictures apart.
-
-    Returns:
-        How many pictures counted: those whose prompts it can read.
+    `recorded` is what it should give, None where that is not known; each of `columns`, trained on or watched, must tell
+    the pictures apart. Raises RewardError as check_rewards does.
     """
     read = readable(reward, pictures)
     for unread in (recorded.scores if recorded else {}).keys() - {picture.name for picture in read}:
@@ -130,3 +129,63 @@ def _check_tolerance(reward: Reward, recorded: Recorded, picture: str, values: M
 
 def _error(reward: Reward, message: str, remedy: str) -> RewardError:
     return RewardError(message, where=f"golden check of reward '{reward.name}' {reward.version}", remedy=remedy)
+
+
+@dataclass(frozen=True)
+class ColumnTrial:
+    """What one column gave, over the pictures."""
+
+    lowest: float
+    highest: float
+    repeated: float  # largest difference between two scorings of the same batch
+    alone: float  # largest difference between the batch and the pictures one by one
+
+    @property
+    def spread(self) -> float:
+        """Highest minus lowest."""
+        return self.highest - self.lowest
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of it: by column, and in seconds, loading included in the first pass."""
+
+    columns: dict[str, ColumnTrial]
+    first_seconds: float  # of all pictures in one batch, the first time and again
+    batch_seconds: float
+    alone_seconds: float  # of the pictures one by one
+
+    def problems(self, tolerance: float) -> list[str]:
+        """What differs between two scorings by more than this share of its column's spread, in sentences."""
+        return [
+            f"{name} differs by {apart:.3g} {when}"
+            for name, column in self.columns.items()
+            for apart, when in (
+                (column.repeated, "when the same batch is scored twice"),
+                (column.alone, "between one batch and the pictures one by one"),
+            )
+            if apart > tolerance * column.spread
+        ]
+
+
+def try_reward(reward: Reward, pictures: Sequence[Picture]) -> Trial:
+    """Score one or more pictures, whose prompts it can read, in one batch, again, and one by one."""
+    first, first_seconds = _timed(reward, [pictures])
+    again, batch_seconds = _timed(reward, [pictures])
+    alone, alone_seconds = _timed(reward, [[picture] for picture in pictures])
+    columns = {}
+    for name in reward.columns:
+        values, repeated, singly = ([float(scores[name]) for scores, _ in one] for one in (first, again, alone))
+        columns[name] = ColumnTrial(min(values), max(values), _apart(values, repeated), _apart(values, singly))
+    return Trial(columns, first_seconds, batch_seconds, alone_seconds)
+
+
+def _timed(reward: Reward, batches: Sequence[Sequence[Picture]]) -> tuple[list[Result], float]:
+    """The results of all batches, and the seconds that they took."""
+    started = time.perf_counter()
+    results = [result for batch in batches for result in score_pictures(reward, batch)]
+    return results, time.perf_counter() - started
+
+
+def _apart(values: Sequence[float], others: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(values, others, strict=True))

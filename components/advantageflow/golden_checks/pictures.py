@@ -58,11 +58,8 @@ class PictureRecord(BaseModel):
         return cls(image=png, text=prompt.text, task=prompt.task, spec=prompt.spec)
 
     def picture(self, name: str, where: str, content: bytes | None = None) -> Picture:
-        """The picture; raises DataError if it cannot be decoded.
-
-        Args:
-            where: what holds the record, for errors.
-            content: of the file that `image` names; None if `image` is the PNG itself.
+        """The picture; `where` holds the record, `content` is that of the file that `image` names, None if it is the
+        PNG. Raises DataError: it cannot be decoded.
         """
         try:
             content = base64.b64decode(self.image, validate=True) if content is None else content

@@ -78,11 +78,10 @@ def record(
     with_pictures: bool,
 ) -> None:
     """Write a reward's scores (results) of pictures into a JSON file; those of other rewards in it are kept.
-    Raises DataError, StoreError: the file cannot be read, or written.
 
-    Args:
-        tolerance: how far a score may be from the recorded one, as a share of the column's spread over the pictures.
-        with_pictures: whether the file holds the pictures too; without, they are the golden set's.
+    A score may be from the recorded one by `tolerance`, a share of the column's spread over the pictures, which the
+    file holds too if `with_pictures`; without, they are the golden set's. Raises DataError, StoreError: the file cannot
+    be read, or written.
     """
     scores = {
         picture.name: {column: float(value) for column, value in values.items()}

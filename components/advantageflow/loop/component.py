@@ -5,6 +5,7 @@ from typing import Optional
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.runtime import run_stage_task
 
 
 @stage_component("loop")
@@ -42,24 +43,7 @@ def loop(
         learning_rate: instead of training_settings' own.
         lam: instead of training_settings' own: a number, or auto.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "loop",
-        settings=training_settings,
-        parameters={"learning_rate": learning_rate, "lam": lam},
-        rollout=rollout_settings,
-        reward=reward_settings,
-        model=model_settings,
-        store=store_settings,
-        seed=seed,
-        round_index=round_index,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        policy=policy.path,
-        policy_out=new_policy.path,
-        adapter_out=adapter.path,
-    )
+    run_stage_task("loop", **locals())
 
 
 @stage_component("evaluation")  # whose image generates and scores
@@ -99,26 +83,4 @@ def rollout(
         group_size: instead of rollout_settings' own.
         guidance_scale: instead of rollout_settings' own.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "rollout",
-        module="advantageflow.loop.shard",
-        settings=rollout_settings,
-        parameters={
-            "prompts_per_round": prompts_per_round,
-            "group_size": group_size,
-            "guidance_scale": guidance_scale,
-        },
-        model=model_settings,
-        reward=reward_settings,
-        seed=seed,
-        round_index=round_index,
-        shard=shard,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        rollout_policy=rollout_policy.path,
-        rollouts_out=rollouts.path,
-        latents_out=latents.path,
-        scores_out=scores.path,
-    )
+    run_stage_task("rollout", module="advantageflow.loop.shard", **locals())

@@ -6,6 +6,7 @@ from kfp import dsl
 
 from advantageflow.component import stage_component
 from advantageflow.inputs import with_inputs
+from advantageflow.runtime import run_stage_task
 
 
 @stage_component("prompts")
@@ -41,23 +42,8 @@ def prompts(
         source: instead of prompt_settings' own.
         made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "prompts",
-        settings=prompt_settings,
-        parameters={"source": source},
-        model=model_settings,
-        reward=reward_settings,
-        store=store_settings,
-        seed=seed,
-        init_policy=init_policy,
-        prompts_out=prompts.path,
-        conditioning_out=conditioning.path,
-        policy_out=policy.path,
-        adapter_out=adapter.path,
-        rollout_policy_out=rollout_policy.path,
-    )
+    del made_for
+    run_stage_task("prompts", **locals())
 
 
 def changes(
@@ -82,8 +68,7 @@ def changes(
     """
     import json
 
-    from advantageflow.runtime import run_stage_task
-    from advantageflow.tracking.opening import settings_of_a_run
+    from advantageflow.tracking.lifecycle import settings_of_a_run
 
     settings = settings_of_a_run({places[name]: value for name, value in given.items()}) | further
     run_stage_task(

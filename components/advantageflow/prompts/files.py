@@ -11,6 +11,7 @@ from advantageflow.errors import DataError
 from advantageflow.json_text import check_json
 from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
+from advantageflow.shown import brief
 from advantageflow.suggestions import did_you_mean, suggest
 
 WITHOUT_FILE = ("shapes", "shapes-hard", "geneval", "ocr")  # sources that need no file: embedded or generated
@@ -99,7 +100,8 @@ def _read(
     if repeats:
         warn(f"{shown}: {repeats} of {records} prompts repeat an earlier one and were dropped")
     if unknown:
-        names = [f"'{name}'" + (f" (did you mean '{near}'?)" if (near := _nearest(name)) else "") for name in unknown]
+        near = {name: did_you_mean(name, [*_FIELDS, *_GENEVAL_FIELDS]) for name in unknown}
+        names = [f"'{name}'" + (f" (did you mean '{near[name]}'?)" if near[name] else "") for name in unknown]
         more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
         kept = f"{', '.join(names[:_SHOWN])}{more}"
         warn(f"{shown}: fields that only the reward may know, kept in each prompt's spec: {kept}")
@@ -111,14 +113,10 @@ def _read(
     return fields
 
 
-def _nearest(name: str) -> str | None:
-    return did_you_mean(name, [*_FIELDS, *_GENEVAL_FIELDS])
-
-
 def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
     """The prompt of a record: see read_files. Raises DataError: it is not a prompt; names the field."""
     if not isinstance(record, Mapping):
-        raise DataError(f"is {_show(record)}, not an object", where=where, remedy='write {"text": ..., "spec": {...}}')
+        raise DataError(f"is {brief(record)}, not an object", where=where, remedy='write {"text": ..., "spec": {...}}')
     record = dict(record)
     for ours, theirs in columns.items():
         if theirs in record and theirs != ours:
@@ -131,21 +129,21 @@ def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
     task = next((record[key] for key in ("task", "tag") if record.get(key) is not None), spec.get("tag", "all"))
     wrong = _wrong_text(task) if isinstance(task, str) and task.strip() else "not a name"
     if wrong:
-        raise DataError(f"'task' is {_show(task)}, {wrong}", where=where, remedy="give a text, such as 'counting'")
+        raise DataError(f"'task' is {brief(task)}, {wrong}", where=where, remedy="give a text, such as 'counting'")
     given = record.get("split")
     if given is None:
         given = "eval" if derive_seed("split", text) % HELD_OUT_SHARE == 0 else "train"
     split = _SPLITS.get(given.strip().lower()) if isinstance(given, str) else None
     if split is None:
         remedy = f"give one of {', '.join(_SPLITS)}, or leave it out"
-        raise DataError(f"'split' is {_show(given)}", where=where, remedy=remedy)
+        raise DataError(f"'split' is {brief(given)}", where=where, remedy=remedy)
     return Prompt(text=text, split=split, task=task, spec=spec)
 
 
 def _text(record: Mapping[str, Any], where: str, column: str | None) -> str:
     given = {key: record[key] for key in ("text", "prompt") if record.get(key) is not None}
     if not given:
-        fields = _short(", ".join(map(str, record)) or "none")
+        fields = ", ".join(map(str, record))[:60] or "none"
         remedy = "give the prompt's text as 'text' (or 'prompt'), or say which field it is: prompts.columns.text=FIELD"
         raise DataError(f"has no '{column or 'text'}' (its fields: {fields})", where=where, remedy=remedy)
     key, text = next(iter(given.items()))
@@ -153,12 +151,12 @@ def _text(record: Mapping[str, Any], where: str, column: str | None) -> str:
     if len(set(map(repr, given.values()))) > 1:
         message, remedy = "'text' and 'prompt' differ", "keep one of the two"
     elif not isinstance(text, str) or not text.strip():
-        message, remedy = f"'{key}' is {_show(text)}, not a text", "give a text that is not empty"
+        message, remedy = f"'{key}' is {brief(text)}, not a text", "give a text that is not empty"
     elif len(text) > LONGEST_TEXT:
         message = f"'{key}' has {len(text):,} characters, more than {LONGEST_TEXT:,}"
         remedy = "give a prompt that a text encoder can read"
     elif wrong := _wrong_text(text):
-        message, remedy = f"'{key}' is {_show(text)}, {wrong}", "take it out of the text"
+        message, remedy = f"'{key}' is {brief(text)}, {wrong}", "take it out of the text"
     if message:
         raise DataError(message, where=where, remedy=remedy)
     return str(text).strip()
@@ -180,7 +178,7 @@ def _spec(record: Mapping[str, Any], where: str) -> dict[str, Any]:
     if spec is None:
         spec = {"tag": record["tag"]} if record.get("tag") is not None else {}
     if not isinstance(spec, dict):
-        raise DataError(f"'spec' is {_show(spec)}, not an object", where=where, remedy="give a JSON object")
+        raise DataError(f"'spec' is {brief(spec)}, not an object", where=where, remedy="give a JSON object")
     for key in others.keys() & spec.keys():
         if others[key] != spec[key]:
             raise DataError(f"'{key}' differs from the spec's own", where=where, remedy="keep one of the two")
@@ -193,11 +191,3 @@ def _spec(record: Mapping[str, Any], where: str) -> dict[str, Any]:
             remedy = "use texts, numbers, lists and objects only, or leave the field out"
             raise DataError(message, where=where, remedy=remedy) from error
     return spec
-
-
-def _show(value: Any) -> str:
-    return _short(repr(value))
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

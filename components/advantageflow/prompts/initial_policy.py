@@ -32,12 +32,9 @@ def write_start(
     name: str, path: Path, model: ModelSettings, folder: Path, settings: dict[str, Any], provenance: dict[str, Any]
 ) -> None:
     """Publish what a run starts from as its round 0: a copy of a policy, or the policy of another program's adapter.
-    Raises PolicyError as find_initial and copy_policy.
 
-    Args:
-        name: what a person called it.
-        path: where it is on this machine.
-        model, settings, provenance: of this run: the base model, the sections by name.
+    `name` is what a person called it, `path` where it is on this machine; base model, settings (the sections by name)
+    and provenance are this run's. Raises PolicyError as find_initial and copy_policy.
     """
     _, words, adapter = find_initial(path, model)
     logger.info("starts from %s: %s", name, words)
@@ -51,11 +48,10 @@ def write_start(
 
 
 def copy_policy(source: Path, folder: Path, provenance: dict[str, Any], origin: str | None = None) -> None:
-    """Publish a copy of an earlier policy, optimiser included, as round 0 of this run. Raises PolicyError: the source
-    is not a policy, is incomplete or corrupt, or holds weights that are not finite or not those of their hash.
+    """Publish a copy of an earlier policy, optimiser included, as round 0 of this run.
 
-    Args:
-        origin: the address that `source` was fetched from, if it was.
+    `origin` is the address that `source` was fetched from, if it was. Raises PolicyError: the source is not a policy,
+    is incomplete or corrupt, or holds weights that are not finite or not those of their hash.
     """
     from advantageflow.policy.saved import check_all_files
 
@@ -107,13 +103,10 @@ def artifact_of(path: Path) -> Path | None:
 
 def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None, str, Foreign | None]:
     """What a run would start from, every file of it read and checked.
-    Raises PolicyError: it is neither, cannot be used, or was trained on another base model.
 
-    Args:
-        path: a policy artifact, or an adapter that another program made: its folder or file.
-
-    Returns:
-        Shape of its adapter, what it is in words, and the adapter where it is not a policy artifact.
+    `path` is a policy artifact, or an adapter that another program made: its folder or file. Gives the shape of its
+    adapter, what it is in words, and the adapter where it is not a policy artifact. Raises PolicyError: it is neither,
+    cannot be used, or was trained on another base model.
     """
     from advantageflow.policy.foreign import find_adapter, read_foreign
     from advantageflow.policy.loading import load_transformer

@@ -58,14 +58,11 @@ WORDS = tuple(_WORDS.split())
 
 
 def ocr_prompts(count: int, seed: int) -> list[Prompt]:
-    """Training prompts, then 500 held-out ones. No text is in both, and there are no duplicates.
-    Raises DataError: `count` exceeds what there is.
+    """Training prompts, then 500 held-out ones, which are always the same. No text is in both, and there are no
+    duplicates.
 
     Texts are words, numbers, and letters with digits, in capitals, in small letters or with a capital; their spec is
-    {"text": ...}.
-
-    Args:
-        seed: decides which; the held-out ones are always the same.
+    {"text": ...}. The seed decides which are trained on. Raises DataError: `count` exceeds what there is.
     """
     return [*_draw("train", count, seed), *_draw("eval", HELD_OUT, 0)]
 
@@ -86,19 +83,11 @@ def _draw(split: Literal["train", "eval"], count: int, seed: int) -> list[Prompt
         if draws > 50 * (count + 500):
             message = f"only {len(prompts)} of {count} prompts could be made"
             raise DataError(message, where="prompts.count", remedy="lower prompts.count")
-        text = _text(rng)
+        text = _KINDS[rng.integers(len(_KINDS))](rng)
         scene = SCENES[rng.integers(len(SCENES))].format(text=text)
         if is_held_out(text) == (split == "eval"):
             prompts.setdefault(scene.lower(), Prompt(scene, split, TASK, {"text": text}))
     return list(prompts.values())
-
-
-def _text(rng: Generator) -> str:
-    return _KINDS[rng.integers(len(_KINDS))](rng)
-
-
-def _word(rng: Generator) -> str:
-    return _written(rng, WORDS[rng.integers(len(WORDS))])
 
 
 def _words(rng: Generator) -> str:
@@ -106,10 +95,6 @@ def _words(rng: Generator) -> str:
     chosen = rng.choice(len(WORDS), size=int(rng.integers(2, 3, endpoint=True)), replace=False)
     text = " ".join(WORDS[number] for number in chosen)
     return _written(rng, text) if len(text) <= LONGEST else _words(rng)
-
-
-def _word_and_number(rng: Generator) -> str:
-    return _written(rng, f"{WORDS[rng.integers(len(WORDS))]} {rng.integers(1, 100)}")
 
 
 def _number(rng: Generator) -> str:
@@ -127,4 +112,11 @@ def _written(rng: Generator, text: str) -> str:
     return (text.upper(), text, text.capitalize(), text.title())[rng.integers(4)]
 
 
-_KINDS: tuple[Callable[[Generator], str], ...] = (_word, _words, _words, _word_and_number, _number, _letters_and_digits)
+_KINDS: tuple[Callable[[Generator], str], ...] = (
+    lambda rng: _written(rng, WORDS[rng.integers(len(WORDS))]),
+    _words,
+    _words,
+    lambda rng: _written(rng, f"{WORDS[rng.integers(len(WORDS))]} {rng.integers(1, 100)}"),
+    _number,
+    _letters_and_digits,
+)

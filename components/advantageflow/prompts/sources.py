@@ -85,15 +85,10 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 def with_replay(
     prompts: Sequence[Prompt], known: Collection[str], replay_share: float | None, seed: int
 ) -> list[Prompt]:
-    """All held-out prompts, all new training prompts, and as many old ones that they are this share of both.
+    """All held-out prompts, all new training prompts, and as many old ones that they are this share of both, in order.
 
-    Args:
-        known: ids of the training prompts that are not new.
-        replay_share: share of the training prompts that are not new, in [0, 1); None takes all prompts.
-        seed: by which old ones are drawn, with the number of all prompts, so that no old one is left out for ever.
-
-    Returns:
-        Prompts in the order of the source. Where none is new or none is old, all of them.
+    Where none is new or none is old, or the share (in [0, 1)) is None, all prompts. Old ones are those whose ids are
+    `known`; they are drawn by the seed with the number of all prompts, so that no old one is left out for ever.
     """
     train = [prompt for prompt in prompts if prompt.split == "train"]
     old = [prompt.prompt_id for prompt in train if prompt.prompt_id in known]

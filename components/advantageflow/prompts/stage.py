@@ -110,10 +110,8 @@ def _held_out_tasks(prompts: Sequence[Prompt]) -> set[str]:
 
 
 def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:
-    """Encode each distinct text once, and the one that guidance leads away from.
-
-    Returns:
-        What gives the conditioning of the prompts with these numbers; number len(prompts) is that of guidance.
+    """Encode each distinct text once, and the one that guidance leads away from; gives what gives the conditioning of
+    the prompts with these numbers, of which len(prompts) is that of guidance.
     """
     from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_texts, import_encoders

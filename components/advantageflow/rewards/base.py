@@ -20,10 +20,8 @@ Result = tuple[dict[str, float], dict[str, Any]]
 
 
 class SampleError(RewardError):
-    """A failure of which the reward knows the image: nothing has to be scored again to name the sample.
-
-    Args:
-        sample: the image's index in the batch; None if it is not known after all.
+    """A failure of which the reward knows the image (its index in the batch), so that no image is scored again to find
+    it.
     """
 
     def __init__(self, message: str, *, where: str = "", remedy: str = "", sample: int | None = None) -> None:

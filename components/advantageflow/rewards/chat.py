@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from advantageflow.errors import RewardError
 from advantageflow.json_text import parse_json
@@ -31,33 +33,30 @@ _REMEDIES = {
 }
 
 
-class ChatEndpoint:
+class ChatEndpoint(BaseModel):
     """Asks a chat model over HTTP; may be used by several threads at once.
 
-    Args:
-        base_url: address of the API, such as 'http://localhost:8000/v1'.
-        api_key_env: environment variable that holds the API key, or 'Basic user:password'; None sends no key.
-        connections: most requests at a time; further ones wait.
-        timeout: seconds that the server may take until an answer begins, and again until it is complete.
-        retries: how often a request is repeated that the server refuses for now (status 429, 5xx and the like), or that
-            fails or times out on the way.
-        backoff: seconds before the second repetition, doubled for each further one, at most 60; a Retry-After that the
-            server sends comes first.
+    The `timeout` is for an answer to begin, and again for it to be complete. Repeated is a request that the server
+    refuses for now (status 429, 5xx and the like), or that fails or times out on the way, at most a minute after the
+    one before; a Retry-After that the server sends comes first. For its options see VlmReward.
     """
 
-    def __init__(
-        self, base_url: str, api_key_env: str | None, *, connections: int, timeout: float, retries: int, backoff: float
-    ) -> None:
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._api_key_env = api_key_env
-        self._connections, self._timeout = connections, timeout
-        self._retries, self._backoff = retries, backoff
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_url: Annotated[str, Field(pattern="^https?://")]
+    model: str
+    api_key_env: str | None = None
+    concurrency: Annotated[int, Field(ge=1)] = 8
+    timeout: Annotated[float, Field(gt=0)] = 60.0
+    retries: Annotated[int, Field(ge=0)] = 5
+    backoff: Annotated[float, Field(ge=0)] = 2.0
+
+    @property
+    def _url(self) -> str:
+        return f"{self.base_url.rstrip('/')}/chat/completions"
 
     def ask(self, request: Mapping[str, Any]) -> str:
-        """The text of the model's answer.
-
-        Args:
-            request: body of the request (model, messages ...), as the API defines it.
+        """The text of the model's answer to a request (model, messages ...) as the API defines it.
 
         Raises:
             RewardStopped: no answer after all retries.
@@ -71,9 +70,7 @@ class ChatEndpoint:
             response, content = self._answer(request, headers)
         except HTTPError as error:
             reason = getattr(error, "reason", None) or error
-            message = (
-                f"no answer after {self._retries + 1} attempts: {type(reason).__name__}: {_hide(str(reason), key)}"
-            )
+            message = f"no answer after {self.retries + 1} attempts: {type(reason).__name__}: {_hide(str(reason), key)}"
             remedy = "check that the server is up and base_url is right; raise the option timeout for a slow one"
             raise RewardStopped(message, where=self._url, remedy=remedy) from None  # the cause may quote the request
         text = _hide(content.decode(errors="replace"), key)
@@ -101,14 +98,14 @@ class ChatEndpoint:
     def _content(self, response: BaseHTTPResponse) -> bytes:
         from urllib3.exceptions import ProtocolError
 
-        ends, content = time.monotonic() + self._timeout, b""
+        ends, content = time.monotonic() + self.timeout, b""
         while part := response.read1(_PIECE):
             content += part
             if len(content) > _LARGEST_REPLY:
                 remedy = "check that base_url is that of an OpenAI-compatible chat API"
                 raise RewardError(f"the reply is larger than {_LARGEST_REPLY:,} bytes", where=self._url, remedy=remedy)
             if time.monotonic() > ends:
-                raise ProtocolError(f"the reply was not complete within {self._timeout:g} s")
+                raise ProtocolError(f"the reply was not complete within {self.timeout:g} s")
         return content
 
     @cached_property
@@ -116,7 +113,7 @@ class ChatEndpoint:
         """Connections on which the head of an answer must be complete within the timeout, however it trickles in."""
         from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 
-        pool = PoolManager(maxsize=self._connections, block=True, timeout=self._timeout)
+        pool = PoolManager(maxsize=self.concurrency, block=True, timeout=self.timeout)
         kinds: dict[str, Any] = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
         pool.pool_classes_by_scheme = {
             scheme: type(kind.__name__, (kind,), {"ConnectionCls": _bounded(kind.ConnectionCls)})
@@ -129,21 +126,21 @@ class ChatEndpoint:
         from urllib3 import Retry
 
         return Retry(
-            total=self._retries,
+            total=self.retries,
             status_forcelist=_PASSING,
             allowed_methods=None,  # also POST: asking twice does no harm
-            backoff_factor=self._backoff / 2,  # urllib3 doubles it before the second repetition
+            backoff_factor=self.backoff / 2,  # urllib3 doubles it before the second repetition
             backoff_max=_LONGEST_WAIT,
             retry_after_max=_LONGEST_WAIT,
             raise_on_status=False,
         )
 
     def _key(self) -> str | None:
-        if self._api_key_env is None:
+        if self.api_key_env is None:
             return None
-        key, where = os.environ.get(self._api_key_env), f"environment variable {self._api_key_env}"
+        key, where = os.environ.get(self.api_key_env), f"environment variable {self.api_key_env}"
         if not key:
-            remedy = f"export {self._api_key_env}=... (on a cluster: a secret of the stages), or leave api_key_env away"
+            remedy = f"export {self.api_key_env}=... (on a cluster: a secret of the stages), or leave api_key_env away"
             raise RewardError("there is no API key", where=where, remedy=remedy)
         if not (key.isascii() and key.isprintable()):  # the library's own error would show it
             remedy = "export it again: it must be one line of ASCII characters"
@@ -151,7 +148,7 @@ class ChatEndpoint:
         return key
 
     def _refusal(self, status: int, text: str) -> RewardError:
-        tried = f" after {self._retries + 1} attempts" if status in _PASSING else ""
+        tried = f" after {self.retries + 1} attempts" if status in _PASSING else ""
         remedy = _REMEDIES.get(status, "see what the server says; then run again with --resume")
         return RewardError(f"status {status}{tried}: {_excerpt(text)}", where=self._url, remedy=remedy)
 

@@ -8,10 +8,9 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from advantageflow.errors import RewardError
 from advantageflow.json_text import parse_json
@@ -43,7 +42,7 @@ _REPLY = {
 }
 
 
-class VlmReward(BaseModel):
+class VlmReward(ChatEndpoint):
     """A judge's score of how well the picture shows its prompt: 0 to 10, divided by 10.
 
     The judge answers by a JSON schema (`response_format`), which the endpoint must support. An answer that is not such
@@ -61,28 +60,12 @@ class VlmReward(BaseModel):
         backoff: seconds before the second repetition, doubled for each further one.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: ClassVar[str] = "vlm"
     columns: ClassVar[Mapping[str, tuple[float, float]]] = {"score": (0.0, 1.0)}
     higher_is_better: ClassVar[bool] = True
 
-    base_url: Annotated[str, Field(pattern="^https?://")]
-    model: str
-    api_key_env: str | None = None
     template: Annotated[str, Field(pattern=re.escape(PLACEHOLDER))] = TEMPLATE
     temperature: float | None = 0.0
-    concurrency: Annotated[int, Field(ge=1)] = 8
-    timeout: Annotated[float, Field(gt=0)] = 60.0
-    retries: Annotated[int, Field(ge=0)] = 5
-    backoff: Annotated[float, Field(ge=0)] = 2.0
-
-    @cached_property
-    def _endpoint(self) -> ChatEndpoint:
-        return ChatEndpoint(
-            self.base_url, self.api_key_env,
-            connections=self.concurrency, timeout=self.timeout, retries=self.retries, backoff=self.backoff,
-        )  # fmt: skip
 
     @property
     def version(self) -> str:
@@ -112,11 +95,9 @@ class VlmReward(BaseModel):
         return list(self._answers(prompts, images))
 
     def _answers(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Iterator[Result | RewardError]:
-        endpoint = self._endpoint  # one for all threads
-
         def ask(prompt: Prompt, image: np.ndarray) -> Result | RewardError:
             try:
-                return _verdict(endpoint.ask(self._request(prompt.text, image)))
+                return _verdict(self.ask(self._request(prompt.text, image)))
             except RewardStopped as error:
                 where = f"reward '{self.name}', {error.where}"
                 raise RewardStopped(error.message, where=where, remedy=error.remedy) from error

@@ -5,6 +5,7 @@ from typing import Optional
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.runtime import run_stage_task
 
 
 @stage_component("rollout")
@@ -40,23 +41,4 @@ def rollout(
         group_size: instead of rollout_settings' own.
         guidance_scale: instead of rollout_settings' own.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "rollout",
-        settings=rollout_settings,
-        parameters={
-            "prompts_per_round": prompts_per_round,
-            "group_size": group_size,
-            "guidance_scale": guidance_scale,
-        },
-        model=model_settings,
-        seed=seed,
-        round_index=round_index,
-        shard=shard,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        rollout_policy=rollout_policy.path,
-        rollouts_out=rollouts.path,
-        latents_out=latents.path,
-    )
+    run_stage_task("rollout", **locals())

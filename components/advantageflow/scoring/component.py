@@ -3,6 +3,7 @@
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.runtime import run_stage_task
 
 
 @stage_component("reward")
@@ -24,15 +25,4 @@ def reward(
         rollouts: images of the shard.
         scores: of each rollout by each reward.
     """
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "reward",
-        module="advantageflow.scoring.stage",
-        settings=reward_settings,
-        round_index=round_index,
-        shard=shard,
-        prompts=prompts.path,
-        rollouts=rollouts.path,
-        scores_out=scores.path,
-    )
+    run_stage_task("reward", module="advantageflow.scoring.stage", **locals())

@@ -18,8 +18,7 @@ from advantageflow.rewards.plumbing.terms import score_column, score_columns, te
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import read_images, read_rollouts
-from advantageflow.store.scores import DROPPED_KEY, IMAGE_STATISTICS_KEY, write_scores
+from advantageflow.store.rollouts import DROPPED_KEY, IMAGE_STATISTICS_KEY, read_images, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.images import RolloutStatistics
 
@@ -93,10 +92,9 @@ def score_rollouts(
     settings: RewardSettings, rewards: Mapping[str, Reward], samples: Iterable[Sample], total: int
 ) -> Scored:
     """The score of each rollout by all rewards, what the images look like, and why some have no score, by id.
-    Raises RewardError: a reward failed on a sample, or left its declared range; names the sample.
 
-    Args:
-        samples: rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed.
+    Samples are rollouts with their prompts and images, (H, W, 3) uint8; taken as they are needed. Raises RewardError: a
+    reward failed on a sample, or left its declared range; names the sample.
     """
     scores: list[Score] = []
     dropped: dict[str, RewardError] = {}

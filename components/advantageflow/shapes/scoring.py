@@ -2,7 +2,7 @@
 
 Follows the strict variant that is used as an RL reward (exact counts), with its two known faults mended: soft parts
 are clamped to [0, 1], and a failed relation scores 0. A relation is judged by the direction of the offset less the
-margin; GenEval's own rule (`rewards/geneval/rules.py`) is stricter where objects nearly touch. The soft score also
+margin; GenEval's own rule (`rewards/geneval/scoring.py`) is stricter where objects nearly touch. The soft score also
 charges for objects that the prompt does not name, which GenEval lets pass outside `counting` and which RL would
 otherwise exploit.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from advantageflow.rewards.geneval.rules import count_share, margin_offset
+from advantageflow.rewards.geneval.scoring import count_share, margin_offset
 from advantageflow.rewards.geneval.spec import check_include
 from advantageflow.shapes.detector import Detection
 from advantageflow.shapes.scenes import COLORS, SHAPES, holds

@@ -61,10 +61,8 @@ def write_conditioning(
 ) -> None:
     """Publish a conditioning artifact of prompts, in the order of the prompts artifact.
 
-    Args:
-        rows: gives the conditioning of the prompts with these numbers; number len(prompts) is the text which guidance
-            leads away from.
-        store: address of the store that the file is published in; None puts it into the artifact.
+    `rows` gives the conditioning of the prompts with these numbers, of which len(prompts) is the text which guidance
+    leads away from. The file goes into the artifact, or to the address of a store.
     """
     count = len(prompts) + 1
 

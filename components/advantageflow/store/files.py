@@ -68,7 +68,9 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno not in _REMEDIES:
             raise
         place = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else path
-        raise _write_error(error.errno, place) from error
+        what, remedy = _REMEDIES[error.errno]
+        message = f"{what} ({free_space(place)})" if remedy is _FULL else what
+        raise StoreError(message, where=str(place), remedy=remedy) from error
 
 
 @contextlib.contextmanager
@@ -185,12 +187,6 @@ def free_space(path: Path) -> str:
     while not path.exists() and path != path.parent:
         path = path.parent
     return f"{shutil.disk_usage(path).free / 1e6:,.1f} MB free"
-
-
-def _write_error(code: int, place: Path) -> StoreError:
-    what, remedy = _REMEDIES[code]
-    message = f"{what} ({free_space(place)})" if remedy is _FULL else what
-    return StoreError(message, where=str(place), remedy=remedy)
 
 
 def _corrupt(path: Path, error: Exception) -> StoreError:

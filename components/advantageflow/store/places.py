@@ -13,8 +13,7 @@ from advantageflow.errors import StoreError
 from advantageflow.store.files import publish, reading, writing
 from advantageflow.store.manifest import Manifest, differing
 from advantageflow.store.s3 import fetch_folder, is_s3
-from advantageflow.store.s3_client import READ_ATTEMPTS, make_client, parse_url
-from advantageflow.store.s3_errors import REMOVING, WRITING, explaining
+from advantageflow.store.s3_client import READ_ATTEMPTS, REMOVING, WRITING, explaining, make_client, parse_url
 from advantageflow.store.s3_transfer import list_objects, read_object, upload_files
 
 
@@ -116,11 +115,8 @@ Place = S3Place | FolderPlace
 
 
 def place_of(url: str, attempts: int = READ_ATTEMPTS) -> Place:
-    """The place that an address names. Raises StoreError: it is neither.
-
-    Args:
-        url: s3://bucket/prefix, or a folder.
-        attempts: how often a request to S3 is sent before it fails.
+    """The place that an address names: s3://bucket/prefix, or a folder; a request to S3 is sent so often before it
+    fails. Raises StoreError: it is neither.
     """
     if is_s3(url):
         return S3Place(url.rstrip("/"), attempts)

@@ -22,31 +22,20 @@ PEFT_FILE = "adapter_model.safetensors"
 
 
 class PolicyState(Settings):
-    """What state.json says of the policy beside it.
+    """What state.json says of the policy beside it; hashes are None where an older version wrote it."""
 
-    Attributes:
-        round: rounds of its run that it was trained for; 0 for what a run starts from.
-        step: optimiser steps since the base model, those of earlier runs included.
-        rounds_before: rounds of the runs that its run continues; what is drawn in a round goes on from there, so a
-            chain of runs with one seed repeats neither prompts nor noise.
-        lora: rank, alpha and targets of its adapter, nothing left open; None for the base model itself.
-        policy_sha256: of the tensors of 'policy', see `advantageflow.policy.saved.tensors_sha256`.
-        rollout_policy_sha256: of the tensors of 'rollout_policy'; None where an older version wrote the state.
-        base_sha256: of the base model's weights, see `advantageflow.policy.fingerprint.weights_sha256`; None as above,
-            and until something is trained.
-        settings: sections of the run's settings by name, as JSON.
-        provenance: where it comes from, for a person.
-    """
-
-    round: int = Field(ge=0)
-    step: int = Field(ge=0)
+    round: int = Field(ge=0)  # rounds of its run that it was trained for; 0 for what a run starts from
+    step: int = Field(ge=0)  # optimiser steps since the base model, those of earlier runs included
+    # Rounds of the runs that its run continues; what is drawn in a round goes on from there, so a chain of runs with
+    # one seed repeats neither prompts nor noise.
     rounds_before: int = Field(0, ge=0)
-    lora: LoraSettings | None = None
-    policy_sha256: str | None
-    rollout_policy_sha256: str | None = None
+    lora: LoraSettings | None = None  # of its adapter, nothing left open; None for the base model itself
+    policy_sha256: str | None  # of the tensors of 'policy', see `advantageflow.policy.saved.tensors_sha256`
+    rollout_policy_sha256: str | None = None  # of the tensors of 'rollout_policy'
+    # Of the base model's weights, see `advantageflow.policy.fingerprint.weights_sha256`; None until one is trained.
     base_sha256: str | None = None
-    settings: dict[str, Any] = Field(default_factory=dict)
-    provenance: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)  # sections of the run's settings by name, as JSON
+    provenance: dict[str, Any] = Field(default_factory=dict)  # where it comes from, for a person
 
     @model_validator(mode="after")
     def _hash_of_an_adapter(self) -> PolicyState:
@@ -128,11 +117,10 @@ def lora_of(config: Mapping[str, Any]) -> LoraSettings:
 
 
 def copy_parts(policy: Path, adapter: Path | None, rollout_policy: Path | None) -> None:
-    """Publish what some tasks read of a policy as artifacts of their own, each with its state.
+    """Publish what some tasks read of a policy as artifacts of their own, each with its state; None for none.
 
-    Args:
-        adapter: folder for the trained adapter in PEFT's files, for evaluations; None for none.
-        rollout_policy: folder for the adapter of the rollout policy and how prompts fared, for rollouts; likewise.
+    `adapter` is the trained adapter in PEFT's files, for evaluations; `rollout_policy` that of the rollout policy and
+    how prompts fared, for rollouts.
     """
     of_rollouts = (*_files(ROLLOUT_ADAPTER_FOLDER), HISTORY_FILE)
     for part, names in ((adapter, _files(ADAPTER_FOLDER)), (rollout_policy, of_rollouts)):

@@ -28,8 +28,7 @@ from advantageflow.store.manifest import (
 )
 from advantageflow.store.places import Found, Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
-from advantageflow.store.s3_client import WRITE_ATTEMPTS
-from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_client import WRITE_ATTEMPTS, MissingObject
 
 KINDS = ("policies", "checkpoints", "conditioning", "trainjobs")  # folders of a store; others are not ours
 _TRIES = 3  # of reading what is replaced at the same time, or is damaged on the way
@@ -41,19 +40,11 @@ def join(url: str, *parts: str) -> str:
 
 
 def publish_folder(folder: Path, url: str) -> str:
-    """Publish every file of a local folder, in place of what was published there before.
+    """Publish every file of a local folder at s3://bucket/prefix or in a folder, in place of what was published there.
 
-    Files that are there already, as when the same content is published again, are not sent.
-
-    Args:
-        url: s3://bucket/prefix, or a folder.
-
-    Returns:
-        The version that is published now.
-
-    Raises:
-        StoreError: the folder has no files; nothing can be written there; says why. Readers see what was published
-            before, or nothing.
+    Gives the version that is published now. Files that are there already, as when the same content is published again,
+    are not sent. Raises StoreError: the folder has no files; nothing can be written there; says why. Readers see what
+    was published before, or nothing.
     """
     return publish_files(files_of(folder), url)
 
@@ -64,10 +55,8 @@ def publish_files(files: Mapping[str, Path], url: str) -> str:
 
 
 def publish_in_version(files: Mapping[str, Path], url: str) -> str:
-    """Publish files as `publish_files`, in a folder below the address that is named as their content, beside others.
-
-    Returns:
-        The folder that holds the files.
+    """Publish files as `publish_files`, in a folder below the address that is named as their content, beside others;
+    gives that folder.
     """
     manifest = manifest_of(files)
     url = join(url, manifest.version)
@@ -90,16 +79,11 @@ def is_published(url: str) -> bool:
 
 
 def fetch_published(url: str, cache: Path) -> Path:
-    """A local copy of a published folder, every file compared with its size and sha256.
-    Raises StoreError: nothing is published there, or not wholly; it cannot be fetched; it is damaged.
+    """A local copy of a published folder, named as its version, every file compared with its size and sha256.
 
-    Args:
-        url: s3://bucket/prefix, or a folder.
-        cache: folder of copies, which processes may share; what is there already is not fetched again. Not used for
-            what is published in a folder: its own files are compared.
-
-    Returns:
-        A folder with the files, named as the version.
+    `cache` is a folder of copies, which processes may share; what is there already is not fetched again. What is
+    published in a folder is not copied: its own files are compared. Raises StoreError: nothing is published there, or
+    not wholly; it cannot be fetched; it is damaged.
     """
     place = place_of(url)
     manifest = _manifest(place, url)
@@ -134,8 +118,7 @@ def is_address(name: str) -> bool:
 def remove_published(url: str, version: str | None = None) -> None:
     """Remove what is published there, the manifest first; other files there are left alone.
 
-    Args:
-        version: remove this one alone, and leave one that somebody else has published in its place.
+    With a `version` this one alone, and one that somebody else has published in its place is left.
     """
     place = place_of(url, WRITE_ATTEMPTS)
     manifest = _manifest(place, url) if version else None

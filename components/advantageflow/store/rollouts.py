@@ -1,4 +1,4 @@
-"""A shard of rollouts as two artifacts: `rollouts`, the images, which are scored, and `latents`, which train."""
+"""A shard's artifacts: `rollouts`, the images, which are scored; `latents`, which train; `scores`, what rewards say."""
 
 from __future__ import annotations
 
@@ -9,15 +9,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import DataError
-from advantageflow.records import INDEX_FILE, LATENTS_FILE, ROLLOUTS_FILE, TRAJECTORIES_FILE, Rollout
-from advantageflow.store.files import METADATA_FILE, publish, read_tensors, write_json, write_tensors
-from advantageflow.store.tables import REMAKE, check_tensors, iterate_table, read_table, table_writer, write_table
+from advantageflow.records import (
+    INDEX_FILE,
+    LATENTS_FILE,
+    ROLLOUTS_FILE,
+    SCORES_FILE,
+    TRAJECTORIES_FILE,
+    Rollout,
+    Score,
+)
+from advantageflow.store.files import METADATA_FILE, publish, read_metadata, read_tensors, write_json, write_tensors
+from advantageflow.store.tables import (
+    REMAKE,
+    check_tensors,
+    from_json,
+    iterate_table,
+    read_table,
+    table_writer,
+    to_json,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from advantageflow.flow.sde import StochasticSampler, Trajectory
 
+REWARD_PREFIX = "reward_"
+IMAGE_STATISTICS_KEY = "image_statistics"  # of metadata.json: mean and number by name, of the images that were scored
+DROPPED_KEY = "dropped"  # of metadata.json: ids of rollouts that no score could be given; absent where there are none
+_COLUMNS = {"rollout_id": "string", "prompt_id": "string", "details": "string", "version": "string"}
 LEVELS_KEY = "noise_levels"
 """Key of a latents artifact's metadata: the noise levels at which the sampler evaluated the model."""
 _INDEX = {"rollout_id": "string", "prompt_id": "string", "round": "int32", "index": "int32", "seed": "int64"}
@@ -62,11 +83,9 @@ def write_latents(
     metadata: Mapping[str, Any],
     trajectories: Trajectory | None = None,
 ) -> None:
-    """Publish the latents artifact of a shard, possibly empty.
+    """Publish the latents artifact of a shard, possibly empty: (N, *shape), a row for each rollout, in the same order.
 
-    Args:
-        latents: (N, *shape), a row for each rollout, in the same order.
-        trajectories: how each was sampled; their file is only there where they are given.
+    The file of `trajectories`, how each was sampled, is only there where they are given.
     """
     with publish(folder) as partial:
         write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)
@@ -150,3 +169,34 @@ def _trajectory_tensors(trajectories: Trajectory) -> dict[str, Tensor]:
         "sigmas": trajectories.sigmas,
         "noise_level": torch.tensor(trajectories.noise_level, dtype=torch.float64),
     } | ({"cps": torch.tensor(True)} if trajectories.sampler == "cps" else {})
+
+
+def write_scores(folder: Path, scores: Sequence[Score], columns: Sequence[str], metadata: Mapping[str, Any]) -> None:
+    """Publish a shard of scores, possibly empty; `columns` are the reward's columns, all present in each score."""
+    rows = [
+        {"rollout_id": s.rollout_id, "prompt_id": s.rollout_id.split("-")[1], "details": to_json(s.details),
+         "version": s.version, **{REWARD_PREFIX + column: s.rewards[column] for column in columns}}
+        for s in scores
+    ]  # fmt: skip
+    with publish(folder) as partial:
+        write_table(partial / SCORES_FILE, rows, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
+        write_json(partial / METADATA_FILE, {**metadata, "scores": len(rows), "columns": list(columns)})
+
+
+def read_scores(folder: Path) -> list[Score]:
+    """The scores of a shard, in file order. Raises DataError: a column is missing or of the wrong type."""
+    path = Path(folder) / SCORES_FILE
+    columns = read_metadata(folder).get("columns", [])
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        where = str(Path(folder) / METADATA_FILE)
+        raise DataError(f"'columns' is {columns!r:.60}, not a list of names", where=where, remedy=REMAKE)
+    rows = read_table(path, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
+    return [
+        Score(
+            rollout_id=row["rollout_id"],
+            rewards={column: row[REWARD_PREFIX + column] for column in columns},
+            details=from_json(row["details"], path, number, "details"),
+            version=row["version"],
+        )
+        for number, row in enumerate(rows)
+    ]

@@ -14,8 +14,7 @@ from typing import Any
 
 from advantageflow.errors import StoreError
 from advantageflow.store.files import METADATA_FILE, read_json, write_json, writing
-from advantageflow.store.s3_client import make_client, parse_url
-from advantageflow.store.s3_errors import explaining, missing
+from advantageflow.store.s3_client import explaining, make_client, missing, parse_url
 from advantageflow.store.s3_transfer import S3Object, download_files, list_objects
 
 SCHEME = "s3://"
@@ -30,16 +29,11 @@ def is_s3(name: str) -> bool:
 
 
 def fetch_file(url: str, folder: Path) -> Path:
-    """The local copy of an object; nothing is fetched when the copy that is there is the current version.
-    Raises StoreError: no credentials, no such bucket or object, endpoint not reached, transfer that breaks, disk full.
+    """The local copy of an object, named as it; nothing is fetched when the copy below `folder` is the current version.
 
-    Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of attempts (AWS_MAX_ATTEMPTS) are boto3's.
-
-    Args:
-        folder: of all copies; processes may share it.
-
-    Returns:
-        A file named as the object, below `folder`.
+    Processes may share the folder of all copies. Credentials, region, endpoint (AWS_ENDPOINT_URL_S3) and the number of
+    attempts (AWS_MAX_ATTEMPTS) are boto3's. Raises StoreError: no credentials, no such bucket or object, endpoint not
+    reached, transfer that breaks, disk full.
     """
     bucket, key = parse_url(url)
     client = make_client(url)
@@ -52,15 +46,12 @@ def fetch_file(url: str, folder: Path) -> Path:
 
 
 def fetch_folder(url: str, folder: Path) -> Path:
-    """The local copy of everything below a prefix; only objects that are new or have changed are fetched.
-    Raises StoreError as `fetch_file`; or there is nothing below the prefix; or a key is not a possible path.
+    """The local copy of everything below a prefix (with or without a slash at its end), named as the prefix's last
+    part.
 
-    Args:
-        url: s3://bucket/prefix; a slash at the end makes no difference.
-        folder: of all copies; processes may share it.
-
-    Returns:
-        A folder named as the last part of the prefix, below `folder`, with exactly the objects of now.
+    It has exactly the objects of now; only those that are new or have changed are fetched. Processes may share the
+    folder of all copies. Raises StoreError: as `fetch_file`; or there is nothing below the prefix; or a key is not a
+    possible path.
     """
     url = url.rstrip("/")
     _, prefix = parse_url(url)
@@ -94,7 +85,8 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
     with _locked(entry):
         known = read_json(entry / METADATA_FILE)["objects"] if (entry / METADATA_FILE).exists() else {}
         files = {path: entry / _CONTENT / path for path in {**known, **wanted}}
-        here = {path for path, one in wanted.items() if known.get(path) == one and _size(files[path]) == one["size"]}
+        sizes = {path: files[path].stat().st_size for path in wanted if files[path].is_file()}
+        here = {path for path, one in wanted.items() if known.get(path) == one and sizes.get(path) == one["size"]}
         if here == wanted.keys() == known.keys():
             return entry / _CONTENT
         with writing(entry):
@@ -113,10 +105,6 @@ def _fetch(client: Any, url: str, objects: Mapping[str, S3Object], folder: Path)
             complete = {path: one for path, one in wanted.items() if files[path].exists()}
             write_json(entry / METADATA_FILE, {"url": url, "objects": complete})
     return entry / _CONTENT
-
-
-def _size(file: Path) -> int | None:
-    return file.stat().st_size if file.is_file() else None
 
 
 @contextlib.contextmanager

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.store.files import writing
-from advantageflow.store.s3_client import CONNECTIONS, parse_url
-from advantageflow.store.s3_errors import READING, WRITING, Doing, MissingObject, explaining
+from advantageflow.store.s3_client import CONNECTIONS, READING, WRITING, Doing, MissingObject, explaining, parse_url
 
 _BODIES = 4  # tries of reading a range
 PART = 16 << 20  # bytes; what is as large as one part or larger goes in parts
@@ -77,13 +76,11 @@ def list_objects(client: Any, url: str) -> dict[str, S3Object]:
 
 
 def download_files(client: Any, url: str, files: Mapping[Path, S3Object]) -> None:
-    """Fetch objects into files, each whole or absent; a part that breaks off is asked for again, five times.
-    Raises StoreError: one cannot be fetched or written: all others are stopped, those that were whole are kept.
+    """Fetch objects into files, by where to, each whole or absent; a part that breaks off is asked for again, five
+    times.
 
-    boto3 compares what comes in one piece with its checksum, where the store has one.
-
-    Args:
-        files: what to fetch, by where to.
+    boto3 compares what comes in one piece with its checksum, where the store has one. Raises StoreError: one cannot be
+    fetched or written: all others are stopped, those that were whole are kept.
     """
     progress = _Progress(url, "fetched", len(files), sum(source.size for source in files.values()))
     with _transfers(client, url, READING) as manager:
@@ -97,15 +94,12 @@ def download_files(client: Any, url: str, files: Mapping[Path, S3Object]) -> Non
 
 
 def upload_files(client: Any, url: str, files: Mapping[str, Path]) -> None:
-    """Make objects of files, those that are there already excepted; returns when all are there. Raises StoreError: no
-    credentials, access refused, no such bucket, no room, endpoint not reached, damaged on the way.
+    """Make objects of files, by path below s3://bucket/prefix, those that are there already excepted; all are there
+    then.
 
     S3 compares each body with its SHA-256 in the request's signature. A request that fails for a moment is sent again
-    by boto3; a failure, or an interruption, stops all and removes the parts that were sent.
-
-    Args:
-        url: s3://bucket/prefix to put them below.
-        files: by path below the prefix.
+    by boto3; a failure, or an interruption, stops all and removes the parts that were sent. Raises StoreError: no
+    credentials, access refused, no such bucket, no room, endpoint not reached, damaged on the way.
     """
     bucket, prefix = parse_url(url)
     there = list_objects(client, url)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,7 @@ from advantageflow.errors import StoreError
 from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
 from advantageflow.store.s3 import is_s3
-from advantageflow.store.s3_client import CONNECTIONS, make_client
-from advantageflow.store.s3_errors import MissingObject
+from advantageflow.store.s3_client import CONNECTIONS, MissingObject, make_client
 from advantageflow.store.s3_transfer import read_range
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ _LENGTH = struct.Struct("<Q")  # of the header, at the beginning of the file
 _LONGEST_HEADER = 1 << 20
 _AGAIN = "run the task that makes it again, without Kubeflow's cache"
 _FIRST_READ = 1 << 14  # bytes, which hold the header of a few tensors
-
-ReadRange = Callable[[int, int], bytes]
-"""Bytes [start, end) of a file; fewer where it ends before."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +46,9 @@ class StoredTensor:
 
 
 def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) -> None:
-    """Write tensors of `count` rows that come in batches of consecutive rows.
+    """Write tensors of `count` rows (at least one) that come by name in batches of consecutive rows.
 
-    Args:
-        count: rows in all, at least one.
-        batches: by name; names, dtypes and shapes of rows are those of the first.
+    Names, dtypes and shapes of rows are those of the first batch.
     """
     import torch
 
@@ -85,11 +79,8 @@ def write_rows(path: Path, count: int, batches: Iterator[Mapping[str, Tensor]]) 
 
 
 class TensorRows:
-    """The tensors of a file, of which rows can be read.
-    Raises StoreError: it is not there, cannot be read, or is not a safetensors file.
-
-    Args:
-        place: path of the file, or its s3:// address.
+    """The tensors of a file, at a path or an s3:// address, of which rows can be read. Raises StoreError: it is not
+    there, cannot be read, or is not a safetensors file.
     """
 
     def __init__(self, place: str) -> None:

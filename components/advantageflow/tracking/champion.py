@@ -22,7 +22,6 @@ from advantageflow.tracking.registry import CHAMPION, REGISTRY, alias_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 LOG_SUFFIX = ".champions"
 _AFTER, _VERSION, _REASON, _TICKET, _APPLIED = "after", "version", "reason", "ticket", "applied"
@@ -63,8 +62,10 @@ def reigns(client: MlflowClient, name: str) -> list[Reign]:
     found = client.search_model_versions(f"name = '{name}{LOG_SUFFIX}'", max_results=_MOST)
     held = [Reign()]
     for entry in sorted(found, key=lambda one: int(one.version)):
-        if entry.tags.get(_AFTER) == str(held[-1].number):
-            held.append(_reign(entry))
+        told, number = entry.tags, int(entry.version)
+        if told.get(_AFTER) == str(held[-1].number):
+            reason, ticket = told.get(_REASON, ""), told.get(_TICKET, "")
+            held.append(Reign(number, told.get(_VERSION), reason, ticket, _APPLIED in told))
     return held
 
 
@@ -124,8 +125,3 @@ def _apply(client: MlflowClient, name: str) -> None:
         if now.version is not None:
             client.set_registered_model_alias(name, CHAMPION, now.version)
         client.set_model_version_tag(f"{name}{LOG_SUFFIX}", str(now.number), _APPLIED, "true")
-
-
-def _reign(entry: ModelVersion) -> Reign:
-    tags = entry.tags
-    return Reign(int(entry.version), tags.get(_VERSION), tags.get(_REASON, ""), tags.get(_TICKET, ""), _APPLIED in tags)

@@ -24,7 +24,7 @@ def opening(places: dict, last_task: str, page: dsl.Output[dsl.Markdown], first_
     """
     from pathlib import Path
 
-    from advantageflow.tracking.opening import open_pipeline_run, settings_of_a_run
+    from advantageflow.tracking.lifecycle import open_pipeline_run, settings_of_a_run
 
     settings = settings_of_a_run({places[name]: value for name, value in given.items()})
     open_pipeline_run(settings, last_task, first_run, Path(page.path))
@@ -56,14 +56,8 @@ def continuing(
     """
     from advantageflow.tracking.continuing import continue_run
 
-    handed = {
-        "prompts": prompts,
-        "conditioning": conditioning,
-        "policy": policy,
-        "rollout_policy": rollout_policy,
-        "base": base,
-    }
-    continue_run(rounds, {name: artifact.uri for name, artifact in handed.items()})
+    handed = {"prompts": prompts, "conditioning": conditioning, "policy": policy, "rollout_policy": rollout_policy}
+    continue_run(rounds, {name: artifact.uri for name, artifact in {**handed, "base": base}.items()})
 
 
 @stage_component("evaluation")
@@ -80,8 +74,8 @@ def closing(
         goes_on: whether another one continues this one.
     """
     from advantageflow.settings import StoreSettings
-    from advantageflow.tracking.closing import close_pipeline_run
-    from advantageflow.training.trainjob.leftovers import remove_leftovers
+    from advantageflow.tracking.lifecycle import close_pipeline_run
+    from advantageflow.training.trainjob.launch import remove_leftovers
 
     try:
         store = StoreSettings.model_validate_json(store_settings).url

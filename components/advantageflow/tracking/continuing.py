@@ -18,8 +18,8 @@ from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 from advantageflow.errors import ClusterError
-from advantageflow.tracking.closing import on_pipeline_run
 from advantageflow.tracking.kubeflow import API_ENV, ask
+from advantageflow.tracking.lifecycle import on_pipeline_run
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, find_or_open
 
 if TYPE_CHECKING:

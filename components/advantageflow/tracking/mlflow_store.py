@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from advantageflow.errors import TrackingError
+from advantageflow.shown import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -138,11 +139,6 @@ def _flatten(params: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
         else:
             text = value if isinstance(value, str) else json.dumps(value)
             yield f"{prefix}{name}", text[:LONGEST_PARAM]
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without the SQL that MLflow's errors carry below."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The MLflow run of a whole pipeline run on a cluster: tasks that know nothing of each other find it by its tag.
 
-The pipeline's first task opens it (`opening`), its last one, or others later, close it (`closing`).
+The pipeline's first task opens it, its last one, or others later, close it (`lifecycle`). And what the run of a whole
+pipeline has in MLflow already, so that it can be brought there again, and nothing twice (`Earlier`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import TYPE_CHECKING
 
 from advantageflow.tracking.kubeflow import pipeline_address
 from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
-from advantageflow.tracking.naming import NAME_TAG
 from advantageflow.tracking.provenance import origin_tags
+from advantageflow.tracking.ui import NAME_TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+MISSING_TAG = "advantageflow.missing"  # of a task's run: MLflow did not take all of it
+_ENDS = ("FINISHED", "FAILED")
 PIPELINE_RUN_ENV = "ADVANTAGEFLOW_PIPELINE_RUN_ID"  # the Kubeflow run
 PRESET_ENV = "ADVANTAGEFLOW_PRESET"
 NAME_ENV, NOTE_ENV = "ADVANTAGEFLOW_RUN_NAME", "ADVANTAGEFLOW_RUN_NOTE"  # of the run, where a person gave them
@@ -66,12 +69,11 @@ def _find_tagged(client: MlflowClient, tag: str, value: str) -> Run | None:
 def find_or_open(
     client: MlflowClient, tracking_uri: str, pipeline: str, tags: Mapping[str, str], first_run: str = ""
 ) -> Run:
-    """The MLflow run of a pipeline run, opened if there is none; to be called by tasks that run alone.
+    """The MLflow run of a pipeline run, opened if there is none, with these tags beside its origin; for tasks that run
+    alone.
 
-    Args:
-        tags: of the run, beside its origin.
-        first_run: the pipeline run that this one continues, itself or through others: its run in MLflow becomes this
-            one's, and is open. Empty if none.
+    `first_run` is the pipeline run that this one continues, itself or through others (empty if none): its run in MLflow
+    becomes this one's, and is open.
     """
     found = find_pipeline_run(client, pipeline)
     preset, address = os.environ.get(PRESET_ENV), pipeline_address(pipeline)
@@ -133,10 +135,8 @@ def _is_pictures(child: Run) -> bool:
 def close(client: MlflowClient, run: Run, status: str, state: str, message: str | None = None) -> None:
     """End a pipeline's run, and those of its tasks that never ended.
 
-    Args:
-        status: 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words.
-        state: by which that is known, in Kubeflow's.
-        message: what Kubeflow says of a failure, for want of a task that says more.
+    Its status is 'FINISHED', 'FAILED' or 'KILLED', in MLflow's words; `state` that by which it is known, in Kubeflow's;
+    `message` what Kubeflow says of a failure, for want of a task that says more.
     """
     run_id, tasks = run.info.run_id, task_runs(client, run)
     attempts = {task.info.run_name: task for task in tasks}
@@ -210,3 +210,36 @@ def _reason(attempts: Mapping[str, Run]) -> str:
     lost = [name for name, task in attempts.items() if task.info.status in ("RUNNING", "KILLED")]
     told = [f"{name}: {task.data.tags.get('error', 'failed')}" for name, task in failed]
     return "; ".join([*told, *(f"{name}: {_KILLED}" for name in lost)])
+
+
+class Earlier:
+    """The records that the run of a whole pipeline has in MLflow already."""
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client, self._run_id = client, run_id
+        self._points: dict[str, set[int]] = {}
+        self._pictures: list[str] | None = None
+        found = task_runs(client, client.get_run(run_id))
+        self._tasks = {task.data.tags["task"]: task for task in found if "task" in task.data.tags}
+
+    def run_of(self, task: str) -> str | None:
+        """The id of a task's run; None where it has none."""
+        found = self._tasks.get(task)
+        return None if found is None else str(found.info.run_id)
+
+    def has_all_of(self, task: str) -> bool:
+        """Whether a task ended and nothing that it told is missing."""
+        found = self._tasks.get(task)
+        return found is not None and found.info.status in _ENDS and found.data.tags.get(MISSING_TAG) != "true"
+
+    def has_point(self, name: str, step: int) -> bool:
+        """Whether a curve of the whole run has a point there."""
+        if name not in self._points:
+            self._points[name] = {point.step for point in self._client.get_metric_history(self._run_id, name)}
+        return step in self._points[name]
+
+    def has_picture(self, run_id: str, key: str, step: int) -> bool:
+        """Whether the run that holds the pictures has one there; MLflow writes '~' for a slash in its file's name."""
+        if self._pictures is None:
+            self._pictures = [str(file.path) for file in self._client.list_artifacts(run_id, "images")]
+        return any(name.startswith(f"images/{key.replace('/', '~')}+step+{step}+") for name in self._pictures)

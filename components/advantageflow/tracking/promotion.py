@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.champion import Superseded, champion, change_champion
-from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.events import TRACKING_ENV, read_events
 from advantageflow.tracking.journal import Journal
 from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
-from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Registration, from_event, register
 from advantageflow.tracking.registry import REGISTRY
 
@@ -43,12 +42,10 @@ class Start(NamedTuple):
 
 
 def inputs_sha256(settings: Mapping[str, Any], made_from: Mapping[str, Any]) -> str:
-    """Of all that decides what a run makes of the policy that it starts from.
+    """Of all that decides what a run makes of the policy that it starts from: its settings by section, as JSON values.
 
-    Args:
-        settings: of the run, by section, as JSON values.
-        made_from: `source_sha256` of the prompts, wherever they lie, and `reward_versions` by name; the metadata of a
-            prompts artifact have both.
+    `made_from` has `source_sha256` of the prompts, wherever they lie, and `reward_versions` by name, as the metadata of
+    a prompts artifact have.
     """
     sections = {name: settings[name] for name in _INPUTS if name in settings}
     sections["prompts"] = {name: value for name, value in sections["prompts"].items() if name != "source"}

@@ -10,22 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.earlier import Earlier
+from advantageflow.shown import first_line
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import (
     RUN_ENV,
     experiment_id,
-    first_line,
     log_path,
     log_settings,
     open_client,
     tracking_errors,
 )
-from advantageflow.tracking.naming import NAME_TAG
+from advantageflow.tracking.pipeline_run import Earlier
 from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import origin_tags
 from advantageflow.tracking.recorder import Recorder
 from advantageflow.tracking.registration import Registration
+from advantageflow.tracking.ui import NAME_TAG
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
 

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advantageflow.tracking.earlier import MISSING_TAG, Earlier
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import LONGEST_PARAM, log_params, log_path
-from advantageflow.tracking.naming import NAME_TAG, RESULT_HEADING, metric_name, picture_key, taken
-from advantageflow.tracking.pipeline_run import pictures_run
-from advantageflow.tracking.ui import page_of_run, view_tags
+from advantageflow.tracking.pipeline_run import MISSING_TAG, Earlier, pictures_run
+from advantageflow.tracking.ui import NAME_TAG, RESULT_HEADING, metric_name, page_of_run, picture_key, taken, view_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from advantageflow.errors import TrackingError
-from advantageflow.tracking.closing import settle_again
-from advantageflow.tracking.events import TRACKING_ENV, Event
+from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
+from advantageflow.tracking.lifecycle import settle_again
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
 from advantageflow.tracking.pipeline_run import (
     FINAL_STATE_TAG,
@@ -24,7 +24,6 @@ from advantageflow.tracking.pipeline_run import (
     REGISTERED_MODEL_TAG,
     find_pipeline_run,
 )
-from advantageflow.tracking.reading import read_events, tail
 from advantageflow.tracking.recorder import Recorder, run_name
 from advantageflow.tracking.registration import from_event, register
 from advantageflow.tracking.ui import mlflow_address

@@ -1,10 +1,12 @@
 """The training stage as a Kubeflow component: its inputs and outputs, no logic."""
 
+from dataclasses import asdict
 from typing import Optional
 
 from kfp import dsl
 
 from advantageflow.component import stage_component
+from advantageflow.runtime import run_stage_task
 
 
 @stage_component("training")
@@ -48,29 +50,7 @@ def training(
         learning_rate: instead of training_settings' own.
         lam: instead of training_settings' own: a number, or auto.
     """
-    from dataclasses import asdict
-
-    from advantageflow.runtime import run_stage_task
-
-    run_stage_task(
-        "training",
-        settings=training_settings,
-        parameters={"learning_rate": learning_rate, "lam": lam},
-        reward=reward_settings,
-        model=model_settings,
-        store=store_settings,
-        seed=seed,
-        round_index=round_index,
-        prompts=prompts.path,
-        conditioning=conditioning.path,
-        policy=policy.path,
-        latents=[shard.path for shard in latents],
-        scores=[shard.path for shard in scores],
-        policy_out=new_policy.path,
-        adapter_out=adapter.path,
-        rollout_policy_out=rollout_policy.path,
-        task_config=asdict(task_config),
-    )
+    run_stage_task("training", **{**locals(), "task_config": asdict(task_config)})
 
 
 # The task that starts a training on several nodes. What a person gives it in GPUs, memory and nodes is for the nodes:

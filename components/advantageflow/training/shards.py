@@ -16,8 +16,14 @@ from advantageflow.settings import RewardSettings
 from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import read_prompts
-from advantageflow.store.rollouts import LEVELS_KEY, read_index, read_latents, read_trajectories
-from advantageflow.store.scores import DROPPED_KEY, read_scores
+from advantageflow.store.rollouts import (
+    DROPPED_KEY,
+    LEVELS_KEY,
+    read_index,
+    read_latents,
+    read_scores,
+    read_trajectories,
+)
 from advantageflow.training.data import AGAIN, RoundData, Sample, join_round
 
 _MADE_AGAIN = "make the rollouts of all shards again, with the same settings"

@@ -22,7 +22,7 @@ from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings,
 from advantageflow.store.files import publish, read_metadata
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.prompt_history import PromptHistory, read_history, write_history
-from advantageflow.store.scores import IMAGE_STATISTICS_KEY
+from advantageflow.store.rollouts import IMAGE_STATISTICS_KEY
 from advantageflow.tracking.journal import current_journal
 from advantageflow.training.checkpoint_key import checkpoint_key
 from advantageflow.training.checkpoints import round_checkpoints

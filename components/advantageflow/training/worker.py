@@ -21,11 +21,10 @@ from importlib import import_module
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, UserError
-from advantageflow.lifeline import end_with_parent
+from advantageflow.processes import end_with_parent, wait_asleep
 from advantageflow.runtime import exit_status, parse_arguments
 from advantageflow.store.published import publish_folder
 from advantageflow.store.s3 import cache_folder
-from advantageflow.threads import wait_asleep
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training.call import (
     RESULT_JOURNAL,

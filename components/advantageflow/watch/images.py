@@ -77,13 +77,11 @@ def thumbnail(image: Image) -> Image:
 
 
 def diversity(thumbnails: Sequence[Image]) -> float:
-    """Root mean square difference of pixel values over all pairs of images: 0 for equal ones, at most 1.
+    """Root mean square difference of pixel values over all pairs of two or more images (H, W, 3): 0 for equal ones, at
+    most 1.
 
     The mean squared difference over the N (N - 1) / 2 pairs is 2 N / (N - 1) times the (population) variance, so this
     takes no loop over pairs.
-
-    Args:
-        thumbnails: two or more images (H, W, 3) of one size.
     """
     if len(thumbnails) < 2:
         raise ValueError("the diversity of fewer than two images is not defined")

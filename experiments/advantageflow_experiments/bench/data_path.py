@@ -61,9 +61,9 @@ def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:
     from advantageflow.scoring.stage import run
     from advantageflow.settings import RewardSettings
     from advantageflow.store.prompts import write_prompts
-    from advantageflow.store.scores import read_scores
+    from advantageflow.store.rollouts import read_scores
+    from advantageflow.tracking.events import read_events
     from advantageflow.tracking.journal import stage_journal
-    from advantageflow.tracking.reading import read_events
 
     prompts = [Prompt(f"prompt {number}", "train", "noise") for number in range(-(-shards * images // _GROUP))]
     ids, settings = [prompt.prompt_id for prompt in prompts], RewardSettings(name="jpeg", column="incompressibility")

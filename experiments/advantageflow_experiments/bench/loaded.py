@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from advantageflow.processes import WAITING
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
-from advantageflow.threads import WAITING
 
 JSON_FILE = "loaded.json"
 _BUSY = "while True: pass"

@@ -15,7 +15,7 @@ from advantageflow.errors import DataError, SettingsError, StoreError
 from advantageflow.evaluation.labels import soft_label, strict_label
 from advantageflow.evaluation.pictures import paired_samples
 from advantageflow.store.files import writing
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 from advantageflow.watch.images import diversity, thumbnail
 from advantageflow_experiments.compare.cells import Cell, cell_name
 from advantageflow_experiments.compare.comparison import CellResult

@@ -16,10 +16,9 @@ from advantageflow.prompts import stage as prompts_stage
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, read_metadata
 from advantageflow.tracking.champion import champion
-from advantageflow.tracking.events import JOURNAL_ENV
+from advantageflow.tracking.events import JOURNAL_ENV, read_events
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, sqlite_uri
 from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256
-from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.registry import local_policy
 from advantageflow_experiments.compare.style import PALE, picture

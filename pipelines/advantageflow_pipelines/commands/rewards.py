@@ -19,8 +19,8 @@ from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 if TYPE_CHECKING:
+    from advantageflow.golden_checks.check import Trial
     from advantageflow.golden_checks.pictures import Picture
-    from advantageflow.golden_checks.trial import Trial
     from advantageflow.rewards.base import Reward
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
@@ -72,7 +72,7 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.trial import try_reward
+    from advantageflow.golden_checks.check import try_reward
     from advantageflow.prompts.sources import load_prompts
     from advantageflow.rewards.plumbing.registry import get_guarded
 

@@ -220,7 +220,7 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:
     tracking_uri = os.environ.get(TRACKING_ENV)
     if not tracking_uri:
         return
-    from advantageflow.tracking.closing import heal
+    from advantageflow.tracking.lifecycle import heal
     from advantageflow.tracking.mlflow_store import open_client
 
     states = {run.run_id: run.state for run in runs}

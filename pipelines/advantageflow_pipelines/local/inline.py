@@ -21,9 +21,8 @@ from advantageflow.runtime import memory_told, run_counted, sections_of
 from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
-from advantageflow.tracking.events import JOURNAL_ENV
+from advantageflow.tracking.events import JOURNAL_ENV, tail
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import tail
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
 from advantageflow_pipelines.local.tasks import explain_failure

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp import compiler, local
 
-from advantageflow.lifeline import end_with_parent
+from advantageflow.processes import end_with_parent
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline

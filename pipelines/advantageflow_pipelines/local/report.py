@@ -13,9 +13,8 @@ from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
-from advantageflow.tracking.events import Event
+from advantageflow.tracking.events import Event, run_curves
 from advantageflow.tracking.provenance import provenance
-from advantageflow.tracking.reading import run_curves
 from advantageflow_pipelines.local.costs import cost_table, stage_costs
 from advantageflow_pipelines.local.workdir import WorkDir, read_report
 from advantageflow_pipelines.pipelines import pipeline_of

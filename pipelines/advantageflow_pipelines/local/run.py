@@ -18,8 +18,7 @@ from rich.console import Console
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
-from advantageflow.tracking.events import JOURNAL_ENV
-from advantageflow.tracking.reading import read_events, tail
+from advantageflow.tracking.events import JOURNAL_ENV, read_events, tail
 from advantageflow_pipelines.local.costs import measure_overhead
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline

@@ -15,7 +15,7 @@ from advantageflow.evaluation.page import PAGE_FILE
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
 from advantageflow.store.files import read_json
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 from advantageflow.training.stage import policy_url
 from advantageflow_pipelines.local.costs import stage_costs, useful_seconds
 from advantageflow_pipelines.local.workdir import WorkDir, read_report

@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.errors import StoreError, TrackingError, UserError
 from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
-from advantageflow.tracking.events import TRACKING_ENV, Event
+from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
-from advantageflow.tracking.naming import run_title
-from advantageflow.tracking.reading import read_events, tail
+from advantageflow.tracking.ui import run_title
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir

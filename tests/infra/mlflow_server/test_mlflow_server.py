@@ -29,9 +29,9 @@ from registered import DECISION, concluded, pipeline_run, registration
 from advantageflow.policy.generate import draw_texts
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
 from advantageflow.tracking.champion import Superseded, change_champion
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.promotion import conclude
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.reading import read_events
 from advantageflow.tracking.registry import local_policy
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from kfp_stub.server import KfpStub
 from mlflow import MlflowClient
 from tracked import LAST, children_of, fail_task, kill_task, open_run, parent_of, run_task
 
-from advantageflow.tracking.closing import close_pipeline_run, heal
 from advantageflow.tracking.continuing import continue_run
 from advantageflow.tracking.kubeflow import ask_state
+from advantageflow.tracking.lifecycle import close_pipeline_run, heal
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
 from advantageflow_pipelines.client.runs import get_run
@@ -234,11 +234,11 @@ def test_healing_asks_no_more_than_it_may_and_leaves_what_nobody_knows(
     for number in range(3):
         monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", f"{pipeline}-{number}")
         open_run()
-    monkeypatch.setattr("advantageflow.tracking.closing._QUESTIONS", 2)
+    monkeypatch.setattr("advantageflow.tracking.lifecycle._QUESTIONS", 2)
     asked: list[str] = []
     assert heal(client, {}, lambda one: asked.append(one)) == []
     assert asked == [f"{pipeline}-2", f"{pipeline}-1"]
-    monkeypatch.setattr("advantageflow.tracking.closing._SECONDS", -1.0)
+    monkeypatch.setattr("advantageflow.tracking.lifecycle._SECONDS", -1.0)
     assert heal(client, {}, lambda one: asked.append(one)) == []
     assert len(asked) == 2
 

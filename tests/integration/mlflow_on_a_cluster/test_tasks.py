@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from tracked import children_of, open_run, parent_of, run_task, runs_of, server_that_comes_later
 
 from advantageflow.tracking import task_publisher
-from advantageflow.tracking.closing import close_pipeline_run
 from advantageflow.tracking.journal import stage_journal
+from advantageflow.tracking.lifecycle import close_pipeline_run
 from advantageflow.tracking.pipeline_run import task_runs
 
 

@@ -11,8 +11,8 @@ from evaluated import NOISY
 
 from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.store.files import read_json
+from advantageflow.tracking.events import read_events, run_curves
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events, run_curves
 
 
 def test_the_journal_gets_curves_pictures_and_the_report(

@@ -20,8 +20,8 @@ from advantageflow.records import Prompt
 from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, RewardTerm
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.store.policies import PolicyState
+from advantageflow.tracking.events import read_events, run_curves
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events, run_curves
 
 
 def test_a_report_holds_the_numbers_of_its_images(evaluate: Callable[..., Path]) -> None:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from advantageflow.evaluation.gate import Trial, decide
+from advantageflow.evaluation.promotion import Trial, decide
 from advantageflow.evaluation.statistics import Outcome
-from advantageflow.settings_evaluation import PromotionSettings
+from advantageflow.settings_stages import PromotionSettings
 
 GATE = PromotionSettings()
 Grid = list[list[bool]]

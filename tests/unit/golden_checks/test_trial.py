@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import RewardError
+from advantageflow.golden_checks.check import try_reward
 from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.trial import try_reward
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.results import check_declaration
 

@@ -19,7 +19,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
-from advantageflow.tracking.reading import read_events
+from advantageflow.tracking.events import read_events
 from advantageflow_pipelines.pipelines import built_in_pipelines, find_pipeline, pipeline_of
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images

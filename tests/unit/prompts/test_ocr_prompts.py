@@ -50,7 +50,7 @@ def test_held_out_prompts_are_always_the_same_and_seeds_differ() -> None:
 
 
 def test_more_than_there_are_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ocr, "_text", lambda rng: "Stop")
+    monkeypatch.setattr(ocr, "_KINDS", (lambda rng: "Stop",))
     with pytest.raises(DataError, match="of 60 prompts could be made") as caught:
         ocr_prompts(60, seed=0)
     assert caught.value.where == "prompts.count"

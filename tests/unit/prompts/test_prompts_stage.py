@@ -26,8 +26,8 @@ from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import publish, read_json, read_metadata, read_tensors, write_tensors
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from advantageflow.rollout.stage import run
 from advantageflow.settings import ModelSettings, RolloutSettings
 from advantageflow.store.prompt_history import GroupOutcome, PromptHistory, write_history
 from advantageflow.store.rollouts import read_index
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 
 ADAPTIVE = RolloutSettings(
     prompts_per_round=5, selection="adaptive", group_size=2, steps=1, batch_groups=2, shards=1, threads=1

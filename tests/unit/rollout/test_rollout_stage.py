@@ -28,8 +28,8 @@ from advantageflow.store.files import publish, read_metadata, read_tensors, writ
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import read_images, read_index, read_latents
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 
 SETTINGS = RolloutSettings(prompts_per_round=5, group_size=3, steps=2, batch_groups=2, shards=1, threads=1)
 Images = dict[str, tuple[bytes, bytes]]

@@ -25,10 +25,9 @@ from advantageflow.shapes.renderer import render
 from advantageflow.shapes.scenes import scene_for
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import write_prompts
-from advantageflow.store.rollouts import write_rollouts
-from advantageflow.store.scores import read_scores
+from advantageflow.store.rollouts import read_scores, write_rollouts
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 
 SHAPES = RewardSettings(name="shapes", column="soft")
 SEVERAL = RewardSettings(

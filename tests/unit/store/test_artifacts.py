@@ -28,11 +28,12 @@ from advantageflow.store.rollouts import (
     read_index,
     read_latents,
     read_rollouts,
+    read_scores,
     rollout_writer,
     write_latents,
     write_rollouts,
+    write_scores,
 )
-from advantageflow.store.scores import read_scores, write_scores
 
 text = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 values = st.recursive(

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import DataError, StoreError
-from advantageflow.tracking.events import Event
+from advantageflow.tracking.events import Event, read_events, run_curves, tail
 from advantageflow.tracking.journal import Journal, current_journal, new_task_id, process_started, stage_journal
-from advantageflow.tracking.reading import read_events, run_curves, tail
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Provenance tags of a run, and the command that opens MLflow's pages."""
+"""Provenance tags of a run, its settings as its first task opens it, and the command that opens MLflow's pages."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 
 from advantageflow import __version__
 from advantageflow.errors import TrackingError
-from advantageflow.settings import RunSettings
+from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
 from advantageflow.tracking.kubeflow import pipeline_address
-from advantageflow.tracking.naming import metric_name, run_title
+from advantageflow.tracking.lifecycle import open_pipeline_run, settings_of_a_run
+from advantageflow.tracking.pipeline_run import idle_seconds
 from advantageflow.tracking.provenance import REVISION_ENV, provenance
-from advantageflow.tracking.ui import mlflow_address, ui_command
+from advantageflow.tracking.ui import metric_name, mlflow_address, run_title, ui_command
 
 
 def test_provenance_names_python_and_package_versions() -> None:
@@ -109,3 +110,32 @@ def test_kubeflow_s_page_is_known_only_where_somebody_said_it(monkeypatch: pytes
     assert pipeline_address("run-1") is None
     monkeypatch.setenv("ADVANTAGEFLOW_KFP_URL", "https://kubeflow.example/pipeline/")
     assert pipeline_address("run-1") == "https://kubeflow.example/pipeline/#/runs/details/run-1"
+
+
+def test_what_the_form_gives_holds_and_defaults_that_were_left_out_are_said() -> None:
+    given = {
+        "rollout": '{"group_size": 4}', "training": '{"learning_rate": 0.5}', "seed": 7,
+        "rollout.group_size": 6.0, "training.objective.lam": "auto",
+    }  # fmt: skip
+    found = settings_of_a_run(given)
+    training = TrainingSettings.model_validate({"learning_rate": 0.5, "objective": {"lam": "auto"}})
+    assert found == {
+        "rollout": RolloutSettings(group_size=6).model_dump(mode="json"),
+        "training": training.model_dump(mode="json"),
+        "seed": 7,
+    }
+
+
+def test_settings_that_a_stage_will_refuse_are_told_as_they_are() -> None:
+    assert settings_of_a_run({"rollout": '{"group_size": 1}'}) == {"rollout": {"group_size": 1}}
+    assert settings_of_a_run({"rollout": "{}", "rollout.group_size": 1}) == {"rollout": {}}
+
+
+def test_a_run_without_mlflow_has_a_page_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    open_pipeline_run({"seed": 7}, "round 1 / evaluation", page=tmp_path / "page" / "page.md")
+    assert "no page in MLflow" in (tmp_path / "page" / "page.md").read_text()
+
+
+def test_seconds_without_a_task_are_counted_once_where_tasks_overlap() -> None:
+    assert idle_seconds(1000, [(3000, 9000), (4000, 5000), (11_000, 12_000)]) == 2 + 2

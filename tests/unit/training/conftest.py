@@ -20,8 +20,7 @@ from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.store.conditioning import write_conditioning
 from advantageflow.store.files import publish, write_json
 from advantageflow.store.prompts import write_prompts
-from advantageflow.store.rollouts import write_latents
-from advantageflow.store.scores import write_scores
+from advantageflow.store.rollouts import write_latents, write_scores
 from advantageflow.training.policy import Policy
 from advantageflow.training.train import load_policy
 

@@ -19,7 +19,7 @@ from advantageflow.records import Score
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.files import read_json
 from advantageflow.store.published import fetch_published
-from advantageflow.store.scores import read_scores, write_scores
+from advantageflow.store.rollouts import read_scores, write_scores
 from advantageflow.tracking.journal import Journal, journal_in_use
 from advantageflow.training import stage
 

@@ -13,8 +13,7 @@ from advantageflow.errors import DataError
 from advantageflow.records import Rollout, Score
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_json, write_json
-from advantageflow.store.rollouts import read_index, read_latents, write_latents
-from advantageflow.store.scores import read_scores, write_scores
+from advantageflow.store.rollouts import read_index, read_latents, read_scores, write_latents, write_scores
 from advantageflow.training.data import RoundData
 from advantageflow.training.shards import load_round
 

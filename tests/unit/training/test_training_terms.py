@@ -12,7 +12,7 @@ from advantageflow.errors import DataError
 from advantageflow.flow.advantages import combined_advantages, group_advantages
 from advantageflow.settings import RewardSettings, RewardTerm, TrainingSettings
 from advantageflow.store.files import read_json, write_json
-from advantageflow.store.scores import read_scores, write_scores
+from advantageflow.store.rollouts import read_scores, write_scores
 from advantageflow.training.data import RoundData
 from advantageflow.training.metrics import data_metrics
 from advantageflow.training.round import round_advantages

@@ -89,14 +89,11 @@ class ImageRewardModel(nn.Module):
 
 
 def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> ImageRewardModel:
-    """The network in float32 from the state dict of ImageReward.pt.
-    Raises RewardError: it is not ImageReward's; names the tensor.
+    """The network in float32 from the state dict of ImageReward.pt, in any precision.
 
     The text encoder's names are those of transformers; both sides pack query, key and value of the image encoder alike.
-    What the checkpoint has beside the three parts (BLIP's projections) is not read, as in the original.
-
-    Args:
-        state: the state dict, any precision.
+    What the checkpoint has beside the three parts (BLIP's projections) is not read, as in the original. Raises
+    RewardError: it is not ImageReward's; names the tensor.
     """
     from transformers import BlipTextModel, BlipVisionModel
 

@@ -37,10 +37,8 @@ _COMPUTED = "attn_mask"  # a buffer that some versions save
 
 
 def load_open_clip(state: Mapping[str, torch.Tensor], *, where: str) -> Any:
-    """A CLIPModel in float32. Raises RewardError: it is not of open_clip's ViT-H-14; names the tensor.
-
-    Args:
-        state: state dict of open_clip's CLIP class, any precision.
+    """A CLIPModel in float32 from the state dict of open_clip's CLIP class, in any precision; `where` it is from, for
+    errors. Raises RewardError: it is not of open_clip's ViT-H-14; names the tensor.
     """
     from transformers import CLIPModel
 

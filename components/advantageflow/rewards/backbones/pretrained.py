@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import RewardError, UserError
+from advantageflow.shown import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -24,11 +25,9 @@ _SHOWN = 12  # hex digits of a hash that go into a version
 
 def load_model(kind: Any, name: str, *, where: str, revision: str | None = None) -> Any:
     """A model of transformers of this class, every weight of it from the checkpoint.
-    Raises RewardError: it is missing, gated, corrupt or not of this class.
 
-    Args:
-        name: a folder written by save_pretrained, or a hub id.
-        where: what names it, such as an option of a reward, for errors.
+    `name` is a folder written by save_pretrained, or a hub id; errors say `where` it stands, such as an option of a
+    reward. Raises RewardError: it is missing, gated, corrupt or not of this class.
     """
     import torch
 
@@ -46,11 +45,10 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
 
 
 def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, where: str, **arguments: Any) -> Any:
-    """A model of transformers from tensors under its own names: all of them, and no others.
-    Raises RewardError: a tensor is missing, not the model's, or of another shape than the model's.
+    """A model of transformers from tensors (of any precision) under its own names: all of them, and no others, in
+    float32.
 
-    Args:
-        tensors: by name; any precision, as float32 in the model.
+    Raises RewardError: a tensor is missing, not the model's, or of another shape than the model's.
     """
     import torch
 
@@ -101,7 +99,7 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
                 return Path(hf_hub_download(name, candidate, revision=revision))
             except EntryNotFoundError as error:  # also if it is not in the cache and the hub cannot be reached
                 absent = error
-    message = f"none of {', '.join(candidates)} could be had from '{name}': {_first_line(absent)}"
+    message = f"none of {', '.join(candidates)} could be had from '{name}': {first_line(absent)}"
     raise RewardError(message, where=where, remedy=_remedy(name)) from absent
 
 
@@ -121,7 +119,7 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError, SafetensorError) as error:
         remedy = "get the file again; if it holds more than tensors, save its state dict as .safetensors"
-        raise RewardError(f"cannot read {path}: {_first_line(error)}", where=where, remedy=remedy) from error
+        raise RewardError(f"cannot read {path}: {first_line(error)}", where=where, remedy=remedy) from error
     state = stored.get("state_dict", stored) if isinstance(stored, dict) else stored
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         remedy = "give the published checkpoint, or its state dict as .safetensors"
@@ -143,11 +141,8 @@ def renamed(state: Mapping[str, torch.Tensor], rules: Sequence[tuple[str, str]])
 def weights_hash(*modules: nn.Module) -> str:
     """The first 12 hex digits of the SHA-256 over names, shapes and bytes of all parameters and buffers.
 
-    Taken of what was loaded, not of files, so that one model in several formats has one hash. Buffers that are not
-    saved (persistent=False) do not count.
-
-    Args:
-        modules: on any device, in any precision; their order counts.
+    Taken of what was loaded, on any device, in any precision, not of files, so that one model in several formats has
+    one hash. Buffers that are not saved (persistent=False) do not count; the order of modules does.
     """
     import torch
 
@@ -167,7 +162,7 @@ def _loading(what: str, name: str, where: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # tokenizers raises plain Exception
-        message = f"cannot load {what}: {_first_line(error)}"
+        message = f"cannot load {what}: {first_line(error)}"
         raise RewardError(message, where=where, remedy=_remedy(name)) from error
 
 
@@ -201,7 +196,3 @@ def _remedy(name: str) -> str:
         f"check the name; without internet, `hf download {name}` elsewhere and give its folder; "
         "for a gated hub model accept its licence and log in with `hf auth login`"
     )
-
-
-def _first_line(error: BaseException | None) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -48,8 +48,8 @@ def check_spec(spec: Mapping[str, Any]) -> None:
 
 
 def check_include(spec: Mapping[str, Any], classes: Collection[str], colors: Collection[str]) -> None:
-    """Check a spec's `include`: a list of {'class', 'count', 'color'?, 'position'?: [relation, index]}.
-    Raises DataError: it is not of this form; names the field, such as `include[1].color`.
+    """Check a spec's `include`: a list of {'class', 'count', 'color'?, 'position'?: [relation, index]}. Raises
+    DataError: it is not of this form; names the field, such as `include[1].color`.
     """
     include = spec.get("include")
     if not isinstance(include, list) or not include:

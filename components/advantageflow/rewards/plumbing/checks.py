@@ -13,7 +13,7 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward, RewardStopped, SampleError
 from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.results import place_of, to_results
-from advantageflow.settings_reward import RewardSettings
+from advantageflow.settings_stages import RewardSettings
 
 if TYPE_CHECKING:
     import numpy as np

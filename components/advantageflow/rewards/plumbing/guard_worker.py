@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import RewardError, UserError
-from advantageflow.lifeline import end_with_parent
+from advantageflow.processes import end_with_parent
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.checks import check_readable, score_images
 from advantageflow.rewards.plumbing.registry import get_reward

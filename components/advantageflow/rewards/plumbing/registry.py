@@ -1,19 +1,35 @@
-"""Rewards by name: built in, plug-ins of the entry point group 'advantageflow.rewards', and classes by their path."""
+"""Rewards by name: built in, plug-ins of entry point group 'advantageflow.rewards', classes and functions by path.
+
+Their options are held to the signature of the class or function.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import inspect
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import getattr_static
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from advantageflow.errors import RewardError, SettingsError, UserError
 from advantageflow.plugins.registry import Registry, Source
+from advantageflow.records import Prompt
 from advantageflow.rewards.base import Reward, planned_version
-from advantageflow.rewards.plumbing.functions import as_reward
 from advantageflow.rewards.plumbing.guard import GuardedReward
-from advantageflow.rewards.plumbing.options import check_options
+from advantageflow.suggestions import suggest
 
+if TYPE_CHECKING:
+    import numpy as np
+
+_FIRST = ["prompts", "images"]
+_FORM = "write it as score(prompts, images): lists of equal length; further parameters are options"
 BUILT_IN = {
     "aesthetic": "advantageflow.rewards.aesthetic:AestheticReward",
     "clipscore": "advantageflow.rewards.clipscore:ClipScoreReward",
@@ -113,3 +129,113 @@ def _info(name: str, source: Source) -> RewardInfo:
     summary = (documentation or "").strip().partition("\n")[0]
     columns, rises = getattr(made, "columns", {}), getattr(made, "higher_is_better", True)
     return RewardInfo(name, source.origin, summary, version, dict(columns), rises, error)
+
+
+class FunctionReward:
+    """Scores images by a function of prompts and images; its keyword arguments are the options.
+
+    The function gives a number an image (a list, an array or a tensor), or a dict an image. What it does not say of
+    itself by attributes is taken from it: `columns` (lowest and highest value by name; else one column of any number,
+    called as the function), `higher_is_better` (else True), `version` (else a hash of the file it stands in), `check`
+    (a function of a prompt; else any will do).
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, options: Mapping[str, Any]) -> None:
+        column = name.rpartition(":")[2].rpartition(".")[2]
+        self.name = name
+        self.columns: Mapping[str, tuple[float, float]] = getattr(function, "columns", {column: (-math.inf, math.inf)})
+        self.higher_is_better: bool = getattr(function, "higher_is_better", True)
+        self.version: str = getattr(function, "version", None) or _hash(function)
+        self.reads_any = not hasattr(function, "check")
+        self.check: Callable[[Prompt], None] = getattr(function, "check", lambda prompt: None)
+        self._function = partial(function, **options)
+        self.__doc__ = function.__doc__
+
+    def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Any:
+        """What the function gives for them."""
+        return self._function(prompts, images)
+
+
+def as_reward(made_by: Any, name: str, options: Mapping[str, Any], term: str) -> FunctionReward | None:
+    """The reward of a function of prompts and images; None of what makes a reward.
+    Raises SettingsError: its parameters are in another order; an option is unknown or does not fit.
+    """
+    if inspect.isclass(made_by):
+        return None
+    try:
+        names = list(inspect.signature(made_by).parameters)
+    except (TypeError, ValueError):  # of another language
+        return None
+    if names[:2] == _FIRST:
+        fitted = check_options(partial(made_by, (), ()), options, reward=name, where=f"{term}.options")
+        return FunctionReward(made_by, name, fitted)
+    if {"prompts", "images"} & set(names):
+        raise SettingsError(f"'{name}' is a function of ({', '.join(names)})", where=f"{term}.name", remedy=_FORM)
+    return None
+
+
+def _hash(function: Callable[..., Any]) -> str:
+    function = inspect.unwrap(function.func if isinstance(function, partial) else function)
+    try:
+        source = inspect.getsource(sys.modules[function.__module__])
+    except (OSError, TypeError, LookupError):  # typed into an interpreter
+        source = repr(getattr(getattr(function, "__code__", None), "co_code", function))
+    return f"source {hashlib.sha256(source.encode('utf-8', 'replace')).hexdigest()[:12]}"
+
+
+def check_options(make: Callable[..., Any], options: Mapping[str, Any], *, reward: str, where: str) -> dict[str, Any]:
+    """Hold options to the parameters that may be given by keyword of the class (or function) that makes a reward.
+
+    Gives the options as the parameters' annotations want them: a list becomes a tuple, a text a Path. Errors name the
+    reward and `where` the options stand. Raises SettingsError: an option is unknown, missing, or has a value that does
+    not fit; names it and what fits.
+    """
+    signature = _signature(make)
+    kinds = (_KEYWORD, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    parameters = {name: parameter for name, parameter in signature.parameters.items() if parameter.kind in kinds}
+    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in signature.parameters.values()):
+        parameters |= {name: inspect.Parameter(name, _KEYWORD, default=None) for name in options.keys() - parameters}
+    known = f"options of reward '{reward}'"
+    for name in options:
+        if name not in parameters:
+            message = f"reward '{reward}' has no option '{name}'"
+            raise SettingsError(message, where=f"{where}.{name}", remedy=suggest(name, parameters, what=known))
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            message = f"reward '{reward}' needs the option '{name}'"
+            remedy = f"set {where}.{name} (of `advantageflow rewards`: --option {name}=...); "
+            remedy += f"{known}: {', '.join(sorted(parameters))}"
+            if inspect.isroutine(make):
+                remedy += "; a function that scores images itself is written as score(prompts, images)"
+            raise SettingsError(message, where=where, remedy=remedy)
+    return {name: _fitted(parameters[name], value, reward, where) for name, value in options.items()}
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY
+
+
+def _signature(make: Callable[..., Any]) -> inspect.Signature:
+    """With annotations as types; as texts, which nothing is held to, where one names what its module lacks."""
+    try:
+        return inspect.signature(make, eval_str=True)
+    except (NameError, AttributeError, TypeError):
+        return inspect.signature(make)
+
+
+def _fitted(parameter: inspect.Parameter, value: Any, reward: str, where: str) -> Any:
+    """The value as the parameter's annotation wants it; as it is where there is none that can be checked."""
+    if parameter.annotation is parameter.empty or isinstance(parameter.annotation, str):
+        return value
+    try:
+        adapter = TypeAdapter(parameter.annotation)
+    except PydanticUserError:
+        return value
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)  # JSON's rules: lists for tuples, texts for paths
+    except ValidationError as error:
+        wanted = "; ".join(dict.fromkeys(line["msg"] for line in error.errors()))
+        default = "" if parameter.default is parameter.empty else f"; it is {parameter.default!r} if left out"
+        quote = f"; a text of digits needs quotes: --set '{where}.{parameter.name}=\"{value}\"'"
+        remedy = f"{wanted}{default}{quote if isinstance(value, int | float) and 'string' in wanted else ''}"
+        message = f"{value!r} does not fit the option '{parameter.name}' of reward '{reward}'"
+        raise SettingsError(message, where=f"{where}.{parameter.name}", remedy=remedy) from error

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from advantageflow.errors import RewardError
 from advantageflow.json_text import DEEPEST
 from advantageflow.rewards.base import planned_version
+from advantageflow.shown import brief
 
 if TYPE_CHECKING:
     from advantageflow.rewards.base import Result, Reward
@@ -78,7 +79,7 @@ def place_of(reward: Reward, sample: str = "") -> str:
 
 def _check_count(reward: Reward, samples: Sequence[str], many: Any, of: str) -> None:
     if not isinstance(many, list):
-        message = f"gave {_show(many)}{of}, not a score for each of {len(samples)} images"
+        message = f"gave {brief(many)}{of}, not a score for each of {len(samples)} images"
         raise wrong_result(reward, "", message)
     if len(many) != len(samples):
         raise wrong_result(reward, "", f"gave {len(many)} scores{of} for {len(samples)} images")
@@ -117,7 +118,7 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
     if isinstance(given, tuple | list) and len(given) == 2 and isinstance(given[0], Mapping):
         details = {} if given[1] is None else given[1]
         if not isinstance(details, Mapping):
-            raise wrong_result(reward, sample, f"gave details {_show(details)}, not a dict")
+            raise wrong_result(reward, sample, f"gave details {brief(details)}, not a dict")
         return dict(given[0]), details
     if len(reward.columns) == 1:
         if isinstance(given, list | tuple) and len(given) == 1:  # a row of (N, 1), as networks give them
@@ -126,7 +127,7 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
             return {next(iter(reward.columns)): given}, {}
     wanted = "a number or " if len(reward.columns) == 1 else ""
     wanted += f"a dict with {', '.join(map(repr, reward.columns))}"
-    raise wrong_result(reward, sample, f"gave {_show(given)}, not {wanted}, which it declares")
+    raise wrong_result(reward, sample, f"gave {brief(given)}, not {wanted}, which it declares")
 
 
 def _number(reward: Reward, sample: str, column: str, given: Any) -> float:
@@ -137,7 +138,7 @@ def _number(reward: Reward, sample: str, column: str, given: Any) -> float:
     elif not (low <= value <= high and abs(value) <= sys.float_info.max):  # nor is NaN
         message = "which is not finite" if math.isinf(high) else f"outside its declared range [{low}, {high}]"
     if message:
-        raise wrong_result(reward, sample, f"gave {column} = {_show(value)}, {message}")
+        raise wrong_result(reward, sample, f"gave {column} = {brief(value)}, {message}")
     return float(value)
 
 
@@ -166,19 +167,11 @@ def _jsonable(value: Any, left: int) -> Any:
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
-    raise TypeError(f"{_show(value)} is of type {type(value).__name__}")
+    raise TypeError(f"{brief(value)} is of type {type(value).__name__}")
 
 
 def _text(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
-
-
-def _show(value: Any) -> str:
-    try:
-        text = repr(value)
-    except Exception as error:  # a reward's own object, or a number of thousands of digits
-        text = f"a {type(value).__name__} ({error})"
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _rising(limits: tuple[float, float]) -> tuple[float, float]:

@@ -91,15 +91,11 @@ class Cluster:
         return patiently(pods)
 
     def warning(self, name: str, since: datetime) -> str:
-        """Why a TrainJob has no pods: the last warning about what makes them, such as that a quota allows none.
+        """Why a TrainJob has no pods: the last warning about what makes them, such as that a quota allows none; "" if
+        none.
 
-        The names of those objects have the job's in them, also that of the workload that Kueue makes of it.
-
-        Args:
-            since: when it was created; what is older is of an earlier attempt's job, which had the same name.
-
-        Returns:
-            "" if there is none.
+        The names of those objects have the job's in them, also that of the workload that Kueue makes of it. What is
+        older than the job (`since`) is of an earlier attempt's, which had the same name.
         """
         with explained("list", "events", self._where(name)):
             listed = self._core.list_namespaced_event(
@@ -111,11 +107,8 @@ class Cluster:
             return "" if last is None else f"{last.reason}: {last.message}"
 
     def log_lines(self, pod: str, seconds: int | None) -> Iterator[str]:
-        """The lines of a pod's log as they come, each after its time and a space.
-
-        Args:
-            pod: name; NotThere is raised where it is gone.
-            seconds: how far to go back; None to the beginning.
+        """The lines of a pod's log as they come, each after its time and a space, from so many seconds ago (None: from
+        the beginning). NotThere is raised where the pod is gone.
         """
         where = f"pod {self.namespace}/{pod}"
         since = {} if seconds is None else {"since_seconds": seconds}

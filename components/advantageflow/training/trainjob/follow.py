@@ -57,7 +57,7 @@ def follow_to_its_end(
             job, pods = cluster.job(name), cluster.pods(name)
             warning = _warning(cluster, job) if job is not None and not pods else ""
             logs.follow(pods, warning)
-            complete = job is not None and _is_complete(job)
+            complete = job is not None and _condition(job, "Complete") is not None
             if complete or _final_error(where, job, pods) is not None:
                 logs.finish()
             if complete:
@@ -110,11 +110,6 @@ class _Queue:
                 self._resumed()
 
 
-def _is_complete(job: Mapping[str, Any]) -> bool:
-    """Whether the job has come to a good end."""
-    return _condition(job, "Complete") is not None
-
-
 def _suspension(job: Mapping[str, Any]) -> str | None:
     """Why the job is suspended; None if it is not."""
     suspended = _condition(job, "Suspended")
@@ -124,11 +119,9 @@ def _suspension(job: Mapping[str, Any]) -> str | None:
 def _final_error(
     where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
 ) -> UserError | None:
-    """Why a job came to no good end; None while it runs, or waits in a queue.
+    """Why a job (None when it is no longer there) came to no good end; None while it runs, or waits in a queue.
 
-    Args:
-        job: None when it is no longer there.
-        last_lines: of the logs, by name of the pod.
+    `last_lines` are those of the logs, by name of the pod.
     """
     if job is None:
         return TrainingError("was deleted while it ran, not by this task", where=where, remedy=_AGAIN)

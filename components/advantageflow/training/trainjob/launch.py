@@ -11,8 +11,11 @@ Events of the journal also come through the log of the first node, while it trai
 The key names the task: one that is tried again ends the job of an earlier attempt, which may still run where nobody
 waits for it, removes what its pods left, and starts its own job, which goes on from the last checkpoint. Job and files
 are removed when the task ends, if it can see to that: one that Kubeflow ends has less than a second, in which the job
-goes. The rest is removed by the pipeline's last task, or that of a later run (leftovers); the job itself ends at its
-deadline, the task's own timeout, or is removed by the cluster together with the task's pod, which owns it.
+goes. The rest is removed by the pipeline's last task, or that of a later run (`remove_leftovers`): the signal that a
+pod is to end may not get through Argo's and Kubeflow's programs to the task's own process, or not in time, and the
+cluster does not remove the job, as the task's pod, which owns it, stays for its log to be read. Argo may not start the
+last task of a run that somebody cancels: then the job ends at its deadline, the task's own timeout, or a person ends
+it: kubectl delete trainjobs -l pipeline/runid=ID.
 """
 
 from __future__ import annotations
@@ -33,16 +36,17 @@ from advantageflow.errors import Preempted, SettingsError, UserError
 from advantageflow.runtime import carried
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.manifest import files_of
-from advantageflow.store.published import fetch_published, join, publish_files, remove_below
+from advantageflow.store.published import fetch_published, folders_below, join, publish_files, remove_below
 from advantageflow.tracking.journal import Journal, current_journal
+from advantageflow.tracking.kubeflow import ask_state, mlflow_status
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.call import INPUTS, WorkerCall, first_failure, receive_result
 from advantageflow.training.preemption import when_asked_to_end
 from advantageflow.training.trainjob.cluster import Cluster, connect
 from advantageflow.training.trainjob.follow import JobFailed, follow_to_its_end
-from advantageflow.training.trainjob.leftovers import files_of_job
-from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, check_resources, train_job
+from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, check_resources, run_label, train_job
 
+_TRAINJOBS = "trainjobs"  # folder of the store
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
 TIMEOUT_ENV = "ADVANTAGEFLOW_TRAINING_TIMEOUT"  # seconds that this task has
 _PATIENCE_AT_THE_END = 60.0  # seconds that the API may be away; what is left then others remove
@@ -188,3 +192,29 @@ def _removed_at_the_end(cluster: Cluster, name: str, files: str) -> Iterator[Non
             remove_below(files)
         except UserError as error:
             logger.warning("files of the TrainJob are left: %s", error)
+
+
+def files_of_job(store: str, key: str) -> str:
+    """The address below which the files of the job of this key lie: `<store>/trainjobs/<pipeline run>/<key>`."""
+    return join(store, _TRAINJOBS, *filter(None, [run_label()]), key)
+
+
+def remove_leftovers(store: str) -> None:
+    """Delete the TrainJobs of this process's pipeline run, and files of it and of runs before it that have ended.
+
+    Raises:
+        SettingsError: there is no cluster.
+        ClusterError: the cluster refuses, or cannot be reached.
+        StoreError: files cannot be removed; the jobs are gone.
+    """
+    run = run_label()
+    if not run:  # started by hand: no job says that it is of this run
+        return
+    cluster = connect()
+    for job in cluster.jobs_of(run):
+        logger.warning("TrainJob %s was left, and is deleted", job["metadata"]["name"])
+        cluster.delete(job["metadata"]["name"])
+    for folder in folders_below(join(store, _TRAINJOBS)):
+        if folder == run or mlflow_status(ask_state(folder) or "") is not None:
+            logger.warning("files of a TrainJob of run %s were left, and are removed", folder)
+            remove_below(join(store, _TRAINJOBS, folder))

@@ -44,10 +44,8 @@ class PodLogs:
         self._told: set[tuple[str, str]] = set()
 
     def follow(self, pods: list[Any], warning: str) -> None:
-        """Told of all pods, again and again: reads the log of those that have begun, tells why others have not.
-
-        Args:
-            warning: why there are none.
+        """Told of all pods, again and again, or why there are none: reads the log of those that have begun, tells why
+        others have not.
         """
         self._tell("", warning)
         for pod in pods:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from kfp_stub.server import KfpStub
 
+from advantageflow.tracking.lifecycle import open_pipeline_run
 from advantageflow.tracking.mlflow_store import open_client
-from advantageflow.tracking.opening import open_pipeline_run
 from advantageflow.tracking.pipeline_run import find_pipeline_run
 
 Command = Callable[..., tuple[int, str, str]]

@@ -15,8 +15,8 @@ import pytest
 from kfp_stub.server import KfpStub
 from rich.console import Console
 
+from advantageflow.tracking.lifecycle import open_pipeline_run
 from advantageflow.tracking.mlflow_store import open_client
-from advantageflow.tracking.opening import open_pipeline_run
 from advantageflow.tracking.pipeline_run import find_pipeline_run
 from advantageflow.tracking.recorder import Recorder
 from advantageflow_pipelines.client import follow

@@ -12,9 +12,8 @@ import yaml
 from kfp_stub.server import KfpStub
 from kubernetes_stub.server import serving
 
-from advantageflow.tracking.closing import close_pipeline_run
+from advantageflow.tracking.lifecycle import close_pipeline_run, open_pipeline_run
 from advantageflow.tracking.mlflow_store import open_client
-from advantageflow.tracking.opening import open_pipeline_run
 from advantageflow.tracking.pipeline_run import find_pipeline_run
 from advantageflow_pipelines.client.checks.check import retries_of
 from advantageflow_pipelines.commands import run_actions

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.tracking.events import JOURNAL_ENV
+from advantageflow.tracking.events import JOURNAL_ENV, read_events
 from advantageflow.tracking.journal import stage_journal
-from advantageflow.tracking.reading import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.tasks import Tasks, explain_failure, log_tail
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.rewards.geneval.rules import relations
-from advantageflow.rewards.geneval.scoring import Detection, GenEvalScore, colors_needed, score, select
+from advantageflow.rewards.geneval.scoring import Detection, GenEvalScore, colors_needed, relations, score, select
 from advantageflow.rewards.geneval.spec import CLASSES, COLORS, check_spec
 
 Found = dict[str, list[Detection]]

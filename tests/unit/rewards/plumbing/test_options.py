@@ -10,8 +10,7 @@ import pytest
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import SettingsError
-from advantageflow.rewards.plumbing.options import check_options
-from advantageflow.rewards.plumbing.registry import get_reward
+from advantageflow.rewards.plumbing.registry import check_options, get_reward
 from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.settings import RewardSettings, RewardTerm
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes_stub.server import Cluster, serving
 from kubernetes_stub.task import live_in, make_arguments
+from launched import Train
 
 
 @pytest.fixture
@@ -23,3 +24,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 def arguments(tmp_path: Path) -> dict[str, Any]:
     """What the stage would hand over."""
     return make_arguments(tmp_path)
+
+
+@pytest.fixture
+def train(cluster: Cluster, tmp_path: Path, arguments: dict[str, Any]) -> Train:
+    return Train(cluster, tmp_path / "store", arguments)

@@ -13,21 +13,14 @@ import pytest
 from kubernetes_stub.server import Cluster
 from kubernetes_stub.state import Job, warning
 from kubernetes_stub.task import complete
+from launched import Train
 
 from advantageflow.errors import Preempted, SettingsError, TrainingError
-from advantageflow.settings import TrainingSettings
 from advantageflow.store.published import fetch_published
 from advantageflow.training.call import publish_failure
-from advantageflow.training.trainjob.launch import train_on_nodes
 
 WAITS = "waits for a queue to admit it (Suspended: TrainJob is suspended)"
 TAKEN_OFF = "is taken off its nodes (Suspended: TrainJob is suspended); waits for its queue to resume it"
-
-
-@pytest.fixture
-def train(tmp_path: Path, arguments: dict[str, Any]) -> Callable[[], None]:
-    """Trains, on two nodes."""
-    return lambda: train_on_nodes(TrainingSettings(nodes=2), str(tmp_path / "store"), arguments, None)
 
 
 @pytest.fixture
@@ -54,10 +47,7 @@ def completes(job: Job) -> None:
 
 
 def test_a_job_that_is_created_suspended_waits_until_it_is_admitted(
-    cluster: Cluster,
-    train: Callable[[], None],
-    arguments: dict[str, Any],
-    told: Callable[[], list[str]],
+    cluster: Cluster, train: Train, arguments: dict[str, Any], told: Callable[[], list[str]]
 ) -> None:
     def run(job: Job) -> None:
         job.suspend()
@@ -80,10 +70,7 @@ def test_a_job_that_is_created_suspended_waits_until_it_is_admitted(
 
 
 def test_a_job_that_is_taken_off_its_nodes_is_waited_for_and_goes_on(
-    cluster: Cluster,
-    train: Callable[[], None],
-    arguments: dict[str, Any],
-    told: Callable[[], list[str]],
+    cluster: Cluster, train: Train, arguments: dict[str, Any], told: Callable[[], list[str]]
 ) -> None:
     def run(job: Job) -> None:
         for _ in range(2):
@@ -102,9 +89,7 @@ def test_a_job_that_is_taken_off_its_nodes_is_waited_for_and_goes_on(
     assert len(cluster.deleted) == 1
 
 
-def test_why_a_resumed_job_fails_is_not_that_it_was_once_taken_off_its_nodes(
-    cluster: Cluster, train: Callable[[], None]
-) -> None:
+def test_why_a_resumed_job_fails_is_not_that_it_was_once_taken_off_its_nodes(cluster: Cluster, train: Train) -> None:
     def run(job: Job) -> None:
         taken_off(cluster, job)
         job.resume()
@@ -118,7 +103,7 @@ def test_why_a_resumed_job_fails_is_not_that_it_was_once_taken_off_its_nodes(
         train()
 
 
-def test_a_job_that_fails_while_it_is_suspended_has_failed(cluster: Cluster, train: Callable[[], None]) -> None:
+def test_a_job_that_fails_while_it_is_suspended_has_failed(cluster: Cluster, train: Train) -> None:
     def run(job: Job) -> None:
         job.suspend()
         job.becomes("Failed", "DeadlineExceeded", "")
@@ -130,11 +115,7 @@ def test_a_job_that_fails_while_it_is_suspended_has_failed(cluster: Cluster, tra
 
 @pytest.mark.parametrize("ran", [False, True], ids=["before it ran", "after it ran"])
 def test_the_deadline_ends_the_waiting_too(
-    cluster: Cluster,
-    train: Callable[[], None],
-    told: Callable[[], list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    ran: bool,
+    cluster: Cluster, train: Train, told: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch, ran: bool
 ) -> None:
     def run(job: Job) -> None:
         if ran:
@@ -162,7 +143,7 @@ class LaterClock:
 
 
 def test_the_task_s_own_timeout_is_the_deadline_of_a_job_that_runs(
-    cluster: Cluster, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_TIMEOUT", "1")
     deadlines = []
@@ -180,7 +161,7 @@ def test_the_task_s_own_timeout_is_the_deadline_of_a_job_that_runs(
 
 @pytest.mark.parametrize("timeout", ["soon", "0", "-5", "1.5"])
 def test_a_timeout_that_is_no_number_of_seconds_is_refused(
-    cluster: Cluster, train: Callable[[], None], monkeypatch: pytest.MonkeyPatch, timeout: str
+    cluster: Cluster, train: Train, monkeypatch: pytest.MonkeyPatch, timeout: str
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_TRAINING_TIMEOUT", timeout)
     with pytest.raises(SettingsError, match="not a number of seconds") as caught:

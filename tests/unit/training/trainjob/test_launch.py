@@ -24,9 +24,8 @@ from launched import (
     LIST_PODS,
     READ_LOG,
     SETTINGS,
-    assert_nothing_is_left,
+    Train,
     failing,
-    train,
 )
 
 from advantageflow.errors import TrainingError
@@ -37,10 +36,7 @@ from advantageflow.training.call import SAID_EVENT
 
 
 def test_the_nodes_inputs_lead_to_a_policy_here(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
+    cluster: Any, train: Train, tmp_path: Path, arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     seen: dict[str, Any] = {}
@@ -58,21 +54,18 @@ def test_the_nodes_inputs_lead_to_a_policy_here(
 
     cluster.controller = run
     with journal_in_use(Journal("task", tmp_path / "journal.jsonl")):
-        train(tmp_path, arguments)
+        train()
     assert seen["files"] == [str(arguments["prompts"]), *map(str, arguments["latents"])]
     assert (arguments["policy_out"] / "state.json").read_text() == '{"round": 2}'
     assert json.loads((tmp_path / "journal.jsonl").read_text())["values"] == {"training/loss": 1.0}
     for line in ("[node-0] step 1", "[node-0] step 2", "[node-1] hello", "[node-1] waits: ErrImagePull: no such image"):
         assert caplog.messages.count(line) == 1
     assert len(cluster.deleted) == 1
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
 def test_a_log_that_breaks_off_goes_on_where_it_was(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
+    cluster: Any, train: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     cluster.log_cuts = [3, 1]
@@ -84,16 +77,11 @@ def test_a_log_that_breaks_off_goes_on_where_it_was(
         complete(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
+    train()
     assert [line for line in caplog.messages if "line" in line] == [f"[node-0] line {k}" for k in range(6)]
 
 
-def test_a_job_without_pods_tells_why_once(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_job_without_pods_tells_why_once(cluster: Any, train: Train, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 
     def run(job: Any) -> None:
@@ -111,16 +99,13 @@ def test_a_job_without_pods_tells_why_once(
         complete(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
+    train()
     [waits] = [message for message in caplog.messages if "waits" in message]
     assert waits.endswith('-node-0-0-k2p4x" is forbidden: exceeded quota')
 
 
 def test_logs_that_may_not_be_read_do_not_end_a_training(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    caplog: pytest.LogCaptureFixture,
+    cluster: Any, train: Train, caplog: pytest.LogCaptureFixture
 ) -> None:
     cluster.refused[READ_LOG] = (403, "forbidden")
 
@@ -130,35 +115,33 @@ def test_logs_that_may_not_be_read_do_not_end_a_training(
         complete(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
+    train()
     assert "no right to get pods/log" in caplog.text
 
 
 @pytest.mark.parametrize("right", [GET_RUNTIME, CREATE_JOB, GET_JOB, LIST_PODS, DELETE_JOB], ids=lambda one: one[1:])
-def test_an_api_that_is_away_for_a_moment_is_waited_for(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], right: Right
-) -> None:
+def test_an_api_that_is_away_for_a_moment_is_waited_for(cluster: Any, train: Train, right: Right) -> None:
     cluster.controller = complete
     cluster.refused[right] = [(500, "failed calling webhook: connection refused")] * 2
-    train(tmp_path, arguments)
+    train()
     assert cluster.refused[right] == []
     assert len(cluster.deleted) == 1
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
 def test_a_job_that_was_created_though_the_answer_was_lost_is_followed(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
+    cluster: Any, train: Train, arguments: dict[str, Any]
 ) -> None:
     cluster.controller = complete
     cluster.lost = [CREATE_JOB]
-    train(tmp_path, arguments)
+    train()
     assert cluster.asked.count(CREATE_JOB) == 2
     assert (arguments["policy_out"] / "state.json").exists()
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["trained", "killed"])
 def test_steps_are_recorded_as_they_come_and_once(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], ends: bool, caplog: pytest.LogCaptureFixture
+    cluster: Any, train: Train, tmp_path: Path, ends: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
 
@@ -182,16 +165,13 @@ def test_steps_are_recorded_as_they_come_and_once(
         journal_in_use(Journal("task", tmp_path / "journal.jsonl")),
         contextlib.nullcontext() if ends else pytest.raises(TrainingError),
     ):
-        train(tmp_path, arguments)
+        train()
     assert steps() == ([1, 2, 3] if ends else [1, 2])
     assert next(line for line in caplog.messages if "[node-0]" in line) == "[node-0] a line"
 
 
 def test_an_earlier_attempt_s_job_is_ended_and_replaced(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Any, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
     bodies: list[dict[str, Any]] = []
@@ -201,15 +181,15 @@ def test_an_earlier_attempt_s_job_is_ended_and_replaced(
         complete(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
+    train()
     left = cluster.add(bodies[0])  # as a task leaves it that is killed outright
     left.pods[0].says("training on, for nobody")
-    train(tmp_path, {**arguments, "policy_out": tmp_path / "elsewhere"})
+    train(policy_out=tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "state.json").exists()
     assert bodies[0]["metadata"]["name"] == bodies[1]["metadata"]["name"]
     assert cluster.asked.count(CREATE_JOB) == 2
     assert cluster.deleted == [left.name] * 3
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
 TASK = """
@@ -222,7 +202,7 @@ run_stage_task("training", **json.loads(sys.argv[1]))
 
 
 def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
+    cluster: Any, train: Train, tmp_path: Path, arguments: dict[str, Any]
 ) -> None:
     cluster.controller = lambda job: job.pods[0].says("training")
     told = {name: json.loads(json.dumps(value, default=str)) for name, value in arguments.items()}
@@ -245,15 +225,10 @@ def test_sigterm_removes_the_job_and_the_files_before_the_task_ends(
     assert "Traceback" not in said
     assert task.returncode == 75
     assert cluster.deleted == [job.name]
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
-def test_the_job_is_the_pod_s_that_waits_for_it(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_job_is_the_pod_s_that_waits_for_it(cluster: Any, train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_POD_NAME", "round-01-training")
     monkeypatch.setenv("KFP_POD_UID", "1-2-3")
     bodies = []
@@ -263,7 +238,7 @@ def test_the_job_is_the_pod_s_that_waits_for_it(
         complete(job)
 
     cluster.controller = run
-    train(tmp_path, arguments)
+    train()
     (body,) = bodies
     owner = {"apiVersion": "v1", "kind": "Pod", "name": "round-01-training", "uid": "1-2-3"}
     assert body["metadata"]["ownerReferences"] == [owner]

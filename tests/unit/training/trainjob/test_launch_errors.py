@@ -11,7 +11,7 @@ import pytest
 from kubernetes_stub.server import Right
 from kubernetes_stub.state import warning
 from kubernetes_stub.task import complete
-from launched import CREATE_JOB, GET_RUNTIME, LIST_PODS, assert_nothing_is_left, failing, train
+from launched import CREATE_JOB, GET_RUNTIME, LIST_PODS, Train, failing
 
 from advantageflow.errors import ClusterError, Preempted, SettingsError, StoreError, TrainingError
 from advantageflow.training.call import publish_failure
@@ -48,7 +48,7 @@ DISRUPTED = {"conditions": [{"type": "DisruptionTarget", "status": "True", "reas
 )
 def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
     cluster: Any,
-    tmp_path: Path,
+    train: Train,
     arguments: dict[str, Any],
     run: Callable[[Any], None],
     kind: type[Exception],
@@ -59,29 +59,27 @@ def test_an_end_that_is_no_good_one_is_an_error_with_its_reason(
         cluster.events.append(warning("JobSet", job.name, reason, 1, "JobCreationFailed")), run(job)
     )  # fmt: skip
     with pytest.raises(kind) as caught:
-        train(tmp_path, arguments)
+        train()
     for word in words:
         assert word in str(caught.value)
     assert "connection closed by peer" not in str(caught.value)
     assert not arguments["policy_out"].exists()
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
-def test_a_job_that_somebody_deletes_is_an_error(cluster: Any, tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_a_job_that_somebody_deletes_is_an_error(cluster: Any, train: Train) -> None:
     cluster.controller = lambda job: cluster.jobs.pop(job.name) and None
     with pytest.raises(TrainingError, match="was deleted while it ran"):
-        train(tmp_path, arguments)
-    assert_nothing_is_left(cluster, tmp_path)
+        train()
+    train.assert_nothing_is_left()
 
 
-def test_a_job_that_completes_without_a_result_is_an_error(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
-) -> None:
+def test_a_job_that_completes_without_a_result_is_an_error(cluster: Any, train: Train) -> None:
     cluster.controller = lambda job: job.becomes("Complete", "JobsCompleted", "")
     with pytest.raises(StoreError, match="not published, or not wholly") as caught:
-        train(tmp_path, arguments)
+        train()
     assert caught.value.where.endswith("/result")
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize(
@@ -99,29 +97,21 @@ def test_a_job_that_completes_without_a_result_is_an_error(
     ],
 )
 def test_what_the_cluster_refuses_is_named(
-    cluster: Any,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    refused: Right,
-    status: int,
-    message: str,
-    words: str,
+    cluster: Any, train: Train, refused: Right, status: int, message: str, words: str
 ) -> None:
     cluster.refused[refused] = (status, message)
     with pytest.raises(ClusterError) as caught:
-        train(tmp_path, arguments)
+        train()
     assert words in str(caught.value)
     assert caught.value.remedy
     assert "team/" in caught.value.where
-    assert_nothing_is_left(cluster, tmp_path)
+    train.assert_nothing_is_left()
 
 
-def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any]
-) -> None:
+def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(cluster: Any, train: Train, tmp_path: Path) -> None:
     cluster.runtimes.clear()
     with pytest.raises(ClusterError, match="no such runtime") as caught:
-        train(tmp_path, arguments)
+        train()
     assert caught.value.where == "TrainingRuntime team/advantageflow-torch"
     assert "infra/base" in caught.value.remedy
     assert not (tmp_path / "store").exists()
@@ -138,7 +128,7 @@ def test_a_runtime_that_is_missing_is_named_before_anything_is_sent(
     ],
 )
 def test_resources_of_the_runtime_do_not_come_beside_those_that_are_asked_for(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], runtime: dict[str, Any], words: str
+    cluster: Any, train: Train, runtime: dict[str, Any], words: str
 ) -> None:
     pod = {"spec": {"containers": [{"name": "node", "resources": runtime}]}}
     jobs = [{"name": "node", "template": {"spec": {"template": pod}}}]
@@ -146,29 +136,29 @@ def test_resources_of_the_runtime_do_not_come_beside_those_that_are_asked_for(
     cluster.controller = complete
     refused = pytest.raises(ClusterError, match=words) if words else contextlib.nullcontext()
     with refused:
-        train(tmp_path, arguments, {"resources": {"requests": {"cpu": "8"}}})
+        train({"resources": {"requests": {"cpu": "8"}}})
     assert (CREATE_JOB in cluster.asked) is not bool(words)
 
 
 def test_what_an_earlier_attempt_s_pods_left_as_they_ended_is_not_why_this_one_fails(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    cluster: Any, train: Train, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", "run-1")
     cluster.controller = lambda job: (failures.append(f"{Path(job.arguments).parent}/failures"), complete(job))
     failures: list[str] = []
-    train(tmp_path, arguments)
+    train()
     publish_failure(failures[0], 0, Preempted("was asked to end", where="training", remedy="run it again"))
     cluster.controller = failing(1, "Error")
     with pytest.raises(TrainingError, match="first this"):
-        train(tmp_path, arguments)
+        train()
 
 
 def test_no_image_and_no_cluster_are_said_so(
-    cluster: Any, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    cluster: Any, train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(SettingsError, match="no kubeconfig"):
-        train(tmp_path, arguments)
+        train()
     monkeypatch.delenv("ADVANTAGEFLOW_TRAINING_IMAGE")
     with pytest.raises(SettingsError, match="no image"):
-        train(tmp_path, arguments)
+        train()

@@ -16,8 +16,7 @@ from kubernetes_stub.task import complete
 from advantageflow.errors import ClusterError
 from advantageflow.settings import TrainingSettings
 from advantageflow.store.published import is_published, publish_folder
-from advantageflow.training.trainjob.launch import train_on_nodes
-from advantageflow.training.trainjob.leftovers import remove_leftovers
+from advantageflow.training.trainjob.launch import remove_leftovers, train_on_nodes
 
 RUN = "ADVANTAGEFLOW_PIPELINE_RUN_ID"
 LIST_JOBS = Right("trainer.kubeflow.org", "trainjobs", "list")

@@ -1,24 +1,32 @@
-"""Ending a pipeline's run in MLflow as it ended in Kubeflow: by its last task, a task of a retry, or later by others.
+"""A pipeline's run in MLflow, from its first task, which opens it, to its end as in Kubeflow.
 
-What nobody could close, the first and the last task of later runs do: runs that were cancelled or retried, and those
-that a cluster gave up.
+Its last task ends it, or a task of a retry, or others later. What nobody could close, the first and the last task of
+later runs do: runs that were cancelled or retried, and those that a cluster gave up.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from advantageflow.errors import TrackingError
+from pydantic import ValidationError
+
+from advantageflow.errors import SettingsError, TrackingError
+from advantageflow.parameters import with_parameters
+from advantageflow.settings import RunSettings, Settings
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ask_state, mlflow_status
-from advantageflow.tracking.mlflow_store import RUN_ENV, open_client, patiently, tracking_errors
+from advantageflow.tracking.mlflow_store import RUN_ENV, log_settings, open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import (
     FINAL_STATE_TAG,
     LAST_TASK_TAG,
+    NAME_ENV,
+    NOTE_ENV,
     PIPELINE_RUN_ENV,
     PIPELINE_RUN_TAG,
     close,
@@ -26,22 +34,23 @@ from advantageflow.tracking.pipeline_run import (
     last_attempts,
     newest_pipeline_runs,
 )
+from advantageflow.tracking.ui import NAME_TAG, mlflow_address, run_title
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+_NO_PAGE = "This run has no page in MLflow: `MLFLOW_TRACKING_URI` is not set, or MLflow did not answer.\n"
 _SECONDS = 10.0  # for all questions of `heal` together
 _QUESTIONS = 20
 
 
 def on_pipeline_run(work: Callable[[MlflowClient, str, str], str], warning: str) -> None:
     """Do something with the MLflow run of this process's pipeline run, and heal those of others; for a pipeline's own
-    first and last task. A failure is told, never raised.
+    first and last task. A failure is told, with what it means (`warning`), never raised.
 
-    Args:
-        work: takes client, tracking URI and pipeline run; gives what to say of it. Done again while MLflow is away.
-        warning: what it means if MLflow stays away.
+    `work` takes client, tracking URI and pipeline run, and gives what to say of it; it is done again while MLflow is
+    away.
     """
     tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
     if not tracking_uri or not pipeline:
@@ -153,3 +162,60 @@ def _in_doubt(run: Run) -> bool:
 def _told(run: Run) -> str | None:
     """The status by the state that the run was closed with: its own may be worse, where a stage's run says so."""
     return mlflow_status(run.data.tags.get(FINAL_STATE_TAG, ""))
+
+
+def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run, all of them.
+
+    They are given by place: a section as JSON ('rollout'), where what is at its default may be left out; a setting that
+    holds instead of the section's own ('rollout.group_size'); a setting of no section ('seed').
+    """
+    sections: dict[str, Any] = {name: value for name, value in given.items() if "." not in name}
+    for name, text in sections.items():
+        kind: Any = RunSettings.model_fields[name].annotation
+        if not (isinstance(kind, type) and issubclass(kind, Settings)):
+            continue
+        shown = {place.rpartition(".")[2]: v for place, v in given.items() if place.startswith(f"{name}.")}
+        try:
+            sections[name] = with_parameters(kind.model_validate_json(text), shown).model_dump(mode="json")
+        except (SettingsError, ValidationError):  # the stage that reads it says what is wrong
+            sections[name] = json.loads(text)
+    return sections
+
+
+def open_pipeline_run(
+    settings: Mapping[str, Any], last_task: str, first_run: str = "", page: Path | None = None
+) -> None:
+    """Open the MLflow run of this process's pipeline run, or find the one that Kubeflow's plug-in opened.
+
+    Also closes the runs of earlier pipeline runs that nobody could close. A store that stays away costs a warning: the
+    closing task opens the run then.
+
+    Args:
+        settings: of the run, as `settings_of_a_run` gives them; they become its parameters, and the seed a tag.
+        last_task: name, as `recorder.run_name` gives it, of the task whose end is the end of the pipeline's work.
+        first_run: the pipeline run that this one continues; empty if none.
+        page: Markdown file to write, with a link to the run in MLflow.
+    """
+    _write(page, _NO_PAGE)
+
+    title = os.environ.get(NAME_ENV) or run_title(settings)
+    given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(NOTE_ENV, "")}
+    noted = {name: text for name, text in given.items() if text}
+
+    def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
+        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, **noted}
+        run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
+        log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
+        address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
+        if address:
+            _write(page, f"Curves, pictures and results of this run: [in MLflow]({address})\n")
+        return address or str(run.info.run_id)
+
+    on_pipeline_run(work, "this run is not in MLflow yet")
+
+
+def _write(page: Path | None, text: str) -> None:
+    if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(text, encoding="utf-8")
