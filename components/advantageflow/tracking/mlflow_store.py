@@ -92,11 +92,10 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:  # MLflow lets errors of SQLAlchemy, requests and the file system through
-        raise TrackingError(
-            f"MLflow failed: {first_line(error)}",
-            where=tracking_uri,
-            remedy="check that the tracking server runs, or that the sqlite file is whole and its folder writable",
-        ) from error
+        remedy = "check that the tracking server runs, or that the sqlite file is whole and its folder writable"
+        if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            remedy = "check the name, and that this is the MLflow that you mean; `advantageflow ui` shows what it has"
+        raise TrackingError(f"MLflow failed: {first_line(error)}", where=tracking_uri, remedy=remedy) from error
 
 
 def patiently(work: Callable[[], None]) -> None:
