@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
@@ -209,14 +209,21 @@ class TrackingSettings(Settings):
     """Where MLflow records go."""
 
     experiment: str = "advantageflow"
-    name: str = Field("", description="of the run there; made of model, reward and objective if empty")
-    note: str = Field("", description="first words of the run's description there, in Markdown")
+    name: str = Field("", max_length=200, description="of the run there; made of model, reward and objective if empty")
+    note: str = Field("", max_length=4000, description="first words of the run's description there, in Markdown")
     gpu_price: float | None = Field(
         None, ge=0, description="of an hour of one GPU, in any currency: reports then tell what a run cost"
     )
     registered_model: str | None = Field(
         None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_one_line(cls, name: str) -> str:
+        if len(name.splitlines()) > 1 or "\t" in name:
+            raise ValueError("a name is one line")
+        return name
 
 
 class RunSettings(Settings):
@@ -276,6 +283,11 @@ class RunSettings(Settings):
             yield "rollout.sde_window", f"sampler {rollout.sampler} has no noise", "set rollout.sampler to sde or cps"
         if rollout.sampler == "cps" and rollout.noise_level > 1:
             yield "rollout.noise_level", "sampler cps puts back at most all noise", "set it to at most 1"
+        (_, past), noisy_steps = rollout.window_range, rollout.sde_window or rollout.steps
+        if objective.needs.trajectories and rollout.sampler == "cps" and noisy_steps == 1 and past == rollout.steps:
+            message = "the last step of sampler cps has no noise, and there is no other to learn from"
+            remedy = "raise rollout.steps or rollout.sde_window, or end rollout.sde_window_range before the last step"
+            yield "rollout.sampler", message, remedy
         for name, section in (("rollout", rollout), ("evaluation", self.evaluation)):
             if section.grid == "diffusers" and section.shift != 1:
                 yield f"{name}.shift", "the grid of diffusers has the model's own shift", f"set {name}.shift to 1"

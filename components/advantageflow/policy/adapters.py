@@ -13,11 +13,11 @@ from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_mo
 from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
-from torch.nn import functional
 
 from advantageflow.errors import PolicyError
 from advantageflow.flow.moving_average import move_toward
 from advantageflow.policy.families import Family
+from advantageflow.policy.layers import LoraLinear, round_adapters
 from advantageflow.policy.saved import (
     ADAPTERS,
     SavedPolicy,
@@ -154,30 +154,6 @@ class Adapters:
         return {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
 
 
-class LoraLinear(Linear):
-    """PEFT's linear layer, `y = W x + b + s B A x`, in as few passes over y as its precision allows.
-
-    One adapter at a time; its weights are float32 whatever the base's. A float32 layer gives PEFT's result, bit for
-    bit. Of a lower precision, A and B are rounded to it and the sum is part of the product with B, which accumulates in
-    float32; gradients of A and B are rounded once, and added up in float32.
-    """
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        result: Tensor = self.base_layer(x, *args, **kwargs)
-        if self.disable_adapters or self.merged:
-            return result
-        (name,) = self.active_adapters
-        down, up, scale = self.lora_A[name], self.lora_B[name], self.scaling[name]
-        if self.get_base_layer().weight.dtype == torch.float32:
-            added: Tensor = up(down(x))
-            added = added if scale == 1.0 else added * scale
-            # In place on what a linear layer gives, a view, autograd would copy the gradient twice.
-            return result + added if torch.is_grad_enabled() else result.add_(added)
-        low = functional.linear(x, down.get_parameter("weight").to(x.dtype))
-        up = (up.get_parameter("weight") * scale).to(x.dtype)
-        return torch.addmm(result.flatten(0, -2), low.flatten(0, -2), up.t()).view(result.shape)
-
-
 def attach_adapters(
     transformer: nn.Module,
     policy_dir: Path,
@@ -264,6 +240,8 @@ def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path)
     except ValueError as error:
         remedy = "check training.lora.targets against the model"
         raise PolicyError(str(error).splitlines()[0], where=str(folder), remedy=remedy) from error
-    for layer in transformer.modules():
-        if type(layer) is Linear:
-            layer.__class__ = LoraLinear
+    plain = [layer for layer in transformer.modules() if type(layer) is Linear]
+    for layer in plain:
+        layer.__class__ = LoraLinear
+    if plain:
+        round_adapters(transformer)

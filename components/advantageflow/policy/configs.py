@@ -47,7 +47,10 @@ class ModelConfigs:
         """The part with random weights, on torch's default device."""
         kinds = {"transformer": self.family.transformer_class, "vae": self.family.autoencoder_class}
         if part in kinds:
+            from advantageflow.policy.norms import fuse_norms
+
             module: nn.Module = kinds[part]()(**self.arguments(part))
+            fuse_norms(module)
             return module
         import transformers
 

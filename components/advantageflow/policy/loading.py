@@ -2,8 +2,7 @@
 
 Blocks are compiled each by itself, so that those of a kind share the code; what is around them is not. Most of a
 block's time on a GPU goes to passes over memory between its matrix products (norms, gates, residuals), which the
-compiler joins. What it has compiled is kept in the user's cache folder, or where TORCHINDUCTOR_CACHE_DIR says, for the
-processes that come after.
+compiler joins. What it has compiled is kept for the processes that come after (compiler_cache.py).
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from advantageflow.errors import PolicyError
+from advantageflow.policy.compiler_cache import use_compiler_cache
 from advantageflow.policy.location import EMBEDDED_MODEL as EMBEDDED_MODEL  # where exported model cards have it from
 from advantageflow.policy.location import INDEX, part_location, read_file, unloadable
 from advantageflow.settings import ModelSettings
-from advantageflow.store.s3 import cache_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,8 +57,11 @@ def load_transformer(model: ModelSettings) -> Any:
     Raises:
         PolicyError: it cannot be loaded, or compiled.
     """
+    from advantageflow.policy.norms import fuse_norms
+
     family = load_family(model)
     transformer = _load(family.transformer_class(), model, "transformer")
+    fuse_norms(transformer)
     if model.compiled:
         compile_blocks(transformer, family)
     return transformer
@@ -117,7 +119,7 @@ def compile_blocks(transformer: nn.Module, family: Family, backend: str | Callab
         message = f"there is no C compiler ({named or ' or '.join(usual)}), which torch.compile needs"
         remedy = f"install {usual[0]}, or set model.compile to false"
         raise PolicyError(message, where="model.compile", remedy=remedy)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    use_compiler_cache()
     torch._dynamo.config.recompile_limit = _VERSIONS
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     for block in blocks:

@@ -67,7 +67,8 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         write_base_policy(policy)
-        trained = load_policy(training, model, seed, policy)
+        eager = model.model_copy(update={"compile": False})  # of training, a row alone is compiled
+        trained = load_policy(training, eager, seed, policy)
         generator = load_generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
 

@@ -8,7 +8,7 @@ than to products.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from advantageflow.policy.layers import LoraLinear, round_adapters, rounded_weights
 from advantageflow.policy.loading import compile_blocks
 from advantageflow.store.files import write_json
 from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, Shape
-from advantageflow_pipelines.plan.footprint import fused_attention
+from advantageflow_pipelines.plan.footprint import fused_kernels
 from advantageflow_pipelines.plan.skeleton import META, Skeleton
 
 JSON_FILE = "block.json"
@@ -48,20 +49,25 @@ class Passes:
 
 def count_eager(shape: Shape = SD35_MEDIUM) -> Passes:
     """Count the first block of a transformer, with adapters and a bfloat16 base."""
-    block, inputs = _block(shape, META)
-    with _Operations() as operations, fused_attention():
-        _run(block, inputs)
+    model, inputs = _block(shape, META)
+    with _Operations() as operations, fused_kernels():
+        _backward(model(*inputs))
     return _sum(operations.found)
 
 
 def count_compiled(shape: Shape = SD35_MEDIUM) -> Passes:
     """The same block compiled, which takes a minute: what was compiled before is not used."""
-    block, inputs = _block(shape, torch.device("cpu"))
-    compile_blocks(nn.ModuleList([block]), shape.configs.family)
+    model, inputs = _block(shape, torch.device("cpu"))
+    compile_blocks(model, shape.configs.family)
     with _compiled_nodes() as nodes:
-        _run(block, inputs)
+        _backward(model(*inputs))
     # The compiler's element is four bytes, and a node without a kernel of its own has none.
-    return _sum([(node.is_extern(), 4 * elements) for node, elements in nodes if elements])
+    compiled = [(node.is_extern(), 4 * elements) for node, elements in nodes if elements]
+    layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
+    model.zero_grad()
+    with _Operations() as beside:  # the model's adapters are rounded before its blocks run
+        _backward([weights for one in rounded_weights(layers) for weights in one[:2]])
+    return _sum(compiled + beside.found)
 
 
 def write_block(counted: Mapping[str, Passes], out: Path) -> None:
@@ -74,8 +80,20 @@ def write_block(counted: Mapping[str, Passes], out: Path) -> None:
     write_json(out / JSON_FILE, {name: asdict(passes) for name, passes in counted.items()})
 
 
+class _Block(nn.Module):
+    """The first block of a transformer, with adapters, as all of the model."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+        round_adapters(self)
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.block(*inputs)
+
+
 def _block(shape: Shape, device: torch.device) -> tuple[nn.Module, list[Tensor]]:
-    """The first block, with adapters, and the hidden states of image and text and the time embedding of a sample."""
+    """The block, and the hidden states of image and text and the time embedding of a sample."""
     skeleton = Skeleton(shape.configs, torch.bfloat16, (16, shape.image_size // 8, shape.image_size // 8), shape.limit)
     transformer: Any = skeleton.policy(shape.training).transformer
     config, tokens = transformer.config, (shape.image_size // 16) ** 2
@@ -83,12 +101,12 @@ def _block(shape: Shape, device: torch.device) -> tuple[nn.Module, list[Tensor]]
     block = transformer.transformer_blocks[0].to_empty(device=device)
     shapes = ((1, tokens, width), (1, TEXT_TOKENS, width), (1, width))
     inputs = [torch.zeros(one, dtype=torch.bfloat16, device=device, requires_grad=len(one) == 3) for one in shapes]
-    return block, inputs
+    return _Block(block), inputs
 
 
-def _run(block: nn.Module, inputs: list[Tensor]) -> None:
-    outputs = block(*inputs)
-    torch.autograd.backward(outputs, [torch.zeros_like(output) for output in outputs])
+def _backward(outputs: Sequence[Tensor]) -> None:
+    """Backward from outputs, for any gradient of them."""
+    torch.autograd.backward(outputs, [torch.empty_like(output) for output in outputs])
 
 
 class _Operations(TorchDispatchMode):

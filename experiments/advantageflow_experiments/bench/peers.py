@@ -159,7 +159,7 @@ def make_ladder(
     Args:
         work: with a float32 base.
         low_precision: the same with a bfloat16 base, where the device is made for it.
-        compiled: in which the latter's blocks are compiled; None where they are not to be.
+        compiled: in which the blocks of the last one are compiled; None where they are not to be.
     """
 
     def peers(name: str, savings: Savings) -> Task:
@@ -178,8 +178,9 @@ def make_ladder(
     ]
     if low_precision is not None:
         rows.append(ours(BFLOAT16, low_precision))
-        if compiled is not None:
-            rows.append(_task(COMPILED, low_precision, lambda: _within(compiled, low_precision)))
+    if compiled is not None:
+        last = low_precision or work
+        rows.append(_task(COMPILED, last, lambda: _within(compiled, last)))
     return rows
 
 

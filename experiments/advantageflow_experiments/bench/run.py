@@ -30,6 +30,7 @@ def run_bench(
     threads: int = 2,
     seed: int = 0,
     checkpointing: bool = False,
+    compiled: bool = False,
     out: Path,
     progress: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
@@ -41,6 +42,7 @@ def run_bench(
         repeats: of everything, in turn, after one round of warming up.
         seed: of weights, draws and noise.
         checkpointing: recompute activations in the backward pass (GPU only).
+        compiled: whether blocks are compiled on the CPU too, as with model.compile.
         out: folder for bench.json and bench.png.
         progress: told what is going on.
 
@@ -57,12 +59,14 @@ def run_bench(
     progress("setting up")
     try:
         if device == "cpu":
-            bench = embedded_bench(settings, threads, seed)
+            model = settings.model.model_copy(update={"compile": compiled})
+            bench = embedded_bench(settings.model_copy(update={"model": model}), threads, seed)
         else:
             from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
 
             bench = true_shape_bench(SD35_MEDIUM, torch.device(device), seed)
-        results = measure_bench(bench, repeats, _MATMUL_SIZE[device], checkpointing, progress)
+        compiled = compiled or device == "cuda"
+        results = measure_bench(bench, repeats, _MATMUL_SIZE[device], checkpointing, compiled, progress)
     except torch.OutOfMemoryError as error:
         message = f"the GPU's memory is not enough: {str(error).splitlines()[0]}"
         remedy = "use --checkpointing, a larger GPU, or end what else runs on it"
@@ -88,6 +92,7 @@ def measure_bench(
     repeats: int,
     matmul_size: int,
     checkpointing: bool = False,
+    compiled: bool = False,
     progress: Callable[[str], None] = lambda text: None,
 ) -> Results:
     """Measure rollouts and every row in turn, and the device's peak by products of matrices of `matmul_size`."""
@@ -97,13 +102,13 @@ def measure_bench(
     if checkpointing:
         for work in filter(None, (bench.work, bench.low_precision)):
             work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    compiled = CompiledBlocks(counted.policy) if device.type == "cuda" else contextlib.nullcontext()
+    blocks = CompiledBlocks(counted.policy) if compiled else None
 
     def generate() -> object:
-        with compiled:
+        with blocks or contextlib.nullcontext():
             return bench.generate()
 
-    ladder = make_ladder(bench.work, bench.low_precision, compiled if isinstance(compiled, CompiledBlocks) else None)
+    ladder = make_ladder(bench.work, bench.low_precision, blocks)
     rollouts = Task("rollouts", bench.work.rollouts, lambda: None, generate)
     first, *rows, peer = measure([rollouts, *ladder, best_peer(counted)], repeats, device, progress)
     progress("matrix products")

@@ -42,6 +42,9 @@ def bench(
     checkpointing: Annotated[
         bool, typer.Option("--checkpointing", help="With cuda: recompute activations, which takes less memory.")
     ] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the transformer's blocks on the CPU too, as model.compile does.")
+    ] = False,
 ) -> None:
     """Measure the throughput of rollouts and training.
 
@@ -66,7 +69,7 @@ def bench(
     with console.status("setting up") as status:
         report = run_bench(
             settings, device=device, repeats=repeats, threads=threads, seed=seed,
-            checkpointing=checkpointing, out=output, progress=status.update,
+            checkpointing=checkpointing, compiled=compiled, out=output, progress=status.update,
         )  # fmt: skip
     show_report(console, report)
     console.print(f"written to {output}: bench.json, bench.png", highlight=False, markup=False, soft_wrap=True)

@@ -7,10 +7,10 @@ What to expect, for a transformer block of Stable Diffusion 3 with a frozen base
 attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of
 width, in bytes:
 
-    norm1's input 2 + the q, k, v adapters' input 2 + RMS norms of q and k 2 x (4 + 2)
-    + attention's q, k, v and output 4 x 2 + output adapter's input 2 + norm2's input 2 + GELU's input 4 x 2 = 36
+    norm1's input 2 + the q, k, v adapters' input 2 + inputs of the RMS norms of q and k 2 x 2
+    + attention's q, k, v and output 4 x 2 + output adapter's input 2 + norm2's input 2 + GELU's input 4 x 2 = 28
 
-A dual attention block keeps 20 more for each image token. Fused attention keeps no scores. With recomputed activations
+A dual attention block keeps 12 more for each image token. Fused attention keeps no scores. With recomputed activations
 (gradient checkpointing) a block keeps its input, 2, and one block at a time has all of the above. Compiled blocks
 (model.compile) keep less: their norms are computed again. The tests compare the formula with what is counted here.
 """
@@ -43,13 +43,13 @@ class Footprint:
 def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> Footprint:
     """Run a computation and add up what it allocates; on the meta device this takes no memory.
 
-    Attention is computed by one fused kernel, as on a GPU.
+    Attention and RMS norms are computed by one fused kernel each, as on a GPU.
 
     Args:
         compute: the computation; what it returns counts as kept.
         resident: tensors that are there anyway, such as weights and inputs: views of them cost nothing.
     """
-    with fused_attention(), _Allocations(resident) as allocations:
+    with fused_kernels(), _Allocations(resident) as allocations:
         result = compute()
         kept = allocations.live
         del result
@@ -97,23 +97,38 @@ class _Allocations(TorchDispatchMode):
 
 
 @contextmanager
-def fused_attention() -> Iterator[None]:
-    """Attention without a mask by a fused kernel that also runs without a GPU; the meta device would write out scores.
+def fused_kernels() -> Iterator[None]:
+    """Attention without a mask and RMS norms by one kernel each, as on a GPU; the meta device would write them out.
 
-    The function is replaced, not a mode entered: a mode is not active in recomputations, which a backward pass calls.
+    Functions are replaced, not a mode entered: a mode is not active in recomputations, which a backward pass calls.
     """
-    usual = functional.scaled_dot_product_attention
+    usual = functional.scaled_dot_product_attention, functional.rms_norm
 
     def attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
         masked = any(one is not None for one in (*rest[:1], options.get("attn_mask"))) or options.get("is_causal")
         if masked:
-            return usual(query, key, value, *rest, **options)
+            return usual[0](query, key, value, *rest, **options)
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         output: Tensor = fused(query, key, value, scale=options.get("scale"))[0]
         return output
 
     functional.scaled_dot_product_attention = attention
+    functional.rms_norm = lambda x, *shape_and_weight: _Norm.apply(x)
     try:
         yield
     finally:
-        functional.scaled_dot_product_attention = usual
+        functional.scaled_dot_product_attention, functional.rms_norm = usual
+
+
+class _Norm(torch.autograd.Function):
+    """What the kernels of an RMS norm with a frozen weight read, write and keep, not what they compute."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x, torch.empty(x.shape[:-1], device=x.device))
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        x: Tensor = ctx.saved_tensors[0]
+        return gradient + x

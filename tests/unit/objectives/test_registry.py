@@ -167,6 +167,24 @@ def test_an_objective_of_trajectories_needs_a_sampler_that_leaves_them() -> None
     assert chosen("training.objective=flow_grpo", *trajectories).needs.trajectories
 
 
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        (["rollout.steps=1"], True),
+        (["rollout.sde_window=1"], True),
+        (["rollout.sde_window=1", "rollout.sde_window_range=[0, 2]", "rollout.steps=3"], False),
+        (["rollout.sde_window=2"], False),
+        (["rollout.steps=2"], False),
+    ],
+)
+def test_a_trajectory_without_noise_is_not_learned_from(changes: list[str], refused: bool) -> None:
+    given = ["training.objective=flow_grpo", "rollout.sampler=cps", "rollout.trajectories=true", *changes]
+    if refused:
+        assert error_of(*given).message.startswith("the last step of sampler cps has no noise")
+    else:
+        assert chosen(*given).needs.trajectories
+
+
 @pytest.mark.usefixtures("own")
 def test_an_objective_of_ones_own_is_found_by_its_path() -> None:
     path = "own_objectives:Steady"

@@ -42,7 +42,7 @@ def velocity(model: nn.Module) -> torch.Tensor:
         pooled_projections=torch.randn(2, 128, generator=generator).to(dtype),
         return_dict=False,
     )[0]
-    return out.detach()
+    return out
 
 
 @pytest.fixture
@@ -218,6 +218,38 @@ def test_adapters_of_a_bfloat16_base_are_computed_in_its_precision_and_keep_floa
         assert rounded is not None
         assert rounded.dtype == torch.float32
         assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_all_adapters_of_a_bfloat16_base_are_rounded_whenever_it_is_called(
+    base_policy: Path, checkpointing: bool
+) -> None:
+    """Whatever is evaluated between a forward pass and its backward pass; and again after a step."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = transformer().to(dtype)
+        adapters = trained(model, base_policy)
+        if checkpointing:
+            model.enable_gradient_checkpointing()
+        outputs = []
+        for _ in range(2):
+            output = velocity(model)
+            with torch.no_grad():
+                adapters.use(ROLLOUT_ADAPTER_FOLDER)
+                velocity(model)
+                adapters.use(ADAPTER_FOLDER)
+                velocity(model)
+            output.square().mean().backward()
+            outputs.append(output.detach())
+            for parameter in adapters.parameters():
+                parameter.data += 0.1
+        gradients = [value.grad for value in adapters.parameters() if value.grad is not None]
+        found[dtype] = [*outputs, *gradients]
+    exact, rounded = found.values()
+    assert len(exact) == len(rounded)
+    assert not torch.equal(rounded[0], rounded[1])
+    for one, other in zip(exact, rounded, strict=True):
+        assert (one - other).norm() <= 0.1 * one.norm(), "beyond what this small a model rounds"
 
 
 def test_a_loaded_model_says_nothing_that_does_not_matter(

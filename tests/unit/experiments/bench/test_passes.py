@@ -13,7 +13,7 @@ def test_kernels_of_a_block_are_counted_with_the_bytes_that_they_move(tiny: Shap
     passes = count_eager(tiny)
     linear, adapters, attention = 18 + 16, 12 * (2 + 4), 2 * 2
     assert passes.products == linear + adapters + attention
-    assert passes.kernels > 200
+    assert passes.kernels <= 331 / 4, "a quarter of what PEFT's layers and norms written out took"
     assert passes.small <= passes.kernels
     larger = count_eager(dataclasses.replace(tiny, image_size=2 * tiny.image_size))
     assert (larger.kernels, larger.products) == (passes.kernels, passes.products)

@@ -16,7 +16,7 @@ from advantageflow.policy.configs import known_configs
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow_pipelines.plan.footprint import Footprint, footprint, fused_attention, tensor_bytes
+from advantageflow_pipelines.plan.footprint import Footprint, footprint, fused_kernels, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, frozen_module
 
 CPU = torch.device("cpu")
@@ -72,7 +72,7 @@ def saved_bytes(model: Model) -> int:
             kept[id(storage)] = storage
         return tensor
 
-    with fused_attention(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    with fused_kernels(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         output = model.forward()
     assert output.requires_grad
     return sum(storage.nbytes() for storage in kept.values())
@@ -81,7 +81,7 @@ def saved_bytes(model: Model) -> int:
 def formula_bytes() -> int:
     """The module's formula for the blocks of `CONFIG`; the last one's text stream ends before its output."""
     image, text = BATCH * (SIZE // 2) ** 2, BATCH * TEXT
-    return WIDTH * (36 * LAYERS * (image + text) + 20 * DUAL * image)
+    return WIDTH * (28 * LAYERS * (image + text) + 12 * DUAL * image)
 
 
 def test_the_peak_is_that_of_tensors_alive_together() -> None:
@@ -101,12 +101,12 @@ def test_the_peak_is_that_of_tensors_alive_together() -> None:
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_as_much_is_kept_as_autograd_saves(make: Callable[..., Model], checkpointing: bool) -> None:
-    """Within 15 %: the count also has the output, and rounds each tensor up to 512 bytes."""
+    """Within 15 %: the count also has the output and rounded adapters, and rounds each tensor up to 512 bytes."""
     model = make(CPU)
     if checkpointing:
         model.transformer.enable_gradient_checkpointing()
     saved, counted = saved_bytes(model), footprint(model.forward, model.resident).kept
-    assert saved <= counted <= 1.15 * saved + tensor_bytes([model.inputs[0]])
+    assert saved <= counted <= 1.15 * saved + tensor_bytes([model.inputs[0]]) + 512 * len(model.adapters.parameters())
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -138,7 +138,7 @@ def test_recomputation_takes_less_at_the_peak(make: Callable[..., Model]) -> Non
 def test_masked_attention_stays_what_it_is() -> None:
     q = torch.randn(1, 1, 4, 8)
     usual = functional.scaled_dot_product_attention(q, q, q, is_causal=True)
-    with fused_attention():
+    with fused_kernels():
         assert torch.equal(functional.scaled_dot_product_attention(q, q, q, is_causal=True), usual)
         plain = functional.scaled_dot_product_attention(q, q, q)
     assert torch.allclose(plain, functional.scaled_dot_product_attention(q, q, q), atol=1e-6)

@@ -139,6 +139,10 @@ def trained(model: ModelSettings, tmp_path_factory: pytest.TempPathFactory, worl
     rounds = loop_arguments(root / "loop", threads=1)
     for objective, sampler in LOOPS.items():
         settings = {"settings": rounds["settings"].model_copy(update={"objective": make_objective(objective)})}
+        if objective == "advantage_flow":  # weights that both processes have to find in the gradients of all samples
+            settings["reward"] = RewardSettings(
+                combine="minimum_norm", others=[{"name": "jpeg", "column": "incompressibility"}]
+            )
         given = rounds | settings | {"rollout": rounds["rollout"].model_copy(update=sampler)}
         run_rounds(**given, policy_out=trainings.policy("one", f"loop {objective}"))
         told = carried(given | {"policy_out": trainings.policy("two", f"loop {objective}")})
