@@ -181,6 +181,8 @@ def _limit(bound: Any) -> str:
             return f"below {lt}"
         case annotated_types.MinLen(length):
             return f"at least {length} of them"
+        case annotated_types.MaxLen(length):
+            return f"at most {length:,} characters"
     return ""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
-from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
 
 from advantageflow.errors import SettingsError
 from advantageflow.objectives.base import Objective
@@ -126,6 +126,12 @@ class TrainingSettings(Settings):
         description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
         "weight, so that the gradient stays unbiased",
     )
+    trained_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of each group that is trained on: its rollouts of largest |A|, best and worst",
+    )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -165,6 +171,10 @@ class TrainingSettings(Settings):
         """The settings as the stages of a run of so many rounds get them: with a number for 'all' rounds of decay."""
         return self.model_copy(update={"decay_rounds": rounds}) if self.decay_rounds == "all" else self
 
+    def rollouts_trained_on(self, group_size: int) -> int:
+        """How many of a group's."""
+        return max(1, round(self.trained_share * group_size))
+
     def learning_rate_in(self, round_index: int) -> float:
         """`learning_rate (1 - (round_index - 1) / decay_rounds)`: all of it in round 1, 1 / decay_rounds in the last.
         Raises SettingsError: the rounds of decay are 'all', or over before this round.
@@ -199,14 +209,21 @@ class TrackingSettings(Settings):
     """Where MLflow records go."""
 
     experiment: str = "advantageflow"
-    name: str = Field("", description="of the run there; made of model, reward and objective if empty")
-    note: str = Field("", description="first words of the run's description there, in Markdown")
+    name: str = Field("", max_length=200, description="of the run there; made of model, reward and objective if empty")
+    note: str = Field("", max_length=4000, description="first words of the run's description there, in Markdown")
     gpu_price: float | None = Field(
         None, ge=0, description="of an hour of one GPU, in any currency: reports then tell what a run cost"
     )
     registered_model: str | None = Field(
         None, description="of which the run's policy becomes a version; null: the preset's name; empty: of none"
     )
+
+    @field_validator("name")
+    @classmethod
+    def _is_one_line(cls, name: str) -> str:
+        if len(name.splitlines()) > 1 or "\t" in name:
+            raise ValueError("a name is one line")
+        return name
 
 
 class RunSettings(Settings):
@@ -245,9 +262,10 @@ class RunSettings(Settings):
     def _misfits(self) -> Iterator[tuple[str, str, str]]:
         """Setting, message and remedy of each that another section forbids."""
         decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
-        images, steps = rollout.prompts_per_round * rollout.group_size, self.training.gradient_steps
-        if images * self.training.inner_epochs < steps:
-            message = f"{steps} steps for {images} rollouts a round x {self.training.inner_epochs} inner epochs"
+        steps, epochs = self.training.gradient_steps, self.training.inner_epochs
+        images = rollout.prompts_per_round * self.training.rollouts_trained_on(rollout.group_size)
+        if images * epochs < steps:
+            message = f"{steps} steps for {images} rollouts trained on in a round x {epochs} inner epochs"
             yield "training.gradient_steps", f"{message}: some have none", "lower it, or make more rollouts a round"
         if decay != "all" and 0 < decay < self.rounds:
             message = f"the learning rate is 0 after round {decay} of {self.rounds}"

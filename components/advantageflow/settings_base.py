@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -40,8 +41,8 @@ class Settings(BaseModel):
                 raise ValueError(f"Kubeflow would read '{_PLACEHOLDER}' as a placeholder")
             if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
                 raise ValueError("a text holds half of a surrogate pair")
-            if "\0" in text:
-                raise ValueError("a text holds the character NUL")
+            if control := next((one for one in text if unicodedata.category(one) == "Cc" and one not in "\t\n\r"), ""):
+                raise ValueError(f"a text holds the control character U+{ord(control):04X}")
         return value
 
 

@@ -200,6 +200,8 @@ def test_the_tuned_and_the_base_model_draw_pictures_of_their_own(
     with Image.open(io.BytesIO(base64.b64decode(pictures[0]))) as picture:
         assert picture.tobytes() == drawn[str(run.workdir.root)], "a registered policy draws what the run's own does"
     assert pictures[0] != pictures[1]
+    refused = served.post("/invocations", json={**asked, "params": {"steps": 0}})
+    assert (refused.status_code >= 400, "steps" in refused.text) == (True, True)
 
 
 def serve(run: Run) -> TestClient:

@@ -167,7 +167,7 @@ def test_an_item_of_a_list_cannot_be_set_alone() -> None:
         ("seed: " + "1" * 5000, "a number of 5,000 digits"),
         ("rounds: " + "[" * 70 + "]" * 70, "nested more than 64 deep"),
         ("preset: 'a\0b'", "is not valid YAML"),
-        ('preset: "a\\0b"', "holds the character NUL"),
+        ('preset: "a\\0b"', "holds the control character U.0000"),
         ('preset: "\\ud800"', "half of a surrogate pair"),
         ("preset: " + "a" * 1_100_000, "is larger than 1,000,000 bytes"),
         (

@@ -42,6 +42,11 @@ def soft_label(metrics: Mapping[str, Any]) -> str | None:
     return None if soft_column(metrics) == strict_column(metrics) else _label(soft_column(metrics))
 
 
+def capitalised(label: str) -> str:
+    """A label as a sentence begins: a reward's own column as it is."""
+    return label.capitalize() if label in _USUAL.values() else label
+
+
 def further_terms(metrics: Mapping[str, Any], kind: str = "terms") -> dict[str, Mapping[str, Any]]:
     """The reward terms (or those 'watched') that are neither under 'strict' nor under 'soft', by name."""
     first: Mapping[str, Any] = next(iter(metrics.get("terms", {}).values()), {})
@@ -79,9 +84,10 @@ def result_table(*metrics: Mapping[str, Any]) -> str:
             cells.append("" if values[-2] is None else f"{values[-1] - values[-2]:+.3f}")
         lines.append(f"| {' | '.join([name, *cells])} |")
     low, high = last["strict_ci95"]
-    told = f"{markdown(strict_label(last))} on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
+    told = markdown(capitalised(strict_label(last)))
+    told += f" on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
     alarms = [f"- **alarm**: {markdown(alarm['message'])}" for alarm in last.get("alarms", ())]
-    return "\n".join([f"{told[:1].upper()}{told[1:]}.", "", *lines, "", *alarms]).rstrip()
+    return "\n".join([f"{told}.", "", *lines, "", *alarms]).rstrip()
 
 
 def _label(column: str) -> str:

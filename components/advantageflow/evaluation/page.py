@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.fonts import page_font
-from advantageflow.evaluation.labels import result
+from advantageflow.evaluation.labels import capitalised, result
 from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
@@ -146,10 +146,10 @@ def _template() -> Any:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     environment.filters |= {
+        "capitalised": capitalised,
         "decimals": _decimals,
         "signed": lambda value: _decimals(value, "+"),
         "percent": lambda share: f"{share:.1%}",
-        "first_upper": lambda text: text[:1].upper() + text[1:],
         "verdict": _verdict,
         "beyond_half": lambda rate: _verdict({"ci95": [bound - 0.5 for bound in rate["ci95"]]}, True),
     }

@@ -73,7 +73,8 @@ class Registry:
             return Source("by its path", name)
         sources = self.sources()
         if name not in sources:
-            remedy = suggest(name, sources, what=f"registered {self.kind}s") + self.hint
+            kinds = f"{self.kind}s".replace("ys", "ies")
+            remedy = suggest(name, sources, what=f"registered {kinds}") + self.hint
             raise SettingsError(f"unknown {self.kind} '{name}'", where=where, remedy=remedy)
         return sources[name]
 
@@ -86,6 +87,9 @@ def _entry_points(group: str, path: tuple[str, ...]) -> EntryPoints:
 
 def _find_object(path: str, where: str) -> Any:
     name, _, attribute = path.partition(":")
+    if name.endswith(".py"):
+        remedy = f"write it as {Path(name).stem}:{attribute}, and run from the folder that holds it"
+        raise SettingsError(f"'{path}' names a file", where=where, remedy=remedy)
     if not all(part.isidentifier() for part in [*name.split("."), *attribute.split(".")]):
         raise SettingsError(f"'{path}' is not the path of a class", where=where, remedy=_FORM)
     module = _import(name) or _import(name, Path.cwd())

@@ -52,10 +52,13 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the 
             from PIL import Image
 
             from advantageflow.policy.generate import draw_texts
+            from advantageflow.settings import EvaluationSettings
 
             given = dict(params or {})
             seed = int(given.pop("seed", 0))
-            sampling = self._sampling.model_copy(update=given)
+            kinds = {"steps": int, "guidance_scale": float}  # of numpy's, as MLflow may give them
+            asked = {name: kinds[name](value) for name, value in given.items()}
+            sampling = EvaluationSettings.model_validate(self._sampling.model_dump() | asked)
             texts = [str(text) for text in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
             seeds = [seed + number for number in range(len(texts))]
             pictures = []

@@ -12,7 +12,7 @@ from advantageflow.json_text import check_json
 from advantageflow.prompts.readers import READERS
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.shown import brief
-from advantageflow.suggestions import did_you_mean
+from advantageflow.suggestions import did_you_mean, suggest
 
 WITHOUT_FILE = ("shapes", "shapes-hard", "geneval", "ocr")  # sources that need no file: embedded or generated
 HELD_OUT_SHARE = 10  # one prompt in this many is held out where the file does not say
@@ -55,26 +55,35 @@ def read_files(
         warn: is told what a person should know: repeats that were dropped, fields that nothing here knows.
     """
     located: dict[str, LocatedPrompt] = {}
+    fields: set[str] = set()
     for path, shown in files.items():
         try:
-            _read(path, shown, columns, warn, located)
+            fields |= _read(path, shown, columns, warn, located)
         except OSError as error:
             message = f"cannot be read: {error.strerror or error}"
             raise DataError(message, where=shown, remedy="check prompts.source and the file") from error
+    for ours, theirs in columns.items():
+        if theirs not in fields:
+            where = f"prompts.columns.{ours}={theirs}"
+            remedy = suggest(theirs, fields, what=f"fields of {', '.join(files.values())}")
+            raise DataError("no record has such a field with anything in it", where=where, remedy=remedy)
     return list(located.values())
 
 
 def _read(
     path: Path, shown: str, columns: Mapping[str, str], warn: Callable[[str], None], located: dict[str, LocatedPrompt]
-) -> None:
-    """Add the prompts of a file to those of the files before it, by text."""
-    if path.suffix not in READERS:
+) -> set[str]:
+    """Add the prompts of a file to those of the files before it, by text; returns the fields of its records."""
+    if path.suffix.lower() not in READERS:
         *most, last = READERS
         remedy = f"give {', '.join(map(repr, WITHOUT_FILE))}, or a file that ends in {', '.join(most)} or {last}"
         raise DataError("is not a source of prompts", where=f"prompts.source {shown}", remedy=remedy)
+    if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
+        raise DataError("is not a plain file", where=shown, remedy="check prompts.source and the file")
     records = repeats = without_split = 0
     unknown: dict[str, None] = {}  # in order
-    for record, where in READERS[path.suffix](path, shown):
+    fields: set[str] = set()
+    for record, where in READERS[path.suffix.lower()](path, shown):
         prompt = parse_record(record, where, columns)
         records += 1
         if (first := located.setdefault(prompt.text, LocatedPrompt(prompt, where))).where != where:
@@ -85,6 +94,7 @@ def _read(
                 raise DataError(message, where=where, remedy="remove one of the two, or make them agree")
         elif record.get(columns.get("split", "split")) is None:
             without_split += 1
+        fields |= set(record)
         unknown |= dict.fromkeys(sorted(set(record).difference(_FIELDS, _GENEVAL_FIELDS, columns.values())))
     if not records:
         remedy = 'put in one prompt a line, such as {"text": "a red circle", "split": "train"}'
@@ -102,6 +112,7 @@ def _read(
             "%s: %d of %d prompts say no split; one in %d of them is held out, by a hash of its text",
             shown, without_split, records - repeats, HELD_OUT_SHARE,
         )  # fmt: skip
+    return fields
 
 
 def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
@@ -115,7 +126,7 @@ def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
                 message = f"has '{ours}' beside '{theirs}', which prompts.columns says is the {ours}"
                 raise DataError(message, where=where, remedy="keep one of the two")
             record[ours] = record.pop(theirs)
-    text = _text(record, where)
+    text = _text(record, where, columns.get("text"))
     spec = _spec(record, where)
     task = next((record[key] for key in ("task", "tag") if record.get(key) is not None), spec.get("tag", "all"))
     wrong = _wrong_text(task) if isinstance(task, str) and task.strip() else "not a name"
@@ -131,12 +142,12 @@ def parse_record(record: Any, where: str, columns: Mapping[str, str]) -> Prompt:
     return Prompt(text=text, split=split, task=task, spec=spec)
 
 
-def _text(record: Mapping[str, Any], where: str) -> str:
+def _text(record: Mapping[str, Any], where: str, column: str | None) -> str:
     given = {key: record[key] for key in ("text", "prompt") if record.get(key) is not None}
     if not given:
         fields = ", ".join(map(str, record))[:60] or "none"
         remedy = "give the prompt's text as 'text' (or 'prompt'), or say which field it is: prompts.columns.text=FIELD"
-        raise DataError(f"has no 'text' (its fields: {fields})", where=where, remedy=remedy)
+        raise DataError(f"has no '{column or 'text'}' (its fields: {fields})", where=where, remedy=remedy)
     key, text = next(iter(given.items()))
     message = ""
     if len(set(map(repr, given.values()))) > 1:
@@ -174,9 +185,11 @@ def _spec(record: Mapping[str, Any], where: str) -> dict[str, Any]:
         if others[key] != spec[key]:
             raise DataError(f"'{key}' differs from the spec's own", where=where, remedy="keep one of the two")
     spec = others | spec
-    try:
-        check_json(spec)
-    except (TypeError, ValueError) as error:
-        message = f"the spec cannot be kept as JSON: {error}"
-        raise DataError(message, where=where, remedy="use texts, numbers, lists and objects only") from error
+    for key, value in spec.items():
+        try:
+            check_json(value)
+        except (TypeError, ValueError) as error:
+            message = f"'{key}' cannot be kept as JSON: {error}"
+            remedy = "use texts, numbers, lists and objects only, or leave the field out"
+            raise DataError(message, where=where, remedy=remedy) from error
     return spec

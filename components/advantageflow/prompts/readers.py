@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,12 @@ def read_jsonl(path: Path, shown: str) -> Records:
 
 def read_csv(path: Path, shown: str) -> Records:
     """A header, then a record a line; between cells stands what the header has most of: comma, semicolon or tab."""
-    number, quoted, separator = 0, False, ","
+    number, quoted, separator = 0, False, ","  # the line on which a record begins
 
     def lines() -> Iterator[str]:
         nonlocal number, quoted
-        for number, line in _lines(path, shown):  # noqa: B007 (read by errors)
+        for line_number, line in _lines(path, shown):
+            number = number if quoted else line_number
             if quoted or not line.startswith(_COMMENT):
                 quoted ^= line.count('"') % 2 == 1  # a quoted cell may go on for lines
                 yield line
@@ -131,9 +133,9 @@ def _json(text: str, where: str, what: str, remedy: str) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Drops absent fields: Parquet fills them with nulls."""
+    """Drops absent fields, which Parquet fills with nulls; dates and times become texts."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_without_nulls(item) for item in value]
-    return value
+    return value.isoformat() if isinstance(value, date | time) else value

@@ -59,11 +59,9 @@ def load_prompts(
     prompts = [one.prompt for one in located]
     for split, use in {"train": "to train on", "eval": "held out to judge the policy by"}.items():
         if not any(prompt.split == split for prompt in prompts):
-            how = "say in the field 'split' of some prompts"
-            if source.endswith(".txt"):
-                how = "make it a .csv whose first line is text,split, and say of some prompts that they are"
+            how = "make it a .csv whose first line is text,split, and " if source.lower().endswith(".txt") else ""
             message = f"none of its {len(prompts)} prompts is {use}"
-            raise DataError(message, where=source, remedy=f"{how} {split}")
+            raise DataError(message, where=source, remedy=f"{how}give some of them the split '{split}'")
     held_out = sum(prompt.split == "eval" for prompt in prompts)
     if held_out < FEW:
         warn(f"{source}: only {held_out} of {len(prompts)} prompts are held out, too few to judge a policy by")
@@ -120,9 +118,11 @@ def _read(
 
 def _files(path: Path, source: str) -> dict[Path, str]:
     """A file, or all files of a folder in the order of their names; each with its name in the source."""
+    if "/" in source and not path.exists():
+        raise DataError("there is no such file or folder", where=f"prompts.source {source}", remedy="check the path")
     if not path.is_dir():
         return {path: source}
-    files = sorted(file for file in path.rglob("*") if file.suffix in READERS)
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS)
     if not files:
         remedy = f"put in a file that ends in {', '.join(READERS)}"
         raise DataError("holds no prompts", where=source, remedy=remedy)

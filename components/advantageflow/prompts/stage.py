@@ -76,6 +76,9 @@ def run(
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:
         logger.info("%d prompts are held out, fewer than the %d wanted", counts["eval"], settings.eval_prompts)
+    if unjudged := sorted(_held_out_tasks(chosen) - _held_out_tasks(prompts)):
+        of = f"{len(unjudged)} of {len(_held_out_tasks(chosen))} tasks ({', '.join(unjudged):.100})"
+        journal.warning(f"{of} are not judged, as prompts.eval_prompts is {settings.eval_prompts}")
     journal.metrics(check_rewards(reward, readers, prompts))
     versions = {name: planned_version(scorer) for name, scorer in scorers.items()}
     del scorers, readers  # what a learned reward takes of the GPU, the text encoders may need
@@ -100,6 +103,10 @@ def run(
     else:
         write_start(init_policy, start, model, policy_out, sections, provenance)
     copy_parts(policy_out, adapter_out, rollout_policy_out)
+
+
+def _held_out_tasks(prompts: Sequence[Prompt]) -> set[str]:
+    return {prompt.task for prompt in prompts if prompt.split == "eval"}
 
 
 def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequence[int]], Conditioning]:

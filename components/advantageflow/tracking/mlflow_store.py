@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -92,11 +92,10 @@ def tracking_errors(tracking_uri: str) -> Iterator[None]:
     except TrackingError:
         raise
     except Exception as error:  # MLflow lets errors of SQLAlchemy, requests and the file system through
-        raise TrackingError(
-            f"MLflow failed: {first_line(error)}",
-            where=tracking_uri,
-            remedy="check that the tracking server runs, or that the sqlite file is whole and its folder writable",
-        ) from error
+        remedy = "check that the tracking server runs, or that the sqlite file is whole and its folder writable"
+        if getattr(error, "error_code", "") in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            remedy = "check the name, and that this is the MLflow that you mean; `advantageflow ui` shows what it has"
+        raise TrackingError(f"MLflow failed: {first_line(error)}", where=tracking_uri, remedy=remedy) from error
 
 
 def patiently(work: Callable[[], None]) -> None:
@@ -153,6 +152,10 @@ def _one_creator(tracking_uri: str) -> Iterator[None]:
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    written = Path(tracking_uri.removeprefix(SQLITE)).parent
+    if written != path.parent:  # MLflow makes the folder of the address as it is written, too
+        with suppress(OSError):
+            os.removedirs(written)
 
 
 def _artifact_location(tracking_uri: str, experiment: str) -> str | None:

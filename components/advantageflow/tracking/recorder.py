@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _COSTS = ("seconds", "cpu_seconds", "peak_memory", "gpu_peak_memory", "bytes_read", "bytes_written")
 _PROGRESS_SECONDS = 10.0  # between two writes of how far a task is
+_LONGEST_NOTE = 6000  # characters of what a person wrote and the table by task; MLflow cuts all at 8,000
 PROGRESS_TAG = "advantageflow.progress"
 ERROR_FILE = "error.txt"
 
@@ -204,6 +205,8 @@ class Recorder:
         pages += [("pictures by round", self._pictures, "model-metrics")] if self._pictures else []
         links = [f"[{what}]({page_of_run(self.experiment_id, run, tab)})" for what, run, tab in pages]
         told, _, table = event["note"].partition("\n\n")  # MLflow shows the first lines, and all when it is asked to
+        if len(head) + len(table) > _LONGEST_NOTE:
+            table = "By task: see the report."
         first = f"tags.`mlflow.parentRunId` = '{self.parent_id}' AND attributes.run_name = 'round 0 / evaluation'"
         before = [run.info.run_id for run in self._client.search_runs([self.experiment_id], first, max_results=1)]
         pictures = [f"![samples](get-artifact?path=report/samples.png&run_uuid={run})" for run in (*before, task)]

@@ -25,7 +25,7 @@ resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cl
 def ui(
     runs: options.Runs = options.RUNS,
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 5000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 5000,
     experiment: Annotated[
         str | None,
         typer.Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given."),

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
+from advantageflow.problems import problems_of, to_error
+from advantageflow.settings import RunSettings, TrackingSettings
 from advantageflow_pipelines.configuration.choices import DEFAULT_PRESET, choose_settings
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS
 from advantageflow_pipelines.pipelines import BUILT_IN, pipeline_of
@@ -87,9 +89,13 @@ def choose(
 
 
 def named(settings: RunSettings, name: str | None, note: str | None) -> RunSettings:
-    """The settings with what a person calls the run, where that is given."""
+    """The settings with what a person calls the run, where that is given; raises SettingsError as for any settings."""
     given = {key: value for key, value in (("name", name), ("note", note)) if value is not None}
-    return settings.model_copy(update={"tracking": settings.tracking.model_copy(update=given)})
+    try:
+        tracking = TrackingSettings.model_validate(settings.tracking.model_dump() | given)
+    except ValidationError as error:
+        raise to_error(problems_of(error, TrackingSettings, {key: f"--{key}" for key in given})) from error
+    return settings.model_copy(update={"tracking": tracking})
 
 
 def columns(given: list[str] | None) -> dict[str, str]:

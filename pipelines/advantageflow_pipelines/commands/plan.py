@@ -39,7 +39,7 @@ def plan(
     """Show what a run will cost: images, passes, GPU-hours, memory, storage, weights and their licences.
 
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
-    Of a model that is not a preset's this takes half a minute the first time.
+    Where the model, its adapter or a batch is not a preset's this takes half a minute the first time.
     """
     from advantageflow.rewards.plumbing.terms import built_in_rewards
     from advantageflow_pipelines.plan.estimate import make_plan

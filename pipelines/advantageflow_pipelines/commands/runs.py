@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich import box
+from rich.cells import cell_len
 from rich.table import Column, Table
 
 from advantageflow.errors import UserError
@@ -88,19 +89,22 @@ def _list_local(runs: Path) -> None:
     if not folders:
         say(console, f"no runs under {runs}; start one with: advantageflow run")
         return
-    table = Table(box=box.SIMPLE, pad_edge=False)
-    names = min(40, max(len(folder.name) for folder in folders))
-    widths = {"run": names, "trained on": max(12, console.width - names - 42), "measure": 9, "start": 5, "result": 14}
-    for name, width in widths.items():  # rich would cut the last one to fit 80 columns
-        table.add_column(name, overflow="fold", max_width=width)
+    rows: list[tuple[list[str], str]] = []  # cells and style
     for folder in folders:
         try:
-            _add_run(table, folder)
+            rows.append(_row(folder))
         except (UserError, OSError) as error:
             reason = error.message if isinstance(error, UserError) else error.strerror or str(error)
-            table.add_row(folder.name, reason, "", "", "", style="red")
+            rows.append(([folder.name, reason, "", "", ""], "red"))
         except (LookupError, TypeError, ValueError):  # JSON, but not a summary
-            table.add_row(folder.name, "summary.json is damaged", "", "", "", style="red")
+            rows.append(([folder.name, "summary.json is damaged", "", "", ""], "red"))
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    names = min(40, max(cell_len(line) for cells, _ in rows for line in cells[0].splitlines()))
+    widths = {"run": names, "trained on": max(12, console.width - names - 42), "measure": 9, "start": 5, "result": 14}
+    for name, width in widths.items():  # rich would cut the last one to fit 80 columns
+        table.add_column(name, overflow="fold", max_width=width if console.is_terminal else None)
+    for cells, style in rows:
+        table.add_row(*cells, style=style)
     print_table(console, table)
     for name in sync_left(folders, partial(warn, console)):
         say(console, f"MLflow has all of {name} now, which had not been ended there")
@@ -113,7 +117,7 @@ def _run_folders(runs: Path) -> list[Path]:
     return [path for path in folders if not os.access(path, os.X_OK) or (path / "settings.yaml").exists()]
 
 
-def _add_run(table: Table, folder: Path) -> None:
+def _row(folder: Path) -> tuple[list[str], str]:
     from advantageflow.evaluation.labels import strict_label
     from advantageflow.rewards.plumbing.terms import term_name
     from advantageflow_pipelines.local.summary import read_summary
@@ -122,10 +126,9 @@ def _add_run(table: Table, folder: Path) -> None:
     workdir = open_workdir(folder)
     settings, summary = workdir.settings, read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"
-    start = ("\n".join(filter(None, (folder.name, settings.tracking.name))), of)
+    start = ["\n".join(filter(None, (folder.name, settings.tracking.name))), of]
     if summary is None:
-        table.add_row(*start, "", "", "not complete", style="dim")
-        return
+        return [*start, "", "", "not complete"], "dim"
     base = summary.get("start", summary["base"])["strict"]
     final, change = summary["final"]["strict"], summary["difference"]["strict"]
-    table.add_row(*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})")
+    return [*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})"], ""

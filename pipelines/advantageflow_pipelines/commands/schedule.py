@@ -1,4 +1,4 @@
-"""`advantageflow schedule`: runs that a Kubeflow cluster, or cron on this machine, starts by itself."""
+"""`advantageflow schedule`: runs that a Kubeflow cluster, or cron or systemd on this machine, starts by itself."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def create(
     """Have a pipeline run again and again.
 
     On a cluster the pipeline is uploaded; a run that is due while another goes on waits for it. Each does all of its
-    work anew: Kubeflow's cache would take it for the one before. With --local, cron of this machine starts a run
-    with the same options in this folder; one that is due while another goes on is left out. Missed runs are left out
-    unless told otherwise.
+    work anew: Kubeflow's cache would take it for the one before. With --local, cron or systemd of this machine starts
+    a run with the same options in this folder; one that is due while another goes on is left out. Missed runs are left
+    out unless told otherwise.
     """
     if local is not None:
         _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Sc
 
 @schedule.command("fire", hidden=True)
 def fire_command(name: str, if_missed: Annotated[bool, typer.Option("--if-missed")] = False) -> None:
-    """What cron calls."""
+    """What cron or systemd calls."""
     from advantageflow_pipelines.local.schedules import find_schedule, fire, missed
 
     found = find_schedule(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from advantageflow.errors import DataError, SettingsError
 from advantageflow.evaluation.labels import strict_label
@@ -33,7 +33,12 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
             raise SettingsError("has no evaluation yet", where=name, remedy="wait for its first one")
     metrics = [{number: read_report(folder) for number, folder in found.items()} for found in reports]
     finals = [one[max(one)] for one in metrics]
-    table = Table("", *names, title=f"{strict_label(finals[0])} on held-out prompts", title_justify="left")
+    table = Table(
+        "",
+        *(Column(name, overflow="fold") for name in names),
+        title=f"{strict_label(finals[0])} on held-out prompts",
+        title_justify="left",
+    )
     table.add_row("start", *(f"{one[min(one)]['strict']:.3f}" for one in metrics))
     table.add_row("final", *(f"{one['strict']:.3f}" for one in finals), style="bold")
     table.add_row("95% interval", *("{:.3f} to {:.3f}".format(*one["strict_ci95"]) for one in finals))

@@ -1,4 +1,4 @@
-"""Schedules on this machine: cron starts their runs, and each keeps a history; both survive a restart.
+"""Schedules on this machine: cron, or systemd, starts their runs, and each keeps a history; both survive a restart.
 
 ~/.local/share/advantageflow/schedules/NAME/schedule.json   what is run, and when
                                            history.jsonl    a line for each start
@@ -27,6 +27,7 @@ from pydantic import Field, ValidationError
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings_base import Settings
 from advantageflow.store.files import read_json, write_json, writing
+from advantageflow_pipelines.local import timers
 
 _MARK = "# advantageflow schedule"
 _INSTALL = "install cron (on Debian and Ubuntu: apt install cron) and see that its service runs"
@@ -56,20 +57,29 @@ class Schedule(Settings):
         return next(CronSim(self.cron, now()))
 
     def write(self) -> None:
-        """Keep it, and have cron start its runs, or no longer.
-        Raises StoreError: it cannot be written, or cron is not there.
+        """Keep it, and have the system start its runs, or no longer.
+
+        Raises:
+            SettingsError: systemd cannot start it at such times.
+            StoreError: it cannot be written, or neither cron nor systemd is there.
         """
-        command = f"{shlex.quote(sys.executable)} -m advantageflow_pipelines schedule fire {self.name}"
-        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
-        log = shlex.quote(str(folder_of(self.name) / "log"))
-        lines = {self.cron: "", **({_LOOK_FOR_MISSED: " --if-missed"} if self.catch_up else {})}
-        shell = f"cd {shlex.quote(self.folder)} && {variables} {command}".replace("%", r"\%")  # cron's end of a command
-        with writing(folder_of(self.name)):
-            folder_of(self.name).mkdir(parents=True, exist_ok=True)
-        _set_crontab(
-            self.name, [f"{when} {shell}{more} >> {log} 2>&1" for when, more in lines.items()] if self.enabled else []
-        )
-        write_json(folder_of(self.name) / "schedule.json", self.model_dump(mode="json"))
+        command = [sys.executable, "-m", "advantageflow_pipelines", "schedule", "fire", self.name]
+        log = folder_of(self.name) / "log"
+        with writing(log.parent):
+            log.parent.mkdir(parents=True, exist_ok=True)
+        _stop(self.name)
+        if self.enabled and shutil.which("crontab") is None and timers.has_timers():
+            times = CronSim(self.cron, now())
+            timers.set_timer(
+                self.name, times, command, self.folder, self.environment, log, persistent=self.catch_up
+            )  # fmt: skip
+        elif self.enabled:
+            variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
+            lines = {self.cron: "", **({_LOOK_FOR_MISSED: " --if-missed"} if self.catch_up else {})}
+            shell = f"cd {shlex.quote(self.folder)} && {variables} {shlex.join(command)}".replace("%", r"\%")
+            told = f">> {shlex.quote(str(log))} 2>&1"  # cron ends a command at %
+            _set_crontab(self.name, [f"{when} {shell}{more} {told}" for when, more in lines.items()])
+        write_json(log.parent / "schedule.json", self.model_dump(mode="json"))
 
 
 def now() -> datetime:
@@ -128,7 +138,7 @@ def all_schedules() -> list[Schedule]:
 def delete_schedule(name: str) -> None:
     """Forget a schedule and its history; its runs stay. Raises as find_schedule."""
     find_schedule(name)
-    _set_crontab(name, [])
+    _stop(name)
     shutil.rmtree(folder_of(name))
 
 
@@ -177,6 +187,14 @@ def _remember(name: str, entry: dict[str, Any]) -> None:
         file.write(json.dumps(entry) + "\n")
 
 
+def _stop(name: str) -> None:
+    """Have nothing start it any more."""
+    if timers.timer_of(name).exists():
+        timers.remove_timer(name)
+    if shutil.which("crontab") is not None:
+        _set_crontab(name, [])
+
+
 def _set_crontab(name: str, lines: Sequence[str]) -> None:
     """Put lines of crontab(5) in the place of those that a schedule has; none takes them out, all others stay.
     Raises StoreError: there is no crontab command, or it refuses.
@@ -188,7 +206,7 @@ def _set_crontab(name: str, lines: Sequence[str]) -> None:
 
 def _crontab(*arguments: str, text: str | None = None) -> str:
     if shutil.which("crontab") is None:
-        raise StoreError("there is no crontab command on this machine", where="crontab", remedy=_INSTALL)
+        raise StoreError("there is no crontab command on this machine, nor systemd", where="crontab", remedy=_INSTALL)
     done = subprocess.run(["crontab", *arguments], input=text, capture_output=True, text=True, check=False)  # noqa: S603, S607 - a list of arguments, without a shell
     if done.returncode and not done.stderr.lower().startswith("no crontab for"):
         raise StoreError(f"crontab refuses: {done.stderr.strip()}", where="crontab", remedy=_INSTALL)

@@ -19,14 +19,16 @@ from advantageflow.policy.configs import CONFIG, INDEX
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.store.s3 import cache_folder
-from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.pipelines.work import Work, images_of_a_round
 from advantageflow_pipelines.plan.rewards import RewardCost
 
 SHIPPED = Path(__file__).parent / "counts.json"
 _FORM = 3  # of what is kept; another counts anew
 _ELSEWHERE = {"name", "revision", "device", "compile"}  # of a model: its files say what it is, and nothing is computed
 _TRAINING = {"lora", "microbatch", "gradient_checkpointing"}
-_MOST = 256  # texts that an encoder is given at once
+_FLOAT32 = 4
+Memory = dict[str, int]
+"""Bytes on the GPU by what they hold."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,42 @@ class Counts:
     parts: list[str]  # of the model, by their folders
     parameters: dict[str, int]  # by part, and of one adapter
     operations: Operations  # of the model
-    memory: dict[str, dict[str, int]]  # bytes on one GPU at the peak of each stage, by what they hold
+    encoding: Memory  # at the peak of encoding texts
+    generation: dict[str, Memory]  # at the peak of generating, by `batch_name`
+    training: Memory  # at the peak of training, but for the round's data
     rewards: dict[str, RewardCost]  # what each costs, by name
+
+    def memory(self, settings: RunSettings, work: Mapping[str, Work]) -> dict[str, Memory]:
+        """Bytes on one GPU at the peak of each stage, by what they hold."""
+        scorers = sum(_FLOAT32 * (one.parameters or 0) for one in self.rewards.values() if one.device == "cuda")
+        rollout = settings.rollout
+        data = rollout.prompts_per_round * (_FLOAT32 * rollout.group_size * self.latent + self.conditioning)
+        return {
+            stage: {
+                **(self.encoding if one.encodes else {}),
+                **(self.generation[batch_name(one.batch)] if one.batch else {}),
+                **({**self.training, "round's data": data} if one.backwards else {}),
+                **({"rewards' weights": scorers} if one.scored and scorers else {}),
+            }
+            for stage, one in work.items()
+        }
+
+
+def batches(work: Mapping[str, Work]) -> dict[str, tuple[int, bool]]:
+    """Batches that stages generate in, and whether they are guided, by name."""
+    return {batch_name(one.batch): one.batch for one in work.values() if one.batch}
+
+
+def batch_name(batch: tuple[int, bool]) -> str:
+    """What a batch is called among counts."""
+    return f"{batch[0]} guided" if batch[1] else str(batch[0])
 
 
 def counted_alone(settings: RunSettings) -> RunSettings:
     """The settings with nothing in training but what is counted with: the rest cannot matter, and is in no key."""
-    training = type(settings.training)(**{name: getattr(settings.training, name) for name in _TRAINING})
-    return settings.model_copy(update={"training": training})
+    told = {name: getattr(settings.training, name) for name in _TRAINING}
+    told["microbatch"] = min(settings.training.microbatch, images_of_a_round(settings))
+    return settings.model_copy(update={"training": type(settings.training)(**told)})
 
 
 def counts_key(settings: RunSettings, work: Mapping[str, Work], configs: Path) -> str:
@@ -75,18 +105,12 @@ def counts_key(settings: RunSettings, work: Mapping[str, Work], configs: Path) -
     Args:
         configs: folder of the model's configuration files.
     """
-    rollout = settings.rollout
-    stages = {
-        stage: [one.batch, one.backwards > 0, one.scored > 0, one.encodes and min(one.texts or _MOST, _MOST)]
-        for stage, one in work.items()
-    }
     told = {
         "form": _FORM,
         "files": {file: json.loads((configs / file).read_text("utf-8")) for file in _files(configs)},
         "model": settings.model.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True),
-        "training": settings.training.model_dump(mode="json", include=_TRAINING),
-        "round": [rollout.prompts_per_round, rollout.group_size],
-        "stages": stages,
+        "training": counted_alone(settings).training.model_dump(mode="json", include=_TRAINING),
+        "batches": sorted(batches(work)),
         "rewards": [[term.name, str((term.model_dump().get("options") or {}).get("device", "cpu"))]
                     for term in settings.reward.terms],
     }  # fmt: skip

@@ -122,10 +122,11 @@ def make_plan(
     configs, origin = find_configs(settings.model)
     work = pipeline_of(settings).work(settings, texts)
     counts = kept_counts(counts_key(settings, work, configs), lambda: _count(settings, work, progress))
+    memory = counts.memory(settings, work)
     on_cpu = [name for name, one in counts.rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [
-        stage_plan(name, one, counts.operations, counts.rewards, counts.memory[name], speed, recomputed=recomputed)
+        stage_plan(name, one, counts.operations, counts.rewards, memory[name], speed, recomputed=recomputed)
         for name, one in work.items()
     ]
     by_stage = {one.stage: one.gpu_hours for one in stages}
@@ -158,7 +159,7 @@ def make_plan(
         weights=needed_weights(settings.model, counts.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
         pitfalls=[
-            *find_pitfalls(work, counts.memory, speed, stored["conditioning"], least, unreadable, on_cpu),
+            *find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu),
             *too_large,
         ],
         assumptions=_assumptions(speed),
@@ -172,7 +173,7 @@ def gpu_memory(settings: RunSettings) -> dict[str, int]:
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
     configs, _ = find_configs(settings.model)
     counts = kept_counts(counts_key(settings, work, configs), lambda: _count(settings, work, lambda text: None))
-    return {stage: needed_memory(parts) for stage, parts in counts.memory.items()}
+    return {stage: needed_memory(parts) for stage, parts in counts.memory(settings, work).items()}
 
 
 def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:

@@ -17,20 +17,16 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from advantageflow.policy.configs import model_configs
 from advantageflow.policy.sampling import velocity_function
-from advantageflow.policy.text import MOST_TEXTS, batch_size
+from advantageflow.policy.text import batch_size
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import RunSettings, TrainingSettings
 from advantageflow.training.policy import Inputs, Policy
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.counts import Counts, Flops, Operations, counted_alone
+from advantageflow_pipelines.plan.counts import Counts, Flops, Memory, Operations, batches, counted_alone
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
-from advantageflow_pipelines.plan.rewards import RewardCost, reward_cost
+from advantageflow_pipelines.plan.rewards import reward_cost
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
 from advantageflow_pipelines.say import quiet
-
-_FLOAT32 = 4
-Memory = dict[str, int]
-"""Bytes on the GPU at the peak of a stage, by what they hold."""
 
 
 def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
@@ -49,6 +45,9 @@ def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[s
     progress("operations of the rewards")
     rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
     progress("memory")
+    encoders: list[Memory] = [*encoding_memory(skeleton).values()]
+    largest: Memory = max(encoders, key=lambda encoder: sum(encoder.values()), default={})  # they run in turn
+    decoded = settings.model.decode_batch
     return Counts(
         image_size=skeleton.image_size,
         latent=math.prod(skeleton.latents),
@@ -57,7 +56,12 @@ def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[s
         parts=list(configs.parts),
         parameters=parameters,
         operations=operations,
-        memory=_stage_memory(settings, skeleton, work, rewards),
+        encoding=largest,
+        generation={
+            name: generation_memory(skeleton, settings.training, *batch, decoded)
+            for name, batch in batches(work).items()
+        },
+        training=training_memory(skeleton, settings.training),
         rewards=rewards,
     )
 
@@ -114,37 +118,11 @@ def operations(compute: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def _stage_memory(
-    settings: RunSettings, skeleton: Skeleton, work: Mapping[str, Work], rewards: Mapping[str, RewardCost]
-) -> dict[str, Memory]:
-    """Of each stage on one GPU; of rewards the weights alone, of text encoders the largest, as they run in turn."""
-    rollout, training = settings.rollout, settings.training
-    scorers = sum(_FLOAT32 * (one.parameters or 0) for one in rewards.values() if one.device == "cuda")
-    measured: dict[tuple[int, bool], Memory] = {}  # by batch, as two stages may have the same
-    found: dict[str, Memory] = {}
-    for stage, one in work.items():
-        if one.batch is not None and one.batch not in measured:
-            measured[one.batch] = generation_memory(skeleton, training, *one.batch, settings.model.decode_batch)
-        parts: Memory = {}
-        if one.encodes:
-            encoders: list[Memory] = [*encoding_memory(skeleton, one.texts or MOST_TEXTS).values()]
-            largest: Memory = max(encoders, key=lambda encoder: sum(encoder.values()), default={})
-            parts |= largest
-        if one.batch is not None:
-            parts |= measured[one.batch]
-        if one.backwards:
-            parts |= training_memory(skeleton, training, rollout.prompts_per_round, rollout.group_size)
-        if one.scored and scorers:
-            parts["rewards' weights"] = scorers
-        found[stage] = parts
-    return found
-
-
-def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int, group_size: int) -> Memory:
+def training_memory(skeleton: Skeleton, training: TrainingSettings) -> Memory:
     """Of the training stage: one microbatch forward and backward, beside all that stays from step to step.
 
     The stage keeps the base, the trained and the rollout adapter in float32 with the gradient and AdamW's two moments
-    of the former, the round's latents in float32 and its text embeddings in the base's precision. Losses are smaller
+    of the former; and the round's data, which are not in this. Losses are smaller
     than any layer's output and are stood in for by a squared error; velocities without gradient (v_roll, v_ref) need
     less than the pass itself.
 
@@ -155,7 +133,7 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
     transformer, adapter = policy.transformer, policy.adapters.parameters()
     if training.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    inputs = skeleton.inputs(min(training.microbatch, groups * group_size))
+    inputs = skeleton.inputs(training.microbatch)
     for parameter in adapter:  # from the second microbatch on they are there
         parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in adapter if parameter.grad is not None]
@@ -167,13 +145,11 @@ def training_memory(skeleton: Skeleton, training: TrainingSettings, groups: int,
         torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), x))
 
     one = tensor_bytes(adapter)
-    sample = _FLOAT32 * group_size * math.prod(skeleton.latents) + skeleton.conditioning.nbytes
     return {
         "base weights": tensor_bytes([*transformer.parameters(), *transformer.buffers()]) - 2 * one,
         "adapters": 2 * one,
         "gradients": one,
         "optimiser moments": 2 * one,
-        "round's data": groups * sample,
         "activations": tensor_bytes(given) + footprint(step, resident).peak,
     }
 
@@ -206,12 +182,12 @@ def generation_memory(
     }
 
 
-def encoding_memory(skeleton: Skeleton, texts: int) -> dict[str, Memory]:
-    """Of the prompts stage, by text encoder."""
+def encoding_memory(skeleton: Skeleton) -> dict[str, Memory]:
+    """Of the prompts stage with as many texts as it encodes at once, by text encoder."""
 
     def measure(part: str, build: Callable[[], nn.Module]) -> Memory:
         length = skeleton.tokens(part, 1)["input_ids"].shape[1]
-        encoder, tokens = build(), skeleton.tokens(part, min(texts, batch_size(length)))
+        encoder, tokens = build(), skeleton.tokens(part, batch_size(length))
         weights = [*encoder.parameters(), *encoder.buffers()]
         with torch.no_grad():
             peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), [*weights, *tokens.values()]).peak

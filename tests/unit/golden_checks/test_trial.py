@@ -68,4 +68,4 @@ def test_a_nonsensical_declaration_is_named(
     monkeypatch.setattr(reward, part, value, raising=False)
     with pytest.raises(RewardError, match=words) as caught:
         check_declaration(reward)
-    assert caught.value.where == "reward Brightness"
+    assert caught.value.where == ("reward Brightness" if part == "name" else "reward 'brightness'")

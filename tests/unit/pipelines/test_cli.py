@@ -107,12 +107,13 @@ def test_lists_show_what_there_is(advantageflow: Command) -> None:
 
 def test_a_damaged_run_is_listed_with_the_reason_beside_the_others(advantageflow: Command, tmp_path: Path) -> None:
     for name in ("good", "settings", "summary", "keys"):
-        create_workdir(tmp_path / "runs" / name, choose_settings(preset="tiny"))
+        named = ["tracking.name=a name longer than its folder's"]
+        create_workdir(tmp_path / "runs" / name, choose_settings(preset="tiny", assignments=named))
     (tmp_path / "runs" / "settings" / "settings.yaml").write_text("rounds: [")
     (tmp_path / "runs" / "summary" / "summary.json").write_text("{")
     (tmp_path / "runs" / "keys" / "summary.json").write_text("{}")
     status, out, _ = advantageflow("runs")
-    assert status == 0
+    assert (status, "a name longer than its folder's" in out) == (0, True)
     for name, words in {
         "good": "not complete",
         "summary": "corrupt",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +153,12 @@ def test_parquet_holds_the_same_columns(tmp_path: Path) -> None:
 def test_parquet_may_hold_the_spec_as_json(tmp_path: Path) -> None:
     path = tmp_path / "prompts.parquet"
     spec = {"include": [{"class": "bed", "count": 1, "position": ["left of", 0]}]}
-    pq.write_table(pa.table({"text": ["a"], "spec": [json.dumps(spec)]}), path)
-    assert read_file(path)[0].prompt.spec == spec
+    table = pa.table({"text": ["a"], "spec": [json.dumps(spec)], "made": [date(2026, 1, 2)]})
+    pq.write_table(table, path)
+    assert read_file(path)[0].prompt.spec == spec | {"made": "2026-01-02"}
+    pq.write_table(table.append_column("thumbnail", [[b"png"]]), path)
+    with pytest.raises(DataError, match="row 0: 'thumbnail' cannot be kept as JSON"):
+        read_file(path)
 
 
 def test_a_small_parquet_file_that_repeats_a_huge_text_is_refused_before_the_text_is_repeated(tmp_path: Path) -> None:
@@ -241,27 +247,34 @@ def test_unknown_fields_are_kept_in_the_spec_and_told(file: Path) -> None:
     assert told == [f"{file}: fields that only the reward may know, {kept}"]
 
 
-CSV = '''\
+CSV = """\
 # a comment; then a header
 caption,subset,spec,id
-"a cat, ""asleep""",val,"{""n"": 1}",7
+"a cat, ""asleep""
+on a chair",val,"{""n"": 1}",7
 
 # another
 a dog,,,8
-'''
+"""
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 def test_a_table_with_columns_of_other_names(tmp_path: Path, separator: str) -> None:
-    path = tmp_path / ("prompts.tsv" if separator == "\t" else "prompts.csv")
+    path = tmp_path / ("prompts.TSV" if separator == "\t" else "prompts.csv")
     path.write_text(CSV.replace(",", separator).replace(f"cat{separator}", "cat,"))
     told: list[str] = []
     cat, dog = read_file(path, columns={"text": "caption", "split": "subset"}, warn=told.append)
-    assert cat.prompt == Prompt('a cat, "asleep"', "eval", "all", {"n": 1, "id": "7"})
-    assert (dog.prompt.text, dog.prompt.spec, dog.where) == ("a dog", {"id": "8"}, f"{path}:6")
+    assert (cat.where, cat.prompt) == (
+        f"{path}:3",
+        Prompt('a cat, "asleep"\non a chair', "eval", "all", {"n": 1, "id": "7"}),
+    )
+    assert (dog.prompt.text, dog.prompt.spec, dog.where) == ("a dog", {"id": "8"}, f"{path}:7")
     with pytest.raises(DataError, match="has no 'text'") as caught:
         read_file(path)
     assert "prompts.columns.text=FIELD" in caught.value.remedy
+    with pytest.raises(DataError, match="no record has such a field") as caught:
+        read_file(path, columns={"text": "caption", "split": "subst"})
+    assert "did you mean 'subset'" in caught.value.remedy
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -275,6 +288,13 @@ def test_an_empty_file_shows_what_a_line_looks_like(file: Path, content: str) ->
 
 def test_a_file_that_is_not_there_is_named(file: Path) -> None:
     with pytest.raises(DataError, match="No such file") as caught:
+        read_file(file)
+    assert caught.value.where == str(file)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(DataError, match="not a plain file") as caught:
         read_file(file)
     assert caught.value.where == str(file)
 

@@ -107,7 +107,7 @@ def test_a_source_with_one_split_only_says_which_is_missing(tmp_path: Path, spli
     with pytest.raises(DataError, match="none of its 2 prompts") as caught:
         load_prompts(source, get_reward("jpeg"))
     assert caught.value.where == source
-    assert caught.value.remedy == f"say in the field 'split' of some prompts {missing}"
+    assert caught.value.remedy == f"give some of them the split '{missing}'"
 
 
 def test_a_held_out_set_that_is_small_is_told_with_its_size(tmp_path: Path) -> None:

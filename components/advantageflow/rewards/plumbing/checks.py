@@ -151,4 +151,6 @@ def _failure(error: Exception, where: str) -> RewardError:
         place = f"{where}, {error.where}" if error.where else where
         return RewardError(error.message, where=place, remedy=error.remedy)
     remedy = "see the reward's own error; mend the reward or leave the prompt out, then run again with --resume"
+    if "'Prompt' object" in str(error) or "type 'Prompt'" in str(error):
+        remedy = "a prompt is an object: what it says is prompt.text, prompt.task and prompt.spec"
     return RewardError(f"failed: {type(error).__name__}: {error}", where=where, remedy=remedy)

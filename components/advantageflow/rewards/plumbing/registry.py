@@ -43,7 +43,12 @@ BUILT_IN = {
     "shapes": "advantageflow.rewards.shapes:ShapesReward",
     "vlm": "advantageflow.rewards.vlm:VlmReward",
 }
-REWARDS = Registry("reward", "advantageflow.rewards", BUILT_IN, "; see `advantageflow rewards list`")
+REWARDS = Registry(
+    "reward",
+    "advantageflow.rewards",
+    BUILT_IN,
+    "; see `advantageflow rewards list`; or package.module:name of your own",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ def get_reward(name: str, options: Mapping[str, Any] | None = None, *, term: str
     except UserError:
         raise
     except Exception as error:
-        remedy = "install what it needs, or choose another reward"
+        remedy = "mend it, install what it needs, or choose another reward"
         message = f"cannot be loaded: {type(error).__name__}: {error}"
         raise RewardError(message, where=source, remedy=remedy) from error
     # Looked up statically: hasattr() would read the version, and a learned reward would load its weights for it.

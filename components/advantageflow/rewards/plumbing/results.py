@@ -35,7 +35,8 @@ def check_declaration(reward: Reward) -> None:
         first = error.errors()[0]
         message = f"{'.'.join(map(str, first['loc']))} is {first['input']!r}: {first['msg']}"
         remedy = "see advantageflow.rewards.base.Reward for what a reward declares"
-        raise RewardError(message, where=f"reward {type(reward).__name__}", remedy=remedy) from error
+        name = f"'{told['name']}'" if told["name"] and isinstance(told["name"], str) else type(reward).__name__
+        raise RewardError(message, where=f"reward {name}", remedy=remedy) from error
 
 
 def to_results(reward: Reward, samples: Sequence[str], given: Any) -> list[Result]:
@@ -110,7 +111,7 @@ def _parts(reward: Reward, sample: str, given: Any) -> tuple[dict[str, Any], Map
             message = (
                 f"gave no '{missing[0]}', only {', '.join(map(str, given)) or 'nothing'}: what it gives is to be in "
             )
-            message += "its `columns`, for example {'red': (0, 1)}"
+            message += f"its `columns`, for example {{{next(iter(given), 'red')!r}: (0, 1)}}"
             raise wrong_result(reward, sample, message)
         values = {column: given[column] for column in reward.columns}
         return values, {key: value for key, value in given.items() if key not in values}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import subprocess
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cronsim import CronSim
 
-from advantageflow_pipelines.local import schedules
+from advantageflow_pipelines.local import schedules, timers
 from advantageflow_pipelines.local.schedules import find_schedule, fire, history, missed
 
 Command = Callable[..., tuple[int, str, str]]
@@ -20,6 +24,7 @@ case "$1" in
   -) cat > "$CRONTAB_FILE" ;;
 esac
 """
+PATH = {"PATH": os.environ["PATH"]}
 CREATE = ("schedule", "create", "--local", "0 3 * * *", "--name", "nightly")
 RUN = ("--pipeline", "retraining", "--preset", "tiny", "--set", "seed=7", "--set", "prompts.replay_share=0.3")
 
@@ -112,6 +117,46 @@ def test_a_run_that_was_missed_is_known_until_it_is_made_up_for(advantageflow: C
     entry = {"started": schedules.now().isoformat(), "ended": None, "status": 0, "outcome": ""}
     (schedules.folder_of("nightly") / "history.jsonl").write_text(json.dumps(entry) + "\n")
     assert not missed(made)
+
+
+def test_without_cron_a_timer_of_systemd_starts_the_runs(
+    advantageflow: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    programs, calls = tmp_path / "bin", tmp_path / "calls"
+    (programs / "crontab").rename(programs / "systemctl")
+    (programs / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> "{calls}"\n[ ! -e refuses ] || exit 1\n')
+    monkeypatch.setenv("PATH", str(programs))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(timers.os, "geteuid", lambda: 1000)
+    assert advantageflow(*CREATE, *RUN, "--catch-up")[0] == 0
+    timer = tmp_path / "config/systemd/user/advantageflow-nightly.timer"
+    assert "OnCalendar=*-*-* 3:0:00\nPersistent=true\n" in timer.read_text()
+    service = timer.with_suffix(".service").read_text()
+    assert f"WorkingDirectory={tmp_path}\n" in service
+    assert "100%%/advantageflow/schedules/nightly/log" in service
+    assert '"-m" "advantageflow_pipelines" "schedule" "fire" "nightly"\n' in service
+    assert calls.read_text() == "--user daemon-reload\n--user enable --now advantageflow-nightly.timer\n"
+    assert advantageflow("schedule", "pause", "nightly")[0] == 0
+    assert "--user disable --now advantageflow-nightly.timer" in calls.read_text()
+    assert not list(timer.parent.iterdir())
+    (tmp_path / "refuses").touch()
+    status, _, err = advantageflow("schedule", "resume", "nightly")
+    assert (status, "systemd refuses" in err, list(timer.parent.iterdir())) == (2, True, [])
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+@pytest.mark.parametrize("cron", ["0 3 * * *", "*/15 8-18/2 * * mon-fri", "30 4 1,15 * 5", "5 0 31 1-3 *"])
+def test_a_timer_is_due_when_cron_would_be(cron: str) -> None:
+    times = CronSim(cron, datetime.now(UTC))
+    said = [
+        subprocess.run(
+            ["systemd-analyze", "calendar", one], capture_output=True, text=True, check=True, env={"TZ": "UTC"} | PATH
+        ).stdout
+        for one in timers.calendar_of(times)
+    ]
+    found = [re.search(r"Next elapse: \w+ (\S+ \S+) UTC", one) for one in said]
+    due = min(datetime.fromisoformat(f"{one[1]}+00:00") for one in found if one)
+    assert due == next(times)
 
 
 def test_without_cron_a_schedule_is_refused_with_the_remedy(
