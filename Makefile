@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
   $$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done)
 PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check --no-input
 
-.PHONY: setup venv run test lint format golden docs
+.PHONY: setup venv run test lint audit format golden docs
 
 setup: $(STAMP)
 
@@ -42,6 +42,9 @@ lint: setup
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+audit: setup
+	@.ci/audit $(AUDIT_OPTIONS)
 
 format: setup
 	@$(BIN)/ruff check --fix

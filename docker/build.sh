@@ -7,7 +7,8 @@
 #   --registry PREFIX         where the images go, such as registry.example/team; none: this machine only
 #   --tag TAG                 their tag, which must not be 'latest'; the package's version if not given
 #   --stage STAGE             one stage alone; may be repeated; all if not given
-#   --base IMAGE              base image with Python 3.11 or later, best by digest (BASE_IMAGE)
+#   --base IMAGE              base image with Python 3.11 or later; BASE_IMAGE, or that of docker/Dockerfile, if not given
+#   --lock-base               write the digest that the base has in its registry now into docker/, and build nothing
 #   --torch-lock FILE         torch.lock or torch-cuda.lock of docker/requirements (TORCH_LOCK)
 #   --torch-index URL         a further package index, that has the wanted build of torch (TORCH_INDEX_URL)
 #   --source URL              where the source is, for the images' labels; git's origin if not given
@@ -19,7 +20,7 @@
 set -euo pipefail
 
 all="prompts rollout reward training evaluation loop"
-stages= registry= tag= engine= push= source= images=images.json
+stages= registry= tag= engine= push= source= lock= base=${BASE_IMAGE:-} images=images.json
 arguments=(--file docker/Dockerfile)
 fail() { echo "docker/build.sh: $1" >&2; exit 2; }
 value() { (($# > 1)) || fail "$1 needs a value"; }
@@ -30,7 +31,8 @@ while (($#)); do
     --registry) value "$@"; registry=${2%/}/; shift ;;
     --tag) value "$@"; tag=$2; shift ;;
     --stage) value "$@"; stages+=" $2"; shift ;;
-    --base) value "$@"; arguments+=(--build-arg "BASE_IMAGE=$2"); shift ;;
+    --base) value "$@"; base=$2; shift ;;
+    --lock-base) lock=yes ;;
     --torch-lock) value "$@"; arguments+=(--build-arg "TORCH_LOCK=$(basename "$2")"); shift ;;
     --torch-index) value "$@"; arguments+=(--build-arg "TORCH_INDEX_URL=$2"); shift ;;
     --source) value "$@"; source=$2; shift ;;
@@ -53,6 +55,23 @@ for stage in $stages; do
 done
 [ -n "$engine" ] || engine=$(command -v docker >/dev/null && echo docker || echo podman)
 command -v "$engine" >/dev/null || fail "there is no $engine here: install docker or podman, or name one with --engine"
+base=${base:-$(sed -n 's/^ARG BASE_IMAGE=//p' docker/Dockerfile)}
+if [ -n "$lock" ]; then
+  base=${base%@*}
+  "$engine" pull "$base" >&2
+  digest=$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" | sed -n 's/.*@//p' | head -n 1)
+  [ -n "$digest" ] || fail "$base has no digest: it does not come from a registry"
+  for file in docker/Dockerfile docker/docker-bake.hcl; do
+    sed -E "s#^(ARG BASE_IMAGE=).*#\\1$base@$digest#; /^variable \"BASE_IMAGE\"/,/^}/s#(default = )\"[^\"]*\"#\\1\"$base@$digest\"#" \
+      "$file" >"$file.new"
+    cat "$file.new" >"$file" && rm "$file.new"
+  done
+  echo "docker/Dockerfile and docker/docker-bake.hcl build on $base@$digest"
+  exit
+fi
+arguments+=(--build-arg "BASE_IMAGE=$base")
+[[ -z "$push" || "$base" == *@sha256:* ]] ||
+  echo "docker/build.sh: the base $base has no digest, so this build cannot be repeated; see --lock-base" >&2
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ "$revision" = unknown ] || git diff --quiet HEAD -- components docker || revision+=-dirty
 # Without user and password, should the address have them.

@@ -22,7 +22,7 @@ variable "SOURCE" {
 }
 
 variable "BASE_IMAGE" {
-  default = "python:3.11-slim" // best by digest
+  default = "python:3.11-slim" // see docker/build.sh --lock-base
 }
 
 variable "TORCH_LOCK" {

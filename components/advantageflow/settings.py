@@ -126,6 +126,12 @@ class TrainingSettings(Settings):
         description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
         "weight, so that the gradient stays unbiased",
     )
+    trained_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of each group that is trained on: its rollouts of largest |A|, best and worst",
+    )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, about a third more time"
@@ -164,6 +170,10 @@ class TrainingSettings(Settings):
     def of_a_run(self, rounds: int) -> TrainingSettings:
         """The settings as the stages of a run of so many rounds get them: with a number for 'all' rounds of decay."""
         return self.model_copy(update={"decay_rounds": rounds}) if self.decay_rounds == "all" else self
+
+    def rollouts_trained_on(self, group_size: int) -> int:
+        """How many of a group's."""
+        return max(1, round(self.trained_share * group_size))
 
     def learning_rate_in(self, round_index: int) -> float:
         """`learning_rate (1 - (round_index - 1) / decay_rounds)`: all of it in round 1, 1 / decay_rounds in the last.
@@ -252,9 +262,10 @@ class RunSettings(Settings):
     def _misfits(self) -> Iterator[tuple[str, str, str]]:
         """Setting, message and remedy of each that another section forbids."""
         decay, rollout, objective = self.training.decay_rounds, self.rollout, self.training.objective
-        images, steps = rollout.prompts_per_round * rollout.group_size, self.training.gradient_steps
-        if images * self.training.inner_epochs < steps:
-            message = f"{steps} steps for {images} rollouts a round x {self.training.inner_epochs} inner epochs"
+        steps, epochs = self.training.gradient_steps, self.training.inner_epochs
+        images = rollout.prompts_per_round * self.training.rollouts_trained_on(rollout.group_size)
+        if images * epochs < steps:
+            message = f"{steps} steps for {images} rollouts trained on in a round x {epochs} inner epochs"
             yield "training.gradient_steps", f"{message}: some have none", "lower it, or make more rollouts a round"
         if decay != "all" and 0 < decay < self.rounds:
             message = f"the learning rate is 0 after round {decay} of {self.rounds}"

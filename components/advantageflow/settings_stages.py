@@ -120,6 +120,8 @@ class RolloutSettings(Settings):
         first, past = self.window_range
         if self.sde_window is not None and not 0 <= first <= first + self.sde_window <= past <= self.steps:
             raise ValueError(f"sde_window {self.sde_window} does not fit into steps {first} to {past} of {self.steps}")
+        if self.sampler == "cps" and self.trajectories and (self.sde_window or self.steps) == 1 and past == self.steps:
+            raise ValueError("the last step of sampler cps has no noise to learn from, and no other is sure to be kept")
         return self
 
     @property

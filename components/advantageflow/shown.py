@@ -11,6 +11,7 @@ _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u
 _PASSWORD = re.compile(  # which may hold a slash, as SQLAlchemy takes it; what only digits go before is a port
     r"((?<![\w+.-])\w[\w+.-]*://[^\s/?#@:'\"\[]*):(?!\d{1,5}(?:[/?#\s'\"]|$))[^\s'\"]{1,2000}@"
 )
+_TOKEN = re.compile(r"(://)[^\s/?#@:'\"\[]{20,}(?=@)")  # in place of a name and a password
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$!]|^[#+-]|(?<!\w)_|_(?!\w)")
 _QUERY = re.compile(
     r"([?&](?:[\w%-]{0,100}[-_])?(?:password|passwd|pwd|token|(?:api|access)?_?key|secret|sig|signature|credential)=)"
@@ -20,10 +21,10 @@ _QUERY = re.compile(
 
 
 def masked(text: str) -> str:
-    """The text with *** for the passwords in its addresses: user:password@host, and ?token= and its like."""
+    """The text with *** for passwords in its addresses: user:password@host, long-token@host, ?token= and the like."""
     if "://" not in text:
         return text
-    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    return _QUERY.sub(r"\1***", _TOKEN.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text)))
 
 
 def printable(text: str) -> str:

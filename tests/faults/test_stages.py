@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from advantageflow.errors import StoreError
 from advantageflow.policy import generate
 from advantageflow.store import files
 from advantageflow.tracking.events import read_events
@@ -123,7 +124,7 @@ def test_a_lost_shard_is_made_again_and_a_clock_that_jumps_changes_nothing(
         run.attempt()
     run.full_at = ""
     begun = clock()
-    monkeypatch.setattr(time, "time", lambda: clock() - (3600 if clock() > begun + 1 else 0))
+    monkeypatch.setattr(time, "time", lambda: clock() + (0, -3600, 7200)[int(clock() - begun) % 3])
     summary = run.attempt()
     assert "round 1 training: " in run.said
     assert "round 1/1: strict accuracy" in run.said
@@ -132,6 +133,19 @@ def test_a_lost_shard_is_made_again_and_a_clock_that_jumps_changes_nothing(
     assert "this run is not recorded in MLflow" in run.said
     assert summary["mlflow_run_id"] is None
     assert run.complete() == set(TASKS)
+
+
+@pytest.mark.parametrize("file", ["evaluation-1/report/metrics.json", "training-1/new_policy/state.json"])
+def test_a_file_that_a_complete_run_has_lost_is_named_with_what_makes_it_again(run: Faulty, file: str) -> None:
+    run.workdir.check_whole()
+    (lost,) = run.workdir.artifacts.glob(f"*/{file}")
+    content = lost.read_bytes()
+    lost.unlink()
+    with pytest.raises(StoreError, match="file not found") as caught:
+        run.workdir.check_whole()
+    lost.write_bytes(content)
+    assert caught.value.where == str(lost)
+    assert f"delete {lost.parents[1]} and continue with" in caught.value.remedy
 
 
 def forget(run: Faulty, task: str, output: str = "") -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -78,33 +73,3 @@ def children_of(client: MlflowClient, parent: Run) -> dict[str, str]:
     tagged = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     children = client.search_runs([parent.info.experiment_id], tagged)
     return {child.info.run_name: child.info.status for child in children}
-
-
-@contextlib.contextmanager
-def server_that_comes_later(address: str) -> Iterator[tuple[str, Callable[[], None]]]:
-    """An address at which nobody answers until the function is called, which puts the server of `address` there."""
-    to = urlsplit(address)
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-
-        def pump(source: socket.socket, sink: socket.socket) -> None:
-            with contextlib.suppress(OSError):
-                while data := source.recv(65_536):
-                    sink.sendall(data)
-                sink.shutdown(socket.SHUT_WR)
-
-        def accept() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    here, _ = listener.accept()
-                    there = socket.create_connection((str(to.hostname), int(to.port or 80)))
-                    for ends in ((here, there), (there, here)):
-                        threading.Thread(target=pump, args=ends, daemon=True).start()
-
-        def appear() -> None:
-            listener.listen()
-            threading.Thread(target=accept, daemon=True).start()
-
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", appear
-        with contextlib.suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)

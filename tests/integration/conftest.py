@@ -8,12 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gate import Gate
 from mlflow_published import write_journals
 
 from advantageflow.tracking.mlflow_store import sqlite_uri
@@ -48,6 +50,16 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.wait(30)
 
 
+@pytest.fixture
+def gate(mlflow_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Before the server."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with Gate(int(mlflow_server.rpartition(":")[2])) as gate:
+        threading.Thread(target=gate.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield gate
+        gate.shutdown()
+
+
 def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log_file: Path) -> None:
     deadline = time.monotonic() + _PATIENCE
     while time.monotonic() < deadline and process.poll() is None:
@@ -67,7 +79,9 @@ def created_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(created_store: Path, tmp_path: Path) -> str:
-    copy = tmp_path / "mlflow.db"
+    """In a folder whose name is no address."""
+    copy = tmp_path / "what?now" / "mlflow.db"
+    copy.parent.mkdir()
     copy.write_bytes(created_store.read_bytes())
     return sqlite_uri(copy)
 

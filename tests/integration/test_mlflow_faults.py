@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
+from gate import Gate
 from mlflow import MlflowClient
 from mlflow_published import SETTINGS, children, curve, everything, publish, task_runs
 
-from advantageflow.errors import TrackingError
+from advantageflow.errors import StoreError, TrackingError
 from advantageflow.store.files import read_json
 from advantageflow.tracking.events import read_events, tail
+from advantageflow.tracking.journal import stage_journal
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.publisher import Publisher
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -41,6 +46,71 @@ def test_a_publisher_that_was_killed_anywhere_leaves_nothing_double_missing_or_r
     killed.consume(events)
     killed.close()
     assert everything(client, client.get_run(killed.run_id)) == wanted
+
+
+@pytest.mark.parametrize(("how", "patience"), [("cut request", 30.0), ("status 500", 30.0), ("wait 1.5", 1.0)])
+def test_a_server_that_is_down_fails_or_is_slow_at_start_in_the_middle_or_at_the_end_costs_no_record(
+    gate: Gate, mlflow_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, patience: float
+) -> None:
+    """Three attempts at a run, of two tasks each."""
+    settings = choose_settings(preset="tiny", assignments=[f"tracking.experiment={how}"])
+    workdir, warnings, client = create_workdir(tmp_path / "run", settings), list[str](), MlflowClient(mlflow_server)
+    monkeypatch.setenv("ADVANTAGEFLOW_JOURNAL", str(workdir.journal))
+    address = f"http://127.0.0.1:{gate.server_port}"
+
+    def breaks() -> None:
+        gate.fail("GET|POST|PUT", "", how, times=10**9)
+
+    def task(number: int, *, published: bool) -> None:
+        with stage_journal("evaluation", number) as journal:
+            journal.progress(1, 1, "images")
+            journal.metrics({"eval/strict": number / 8}, parent=True)
+        if published:
+            eventually(lambda: client.get_run(str(tracking.run_id)).data.metrics["eval/strict"] == number / 8)
+
+    for attempt, when in enumerate(("start", "middle", "end")):
+        eventually(partial(unlocked, workdir))
+        with locked(workdir) as until_ended:
+            tracking = RunTracking(address, workdir, warnings.append, patience, left_behind=until_ended)
+            if when == "start":
+                breaks()
+            tracking.__enter__()
+            task(2 * attempt + 1, published=when != "start")
+            if when == "middle":
+                breaks()
+            task(2 * attempt + 2, published=when == "end")
+            if when == "end":
+                breaks()
+            tracking.close("FINISHED")
+        assert ["advantageflow sync" in warning for warning in warnings] == [True] * (attempt + 1)
+        assert unlocked(workdir) != how.startswith("wait"), "what is left behind still publishes"
+        gate.mend()
+    eventually(partial(unlocked, workdir))
+    assert sync_run(workdir, mlflow_server, warnings.append)
+    parent = client.get_run(str(tracking.run_id))
+    assert curve(client, parent, "eval/strict") == [(number, number / 8) for number in range(1, 7)]
+    assert {run.info.status for run in task_runs(client, parent)} == {"FINISHED"}
+    assert len(warnings) == 3
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait until it does."""
+    until = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(Exception):
+            if holds():
+                return
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def unlocked(workdir: WorkDir) -> bool:
+    """Whether nobody works on it."""
+    try:
+        with locked(workdir):
+            return True
+    except StoreError:
+        return False
 
 
 def test_an_event_that_mlflow_did_not_take_is_brought_there_by_the_next_attempt(
@@ -115,7 +185,7 @@ def test_runs_that_were_killed_are_ended_by_the_next_one_and_by_a_look_at_them(
     assert warnings == []
 
 
-def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path) -> None:
+def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, journal: Path, tmp_path: Path) -> None:
     events = [event for event in read_events(journal) if event["event"] not in ("image", "dataset", "artifact")]
 
     def run(_: int) -> str:
@@ -130,13 +200,14 @@ def test_eight_runs_that_write_to_one_sqlite_file_lose_no_record(store: str, jou
     first, *others = [everything(client, client.get_run(one)) for one in runs]
     assert all(one == first for one in others)
     assert len(first) > 20
+    assert not (tmp_path / "what%3Fnow").exists(), "which MLflow makes"
 
 
 def test_a_store_that_fails_in_mid_run_is_told_at_close_and_stops_nothing(
     store: str, journal: Path, tmp_path: Path
 ) -> None:
     publisher = Publisher(store, "advantageflow", "run", {}, {})
-    (tmp_path / "mlflow.db").write_bytes(b"no longer a database")
+    (tmp_path / "what?now" / "mlflow.db").write_bytes(b"no longer a database")
     stop = threading.Event()
     stop.set()
     publisher.consume(tail(journal, stop))

@@ -1,4 +1,5 @@
-"""`make setup` takes whichever Python from 3.11 on the machine has, and says so where it has none."""
+"""`make setup` takes whichever Python from 3.11 on the machine has, and says so where it has none; `make audit` says so
+where no service can be asked."""
 
 from __future__ import annotations
 
@@ -72,3 +73,12 @@ def test_the_python_of_the_tests_makes_a_real_environment(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     version = subprocess.run([tmp_path / "venv/bin/python", "-m", "pip", "--version"], check=False, capture_output=True)
     assert version.returncode == 0
+
+
+@pytest.mark.parametrize("required", ["0", "1"])
+def test_an_audit_that_can_ask_nobody_says_so_and_fails_where_it_is_required(required: str) -> None:
+    away = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {**os.environ, **away, "no_proxy": "", "NO_PROXY": "", "REQUIRE_AUDIT": required}
+    done = subprocess.run([ROOT / ".ci" / "audit"], env=environment, capture_output=True, text=True, check=False)
+    assert "the packages are not audited" in done.stdout
+    assert done.returncode == int(required)

@@ -30,6 +30,8 @@ from advantageflow_pipelines.say import Console, say
             "https://b.s3/k?X-Amz-Credential=***&X-Amz-Signature=***&n=1",
         ),
         ("https://h/v1?access_token=a&API_KEY=b&monkey=c", "https://h/v1?access_token=***&API_KEY=***&monkey=c"),
+        ("https://hf_0123456789abcdefghij@hub/x", "https://***@hub/x"),
+        ("postgresql://a.person@db/mlflow", "postgresql://a.person@db/mlflow"),
         ("http://host:8000/a@b", "http://host:8000/a@b"),
         ("http://host:8000?a=b@c http://[::1]:80/a@b", "http://host:8000?a=b@c http://[::1]:80/a@b"),
         ("s3://bucket/key", "s3://bucket/key"),

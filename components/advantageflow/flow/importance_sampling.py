@@ -1,4 +1,8 @@
-"""Importance sampling: samples drawn in proportion to what they teach, weighted so that the gradient is unbiased."""
+"""Which samples are trained on: those that teach most, or draws in proportion to that.
+
+The draws are importance sampling: they are weighted so that the gradient is unbiased. Leaving out the middle of each
+group (PODS, Xu et al., arXiv 2504.13818) makes another gradient, of samples that all teach.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,16 @@ from torch import Tensor
 
 PerSample = Float[Tensor, " samples"]
 
+Grouped = Float[Tensor, "groups group_size"]
+
 EVEN = 0.3  # share of the draws that falls on all samples alike: a weight is at most its inverse
+
+
+def most_telling(advantages: Grouped, count: int) -> Int[Tensor, " kept"]:
+    """The `count` rollouts of each group whose |A| are largest, in order: rollout i is of group i // group_size."""
+    groups, size = advantages.shape
+    kept = advantages.abs().topk(count, dim=1).indices.sort(dim=1).values
+    return (kept + size * torch.arange(groups)[:, None]).flatten()
 
 
 def sampling_probabilities(advantages: PerSample) -> PerSample:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from pathlib import Path
 from queue import Full, Queue
 
@@ -53,7 +54,10 @@ def run(
     made: Queue[Groups | None] = Queue(_AHEAD)
     with ThreadPoolExecutor(1, thread_name_prefix="reward") as beside:
         images = images_of_shard(settings, shard)
-        scored: Future[Scored] = beside.submit(lambda: score_rollouts(reward, rewards, _samples(made, by_id), images))
+        told_here = copy_context().run  # the journal, which another thread does not have
+        scored: Future[Scored] = beside.submit(
+            told_here, lambda: score_rollouts(reward, rewards, _samples(made, by_id), images)
+        )
 
         def give(groups: Groups | None) -> None:
             while not scored.done():

@@ -85,7 +85,8 @@ class VelocityBatch:
         """
         if self.reference is None:
             raise ValueError(_UNDECLARED)
-        own, base = (velocity.flatten(1).square().mean(1).sqrt() for velocity in (self.policy, self.reference))
+        # At 0 the root's slope is infinite.
+        own, base = (mean_square(one).clamp_min(1e-30).sqrt() for one in (self.policy, self.reference))
         return (own - base).clamp_min(0).square()
 
     def measures(self) -> dict[str, Scalar]:

@@ -78,6 +78,8 @@ def _read(
         *most, last = READERS
         remedy = f"give {', '.join(map(repr, WITHOUT_FILE))}, or a file that ends in {', '.join(most)} or {last}"
         raise DataError("is not a source of prompts", where=f"prompts.source {shown}", remedy=remedy)
+    if path.exists() and not path.is_file():  # a pipe nobody writes to would be waited for
+        raise DataError("is not a plain file", where=shown, remedy="check prompts.source and the file")
     records = repeats = without_split = 0
     unknown: dict[str, None] = {}  # in order
     fields: set[str] = set()

@@ -110,7 +110,7 @@ def score_rollouts(
                 scores.append(Score(rollout.rollout_id, *_joined(settings, result), _version(rewards)))
         check_dropped(settings, list(dropped.values()), total)
         done += len(batch)
-        current_journal().progress(done, total, "images")
+        current_journal().progress(done, total, "images scored")
     return scores, pictures, dropped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ from advantageflow.store.manifest import Manifest, differing
 from advantageflow.store.s3 import fetch_folder, is_s3
 from advantageflow.store.s3_client import READ_ATTEMPTS, REMOVING, WRITING, explaining, make_client, parse_url
 from advantageflow.store.s3_transfer import list_objects, read_object, upload_files
+
+_GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class Found(NamedTuple):
@@ -31,18 +34,23 @@ class FolderPlace:
         self._folder = folder
 
     def files(self, below: str = "") -> dict[str, Found]:
-        """Every file below a path."""
+        """Every file below a path, without those that are removed at the same time."""
+        found = {}
         with reading(self._folder):
-            found = [(path, path.stat()) for path in (self._folder / below).rglob("*") if path.is_file()]
-        return {path.relative_to(self._folder).as_posix(): Found(s.st_size, s.st_mtime) for path, s in found}
+            for folder, _, names in os.walk(self._folder / below, onerror=_unless_gone):
+                for path in (Path(folder, name) for name in names):
+                    with contextlib.suppress(*_GONE):
+                        of_file = path.stat()
+                        relative = path.relative_to(self._folder).as_posix()
+                        found[relative] = Found(of_file.st_size, of_file.st_mtime)
+        return found
 
     def read(self, path: str) -> bytes | None:
         """The content of a small file; None where there is none."""
         file = self._folder / path
-        if not file.exists():
-            return None
-        with reading(file):
+        with reading(file), contextlib.suppress(*_GONE):
             return file.read_bytes()
+        return None
 
     def write(self, path: str, content: bytes) -> None:
         """Replace a small file, in one step."""
@@ -78,6 +86,11 @@ class FolderPlace:
             with contextlib.suppress(OSError):  # not empty
                 for folder in map(self._folder.joinpath, Path(path).parents):  # the last is "."
                     folder.rmdir()
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, _GONE):
+        raise error
 
 
 class S3Place:

@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -152,6 +152,10 @@ def _one_creator(tracking_uri: str) -> Iterator[None]:
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    written = Path(tracking_uri.removeprefix(SQLITE)).parent
+    if written != path.parent:  # MLflow makes the folder of the address as it is written, too
+        with suppress(OSError):
+            os.removedirs(written)
 
 
 def _artifact_location(tracking_uri: str, experiment: str) -> str | None:

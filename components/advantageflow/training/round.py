@@ -10,8 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError, TrainingError
-from advantageflow.flow.advantages import Advantages, combined_advantages
-from advantageflow.flow.importance_sampling import importance_weights, sampling_probabilities, systematic_draws
+from advantageflow.flow.advantages import Advantages, Grouped, combined_advantages
+from advantageflow.flow.importance_sampling import (
+    importance_weights,
+    most_telling,
+    sampling_probabilities,
+    systematic_draws,
+)
 from advantageflow.flow.moving_average import decay_after
 from advantageflow.objectives.base import Objective, VelocityObjective
 from advantageflow.objectives.batches import Metrics, TransitionBatch, VelocityBatch
@@ -42,8 +47,9 @@ def train_round(
 ) -> list[Metrics]:
     """Train the policy on a round's rollouts, then move the rollout policy toward it.
 
-    Every rollout is a sample in each of `settings.inner_epochs` (on average, where they are drawn by advantage): at a
-    fresh time t and noise each time, or at one step of its trajectory where the objective learns from those. An
+    Every rollout, or the best and worst of each group where `settings.trained_share` says so, is a sample in each of
+    `settings.inner_epochs` (on average, where they are drawn by advantage): at a fresh time t and noise each time, or
+    at one step of its trajectory where the objective learns from those. An
     optimiser step takes a minibatch of the samples; all are of equal size. All randomness comes from `seed` and the
     number of the round. Rollouts with A = 0 are samples too: the regulariser keeps the policy where it is on them.
 
@@ -75,7 +81,7 @@ def train_round(
     batches_of = transition_batches if objective.needs.trajectories else velocity_batches
     weights = None
     if minibatches is None:
-        minibatches, weights = _minibatches(values.cpu(), settings, generator)
+        minibatches, weights = _minibatches(values.cpu().reshape(-1, data.group_size), settings, generator)
         weights = None if weights is None else weights.to(values)
     decay = 0.0 if isinstance(settings.rollout_decay, str) else settings.rollout_decay  # schedules are of rounds
     steps = checkpoints.resume(policy, generator)
@@ -131,24 +137,28 @@ def round_advantages(data: RoundData, settings: TrainingSettings) -> Advantages:
 
 
 def _minibatches(
-    advantages: PerRollout, settings: TrainingSettings, generator: torch.Generator
+    advantages: Grouped, settings: TrainingSettings, generator: torch.Generator
 ) -> tuple[Sequence[Samples], PerRollout | None]:
     """Which rollouts each optimiser step trains on, and each one's weight if it is not the same for all.
 
-    Uniformly: a permutation of all for each inner epoch, cut into equal parts. By advantage: as many draws, permuted.
+    Of those of each group that are trained on; uniformly: a permutation of all for each inner epoch, cut into equal
+    parts. By advantage: as many draws, permuted.
     """
-    count = len(advantages)
+    kept = most_telling(advantages, settings.rollouts_trained_on(advantages.shape[1]))
+    count = len(kept)
     if count * settings.inner_epochs < settings.gradient_steps:
         samples = f"{count} rollouts x {settings.inner_epochs} inner epochs"
         message = f"{settings.gradient_steps} gradient steps for {samples}: some are empty"
         raise SettingsError(message, where="training.gradient_steps", remedy="lower it, or make more rollouts a round")
     if settings.sampling == "uniform":
-        order = torch.cat([torch.randperm(count, generator=generator) for _ in range(settings.inner_epochs)])
+        order = torch.cat([kept[torch.randperm(count, generator=generator)] for _ in range(settings.inner_epochs)])
         return order.tensor_split(settings.gradient_steps), None
-    probabilities, draws = sampling_probabilities(advantages), count * settings.inner_epochs
+    probabilities, draws = sampling_probabilities(advantages.flatten()[kept]), count * settings.inner_epochs
     order = systematic_draws(probabilities, draws, torch.rand((), generator=generator).item())
-    order = order[torch.randperm(draws, generator=generator)]
-    return order.tensor_split(settings.gradient_steps), importance_weights(probabilities)
+    order = kept[order[torch.randperm(draws, generator=generator)]]
+    weights = torch.zeros(advantages.numel(), dtype=probabilities.dtype)
+    weights[kept] = importance_weights(probabilities)
+    return order.tensor_split(settings.gradient_steps), weights
 
 
 def _held_to_the_base(

@@ -51,8 +51,8 @@ def load_round(
         trajectories: whether to read the trajectories too, which then must be there.
 
     Raises:
-        DataError: a rollout of another round or policy, without a score, twice, missing from its group, of an
-            unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
+        DataError: a shard that is missing; a rollout of another round or policy, without a score, twice, missing from
+            its group, of an unknown prompt, or not finite; or trajectories that are missing or do not fit; names it.
     """
     samples = _read_samples(latents, round_index, policy_sha256)
     values = _read_values(scores, samples)
@@ -69,8 +69,13 @@ def load_round(
 def _read_samples(shards: Sequence[Path], round_index: int, policy_sha256: str | None) -> dict[str, Sample]:
     """Latent and origin by rollout id."""
     samples: dict[str, Sample] = {}
-    for shard in shards:
-        made_by = read_metadata(shard).get("policy_sha256")
+    given = [read_metadata(shard) for shard in shards]
+    lost = set(range(max((one.get("shards", 0) for one in given), default=0))) - {one.get("shard") for one in given}
+    if lost:
+        message = f"missing: shard {min(lost)} of the round's {given[0].get('shards')}"
+        raise DataError(message, where=", ".join(map(str, shards)), remedy=AGAIN)
+    for shard, metadata in zip(shards, given, strict=True):
+        made_by = metadata.get("policy_sha256")
         if made_by != policy_sha256:
             message = f"these rollouts come from policy {made_by}, the policy to train is {policy_sha256}"
             raise DataError(message, where=str(shard), remedy="give the policy that generated the rollouts")

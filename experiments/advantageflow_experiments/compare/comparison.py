@@ -199,9 +199,13 @@ class Comparison(_Record):
         """A run's mean accuracy along the way, over images generated: see `statistics.curve_mean`."""
         return curve_mean(run.by_images, self.images)
 
-    def to_target(self, run: CellResult) -> float | None:
+    def images_to_target(self, run: CellResult) -> float | None:
         """Images that a run took to the plan's target accuracy; None if it never reached it."""
         return None if self.plan.target is None else first_reached(run.by_images, self.plan.target)
+
+    def seconds_to_target(self, run: CellResult) -> float | None:
+        """Seconds of useful work that it took."""
+        return None if self.plan.target is None else first_reached(run.by_seconds, self.plan.target)
 
     def at_common_reward(self, measure: str) -> Read:
         """An untrained measure where a run's soft reward first reached the highest level that all runs reached."""

@@ -89,7 +89,7 @@ class Plan(Settings):
     grid: Grid | None = Field(None, description="instead of variants: two settings varied together")
     seeds: tuple[int, ...] = Field((0, 1, 2), strict=False, min_length=1, description="every variant runs with each")
     pareto: Pareto | None = Field(None, description="two metrics that the variants trade for each other")
-    target: float | None = Field(None, description="accuracy for which the table says how many images it took")
+    target: float | None = Field(None, description="accuracy to which the table tells images and seconds")
 
     @field_validator("variants")
     @classmethod

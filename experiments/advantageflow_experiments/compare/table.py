@@ -112,11 +112,12 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             row[soft] = [_figure(comparison.over(variant, lambda run: run.last.soft))]
         row["images"] = [f"{comparison.images:,}"]
         if target is not None:
-            reached = over_and_against(comparison.to_target, ",.0f")
-            missing = sum(comparison.to_target(run) is None for run in comparison.cells_of(variant))
+            missing = sum(comparison.images_to_target(run) is None for run in comparison.cells_of(variant))
             never = f"{missing} of {len(comparison.plan.seeds)} never" if missing else ""
-            reached[0] = ", ".join(filter(None, [reached[0].strip(_NONE), never]))
-            row[f"images to {target:g}"] = reached
+            for what, read in (("images", comparison.images_to_target), ("seconds", comparison.seconds_to_target)):
+                reached = over_and_against(read, ",.0f")
+                reached[0] = ", ".join(filter(None, [reached[0].strip(_NONE), never]))
+                row[f"{what} to {target:g}"] = reached
         row["useful seconds"] = [_figure(comparison.over(variant, useful_seconds), ".0f").partition(" ")[0]]
         row["all seconds"] = [_figure(comparison.over(variant, all_seconds), ".0f").partition(" ")[0]]
         diverged = comparison.diverged(variant).items()

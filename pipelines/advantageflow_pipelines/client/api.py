@@ -60,7 +60,7 @@ def refusal(status: int, headers: Any, body: str | None, *, host: str, what: str
     if status == HTTPStatus.FORBIDDEN or "upload denied" in lower or "authorization failure" in lower:
         return ClusterError(f"not allowed: {what} (HTTP {status}){told}", where=host, remedy=_RIGHTS)
     if status == HTTPStatus.NOT_FOUND and code is not None:
-        return NotThere(f"the server has no {what}", where=host, remedy="check the name or id, and --namespace")
+        return NotThere(f"the server has no {what}{told}", where=host, remedy="check the name or id, and --namespace")
     if status in (HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED):
         return no_api(host, f"HTTP {status}")
     if status == HTTPStatus.CONFLICT:

@@ -88,15 +88,23 @@ def _remedy(run: ClusterRun) -> str:
     rounds = 1 if pipeline_of(run.settings).handed else run.settings.rounds
     shards = run.settings.rollout.shards
 
-    def size(number: int) -> int:
-        return footprint(run.with_settings(rounds=rounds, rollout={"shards": number}).package()).size
+    def size(rounds: int, shards: int) -> int:
+        return footprint(run.with_settings(rounds=rounds, rollout={"shards": shards}).package()).size
 
-    smallest, largest = size(1), size(shards)
-    room = CLOSE * LIMIT
-    if smallest > room or shards == 1:
-        return "run fewer rounds, and continue from the last policy with --init-policy in the next run"
-    fewer = min(shards - 1, 1 + int((shards - 1) * (room - smallest) / (largest - smallest)))
-    return f"make fewer, larger shards: --set rollout.shards={fewer}"
+    def within(number: int, smallest: int, largest: int) -> int:
+        """The most of them that fit; 0 if not even one does. What a run takes grows evenly."""
+        if number == 1 or smallest > CLOSE * LIMIT:
+            return 0
+        return min(number - 1, 1 + int((number - 1) * (CLOSE * LIMIT - smallest) / (largest - smallest)))
+
+    whole = size(rounds, shards)
+    if fewer := within(shards, size(rounds, 1), whole):
+        return f"make fewer, larger shards: --set rollout.shards={fewer}"
+    fewer = within(rounds, size(1, shards), whole)
+    return (
+        f"run {fewer or 'fewer'} rounds, and go on from the policy that they end with in the next run: a retraining "
+        "does from the champion, others with --init-policy"
+    )
 
 
 TASK_SECONDS = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these
@@ -140,4 +148,5 @@ def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[On
 def kubeflow_seconds(settings: RunSettings, segments: int = 1) -> float:
     """Seconds of a run on Kubeflow, in so many segments, in which no stage works; pulling images comes on top."""
     rounds = settings.rounds if pipeline_of(settings).sharded else 0
-    return rounds * ROUND_SECONDS + (_ONCE + segments * _EACH) * TASK_SECONDS
+    one_round = ROUND_SECONDS - TASK_SECONDS if settings.rollout.scored else ROUND_SECONDS
+    return rounds * one_round + (_ONCE + segments * _EACH) * TASK_SECONDS

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill end a run within seconds, whatever its process is doing.
+"""Ctrl-C, a polite kill and a terminal that closes end a run within seconds, whatever its process is doing.
 
 Python raises KeyboardInterrupt between two instructions of the main thread: not while a library computes or waits, and
 to no avail in a destructor, a callback, or code that takes any exception for a failure of its own. So a run that goes
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AGAIN = 1.0  # seconds until what goes on is interrupted again
 _SHOW_CURSOR = "\x1b[?25h"  # which a live display hides
 
@@ -41,10 +42,12 @@ class Interrupts:
             return
         told, tell = os.pipe()  # the C handler writes there at once, also while no Python handler can run
         os.set_blocking(tell, False)
-        self._thread = threading.get_ident()
+        self._asked = self._again = False
+        self._left, self._thread = threading.Event(), threading.get_ident()
         before = {one: signal.signal(one, self._interrupt) for one in _SIGNALS if _is_heard(one)}
         fd_before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
-        threading.Thread(target=self._watch, args=(told, patience, last_words), name="interrupts", daemon=True).start()
+        watched = (told, patience, last_words, self._left)
+        threading.Thread(target=self._watch, args=watched, name="interrupts", daemon=True).start()
         try:
             yield
         finally:
@@ -80,13 +83,15 @@ class Interrupts:
         if self._working or not again:
             raise KeyboardInterrupt
 
-    def _watch(self, told: int, patience: float, last_words: str) -> None:
+    def _watch(self, told: int, patience: float, last_words: str, left: threading.Event) -> None:
         with open(told, "rb", buffering=0) as signals:  # open to the end: Python tells of signals that it cannot write
             while not set(_SIGNALS) & set(heard := signals.read(64)):
                 if not heard:  # the block has ended
                     return
+            if signal.SIGHUP in heard:
+                _leave_terminal()
             deadline = time.monotonic() + patience
-            while not self._left.wait(_AGAIN):
+            while not left.wait(_AGAIN):
                 if time.monotonic() > deadline:
                     shown = _SHOW_CURSOR if sys.stdout.isatty() else ""
                     os.write(1, f"{shown}\n{last_words}\n".encode())  # past locks of streams that the work may hold
@@ -98,6 +103,14 @@ class Interrupts:
 
 
 INTERRUPTS = Interrupts()
+
+
+def _leave_terminal() -> None:
+    """Show nothing more on a terminal that is gone, where it would be an error."""
+    with open(os.devnull, "wb") as nowhere:
+        for stream in (1, 2):
+            if stat.S_ISCHR(os.fstat(stream).st_mode):
+                os.dup2(nowhere.fileno(), stream)
 
 
 def _is_heard(one: signal.Signals) -> bool:

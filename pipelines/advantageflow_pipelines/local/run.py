@@ -63,11 +63,17 @@ def run_locally(
         KeyboardInterrupt: all that was started has been ended.
     """
     settings = workdir.settings
-    with locked(workdir), temporary_folder(workdir), attempt(workdir) as started, _no_containers_left(workdir):
+    with (
+        locked(workdir) as until_ended,
+        temporary_folder(workdir),
+        attempt(workdir) as started,
+        _no_containers_left(workdir),
+    ):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         remove_unfinished(workdir)
         begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
-        with RunTracking(tracking_uri, workdir, partial(warn, console), others=True) as tracking:
+        told = partial(warn, console)
+        with RunTracking(tracking_uri, workdir, told, others=True, left_behind=until_ended) as tracking:
             progress = RunProgress(console, settings, partial(_report, workdir, on_report), started)
             if is_inline(workdir):
                 run_inline(workdir, progress, earlier)

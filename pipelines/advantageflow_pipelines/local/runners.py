@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from advantageflow.errors import SettingsError
+from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import read_json, write_json
 from advantageflow_pipelines.local.workdir import WorkDir
@@ -68,8 +68,7 @@ def images_of(workdir: WorkDir) -> dict[str, str] | None:
     """The images that a run's containers are of; None where there are none.
 
     Raises:
-        StoreError: the file that says so cannot be read.
-        SettingsError: it is damaged.
+        SettingsError: the file that says so is damaged.
     """
     found = _runner(workdir)
     return dict(found["images"]) if found.get("kind") == RunnerKind.DOCKER else None
@@ -81,5 +80,8 @@ def _runner(workdir: WorkDir) -> dict[str, Any]:
     try:
         found = dict(read_json(workdir.runner_file))
         return {"kind": RunnerKind(found["kind"]), "images": dict(found["images"])}
-    except (LookupError, TypeError, ValueError) as error:
-        raise SettingsError("is damaged", where=str(workdir.runner_file), remedy="start a new run") from error
+    except (LookupError, TypeError, ValueError, StoreError) as error:
+        remedy = (
+            'write {"kind": "inline", "images": {}} into it; of a run in containers "docker", and each stage\'s image'
+        )
+        raise SettingsError("is damaged", where=str(workdir.runner_file), remedy=remedy) from error

@@ -28,7 +28,7 @@ _REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) -> dict[str, Any]:
     """Summarise a complete run from its artifacts.
-    Raises PolicyError: the weights that the run ends with are not those that were trained.
+    Raises PolicyError: the weights that the run ends with are not those that were trained; StoreError: a file is lost.
 
     'start' is the policy that a continued run goes on from; 'difference' is to it, or else to the base, image by image
     on equal prompts and noise.
@@ -38,6 +38,7 @@ def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) 
     """
     from advantageflow.policy.saved import read_policy  # heavy
 
+    workdir.check_whole()
     settings, reports = workdir.settings, workdir.reports()
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(metrics)
@@ -104,7 +105,7 @@ def read_summary(workdir: WorkDir) -> dict[str, Any] | None:
 
 def is_complete(workdir: WorkDir, warn: Callable[[str], None]) -> dict[str, Any] | None:
     """The summary of a run of which nothing needs to be made again; None where something does, which is told.
-    Raises PolicyError: the weights that it ends with are not those that were trained.
+    Raises PolicyError: the weights that it ends with are not those that were trained; StoreError: a file is lost.
     """
     try:
         summary = read_summary(workdir)
@@ -115,6 +116,7 @@ def is_complete(workdir: WorkDir, warn: Callable[[str], None]) -> dict[str, Any]
         return None
     from advantageflow.policy.saved import read_policy  # heavy
 
+    workdir.check_whole()
     policies = workdir.policies()
     if not policies or read_policy(policies[max(policies)]).state.policy_sha256 != summary["policy_sha256"]:
         warn("the policy that the run ended with is gone; it is made again")

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 def tracking_uri(workdir: WorkDir, runs: Path) -> str:
     """The store that the run was recorded in before; else MLFLOW_TRACKING_URI, or the file that `runs` share."""
-    recorded, named = _read_record(workdir).get("tracking_uri"), os.environ.get(TRACKING_ENV)
+    record, named = _read_record(workdir), os.environ.get(TRACKING_ENV)
+    recorded = record.get("tracking_uri") if record.get("run_id") else None
     if named and recorded == masked(named):
         return named  # with its password, which is not kept
     return recorded or store_uri(runs)
@@ -59,6 +61,7 @@ class RunTracking:
         workdir: the run; its MLflow run is remembered there, and continued by a later attempt.
         patience: seconds that the store is given at the end.
         others: whether runs of its experiment that were killed outright are brought to their end too.
+        left_behind: told the thread that still publishes when the store has had its time, as by `locked`.
     """
 
     def __init__(
@@ -69,11 +72,12 @@ class RunTracking:
         patience: float = SECONDS_AT_THE_END,
         *,
         others: bool = False,
+        left_behind: Callable[[threading.Thread], None] = lambda thread: None,
     ) -> None:
         self._uri = uri
         self._workdir = workdir
         self._warn = warn
-        self._others = others
+        self._others, self._left_behind = others, left_behind
         self._patience, self._late = patience, False
         self._deadline: float | None = None
         self._stop = threading.Event()
@@ -81,6 +85,8 @@ class RunTracking:
         self._thread = threading.Thread(target=self._publish, name="mlflow", daemon=True)
 
     def __enter__(self) -> RunTracking:
+        with suppress(StoreError):  # what the attempt tells is not there yet
+            _write_record(self._workdir, self._uri, self.run_id, complete=False)
         self._thread.start()
         return self
 
@@ -160,6 +166,7 @@ class RunTracking:
         thread.join(max(0.0, self._deadline - now))
         if thread.is_alive() and not self._late:
             self._late = True
+            self._left_behind(thread)
             self._warn(
                 f"MLflow does not have all of this run after {self._patience:g} s, and is no longer waited for "
                 f"({masked(self._uri)}). Give it what is missing with: advantageflow sync {self._workdir.root}"
@@ -227,9 +234,9 @@ def sync_run(workdir: WorkDir, uri: str, warn: Callable[[str], None], patience: 
     """Bring to MLflow what it lacks of a run that nothing works on; returns whether it has all of it then.
     Raises StoreError: another process runs in the working folder; the summary is damaged.
     """
-    with locked(workdir):
+    with locked(workdir) as until_ended:
         summary, events = read_summary(workdir), read_events(workdir.journal)
-        tracking = RunTracking(uri, workdir, warn, patience)
+        tracking = RunTracking(uri, workdir, warn, patience, left_behind=until_ended)
         tracking.__enter__()
         if summary is not None:
             deliver(tracking, workdir, summary)
@@ -266,12 +273,15 @@ def _read_record(workdir: WorkDir) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return read_json(path)
+        record = read_json(path)
+        if not isinstance(record.get("run_id"), str | None) or not isinstance(record.get("tracking_uri"), str):
+            raise StoreError("not the record of a run", where=str(path), remedy="")
+        return record
     except StoreError as error:  # an older version did not write it in one step
-        logger.warning("%s; the run gets a new one in MLflow", error.message)
+        logger.warning("%s: %s; the run gets a new one in MLflow", path, error.message)
         path.unlink()
         return {}
 
 
-def _write_record(workdir: WorkDir, uri: str, run_id: str, *, complete: bool) -> None:
+def _write_record(workdir: WorkDir, uri: str, run_id: str | None, *, complete: bool) -> None:
     write_json(workdir.root / _RECORD_FILE, {"tracking_uri": masked(uri), "run_id": run_id, "complete": complete})

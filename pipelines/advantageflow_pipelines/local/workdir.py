@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,24 @@ class WorkDir:
         found = self._files(pipeline_of(self.settings).prompts, PROMPTS_FILE)
         return found[-1].parent if found else None
 
+    def check_whole(self) -> None:
+        """Raises StoreError where a report or a policy of a run at its end has lost the file that it is known by."""
+        pipeline = pipeline_of(self.settings)
+        for output, name in ((pipeline.report, METRICS_FILE), *((one, STATE_FILE) for one in pipeline.policies)):
+            for folder in self._folders(output):
+                if not (folder / name).exists():
+                    remedy = f"delete {folder.parent} and continue with: advantageflow run --resume {self.root}"
+                    raise StoreError("file not found", where=str(folder / name), remedy=remedy)
+
     def _files(self, output: Output, name: str) -> list[Path]:
-        """A file of each of an output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
-        found = self.artifacts.glob(f"*/{output.stage}*/{output.name}/{name}")
+        """A file of each of an output's artifacts, in order of the attempts."""
+        return [path for folder in self._folders(output) if (path := folder / name).exists()]
+
+    def _folders(self, output: Output) -> list[Path]:
+        """An output's artifacts, in order of the attempts; tasks are called NAME, or NAME-NUMBER."""
+        found = self.artifacts.glob(f"*/{output.stage}*/{output.name}")
         task = re.compile(rf"{re.escape(output.stage)}(-\d+)?")
-        return sorted(path for path in found if task.fullmatch(path.parents[1].name))
+        return sorted(folder for folder in found if task.fullmatch(folder.parent.name))
 
 
 def conditioning_folder(prompts: Path) -> Path:
@@ -111,6 +125,9 @@ def create_workdir(path: Path | None, settings: RunSettings, runs: Path = DEFAUL
     """
     if "{{$" in str((path or runs).absolute()):
         message = "Kubeflow would read '{{$' in the path as a placeholder"
+        raise StoreError(message, where=str(path or runs), remedy="give another folder to --workdir")
+    if os.fsencode((path or runs).absolute()).decode(errors="replace") != str((path or runs).absolute()):
+        message = "MLflow cannot name files in a folder whose name is not UTF-8"
         raise StoreError(message, where=str(path or runs), remedy="give another folder to --workdir")
     try:
         with writing(path or runs):
@@ -168,9 +185,11 @@ def complete_tasks(workdir: WorkDir) -> int:
 
 
 @contextlib.contextmanager
-def locked(workdir: WorkDir) -> Iterator[None]:
-    """Keep other processes from using the working folder at the same time.
+def locked(workdir: WorkDir) -> Iterator[Callable[[threading.Thread], None]]:
+    """Keep others from using the working folder at the same time; of file systems that know no locks it cannot be told.
     Raises StoreError: another process uses it.
+
+    Yields what keeps them away beyond the block, until a thread that was left behind has ended.
     """
     with (workdir.root / ".lock").open("w") as file:
         try:
@@ -178,7 +197,17 @@ def locked(workdir: WorkDir) -> Iterator[None]:
         except OSError as error:
             remedy = "wait for it to end, or stop it"
             raise StoreError("another process runs here", where=str(workdir.root), remedy=remedy) from error
-        yield
+
+        def until_ended(thread: threading.Thread) -> None:
+            kept = os.dup(file.fileno())
+
+            def wait() -> None:
+                thread.join()
+                os.close(kept)
+
+            threading.Thread(target=wait, name="lock", daemon=True).start()
+
+        yield until_ended
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advantageflow_pipelines.client.fit import ROUND_SECONDS, TASK_SECONDS
+from advantageflow_pipelines.client.fit import TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
@@ -80,7 +80,7 @@ def _totals(plan: Plan) -> list[str]:
         )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
-        each = f"{TASK_SECONDS:g} s for a task and {ROUND_SECONDS:g} s for a round"
+        each = f"about {TASK_SECONDS:g} s for each task in line"
         lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} minutes more by the clock, {each}")
     if plan.path is not None and plan.speed is not None:
         lines += _path(plan.path, plan.speed.count)

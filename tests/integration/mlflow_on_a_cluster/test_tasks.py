@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from gate import Gate
 from mlflow import MlflowClient
-from tracked import children_of, open_run, parent_of, run_task, runs_of, server_that_comes_later
+from tracked import children_of, open_run, parent_of, run_task, runs_of
 
 from advantageflow.tracking import task_publisher
 from advantageflow.tracking.journal import stage_journal
@@ -30,6 +31,7 @@ def test_how_far_a_long_task_is_stands_at_its_run_while_it_goes(
     assert task.data.tags["advantageflow.progress"] == "9/48 samples"
 
 
+@pytest.mark.fault
 def test_a_store_that_accepts_and_never_answers_does_not_hold_a_task(
     pipeline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,23 +109,28 @@ def test_a_task_is_seen_in_mlflow_while_it_works(client: MlflowClient, pipeline:
         assert children_of(client, parent_of(client, pipeline)) == {"round 1 / training": "RUNNING"}
 
 
-def test_a_store_that_is_away_is_waited_for_while_the_task_works(
-    client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.fault
+@pytest.mark.parametrize("how", ["cut request", "status 500", "wait 0.3"])
+def test_a_store_that_is_down_fails_or_is_slow_is_waited_for_while_the_task_works(
+    gate: Gate, client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], how: str,
+) -> None:  # fmt: skip
     open_run()
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    parent = parent_of(client, pipeline).info.run_id
     monkeypatch.setattr("advantageflow.tracking.task_publisher._WAITS", (0.1,))
-    with server_that_comes_later(client.tracking_uri) as (address, appear):
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        with stage_journal("training", 1) as journal:
-            journal.metrics({"train/loss": 0.5}, parent=True)
-            time.sleep(1.0)
-            appear()
-            time.sleep(2.0)
-        parent = parent_of(client, pipeline)
-    assert children_of(client, parent) == {"round 1 / training": "FINISHED"}
-    assert parent.data.metrics["train/loss"] == 0.5
-    assert "warning" not in capsys.readouterr().err
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{gate.server_port}")
+    with stage_journal("training", 1) as journal:
+        for value in (0.5, 0.25):  # at its start and in the middle
+            gate.fail("GET|POST", "", how, times=4)
+            journal.metrics({"train/loss": value}, parent=True)
+            until = time.monotonic() + 60
+            while client.get_run(parent).data.metrics.get("train/loss") != value:
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        gate.fail("GET|POST", "", how, times=10**9)
+    assert ("this task is not wholly in MLflow" in capsys.readouterr().err) == (how != "wait 0.3")
+    ended = "FINISHED" if how == "wait 0.3" else "RUNNING"  # which the closing task ends
+    assert children_of(client, parent_of(client, pipeline)) == {"round 1 / training": ended}
 
 
 def test_a_task_whose_pipeline_s_run_is_missing_says_so_and_is_recorded_alone(
@@ -191,6 +198,7 @@ def test_the_page_and_the_log_of_a_task_lead_to_its_runs(
     assert all(link in log for link in links)
 
 
+@pytest.mark.fault
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "sqlite:///{folder}/broken.db"])
 def test_a_failing_store_costs_a_warning_not_the_task(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

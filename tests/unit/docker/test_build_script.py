@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -40,3 +42,19 @@ def test_help_names_every_option_that_is_understood(tmp_path: Path) -> None:
     ]
     assert len(options) >= 10
     assert [option for option in options if option not in shown] == []
+
+
+def test_the_base_s_digest_is_asked_for_and_written_into_both_files(tmp_path: Path) -> None:
+    shutil.copytree(SCRIPT.parent, tmp_path / "docker")
+    (tmp_path / "components" / "advantageflow").mkdir(parents=True)
+    (tmp_path / "components" / "advantageflow" / "__init__.py").write_text("")
+    engine, digest = tmp_path / "engine", "sha256:" + "0f" * 32
+    engine.write_text(f'#!/bin/sh\n[ "$1" = pull ] && echo "pulled $2" || echo "docker.io/library/python@{digest}"\n')
+    engine.chmod(0o755)
+    for _ in range(2):  # a digest that is there is replaced
+        command = [str(tmp_path / "docker" / "build.sh"), "--engine", str(engine), "--tag", "1", "--lock-base"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "pulled python:3.11-slim\n" in done.stderr
+    for name in ("Dockerfile", "docker-bake.hcl"):
+        before, after = (folder.joinpath(name).read_text() for folder in (SCRIPT.parent, tmp_path / "docker"))
+        assert re.sub(r"(python:3\.11-slim)(@sha256:\w+)?", rf"\1@{digest}", before) == after

@@ -6,7 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advantageflow.flow.importance_sampling import EVEN, importance_weights, sampling_probabilities, systematic_draws
+from advantageflow.flow.importance_sampling import (
+    EVEN,
+    importance_weights,
+    most_telling,
+    sampling_probabilities,
+    systematic_draws,
+)
 
 ADVANTAGES = st.lists(st.floats(-1, 1), min_size=2, max_size=12).map(lambda values: torch.tensor(values))
 
@@ -30,6 +36,12 @@ def test_each_sample_is_drawn_as_often_as_its_share_says_or_once_more(advantages
     assert counts.sum() == draws
     assert ((counts - draws * probabilities).abs() < 1 + 1e-9).all()
     assert (importance_weights(probabilities) <= 1 / EVEN + 1e-9).all()
+
+
+def test_the_most_telling_of_each_group_are_its_best_and_its_worst() -> None:
+    advantages = torch.tensor([[0.1, -0.9, 0.8, -0.2], [0.0, 0.3, -0.4, 0.5]])
+    assert most_telling(advantages, 2).tolist() == [1, 2, 6, 7]
+    assert most_telling(advantages, 4).tolist() == list(range(8))
 
 
 def test_without_any_advantage_all_samples_are_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -140,7 +141,12 @@ def test_a_shard_that_is_scored_as_it_is_made_is_what_both_stages_write(
     scoring.run(arguments["reward"], prompts=arguments["prompts"], rollouts=apart["rollouts_out"],
                 scores_out=tmp_path / "apart" / "scores")  # fmt: skip
     scores = tmp_path / "together" / "scores"
-    scored_shard.run(arguments["rollout"], reward=arguments["reward"], **common, **together, scores_out=scores)
+    with journal_in_use(Journal("shard", tmp_path / "shard.jsonl")):
+        scored_shard.run(arguments["rollout"], reward=arguments["reward"], **common, **together, scores_out=scores)
+    events = [json.loads(line) for line in (tmp_path / "shard.jsonl").read_text().splitlines()]
+    ends = {event["unit"]: (event["done"], event["total"]) for event in events if event["event"] == "progress"}
+    assert ends.keys() == {"images", "images scored"}
+    assert all(done == total > 0 for done, total in ends.values())
     files = {path.relative_to(tmp_path / "apart") for path in (tmp_path / "apart").rglob("*") if path.is_file()}
     assert len(files) >= 4
     for file in files:

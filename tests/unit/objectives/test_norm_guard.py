@@ -21,6 +21,9 @@ def test_it_is_the_square_of_what_exceeds_the_bases_norm_and_nothing_within(seed
     torch.testing.assert_close(batch.norm_excess, (max(0.0, scale - 1) * size) ** 2)
     (gradient,) = torch.autograd.grad(batch.norm_excess.sum(), policy)
     assert gradient.isfinite().all()
+    still = velocity_batch(torch.zeros_like(policy, requires_grad=True), base, base, policy[:, 0], reference=base)
+    (at_rest,) = torch.autograd.grad(still.norm_excess.sum(), still.policy)
+    assert torch.equal(at_rest, torch.zeros_like(base))
     # It shortens the velocity and does not turn it.
     along = 2 * max(0.0, scale - 1) * rotated / 6
     torch.testing.assert_close(gradient, along)

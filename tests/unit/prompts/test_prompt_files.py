@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Callable, Mapping
 from datetime import date
 from pathlib import Path
@@ -287,6 +288,13 @@ def test_an_empty_file_shows_what_a_line_looks_like(file: Path, content: str) ->
 
 def test_a_file_that_is_not_there_is_named(file: Path) -> None:
     with pytest.raises(DataError, match="No such file") as caught:
+        read_file(file)
+    assert caught.value.where == str(file)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(file)
+    with pytest.raises(DataError, match="not a plain file") as caught:
         read_file(file)
     assert caught.value.where == str(file)
 

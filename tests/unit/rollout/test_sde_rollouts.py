@@ -99,6 +99,10 @@ def test_the_window_of_noisy_steps_is_drawn_by_round_within_its_range() -> None:
         RolloutSettings(**{**SDE.model_dump(), "sde_window": 4})
     with pytest.raises(ValidationError, match="sde_window_range is of a window"):
         RolloutSettings(**{**SDE.model_dump(), "sde_window_range": (0, 2)})
+    alone = {**SDE.model_dump(), "sampler": "cps", "sde_window": 1}
+    with pytest.raises(ValidationError, match="the last step of sampler cps has no noise to learn from"):
+        RolloutSettings(**alone)
+    RolloutSettings(**{**alone, "sde_window_range": (0, 2)})
 
 
 @pytest.mark.parametrize("changes", [{}, {"sampler": "cps"}, {"sde_window": 1}])

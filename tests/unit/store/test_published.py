@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -244,3 +245,20 @@ def test_what_is_kept_in_a_store_is_listed_folder_by_folder_and_removed(where: W
     assert [one.path for one in kept_in(where.url)] == [second.path]
     assert (is_published(urls["round-001-a"]), is_published(urls["round-002-b"])) == (False, True)
     assert where.files()["mine.txt"] == b"somebody's own"
+
+
+def test_what_goes_while_a_store_is_looked_through_is_left_out(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, look = tmp_path / "store", Path.stat
+    for name in ("goes", "goes too", "stays"):
+        publish_folder(policy, str(store / "policies" / name))
+
+    def stat(path: Path, **options: Any) -> Any:
+        if "goes" in str(path.relative_to(tmp_path)):
+            for name in ("goes", "goes too"):
+                shutil.rmtree(store / "policies" / name, ignore_errors=True)
+        return look(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert [one.path for one in kept_in(str(store))] == ["policies/stays"]

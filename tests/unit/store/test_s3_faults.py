@@ -109,6 +109,7 @@ def test_an_upload_that_fails_leaves_nothing_or_what_was_there(
     [
         ("GET", "state.json", "status 500"),
         ("GET", "weights.bin", "cut reply"),
+        ("GET", "weights.bin", "wait 0.3"),
         ("GET", "weights.bin", "truncate"),
         ("GET", "weights.bin", "damage reply"),
         ("GET", "manifest.json", "truncate"),

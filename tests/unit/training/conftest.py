@@ -66,7 +66,8 @@ class WorldMaker:
         world = World(folder, folder / "prompts", folder / "conditioning", folder / "policy", [], [])
         for shard in range(shards):
             # Backwards, so that the order in files is not the one that training needs.
-            self._write_shard(world, self.prompts[shard::shards][::-1], shard, round_index)
+            made = {"round": round_index, "shard": shard, "shards": shards}
+            self._write_shard(world, self.prompts[shard::shards][::-1], shard, made)
         return world
 
     def write_prompts(self, folder: Path, conditioning: Path) -> None:
@@ -77,9 +78,9 @@ class WorldMaker:
         write_prompts(folder, self.prompts, {})
         write_conditioning(conditioning, self.prompts, Conditioning(told).rows, {})
 
-    def _write_shard(self, world: World, prompts: Sequence[Prompt], shard: int, round_index: int) -> None:
+    def _write_shard(self, world: World, prompts: Sequence[Prompt], shard: int, made: dict[str, int]) -> None:
         rollouts = [
-            Rollout(prompt.prompt_id, round_index, k, derive_seed(prompt.text, k))
+            Rollout(prompt.prompt_id, made["round"], k, derive_seed(prompt.text, k))
             for prompt in prompts
             for k in range(self.group_size)
         ]
@@ -90,8 +91,8 @@ class WorldMaker:
         ]
         world.latents.append(world.root / f"latents-{shard}")
         world.scores.append(world.root / f"scores-{shard}")
-        write_latents(world.latents[-1], rollouts, latents, {"round": round_index, "policy_sha256": None})
-        write_scores(world.scores[-1], scores, ["soft", "strict"], {"round": round_index})
+        write_latents(world.latents[-1], rollouts, latents, {**made, "policy_sha256": None})
+        write_scores(world.scores[-1], scores, ["soft", "strict"], made)
 
     @staticmethod
     def latent(seed: int) -> Tensor:

@@ -82,6 +82,7 @@ def test_scores_that_do_not_fit_name_the_rollout(maker: Any, edit: Any, message:
     assert caught.value.where.rpartition(" ")[2] in before
 
 
+@pytest.mark.fault
 def test_group_with_a_hole_names_the_missing_rollout(maker: Any) -> None:
     world = maker.make()
     lost = read_index(world.latents[0])[8]
@@ -104,11 +105,22 @@ def test_shard_given_twice_is_named(maker: Any) -> None:
         load(world)
 
 
-def test_shard_left_out_is_found_by_its_scores(maker: Any) -> None:
-    world = maker.make(shards=2)
-    world.latents.pop()
-    with pytest.raises(DataError, match="no such rollout"):
+@pytest.mark.fault
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        (["latents"], "missing: shard 1 of the round's 3"),
+        (["scores"], "has no score"),
+        (["latents", "scores"], "missing: shard 1 of the round's 3"),
+    ],
+)
+def test_a_lost_shard_is_named(maker: Any, lost: list[str], message: str) -> None:
+    world = maker.make(shards=3)
+    for part in lost:
+        getattr(world, part).pop(1)
+    with pytest.raises(DataError, match=message) as caught:
         load(world)
+    assert "run a shard's task again" in str(caught.value.remedy)
 
 
 def test_rollout_of_an_unknown_prompt_is_named(maker: Any) -> None:

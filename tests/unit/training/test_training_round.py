@@ -11,12 +11,13 @@ from torch import Tensor
 
 from advantageflow.errors import SettingsError, TrainingError
 from advantageflow.flow.advantages import Term
+from advantageflow.flow.importance_sampling import most_telling
 from advantageflow.flow.samplers import integrate, timesteps
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.settings import ModelSettings, RewardSettings, TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.round import Policy, round_advantages, train_round
+from advantageflow.training.round import Policy, _minibatches, round_advantages, train_round
 from advantageflow.training.shards import load_round
 from advantageflow.training.step import seeded_noise
 from advantageflow.training.train import load_policy
@@ -183,6 +184,21 @@ def test_rollouts_drawn_by_advantage_are_weighted_by_the_inverse(
         norms[sampling] = step["gradient_norm"]
         assert step["samples"] == 64 * len(data.latents)
     assert norms["by_advantage"] == pytest.approx(norms["uniform"], rel=0.25)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "by_advantage"])
+def test_the_middle_of_a_group_may_be_left_out(
+    policy: Policy, data: RoundData, settings: TrainingSettings, sampling: str
+) -> None:
+    changed = settings.model_copy(update={"trained_share": 0.5, "sampling": sampling})
+    advantages = round_advantages(data, settings).values
+    minibatches, weights = _minibatches(advantages, changed, torch.Generator().manual_seed(0))
+    drawn, kept = torch.cat(list(minibatches)), most_telling(advantages, data.group_size // 2)
+    assert len(drawn) == len(kept) * changed.inner_epochs
+    assert torch.isin(drawn, kept).all()
+    assert weights is None or torch.equal(weights.nonzero().flatten(), kept)
+    (step,) = train(policy, data, settings, sampling=sampling, gradient_steps=1, trained_share=0.5)
+    assert step["samples"] == len(drawn)
 
 
 def test_noise_of_a_sample_does_not_depend_on_its_microbatch() -> None:

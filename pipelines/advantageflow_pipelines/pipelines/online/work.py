@@ -12,7 +12,6 @@ from advantageflow_pipelines.pipelines.work import (
     encoding_work,
     evaluation_work,
     evaluations_of_a_step,
-    images_of_a_round,
     images_of_a_run,
 )
 
@@ -71,7 +70,7 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
         "training": Work(
             tasks["training"],
             forwards=_extra_forwards(settings),
-            backwards=images * settings.training.inner_epochs,
+            backwards=settings.rounds * _samples_of_a_round(settings),
             policies=settings.rounds,
             reads_prompts=groups,
             takes_latents=images,
@@ -87,6 +86,12 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     }
 
 
+def _samples_of_a_round(settings: RunSettings) -> int:
+    """Training samples: each a rollout at one time."""
+    rollout, training = settings.rollout, settings.training
+    return rollout.prompts_per_round * training.rollouts_trained_on(rollout.group_size) * training.inner_epochs
+
+
 def _extra_forwards(settings: RunSettings) -> int:
     """Velocities without gradient in training: v_roll where a term holds it, v_ref where it has weight.
 
@@ -95,7 +100,7 @@ def _extra_forwards(settings: RunSettings) -> int:
     `lam: auto`, one sample in WATCHED is evaluated to measure the deviation. v_avg is evaluated where it is needed.
     """
     training, needs = settings.training, settings.training.objective.needs
-    samples = images_of_a_round(settings) * training.inner_epochs
+    samples = _samples_of_a_round(settings)
     reference = settings.rounds * samples * (training.objective.reads_reference + needs.average)
     if needs.trajectories:
         return reference

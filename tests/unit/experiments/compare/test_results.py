@@ -80,13 +80,17 @@ def test_the_target_tells_how_many_images_it_took(make: Callable[..., Comparison
         return result(cell, [0.4, 0.5 if cell.variant == "a" else 0.44 + cell.seed * 0.05])
 
     found = make(TARGET, run)
-    first, second = (found.over(name, found.to_target) for name in "ab")
+    first, second = (found.over(name, found.images_to_target) for name in "ab")
     assert first is not None
     assert second is not None
     assert (first.seeds, first.mean, second.seeds) == (2, pytest.approx(12), 1)
-    assert mean(found.against("b", found.to_target)) == pytest.approx(12 / 9), "of the seed that reaches it in both"
+    assert mean(found.against("b", found.images_to_target)) == pytest.approx(12 / 9), (
+        "of the seed that reaches it in both"
+    )
     table = overall_table(found)
     assert "images to 0.45" in table.splitlines()[0]
+    assert "seconds to 0.45" in table.splitlines()[0]
+    assert found.seconds_to_target(found.cells[0]) == pytest.approx(found.cells[0].by_seconds[1][0] / 2)
     assert "13, 1 of 2 never | +1" in table
 
 

@@ -30,6 +30,11 @@ LAST = {
                                 "round 1 training", "round 1 evaluation", "closing"],
     "scheduled": ["prompts", "evaluation of the base", "round 1 rollout, shard 1", "round 1 reward, shard 1",
                   "round 1 training", "round 1 evaluation", "closing"],
+    "ten-rounds-eight-shards-final": [
+        "prompts", "evaluation of the base", "round 1 rollout, shard 1", "round 1 reward, shard 1",
+        *(f"round 1 {stage}, shard {shard}" for stage in ("rollout", "reward") for shard in range(2, 9)),
+        "round 1 training", "round 1 evaluation", "round 2 rollout, shard 4", "round 2 reward, shard 4",
+        *(f"round 2 rollout, shard {shard}" for shard in (1, 2, 3, 5, 6, 7, 8))],
 }  # fmt: skip
 
 

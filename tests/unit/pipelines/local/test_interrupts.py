@@ -46,6 +46,8 @@ def closing():
             print("begun", flush=True)
             time.sleep(600)
 
+with INTERRUPTS.end_within(0.1, "an earlier run's"):
+    pass
 with INTERRUPTS.end_within({patience}, "last words"):
     try:
         if {work} is closing:
@@ -64,7 +66,7 @@ with INTERRUPTS.end_within({patience}, "last words"):
     [
         ("swallow", signal.SIGINT, 60, "ended by itself"),
         ("in_a_destructor", signal.SIGTERM, 60, "ended by itself"),
-        ("taken_for_a_failure", signal.SIGINT, 60, "ended by itself"),
+        ("taken_for_a_failure", signal.SIGHUP, 60, "ended by itself"),
         ("closing", signal.SIGTERM, 0.5, "last words"),
     ],
 )

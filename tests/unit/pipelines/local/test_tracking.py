@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from advantageflow.errors import StoreError
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.tracking import RunTracking, sync_run, tracking_uri
-from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, temporary_folder
+from advantageflow_pipelines.local.tracking import RunTracking, is_delivered, sync_run, tracking_uri
+from advantageflow_pipelines.local.workdir import WorkDir, create_workdir, locked, temporary_folder
 
 pytestmark = pytest.mark.fault
 
@@ -26,14 +25,17 @@ def workdir(tmp_path: Path) -> WorkDir:
     return create_workdir(tmp_path / "run", SETTINGS)
 
 
-def test_a_store_that_cannot_be_opened_is_told_once_and_the_run_goes_on(workdir: WorkDir) -> None:
+def test_a_store_that_cannot_be_opened_is_told_once_and_the_run_goes_on(workdir: WorkDir, tmp_path: Path) -> None:
     warnings: list[str] = []
+    assert is_delivered(workdir)
     with RunTracking("sqlite:////proc/none/mlflow.db", workdir, warnings.append) as tracking:
         tracking.catch_up()
     assert tracking.run_id is None
     assert len(warnings) == 1
     assert f"not recorded in MLflow; bring it there later with: advantageflow sync {workdir.root}" in warnings[0]
     assert "/proc/none/mlflow.db" in warnings[0]
+    assert not is_delivered(workdir), "the next attempt is to bring it there"
+    assert tracking_uri(workdir, tmp_path) == f"sqlite:///{tmp_path / 'mlflow.db'}", "or to any other store"
 
 
 def test_a_continued_run_stays_in_the_store_that_it_started_in(
@@ -45,38 +47,21 @@ def test_a_continued_run_stays_in_the_store_that_it_started_in(
     assert tracking_uri(workdir, tmp_path) == "http://one.example"
 
 
-def test_a_server_that_accepts_and_never_answers_is_left_after_its_time(workdir: WorkDir) -> None:
+def test_a_server_that_accepts_and_never_answers_is_left_after_its_time_and_the_run_kept_from_others_meanwhile(
+    workdir: WorkDir,
+) -> None:
     warnings: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         started = time.monotonic()
         assert not sync_run(workdir, address, warnings.append, 1.0)
         assert time.monotonic() - started < 30
+        with pytest.raises(StoreError, match="another process runs here"), locked(workdir):
+            pass
     assert [f"advantageflow sync {workdir.root}" in warning for warning in warnings] == [True]
 
 
-def test_a_server_that_answers_500_is_told_and_stops_nothing(workdir: WorkDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Failing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_error(500, "on purpose")
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    warnings: list[str] = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), Failing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_port}"
-        with RunTracking(address, workdir, warnings.append) as tracking:
-            tracking.catch_up()
-        server.shutdown()
-    assert [f"advantageflow sync {workdir.root}" in warning and "500" in warning for warning in warnings] == [True]
-
-
-@pytest.mark.parametrize("content", ["", '{"run_id": "a', "[]"])
+@pytest.mark.parametrize("content", ["", '{"run_id": "a', "[]", '{"run_id": 3, "tracking_uri": []}'])
 def test_a_half_record_of_the_run_in_mlflow_is_told_and_made_anew(
     workdir: WorkDir, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
 ) -> None:

@@ -189,9 +189,13 @@ def test_a_damaged_summary_is_no_end_of_a_run(tmp_path: Path, content: str) -> N
     assert "it is written again" in warnings[0]
 
 
-@pytest.mark.parametrize("name", ["{{$.inputs}}", "a{{$b"])
-def test_a_folder_that_kubeflow_would_read_as_a_placeholder_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match="as a placeholder"):
+@pytest.mark.parametrize(
+    ("name", "message"), [("{{$.inputs}}", "as a placeholder"), ("a{{$b", "as a placeholder"), ("\udcff", "not UTF-8")]
+)
+def test_a_folder_whose_name_kubeflow_or_mlflow_would_misread_is_refused(
+    tmp_path: Path, name: str, message: str
+) -> None:
+    with pytest.raises(StoreError, match=message):
         create_workdir(tmp_path / name / "run", SETTINGS)
     assert not any(tmp_path.iterdir())
 
