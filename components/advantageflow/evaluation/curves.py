@@ -60,7 +60,7 @@ def _held_out(rounds: Sequence[Mapping[str, Any]]) -> Iterator[Panel]:
     yield Panel("Held-out prompts", "mean over tasks", lines)
     tasks = sorted({task for entry in rounds for task in entry["tasks"]})
     if len(tasks) > 1:
-        by_task = [Line(task.replace("_", " "), _known(rounds, "tasks", task)) for task in tasks]
+        by_task = [Line(task, _known(rounds, "tasks", task)) for task in tasks]
         bounds: dict[str, Any] = {"low": 0.0, "high": 1.0} if is_accuracy(rounds[-1]) else {}
         yield Panel("Held-out prompts by task", label, by_task, **bounds)
 

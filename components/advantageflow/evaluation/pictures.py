@@ -138,7 +138,7 @@ def _captioned(pictures: Sequence[Image], sample: Sample) -> Image:
     draw = ImageDraw.Draw(cell)
     for number, line in enumerate(lines):
         write_text(draw, 0, height + 22 + number * _LINE, line, INK, 16)
-    write_text(draw, 0, height + 22 + len(lines) * _LINE, sample.task.replace("_", " "), PALE, 13)
+    write_text(draw, 0, height + 22 + len(lines) * _LINE, sample.task, PALE, 13)
     return cell
 
 

@@ -51,6 +51,7 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the 
             """A PNG file in base64 for each text."""
             from PIL import Image
 
+            from advantageflow.errors import DataError
             from advantageflow.policy.generate import draw_texts
             from advantageflow.settings import EvaluationSettings
 
@@ -59,7 +60,10 @@ with warnings.catch_warnings(record=True):  # MLflow asks for type hints as the 
             kinds = {"steps": int, "guidance_scale": float}  # of numpy's, as MLflow may give them
             asked = {name: kinds[name](value) for name, value in given.items()}
             sampling = EvaluationSettings.model_validate(self._sampling.model_dump() | asked)
-            texts = [str(text) for text in (model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)]
+            texts = list(model_input.iloc[:, 0] if hasattr(model_input, "iloc") else model_input)
+            for number, text in enumerate(texts):
+                if not isinstance(text, str):
+                    raise DataError("not a text", where=f"input {number}", remedy="give a text for each picture")
             seeds = [seed + number for number in range(len(texts))]
             pictures = []
             for picture in draw_texts(self._model, self._policy, texts, seeds, sampling, self._generator):

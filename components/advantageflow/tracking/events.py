@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 JOURNAL_ENV = "ADVANTAGEFLOW_JOURNAL"
 TRACKING_ENV = "MLFLOW_TRACKING_URI"
+
+_SETTLED = 2 * 10**9  # ns after a folder's last change from which on its time tells of the next one
 
 Event = dict[str, Any]
 
@@ -46,22 +49,34 @@ def run_curves(events: Iterable[Event]) -> dict[str, dict[int, float]]:
 
 
 class _Folder:
-    """Remembers how far each journal file has been read."""
+    """Remembers how far each journal file has been read, and which ones are still written to."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._read: dict[Path, int] = {}
         self._ended: set[str] = set()
+        self._open: list[str] = []
+        self._changed = 0
 
     def new_events(self) -> list[Event]:
         events = []
-        names = os.listdir(self._folder) if self._folder.is_dir() else []
-        for name in sorted(set(names) - self._ended):  # of a long run's thousands a few are written to
-            if name.endswith(".jsonl"):
-                new = [event for line in self._new_lines(self._folder / name) if (event := _parse(line)) is not None]
-                events += new
-                self._ended |= {name} if any(event["event"] == "end" for event in new) else set()
+        for name in self._names():
+            new = [event for line in self._new_lines(self._folder / name) if (event := _parse(line)) is not None]
+            events += new
+            self._ended |= {name} if any(event["event"] == "end" for event in new) else set()
         return events
+
+    def _names(self) -> list[str]:
+        """Of a long run's thousands of files the few that are written to; listed anew where there may be another."""
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except FileNotFoundError:
+            return []
+        if changed != self._changed or changed > time.time_ns() - _SETTLED:
+            self._changed = changed
+            self._open = sorted(name for name in os.listdir(self._folder) if name.endswith(".jsonl"))
+        self._open = [name for name in self._open if name not in self._ended]
+        return self._open
 
     def _new_lines(self, path: Path) -> list[bytes]:
         with path.open("rb") as file:

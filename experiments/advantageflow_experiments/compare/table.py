@@ -60,7 +60,7 @@ def tasks_table(comparison: Comparison) -> str:
     for variant, label in comparison.labels.items():
         ends = [cell.last.tasks for cell in comparison.cells_of(variant)]
         rows.append([label, *(_figure(estimate([tasks[task] for tasks in ends])) for task in base)])
-    return _markdown(["variant", *(task.replace("_", " ") for task in base)], rows)
+    return _markdown(["variant", *base], rows)
 
 
 def _untrained(comparison: Comparison) -> list[str]:

@@ -47,7 +47,7 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     table.add_section()
     for task in finals[0]["tasks"]:
         values = [f"{one['tasks'][task]:.3f}" if task in one["tasks"] else "" for one in finals]
-        table.add_row(task.replace("_", " "), *values)
+        table.add_row(task, *values)
     table.add_section()
     flat = [_flat(run.settings.model_dump(mode="json", exclude={"tracking"})) for run in runs]
     for name in dict.fromkeys(name for one in flat for name in one):

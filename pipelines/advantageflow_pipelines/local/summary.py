@@ -141,7 +141,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
 
     for task, accuracy in final["tasks"].items():
         values = [one["tasks"].get(task, math.nan) for one in shown.values()]
-        row(task.replace("_", " "), values, accuracy - before["tasks"].get(task, math.nan))
+        row(task, values, accuracy - before["tasks"].get(task, math.nan))
     table.add_section()
     row("mean of tasks", [one["strict"] for one in shown.values()], difference["strict"], "bold")
     intervals = (_interval(part["strict_ci95"]) for part in (*shown.values(), difference))

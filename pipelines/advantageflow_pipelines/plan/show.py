@@ -81,7 +81,7 @@ def _totals(plan: Plan) -> list[str]:
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         each = f"about {TASK_SECONDS:g} s for each task in line"
-        lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} minutes more by the clock, {each}")
+        lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} min more by the clock, {each}")
     if plan.path is not None and plan.speed is not None:
         lines += _path(plan.path, plan.speed.count)
     if plan.chain is not None:

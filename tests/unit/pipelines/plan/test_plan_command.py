@@ -36,7 +36,7 @@ def test_a_plan_on_the_cpu_counts_and_gives_no_time(plan: Command) -> None:
     assert "no time" in out
     assert "GPU-hours," not in out
     assert "Apache-2.0" in out
-    assert "on Kubeflow: about 3 minutes more by the clock, about 20 s for each task in line" in out
+    assert "on Kubeflow: about 3 min more by the clock, about 20 s for each task in line" in out
 
 
 def test_the_json_has_each_stage_and_adds_up(plan: Command) -> None:
