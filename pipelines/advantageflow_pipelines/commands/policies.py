@@ -12,7 +12,8 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
-from advantageflow.tracking.mlflow_store import open_client, tracking_errors
+from advantageflow.suggestions import suggest
+from advantageflow.tracking.mlflow_store import open_client
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.local.policies import draw, find_policy
 from advantageflow_pipelines.local.tracking import store_uri
@@ -125,16 +126,24 @@ def rollback(
 ) -> None:
     """Make the champion before this one champion again, or any version."""
     from advantageflow.tracking.champion import champion, change_champion, predecessor
+    from advantageflow_pipelines.local.garbage import registered_versions
 
     uri = store_uri(runs)
     client = open_client(uri)
+    registered: dict[str, list[str]] = {}
+    for one in registered_versions(client):
+        registered.setdefault(one.name, []).append(str(one.version))
+    if name not in registered:
+        remedy = suggest(name, registered, what="registered models")
+        raise SettingsError(f"there is no registered model '{name}'", where=uri, remedy=remedy)
     now = champion(client, name).version
     version = str(to) if to is not None else predecessor(client, name)
     if version is None or version == now:
         what = f"version {now} is champion already" if version else "nobody was champion before"
         raise SettingsError(what, where=f"{uri}, models:/{name}", remedy="name another version with --to")
-    with tracking_errors(f"{uri}, models:/{name}/{version}"):
-        client.get_model_version(name, version)
+    if version not in registered[name]:
+        remedy = f"choose one of {', '.join(registered[name])}"
+        raise SettingsError(f"there is no version {version}", where=f"{uri}, models:/{name}", remedy=remedy)
     change_champion(client, name, now, version, "rolled back")
     instead = f" instead of version {now}" if now else ""
     say(Console(), f"models:/{name}@champion is version {version}{instead}")

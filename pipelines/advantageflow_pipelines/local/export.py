@@ -171,7 +171,8 @@ def model_card(
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n\n# {markdown(name)}\n",
         f"{base} fine-tuned by reinforcement learning with AdvantageFlow ([arXiv 2605.26013]"
-        f"(https://arxiv.org/abs/2605.26013)): {state.rounds} rounds, {state.step} optimiser steps, on reward {reward}."
+        f"(https://arxiv.org/abs/2605.26013)): {state.rounds} round{'s' * (state.rounds != 1)}, "
+        f"{state.step} optimiser step{'s' * (state.step != 1)}, on reward {reward}."
         "\n",
         f"## Use\n\n```python\n{_usage(model, fused, call)}\n```\n",
         _results(summary),
