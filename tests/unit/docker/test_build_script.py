@@ -44,7 +44,11 @@ def test_help_names_every_option_that_is_understood(tmp_path: Path) -> None:
     assert [option for option in options if option not in shown] == []
 
 
-def test_the_base_s_digest_is_asked_for_and_written_into_both_files(tmp_path: Path) -> None:
+def test_the_base_s_digest_is_asked_for_and_written_into_both_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BASE_IMAGE", "IMAGE_BUILD_OPTIONS"):
+        monkeypatch.delenv(name, raising=False)
     shutil.copytree(SCRIPT.parent, tmp_path / "docker")
     (tmp_path / "components" / "advantageflow").mkdir(parents=True)
     (tmp_path / "components" / "advantageflow" / "__init__.py").write_text("")

@@ -12,7 +12,9 @@ import pytest
 pytestmark = pytest.mark.fault
 
 _RUN = """
-import contextlib, time
+import contextlib, signal, time
+for sign in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):  # as at a terminal, also where tests run behind nohup
+    signal.signal(sign, signal.default_int_handler if sign == signal.SIGINT else signal.SIG_DFL)
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
 
 def swallow():
@@ -77,7 +79,10 @@ def test_no_interrupt_is_lost(work: str, sign: signal.Signals, patience: float, 
         assert process.stdout.readline() == "begun\n"
         time.sleep(0.1)
         process.send_signal(sign)
-        output, errors = process.communicate(timeout=20)
+        try:
+            output, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert output.splitlines()[-1] == said
     assert "wakeup fd" not in errors
