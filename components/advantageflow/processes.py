@@ -1,6 +1,4 @@
-"""A process beside others: it ends with the one that started it (on Linux), its threads wait asleep, it keeps no memory
-that it does not use.
-"""
+"""A process beside others: it ends with the one that started it (on Linux), and its threads wait asleep."""
 
 from __future__ import annotations
 
@@ -34,9 +32,3 @@ def wait_asleep() -> None:
     """
     for name, value in WAITING.items():
         os.environ.setdefault(name, value)
-
-
-def give_back_memory() -> None:
-    """Give what was freed back to the system, of which glibc keeps a little more after every round."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)

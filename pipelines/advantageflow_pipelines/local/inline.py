@@ -17,7 +17,6 @@ from typing import Any
 
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
-from advantageflow.processes import give_back_memory
 from advantageflow.runtime import memory_told, run_counted, sections_of
 from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
@@ -30,8 +29,6 @@ from advantageflow_pipelines.local.tasks import explain_failure
 from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir
 from advantageflow_pipelines.pipelines import pipeline_of
 
-_GIVE_BACK_SECONDS = 30.0
-
 
 class Stages:
     """Runs the tasks of one run here, and keeps what each makes where Kubeflow's local runner would.
@@ -42,7 +39,6 @@ class Stages:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._given_back = time.monotonic()
 
     def run(
         self,
@@ -73,9 +69,6 @@ class Stages:
                 given = arguments | {argument: made[name] for name, argument in outputs.items()}
                 run_counted(work, given, journal)
             write_json(folder / TASK_DONE, {})
-        if (now := time.monotonic()) > self._given_back + _GIVE_BACK_SECONDS:
-            self._given_back = now
-            give_back_memory()
         return made
 
 
