@@ -115,22 +115,16 @@ class TrainingSettings(Settings):
     )
     advantage_clip: float = Field(1.0, gt=0, description="advantages are clipped at +-this, then divided by it")
     advantage_floor: float = Field(
-        0.0,
-        ge=0,
-        description="added to what rewards are divided by: 1e-4 in released code of DiffusionNFT and Flow-GRPO",
+        0.0, ge=0, description="added to what rewards are divided by: 1e-4 in code released for DiffusionNFT, Flow-GRPO"
     )
     gradient_steps: int = Field(4, ge=1, description="optimiser steps in a round, one for each minibatch")
     inner_epochs: int = Field(4, ge=1, description="how often each rollout is a sample in a round")
     sampling: Literal["uniform", "by_advantage"] = Field(
         "uniform",
-        description="'by_advantage': inner_epochs is a mean; rollouts of large |A| are samples more often, with less "
-        "weight, so that the gradient stays unbiased",
+        description="'by_advantage': rollouts of large |A| are drawn oftener (inner_epochs: the mean) and weigh less",
     )
     trained_share: float = Field(
-        1.0,
-        gt=0,
-        le=1,
-        description="share of each group that is trained on: its rollouts of largest |A|, best and worst",
+        1.0, gt=0, le=1, description="share of each group that is trained on: its best and worst, of largest |A|"
     )
     microbatch: int = Field(96, ge=1, description="samples in one forward and backward pass")
     gradient_checkpointing: bool = Field(

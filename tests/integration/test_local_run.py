@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import os
-import re
 import shutil
 import signal
 from pathlib import Path
@@ -146,7 +145,7 @@ def test_an_interrupted_run_ends_says_how_to_continue_and_continues_to_the_same_
     rollouts = root / "artifacts" / "online" / "rollout-1" / "rollouts" / "rollouts.parquet"
     before = rollouts.stat().st_mtime_ns
     again = complete("run", "--resume", "run", cwd=tmp_path)
-    assert re.search("continuing after [45] complete tasks", again.output)  # 5 where training ended meanwhile
+    assert "continuing after 4 complete tasks" in again.output
     assert rollouts.stat().st_mtime_ns == before
     assert comparable(again.summary) == comparable(run.summary)
 

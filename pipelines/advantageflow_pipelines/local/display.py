@@ -145,7 +145,6 @@ class RunProgress(TaskDisplay):
         task = self._tasks.apply(event)
         if task is None:
             return
-        task.settings = {}  # not shown, and 40 kB of each of a long run's thousands of tasks
         if event["event"] == "metrics" and self._reward in event["values"]:
             self._rewards[task.round_index or 0] = event["values"][self._reward]
         if event["event"] == "alarm":

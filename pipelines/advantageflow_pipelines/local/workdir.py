@@ -24,7 +24,6 @@ from advantageflow.records import METRICS_FILE, PROMPTS_FILE, STATE_FILE
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import append_line, read_json, read_lines, reading, writing
 from advantageflow.store.policies import read_policy_state
-from advantageflow.store.s3 import cache_folder
 from advantageflow_pipelines.configuration.choices import read_settings, write_settings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Output
@@ -214,7 +213,6 @@ def locked(workdir: WorkDir) -> Iterator[Callable[[threading.Thread], None]]:
 def temporary_folder(workdir: WorkDir) -> Iterator[None]:
     """Keep temporary files in the working folder: what a process that was killed left goes with the next attempt."""
     folder, before = workdir.root / ".tmp", os.environ.get("TMPDIR")
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))  # which later runs use too
     with writing(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
