@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections.abc import Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TRACKING = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL")
@@ -41,6 +44,14 @@ def tracking_environment_left_alone() -> Iterator[None]:
         os.environ.pop(name, None)
         os.environ.update({name: value} if value is not None else {})
     assert after == before
+
+
+@pytest.fixture(autouse=True)
+def numbers_drawn_the_same_every_time() -> None:
+    """A test that draws random numbers draws the same ones on every machine."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture
