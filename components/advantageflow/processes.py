@@ -1,7 +1,5 @@
 """A process beside others: it ends with the one that started it (on Linux), and its threads wait asleep."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import signal
