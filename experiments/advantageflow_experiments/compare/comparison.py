@@ -4,10 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from advantageflow.errors import DataError
-from advantageflow.store.files import reading, writing
+from advantageflow.store.files import writing
 from advantageflow_experiments.compare.plan import Plan
 from advantageflow_experiments.compare.statistics import (
     Curve,
@@ -235,21 +234,3 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write comparison.json; StoreError if it cannot be written."""
     with writing(path):
         path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def read_comparison(path: Path) -> Comparison:
-    """Read comparison.json.
-
-    Raises:
-        StoreError: it is missing or cannot be read.
-        DataError: it is not what write_comparison wrote.
-    """
-    with reading(path):
-        text = path.read_text(encoding="utf-8")
-    try:
-        return Comparison.model_validate_json(text)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        message = f"is not a comparison of this version (see {place or 'its syntax'})"
-        remedy = f"make it again with: advantageflow compare --resume {path.parent}"
-        raise DataError(message, where=str(path), remedy=remedy) from error
