@@ -56,7 +56,7 @@ class Run:
         """Base and tuned model side by side."""
         from PIL import Image
 
-        from advantageflow_pipelines.local.report import SHEET_FILE
+        from advantageflow_pipelines.local.summary import SHEET_FILE
 
         return Image.open(WorkDir(self.folder).report / SHEET_FILE)
 

@@ -15,8 +15,7 @@ from summaries import comparable
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import StoreError
-from advantageflow.golden_checks.pictures import folder_pictures
-from advantageflow.golden_checks.recorded import check_golden_file
+from advantageflow.golden_checks.pictures import check_golden_file, folder_pictures
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt

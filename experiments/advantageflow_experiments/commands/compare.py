@@ -50,20 +50,20 @@ def compare(
     if show:
         print(plan_text(plan or DEFAULT_PLAN), end="")
         return
-    from advantageflow_experiments.compare import workflow
     from advantageflow_experiments.compare.folder import open_folder
+    from advantageflow_experiments.compare.runner import prepare, run_comparison
 
     if resume is not None:
         new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
         if given := [name for name, value in new.items() if value is not None]:
             remedy = f"leave {', '.join(given)} away, or start a new comparison without --resume"
             raise SettingsError("a comparison is continued as it was planned", where="--resume", remedy=remedy)
-        workflow.run(console, *open_folder(resume), jobs)
+        run_comparison(console, *open_folder(resume), jobs)
     else:
         numbers = None if seeds is None else _numbers(seeds)
         names = None if variants is None else [name.strip() for name in variants.split(",")]
-        prepared = workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out)
-        workflow.run(console, *prepared, jobs)
+        prepared = prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out)
+        run_comparison(console, *prepared, jobs)
 
 
 def _show_plans(console: Console) -> None:

@@ -111,7 +111,7 @@ def rewards_record(
     more than the tolerance.
     """
     from advantageflow.golden_checks.check import score_pictures
-    from advantageflow.golden_checks.recorded import record
+    from advantageflow.golden_checks.pictures import record
     from advantageflow.rewards.plumbing.registry import get_guarded
 
     given = parse_options(option or [])

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, StoreError
-from advantageflow.golden_checks.recorded import check_golden_file
+from advantageflow.golden_checks.pictures import check_golden_file
 from advantageflow.policy.loading import check_device
 from advantageflow.policy.location import INDEX, model_location, read_file
 from advantageflow.prompts.sources import load_prompts, select_held_out

@@ -18,14 +18,12 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV, read_events, tail
 from advantageflow_pipelines.local import workdir as folders
-from advantageflow_pipelines.local.costs import measure_overhead
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.runners import images_of, is_inline
-from advantageflow_pipelines.local.summary import make_summary
-from advantageflow_pipelines.local.tasks import explain_failure
+from advantageflow_pipelines.local.summary import make_summary, write_report
+from advantageflow_pipelines.local.tasks import explain_failure, measure_overhead
 from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
 from advantageflow_pipelines.say import say, warn
 
