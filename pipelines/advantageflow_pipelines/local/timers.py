@@ -48,10 +48,8 @@ def set_timer(
     service += [f"Standard{stream}=append:{_plain(str(log))}" for stream in ("Output", "Error")]
     timer = [f"OnCalendar={one}" for one in calendar_of(times)] + [f"Persistent={str(persistent).lower()}"]
     path = timer_of(name)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path.with_suffix(".service"), "\n".join([f"{title}[Service]", "Type=oneshot", *service, ""]))
-        write_text(path, "\n".join([f"{title}[Timer]", *timer, "\n[Install]", "WantedBy=timers.target", ""]))
+    write_text(path.with_suffix(".service"), "\n".join([f"{title}[Service]", "Type=oneshot", *service, ""]))
+    write_text(path, "\n".join([f"{title}[Timer]", *timer, "\n[Install]", "WantedBy=timers.target", ""]))
     try:
         _systemctl("daemon-reload")
         _systemctl("enable", "--now", path.name)

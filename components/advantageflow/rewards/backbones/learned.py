@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -83,9 +83,14 @@ class LearnedReward(BaseModel, ABC):
             yield items[start : start + self.batch]
 
     @property
-    @abstractmethod
     def _weights(self) -> str:
         """Hash of the weights as loaded, in float32, so that it is the same in every precision; loads them."""
+        return str(self._parts[-1])
+
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
+        """What it computes with, loaded, and last the hash of its weights."""
+        raise NotImplementedError
 
 
 class ClipReward(LearnedReward):
