@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     PerSample = Float[Tensor, " batch"]
     Mask = Bool[Tensor, " batch"]
     Scalar = Float[Tensor, ""]
+else:
+    Velocities = PerSample = Mask = Scalar = Any
 
+LossAndMetrics = tuple[Scalar, dict[str, Scalar]]
 Metrics = dict[str, float]
 """Of an optimiser step, or of a round."""
 
@@ -151,7 +154,7 @@ def clipped_ratio_loss(log_ratio: PerSample, advantages: PerSample, clip_range: 
     return (-advantages * ratio).maximum(-advantages * clipped), (ratio.detach() - 1).abs() > clip_range
 
 
-def loss_and_metrics(terms: Mapping[str, PerSample], **measures: PerSample) -> tuple[Scalar, dict[str, Scalar]]:
+def loss_and_metrics(terms: Mapping[str, PerSample], **measures: PerSample) -> LossAndMetrics:
     """The loss: the mean over samples of the sum of the terms; and, detached, means of it and of everything given.
 
     Args:
