@@ -59,9 +59,7 @@ def is_inline(workdir: WorkDir) -> bool:
 
 def images_of(workdir: WorkDir) -> dict[str, str] | None:
     """The images that a run's containers are of; None where there are none.
-
-    Raises:
-        SettingsError: the file that says so is damaged.
+    Raises SettingsError: the file that says so is damaged.
     """
     found = _runner(workdir)
     return dict(found["images"]) if found.get("kind") == RunnerKind.DOCKER else None

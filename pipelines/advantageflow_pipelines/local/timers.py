@@ -73,9 +73,7 @@ def remove_timer(name: str) -> None:
 
 def calendar_of(times: CronSim) -> list[str]:
     """Times as systemd.time(7) writes them: two calendar events where cron means days of the month or of the week.
-
-    Raises:
-        SettingsError: they hold what only some crons know, such as the last day of a month.
+    Raises SettingsError: they hold what only some crons know, such as the last day of a month.
     """
     weekdays = sorted(day for day in times.weekdays if isinstance(day, int))
     if len(weekdays) < len(times.weekdays) or min(times.days) < 0:
