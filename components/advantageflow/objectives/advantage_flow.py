@@ -71,10 +71,7 @@ class AdvantageFlow(VelocityObjective):
         A = batch.advantages
         lam, c = self.regularisation(batch)
         w = self._scale(batch)
-        terms = {
-            "advantage_loss": w * ((A + c) * batch.error),
-            "regulariser": w * ((lam - c) * batch.deviation),
-        }
+        terms = {"advantage_loss": w * ((A + c) * batch.error), "regulariser": w * ((lam - c) * batch.deviation)}
         if self.reference_weight > 0:
             terms["reference"] = w * (self.reference_weight * batch.divergence)
         return loss_and_metrics(terms)

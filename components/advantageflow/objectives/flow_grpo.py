@@ -36,9 +36,7 @@ class FlowGrpo(TransitionObjective):
         if self.kl == "released" and self.reference_weight > 0:
             terms["reference"] = self.reference_weight * batch.policy.length * batch.divergence
         return loss_and_metrics(
-            terms,
-            ratio_clipped=clipped.to(log_ratio.dtype),
-            approximate_kl=log_ratio.detach().square() / 2,
+            terms, ratio_clipped=clipped.to(log_ratio.dtype), approximate_kl=log_ratio.detach().square() / 2
         )
 
     @property

@@ -22,13 +22,7 @@ from advantageflow.rollout.stage import generate_groups, join
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
-from advantageflow_experiments.bench.workload import (
-    Encode,
-    Workload,
-    base_parameters,
-    random_terms,
-    text_encoding,
-)
+from advantageflow_experiments.bench.workload import Encode, Workload, base_parameters, random_terms, text_encoding
 
 
 @dataclass(frozen=True)

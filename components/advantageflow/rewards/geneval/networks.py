@@ -42,11 +42,7 @@ class Detector:
     """
 
     def __init__(
-        self,
-        model: str,
-        revision: str | None,
-        reward: LearnedReward,
-        sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE),
+        self, model: str, revision: str | None, reward: LearnedReward, sides: tuple[int, int] = (SHORT_SIDE, LONG_SIDE)
     ) -> None:
         from transformers import Mask2FormerForUniversalSegmentation
 

@@ -105,11 +105,7 @@ class GenEvalReward(LearnedReward):
         verdict = score(prompt.spec, found, peer_compatible=self.peer_compatible)
         values = {"correct": verdict.correct, "strict": verdict.strict, "soft": verdict.soft}
         objects = [_describe(one) for of_class in found.values() for one in of_class]
-        return values, {
-            "found": objects,
-            "failed": list(verdict.failed),
-            "failed_strict": list(verdict.failed_strict),
-        }
+        return values, {"found": objects, "failed": list(verdict.failed), "failed_strict": list(verdict.failed_strict)}
 
 
 def _describe(detection: Detection) -> str:
