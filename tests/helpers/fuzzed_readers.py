@@ -21,7 +21,7 @@ from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.rewards.geneval.scoring import Detection, score
 from advantageflow.rewards.geneval.spec import check_spec
-from advantageflow.rewards.plumbing.inputs import decode_image
+from advantageflow.rewards.plumbing.results import decode_image
 from advantageflow.rewards.vlm import _verdict
 from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.manifest import manifest_of, parse_manifest

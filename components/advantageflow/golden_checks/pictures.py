@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from advantageflow.errors import DataError, SettingsError, StoreError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward
-from advantageflow.rewards.plumbing.inputs import MOST_PIXELS, decode_image
+from advantageflow.rewards.plumbing.results import MOST_PIXELS, decode_image
 from advantageflow.store.files import read_json, write_json
 
 SCORES = "scores.json"

@@ -28,7 +28,7 @@ from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount,
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
-from advantageflow_pipelines.configuration.named_files import check_no_local_files
+from advantageflow_pipelines.configuration.choices import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run

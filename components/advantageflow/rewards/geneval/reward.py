@@ -13,7 +13,7 @@ from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import networks
 from advantageflow.rewards.geneval.scoring import LOWEST_SOFT, Detection, Found, colors_needed, score, select
 from advantageflow.rewards.geneval.spec import CLASSES, check_spec
-from advantageflow.rewards.plumbing.inputs import check_prompt, check_rgb
+from advantageflow.rewards.plumbing.results import check_prompt, check_rgb
 
 
 class GenEvalReward(LearnedReward):
