@@ -133,7 +133,7 @@ def _named_by_rewards(reward: RewardSettings) -> Iterator[tuple[_Keys, str]]:
         terms |= {("reward", group, str(number)): term.options for number, term in enumerate(others)}
     for keys, options in terms.items():
         for inner, text in _texts(options):
-            if _is_path(text):
+            if text.startswith(_PATH_STARTS) or (("/" in text or "." in text) and os.path.exists(text)):
                 yield (*keys, "options", *inner), text
 
 
@@ -145,14 +145,6 @@ def _texts(value: Any) -> Iterator[tuple[_Keys, str]]:
     for key, inner in items:
         for keys, text in _texts(inner):
             yield (str(key), *keys), text
-
-
-def _is_path(text: str) -> bool:
-    """Whether an option, whose meaning its reward alone knows, is a path: it looks like one, or a file is there.
-
-    A plain word, such as a device or a column, is none, even where a file has its name.
-    """
-    return text.startswith(_PATH_STARTS) or (("/" in text or "." in text) and os.path.exists(text))
 
 
 def _path(name: str) -> Path:

@@ -1,7 +1,7 @@
 """What a run came to: summary.json, one page with all of it, and the table that a person sees at the end."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -227,7 +227,7 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
         rounds={f"round {number}" if number else before: folder for number, folder in reports.items()},
         panels=panels,
         texts={prompt.prompt_id: prompt.text for prompt in read_prompts(prompts)} if prompts else None,
-        alarms=_alarms(metrics),
+        alarms=[(f"round {number}", a["message"]) for number, one in metrics.items() for a in one.get("alarms", ())],
         costs=cost_table(
             stage_costs(events), metrics[last]["strict"] - metrics[0]["strict"], settings.tracking.gpu_price
         ),
@@ -256,7 +256,3 @@ def _facts(workdir: WorkDir) -> dict[str, str]:
         "machine": f"Python {made_by['python']}, {made_by['platform']}",
     }
     return {name: str(value) for name, value in facts.items() if value}
-
-
-def _alarms(metrics: Mapping[int, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return [(f"round {number}", a["message"]) for number, one in metrics.items() for a in one.get("alarms", ())]
