@@ -1,7 +1,5 @@
 """A process beside others: it ends with the one that started it (on Linux), waits asleep, and imports fast."""
 
-from __future__ import annotations
-
 import ctypes
 import gc
 import os

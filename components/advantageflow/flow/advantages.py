@@ -1,7 +1,5 @@
 """Advantages: how much better a rollout is than the others of its group, by one reward or by several at once."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal

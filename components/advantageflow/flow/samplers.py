@@ -1,7 +1,5 @@
 """ODE solvers that carry noise (sigma = 1) to data (sigma = 0) along a velocity field."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal

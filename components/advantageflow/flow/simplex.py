@@ -1,7 +1,5 @@
 """Weights of several gradients: the point of a simplex of them that is nearest to a target, or to nothing."""
 
-from __future__ import annotations
-
 from itertools import combinations
 
 import torch

@@ -3,8 +3,6 @@
 And a trial of a reward on sample pictures: range, repeatability, independence of the batch, speed.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
 from advantageflow.rewards.plumbing.inputs import MOST_PIXELS, decode_image
-
-if TYPE_CHECKING:
-    import numpy as np
 
 PROMPTS = "prompts.jsonl"
 _LARGEST = 3 * MOST_PIXELS + 1_000_000  # bytes of a picture, or of prompts.jsonl

@@ -1,7 +1,5 @@
 """Recorded scores: what a reward gave on golden pictures, and how far from it it may be; kept as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any

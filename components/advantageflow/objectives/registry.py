@@ -1,7 +1,5 @@
 """Objectives by name: built in, plug-ins of the entry point group 'advantageflow.objectives', and classes by path."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Mapping
 from typing import Any

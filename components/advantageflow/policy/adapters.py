@@ -1,7 +1,5 @@
 """The trained policy and the rollout policy as two PEFT LoRA adapters on one frozen transformer."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

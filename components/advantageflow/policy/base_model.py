@@ -1,7 +1,5 @@
 """What an exported policy takes from its base model: its weights, with the adapter in them, and its licence."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from importlib import metadata

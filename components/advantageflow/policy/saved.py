@@ -10,8 +10,6 @@ Each library reads its own names only. diffusers' file has alpha / rank multipli
 version takes alpha for the rank, and so do other programs that read this layout.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 It writes what Kubeflow takes for parameters: the champion's address, 'true' where something has changed, and a hash.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -1,16 +1,13 @@
 """The embedded world's reward: GenEval's rules on a rule-based detector; needs neither torch nor diffusers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.plumbing.inputs import check_prompt
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class ShapesReward:

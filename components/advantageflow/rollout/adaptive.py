@@ -30,8 +30,6 @@ do (docs/results, "Prompts that teach").
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,13 +1,13 @@
 """The reward stage: scores one shard of rollouts. Imports neither torch nor diffusers, unless the reward does."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
@@ -21,9 +21,6 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import DROPPED_KEY, IMAGE_STATISTICS_KEY, read_images, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.images import RolloutStatistics
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BATCH = 64
 Sample = tuple[Prompt, Rollout, "np.ndarray"]

@@ -5,8 +5,6 @@ encoders and a T5; an MM-DiT over 9 image tokens, one for each cell of a scene's
 CLIP's frame a prompt with <bos> and <eos>, and T5's ends it with <eos>.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -1,7 +1,5 @@
 """A rule-based detector: segmentation, connected components, shape and colour classification."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """Draws scenes: anti-aliased shapes by supersampling, in numpy alone."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

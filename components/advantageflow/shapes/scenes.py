@@ -1,7 +1,5 @@
 """Scenes of the embedded world: coloured shapes on a 3 x 3 grid of cells, and scenes drawn to a GenEval-like spec."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

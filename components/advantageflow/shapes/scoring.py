@@ -7,8 +7,6 @@ charges for objects that the prompt does not name, which GenEval lets pass outsi
 otherwise exploit.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

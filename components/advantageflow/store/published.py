@@ -9,8 +9,6 @@ mix, nor a moment with nothing. What an interrupted publication left behind is i
 the same folder is published again.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass

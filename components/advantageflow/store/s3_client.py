@@ -3,8 +3,6 @@
 That is said once and clearly: which address, what is wrong, and the remedy; never a credential.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -1,7 +1,5 @@
 """Publishing a run to MLflow from its journals, in the process that started it."""
 
-from __future__ import annotations
-
 import logging
 import os
 import time

@@ -1,7 +1,5 @@
 """The benchmark's workload of a preset: its model, prompts and settings, with rollouts that its policy generates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -17,8 +17,6 @@ batch holds as many rollouts as make one of our microbatches when their timestep
 The rows of the benchmark go from there, one saving after another, up to this package's own training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice

@@ -1,7 +1,5 @@
 """`advantageflow compare`: variants of a run side by side, over seeds, as a table and pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated

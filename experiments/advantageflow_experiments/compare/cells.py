@@ -1,7 +1,5 @@
 """The cells of a comparison: a run for each variant and seed, all found right and fair before any of them starts."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What a comparison found: every run's evaluations, as comparison.json holds them, and variants' figures over seeds."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """A year of weekly retrainings: the retraining pipeline's inline form, and a registry of MLflow's."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,14 +1,13 @@
 """The weeks of a simulated year: prompts that drift, a reward that breaks, a crash, a week without news."""
 
-from __future__ import annotations
-
 import json
 import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from advantageflow.golden_checks.check import readable, score_pictures
 from advantageflow.golden_checks.pictures import golden_pictures
@@ -18,9 +17,6 @@ from advantageflow.rewards.base import Result
 from advantageflow.rewards.shapes import ShapesReward
 from advantageflow.settings import RunSettings
 from advantageflow.shapes.prompts import all_prompts
-
-if TYPE_CHECKING:
-    import numpy as np
 
 NAME = "year"
 FIRST = 48  # training prompts of the first week

@@ -1,7 +1,5 @@
 """`advantageflow ui`, `presets` and `resources`: what there is to see and to choose from."""
 
-from __future__ import annotations
-
 import os
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`advantageflow generate`, `publish`, `export`, `rollback`, `gc`: what is done with trained policies."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`advantageflow prompts`: what a source of prompts holds, and its prompts as a file."""
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`advantageflow runs follow | logs | cancel | retry`: what is done with one run on a Kubeflow cluster."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

@@ -1,7 +1,5 @@
 """`advantageflow schedule`: runs that a Kubeflow cluster, or cron or systemd on this machine, starts by itself."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 

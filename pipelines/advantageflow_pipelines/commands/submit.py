@@ -1,7 +1,5 @@
 """`advantageflow compile` and `submit`: a run on a Kubeflow cluster, from the options that choose it."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from dataclasses import replace

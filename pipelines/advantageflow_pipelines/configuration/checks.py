@@ -1,7 +1,5 @@
 """A new run on this machine: what can be known to be wrong is found in a second, and not after minutes."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

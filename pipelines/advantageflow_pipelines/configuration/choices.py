@@ -1,7 +1,5 @@
 """What a person chose for a run (preset or file, --set, --rounds, --seed) as settings, and those as a file."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Files and folders that settings name: found in one place, whoever makes them absolute, shows or refuses them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What a run costs: seconds, GPU-seconds, memory and bytes by stage, and overhead along its critical path."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

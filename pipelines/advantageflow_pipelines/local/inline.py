@@ -1,7 +1,5 @@
 """A run's stages in this process, one after the other, where a debugger reaches them and nothing is imported twice."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -5,8 +5,6 @@ to no avail in a destructor, a callback, or code that takes any exception for a 
 on is interrupted again, and one that does not end is cut off, as a kill may at any moment.
 """
 
-from __future__ import annotations
-
 import os
 import signal
 import stat

@@ -1,7 +1,5 @@
 """What a run shows of itself at its end: one page with all of it, and its pictures as files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Running a pipeline on this machine: its stages here, or Kubeflow's local runner in a process beside."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

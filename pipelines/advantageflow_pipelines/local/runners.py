@@ -1,7 +1,5 @@
 """What runs the tasks of a local run: this process, processes, or containers; the run's folder remembers which."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any

@@ -1,7 +1,5 @@
 """What a run came to: summary.json, and the table that a person sees at the end."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from typing import Any

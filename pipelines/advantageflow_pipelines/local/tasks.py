@@ -1,7 +1,5 @@
 """The stage tasks of a run as their journal tells: what runs, since when, how far, how it ended, why a run stopped."""
 
-from __future__ import annotations
-
 import re
 import shutil
 from collections.abc import Iterable, Mapping

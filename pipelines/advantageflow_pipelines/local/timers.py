@@ -1,7 +1,5 @@
 """Timers of systemd, which start the runs of a schedule where the system has no crontab command."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

@@ -3,8 +3,6 @@
 Counting imports torch, diffusers and transformers and takes up to half a minute; what it gives follows from little.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

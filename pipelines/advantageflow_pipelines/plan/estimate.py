@@ -1,7 +1,5 @@
 """The plan of a run: its stages, storage and weights put together, and what will go wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any

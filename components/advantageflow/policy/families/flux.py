@@ -1,7 +1,5 @@
 """FLUX.1: a transformer over packed latents, with embedded guidance in the distilled model, CLIP's summary and T5."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, Self
 

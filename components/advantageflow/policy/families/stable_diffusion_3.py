@@ -1,7 +1,5 @@
 """Stable Diffusion 3 and 3.5: an MM-DiT over image patches, two CLIP encoders, and T5 if it is there."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

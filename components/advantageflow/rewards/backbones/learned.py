@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from advantageflow.errors import RewardError
@@ -14,7 +15,6 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
     from advantageflow.rewards.backbones.clip import ClipPairs

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor
@@ -13,7 +15,6 @@ from advantageflow.rewards.geneval.scoring import Detection
 from advantageflow.rewards.geneval.spec import COLORS
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
     from torch import Tensor
     from transformers import CLIPModel
@@ -42,8 +43,6 @@ class ColorClassifier:
 
     def classify(self, cutouts: Sequence[Image], names: Sequence[str]) -> list[str]:
         """The likeliest colour of each object from `cut_out`, by the name of its class."""
-        import numpy as np
-
         from advantageflow.rewards.backbones.clip import image_embeddings
 
         if not cutouts:

@@ -7,6 +7,8 @@ from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pretrained import load_model
@@ -14,7 +16,6 @@ from advantageflow.rewards.geneval.scoring import THRESHOLD, Detection
 from advantageflow.rewards.geneval.spec import CLASSES
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
     from transformers import Mask2FormerForUniversalSegmentation
 

@@ -1,11 +1,11 @@
 """The GenEval reward: detector, colour classifier and rules put together."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
@@ -14,9 +14,6 @@ from advantageflow.rewards.geneval import colors, detector
 from advantageflow.rewards.geneval.scoring import LOWEST_SOFT, Detection, Found, colors_needed, score, select
 from advantageflow.rewards.geneval.spec import CLASSES, check_spec
 from advantageflow.rewards.plumbing.inputs import check_prompt, check_rgb
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class GenEvalReward(LearnedReward):

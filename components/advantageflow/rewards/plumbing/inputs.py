@@ -1,17 +1,14 @@
 """What rewards are handed, held to what they can read: images, and the specs of prompts."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MOST_PIXELS = 16_777_216  # 4096 x 4096
 _FORMATS = ("PNG", "JPEG", "WEBP")  # of Pillow's dozens, some of which start other programs
@@ -27,7 +24,6 @@ def decode_image(content: bytes) -> np.ndarray:
     """The pixels (H, W, 3), uint8, of a PNG, JPEG or WebP file.
     Raises ValueError: it cannot be read, or has more than MOST_PIXELS.
     """
-    import numpy as np
     from PIL import Image
 
     try:

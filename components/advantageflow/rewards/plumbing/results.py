@@ -1,23 +1,18 @@
 """What a reward says of itself and gives, held to the protocol: finite numbers in range, details that are JSON."""
 
-from __future__ import annotations
-
 import json
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
 from advantageflow.errors import RewardError
 from advantageflow.json_text import DEEPEST
-from advantageflow.rewards.base import planned_version
+from advantageflow.rewards.base import Result, Reward, planned_version
 from advantageflow.shown import brief
-
-if TYPE_CHECKING:
-    from advantageflow.rewards.base import Result, Reward
 
 LONGEST_DETAILS = 100_000  # characters of an image's details as JSON
 
