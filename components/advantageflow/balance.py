@@ -1,7 +1,5 @@
 """Even splits: how many items each task gives when a total is dealt evenly among tasks of different sizes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 

@@ -1,7 +1,5 @@
 """Settings of a run from a preset or a file, with --set overrides; every mistake in one message."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """Errors that a user can mend: each names the place at fault and the remedy."""
 
-from __future__ import annotations
-
 from advantageflow.shown import masked
 
 

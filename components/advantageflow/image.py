@@ -1,7 +1,5 @@
 """The container images that stages run in, unless a pipeline is compiled for others."""
 
-from __future__ import annotations
-
 from advantageflow import __version__
 
 

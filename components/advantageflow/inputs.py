@@ -1,7 +1,5 @@
 """A function that takes `**given`, with the signature that Kubeflow reads: an input for each of the names."""
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """JSON as strangers write it: what Python's reader lets through or breaks on is a ValueError in one sentence."""
 
-from __future__ import annotations
-
 import json
 from typing import Any, NoReturn
 

@@ -1,7 +1,5 @@
 """The Kubernetes API as this process reaches it: where it is, its refusals as one clear error each, and patience."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """A pipeline's typed parameters: single settings that change from run to run, in place of a section's own values."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 

@@ -4,8 +4,6 @@ With the environment that tasks have, it writes to the store and removes it agai
 of JSON on standard output for each: what, whether it is fine, and words.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

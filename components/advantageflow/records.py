@@ -1,7 +1,5 @@
 """The things that flow between stages, with their file formats (Parquet, safetensors, JSON, PNG)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """How a pipeline task runs its stage: arguments parsed, journal open, errors shown once."""
 
-from __future__ import annotations
-
 import inspect
 import json
 import logging

@@ -1,7 +1,5 @@
 """The base of all settings."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Texts from outside, as they may be shown: without what a terminal obeys, without passwords in addresses."""
 
-from __future__ import annotations
-
 import logging
 import re
 from typing import Any

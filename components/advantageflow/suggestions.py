@@ -1,7 +1,5 @@
 """'Did you mean': the nearest valid name to one that is unknown."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

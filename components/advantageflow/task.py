@@ -10,8 +10,6 @@ task again only where its controller is told to (infra/README.md, "Retries"). Wh
 answer is asked again by whoever asks; a task begins anew where that was not enough.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

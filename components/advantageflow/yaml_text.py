@@ -1,7 +1,5 @@
 """YAML as people expect it: 6e-3 is a number, 'on' is text, a key given twice is an error, every key has a line."""
 
-from __future__ import annotations
-
 import math
 import re
 from typing import Any

@@ -1,7 +1,5 @@
 """`python -m advantageflow_experiments`: the `advantageflow` command with what this package adds to it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from advantageflow_experiments.commands.bench import bench

@@ -1,14 +1,10 @@
 """A reward that is hacked within minutes: it asks for colour in a tenth of the picture, and for nothing else."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from advantageflow.records import Prompt
+from advantageflow.records import Prompt
 
 ENOUGH = 0.1  # of the pixels
 COLOURED = 60  # spread between a pixel's channels, above which it counts

@@ -1,7 +1,5 @@
 """The `advantageflow` command; Ctrl-C ends it quietly also while it loads and while Python ends."""
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

@@ -1,7 +1,5 @@
 """The `advantageflow` command: its commands put together, and errors shown as one message."""
 
-from __future__ import annotations
-
 import logging
 import re
 import sys

@@ -1,7 +1,5 @@
 """What commands print: texts as they are, as most hold a path, an address, a prompt or a command to copy."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

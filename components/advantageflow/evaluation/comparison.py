@@ -1,7 +1,5 @@
 """Evaluations on equal prompts and noise side by side: tables by task, changes and win rates, as JSON."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import combinations

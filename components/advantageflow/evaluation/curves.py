@@ -1,7 +1,5 @@
 """Curves of a run by round: accuracy on held-out prompts, and what training saw."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

@@ -5,8 +5,6 @@ strict or soft column has the column that training maximises in their places. Th
 the metrics of a report, or a part of summary.json; where these name no columns, they are 'strict' and 'soft'.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

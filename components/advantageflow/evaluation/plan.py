@@ -1,7 +1,5 @@
 """Which held-out images an evaluation makes: equal prompts and noise every time, so that policies compare in pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, zip_longest

@@ -1,7 +1,5 @@
 """The promotion stage: judges a candidate against the champion on further seeds, and decides which is to be used."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

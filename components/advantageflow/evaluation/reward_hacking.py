@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advantageflow.errors import DataError
 from advantageflow.evaluation.plan import Shot
@@ -16,10 +16,7 @@ from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.settings import AlarmSettings, RewardSettings
-from advantageflow.watch.images import STATISTICS, diversity, image_statistics, thumbnail
-
-if TYPE_CHECKING:
-    from advantageflow.watch.images import Image
+from advantageflow.watch.images import STATISTICS, Image, diversity, image_statistics, thumbnail
 
 Key = tuple[str, int]
 """Prompt id and seed: what tells an image, whatever policy made it."""

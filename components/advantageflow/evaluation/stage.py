@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
@@ -31,8 +33,6 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from advantageflow.policy.generate import Generator
 
 
@@ -151,7 +151,6 @@ def run(
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:
-        metrics_out.parent.mkdir(parents=True, exist_ok=True)
         write_json(metrics_out, compared_metrics(metrics))
     if page_out is not None:
         with writing(page_out):

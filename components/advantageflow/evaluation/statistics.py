@@ -5,8 +5,6 @@ whose prompts are chosen on purpose (a stratified one): Davison and Hinkley, Boo
 1997, sections 3.2 and 3.8.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence

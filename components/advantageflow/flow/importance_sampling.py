@@ -4,8 +4,6 @@ The draws are importance sampling: they are weighted so that the gradient is unb
 group (PODS, Xu et al., arXiv 2504.13818) makes another gradient, of samples that all teach.
 """
 
-from __future__ import annotations
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor

@@ -1,7 +1,5 @@
 """The rollout policy as a moving average of the trained policy, and how much of the old one it keeps."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The rectified-flow path between data and noise, its velocity, and random training times on it."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """ODE solvers that carry noise (sigma = 1) to data (sigma = 0) along a velocity field."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
@@ -75,8 +73,4 @@ def _ab2(velocity_fn: VelocityFn, x: Samples, sigmas: Sequence[float]) -> Sample
     return x
 
 
-_SAMPLERS = {
-    "euler": _euler,
-    "heun": _heun,
-    "ab2": _ab2,
-}
+_SAMPLERS = {"euler": _euler, "heun": _heun, "ab2": _ab2}

@@ -3,8 +3,6 @@
 And a trial of a reward on sample pictures: range, repeatability, independence of the batch, speed.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Mapping, Sequence
@@ -14,8 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 from advantageflow.errors import DataError, RewardError
-from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden
+from advantageflow.golden_checks.pictures import Picture, Recorded, check_golden_file, find_golden
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.rewards.plumbing.checks import check_readable, identical_columns, score_images

@@ -6,8 +6,6 @@ ends between its steps, together. What is kept is a policy like any other, and w
 inputs, goes on from it as if nothing had happened.
 """
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ In place of a rollout task and a reward task: one start and one loading fewer fo
 a cluster keeps of a round. What it writes is what the two write.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """What each process of the loop makes of a round, and what all of it is to train on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

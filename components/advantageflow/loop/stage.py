@@ -13,8 +13,6 @@ These are the functions of the stages `rollout`, `scoring` and `training`, which
 containers of their own: equal settings and seed give equal policies, on the CPU bit for bit.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from hashlib import sha256
 from pathlib import Path

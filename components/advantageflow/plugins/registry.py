@@ -1,7 +1,5 @@
 """Things of one kind by name: built in, plug-ins of an entry point group, and others by their path."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

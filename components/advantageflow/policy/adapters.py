@@ -1,15 +1,13 @@
 """The trained policy and the rollout policy as two PEFT LoRA adapters on one frozen transformer."""
 
-from __future__ import annotations
-
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, inject_adapter_in_model, set_peft_model_state_dict
+from peft import get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
@@ -213,18 +211,43 @@ def add_adapter(transformer: nn.Module, saved: SavedPolicy, name: str, dtype: to
     """
     if saved.state.lora is None:
         raise AssertionError("the base model has no adapter")
-    folder = saved.folder / name
-    _inject(transformer, saved.state.lora, name, folder)
-    for parameter in _parameters_of(transformer, name).values() if dtype is not None else ():
-        parameter.data = parameter.data.to(dtype)  # before the weights come, which it would else have rounded
-    try:
-        result: Any = set_peft_model_state_dict(transformer, dict(saved.tensors[name]), adapter_name=name)
-        strange = [key for key in result.missing_keys if f".{name}." in key] + list(result.unexpected_keys)
-    except RuntimeError as error:  # torch's list of tensors of another shape, a line each
-        strange = [str(error).splitlines()[-1].strip()]
-    if strange:
-        remedy = "use the base model that this policy was trained on"
-        raise PolicyError(f"the adapter does not fit the model ({strange[0]})", where=str(folder), remedy=remedy)
+    _inject(transformer, saved.state.lora, name, saved.folder / name)
+    parameters = _parameters_of(transformer, name)
+    _check_fits({key: parameter.shape for key, parameter in parameters.items()}, saved, name)
+    for key, parameter in parameters.items():
+        parameter.data = torch.empty_like(parameter.data, dtype=dtype).copy_(saved.tensors[name][key])
+
+
+def merge_adapter(transformer: nn.Module, saved: SavedPolicy, name: str) -> None:
+    """Adds one adapter of a saved policy to float32 weights, `W + s B A`: as PEFT merges it, bit for bit.
+
+    Args as of `add_adapter`. Raises PolicyError: it is of another model.
+    """
+    if saved.state.lora is None:
+        raise AssertionError("the base model has no adapter")
+    rank, ends = saved.state.lora.rank, tuple(f".{target}" for target in saved.state.lora.targets or ())
+    layers = {layer: module for layer, module in transformer.named_modules() if f".{layer}".endswith(ends)}
+    weights = {layer: module.get_parameter("weight") for layer, module in layers.items()}
+    shapes = {f"{layer}.lora_A.weight": torch.Size((rank, weight.shape[1])) for layer, weight in weights.items()}
+    shapes |= {f"{layer}.lora_B.weight": torch.Size((len(weight), rank)) for layer, weight in weights.items()}
+    _check_fits(shapes, saved, name)
+    for layer, weight in weights.items():
+        down, up = (saved.tensors[name][f"{layer}.{part}.weight"].to(weight.device) for part in ("lora_A", "lora_B"))
+        weight.data = weight.data + (up @ down) * (saved.state.lora.alpha / rank)
+
+
+def _check_fits(shapes: Mapping[str, torch.Size], saved: SavedPolicy, name: str) -> None:
+    """Raises PolicyError where an adapter's tensors are not those that the model has a place for."""
+    has = {key: tensor.shape for key, tensor in saved.tensors[name].items()}
+    for key in sorted(shapes.keys() | has.keys()):
+        if shapes.get(key) != has.get(key):
+            remedy = "use the base model that this policy was trained on"
+            message = f"the adapter does not fit the model ({key}: {_size(has.get(key))}, not {_size(shapes.get(key))})"
+            raise PolicyError(message, where=str(saved.folder / name), remedy=remedy)
+
+
+def _size(shape: torch.Size | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
 
 
 def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Parameter]:

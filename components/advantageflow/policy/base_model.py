@@ -1,7 +1,5 @@
 """What an exported policy takes from its base model: its weights, with the adapter in them, and its licence."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from importlib import metadata
@@ -9,10 +7,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from advantageflow.policy.adapters import add_adapter
+from advantageflow.policy.adapters import merge_adapter
 from advantageflow.policy.loading import load_transformer
 from advantageflow.policy.location import INDEX, model_location
 from advantageflow.policy.saved import SavedPolicy
@@ -69,13 +66,7 @@ def write_fused(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
     """
     transformer = load_transformer(model.model_copy(update={"dtype": "float32", "device": "cpu", "compile": False}))
     saved.check_base(transformer, model)
-    add_adapter(transformer, saved, ADAPTER_FOLDER)
-    for name, layer in list(transformer.named_modules()):
-        if isinstance(layer, BaseTunerLayer):
-            layer.merge()
-            parent, _, own = name.rpartition(".")
-            setattr(transformer.get_submodule(parent), own, layer.get_base_layer())
-    del transformer.peft_config
+    merge_adapter(transformer, saved, ADAPTER_FOLDER)
     source = _pipeline(model)
     shutil.copyfile(source / INDEX, folder / INDEX)
     for part in source.iterdir():

@@ -1,7 +1,5 @@
 """Where compiled blocks are kept for the processes that come after, and what is unfinished there."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import shutil

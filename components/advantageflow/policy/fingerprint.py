@@ -1,7 +1,5 @@
 """Which weights a base model's name stands for at the moment: a name stays when what lies there is replaced."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Adapters that other programs made, as this package's own: PEFT's layout (Flow-GRPO's too), diffusers', kohya's."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Iterable, Mapping

@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from advantageflow.errors import SettingsError
 from advantageflow.flow.samplers import integrate
 from advantageflow.flow.sde import Trajectory, concatenate, integrate_sde
-from advantageflow.policy.adapters import add_adapter
+from advantageflow.policy.adapters import add_adapter, merge_adapter
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
 from advantageflow.policy.loading import latent_shape, load_family, load_transformer, load_vae
@@ -45,11 +44,7 @@ def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, 
     transformer = load_transformer(model)
     if saved is not None and saved.state.trained:
         saved.check_base(transformer, model)
-        add_adapter(transformer, saved, adapter)
-        if model.dtype == "float32":
-            for layer in transformer.modules():
-                if isinstance(layer, BaseTunerLayer):
-                    layer.merge()
+        (merge_adapter if model.dtype == "float32" else add_adapter)(transformer, saved, adapter)
     return Generator(model, transformer, load_vae(model))
 
 

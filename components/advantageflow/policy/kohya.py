@@ -1,7 +1,5 @@
 """Layers of adapters in kohya's layout: `lora_unet_<layer, _ for .>.lora_down.weight`, `.lora_up.weight`, `.alpha`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Sizes of a model's latents, known from its configuration without loading anything."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from advantageflow.errors import SettingsError

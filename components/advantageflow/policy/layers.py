@@ -3,8 +3,6 @@
 In float32 they compute what PEFT's do, bit for bit.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Where a model is (embedded, a folder, S3, the hub), and one clear message with the remedy when it is not there."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

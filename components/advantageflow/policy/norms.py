@@ -1,7 +1,5 @@
 """RMS norms of a transformer of low precision in one pass over memory; of a float32 one as diffusers computes them."""
 
-from __future__ import annotations
-
 import torch
 from diffusers.models.normalization import RMSNorm
 from torch import Tensor, nn

@@ -1,7 +1,5 @@
 """From noise to clean latents: noise levels, seeded noise, guided velocities, and how large these are."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise

@@ -10,8 +10,6 @@ Each library reads its own names only. diffusers' file has alpha / rank multipli
 version takes alpha for the rank, and so do other programs that read this layout.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +25,7 @@ from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_json, read_tensors, write_tensors
-from advantageflow.store.policies import (
-    ADAPTER_CONFIG_FILE,
-    PEFT_FILE,
-    REMEDY,
-    PolicyState,
-    lora_of,
-    read_policy_state,
-)
+from advantageflow.store.policies import ADAPTER_CONFIG_FILE, PEFT_FILE, REMEDY, PolicyState, lora_of, read_policy_state
 
 ADAPTERS = (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"

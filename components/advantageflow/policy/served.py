@@ -9,8 +9,6 @@ gives a PNG file in base64 for each text, and `mlflow models serve` answers
 Text number i is drawn from the noise of seed + i. It runs where advantageflow and the model's packages are installed.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import logging

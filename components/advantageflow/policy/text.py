@@ -4,8 +4,6 @@ A large encoder (T5-XXL: 9.5 GB in bfloat16) then fits a small GPU, and each is 
 pipeline's own `encode_prompt`.
 """
 
-from __future__ import annotations
-
 import gc
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Files of prompts: each record as a prompt, repeats dropped, and what is invalid or contradicts itself refused."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path

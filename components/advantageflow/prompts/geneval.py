@@ -5,20 +5,18 @@ licence; Ghosh et al., arXiv 2310.11513), so that its seed gives its 553 evaluat
 here but their SHA-256, against which they are checked.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.random import Generator
 
 from advantageflow.balance import balanced_counts
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.geneval.spec import CLASSES, COLORS, RELATIONS
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 OFFICIAL_SEED = 43
 OFFICIAL_SHA256 = "94bc1c23d27e1ac4aa6d9415ac49a6e72263694e5149eb1d895cf61f9da1c083"  # of `fingerprint`
@@ -37,10 +35,8 @@ def official_prompts() -> list[Prompt]:
     specs = list({json.dumps(spec): spec for spec in _official_draws()}.values())
     prompts = [_prompt(spec, "eval") for spec in specs]
     if fingerprint(prompts) != OFFICIAL_SHA256:
-        import numpy
-
         raise DataError(
-            f"numpy {numpy.__version__} does not draw GenEval's evaluation prompts from their seed",
+            f"numpy {np.__version__} does not draw GenEval's evaluation prompts from their seed",
             where="prompts.source geneval",
             remedy="install the numpy that this package pins, or give a file of prompts as prompts.source",
         )
@@ -55,8 +51,6 @@ def training_prompts(count: int, seed: int) -> list[Prompt]:
     are none: the official prompts ask for each of the 80 classes. Tasks that run out (counting has 160) leave their
     share to the others. A larger `count` adds prompts to those of a smaller one.
     """
-    import numpy as np
-
     official = {combination(prompt.spec) for prompt in official_prompts()}
     sizes = {task: size - sum(key[0] == task for key in official) for task, size in _combinations().items()}
     if count > sum(sizes.values()):
@@ -125,8 +119,6 @@ def _plural(name: str) -> str:
 
 
 def _official_draws() -> Iterator[Spec]:
-    import numpy as np
-
     rng = np.random.default_rng(OFFICIAL_SEED)
     for number in rng.choice(len(CLASSES), size=len(CLASSES), replace=False):
         yield {"tag": "single_object", "include": [_object(number)]}

@@ -1,15 +1,13 @@
 """Prompts that ask for a text in the picture: a scene with the text in double quotes, for the OCR reward."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
+from numpy.random import Generator
 
 from advantageflow.errors import DataError
 from advantageflow.records import Prompt, derive_seed
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 TASK = "ocr"
 HELD_OUT = 500  # prompts to judge by
@@ -73,8 +71,6 @@ def is_held_out(text: str) -> bool:
 
 
 def _draw(split: Literal["train", "eval"], count: int, seed: int) -> list[Prompt]:
-    import numpy as np
-
     rng = np.random.default_rng(derive_seed("ocr", split, seed))
     prompts: dict[str, Prompt] = {}
     draws = 0

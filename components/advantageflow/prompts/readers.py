@@ -1,7 +1,5 @@
 """The formats of prompt files: each as records with the place where each stands, in bounded memory."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator, Mapping
 from datetime import date, time

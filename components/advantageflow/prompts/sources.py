@@ -1,7 +1,5 @@
 """Where prompts come from, checked against the reward, and which of them a run uses."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence

@@ -1,17 +1,14 @@
 """LAION aesthetic score: how much people would like an image on its own, by CLIP and a small head."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
-
-if TYPE_CHECKING:
-    import numpy as np
 
 FILES = (
     "sac+logos+ava1-l14-linearMSE.safetensors",
@@ -57,11 +54,6 @@ class AestheticReward(LearnedReward):
         with torch.inference_mode():
             values = head(image_embeddings(model, pixels, images, self)).tolist()
         return [({"score": value}, {}) for value in values]
-
-    @property
-    def _weights(self) -> str:
-        *_, weights = self._parts
-        return weights
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any, str]:

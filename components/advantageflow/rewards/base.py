@@ -1,15 +1,12 @@
 """What a reward is: a named, versioned scorer of images with declared columns and ranges."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
-
-if TYPE_CHECKING:
-    import numpy as np
 
 STRICT = "strict"  # column, 0 or 1: everything is exactly as asked
 CORRECT = "correct"  # column, 0 or 1: the official evaluation passes, which may ask for less

@@ -1,17 +1,14 @@
 """ImageReward: how much people would prefer an image for a prompt, by BLIP tuned on their rankings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
-
-if TYPE_CHECKING:
-    import numpy as np
 
 FILES = ("ImageReward.safetensors", "ImageReward.pt")
 TOKENS = 35
@@ -69,11 +66,6 @@ class ImageRewardReward(LearnedReward):
             inputs = pixels.to(self.device, getattr(torch, self.dtype))
             values: list[float] = model(inputs, tokens["input_ids"], tokens["attention_mask"]).tolist()
         return values
-
-    @property
-    def _weights(self) -> str:
-        *_, weights = self._parts
-        return weights
 
     @cached_property
     def _parts(self) -> tuple[Any, Any, str]:

@@ -1,16 +1,13 @@
 """JPEG compressibility: the classic sanity reward of RL for image models; it needs no model and no spec."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-
-if TYPE_CHECKING:
-    import numpy as np
 
 QUALITY = 95
 LARGEST = 20_000.0  # kilobytes; noise of 4096 x 4096 pixels stays below it at this quality

@@ -1,19 +1,15 @@
 """Layout: whether a picture is well composed, from the picture alone; a reward that knows nothing of the prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.inputs import check_rgb
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from advantageflow.rewards.plumbing.results import check_rgb
 
 DISTANCE = 60.0  # RGB units from the background above which a pixel stands out; the range is 0 .. 441
 SMALLEST = 0.005  # share of the picture; smaller specks are noise

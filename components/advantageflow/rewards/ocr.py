@@ -11,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 
 if TYPE_CHECKING:
-    import numpy as np
     from rapidocr import RapidOCR
 
 _QUOTED = re.compile(r'"([^"]*)"')

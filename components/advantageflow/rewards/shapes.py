@@ -1,16 +1,13 @@
 """The embedded world's reward: GenEval's rules on a rule-based detector; needs neither torch nor diffusers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
+
+import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.inputs import check_prompt
-
-if TYPE_CHECKING:
-    import numpy as np
+from advantageflow.rewards.plumbing.results import check_prompt
 
 
 class ShapesReward:
@@ -23,14 +20,13 @@ class ShapesReward:
 
     def check(self, prompt: Prompt) -> None:
         """Raises DataError, naming prompt and field, if the spec is not a GenEval spec of shapes."""
-        from advantageflow.shapes.scoring import check_spec
+        from advantageflow.shapes.detector import check_spec
 
         check_prompt(prompt, check_spec)
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Detects and scores; details hold the objects found and the rules that failed."""
-        from advantageflow.shapes.detector import detect
-        from advantageflow.shapes.scoring import score
+        from advantageflow.shapes.detector import detect, score
 
         results: list[Result] = []
         for prompt, image in zip(prompts, images, strict=True):

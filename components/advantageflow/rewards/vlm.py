@@ -1,15 +1,14 @@
 """A vision-language model as judge, over any OpenAI-compatible endpoint."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from pydantic import Field
 
 from advantageflow.errors import RewardError
@@ -17,9 +16,6 @@ from advantageflow.json_text import parse_json
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, RewardStopped, SampleError
 from advantageflow.rewards.chat import ChatEndpoint
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HIGHEST = 10  # of the judge's scale, whose steps are whole numbers
 PLACEHOLDER = "{prompt}"

@@ -30,8 +30,6 @@ do (docs/results, "Prompts that teach").
 Where there are no outcomes yet, in a first round or after a policy that has none, the round is the balanced one.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,12 +63,7 @@ class Selection:
 
 
 def select_adaptively(
-    seed: int,
-    round_index: int,
-    prompts: Sequence[Prompt],
-    count: int,
-    outcomes: PromptHistory,
-    task_share: float,
+    seed: int, round_index: int, prompts: Sequence[Prompt], count: int, outcomes: PromptHistory, task_share: float
 ) -> Selection:
     """The prompts of a round; a pure function, so that shards and retries agree.
 

@@ -1,7 +1,5 @@
 """Which prompts a round rolls out, how they are split into chunks and shards, and which steps are noisy, by seed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from advantageflow.balance import balanced_counts

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from advantageflow.errors import SettingsError
@@ -29,7 +30,6 @@ from advantageflow.store.rollouts import LEVELS_KEY, rollout_writer, write_laten
 from advantageflow.tracking.journal import current_journal
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from advantageflow.flow.sde import Trajectory

@@ -1,19 +1,19 @@
 """The reward stage: scores one shard of rollouts. Imports neither torch nor diffusers, unless the reward does."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import ACCURACIES, Result, Reward
 from advantageflow.rewards.plumbing.checks import check_dropped, identical_columns, score_all, tell_dropped
-from advantageflow.rewards.plumbing.inputs import decode_image
+from advantageflow.rewards.plumbing.results import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata
@@ -21,9 +21,6 @@ from advantageflow.store.prompts import read_prompts
 from advantageflow.store.rollouts import DROPPED_KEY, IMAGE_STATISTICS_KEY, read_images, read_rollouts, write_scores
 from advantageflow.tracking.journal import current_journal
 from advantageflow.watch.images import RolloutStatistics
-
-if TYPE_CHECKING:
-    import numpy as np
 
 BATCH = 64
 Sample = tuple[Prompt, Rollout, "np.ndarray"]

@@ -5,19 +5,11 @@ encoders and a T5; an MM-DiT over 9 image tokens, one for each cell of a scene's
 CLIP's frame a prompt with <bos> and <eos>, and T5's ends it with <eos>.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModelWithProjection,
-    PreTrainedTokenizerFast,
-    T5Config,
-    T5EncoderModel,
-)
+from transformers import CLIPTextConfig, CLIPTextModelWithProjection, PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from advantageflow.shapes.scenes import IMAGE_SIZE
 

@@ -1,7 +1,5 @@
 """Prompts of the embedded world: GenEval's six tasks, with disjoint training and held-out combinations."""
 
-from __future__ import annotations
-
 import itertools
 import random
 from typing import Any

@@ -1,7 +1,5 @@
 """Where published folders can be: below an s3:// prefix, or in a folder of a file system that the readers share."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

@@ -1,7 +1,5 @@
 """The prompts artifact: texts, splits, tasks and specs."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

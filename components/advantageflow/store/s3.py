@@ -1,7 +1,5 @@
 """Objects and prefixes of S3 as local files: fetched once, each whole or absent, those that were whole kept."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -1,7 +1,5 @@
 """Files to and from S3 by boto3's transfer manager: several at once, big ones in parts, progress in the log."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """Events as the journal's files hold them: where those go, and reading them, at once or as they are being written."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

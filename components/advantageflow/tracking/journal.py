@@ -24,8 +24,6 @@ Where they go: the folder in ADVANTAGEFLOW_JOURNAL; else, with MLFLOW_TRACKING_U
 as it grows; else nowhere. Writing costs microseconds and no imports: MLflow is imported by whoever publishes.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

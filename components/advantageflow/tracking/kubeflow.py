@@ -1,7 +1,5 @@
 """What Kubeflow says of a pipeline run, in its words and in MLflow's, and a task's way to ask it."""
 
-from __future__ import annotations
-
 import json
 import os
 import urllib.request

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from advantageflow.errors import TrackingError
+from advantageflow.processes import no_collections
 from advantageflow.shown import first_line
 
 if TYPE_CHECKING:
@@ -49,9 +50,9 @@ def open_client(tracking_uri: str) -> MlflowClient:
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    from mlflow import MlflowClient
+    with no_collections(), tracking_errors(tracking_uri), _one_creator(tracking_uri):
+        from mlflow import MlflowClient
 
-    with tracking_errors(tracking_uri), _one_creator(tracking_uri):
         client = MlflowClient(tracking_uri)
         client.search_experiments(max_results=1)
     return client

@@ -1,7 +1,5 @@
 """Where a run comes from: code revision, package versions, Python and machine."""
 
-from __future__ import annotations
-
 import getpass
 import hashlib
 import os

@@ -7,8 +7,6 @@ Each process that fails publishes why, and what came first is the reason: the ot
 connection, or are ended. Their logs say it as well, but after it comes what torchrun and the others have to say.
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import signal

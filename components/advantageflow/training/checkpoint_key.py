@@ -4,8 +4,6 @@ A task that is tried again, on whatever node, has the same inputs and finds them
 policy depends on, down to the last bit, does not.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json

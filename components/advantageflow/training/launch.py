@@ -5,8 +5,6 @@ through accelerate, as that starts several processes without GPUs only where MPI
 user's home change what is run. `accelerate launch -m advantageflow.training.worker` works all the same.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -1,7 +1,5 @@
 """A training round in numbers: what the data taught, as a whole and prompt by prompt, and how the steps went."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

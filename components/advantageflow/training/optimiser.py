@@ -1,7 +1,5 @@
 """The optimiser: AdamW over the adapter, its state kept in a file from round to round."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

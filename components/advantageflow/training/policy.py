@@ -1,7 +1,5 @@
 """The model in training: a frozen base with the trained adapter and the rollout policy's, and the optimiser."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

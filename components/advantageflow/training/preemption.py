@@ -6,8 +6,6 @@ a run on one machine. A task of Kubeflow's may not be, as Argo's and Kubeflow's 
 its process: it is then killed, and what it has done since its last checkpoint (training.checkpoint_every) is lost.
 """
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Weights of several rewards that follow the gradients which each of them alone would give."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

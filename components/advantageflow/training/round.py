@@ -1,7 +1,5 @@
 """One round of training: gradient steps on a batch of scored rollouts, in memory, without files."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence

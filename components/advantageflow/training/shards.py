@@ -1,7 +1,5 @@
 """A round's training data from the artifacts of its shards: latents, trajectories and scores, joined and checked."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ What trains is imported where it is used: a task that has other processes train 
 seconds earlier.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 from pathlib import Path

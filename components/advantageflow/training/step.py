@@ -7,8 +7,6 @@ v_roll is evaluated on the samples whose loss contains it, and on a few others t
 the rollout policy is a measure of all samples, so each WATCHED-th of the others stands for all of these.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """A round of training, from artifacts to artifacts, as each process of a group goes through it."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence

@@ -6,8 +6,6 @@ or torchrun in the pods of a TrainJob. They find each other by RANK, WORLD_SIZE,
 What trains takes seconds to import, and is imported only once this process is sure to end with the one that started it.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

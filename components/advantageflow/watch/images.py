@@ -3,8 +3,6 @@
 Of a round's rollouts they are summed up by shard, and joined from all shards.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

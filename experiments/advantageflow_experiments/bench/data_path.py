@@ -1,7 +1,5 @@
 """Memory and time of the data path of a round: shards of rollouts written, read, scored; noise stands for images."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess
@@ -10,6 +8,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from advantageflow.records import Prompt, Rollout
 from advantageflow.store.files import write_json
@@ -93,8 +93,6 @@ def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:
 
 
 def _write_shard(folder: Path, rollouts: Sequence[Rollout], side: int) -> None:
-    import numpy as np
-
     from advantageflow.rollout.stage import encode_png
     from advantageflow.store.rollouts import rollout_writer
 

@@ -1,7 +1,5 @@
 """The benchmark's workload of a preset: its model, prompts and settings, with rollouts that its policy generates."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +22,7 @@ from advantageflow.rollout.stage import generate_groups, join
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
-from advantageflow_experiments.bench.workload import (
-    Encode,
-    Workload,
-    base_parameters,
-    random_terms,
-    text_encoding,
-)
+from advantageflow_experiments.bench.workload import Encode, Workload, base_parameters, random_terms, text_encoding
 
 
 @dataclass(frozen=True)

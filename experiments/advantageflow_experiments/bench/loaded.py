@@ -3,8 +3,6 @@
 Each measurement is a process of its own, as the way in which threads wait is settled when torch is loaded.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import statistics

@@ -5,8 +5,6 @@ operation; compiled, by what the compiler generates. On a GPU more of a block's 
 than to products.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -17,8 +17,6 @@ batch holds as many rollouts as make one of our microbatches when their timestep
 The rows of the benchmark go from there, one saving after another, up to this package's own training.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -81,12 +79,7 @@ def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
 
 
 def _accumulate_gradient(
-    work: Workload,
-    savings: Savings,
-    samples: Samples,
-    moved: bool,
-    before: Metrics,
-    generator: torch.Generator,
+    work: Workload, savings: Savings, samples: Samples, moved: bool, before: Metrics, generator: torch.Generator
 ) -> Metrics:
     """Add the gradient of the mean loss over the samples; returns means of the objective's metrics."""
     policy, data, settings, device = work.policy, work.data, work.settings, work.device

@@ -1,7 +1,5 @@
 """The benchmark's results: numbers as JSON, and a chart."""
 
-from __future__ import annotations
-
 import platform
 import statistics
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """The benchmark from beginning to end: set up, measure in turn, report."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A long run in one process: whether its memory, descriptors and threads stay, and rounds cost the same at the end."""
 
-from __future__ import annotations
-
 import os
 import signal
 import statistics

@@ -3,8 +3,6 @@
 Time does not depend on the values of weights, so random ones measure what real ones would.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """What every row of the benchmark works on: a policy, a round of rollouts, and text encoders, all in memory."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

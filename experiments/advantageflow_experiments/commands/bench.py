@@ -1,7 +1,5 @@
 """`advantageflow bench`: how fast rollouts and training are, and where the time of other trainers goes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal

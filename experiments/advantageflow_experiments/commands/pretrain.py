@@ -1,7 +1,5 @@
 """`advantageflow pretrain-shapes`: the embedded model from nothing, or a few-step model from it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`advantageflow simulate-year`: weekly retrainings of the embedded model, with a broken reward and a crash."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

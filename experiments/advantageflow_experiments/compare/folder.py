@@ -1,7 +1,5 @@
 """The folder of a comparison, made new or opened again, and what the run of each cell in it has come to."""
 
-from __future__ import annotations
-
 import datetime
 import shutil
 from collections.abc import Mapping, Sequence

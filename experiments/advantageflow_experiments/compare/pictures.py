@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Point, Read, final
 from advantageflow_experiments.compare.plan import Grid, grid_name
 from advantageflow_experiments.compare.statistics import Estimate, estimate
@@ -217,7 +219,6 @@ def _fall(run: CellResult) -> float | None:
 
 def _map(axes: Axes, comparison: Comparison, grid: Grid, read: Read, colours: str, least_span: float) -> None:
     """One map of a figure; none is grey; `least_span` of the colours keeps noise from being painted as a difference."""
-    import numpy as np
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 

@@ -1,7 +1,5 @@
 """Figures over seeds: means with Student's t intervals, paired differences, mean curves."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Mapping, Sequence

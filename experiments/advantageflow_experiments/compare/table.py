@@ -1,7 +1,5 @@
 """The tables of a comparison: Markdown for a page, a shorter one for the terminal."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Why not by `kfp.Client` is said in docs/decisions.md.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import logging

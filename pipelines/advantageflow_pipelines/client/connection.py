@@ -1,8 +1,6 @@
 """Which Kubeflow Pipelines API server is meant, and as whom: its address, and a token or cookies from files or the
 environment, never on a command line."""
 
-from __future__ import annotations
-
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Follow runs on a cluster: their stage tasks as on one machine, by Kubeflow's list of tasks and by MLflow's."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """Runs on a server: start, look at, list, end and submit one again; and the experiments that they belong to."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

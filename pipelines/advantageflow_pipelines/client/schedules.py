@@ -1,8 +1,6 @@
 """Schedules on a server (Kubeflow's recurring runs): make, list, find, pause, resume and delete them; and the pipelines
 that a server keeps, of which a schedule runs one version."""
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections.abc import Iterator

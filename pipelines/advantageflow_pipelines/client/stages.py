@@ -6,8 +6,6 @@ nodes after it. An id is the workflow's name and the FNV-1a hash of the node's f
 are found by trying parts and comparing hashes.
 """
 
-from __future__ import annotations
-
 import re
 import time
 from collections import Counter

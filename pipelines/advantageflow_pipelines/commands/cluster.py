@@ -1,7 +1,5 @@
 """`advantageflow cluster check`: whether a cluster has what a run needs."""
 
-from __future__ import annotations
-
 import itertools
 import sys
 from collections.abc import Mapping

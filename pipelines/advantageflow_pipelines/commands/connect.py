@@ -1,7 +1,5 @@
 """The options by which commands reach a Kubeflow Pipelines API server, and say whose a run is there."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

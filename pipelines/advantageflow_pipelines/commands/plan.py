@@ -1,7 +1,5 @@
 """`advantageflow plan`: what a run will cost, before anything is spent."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`advantageflow run` and `sync`: a pipeline on this machine, and what MLflow lacks of it."""
 
-from __future__ import annotations
-
 import os
 import sys
 from functools import partial

@@ -1,7 +1,5 @@
 """`advantageflow runs`: the runs on this machine, or on a Kubeflow cluster."""
 
-from __future__ import annotations
-
 import itertools
 import os
 from functools import partial

@@ -1,7 +1,5 @@
 """Runs side by side: the settings in which they differ, what each came to, and their paired differences."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """How the tasks of a run are shown while it goes, here or on a cluster: live bars on a terminal, lines elsewhere."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Judging a trained policy thoroughly: base and tuned, with and without guidance, on equal prompts and noise."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -1,9 +1,6 @@
 """A run's stages in this process, one after the other, where a debugger reaches them and nothing is imported twice."""
 
-from __future__ import annotations
-
 import contextlib
-import gc
 import logging
 import os
 import pdb
@@ -17,6 +14,7 @@ from typing import Any
 
 from advantageflow.errors import Preempted
 from advantageflow.policy.loading import load_family
+from advantageflow.processes import no_collections
 from advantageflow.runtime import memory_told, run_counted, sections_of
 from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
@@ -84,12 +82,11 @@ def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]
     settings = workdir.settings
     work = pipeline_of(settings).inline
     assert work is not None
-    load = threading.Thread(target=_load_model_classes, args=(settings.model,), name="load", daemon=True)
-    with _shown(workdir, progress, earlier, load), _logged(workdir.log_file), _reachable(progress):
+    with _shown(workdir, progress, earlier), _logged(workdir.log_file), _reachable(progress):
         os.environ[JOURNAL_ENV] = str(workdir.journal)
         try:
             with INTERRUPTS.work():
-                _load_libraries()
+                _load_libraries(settings.model)
                 work(settings, Stages(workdir.artifacts / settings.pipeline.partition(":")[0]))
             return
         except Preempted as error:
@@ -102,38 +99,24 @@ def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]
     raise explain_failure(workdir, progress.tasks) from failure
 
 
-def _load_libraries() -> None:
-    """Import what every stage needs; a sixth faster without looking for garbage, of which imports make none."""
-    looking = gc.isenabled()
-    gc.disable()
-    try:
+def _load_libraries(model: ModelSettings) -> None:
+    """Import what the stages need."""
+    with no_collections(keep=True), contextlib.suppress(Exception):  # the stage that needs it tells
         import_module("advantageflow.policy.adapters")
-    finally:
-        if looking:
-            gc.enable()
-
-
-def _load_model_classes(model: ModelSettings) -> None:
-    """Import what draws pictures, of which the first stage needs nothing."""
-    with contextlib.suppress(Exception):  # the stage that needs it tells
         family = load_family(model)
         family.transformer_class()
         family.autoencoder_class()
 
 
 @contextlib.contextmanager
-def _shown(
-    workdir: WorkDir, progress: RunProgress, earlier: Collection[str], beside: threading.Thread
-) -> Iterator[None]:
-    """Show what the stages tell the journal, from a thread beside them; another one starts when the first computes."""
+def _shown(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]) -> Iterator[None]:
+    """Show what the stages tell the journal, from a thread beside them."""
     stop = threading.Event()
 
     def follow() -> None:
         for event in tail(workdir.journal, stop):
             if event["task"] not in earlier:
                 progress.show(event)
-                if event["event"] == "useful" and beside.ident is None:
-                    beside.start()
 
     thread = threading.Thread(target=follow, name="progress", daemon=True)
     with progress:

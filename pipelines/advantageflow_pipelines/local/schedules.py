@@ -5,8 +5,6 @@
                                            log              what the runs said
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

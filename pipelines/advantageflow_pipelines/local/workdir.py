@@ -1,7 +1,5 @@
 """The working folder of a run: where everything lies, made new or opened again, used by one process at a time."""
 
-from __future__ import annotations
-
 import contextlib
 import datetime
 import fcntl

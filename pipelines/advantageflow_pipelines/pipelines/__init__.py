@@ -1,7 +1,5 @@
 """The pipelines, a folder each, and the registry by which everything else finds them."""
 
-from __future__ import annotations
-
 from advantageflow.errors import SettingsError, UserError
 from advantageflow.plugins.registry import Registry
 from advantageflow.settings import RunSettings

@@ -1,7 +1,5 @@
 """What a stage of a pipeline does in a whole run, from which a plan works out what it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ An image is named by digest (`name@sha256:...`) or by a tag that is never moved:
 text alone, so a tag that is moved to other code gives the old results.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -4,8 +4,6 @@ Counting imports torch, diffusers and transformers and takes up to half a minute
 adapters' rank, the latents' area and the batch: a few of them, kept, give those of all others.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

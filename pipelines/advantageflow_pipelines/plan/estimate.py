@@ -1,7 +1,5 @@
 """The plan of a run: its stages, storage and weights put together, and what will go wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,10 +157,7 @@ def make_plan(
         storage=stored,
         weights=needed_weights(settings.model, counts.model.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
-        pitfalls=[
-            *find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu),
-            *too_large,
-        ],
+        pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
 

@@ -16,8 +16,6 @@ A dual attention block keeps 12 more for each image token. Fused attention keeps
 (model.compile) keep less: their norms are computed again. The tests compare the formula with what is counted here.
 """
 
-from __future__ import annotations
-
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager

@@ -3,8 +3,6 @@
 The model has its true shape there, made from its configuration, and no weights.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from operator import mul
 

@@ -1,7 +1,5 @@
 """Budgets that were published for the tasks of our presets, in images, and what they cost in runs of a preset."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What it costs to score an image: operations and parameters of the networks that rewards bring."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A plan on the terminal: a table of stages, then storage, weights and what to look out for."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any

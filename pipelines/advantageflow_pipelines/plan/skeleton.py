@@ -1,7 +1,5 @@
 """A model's parts on torch's meta device, made from their configurations: shapes without weights, to count with."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,7 +1,5 @@
 """From operations to hours: GPUs as their makers state them, and what is measured or assumed of what they reach."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

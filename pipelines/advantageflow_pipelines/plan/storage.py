@@ -1,7 +1,5 @@
 """Bytes of the artifacts that a run writes, and of those that a cluster copies into its tasks."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Which weights a run needs, under which licences, and whether they are on this machine already."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Presets: named settings, each a YAML file of this folder whose first line says what it is for."""
 
-from __future__ import annotations
-
 from importlib import resources
 
 from advantageflow.configure import load_settings, preset_names

@@ -1,7 +1,5 @@
 """Families of models: a file for each here and its line in BUILT_IN, plug-ins, and a person's own by path."""
 
-from __future__ import annotations
-
 import inspect
 
 from advantageflow.errors import PolicyError, SettingsError, UserError

@@ -1,7 +1,5 @@
 """What a family of rectified-flow models has to know: everything that differs between them, and nothing else."""
 
-from __future__ import annotations
-
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

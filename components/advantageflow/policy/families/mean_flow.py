@@ -3,8 +3,6 @@
 Geng et al., "Mean Flows for One-step Generative Modeling", arXiv 2505.13447.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """What families share: texts as token ids, latents as rows of patches, pictures from an autoencoder."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

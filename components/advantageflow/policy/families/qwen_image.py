@@ -1,7 +1,5 @@
 """Qwen-Image: an MM-DiT over packed latents of one frame, told texts by a vision-language model, masked to length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

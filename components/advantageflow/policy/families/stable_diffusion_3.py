@@ -1,21 +1,12 @@
 """Stable Diffusion 3 and 3.5: an MM-DiT over image patches, two CLIP encoders, and T5 if it is there."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import (
-    ATTENTION_AND_FEED_FORWARD,
-    Configs,
-    Encoded,
-    Family,
-    LatentSizes,
-    Times,
-)
+from advantageflow.policy.families.base import ATTENTION_AND_FEED_FORWARD, Configs, Encoded, Family, LatentSizes, Times
 from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent
 
 _TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousandths

@@ -1,7 +1,5 @@
 """Z-Image: one stream of image patches and of as many tokens as a text has, with time counted from the noise."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

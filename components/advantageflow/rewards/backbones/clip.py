@@ -1,12 +1,12 @@
 """CLIP's view of images and prompts: unit embeddings in batches, and the cosines of pairs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
 from advantageflow.errors import RewardError
@@ -15,11 +15,7 @@ from advantageflow.rewards.backbones.pixels import processed
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor, weights_hash
 from advantageflow.rewards.base import Result
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
+Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
 
 
 class ClipPairs:

@@ -1,7 +1,5 @@
 """An open_clip checkpoint of ViT-H-14 as a CLIPModel of transformers, tensor by tensor."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

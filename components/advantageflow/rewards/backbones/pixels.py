@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from advantageflow.rewards.plumbing.inputs import check_rgb
+from advantageflow.rewards.plumbing.results import check_rgb
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
     from PIL.Image import Image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -4,18 +4,15 @@ Plain Python on what a detector and a colour classifier found, whichever they ar
 (arXiv 2310.11513) for `correct`; the reward that Flow-GRPO and later RL code train on for `strict` and `soft`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from advantageflow.rewards.geneval.spec import CLASSES, COUNTING, MOST
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 POSITION_MARGIN = 0.1  # share of the two boxes' summed extents that an offset must exceed, per axis
 _COMPONENT = 0.5  # of a direction's unit vector above which it counts as left, right, above or below
@@ -193,10 +190,7 @@ def count_share(got: int, required: int) -> float:
 
 def centre_offset(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """From the other box's centre to this one's, (x, y) in pixels; boxes are left, top, right, bottom."""
-    return (
-        (one[0] + one[2] - other[0] - other[2]) / 2,
-        (one[1] + one[3] - other[1] - other[3]) / 2,
-    )
+    return ((one[0] + one[2] - other[0] - other[2]) / 2, (one[1] + one[3] - other[1] - other[3]) / 2)
 
 
 def margin_offset(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:

@@ -1,7 +1,5 @@
 """GenEval's names, and the form of its specs: what an image must include, how often, in which colour, where."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import Any
 

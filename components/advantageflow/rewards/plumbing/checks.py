@@ -3,10 +3,9 @@
 Where settings say so (`on_error: drop`), an image that a reward cannot score is left out instead of stopping the run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from advantageflow.errors import DataError, RewardError, UserError
 from advantageflow.records import Prompt
@@ -14,11 +13,7 @@ from advantageflow.rewards.base import Result, Reward, RewardStopped, SampleErro
 from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.results import place_of, to_results
 from advantageflow.settings_stages import RewardSettings
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from advantageflow.tracking.journal import Journal
+from advantageflow.tracking.journal import Journal
 
 ALARM = "dropped"
 

@@ -1,7 +1,5 @@
 """Rewards that are not built in, each in a process of its own: one that hangs, grows or ends is ended and named."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import math
@@ -16,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from advantageflow import errors
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, RewardStopped
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WORKER = "advantageflow.rewards.plumbing.guard_worker"
 _LOOK = 0.1  # seconds between two looks at its memory

@@ -1,7 +1,5 @@
 """The process that a reward lives in: `python -m advantageflow.rewards.plumbing.guard_worker FD PARENT`."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import sys

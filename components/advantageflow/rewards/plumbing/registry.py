@@ -3,8 +3,6 @@
 Their options are held to the signature of the class or function.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import json
@@ -14,8 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from inspect import getattr_static
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from advantageflow.errors import RewardError, SettingsError, UserError
@@ -24,9 +23,6 @@ from advantageflow.records import Prompt
 from advantageflow.rewards.base import Reward, planned_version
 from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.suggestions import suggest
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _FIRST = ["prompts", "images"]
 _FORM = "write it as score(prompts, images): lists of equal length; further parameters are options"

@@ -1,7 +1,5 @@
 """Several rewards at once: which ones the terms of the settings name, and what their columns are called in scores."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 

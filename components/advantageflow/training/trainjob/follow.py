@@ -3,8 +3,6 @@
 How it ended, or why it cannot begin or go on, becomes the one error that a person sees.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import signal

@@ -18,8 +18,6 @@ last task of a run that somebody cancels: then the job ends at its deadline, the
 it: kubectl delete trainjobs -l pipeline/runid=ID.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The logs of a TrainJob's pods as they come, and why pods do not start."""
 
-from __future__ import annotations
-
 import logging
 import math
 import re

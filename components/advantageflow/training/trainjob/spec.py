@@ -4,8 +4,6 @@ Written out rather than made by Kubeflow's client, which knows no owner of a job
 requests that differ from limits. Credentials are not in it: the runtime's pods take them from secrets.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

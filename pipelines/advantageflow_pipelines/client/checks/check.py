@@ -1,7 +1,5 @@
 """All that is looked at, in order."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """What a look at a cluster found."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """What the namespace of the runs has to hold: account, rights, secrets, config maps, quotas, runtime, nodes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 

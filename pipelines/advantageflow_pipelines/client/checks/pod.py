@@ -1,7 +1,5 @@
 """A short pod that is placed as a run's tasks are: it pulls every image, and tries store, MLflow and Kubeflow."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

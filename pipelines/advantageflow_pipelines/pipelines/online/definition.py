@@ -1,7 +1,5 @@
 """The online pipeline as the registry knows it; what defines it for Kubeflow is imported when it is built."""
 
-from __future__ import annotations
-
 from importlib.resources import files
 
 from advantageflow.settings import RunSettings

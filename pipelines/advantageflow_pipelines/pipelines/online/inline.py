@@ -1,7 +1,5 @@
 """The online pipeline's stages as plain calls, for one process: what pipeline.py says to Kubeflow."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple

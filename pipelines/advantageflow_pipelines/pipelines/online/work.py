@@ -1,7 +1,5 @@
 """What follows from a run's settings alone: its evaluations, its tasks, and what each stage does and keeps."""
 
-from __future__ import annotations
-
 import math
 
 from advantageflow.objectives.base import WATCHED, Needs

@@ -1,7 +1,5 @@
 """The resident pipeline as the registry knows it: the online one, with its rounds in one stage."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from importlib.resources import files
 

@@ -1,7 +1,5 @@
 """The resident pipeline's stages as plain calls, for one process: what pipeline.py says to Kubeflow."""
 
-from __future__ import annotations
-
 from advantageflow.loop import stage as loop
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.inline import Stages

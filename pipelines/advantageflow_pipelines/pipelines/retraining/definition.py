@@ -1,7 +1,5 @@
 """The retraining pipeline as the registry knows it: the online one, from the champion on, with a gate at its end."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The retraining pipeline's stages as plain calls, for one process: those of the online one, and the gate."""
 
-from __future__ import annotations
-
 from advantageflow.evaluation import promotion
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.inline import Stages

@@ -3,8 +3,6 @@
 A preset is for any pipeline (a file of `presets/` here, which names no stage), or for one (a file of its own folder).
 """
 
-from __future__ import annotations
-
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path

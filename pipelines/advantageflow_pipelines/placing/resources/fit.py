@@ -1,7 +1,5 @@
 """A run's settings and its resources, made to fit each other, or refused in one message."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 
