@@ -106,7 +106,7 @@ class CompiledBlocks(contextlib.AbstractContextManager[None]):
 @contextlib.contextmanager
 def as_published(transformer: nn.Module) -> Iterator[None]:
     """Within the block adapters and norms compute as PEFT and diffusers have them."""
-    ours = {module: type(module) for module in transformer.modules() if isinstance(module, LoraLinear | FusedNorm)}
+    ours: dict[Any, Any] = {m: type(m) for m in transformer.modules() if isinstance(m, LoraLinear | FusedNorm)}
     for module, kind in ours.items():
         module.__class__ = kind.__base__
     try:
