@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
-import annotated_types
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
@@ -36,6 +35,14 @@ _MOVED = {
     }.items()
 }  # what to write, by the section's class and the old key
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
+_LIMITS = {  # by the names that annotated_types has for them
+    "ge": "at least {}",
+    "gt": "above {}",
+    "le": "at most {}",
+    "lt": "below {}",
+    "min_length": "at least {} of them",
+    "max_length": "at most {:,} characters",
+}
 _UNIONS = (Union, types.UnionType)
 
 
@@ -170,20 +177,7 @@ def _kind(annotation: Any) -> str:
 
 def _limit(bound: Any) -> str:
     """A bound of a range in words; empty for what is not a bound."""
-    match bound:
-        case annotated_types.Ge(ge):
-            return f"at least {ge}"
-        case annotated_types.Gt(gt):
-            return f"above {gt}"
-        case annotated_types.Le(le):
-            return f"at most {le}"
-        case annotated_types.Lt(lt):
-            return f"below {lt}"
-        case annotated_types.MinLen(length):
-            return f"at least {length} of them"
-        case annotated_types.MaxLen(length):
-            return f"at most {length:,} characters"
-    return ""
+    return next((words.format(getattr(bound, name)) for name, words in _LIMITS.items() if hasattr(bound, name)), "")
 
 
 def _field(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | None, int]:

@@ -228,8 +228,7 @@ class RunSettings(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     rounds: int = Field(10, ge=1, le=10_000)
     init_policy: str | None = Field(
-        None,
-        description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model",
+        None, description="policy or adapter to start from: a folder, s3:// or models:/ address; null: the base model"
     )
     model: ModelSettings = Field(default_factory=lambda: ModelSettings())
     prompts: PromptSettings = Field(default_factory=lambda: PromptSettings())

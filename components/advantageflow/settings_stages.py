@@ -77,10 +77,7 @@ class RolloutSettings(Settings):
         description="'balanced': equal shares of all tasks; 'adaptive': tasks and prompts of mixed outcomes first",
     )
     task_share: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="adaptive selection: share of its equal part that a task keeps; at least a fifth",
+        0.0, ge=0, le=1, description="adaptive selection: share of its equal part that a task keeps; at least a fifth"
     )
     group_size: int = Field(12, ge=2, description="rollouts of one prompt, normalised together")
     steps: int = Field(6, ge=1, le=1000, description="model evaluations per image")

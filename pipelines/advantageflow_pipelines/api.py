@@ -56,7 +56,7 @@ class Run:
         """Base and tuned model side by side."""
         from PIL import Image
 
-        from advantageflow_pipelines.local.report import SHEET_FILE
+        from advantageflow_pipelines.local.summary import SHEET_FILE
 
         return Image.open(WorkDir(self.folder).report / SHEET_FILE)
 
@@ -111,6 +111,7 @@ def generate(
     **sampling: Any,
 ) -> list[Image]:
     """A picture of each text.
+    Raises PolicyError: the model or the policy cannot be loaded, or what they make is not finite.
 
     Args:
         texts: what the pictures show.
@@ -119,9 +120,6 @@ def generate(
         model: the base model, where the policy does not say it; None: the embedded one.
         seed: of the first picture's noise; each next one has the next.
         **sampling: steps, guidance_scale and more of EvaluationSettings, instead of those of the policy's run.
-
-    Raises:
-        PolicyError: the model or the policy cannot be loaded, or what they make is not finite.
     """
     found = None if policy is None else find_policy(str(policy))
     base = model or (found.model if found else None) or ModelSettings()

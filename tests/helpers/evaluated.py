@@ -35,5 +35,5 @@ def write_world(folder: Path, prompts: list[Prompt]) -> None:
     write_prompts(folder / "prompts", prompts, {})
     write_conditioning(folder / "conditioning", prompts, Conditioning(told).rows, {})
     with publish(folder / "policy") as partial:
-        state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {}, "policy_sha256": None}
+        state = {"round": 0, "step": 0, "settings": {}, "provenance": {}, "policy_sha256": None}
         write_json(partial / "state.json", state)

@@ -15,14 +15,13 @@ from summaries import comparable
 
 from advantageflow.configure import load_settings
 from advantageflow.errors import StoreError
-from advantageflow.golden_checks.pictures import folder_pictures
-from advantageflow.golden_checks.recorded import check_golden_file
+from advantageflow.golden_checks.pictures import check_golden_file, folder_pictures
 from advantageflow.policy.saved import check_all_files
 from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.rewards.geneval.scoring import Detection, score
 from advantageflow.rewards.geneval.spec import check_spec
-from advantageflow.rewards.plumbing.inputs import decode_image
+from advantageflow.rewards.plumbing.results import decode_image
 from advantageflow.rewards.vlm import _verdict
 from advantageflow.store.files import read_json, read_tensors, write_tensors
 from advantageflow.store.manifest import manifest_of, parse_manifest

@@ -38,8 +38,7 @@ def registration(folder: Path, sha256: str, parent: str = "", name: str = "tuned
         Image.new("RGB", (4, 4), "red").save(report / "samples" / "00.png")
         value = 0.25 + number / 2
         write_json(
-            report / METRICS_FILE,
-            {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}},
+            report / METRICS_FILE, {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}}
         )
     if not (folder / "prompts").exists():
         write_prompts(folder / "prompts", [Prompt("a red circle", "train", "colours")], {}, KNOWN)

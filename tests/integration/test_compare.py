@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from commands import processes_of, start
 
-from advantageflow_experiments.compare.comparison import final, read_comparison
+from advantageflow_experiments.compare.comparison import Comparison
 from advantageflow_experiments.compare.pictures import draw
 
 pytestmark = pytest.mark.slow
@@ -86,32 +86,23 @@ def test_divergence_is_a_result_with_the_accuracy_before_it(compared: Compared) 
     assert "not finite" in wild["reason"]
     assert [point["generated"] for point in calm["points"]] == [0, 24]
     assert calm["points"][-1]["training_seconds"] > 0
-    assert read_comparison(compared.root / "comparison.json").diverged("wild") == {0: 1}
+    assert Comparison.model_validate(found).diverged("wild") == {0: 1}
     assert "seed 0 in round 1" in (compared.root / "table.md").read_text()
 
 
 def test_pictures_are_drawn_and_drawn_the_same_again(compared: Compared) -> None:
     pictures = {path: path.read_bytes() for path in compared.root.glob("*.png")}
     assert {path.name for path in pictures} == {"accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}
-    draw(read_comparison(compared.root / "comparison.json"), compared.root)
+    draw(Comparison.model_validate(compared.read()), compared.root)
     assert {path: path.read_bytes() for path in pictures} == pictures
 
 
-def test_mlflow_has_all_runs_tagged_in_one_experiment_and_the_comparison_beside_them(compared: Compared) -> None:
+def test_mlflow_has_all_runs_by_their_names_in_one_experiment(compared: Compared) -> None:
     from mlflow import MlflowClient
 
     assert f"advantageflow ui --runs {compared.root / 'runs'}" in compared.continued
     client = MlflowClient(f"sqlite:///{compared.root / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("tiny")
-    tagged = client.search_runs([experiment.experiment_id], "tags.comparison = 'out'")
-    runs = {run.data.tags.get("variant", "the comparison"): run for run in tagged}
-    assert set(runs) == {"calm", "wild", "the comparison"}
-    assert runs["wild"].data.tags["seed"] == "0"
-    assert runs["wild"].info.status == "FAILED"
-    own = runs["the comparison"]
-    assert own.info.status == "FINISHED"
-    kept = {file.path for file in client.list_artifacts(own.info.run_id)}
-    assert kept == {"comparison.json", "table.md", "accuracy_by_images.png", "accuracy_by_seconds.png", "tasks.png"}
-    curve = client.get_metric_history(own.info.run_id, "accuracy/calm")
-    assert [point.step for point in curve] == [0, 24]
-    assert own.data.metrics["final/calm/strict"] == final(read_comparison(compared.root / "comparison.json").cells[0])
+    parents = client.search_runs([experiment.experiment_id], "tags.workdir LIKE '%'")
+    status = {run.info.run_name.partition(":")[0]: run.info.status for run in parents}
+    assert status == {"calm-seed0": "FINISHED", "wild-seed0": "FAILED"}

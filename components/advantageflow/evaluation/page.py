@@ -18,7 +18,7 @@ from advantageflow.evaluation.labels import capitalised, result
 from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
-from advantageflow.store.files import read_json, writing
+from advantageflow.store.files import read_json, write_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -105,9 +105,7 @@ def write_page(
         costs=costs,
         details=details or {},
     )
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text.replace("</style>", f"{page_font(text)}</style>", 1), encoding="utf-8")
+    write_text(out, text.replace("</style>", f"{page_font(text)}</style>", 1))
 
 
 def write_report_page(

@@ -151,7 +151,6 @@ def run(
     for alarm in alarms:
         journal.alarm(alarm.name, alarm.message, step=round_index)
     if metrics_out is not None:
-        metrics_out.parent.mkdir(parents=True, exist_ok=True)
         write_json(metrics_out, compared_metrics(metrics))
     if page_out is not None:
         with writing(page_out):

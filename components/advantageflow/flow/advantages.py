@@ -21,17 +21,11 @@ PRECISION = torch.finfo(torch.float32).eps  # of the models that score, whatever
 
 @dataclass(frozen=True)
 class Advantages:
-    """Advantages of a batch of groups.
+    """Advantages of a batch of groups."""
 
-    Attributes:
-        values: A in [-1, 1], of the shape of the rewards.
-        equal_groups: groups whose rewards are all equal, which teach nothing (A = 0).
-        clipped_share: share of rollouts whose advantage was clipped.
-    """
-
-    values: Grouped
-    equal_groups: GroupMask
-    clipped_share: Scalar
+    values: Grouped  # A in [-1, 1], of the shape of the rewards
+    equal_groups: GroupMask  # groups whose rewards are all equal, which teach nothing (A = 0)
+    clipped_share: Scalar  # share of rollouts whose advantage was clipped
 
     @property
     def equal_share(self) -> Scalar:
@@ -41,17 +35,11 @@ class Advantages:
 
 @dataclass(frozen=True)
 class Term:
-    """One of several rewards that are maximised together.
+    """One of several rewards that are maximised together."""
 
-    Attributes:
-        rewards: finite, higher is better (the negated values of a reward of which lower is better).
-        weight: of this term in the sum, above 0.
-        minimum: the worst acceptable reward; None accepts any.
-    """
-
-    rewards: Grouped
-    weight: float = 1.0
-    minimum: float | None = None
+    rewards: Grouped  # finite, higher is better (the negated values of a reward of which lower is better)
+    weight: float = 1.0  # of this term in the sum, above 0
+    minimum: float | None = None  # the worst acceptable reward; None accepts any
 
 
 def group_advantages(rewards: Grouped, *, scale: AdvantageScale, clip: float, floor: float = 0.0) -> Advantages:

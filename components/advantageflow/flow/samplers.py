@@ -73,8 +73,4 @@ def _ab2(velocity_fn: VelocityFn, x: Samples, sigmas: Sequence[float]) -> Sample
     return x
 
 
-_SAMPLERS = {
-    "euler": _euler,
-    "heun": _heun,
-    "ab2": _ab2,
-}
+_SAMPLERS = {"euler": _euler, "heun": _heun, "ab2": _ab2}

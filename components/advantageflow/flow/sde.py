@@ -25,18 +25,12 @@ StochasticSampler = Literal["sde", "cps"]
 
 @dataclass(frozen=True)
 class Transition:
-    """Where a step leads: `x_next ~ N(mean, std^2)`, elements independent.
+    """Where a step leads: `x_next ~ N(mean, std^2)`, elements independent."""
 
-    Attributes:
-        mean: of each sample.
-        std: of each sample, the same for all its elements; 0 is the ODE.
-        length: `std^2 = g^2 length`: of 'sde' that of the step, -dt, as g is of a unit of time; of 'cps' 1.
-        constants: whether log-probabilities have the density's; those of 'cps' have not, as in its released code.
-    """
-
-    mean: Samples
-    std: PerSample
-    length: PerSample
+    mean: Samples  # of each sample
+    std: PerSample  # of each sample, the same for all its elements; 0 is the ODE
+    length: PerSample  # `std^2 = g^2 length`: of 'sde' that of the step, -dt, as g is of a unit of time; of 'cps' 1
+    # whether log-probabilities have the density's; those of 'cps' have not, as in its released code
     constants: bool = True
 
     def sample(self, noise: Samples) -> Samples:
@@ -152,6 +146,7 @@ def integrate_sde(
     window: tuple[int, int] | None = None,
 ) -> tuple[Samples, Trajectory | None]:
     """Samples from sigmas[0] = 1 to sigmas[-1] = 0 with len(sigmas) - 1 velocity evaluations.
+    Raises ValueError: `keep` with noise_level 0, where there are no log-probabilities.
 
     Args:
         velocity_fn: velocity of (x, sigma as a float), for the whole batch.
@@ -165,9 +160,6 @@ def integrate_sde(
 
     Returns:
         x at sigmas[-1], and the trajectory or None.
-
-    Raises:
-        ValueError: `keep` with noise_level 0, where there are no log-probabilities.
     """
     if keep and noise_level == 0:
         raise ValueError("a trajectory without noise has no log-probabilities")

@@ -14,6 +14,7 @@ LARGEST = 10  # gradients: all of their subsets are looked at
 
 def nearest_on_simplex(gram: Gram, toward: PerGradient | None = None) -> PerGradient:
     """`argmin_w |sum_k w_k g_k - t|^2` over `w >= 0, sum w = 1`, exactly; of several, one with few gradients.
+    Raises ValueError: there are more than LARGEST gradients.
 
     Without a target it is the point of minimum norm: a step along it lowers every loss, or none can be lowered without
     another rising (MGDA, Desideri 2012; Sener and Koltun, arXiv 1810.04650). The optimum is one of the subsets' own,
@@ -22,9 +23,6 @@ def nearest_on_simplex(gram: Gram, toward: PerGradient | None = None) -> PerGrad
     Args:
         gram: `g_j . g_k`, float64.
         toward: `g_k . t`; None is t = 0.
-
-    Raises:
-        ValueError: there are more than LARGEST gradients.
     """
     count = len(gram)
     if count > LARGEST:

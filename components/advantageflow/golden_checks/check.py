@@ -12,8 +12,7 @@ from itertools import cycle
 from pathlib import Path
 
 from advantageflow.errors import DataError, RewardError
-from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden
+from advantageflow.golden_checks.pictures import Picture, Recorded, check_golden_file, find_golden
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward
 from advantageflow.rewards.plumbing.checks import check_readable, identical_columns, score_images

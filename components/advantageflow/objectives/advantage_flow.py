@@ -6,16 +6,12 @@ arXiv 2605.26013.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from advantageflow.objectives.base import Needs, VelocityObjective
-from advantageflow.objectives.batches import error_size, loss_and_metrics
-
-if TYPE_CHECKING:
-    from advantageflow.objectives.base import LossAndMetrics
-    from advantageflow.objectives.batches import PerSample, VelocityBatch
+from advantageflow.objectives.base import LossAndMetrics, Needs, VelocityObjective
+from advantageflow.objectives.batches import PerSample, VelocityBatch, error_size, loss_and_metrics
 
 TRUSTED = 0.1  # deviation from the rollout policy, as a share of the noise floor, that leaves the margin as it is
 MARGIN = 0.2  # of lam: auto, in standard deviations of the rewards: curvature that each sample keeps at least
@@ -75,10 +71,7 @@ class AdvantageFlow(VelocityObjective):
         A = batch.advantages
         lam, c = self.regularisation(batch)
         w = self._scale(batch)
-        terms = {
-            "advantage_loss": w * ((A + c) * batch.error),
-            "regulariser": w * ((lam - c) * batch.deviation),
-        }
+        terms = {"advantage_loss": w * ((A + c) * batch.error), "regulariser": w * ((lam - c) * batch.deviation)}
         if self.reference_weight > 0:
             terms["reference"] = w * (self.reference_weight * batch.divergence)
         return loss_and_metrics(terms)

@@ -5,16 +5,12 @@ Xue et al., "Advantage Weighted Matching: Aligning RL with Pretraining in Diffus
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from advantageflow.objectives.base import Needs, VelocityObjective
-from advantageflow.objectives.batches import clipped_ratio_loss, loss_and_metrics, mean_square
-
-if TYPE_CHECKING:
-    from advantageflow.objectives.base import LossAndMetrics
-    from advantageflow.objectives.batches import PerSample, VelocityBatch
+from advantageflow.objectives.base import LossAndMetrics, Needs, VelocityObjective
+from advantageflow.objectives.batches import PerSample, VelocityBatch, clipped_ratio_loss, loss_and_metrics, mean_square
 
 HUBER_OFFSET = 1e-10  # keeps the generalised Huber's slope finite at an error of 0, as in the released code
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
+from advantageflow.objectives.batches import LossAndMetrics as LossAndMetrics
+from advantageflow.objectives.batches import TransitionBatch, VelocityBatch
 from advantageflow.settings_base import Settings
-
-if TYPE_CHECKING:
-    from advantageflow.objectives.batches import Scalar, TransitionBatch, VelocityBatch
-
-    LossAndMetrics = tuple[Scalar, dict[str, Scalar]]
 
 WATCHED = 8  # of samples whose loss does not contain v_roll, each so-many-th tells how far the policy is from it
 

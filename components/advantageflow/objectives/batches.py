@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     PerSample = Float[Tensor, " batch"]
     Mask = Bool[Tensor, " batch"]
     Scalar = Float[Tensor, ""]
+else:
+    Velocities = PerSample = Mask = Scalar = Any
 
+LossAndMetrics = tuple[Scalar, dict[str, Scalar]]
 Metrics = dict[str, float]
 """Of an optimiser step, or of a round."""
 
@@ -32,31 +35,21 @@ ERROR_FLOOR = 1e-5  # smallest mean absolute error that a sample is divided by, 
 
 @dataclass(frozen=True)
 class VelocityBatch:
-    """Velocities of samples at their points `x_t = (1 - t) x_0 + t eps`: the forward process.
+    """Velocities of samples at their points `x_t = (1 - t) x_0 + t eps`: the forward process."""
 
-    Attributes:
-        policy: v_theta, with gradient.
-        target: v = eps - x_0 of the rollout x_0.
-        rollout: v_roll, the velocity of the policy that generated the rollouts; without gradient.
-        advantages: A of each sample, in [-1, 1].
-        times: t of each sample, in [0, 1].
-        reference: v_ref, the velocity of the base model; without gradient. None where nobody needs it.
-        average: v_avg, the velocity of the moving average of the trained policy; likewise.
-        deviations: how many standard deviations of the rewards an advantage of 1 is.
-        before: metrics of the round's optimiser step before; empty on its first.
-        stand_for: how many samples each stands for in a mean of what contains v_roll; 0 where the objective does not
-            need v_roll, and `rollout` is v_theta instead. None: each for itself.
-    """
-
-    policy: Velocities
-    target: Velocities
-    rollout: Velocities
-    advantages: PerSample
-    times: PerSample
+    policy: Velocities  # v_theta, with gradient
+    target: Velocities  # v = eps - x_0 of the rollout x_0
+    rollout: Velocities  # v_roll, the velocity of the policy that generated the rollouts; without gradient
+    advantages: PerSample  # A of each sample, in [-1, 1]
+    times: PerSample  # t of each sample, in [0, 1]
+    # v_ref, the velocity of the base model; without gradient. None where nobody needs it.
     reference: Velocities | None = None
-    average: Velocities | None = None
-    deviations: float = 1.0
+    average: Velocities | None = None  # v_avg, the velocity of the moving average of the trained policy; likewise
+    deviations: float = 1.0  # how many standard deviations of the rewards an advantage of 1 is
+    # metrics of the round's optimiser step before; empty on its first
     before: Mapping[str, float] = field(default_factory=dict)
+    # how many samples each stands for in a mean of what contains v_roll; 0 where the objective does not need v_roll,
+    # and `rollout` is v_theta instead. None: each for itself.
     stand_for: PerSample | None = None
 
     @cached_property
@@ -97,20 +90,13 @@ class VelocityBatch:
 
 @dataclass(frozen=True)
 class TransitionBatch:
-    """Transitions of samples, one step of a trajectory each: the reverse process.
+    """Transitions of samples, one step of a trajectory each: the reverse process."""
 
-    Attributes:
-        policy: distribution of the next state under the policy, with gradient.
-        following: the next state that the rollout policy drew.
-        rollout_log_probability: log p of `following` under the rollout policy.
-        advantages: A of each trajectory, in [-1, 1].
-        reference: distribution of the next state under the base model; without gradient. None where nobody needs it.
-    """
-
-    policy: Transition
-    following: Velocities
-    rollout_log_probability: PerSample
-    advantages: PerSample
+    policy: Transition  # distribution of the next state under the policy, with gradient
+    following: Velocities  # the next state that the rollout policy drew
+    rollout_log_probability: PerSample  # log p of `following` under the rollout policy
+    advantages: PerSample  # A of each trajectory, in [-1, 1]
+    # distribution of the next state under the base model; without gradient. None where nobody needs it.
     reference: Transition | None = None
 
     @cached_property
@@ -151,7 +137,7 @@ def clipped_ratio_loss(log_ratio: PerSample, advantages: PerSample, clip_range: 
     return (-advantages * ratio).maximum(-advantages * clipped), (ratio.detach() - 1).abs() > clip_range
 
 
-def loss_and_metrics(terms: Mapping[str, PerSample], **measures: PerSample) -> tuple[Scalar, dict[str, Scalar]]:
+def loss_and_metrics(terms: Mapping[str, PerSample], **measures: PerSample) -> LossAndMetrics:
     """The loss: the mean over samples of the sum of the terms; and, detached, means of it and of everything given.
 
     Args:

@@ -5,16 +5,17 @@ Zheng et al., "DiffusionNFT: Online Diffusion Reinforcement with Forward Process
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from pydantic import Field
 
-from advantageflow.objectives.base import VelocityObjective
-from advantageflow.objectives.batches import error_size, loss_and_metrics, mean_square
-
-if TYPE_CHECKING:
-    from advantageflow.objectives.base import LossAndMetrics
-    from advantageflow.objectives.batches import PerSample, Velocities, VelocityBatch
+from advantageflow.objectives.base import LossAndMetrics, VelocityObjective
+from advantageflow.objectives.batches import (
+    PerSample,
+    Velocities,
+    VelocityBatch,
+    error_size,
+    loss_and_metrics,
+    mean_square,
+)
 
 
 class DiffusionNft(VelocityObjective):

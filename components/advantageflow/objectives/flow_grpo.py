@@ -5,16 +5,12 @@ Liu et al., "Flow-GRPO: Training Flow Matching Models via Online RL", arXiv 2505
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from advantageflow.objectives.base import TransitionObjective
-from advantageflow.objectives.batches import clipped_ratio_loss, loss_and_metrics
-
-if TYPE_CHECKING:
-    from advantageflow.objectives.base import LossAndMetrics
-    from advantageflow.objectives.batches import TransitionBatch
+from advantageflow.objectives.base import LossAndMetrics, TransitionObjective
+from advantageflow.objectives.batches import TransitionBatch, clipped_ratio_loss, loss_and_metrics
 
 
 class FlowGrpo(TransitionObjective):
@@ -40,9 +36,7 @@ class FlowGrpo(TransitionObjective):
         if self.kl == "released" and self.reference_weight > 0:
             terms["reference"] = self.reference_weight * batch.policy.length * batch.divergence
         return loss_and_metrics(
-            terms,
-            ratio_clipped=clipped.to(log_ratio.dtype),
-            approximate_kl=log_ratio.detach().square() / 2,
+            terms, ratio_clipped=clipped.to(log_ratio.dtype), approximate_kl=log_ratio.detach().square() / 2
         )
 
     @property

@@ -23,13 +23,11 @@ OBJECTIVES = Registry("objective", "advantageflow.objectives", BUILT_IN, "; or p
 
 
 def make_objective(value: Any) -> Objective:
-    """The objective that settings describe.
+    """The objective that settings describe. Raises SectionError: there is no such objective, or no such option of it,
+    or a value does not fit; names the option.
 
     Args:
         value: its name; or a mapping of its options with its name, the default one's if there is none; or an objective.
-
-    Raises:
-        SectionError: there is no such objective, or no such option of it, or a value does not fit; names the option.
     """
     if isinstance(value, Objective):
         return value

@@ -25,14 +25,7 @@ from advantageflow.policy.fingerprint import weights_sha256
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import read_json, read_tensors, write_tensors
-from advantageflow.store.policies import (
-    ADAPTER_CONFIG_FILE,
-    PEFT_FILE,
-    REMEDY,
-    PolicyState,
-    lora_of,
-    read_policy_state,
-)
+from advantageflow.store.policies import ADAPTER_CONFIG_FILE, PEFT_FILE, REMEDY, PolicyState, lora_of, read_policy_state
 
 ADAPTERS = (ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER)
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"

@@ -14,7 +14,7 @@ from advantageflow.prompts.sources import load_prompts
 from advantageflow.rewards.base import planned_version
 from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.settings import PromptSettings, RewardSettings
-from advantageflow.store.files import writing
+from advantageflow.store.files import write_text
 from advantageflow.store.prompts import source_sha256
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.journal import current_journal
@@ -66,9 +66,7 @@ def run(
         inputs_out: inputs,
     }
     for path, text in written.items():
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+        write_text(path, text)
 
 
 def made_from(settings: PromptSettings, reward: RewardSettings) -> dict[str, Any]:

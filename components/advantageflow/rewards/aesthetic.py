@@ -55,11 +55,6 @@ class AestheticReward(LearnedReward):
             values = head(image_embeddings(model, pixels, images, self)).tolist()
         return [({"score": value}, {}) for value in values]
 
-    @property
-    def _weights(self) -> str:
-        *_, weights = self._parts
-        return weights
-
     @cached_property
     def _parts(self) -> tuple[Any, Any, Any, str]:
         """CLIP, its image processor, the head, and the hash of the weights of both."""

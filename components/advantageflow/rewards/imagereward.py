@@ -67,11 +67,6 @@ class ImageRewardReward(LearnedReward):
             values: list[float] = model(inputs, tokens["input_ids"], tokens["attention_mask"]).tolist()
         return values
 
-    @property
-    def _weights(self) -> str:
-        *_, weights = self._parts
-        return weights
-
     @cached_property
     def _parts(self) -> tuple[Any, Any, str]:
         """The network, the tokenizer, and the hash of the weights."""

@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.inputs import check_rgb
+from advantageflow.rewards.plumbing.results import check_rgb
 
 DISTANCE = 60.0  # RGB units from the background above which a pixel stands out; the range is 0 .. 441
 SMALLEST = 0.005  # share of the picture; smaller specks are noise

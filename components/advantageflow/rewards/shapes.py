@@ -7,7 +7,7 @@ import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.plumbing.inputs import check_prompt
+from advantageflow.rewards.plumbing.results import check_prompt
 
 
 class ShapesReward:
@@ -20,14 +20,13 @@ class ShapesReward:
 
     def check(self, prompt: Prompt) -> None:
         """Raises DataError, naming prompt and field, if the spec is not a GenEval spec of shapes."""
-        from advantageflow.shapes.scoring import check_spec
+        from advantageflow.shapes.detector import check_spec
 
         check_prompt(prompt, check_spec)
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Detects and scores; details hold the objects found and the rules that failed."""
-        from advantageflow.shapes.detector import detect
-        from advantageflow.shapes.scoring import score
+        from advantageflow.shapes.detector import detect, score
 
         results: list[Result] = []
         for prompt, image in zip(prompts, images, strict=True):

@@ -63,12 +63,7 @@ class Selection:
 
 
 def select_adaptively(
-    seed: int,
-    round_index: int,
-    prompts: Sequence[Prompt],
-    count: int,
-    outcomes: PromptHistory,
-    task_share: float,
+    seed: int, round_index: int, prompts: Sequence[Prompt], count: int, outcomes: PromptHistory, task_share: float
 ) -> Selection:
     """The prompts of a round; a pure function, so that shards and retries agree.
 

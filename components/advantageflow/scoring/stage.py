@@ -13,7 +13,7 @@ from advantageflow.errors import DataError, RewardError
 from advantageflow.records import ROLLOUTS_FILE, Prompt, Rollout, Score
 from advantageflow.rewards.base import ACCURACIES, Result, Reward
 from advantageflow.rewards.plumbing.checks import check_dropped, identical_columns, score_all, tell_dropped
-from advantageflow.rewards.plumbing.inputs import decode_image
+from advantageflow.rewards.plumbing.results import decode_image
 from advantageflow.rewards.plumbing.terms import score_column, score_columns, term_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.store.files import read_metadata

@@ -99,10 +99,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is whole or as it was before."""
+    """Write a file, and the folders that it lies in, so that it is whole or as it was before."""
     path = Path(path)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.write_text(text, encoding="utf-8")
             os.replace(partial, path)

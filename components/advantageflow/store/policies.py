@@ -22,7 +22,7 @@ PEFT_FILE = "adapter_model.safetensors"
 
 
 class PolicyState(Settings):
-    """What state.json says of the policy beside it; hashes are None where an older version wrote it."""
+    """What state.json says of the policy beside it; hashes of what there is not are None."""
 
     round: int = Field(ge=0)  # rounds of its run that it was trained for; 0 for what a run starts from
     step: int = Field(ge=0)  # optimiser steps since the base model, those of earlier runs included
@@ -85,12 +85,12 @@ def _section(kind: type[_Kind], values: Any) -> _Kind:
 
 
 def read_policy_state(folder: Path) -> PolicyState:
-    """The state.json of a policy folder, also one that an older version wrote.
+    """The state.json of a policy folder.
     Raises PolicyError: the folder is not a policy, or its state is corrupt; names the field.
     """
     path = Path(folder) / STATE_FILE
     try:
-        return PolicyState.model_validate(_of_today(read_json(path), Path(folder)))
+        return PolicyState.model_validate(read_json(path))
     except StoreError as error:
         raise PolicyError(f"not a policy: {error.message}", where=error.where, remedy=REMEDY) from error
     except ValidationError as error:
@@ -98,15 +98,6 @@ def read_policy_state(folder: Path) -> PolicyState:
         field = ".".join(map(str, first["loc"]))
         message = f"not a policy: '{field}': {first['msg']}" if field else f"not a policy: {first['msg']}"
         raise PolicyError(message, where=str(path), remedy=REMEDY) from error
-
-
-def _of_today(state: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Older states say 'adapter' (null, or 'policy') instead of 'lora', which PEFT's file beside them has."""
-    if "adapter" not in state:
-        return dict(state)
-    rest = {name: value for name, value in state.items() if name != "adapter"}
-    config = folder / ADAPTER_FOLDER / ADAPTER_CONFIG_FILE
-    return rest if state["adapter"] is None else rest | {"lora": lora_of(read_json(config)).model_dump()}
 
 
 def lora_of(config: Mapping[str, Any]) -> LoraSettings:

@@ -15,15 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from advantageflow.errors import StoreError
-from advantageflow.store.manifest import (
-    MANIFEST_FILE,
-    VERSION_PATTERN,
-    Manifest,
-    differing,
-    files_of,
-    manifest_of,
-    parse_manifest,
-)
+from advantageflow.store import manifest as manifests
 from advantageflow.store.places import Found, Place, place_of
 from advantageflow.store.s3 import cache_folder, is_s3
 from advantageflow.store.s3_client import WRITE_ATTEMPTS, MissingObject
@@ -44,28 +36,28 @@ def publish_folder(folder: Path, url: str) -> str:
     are not sent. Raises StoreError: the folder has no files; nothing can be written there; says why. Readers see what
     was published before, or nothing.
     """
-    return publish_files(files_of(folder), url)
+    return publish_files(manifests.files_of(folder), url)
 
 
 def publish_files(files: Mapping[str, Path], url: str) -> str:
     """Publish files by their path in what is published, from whatever folders; see `publish_folder`."""
-    return _publish(files, manifest_of(files), url)
+    return _publish(files, manifests.manifest_of(files), url)
 
 
 def publish_in_version(files: Mapping[str, Path], url: str) -> str:
     """Publish files as `publish_files`, in a folder below the address that is named as their content, beside others;
     gives that folder.
     """
-    manifest = manifest_of(files)
+    manifest = manifests.manifest_of(files)
     url = join(url, manifest.version)
     return join(url, _publish(files, manifest, url))
 
 
-def _publish(files: Mapping[str, Path], manifest: Manifest, url: str) -> str:
+def _publish(files: Mapping[str, Path], manifest: manifests.Manifest, url: str) -> str:
     place = place_of(url, WRITE_ATTEMPTS)
     earlier = _manifest(place, url)
     place.put(files, manifest)
-    place.write(MANIFEST_FILE, manifest.to_json())
+    place.write(manifests.MANIFEST_FILE, manifest.to_json())
     if earlier is not None and earlier.version != manifest.version:
         place.remove(place.files(earlier.version))
     return manifest.version
@@ -87,7 +79,7 @@ def fetch_published(url: str, cache: Path) -> Path:
     manifest = _manifest(place, url)
     for _ in range(_TRIES):
         if manifest is None:
-            message = f"not published, or not wholly (there is no {MANIFEST_FILE})"
+            message = f"not published, or not wholly (there is no {manifests.MANIFEST_FILE})"
             remedy = "check the address; if a run publishes it, wait until it has finished"
             raise StoreError(message, where=url, remedy=remedy)
         copy = _copy(place, manifest, cache)
@@ -110,7 +102,7 @@ def local_folder(name: str) -> Path:
 
 def is_address(name: str) -> bool:
     """Whether what a person names is published: at an s3:// address, or in a folder."""
-    return is_s3(name) or (Path(name) / MANIFEST_FILE).is_file()
+    return is_s3(name) or (Path(name) / manifests.MANIFEST_FILE).is_file()
 
 
 def remove_published(url: str, version: str | None = None) -> None:
@@ -121,8 +113,8 @@ def remove_published(url: str, version: str | None = None) -> None:
     place = place_of(url, WRITE_ATTEMPTS)
     manifest = _manifest(place, url) if version else None
     if version is None or (manifest is not None and manifest.version == version):
-        place.remove([MANIFEST_FILE])
-    place.remove(path for path in place.files() if re.match(f"{version or VERSION_PATTERN}/", path))
+        place.remove([manifests.MANIFEST_FILE])
+    place.remove(path for path in place.files() if re.match(f"{version or manifests.VERSION_PATTERN}/", path))
 
 
 def folders_below(url: str) -> list[str]:
@@ -150,9 +142,9 @@ def kept_in(store: str) -> list[Kept]:
     """All published folders of a store, and what interrupted publications left, by path."""
     place = place_of(store)
     found = {PurePosixPath(path): one for kind in KINDS for path, one in place.files(kind).items()}
-    published = {path.parent for path in found if path.name == MANIFEST_FILE}
+    published = {path.parent for path in found if path.name == manifests.MANIFEST_FILE}
     folders: dict[PurePosixPath, dict[PurePosixPath, Found]] = {}
-    for path in sorted(found, key=lambda path: (path.name != MANIFEST_FILE, path)):
+    for path in sorted(found, key=lambda path: (path.name != manifests.MANIFEST_FILE, path)):
         folder = next((above for above in path.parents if above in published), path.parent)
         folders.setdefault(folder, {})[path] = found[path]
     return [
@@ -168,18 +160,18 @@ def remove_kept(store: str, kept: Kept) -> None:
     place_of(store, WRITE_ATTEMPTS).remove(kept.files)
 
 
-def _manifest(place: Place, url: str) -> Manifest | None:
-    content = place.read(MANIFEST_FILE)
-    return None if content is None else parse_manifest(content, join(url, MANIFEST_FILE))
+def _manifest(place: Place, url: str) -> manifests.Manifest | None:
+    content = place.read(manifests.MANIFEST_FILE)
+    return None if content is None else manifests.parse_manifest(content, join(url, manifests.MANIFEST_FILE))
 
 
-def _copy(place: Place, manifest: Manifest, cache: Path) -> Path | None:
+def _copy(place: Place, manifest: manifests.Manifest, cache: Path) -> Path | None:
     """The local copy of a version; None if files are missing or damaged, which then are no longer in the copy."""
     try:
         copy = place.local(manifest.version, cache)
     except MissingObject:
         return None
-    damaged = differing(manifest, copy)
+    damaged = manifests.differing(manifest, copy)
     for path in damaged:
         if path.is_relative_to(cache):
             path.unlink(missing_ok=True)  # fetched anew next time

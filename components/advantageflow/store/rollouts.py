@@ -18,17 +18,8 @@ from advantageflow.records import (
     Rollout,
     Score,
 )
+from advantageflow.store import tables
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, read_tensors, write_json, write_tensors
-from advantageflow.store.tables import (
-    REMAKE,
-    check_tensors,
-    from_json,
-    iterate_table,
-    read_table,
-    table_writer,
-    to_json,
-    write_table,
-)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +54,7 @@ def rollout_writer(
     """
     count = 0
     with publish(folder) as partial:
-        with table_writer(partial / ROLLOUTS_FILE, _INDEX | _IMAGE) as write_rows:
+        with tables.table_writer(partial / ROLLOUTS_FILE, _INDEX | _IMAGE) as write_rows:
 
             def write(rollouts: Sequence[Rollout], images: Sequence[bytes]) -> None:
                 nonlocal count
@@ -88,7 +79,7 @@ def write_latents(
     The file of `trajectories`, how each was sampled, is only there where they are given.
     """
     with publish(folder) as partial:
-        write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)
+        tables.write_table(partial / INDEX_FILE, [_row(one) for one in rollouts], _INDEX)
         write_tensors(partial / LATENTS_FILE, {"latents": latents})
         if trajectories is not None:
             write_tensors(partial / TRAJECTORIES_FILE, _trajectory_tensors(trajectories))
@@ -100,21 +91,21 @@ def read_images(folder: Path) -> Iterator[tuple[Rollout, bytes]]:
     Raises DataError: a column is missing, or a row's rollout_id does not fit it.
     """
     path = Path(folder) / ROLLOUTS_FILE
-    for number, row in enumerate(iterate_table(path, _INDEX | _IMAGE)):
+    for number, row in enumerate(tables.iterate_table(path, _INDEX | _IMAGE)):
         yield _rollout(path, number, row), row["image"]
 
 
 def read_rollouts(folder: Path) -> list[Rollout]:
     """The rollouts of a rollouts artifact without their images, in file order; raises as `read_images`."""
     path = Path(folder) / ROLLOUTS_FILE
-    rows = iterate_table(path, _INDEX, others=False)
+    rows = tables.iterate_table(path, _INDEX, others=False)
     return [_rollout(path, number, row) for number, row in enumerate(rows)]
 
 
 def read_index(folder: Path) -> list[Rollout]:
     """The rollouts of a latents artifact, in file order; raises as `read_images`."""
     path = Path(folder) / INDEX_FILE
-    return [_rollout(path, number, row) for number, row in enumerate(read_table(path, _INDEX))]
+    return [_rollout(path, number, row) for number, row in enumerate(tables.read_table(path, _INDEX))]
 
 
 def _row(rollout: Rollout) -> dict[str, Any]:
@@ -125,7 +116,7 @@ def _rollout(path: Path, number: int, row: Mapping[str, Any]) -> Rollout:
     rollout = Rollout(row["prompt_id"], row["round"], row["index"], row["seed"])
     if rollout.rollout_id != row["rollout_id"]:
         message = f"rollout_id {row['rollout_id']} does not fit its round, prompt_id and index"
-        raise DataError(message, where=f"{path}: row {number}", remedy=REMAKE)
+        raise DataError(message, where=f"{path}: row {number}", remedy=tables.REMAKE)
     return rollout
 
 
@@ -135,7 +126,7 @@ def read_latents(folder: Path, rows: int | None = None) -> Tensor:
     """
     path = Path(folder) / LATENTS_FILE
     tensors = read_tensors(path)
-    check_tensors(tensors, ["latents"], path, rows)
+    tables.check_tensors(tensors, ["latents"], path, rows)
     return tensors["latents"]
 
 
@@ -150,12 +141,12 @@ def read_trajectories(folder: Path, rows: int | None = None) -> Trajectory:
         remedy = "set rollout.sampler to sde or cps and rollout.trajectories to true, and make the rollouts again"
         raise DataError("these rollouts were made without trajectories", where=str(path), remedy=remedy)
     tensors = read_tensors(path)
-    check_tensors(tensors, ["states", "log_probabilities"], path, rows)
-    check_tensors(tensors, ["sigmas", "noise_level"], path)
+    tables.check_tensors(tensors, ["states", "log_probabilities"], path, rows)
+    tables.check_tensors(tensors, ["sigmas", "noise_level"], path)
     states, log_probabilities, sigmas = (tensors[name] for name in ("states", "log_probabilities", "sigmas"))
     if states.shape[:2] != (len(log_probabilities), len(sigmas)) or log_probabilities.shape[1:] != (len(sigmas) - 1,):
         shapes = {name: tuple(tensors[name].shape) for name in ("states", "log_probabilities", "sigmas")}
-        raise DataError(f"the shapes do not fit each other: {shapes}", where=str(path), remedy=REMAKE)
+        raise DataError(f"the shapes do not fit each other: {shapes}", where=str(path), remedy=tables.REMAKE)
     sampler: StochasticSampler = "cps" if "cps" in tensors else "sde"
     return Trajectory(states, log_probabilities, sigmas, tensors["noise_level"].item(), sampler)
 
@@ -174,12 +165,14 @@ def _trajectory_tensors(trajectories: Trajectory) -> dict[str, Tensor]:
 def write_scores(folder: Path, scores: Sequence[Score], columns: Sequence[str], metadata: Mapping[str, Any]) -> None:
     """Publish a shard of scores, possibly empty; `columns` are the reward's columns, all present in each score."""
     rows = [
-        {"rollout_id": s.rollout_id, "prompt_id": s.rollout_id.split("-")[1], "details": to_json(s.details),
+        {"rollout_id": s.rollout_id, "prompt_id": s.rollout_id.split("-")[1], "details": tables.to_json(s.details),
          "version": s.version, **{REWARD_PREFIX + column: s.rewards[column] for column in columns}}
         for s in scores
     ]  # fmt: skip
     with publish(folder) as partial:
-        write_table(partial / SCORES_FILE, rows, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
+        tables.write_table(
+            partial / SCORES_FILE, rows, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns}
+        )
         write_json(partial / METADATA_FILE, {**metadata, "scores": len(rows), "columns": list(columns)})
 
 
@@ -189,13 +182,13 @@ def read_scores(folder: Path) -> list[Score]:
     columns = read_metadata(folder).get("columns", [])
     if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
         where = str(Path(folder) / METADATA_FILE)
-        raise DataError(f"'columns' is {columns!r:.60}, not a list of names", where=where, remedy=REMAKE)
-    rows = read_table(path, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
+        raise DataError(f"'columns' is {columns!r:.60}, not a list of names", where=where, remedy=tables.REMAKE)
+    rows = tables.read_table(path, _COLUMNS | {REWARD_PREFIX + column: "double" for column in columns})
     return [
         Score(
             rollout_id=row["rollout_id"],
             rewards={column: row[REWARD_PREFIX + column] for column in columns},
-            details=from_json(row["details"], path, number, "details"),
+            details=tables.from_json(row["details"], path, number, "details"),
             version=row["version"],
         )
         for number, row in enumerate(rows)

@@ -129,27 +129,22 @@ def explaining(client: Any, url: str, doing: Doing = READING) -> Iterator[None]:
 
 def unusable(error: Exception, url: str, endpoint: str = "", doing: Doing = READING) -> StoreError:
     """The error of a request that never came to an answer, or of a client that cannot be made."""
-    from botocore.exceptions import (
-        ConfigParseError,
-        ConnectionError,
-        CredentialRetrievalError,
-        FlexibleChecksumError,
-        HTTPClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-        ProfileNotFound,
-    )
+    from botocore import exceptions
 
-    if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
+    if isinstance(
+        error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError | exceptions.CredentialRetrievalError
+    ):
         return StoreError("there are no complete S3 credentials", where=url, remedy=_CREDENTIALS)
-    if isinstance(error, ProfileNotFound | ConfigParseError):
+    if isinstance(error, exceptions.ProfileNotFound | exceptions.ConfigParseError):
         return StoreError(
             "the AWS configuration cannot be used", where=url, remedy=f"see AWS_PROFILE, or {_CREDENTIALS}"
         )
-    if isinstance(error, FlexibleChecksumError):
+    if isinstance(error, exceptions.FlexibleChecksumError):
         remedy = "run again; if it stays so, the object was uploaded corrupt, or something on the way alters it"
         return StoreError("the download arrives damaged: its checksum is another", where=url, remedy=remedy)
-    if isinstance(error, HTTPClientError | ConnectionError):  # connection refused, unknown host, time-out, TLS, proxy
+    if isinstance(
+        error, exceptions.HTTPClientError | exceptions.ConnectionError
+    ):  # connection refused, unknown host, time-out, TLS, proxy
         kind = type(error).__name__
         return StoreError(f"{_host(endpoint)} cannot be reached ({kind})", where=url, remedy=f"{_REACH}; {doing.again}")
     return StoreError(f"S3 cannot be used ({type(error).__name__})", where=url, remedy=_REACH)

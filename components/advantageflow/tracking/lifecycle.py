@@ -19,21 +19,10 @@ from pydantic import ValidationError
 from advantageflow.errors import SettingsError, TrackingError
 from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
+from advantageflow.tracking import pipeline_run
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ask_state, mlflow_status
 from advantageflow.tracking.mlflow_store import RUN_ENV, log_settings, open_client, patiently, tracking_errors
-from advantageflow.tracking.pipeline_run import (
-    FINAL_STATE_TAG,
-    LAST_TASK_TAG,
-    NAME_ENV,
-    NOTE_ENV,
-    PIPELINE_RUN_ENV,
-    PIPELINE_RUN_TAG,
-    close,
-    find_or_open,
-    last_attempts,
-    newest_pipeline_runs,
-)
 from advantageflow.tracking.ui import NAME_TAG, mlflow_address, run_title
 
 if TYPE_CHECKING:
@@ -52,7 +41,7 @@ def on_pipeline_run(work: Callable[[MlflowClient, str, str], str], warning: str)
     `work` takes client, tracking URI and pipeline run, and gives what to say of it; it is done again while MLflow is
     away.
     """
-    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(PIPELINE_RUN_ENV)
+    tracking_uri, pipeline = os.environ.get(TRACKING_ENV), os.environ.get(pipeline_run.PIPELINE_RUN_ENV)
     if not tracking_uri or not pipeline:
         return
 
@@ -87,10 +76,12 @@ def close_pipeline_run(state: str | None, message: str | None, first_run: str = 
         return
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = find_or_open(client, tracking_uri, pipeline, {}, first_run)  # opened here if MLflow was away before
-        tasks = last_attempts(client, run).values()
+        run = pipeline_run.find_or_open(
+            client, tracking_uri, pipeline, {}, first_run
+        )  # opened here if MLflow was away before
+        tasks = pipeline_run.last_attempts(client, run).values()
         status, known = _verdict(pipeline, state or "unknown", any(task.info.status == "FAILED" for task in tasks))
-        close(client, run, status, known, message)
+        pipeline_run.close(client, run, status, known, message)
         return f"this run is {status}"
 
     on_pipeline_run(work, "the run stays open in MLflow")
@@ -116,15 +107,15 @@ def settle_again(client: MlflowClient, run_id: str, task: str) -> None:
     That is so where a person has Kubeflow retry a run that failed: it remakes what failed, without the closing task.
     """
     run = client.get_run(run_id)
-    if FINAL_STATE_TAG not in run.data.tags:
+    if pipeline_run.FINAL_STATE_TAG not in run.data.tags:
         return
-    attempts = last_attempts(client, run)
+    attempts = pipeline_run.last_attempts(client, run)
     if attempts[task].info.status == "FAILED":
-        close(client, run, "FAILED", "FAILED")
+        pipeline_run.close(client, run, "FAILED", "FAILED")
         return
     all_finished = all(one.info.status == "FINISHED" for one in attempts.values())
-    if all_finished and run.data.tags.get(LAST_TASK_TAG) in attempts:
-        close(client, run, "FINISHED", "SUCCEEDED")
+    if all_finished and run.data.tags.get(pipeline_run.LAST_TASK_TAG) in attempts:
+        pipeline_run.close(client, run, "FINISHED", "SUCCEEDED")
 
 
 def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], str | None]) -> list[str]:
@@ -138,8 +129,8 @@ def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], st
     """
     deadline, questions, healed = time.monotonic() + _SECONDS, 0, []
     with tracking_errors(client.tracking_uri):
-        for run in newest_pipeline_runs(client):
-            pipeline = run.data.tags[PIPELINE_RUN_TAG]
+        for run in pipeline_run.newest_pipeline_runs(client):
+            pipeline = run.data.tags[pipeline_run.PIPELINE_RUN_TAG]
             state = known.get(pipeline)
             if state is None and _in_doubt(run) and questions < _QUESTIONS and time.monotonic() < deadline:
                 questions += 1
@@ -150,7 +141,7 @@ def heal(client: MlflowClient, known: Mapping[str, str], ask: Callable[[str], st
             if run.info.status != status:
                 was, name = run.info.status, run.info.run_name
                 healed.append(f"'{name}' was {was} and is {status} now, as Kubeflow says {state}")
-            close(client, run, status, state)
+            pipeline_run.close(client, run, status, state)
     return healed
 
 
@@ -161,7 +152,7 @@ def _in_doubt(run: Run) -> bool:
 
 def _told(run: Run) -> str | None:
     """The status by the state that the run was closed with: its own may be worse, where a stage's run says so."""
-    return mlflow_status(run.data.tags.get(FINAL_STATE_TAG, ""))
+    return mlflow_status(run.data.tags.get(pipeline_run.FINAL_STATE_TAG, ""))
 
 
 def settings_of_a_run(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -199,13 +190,13 @@ def open_pipeline_run(
     """
     _write(page, _NO_PAGE)
 
-    title = os.environ.get(NAME_ENV) or run_title(settings)
-    given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(NOTE_ENV, "")}
+    title = os.environ.get(pipeline_run.NAME_ENV) or run_title(settings)
+    given = {NAME_TAG: title, "mlflow.note.content": os.environ.get(pipeline_run.NOTE_ENV, "")}
     noted = {name: text for name, text in given.items() if text}
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        tags = {"seed": str(settings["seed"]), LAST_TASK_TAG: last_task, **noted}
-        run = find_or_open(client, tracking_uri, pipeline, tags, first_run)
+        tags = {"seed": str(settings["seed"]), pipeline_run.LAST_TASK_TAG: last_task, **noted}
+        run = pipeline_run.find_or_open(client, tracking_uri, pipeline, tags, first_run)
         log_settings(client, run.info.run_id, {name: value for name, value in settings.items() if value != ""})
         address = mlflow_address(tracking_uri, run.info.experiment_id, run.info.run_id)
         if address:

@@ -9,15 +9,8 @@ from typing import Any
 
 from advantageflow.errors import TrackingError
 from advantageflow.shown import first_line
+from advantageflow.tracking import mlflow_store
 from advantageflow.tracking.events import Event
-from advantageflow.tracking.mlflow_store import (
-    RUN_ENV,
-    experiment_id,
-    log_path,
-    log_settings,
-    open_client,
-    tracking_errors,
-)
 from advantageflow.tracking.pipeline_run import Earlier
 from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import origin_tags
@@ -61,21 +54,21 @@ class Publisher:
         self._failures: list[Exception] = []
         self._in_a_row = 0
         self._last = time.time()  # of the events
-        self._client = open_client(tracking_uri)
-        run_id = run_id or os.environ.get(RUN_ENV)
+        self._client = mlflow_store.open_client(tracking_uri)
+        run_id = run_id or os.environ.get(mlflow_store.RUN_ENV)
         tags = origin_tags() | {NAME_TAG: run_name} | dict(tags)
-        with tracking_errors(tracking_uri):
+        with mlflow_store.tracking_errors(tracking_uri):
             if run_id:
                 self.run_id = run_id
                 self._client.update_run(run_id, status="RUNNING")
                 for name, value in tags.items():
                     self._client.set_tag(run_id, name, value)
             else:
-                experiment = experiment_id(self._client, tracking_uri, experiment)
+                experiment = mlflow_store.experiment_id(self._client, tracking_uri, experiment)
                 began = None if started is None else int(1000 * started)
                 self.run_id = str(self._client.create_run(experiment, began, tags, run_name).info.run_id)
             opened(self.run_id)
-            log_settings(self._client, self.run_id, params)
+            mlflow_store.log_settings(self._client, self.run_id, params)
             home = self._client.get_run(self.run_id).info.experiment_id
             earlier = Earlier(self._client, self.run_id) if run_id else None
         self._recorder = Recorder(self._client, str(home), self.run_id, earlier=earlier)
@@ -102,11 +95,11 @@ class Publisher:
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a file or folder with the parent run."""
-        self._try(log_path, self._client, self.run_id, path, folder)
+        self._try(mlflow_store.log_path, self._client, self.run_id, path, folder)
 
     def conclude(self, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
         """As `promotion.conclude`, for this run."""
-        with tracking_errors(self._tracking_uri):
+        with mlflow_store.tracking_errors(self._tracking_uri):
             run = self._client.get_run(self.run_id)
         return conclude(self._client, run, what, decision)
 

@@ -9,14 +9,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from advantageflow import records
 from advantageflow.errors import PolicyError, SettingsError
-from advantageflow.records import (
-    ADAPTER_FOLDER,
-    KNOWN_PROMPTS_FILE,
-    REGISTERED_FILE,
-    ROLLOUT_ADAPTER_FOLDER,
-    STATE_FILE,
-)
 from advantageflow.store.files import publish, write_json
 from advantageflow.store.policies import read_policy_state
 from advantageflow.store.published import local_folder
@@ -32,7 +26,7 @@ REGISTRY = "models:/"
 CHAMPION = "champion"  # alias of the version that is in use, and that the next retraining has to beat
 _LOGGED_MODEL = "models:/m-"
 _ADDRESS = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
-_POLICY_FILES = (STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
+_POLICY_FILES = (records.STATE_FILE, "adapter_config.json", "pytorch_lora_weights.safetensors")
 
 
 def is_registered(name: str) -> bool:
@@ -113,15 +107,15 @@ def _download(client: MlflowClient, version: ModelVersion) -> Path:
 
 def _complete(folder: Path, version: ModelVersion) -> None:
     """Put beside a policy's files what a run that starts from them needs to know."""
-    found = next(iter(sorted(folder.rglob(STATE_FILE))), None)
+    found = next(iter(sorted(folder.rglob(records.STATE_FILE))), None)
     if found is None:
         return
     policy = found.parent
-    write_json(policy / REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
-    for known in folder.rglob(KNOWN_PROMPTS_FILE):
-        known.replace(policy / KNOWN_PROMPTS_FILE)
-    if not (policy / ROLLOUT_ADAPTER_FOLDER).is_dir():  # registered by a task that had the policy alone
-        shutil.copytree(policy / ADAPTER_FOLDER, policy / ROLLOUT_ADAPTER_FOLDER)
+    write_json(policy / records.REGISTERED_FILE, {"address": f"{REGISTRY}{version.name}/{version.version}"})
+    for known in folder.rglob(records.KNOWN_PROMPTS_FILE):
+        known.replace(policy / records.KNOWN_PROMPTS_FILE)
+    if not (policy / records.ROLLOUT_ADAPTER_FOLDER).is_dir():  # registered by a task that had the policy alone
+        shutil.copytree(policy / records.ADAPTER_FOLDER, policy / records.ROLLOUT_ADAPTER_FOLDER)
         state = read_policy_state(policy)
         state.model_copy(update={"rollout_policy_sha256": state.policy_sha256}).write(policy)
 

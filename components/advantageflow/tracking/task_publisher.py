@@ -14,16 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from advantageflow.errors import TrackingError
+from advantageflow.tracking import pipeline_run
 from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.lifecycle import settle_again
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
-from advantageflow.tracking.pipeline_run import (
-    FINAL_STATE_TAG,
-    LAST_TASK_TAG,
-    PIPELINE_RUN_ENV,
-    REGISTERED_MODEL_TAG,
-    find_pipeline_run,
-)
 from advantageflow.tracking.recorder import Recorder, run_name
 from advantageflow.tracking.registration import from_event, register
 from advantageflow.tracking.ui import mlflow_address
@@ -110,9 +104,9 @@ class _TaskPublisher:
     def _register(self, client: MlflowClient, recorder: Recorder, name: str) -> None:
         """Register the policy that the task judged, if it ends the work of the pipeline's run."""
         run = client.get_run(str(recorder.parent_id))
-        model = run.data.tags.get(REGISTERED_MODEL_TAG)
+        model = run.data.tags.get(pipeline_run.REGISTERED_MODEL_TAG)
         judged = [event for event in read_events(self._folder) if event["event"] == "policy"]
-        if model and judged and run.data.tags.get(LAST_TASK_TAG) == name:
+        if model and judged and run.data.tags.get(pipeline_run.LAST_TASK_TAG) == name:
             version = register(client, run, from_event(model, judged[-1]))
             print(f"MLflow: the policy is models:/{model}/{version.version}", file=sys.stderr, flush=True)
 
@@ -151,7 +145,7 @@ def _away(error: Exception) -> bool:
 
 def _recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
     """A recorder for the one task."""
-    task, pipeline = os.environ.get(RUN_ENV), os.environ.get(PIPELINE_RUN_ENV)
+    task, pipeline = os.environ.get(RUN_ENV), os.environ.get(pipeline_run.PIPELINE_RUN_ENV)
     with tracking_errors(tracking_uri):
         if task:
             run = client.get_run(task)
@@ -159,11 +153,11 @@ def _recorder(client: MlflowClient, tracking_uri: str) -> Recorder:
         home = home_experiment(client, tracking_uri)
         if not pipeline:
             return Recorder(client, home, None)
-        whole = find_pipeline_run(client, pipeline)
+        whole = pipeline_run.find_pipeline_run(client, pipeline)
         if whole is None:
             print("warning: the pipeline's run is not in MLflow; this task stands there alone", file=sys.stderr)
             return Recorder(client, home, None)
-        if whole.info.status != "RUNNING" and FINAL_STATE_TAG in whole.data.tags:
+        if whole.info.status != "RUNNING" and pipeline_run.FINAL_STATE_TAG in whole.data.tags:
             client.update_run(whole.info.run_id, status="RUNNING")  # Kubeflow retries the pipeline run
         return Recorder(client, whole.info.experiment_id, whole.info.run_id)
 

@@ -54,10 +54,7 @@ class Measurement:
 
 
 def measure(
-    tasks: Sequence[Task],
-    repeats: int,
-    device: torch.device,
-    progress: Callable[[str], None] = lambda text: None,
+    tasks: Sequence[Task], repeats: int, device: torch.device, progress: Callable[[str], None] = lambda text: None
 ) -> list[Measurement]:
     """Run all tasks in turn, `repeats` times after one round of warming up, which is not counted.
 

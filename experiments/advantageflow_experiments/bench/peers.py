@@ -80,12 +80,7 @@ def peer_round(work: Workload, savings: Savings) -> list[Metrics]:
 
 
 def _accumulate_gradient(
-    work: Workload,
-    savings: Savings,
-    samples: Samples,
-    moved: bool,
-    before: Metrics,
-    generator: torch.Generator,
+    work: Workload, savings: Savings, samples: Samples, moved: bool, before: Metrics, generator: torch.Generator
 ) -> Metrics:
     """Add the gradient of the mean loss over the samples; returns means of the objective's metrics."""
     policy, data, settings, device = work.policy, work.data, work.settings, work.device

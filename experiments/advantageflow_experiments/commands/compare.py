@@ -1,6 +1,5 @@
 """`advantageflow compare`: variants of a run side by side, over seeds, as a table and pictures."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -29,10 +28,8 @@ def compare(
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder; one under runs/ if not given.")] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the comparison in this folder: complete runs are kept.")
-    ] = None,
-    redraw: Annotated[
-        Path | None, typer.Option(help="Draw table and pictures in this folder again; runs nothing.")
+        Path | None,
+        typer.Option(help="Continue the comparison in this folder: complete runs are kept, and all is drawn again."),
     ] = None,
     show_list: Annotated[bool, typer.Option("--list", help="List the plans that come with the package.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print PLAN, to be saved and changed as your own.")] = False,
@@ -53,21 +50,20 @@ def compare(
     if show:
         print(plan_text(plan or DEFAULT_PLAN), end="")
         return
-    from advantageflow_experiments.compare import workflow
     from advantageflow_experiments.compare.folder import open_folder
+    from advantageflow_experiments.compare.runner import prepare, run_comparison
 
-    new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
-    if redraw is not None:
-        _refuse("--redraw", {**new, "--jobs": jobs, "--resume": resume})
-        workflow.redraw(console, redraw)
-    elif resume is not None:
-        _refuse("--resume", new)
-        workflow.run(console, *open_folder(resume), jobs)
+    if resume is not None:
+        new = {"PLAN": plan, "--seeds": seeds, "--variants": variants, "--set": assignments or None, "--out": out}
+        if given := [name for name, value in new.items() if value is not None]:
+            remedy = f"leave {', '.join(given)} away, or start a new comparison without --resume"
+            raise SettingsError("a comparison is continued as it was planned", where="--resume", remedy=remedy)
+        run_comparison(console, *open_folder(resume), jobs)
     else:
         numbers = None if seeds is None else _numbers(seeds)
         names = None if variants is None else [name.strip() for name in variants.split(",")]
-        prepared = workflow.prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out)
-        workflow.run(console, *prepared, jobs)
+        prepared = prepare(plan or DEFAULT_PLAN, assignments or [], numbers, names, out)
+        run_comparison(console, *prepared, jobs)
 
 
 def _show_plans(console: Console) -> None:
@@ -75,13 +71,6 @@ def _show_plans(console: Console) -> None:
     for name in plan_names():
         table.add_row(name, plan_text(name).partition("\n")[0].lstrip("# "))
     console.print(table)
-
-
-def _refuse(option: str, others: Mapping[str, object]) -> None:
-    given = [name for name, value in others.items() if value is not None]
-    if given:
-        remedy = f"leave {', '.join(given)} away, or start a new comparison without {option}"
-        raise SettingsError("a comparison is continued and drawn as it was planned", where=option, remedy=remedy)
 
 
 def _numbers(text: str) -> list[int]:

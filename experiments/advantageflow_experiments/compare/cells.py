@@ -13,7 +13,7 @@ from advantageflow.settings import RunSettings, Settings
 from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 from advantageflow_experiments.compare.plan import Assignments, Plan, Variant, make_plan
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.configuration.choices import with_absolute_paths
 from advantageflow_pipelines.pipelines.work import images_of_a_run
 
 
@@ -44,7 +44,7 @@ def make_cells(plan: Plan, experiment: str) -> list[Cell]:
     Raises SettingsError: a setting is unknown or out of range, or two variants are the same; names the variant.
 
     Args:
-        experiment: MLflow experiment that all cells are recorded in.
+        experiment: MLflow experiment that all cells are recorded in, each under its own name.
     """
     variants = plan.named_variants()
     cells = [
@@ -54,7 +54,7 @@ def make_cells(plan: Plan, experiment: str) -> list[Cell]:
     ]
     seen: dict[str, str] = {}
     for cell in cells:
-        twin = seen.setdefault(cell.settings.model_dump_json(), cell.variant)
+        twin = seen.setdefault(cell.settings.model_dump_json(exclude={"tracking"}), cell.variant)
         if twin != cell.variant:
             message = f"variants '{twin}' and '{cell.variant}' have the same settings"
             raise SettingsError(message, where="variants", remedy="remove one, or change what it assigns")
@@ -110,7 +110,8 @@ def _change(plan: Plan, text: str) -> tuple[str, object]:
 
 
 def _settings(plan: Plan, name: str, variant: Variant, seed: int, experiment: str) -> RunSettings:
-    values: Assignments = {"tracking.experiment": experiment, **plan.common, **variant.assignments, "seed": seed}
+    recorded = {"tracking.experiment": experiment, "tracking.name": cell_name(name, seed)}
+    values: Assignments = {**recorded, **plan.common, **variant.assignments, "seed": seed}
     texts = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     try:
         return with_absolute_paths(load_settings(plan.preset, None, texts))

@@ -4,22 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from advantageflow.errors import DataError
-from advantageflow.store.files import reading, writing
+from advantageflow.store.files import writing
+from advantageflow_experiments.compare import statistics as figures
 from advantageflow_experiments.compare.plan import Plan
-from advantageflow_experiments.compare.statistics import (
-    Curve,
-    CurvePoint,
-    Estimate,
-    Interval,
-    curve_mean,
-    estimate,
-    first_reached,
-    mean_curve,
-    paired,
-)
 
 
 class _Record(BaseModel):
@@ -30,7 +19,7 @@ class Measured(_Record):
     """A mean over the images of one evaluation, with its 95 % interval; and whether more of it is better."""
 
     mean: float
-    ci95: Interval
+    ci95: figures.Interval
     higher_is_better: bool = True
 
 
@@ -41,7 +30,7 @@ class Point(_Record):
     generated: int = 0  # rollouts generated up to there
     training_seconds: float = 0.0  # useful work up to there, without evaluation and start-up
     strict: float  # as in summary.json
-    strict_ci95: Interval
+    strict_ci95: figures.Interval
     soft: float
     tasks: dict[str, float]
     # the reward terms by name, such as 'jpeg.compressibility'; empty where there is only one
@@ -88,12 +77,12 @@ class CellResult(_Record):
         return self.points[-1]
 
     @property
-    def by_images(self) -> Curve:
+    def by_images(self) -> figures.Curve:
         """Accuracy over rollouts generated."""
         return [(float(point.generated), point.strict) for point in self.points]
 
     @property
-    def by_seconds(self) -> Curve:
+    def by_seconds(self) -> figures.Curve:
         """Accuracy over seconds of useful work."""
         return [(point.training_seconds, point.strict) for point in self.points]
 
@@ -167,48 +156,50 @@ class Comparison(_Record):
             "anew."
         )
 
-    def over(self, variant: str, read: Read) -> Estimate | None:
+    def over(self, variant: str, read: Read) -> figures.Estimate | None:
         """A figure of a variant's runs over seeds; None where no run has it.
 
         A run that diverged counts with its last evaluation: the policy that it had then is kept, and leaving the run
         out would flatter its variant.
         """
         values = [value for run in self.cells_of(variant) if (value := read(run)) is not None]
-        return estimate(values) if values else None
+        return figures.estimate(values) if values else None
 
-    def against(self, variant: str, read: Read) -> Estimate | None:
+    def against(self, variant: str, read: Read) -> figures.Estimate | None:
         """The figure minus that of the variant's reference (see `Plan.references`), seed by seed; None for itself."""
         pairs = [
             {run.seed: value for run in self.cells_of(name) if (value := read(run)) is not None}
             for name in (variant, self.plan.references()[variant])
         ]
-        return paired(*pairs)
+        return figures.paired(*pairs)
 
     def diverged(self, variant: str) -> dict[int, int]:
         """Rounds in which runs of a variant diverged, by seed."""
         return {run.seed: run.diverged_round for run in self.cells_of(variant) if run.diverged_round is not None}
 
-    def curve(self, variant: str, axis: Literal["by_images", "by_seconds"]) -> tuple[CurvePoint, ...]:
+    def curve(self, variant: str, axis: Literal["by_images", "by_seconds"]) -> tuple[figures.CurvePoint, ...]:
         """A variant's mean accuracy along an axis; a run that diverged keeps its last value."""
         runs = self.cells_of(variant)
-        return mean_curve([getattr(run, axis) for run in runs], [run.diverged_round is None for run in runs])
+        return figures.mean_curve([getattr(run, axis) for run in runs], [run.diverged_round is None for run in runs])
 
     def course(self, run: CellResult) -> float:
         """A run's mean accuracy along the way, over images generated: see `statistics.curve_mean`."""
-        return curve_mean(run.by_images, self.images)
+        return figures.curve_mean(run.by_images, self.images)
 
     def images_to_target(self, run: CellResult) -> float | None:
         """Images that a run took to the plan's target accuracy; None if it never reached it."""
-        return None if self.plan.target is None else first_reached(run.by_images, self.plan.target)
+        return None if self.plan.target is None else figures.first_reached(run.by_images, self.plan.target)
 
     def seconds_to_target(self, run: CellResult) -> float | None:
         """Seconds of useful work that it took."""
-        return None if self.plan.target is None else first_reached(run.by_seconds, self.plan.target)
+        return None if self.plan.target is None else figures.first_reached(run.by_seconds, self.plan.target)
 
     def at_common_reward(self, measure: str) -> Read:
         """An untrained measure where a run's soft reward first reached the highest level that all runs reached."""
         level = self.common_reward
-        return lambda run: first_reached([(point.untrained[measure], point.soft) for point in run.points], level)
+        return lambda run: figures.first_reached(
+            [(point.untrained[measure], point.soft) for point in run.points], level
+        )
 
 
 def final(run: CellResult) -> float:
@@ -235,21 +226,3 @@ def write_comparison(path: Path, comparison: Comparison) -> None:
     """Write comparison.json; StoreError if it cannot be written."""
     with writing(path):
         path.write_text(comparison.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def read_comparison(path: Path) -> Comparison:
-    """Read comparison.json.
-
-    Raises:
-        StoreError: it is missing or cannot be read.
-        DataError: it is not what write_comparison wrote.
-    """
-    with reading(path):
-        text = path.read_text(encoding="utf-8")
-    try:
-        return Comparison.model_validate_json(text)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        message = f"is not a comparison of this version (see {place or 'its syntax'})"
-        remedy = f"make it again with: advantageflow compare --resume {path.parent}"
-        raise DataError(message, where=str(path), remedy=remedy) from error

@@ -20,11 +20,9 @@ from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.policy.sampling import initial_noise, velocity_function
 from advantageflow.records import Prompt, derive_seed
 from advantageflow.shapes import architecture
-from advantageflow.shapes.detector import detect
+from advantageflow.shapes.detector import detect, score
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise, scene_for
-from advantageflow.shapes.scoring import score
+from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise, render, scene_for
 
 Report = Callable[[str], None]
 _FAMILY = StableDiffusion3()

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from advantageflow.errors import SettingsError
-from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings, Settings
-from advantageflow.suggestions import suggest
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say
 
@@ -37,10 +35,10 @@ def evaluate(
     ] = None,
     images: Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images of each variant.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Model evaluations per image.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="ODE solver: euler, heun or ab2.")] = None,
+    sampler: Annotated[Literal["euler", "heun", "ab2"] | None, typer.Option(help="ODE solver.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise; the run's if not given.")] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Prompts whose pictures are shown.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; the run's if not given.")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="The run's if not given.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given.")
     ] = None,
@@ -62,9 +60,6 @@ def evaluate(
         policy.trained_state()
     policies = work.with_start(policies[0]) if len(policies) == 1 else policies
     settings = policies[0].settings
-    for name, value, section in (("device", device, ModelSettings), ("sampler", sampler, EvaluationSettings)):
-        if value is not None:
-            _check_choice(value, section, name)
     settings = _changed(settings, "model", device=device)
     settings = _changed(settings, "evaluation", images=images, steps=steps, sampler=sampler, sample_prompts=samples)
     settings = settings if seed is None else settings.model_copy(update={"seed": seed})
@@ -83,14 +78,6 @@ def _changed(settings: RunSettings, section: str, **values: Any) -> RunSettings:
     """Settings with other values in a section, as far as they are given."""
     given = {name: value for name, value in values.items() if value is not None}
     return settings.model_copy(update={section: getattr(settings, section).model_copy(update=given)})
-
-
-def _check_choice(value: str, section: type[Settings], name: str) -> None:
-    """Raises SettingsError if a setting that is one of a few words cannot be this one."""
-    known = get_args(section.model_fields[name].annotation)
-    if value not in known:
-        remedy = suggest(value, known, what="choices")
-        raise SettingsError(f"there is no {name} '{value}'", where=f"--{name}", remedy=remedy)
 
 
 @contextmanager

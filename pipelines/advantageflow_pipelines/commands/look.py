@@ -1,6 +1,7 @@
 """`advantageflow ui`, `presets` and `resources`: what there is to see and to choose from."""
 
 import os
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -44,10 +45,7 @@ def ui(
 @presets.command("list")
 def presets_list() -> None:
     """List the presets and what each is for."""
-    table = Table("preset", "what it is for")
-    for name, purpose in list_presets().items():
-        table.add_row(name, purpose)
-    print_table(Console(), table)
+    _print("preset", list_presets())
 
 
 @presets.command("show")
@@ -66,10 +64,7 @@ def presets_show(
 @resources.command("list")
 def resources_list(pipeline: options.Pipeline = None) -> None:
     """List the presets of resources and what each is for."""
-    table = Table("resources", "what they are for")
-    for name, purpose in list_resources(_pipeline(pipeline)).items():
-        table.add_row(name, purpose)
-    print_table(Console(), table)
+    _print("resources", list_resources(_pipeline(pipeline)))
 
 
 @resources.command("show")
@@ -87,3 +82,10 @@ def resources_show(
 
 def _pipeline(name: str | None) -> Pipeline:
     return find_pipeline(name or RunSettings().pipeline)
+
+
+def _print(what: str, known: Mapping[str, str]) -> None:
+    table = Table(what, "what it is for")
+    for row in known.items():
+        table.add_row(*row)
+    print_table(Console(), table)

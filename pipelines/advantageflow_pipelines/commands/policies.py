@@ -124,12 +124,12 @@ def rollback(
 ) -> None:
     """Make the champion before this one champion again, or any version."""
     from advantageflow.tracking.champion import champion, change_champion, predecessor
-    from advantageflow_pipelines.local.garbage import registered_versions
+    from advantageflow_pipelines.local import garbage
 
     uri = store_uri(runs)
     client = open_client(uri)
     registered: dict[str, list[str]] = {}
-    for one in registered_versions(client):
+    for one in garbage.registered_versions(client):
         registered.setdefault(one.name, []).append(str(one.version))
     if name not in registered:
         remedy = suggest(name, registered, what="registered models")
@@ -165,20 +165,14 @@ def gc(
     No champion, present or former, is touched.
     """
     from advantageflow.tracking.registration import POLICY_TAG
-    from advantageflow_pipelines.local.garbage import (
-        old_copies,
-        old_in_store,
-        old_runs,
-        registered_versions,
-        rejected_versions,
-    )
+    from advantageflow_pipelines.local import garbage
 
     console, client = Console(), open_client(store_uri(runs))
-    versions = registered_versions(client)
+    versions = garbage.registered_versions(client)
     registered = {version.tags[POLICY_TAG] for version in versions if POLICY_TAG in version.tags}
-    found = [*old_runs(runs, newest, days, registered), *old_copies(days)]
-    found += old_in_store(store, days, registered) if store else ()
-    found += rejected_versions(client, versions, days) if rejected else ()
+    found = [*garbage.old_runs(runs, newest, days, registered), *garbage.old_copies(days)]
+    found += garbage.old_in_store(store, days, registered) if store else ()
+    found += garbage.rejected_versions(client, versions, days) if rejected else ()
     if not found:
         say(console, "nothing to remove")
         return

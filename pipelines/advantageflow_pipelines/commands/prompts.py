@@ -13,7 +13,7 @@ from rich.table import Table
 from advantageflow.errors import DataError, StoreError
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
-from advantageflow.store.files import writing
+from advantageflow.store.files import write_text
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
@@ -76,9 +76,7 @@ def write(
         json.dumps({"text": one.text, "split": one.split, "task": one.task, "spec": one.spec}, ensure_ascii=False)
         for one in known
     )
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_text(output, "".join(f"{line}\n" for line in lines))
     say(console, f"{output}: {len(known)} prompts")
 
 

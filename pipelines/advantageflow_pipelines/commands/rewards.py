@@ -72,7 +72,8 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.check import try_reward
+    from advantageflow.golden_checks.check import try_reward, with_prompts
+    from advantageflow.golden_checks.pictures import golden_pictures
     from advantageflow.prompts.sources import load_prompts
     from advantageflow.rewards.plumbing.registry import get_guarded
 
@@ -86,7 +87,9 @@ def rewards_check(
     pictures = [] if any_prompt else _readable_pictures(made, images)
     fitting = bool(pictures)
     if not fitting:  # what they show is not what is asked for, but the reward can be tried on them
-        pictures = _with_prompts(made, own)
+        pictures = with_prompts(golden_pictures(), own)
+        if not pictures:
+            raise _nothing_readable(reward)
     trial = try_reward(made, pictures)
     _show(console, reward, made, trial, len(pictures))
     problems = trial.problems(tolerance)
@@ -111,7 +114,7 @@ def rewards_record(
     more than the tolerance.
     """
     from advantageflow.golden_checks.check import score_pictures
-    from advantageflow.golden_checks.recorded import record
+    from advantageflow.golden_checks.pictures import record
     from advantageflow.rewards.plumbing.registry import get_guarded
 
     given = parse_options(option or [])
@@ -167,16 +170,6 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
             where = ", ".join(filter(None, [f"{folder}, picture '{picture.name}'", error.where]))
             raise DataError(error.message, where=where, remedy=error.remedy) from error
     return pictures
-
-
-def _with_prompts(reward: Reward, prompts: Sequence[Prompt]) -> list[Picture]:
-    """The golden set with a user's own prompts, in turn."""
-    from advantageflow.golden_checks.check import with_prompts
-    from advantageflow.golden_checks.pictures import golden_pictures
-
-    if not prompts:
-        raise _nothing_readable(reward.name)
-    return with_prompts(golden_pictures(), prompts)
 
 
 def _nothing_readable(reward: str) -> SettingsError:

@@ -11,20 +11,11 @@ import typer
 
 from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow_pipelines.client import runs as remote
 from advantageflow_pipelines.client.api import Api, NotThere
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.client.follow import Followed, follow
 from advantageflow_pipelines.client.records import Records, log_command, pod_logs
-from advantageflow_pipelines.client.runs import (
-    FAILED,
-    SUCCEEDED,
-    RunStatus,
-    cancel_run,
-    follow_segments,
-    get_run,
-    retry_run,
-    segments_of,
-)
 from advantageflow_pipelines.client.stages import from_cache, pipeline_tasks
 from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.options import expanding
@@ -57,7 +48,7 @@ def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines =
     somebody who can.
     """
     console, api = Console(), Api(connection)
-    run = get_run(api, run_id)
+    run = remote.get_run(api, run_id)
     found = pod_logs(api.namespace, run_id, stage, lines=tail)
     if not found:
         records = Records(partial(warn, console))
@@ -76,12 +67,12 @@ def cancel(connection: Connection, run_id: Run) -> None:
     Of a run in several pipeline runs any may be named: the one that goes on is ended, and no other follows.
     """
     console, api = Console(), Api(connection)
-    last = segments_of(api, run_id)[-1].run_id
-    cancel_run(api, last)
+    last = remote.segments_of(api, run_id)[-1].run_id
+    remote.cancel_run(api, last)
     with console.status("waiting for its end"):
         run = _ended(api, last)
-        while (later := segments_of(api, last)[-1].run_id) != last:  # it had just been started
-            cancel_run(api, later)
+        while (later := remote.segments_of(api, last)[-1].run_id) != last:  # it had just been started
+            remote.cancel_run(api, later)
             last, run = later, _ended(api, later)
     say(console, f"run {last} {'was' if run.over else 'is'} {run.word}")
     if not run.over:
@@ -97,7 +88,7 @@ def retry(connection: Connection, run_id: Run, wait: Wait = False) -> None:
     MLFLOW_TRACKING_URI set the new run continues the old one's run in MLflow, whose final state is then the new one's.
     """
     console, api = Console(), Api(connection)
-    again = retry_run(api, run_id)
+    again = remote.retry_run(api, run_id)
     say(console, f"run {again} started, again after run {run_id}", connection.run_page(again))
     _continue_in_mlflow(run_id, again, console)
     if wait:
@@ -107,13 +98,13 @@ def retry(connection: Connection, run_id: Run, wait: Wait = False) -> None:
 ACTIONS = {"follow": follow_command, "logs": logs, "cancel": cancel, "retry": retry}
 
 
-def _ended(api: Api, run_id: str) -> RunStatus:
+def _ended(api: Api, run_id: str) -> remote.RunStatus:
     """The run when it is over, or after a minute."""
     deadline = time.monotonic() + _SECONDS_TO_END
-    run = get_run(api, run_id)
+    run = remote.get_run(api, run_id)
     while not run.over and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-        run = get_run(api, run_id)
+        run = remote.get_run(api, run_id)
     return run
 
 
@@ -159,7 +150,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
     again = f"the run goes on; follow it with: advantageflow runs follow {run_id} {api.options}"
     records = Records(partial(warn, console))
     try:
-        followed = follow(api, follow_segments(api, run_id), console, records)
+        followed = follow(api, remote.follow_segments(api, run_id), console, records)
     except KeyboardInterrupt:
         say(console, f"\n{again}")
         return _INTERRUPTED
@@ -169,7 +160,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
         raise type(error)(error.message, where=error.where, remedy=f"{error.remedy}; {again}") from error
     run = followed.run
     heal_mlflow(api, [run], console)
-    if run.state != SUCCEEDED:
+    if run.state != remote.SUCCEEDED:
         raise RunFailed(_explain(api, followed, records), by_user=False)
     took = f" after {run.seconds:.0f} s" if run.seconds is not None else ""
     say(console, f"run {run.run_id} succeeded{took}", style="green")
@@ -185,7 +176,7 @@ def _explain(api: Api, followed: Followed, records: Records) -> str:
     """
     run, task = followed.run, followed.failed
     retry = f"  submit what is missing: advantageflow runs retry {run.run_id} {api.options}"
-    if run.state != FAILED:
+    if run.state != remote.FAILED:
         return f"run {run.run_id} was {run.word}.\n{retry}"
     name, stage = (f"run {run.run_id}", "") if task is None else (task.name, f" {task.stage}")
     reason = task and records.own_words(task)
@@ -207,7 +198,7 @@ def _explain(api: Api, followed: Followed, records: Records) -> str:
     return "\n".join(lines)
 
 
-def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:
+def heal_mlflow(api: Api, runs: Iterable[remote.RunStatus], console: Console) -> None:
     """Give runs in MLflow the status that they have in Kubeflow, and say which were changed.
 
     Does nothing where MLFLOW_TRACKING_URI is not set; an MLflow that is away costs a warning.
@@ -234,6 +225,6 @@ def heal_mlflow(api: Api, runs: Iterable[RunStatus], console: Console) -> None:
 def _ask(api: Api, run_id: str) -> str | None:
     """The run's state; None where this server does not say, as of a run of another cluster."""
     try:
-        return get_run(api, run_id).state
+        return remote.get_run(api, run_id).state
     except ClusterError:
         return None

@@ -7,21 +7,14 @@ import typer
 from rich.table import Column, Table
 
 from advantageflow.errors import SettingsError
+from advantageflow_pipelines.client import schedules as remote
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.schedules import (
-    When,
-    by_cron,
-    by_interval,
-    change_schedule,
-    check_name_is_free,
-    create_schedule,
-    find_schedule,
-    list_schedules,
-    upload,
-)
+from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
+from advantageflow_pipelines.local import schedules
 from advantageflow_pipelines.placing.cluster import ClusterRun
 from advantageflow_pipelines.say import Console, print_table, say
 
@@ -79,14 +72,13 @@ def create(
     if local is not None:
         _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
         return
-    from advantageflow_pipelines.client.api import Api
 
     console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
     package = compile_run(chosen, console).without_cache()
     api = Api(reached)
-    check_name_is_free(api, name)  # before anything is uploaded
-    version = upload(api, package, pipeline=upload_as, version=version_name)
-    schedule_id = create_schedule(
+    remote.check_name_is_free(api, name)  # before anything is uploaded
+    version = remote.upload(api, package, pipeline=upload_as, version=version_name)
+    schedule_id = remote.create_schedule(
         api,
         version,
         name=name,
@@ -113,11 +105,10 @@ def list_command(connection: Connect) -> None:
     if _on_this_machine(connection):
         _list_local(console)
         return
-    from advantageflow_pipelines.client.api import Api
 
     id_column = Column("id", no_wrap=True)
     table = Table("schedule", id_column, "runs", "state", "at a time", "missed runs")
-    for one in list_schedules(Api(connection())):
+    for one in remote.list_schedules(Api(connection())):
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
         table.add_row(one.name, one.schedule_id, str(one.when), state, str(one.concurrency), missed)
     if not table.rows:
@@ -153,25 +144,21 @@ def delete(connection: Connect, schedule_name: NameOrId) -> None:
 @schedule.command("history")
 def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Schedule of this machine.")]) -> None:
     """Show each start of a schedule on this machine, and what it came to; those of a cluster are its runs."""
-    from advantageflow_pipelines.local.schedules import find_schedule, folder_of, history
-
     console, table = Console(), Table("started", "ended", "status", "outcome")
-    find_schedule(name)
-    for one in history(name):
+    schedules.find_schedule(name)
+    for one in schedules.history(name):
         status = {0: "ok", None: "left out"}.get(one["status"], f"failed ({one['status']})")
         table.add_row(one["started"], one["ended"] or "", status, one["outcome"])
     print_table(console, table)
-    say(console, f"log: {folder_of(name) / 'log'}")
+    say(console, f"log: {schedules.folder_of(name) / 'log'}")
 
 
 @schedule.command("fire", hidden=True)
 def fire_command(name: str, if_missed: Annotated[bool, typer.Option("--if-missed")] = False) -> None:
     """What cron or systemd calls."""
-    from advantageflow_pipelines.local.schedules import find_schedule, fire, missed
-
-    found = find_schedule(name)
-    if not if_missed or missed(found):
-        raise typer.Exit(fire(found))
+    found = schedules.find_schedule(name)
+    if not if_missed or schedules.missed(found):
+        raise typer.Exit(schedules.fire(found))
 
 
 def _on_this_machine(connection: Connect) -> bool:
@@ -183,24 +170,18 @@ def _on_this_machine(connection: Connect) -> bool:
 def _change(connection: Connect, name: str, change: Literal["disable", "enable", "delete"]) -> tuple[str, str]:
     """The schedule's name, and when it runs."""
     if _on_this_machine(connection):
-        from advantageflow_pipelines.local import schedules
-
         found = schedules.find_schedule(name).model_copy(update={"enabled": change == "enable"})
         schedules.delete_schedule(name) if change == "delete" else found.write()
         return name, f"cron {found.cron}, next {found.next_time():%Y-%m-%d %H:%M}"
-    from advantageflow_pipelines.client.api import Api
 
     api = Api(connection())
-    there = find_schedule(api, name)
-    change_schedule(api, there, change)
+    there = remote.find_schedule(api, name)
+    remote.change_schedule(api, there, change)
     return there.name, str(there.when)
 
 
 def _create_local(name: str, cron: str, chosen: dict[str, Any], *, catch_up: bool) -> None:
     """A schedule of `advantageflow run` with the options that were given, which are tried first."""
-    from advantageflow_pipelines.commands import options
-    from advantageflow_pipelines.local.schedules import new_schedule
-
     named = {"resources", "images", "image"} & {option for option, value in chosen.items() if value is not None}
     if named:
         where, remedy = ", ".join(f"--{option}" for option in sorted(named)), "leave it away"
@@ -211,19 +192,17 @@ def _create_local(name: str, cron: str, chosen: dict[str, Any], *, catch_up: boo
     for option, value in of_run.items():
         flag = {"assignments": "--set"}.get(option, f"--{option.replace('_', '-')}")
         arguments += [part for one in (value if isinstance(value, list) else [value]) for part in (flag, str(one))]
-    made = new_schedule(name, cron, arguments, catch_up=catch_up)
+    made = schedules.new_schedule(name, cron, arguments, catch_up=catch_up)
     made.write()
     say(Console(), f"schedule '{name}': cron {made.cron}, next {made.next_time():%Y-%m-%d %H:%M}")
 
 
 def _list_local(console: Console) -> None:
-    from advantageflow_pipelines.local.schedules import all_schedules, history
-
     table = Table("schedule", "cron", "state", "next", "last", "missed runs", "run")
-    for one in all_schedules():
+    for one in schedules.all_schedules():
         state, missed = "on" if one.enabled else "paused", "made up for" if one.catch_up else "left out"
         due = f"{one.next_time():%Y-%m-%d %H:%M}" if one.enabled else ""
-        last = next((entry["started"][:16].replace("T", " ") for entry in reversed(history(one.name))), "")
+        last = next((entry["started"][:16].replace("T", " ") for entry in reversed(schedules.history(one.name))), "")
         table.add_row(one.name, one.cron, state, due, last, missed, " ".join(one.arguments))
     if not table.rows:
         say(console, "no schedules on this machine; make one with: advantageflow schedule create --local '0 3 * * *'")
@@ -231,9 +210,9 @@ def _list_local(console: Console) -> None:
     print_table(console, table)
 
 
-def _when(cron: str | None, every: str | None) -> When:
+def _when(cron: str | None, every: str | None) -> remote.When:
     if (cron is None) == (every is None):
         message = "neither is given" if cron is None else "both are given"
         remedy = "give one: --cron '0 0 3 * * mon' (seconds first, UTC), or --every 6h"
         raise SettingsError(message, where="--cron, --every", remedy=remedy)
-    return by_interval(every) if every is not None else by_cron(cron or "")
+    return remote.by_interval(every) if every is not None else remote.by_cron(cron or "")

@@ -13,7 +13,7 @@ from advantageflow.errors import SettingsError, StoreError, TrackingError
 from advantageflow.prompts.files import WITHOUT_FILE
 from advantageflow.rewards.plumbing.terms import built_in_rewards
 from advantageflow.settings import RunSettings
-from advantageflow.store.files import writing
+from advantageflow.store.files import write_text
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.client.api import Api
@@ -28,7 +28,7 @@ from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount,
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
-from advantageflow_pipelines.configuration.named_files import check_no_local_files
+from advantageflow_pipelines.configuration.choices import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
@@ -87,9 +87,7 @@ def compile_command(
         )
     run = cluster_run(settings, options.choose_images(images, image, settings), resources)
     package = compile_run(run, console)
-    with writing(output):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(package.as_yaml(), encoding="utf-8")
+    write_text(output, package.as_yaml())
     if images is None and image is None:
         image_of_all = next(iter(run.images.values()))
         warn(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from advantageflow.errors import SettingsError, StoreError
-from advantageflow.golden_checks.recorded import check_golden_file
+from advantageflow.golden_checks.pictures import check_golden_file
 from advantageflow.policy.loading import check_device
 from advantageflow.policy.location import INDEX, model_location, read_file
 from advantageflow.prompts.sources import load_prompts, select_held_out
@@ -16,7 +16,7 @@ from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.published import is_published, join
 from advantageflow.store.s3 import is_s3
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.configuration.choices import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.local.runners import RunnerKind, check_images, check_inline, write_runner
 from advantageflow_pipelines.local.tracking import store_uri

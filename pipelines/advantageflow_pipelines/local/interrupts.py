@@ -42,7 +42,11 @@ class Interrupts:
         os.set_blocking(tell, False)
         self._asked = self._again = False
         self._left, self._thread = threading.Event(), threading.get_ident()
-        before = {one: signal.signal(one, self._interrupt) for one in _SIGNALS if _is_heard(one)}
+        before = {
+            one: signal.signal(one, self._interrupt)
+            for one in _SIGNALS
+            if (signal.getsignal(one) is not signal.SIG_IGN)
+        }
         fd_before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         watched = (told, patience, last_words, self._left)
         threading.Thread(target=self._watch, args=watched, name="interrupts", daemon=True).start()
@@ -109,8 +113,3 @@ def _leave_terminal() -> None:
         for stream in (1, 2):
             if stat.S_ISCHR(os.fstat(stream).st_mode):
                 os.dup2(nowhere.fileno(), stream)
-
-
-def _is_heard(one: signal.Signals) -> bool:
-    """Whether it is not ignored, as Ctrl-C in a background shell is."""
-    return signal.getsignal(one) is not signal.SIG_IGN

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advantageflow.errors import PolicyError, SettingsError
+from advantageflow.errors import PolicyError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
-from advantageflow.records import STATE_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
@@ -75,7 +74,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     """
     path = local_policy(name, store_uri(runs))
     if (path / "settings.yaml").is_file():
-        workdir = _open(path)
+        workdir = open_workdir(path)
         policies = workdir.policies()
         if not policies:
             registered = (read_summary(workdir) or {}).get("registered")
@@ -97,22 +96,6 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
     if not path.exists() or find_adapter(path) is None:
         raise PolicyError("no policy is there", where=name, remedy=_REMEDY)
     return FoundPolicy(f"adapter {name}", path)
-
-
-def _open(path: Path) -> WorkDir:
-    """A working folder; where an older version wrote its settings, the error names its last policy, which will do."""
-    try:
-        return open_workdir(path)
-    except SettingsError as error:
-        from advantageflow.policy.saved import ADAPTERS  # heavy, and seldom wanted
-
-        files = path.rglob(f"artifacts/**/{STATE_FILE}")
-        folders = [file.parent for file in files if all((file.parent / name).is_dir() for name in ADAPTERS)]
-        states = {read_policy_state(folder).rounds: folder for folder in folders}
-        if not states:
-            raise
-        remedy = f"{error.remedy}; or name the run's last policy itself: {states[max(states)]}"
-        raise SettingsError(error.message, where=error.where, remedy=remedy) from error
 
 
 _REMEDY = (

@@ -17,24 +17,14 @@ from rich.console import Console
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.tracking.events import JOURNAL_ENV, read_events, tail
-from advantageflow_pipelines.local.costs import measure_overhead
+from advantageflow_pipelines.local import workdir as folders
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.report import write_report
 from advantageflow_pipelines.local.runners import images_of, is_inline
-from advantageflow_pipelines.local.summary import make_summary
-from advantageflow_pipelines.local.tasks import explain_failure
+from advantageflow_pipelines.local.summary import make_summary, write_report
+from advantageflow_pipelines.local.tasks import explain_failure, measure_overhead
 from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
-from advantageflow_pipelines.local.workdir import (
-    WorkDir,
-    attempt,
-    locked,
-    read_report,
-    remove_unfinished,
-    seconds_of_earlier_attempts,
-    temporary_folder,
-)
 from advantageflow_pipelines.say import say, warn
 
 _SECONDS_TO_END = 5.0
@@ -42,7 +32,7 @@ _SECONDS_TO_KEEP_A_CHECKPOINT = 30.0  # a gradient step and a write; without the
 
 
 def run_locally(
-    workdir: WorkDir,
+    workdir: folders.WorkDir,
     *,
     console: Console,
     tracking_uri: str,
@@ -62,13 +52,13 @@ def run_locally(
     """
     settings = workdir.settings
     with (
-        locked(workdir) as until_ended,
-        temporary_folder(workdir),
-        attempt(workdir) as started,
+        folders.locked(workdir) as until_ended,
+        folders.temporary_folder(workdir),
+        folders.attempt(workdir) as started,
         _no_containers_left(workdir),
     ):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
-        remove_unfinished(workdir)
+        folders.remove_unfinished(workdir)
         begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
         told = partial(warn, console)
         with RunTracking(tracking_uri, workdir, told, others=True, left_behind=until_ended) as tracking:
@@ -83,7 +73,7 @@ def run_locally(
             ended = started + time.monotonic() - begun  # whatever the clock has been set to meanwhile
             summary = make_summary(
                 workdir,
-                seconds=seconds_of_earlier_attempts(workdir) + ended - started,
+                seconds=folders.seconds_of_earlier_attempts(workdir) + ended - started,
                 overhead=measure_overhead(events, started, ended),
             )
             write_json(workdir.summary_file, summary)  # its presence says that the run is complete
@@ -95,15 +85,15 @@ def seconds_to_end(settings: RunSettings) -> float:
     return _patience(settings) + SECONDS_AFTER_AN_INTERRUPT + _SECONDS_TO_END
 
 
-def _report(workdir: WorkDir, on_report: Callable[[int, Path], None], number: int) -> dict[str, Any]:
+def _report(workdir: folders.WorkDir, on_report: Callable[[int, Path], None], number: int) -> dict[str, Any]:
     """The metrics of the evaluation after a round, which has just been done."""
     folder = workdir.reports()[number]
     on_report(number, folder)
-    return read_report(folder)
+    return folders.read_report(folder)
 
 
 @contextlib.contextmanager
-def _no_containers_left(workdir: WorkDir) -> Iterator[None]:
+def _no_containers_left(workdir: folders.WorkDir) -> Iterator[None]:
     """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own."""
     if images_of(workdir) is None:
         yield
@@ -119,7 +109,7 @@ def _no_containers_left(workdir: WorkDir) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pipeline(workdir: WorkDir, console: Console) -> Iterator[subprocess.Popen[bytes]]:
+def _pipeline(workdir: folders.WorkDir, console: Console) -> Iterator[subprocess.Popen[bytes]]:
     """The process that runs the pipeline, its output in the log; ended with all its tasks when the block is left."""
     command = [sys.executable, "-m", "advantageflow_pipelines.local.kfp_process", str(workdir.root), str(os.getpid())]
     with workdir.log_file.open("ab") as log:
@@ -154,7 +144,7 @@ def _patience(settings: RunSettings) -> float:
 
 
 def _follow(
-    workdir: WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
+    workdir: folders.WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
 ) -> None:
     """Show the run, without the tasks of earlier attempts, until the pipeline's process ends.
     Raises RunFailed: it ended with an error.

@@ -23,19 +23,14 @@ def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, 
     """The stages' images by the names that the engine knows them by, after a look at all that they need.
     Raises ContainerError: no engine answers, or images, or rewards or the objective in them, are missing.
     """
-    from advantageflow_pipelines.local.containers.engine import (
-        check_objective,
-        check_rewards,
-        container_engine,
-        find_images,
-    )
+    from advantageflow_pipelines.local.containers import engine
 
-    with container_engine() as client:
-        known = find_images(client, images)
+    with engine.container_engine() as client:
+        known = engine.find_images(client, images)
         pipeline = pipeline_of(settings)
-        check_rewards(client, [known[stage] for stage in pipeline.making_rewards], settings.reward)
+        engine.check_rewards(client, [known[stage] for stage in pipeline.making_rewards], settings.reward)
         if pipeline.trainer is not None:
-            check_objective(client, known[pipeline.trainer], settings.training.objective)
+            engine.check_objective(client, known[pipeline.trainer], settings.training.objective)
     return known
 
 
@@ -64,9 +59,7 @@ def is_inline(workdir: WorkDir) -> bool:
 
 def images_of(workdir: WorkDir) -> dict[str, str] | None:
     """The images that a run's containers are of; None where there are none.
-
-    Raises:
-        SettingsError: the file that says so is damaged.
+    Raises SettingsError: the file that says so is damaged.
     """
     found = _runner(workdir)
     return dict(found["images"]) if found.get("kind") == RunnerKind.DOCKER else None

@@ -48,10 +48,8 @@ def set_timer(
     service += [f"Standard{stream}=append:{_plain(str(log))}" for stream in ("Output", "Error")]
     timer = [f"OnCalendar={one}" for one in calendar_of(times)] + [f"Persistent={str(persistent).lower()}"]
     path = timer_of(name)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path.with_suffix(".service"), "\n".join([f"{title}[Service]", "Type=oneshot", *service, ""]))
-        write_text(path, "\n".join([f"{title}[Timer]", *timer, "\n[Install]", "WantedBy=timers.target", ""]))
+    write_text(path.with_suffix(".service"), "\n".join([f"{title}[Service]", "Type=oneshot", *service, ""]))
+    write_text(path, "\n".join([f"{title}[Timer]", *timer, "\n[Install]", "WantedBy=timers.target", ""]))
     try:
         _systemctl("daemon-reload")
         _systemctl("enable", "--now", path.name)
@@ -75,9 +73,7 @@ def remove_timer(name: str) -> None:
 
 def calendar_of(times: CronSim) -> list[str]:
     """Times as systemd.time(7) writes them: two calendar events where cron means days of the month or of the week.
-
-    Raises:
-        SettingsError: they hold what only some crons know, such as the last day of a month.
+    Raises SettingsError: they hold what only some crons know, such as the last day of a month.
     """
     weekdays = sorted(day for day in times.weekdays if isinstance(day, int))
     if len(weekdays) < len(times.weekdays) or min(times.days) < 0:

@@ -10,15 +10,8 @@ from advantageflow.component import reads_environment
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.task import ENVIRONMENT_FOLDER
+from advantageflow.tracking import pipeline_run
 from advantageflow.tracking.mlflow_store import DEFAULT_EXPERIMENT, EXPERIMENT_ENV
-from advantageflow.tracking.pipeline_run import (
-    IMAGES_ENV,
-    NAME_ENV,
-    NOTE_ENV,
-    PIPELINE_RUN_ENV,
-    PRESET_ENV,
-    REGISTERED_MODEL_ENV,
-)
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.pipelines.definition import Segment
 from advantageflow_pipelines.placing.resources.stage_resources import (
@@ -100,8 +93,8 @@ class Placement:
 
         assert self.resources is not None
         if name == "opening":
-            task.set_env_variable(REGISTERED_MODEL_ENV, self.settings.registered_model)
-            task.set_env_variable(IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
+            task.set_env_variable(pipeline_run.REGISTERED_MODEL_ENV, self.settings.registered_model)
+            task.set_env_variable(pipeline_run.IMAGES_ENV, " ".join(dict.fromkeys(self.images.values())))
         elif name == "closing" and self.on_nodes:
             self._tell_namespace(task)
         small = {"gpus": 0, "cpu": "250m", "cpu_limit": None, "memory": "1Gi", "memory_limit": None}
@@ -111,8 +104,11 @@ class Placement:
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
         kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
-        task.set_env_variable(PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
-        for variable, text in ((NAME_ENV, self.settings.tracking.name), (NOTE_ENV, self.settings.tracking.note)):
+        task.set_env_variable(pipeline_run.PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
+        for variable, text in (
+            (pipeline_run.NAME_ENV, self.settings.tracking.name),
+            (pipeline_run.NOTE_ENV, self.settings.tracking.note),
+        ):
             if text:
                 task.set_env_variable(variable, text)
         task.set_caching_options(False)  # what it does lies outside the pipeline
@@ -122,7 +118,7 @@ class Placement:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""
         from kfp import kubernetes
 
-        kubernetes.use_field_path_as_env(task, PIPELINE_RUN_ENV, _RUN_LABEL)
+        kubernetes.use_field_path_as_env(task, pipeline_run.PIPELINE_RUN_ENV, _RUN_LABEL)
         if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
             task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
 

@@ -156,10 +156,7 @@ def make_plan(
         storage=stored,
         weights=needed_weights(settings.model, counts.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
-        pitfalls=[
-            *find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu),
-            *too_large,
-        ],
+        pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
 

@@ -15,8 +15,7 @@ from commands import start
 from docker.client import DockerClient
 from summaries import comparable
 
-from advantageflow.golden_checks.pictures import golden_folder
-from advantageflow.golden_checks.recorded import SCORES
+from advantageflow.golden_checks.pictures import SCORES, golden_folder
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines.online.definition import ONLINE

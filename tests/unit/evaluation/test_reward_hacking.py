@@ -29,8 +29,7 @@ from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.plumbing.terms import watched_rewards
 from advantageflow.settings import AlarmSettings, RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import scene_for
+from advantageflow.shapes.scenes import render, scene_for
 from advantageflow.watch.images import STATISTICS
 
 PROMPTS = [prompt for prompt in all_prompts() if prompt.split == "eval"][::20][:8]

@@ -43,8 +43,7 @@ def test_times_lie_in_the_unit_interval_and_repeat_with_the_seed(sampling: TimeS
 
 
 @pytest.mark.parametrize(
-    ("sampling", "distribution"),
-    [("uniform", "uniform"), ("stratified", "uniform"), ("logit_normal", "norm")],
+    ("sampling", "distribution"), [("uniform", "uniform"), ("stratified", "uniform"), ("logit_normal", "norm")]
 )
 def test_times_follow_their_distribution(sampling: TimeSampling, distribution: str) -> None:
     times = sample_times(4000, sampling, torch.Generator().manual_seed(0)).double()

@@ -12,14 +12,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from advantageflow.flow.samplers import integrate, timesteps
-from advantageflow.flow.sde import (
-    StochasticSampler,
-    Trajectory,
-    Transition,
-    concatenate,
-    integrate_sde,
-    transition,
-)
+from advantageflow.flow.sde import StochasticSampler, Trajectory, Transition, concatenate, integrate_sde, transition
 
 MEAN, SPREAD = 1.5, 0.7  # of Gaussian data, whose marginals, score and velocity are known
 SEEDS = st.integers(0, 2**32 - 1)

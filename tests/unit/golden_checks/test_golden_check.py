@@ -12,8 +12,7 @@ import pytest
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.golden_checks.check import check_reward, check_rewards
-from advantageflow.golden_checks.pictures import Picture
-from advantageflow.golden_checks.recorded import Recorded, check_golden_file, find_golden, record
+from advantageflow.golden_checks.pictures import Picture, Recorded, check_golden_file, find_golden, record
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.jpeg import JpegReward
 from advantageflow.rewards.plumbing.terms import term_rewards

@@ -11,8 +11,7 @@ from PIL import Image
 
 from advantageflow.errors import DataError
 from advantageflow.golden_checks.check import readable, score_pictures
-from advantageflow.golden_checks.pictures import Picture, PictureRecord, folder_pictures
-from advantageflow.golden_checks.recorded import find_golden
+from advantageflow.golden_checks.pictures import Picture, PictureRecord, find_golden, folder_pictures
 from advantageflow.records import Prompt
 from advantageflow.rewards.ocr import OcrReward
 

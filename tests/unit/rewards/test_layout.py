@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from advantageflow.records import Prompt
 from advantageflow.rewards.layout import LayoutReward
 from advantageflow.rewards.plumbing.results import to_results
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import BACKGROUND, Scene, SceneObject
+from advantageflow.shapes.scenes import BACKGROUND, Scene, SceneObject, render
 
 PROMPT = Prompt("anything", "train", "all")
 NOTHING = {"contrast": 0.0, "centring": 0.0, "beauty": 0.0}

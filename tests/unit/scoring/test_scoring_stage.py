@@ -21,8 +21,7 @@ from advantageflow.rewards.jpeg import JpegReward
 from advantageflow.scoring.stage import run
 from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import scene_for
+from advantageflow.shapes.scenes import render, scene_for
 from advantageflow.store.files import read_metadata
 from advantageflow.store.prompts import write_prompts
 from advantageflow.store.rollouts import read_scores, write_rollouts

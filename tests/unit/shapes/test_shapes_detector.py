@@ -10,11 +10,19 @@ import numpy as np
 import pytest
 
 from advantageflow.errors import DataError
-from advantageflow.shapes.detector import Detection, detect
+from advantageflow.shapes.detector import Detection, check_spec, detect, score
 from advantageflow.shapes.prompts import all_prompts
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import CELL, COLORS, SHAPES, CaptionNoise, Scene, SceneObject, cell_centre, scene_for
-from advantageflow.shapes.scoring import check_spec, score
+from advantageflow.shapes.scenes import (
+    CELL,
+    COLORS,
+    SHAPES,
+    CaptionNoise,
+    Scene,
+    SceneObject,
+    cell_centre,
+    render,
+    scene_for,
+)
 
 SCENES = 1000  # a detector that is right on 99 % fails here with a probability of 0.93
 

@@ -14,11 +14,9 @@ from advantageflow.policy.loading import EMBEDDED_MODEL, load_vae
 from advantageflow.policy.text import encode_prompts
 from advantageflow.records import derive_seed
 from advantageflow.settings import EvaluationSettings, ModelSettings
-from advantageflow.shapes.detector import detect
+from advantageflow.shapes.detector import detect, score
 from advantageflow.shapes.prompts import TASKS, all_prompts
-from advantageflow.shapes.renderer import render
-from advantageflow.shapes.scenes import CaptionNoise, scene_for
-from advantageflow.shapes.scoring import score
+from advantageflow.shapes.scenes import CaptionNoise, render, scene_for
 
 MODEL = ModelSettings()
 IMAGES_PER_TASK = 160

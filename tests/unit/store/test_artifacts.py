@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from advantageflow.errors import DataError, PolicyError, StoreError
 from advantageflow.records import Prompt, Rollout, Score
-from advantageflow.settings import LoraSettings, ModelSettings
+from advantageflow.settings import LoraSettings
 from advantageflow.store.files import read_metadata, write_json
 from advantageflow.store.manifest import files_of
 from advantageflow.store.policies import PolicyState, copy_parts, read_policy_state
@@ -238,20 +238,6 @@ def test_a_folder_that_is_no_policy_is_named(tmp_path: Path, content: str | None
     with pytest.raises(PolicyError, match="not a policy") as caught:
         read_policy_state(tmp_path)
     assert caught.value.where == str(tmp_path / "state.json")
-
-
-@pytest.mark.parametrize("adapter", [None, "policy"])
-def test_a_state_that_an_older_version_wrote_is_read(tmp_path: Path, adapter: str | None) -> None:
-    config = {"r": 4, "lora_alpha": 8, "target_modules": ["to_v", "to_q"], "peft_type": "LORA"}
-    (tmp_path / "policy").mkdir()
-    write_json(tmp_path / "policy" / "adapter_config.json", config)
-    sha256 = "ab" if adapter else None
-    old = {"round": 2, "step": 8, "adapter": adapter, "policy_sha256": sha256, "settings": {"model": {"name": "mine"}}}
-    write_json(tmp_path / "state.json", old)
-    state = read_policy_state(tmp_path)
-    assert state.lora == (LoraSettings(rank=4, alpha=8, targets=("to_q", "to_v")) if adapter else None)
-    assert (state.trained, state.rounds, state.policy_sha256) == (adapter is not None, 2, sha256)
-    assert state.model == ModelSettings(name="mine")
 
 
 def test_what_tasks_read_of_a_policy_are_artifacts_with_its_state(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class WorldMaker:
         folder = self.root / f"round-{round_index}-of-{shards}"
         self.write_prompts(folder / "prompts", folder / "conditioning")
         with publish(folder / "policy") as partial:
-            state = {"round": 0, "step": 0, "adapter": None, "settings": {}, "provenance": {"seed": 0}}
+            state = {"round": 0, "step": 0, "settings": {}, "provenance": {"seed": 0}}
             write_json(partial / "state.json", {**state, "policy_sha256": None})
         world = World(folder, folder / "prompts", folder / "conditioning", folder / "policy", [], [])
         for shard in range(shards):

@@ -8,14 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import (
-    ATTENTION_AND_FEED_FORWARD,
-    Configs,
-    Encoded,
-    Family,
-    LatentSizes,
-    Times,
-)
+from advantageflow.policy.families.base import ATTENTION_AND_FEED_FORWARD, Configs, Encoded, Family, LatentSizes, Times
 from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, pixels_per_latent, unpack
 from advantageflow.settings import ModelSettings
 

@@ -6,14 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.families.base import (
-    ATTENTION_AND_FEED_FORWARD,
-    Configs,
-    Encoded,
-    Family,
-    LatentSizes,
-    Times,
-)
+from advantageflow.policy.families.base import ATTENTION_AND_FEED_FORWARD, Configs, Encoded, Family, LatentSizes, Times
 from advantageflow.policy.families.parts import Latents, Tokens, pixels_per_latent
 
 _TIMESTEP_SCALE = 1000  # the transformer's timestep embedding counts in thousandths

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,11 +29,6 @@ class LearnedReward(BaseModel, ABC):
 
     The options are the fields of the class; beside them it has `name`, `columns` and `score`. Whether a GPU is there is
     asked only when one is needed: settings are checked on machines that have none.
-
-    Attributes:
-        device: 'cpu', or 'cuda' for the first visible GPU.
-        dtype: precision of the model; the arithmetic on its outputs is always float32.
-        batch: images that go through the model at once.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,9 +37,9 @@ class LearnedReward(BaseModel, ABC):
     code_version: ClassVar[str] = "1"  # to be raised whenever the code gives other scores by the same weights
     higher_is_better: ClassVar[bool] = True
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    batch: Annotated[int, Field(ge=1, strict=True)] = 16
-    dtype: Dtype = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"  # 'cpu', or 'cuda' for the first visible GPU
+    batch: Annotated[int, Field(ge=1, strict=True)] = 16  # images that go through the model at once
+    dtype: Dtype = "float32"  # precision of the model; the arithmetic on its outputs is always float32
 
     @property
     def version(self) -> str:
@@ -65,9 +60,7 @@ class LearnedReward(BaseModel, ABC):
 
     def place(self, module: Module, *, dtype: Dtype | None = None) -> Module:
         """A module, frozen, on the device, in the option's precision if not in another.
-
-        Raises:
-            RewardError: a GPU is asked for and there is none: never a silent run on the CPU.
+        Raises RewardError: a GPU is asked for and there is none: never a silent run on the CPU.
         """
         import torch
 
@@ -83,9 +76,14 @@ class LearnedReward(BaseModel, ABC):
             yield items[start : start + self.batch]
 
     @property
-    @abstractmethod
     def _weights(self) -> str:
         """Hash of the weights as loaded, in float32, so that it is the same in every precision; loads them."""
+        return str(self._parts[-1])
+
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
+        """What it computes with, loaded, and last the hash of its weights."""
+        raise NotImplementedError
 
 
 class ClipReward(LearnedReward):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advantageflow.rewards.plumbing.inputs import check_rgb
+from advantageflow.rewards.plumbing.results import check_rgb
 
 if TYPE_CHECKING:
     import torch

@@ -10,10 +10,10 @@ import numpy as np
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.base import Result
-from advantageflow.rewards.geneval import colors, detector
+from advantageflow.rewards.geneval import networks
 from advantageflow.rewards.geneval.scoring import LOWEST_SOFT, Detection, Found, colors_needed, score, select
 from advantageflow.rewards.geneval.spec import CLASSES, check_spec
-from advantageflow.rewards.plumbing.inputs import check_prompt, check_rgb
+from advantageflow.rewards.plumbing.results import check_prompt, check_rgb
 
 
 class GenEvalReward(LearnedReward):
@@ -37,11 +37,11 @@ class GenEvalReward(LearnedReward):
     name = "geneval"
     headline: ClassVar[str] = "correct"
 
-    model: str = detector.MODEL
+    model: str = networks.MODEL
     revision: str | None = None
-    clip: str = colors.MODEL
+    clip: str = networks.CLIP_MODEL
     clip_revision: str | None = None
-    sides: tuple[int, int] = (detector.SHORT_SIDE, detector.LONG_SIDE)
+    sides: tuple[int, int] = (networks.SHORT_SIDE, networks.LONG_SIDE)
     peer_compatible: bool = False
 
     @property
@@ -77,12 +77,12 @@ class GenEvalReward(LearnedReward):
         return weights_hash(self._detector.module, self._colors.module)
 
     @cached_property
-    def _detector(self) -> detector.Detector:
-        return detector.Detector(self.model, self.revision, self, self.sides)
+    def _detector(self) -> networks.Detector:
+        return networks.Detector(self.model, self.revision, self, self.sides)
 
     @cached_property
-    def _colors(self) -> colors.ColorClassifier:
-        return colors.ColorClassifier(self.clip, self.clip_revision, self)
+    def _colors(self) -> networks.ColorClassifier:
+        return networks.ColorClassifier(self.clip, self.clip_revision, self)
 
     def _fill_in_colors(
         self, prompts: Sequence[Prompt], images: Sequence[np.ndarray], found: Sequence[dict[str, list[Detection]]]
@@ -94,7 +94,7 @@ class GenEvalReward(LearnedReward):
             for name, count in colors_needed(prompt.spec, objects).items()
             for place in range(count)
         ]
-        cutouts = [colors.cut_out(images[number], found[number][name][place]) for number, name, place in places]
+        cutouts = [networks.cut_out(images[number], found[number][name][place]) for number, name, place in places]
         if not cutouts:
             return
         named = self._colors.classify(cutouts, [name for _, name, _ in places])
@@ -105,11 +105,7 @@ class GenEvalReward(LearnedReward):
         verdict = score(prompt.spec, found, peer_compatible=self.peer_compatible)
         values = {"correct": verdict.correct, "strict": verdict.strict, "soft": verdict.soft}
         objects = [_describe(one) for of_class in found.values() for one in of_class]
-        return values, {
-            "found": objects,
-            "failed": list(verdict.failed),
-            "failed_strict": list(verdict.failed_strict),
-        }
+        return values, {"found": objects, "failed": list(verdict.failed), "failed_strict": list(verdict.failed_strict)}
 
 
 def _describe(detection: Detection) -> str:

@@ -190,10 +190,7 @@ def count_share(got: int, required: int) -> float:
 
 def centre_offset(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
     """From the other box's centre to this one's, (x, y) in pixels; boxes are left, top, right, bottom."""
-    return (
-        (one[0] + one[2] - other[0] - other[2]) / 2,
-        (one[1] + one[3] - other[1] - other[3]) / 2,
-    )
+    return ((one[0] + one[2] - other[0] - other[2]) / 2, (one[1] + one[3] - other[1] - other[3]) / 2)
 
 
 def margin_offset(one: Sequence[float], other: Sequence[float]) -> tuple[float, float]:

@@ -1,19 +1,25 @@
-"""What a reward says of itself and gives, held to the protocol: finite numbers in range, details that are JSON."""
+"""What rewards are handed and give, held to the protocol: images, specs, numbers in range, details that are JSON."""
 
+import io
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import getattr_static
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 
-from advantageflow.errors import RewardError
+from advantageflow.errors import DataError, RewardError
 from advantageflow.json_text import DEEPEST
+from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result, Reward, planned_version
 from advantageflow.shown import brief
 
+MOST_PIXELS = 16_777_216  # 4096 x 4096
+_FORMATS = ("PNG", "JPEG", "WEBP")  # of Pillow's dozens, some of which start other programs
 LONGEST_DETAILS = 100_000  # characters of an image's details as JSON
 
 
@@ -189,3 +195,37 @@ class _Declaration(BaseModel):
     version: _Text = "known once it is loaded"
     higher_is_better: bool = Field(strict=True)
     columns: dict[_Text, Annotated[tuple[float, float], AfterValidator(_rising)]] = Field(min_length=1)
+
+
+def check_rgb(image: np.ndarray) -> None:
+    """Raises ValueError if the image is not (H, W, 3) uint8, or has no pixels."""
+    if image.dtype.name != "uint8" or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"expected an RGB image (H, W, 3) of uint8, got {image.shape} of {image.dtype}")
+
+
+def decode_image(content: bytes) -> np.ndarray:
+    """The pixels (H, W, 3), uint8, of a PNG, JPEG or WebP file.
+    Raises ValueError: it cannot be read, or has more than MOST_PIXELS.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the bound below is stricter
+            image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        with image:
+            if image.width * image.height > MOST_PIXELS:  # known from the header, before anything is decoded
+                size = f"{image.width:,} x {image.height:,} pixels"
+                raise ValueError(f"it has {size}, more than {MOST_PIXELS:,}")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, beside ValueError
+        raise ValueError(str(error)) from error
+
+
+def check_prompt(prompt: Prompt, check_spec: Callable[[dict[str, Any]], None]) -> None:
+    """Hold a prompt's spec to a reward's rules: its DataError, whose `where` is the field, names the prompt too."""
+    try:
+        check_spec(prompt.spec)
+    except DataError as error:
+        where = f"prompt '{prompt.text}', spec {error.where}".rstrip()
+        raise DataError(error.message, where=where, remedy=error.remedy) from error

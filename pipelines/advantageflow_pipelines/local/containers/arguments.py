@@ -11,7 +11,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import ADDRESSING_ENV
 from advantageflow.tracking.events import JOURNAL_ENV
-from advantageflow_pipelines.configuration.named_files import STORE, named_files
+from advantageflow_pipelines.configuration.choices import STORE, named_files
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
 
@@ -60,7 +60,15 @@ def container_arguments(client: DockerClient, workdir: WorkDir) -> dict[str, Any
         folder.mkdir(parents=True, exist_ok=True)
     environment = {name: value for name in _names_passed_on(settings) if (value := os.environ.get(name))}
     aws = aws_environment(os.environ)
-    read = {str(path): path for path in sorted({*files_read(settings), *_files_in(environment)})}
+    read = {
+        str(path): path
+        for path in sorted(
+            {
+                *files_read(settings),
+                *{Path(value) for value in environment.values() if value.startswith("/") and Path(value).exists()},
+            }
+        )
+    }
     read |= aws_files(aws)
     return {
         "network_mode": "host",
@@ -120,11 +128,6 @@ def _names_passed_on(settings: RunSettings) -> Iterator[str]:
     yield from _PASSED_ON
     for term in (*settings.reward.terms, *settings.reward.watched):
         yield from (str(value) for name, value in term.options.items() if name.endswith("_env"))
-
-
-def _files_in(environment: Mapping[str, str]) -> set[Path]:
-    """Files that variables name, such as a bundle of certificates."""
-    return {Path(value) for value in environment.values() if value.startswith("/") and Path(value).exists()}
 
 
 def _wants_gpus(settings: RunSettings) -> bool:

@@ -50,7 +50,10 @@ def online_tasks(
     def online(**given: Any) -> Made:
         """Rounds of rollout, reward and training."""
         if segment.first > 1:
-            shared = {name: _imported(given[parameter_of(name)], kind) for name, kind in _HANDED.items()}
+            shared = {
+                name: dsl.importer(artifact_uri=given[parameter_of(name)], artifact_class=kind, reimport=False).output
+                for name, kind in _HANDED.items()
+            }
         else:
             shared = prepare(placement, form, given)
         evaluate = judge(settings, placement, form, given, shared)
@@ -118,11 +121,6 @@ class Made(NamedTuple):
     made: Any  # the policy after the last round
     base: Any  # reports of the first and the last evaluation
     final: Any
-
-
-def _imported(address: Any, kind: type) -> Any:
-    """What an earlier segment made, where it lies."""
-    return dsl.importer(artifact_uri=address, artifact_class=kind, reimport=False).output
 
 
 class _Policy(NamedTuple):

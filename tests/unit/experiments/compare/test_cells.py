@@ -34,9 +34,8 @@ def test_every_variant_runs_with_every_seed_and_all_variants_before_the_next_see
 
 
 def test_a_cell_has_the_settings_that_run_would_choose(cells: list[Cell]) -> None:
-    alone = load_settings(
-        "tiny", None, ["rounds=2", "training.objective.lam=2", "seed=1", "tracking.experiment=two-ways"]
-    )
+    tracking = ["tracking.experiment=two-ways", "tracking.name=slow-seed1"]
+    alone = load_settings("tiny", None, ["rounds=2", "training.objective.lam=2", "seed=1", *tracking])
     assert cells[2].settings == alone
 
 

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from advantageflow_experiments.__main__ import main
-from advantageflow_experiments.compare.comparison import Comparison, write_comparison
 from advantageflow_experiments.compare.plan import plan_names
 
 Command = Callable[..., tuple[int, str, str]]
@@ -59,8 +58,6 @@ def test_a_plan_is_printed_to_be_changed(compare: Command) -> None:
         (("--resume", "nowhere"), "holds no comparison"),
         (("lam", "--resume", "nowhere"), "leave PLAN away"),
         (("--resume", "nowhere", "--set", "rounds=1", "--seeds", "1"), "leave --seeds, --set away"),
-        (("--redraw", "nowhere"), "comparison.json: file not found"),
-        (("--redraw", "nowhere", "--jobs", "2"), "leave --jobs away"),
     ],
 )
 def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
@@ -73,11 +70,3 @@ def test_a_mistake_gets_one_message_and_leaves_nothing_behind(
     assert "what to do: " in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
-
-
-def test_pictures_are_drawn_again_from_the_results_alone(compare: Command, grid: Comparison, tmp_path: Path) -> None:
-    write_comparison(tmp_path / "comparison.json", grid)
-    status, out, _ = compare("--redraw", ".")
-    assert status == 0
-    assert out.split() == [str(tmp_path / "table.md"), str(tmp_path / "heatmap.png")]
-    assert (tmp_path / "heatmap.png").stat().st_size > 10_000

@@ -11,9 +11,9 @@ import torch
 from advantageflow.policy.generate import load_generator
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import EvaluationSettings, ModelSettings
+from advantageflow.shapes.detector import score
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.shapes.scenes import NO_NOISE, CaptionNoise
-from advantageflow.shapes.scoring import score
 from advantageflow_experiments.shapes.pretrain import PretrainSettings, draw, pretrain
 
 SHORT = PretrainSettings(threads=1).scaled(0.0001)

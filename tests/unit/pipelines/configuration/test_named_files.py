@@ -8,8 +8,12 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.configuration.named_files import check_no_local_files, named_files, with_absolute_paths
+from advantageflow_pipelines.configuration.choices import (
+    check_no_local_files,
+    choose_settings,
+    named_files,
+    with_absolute_paths,
+)
 
 
 def chosen(*assignments: str) -> RunSettings:

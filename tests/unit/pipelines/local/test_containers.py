@@ -9,7 +9,7 @@ import pytest
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.configuration.named_files import with_absolute_paths
+from advantageflow_pipelines.configuration.choices import with_absolute_paths
 from advantageflow_pipelines.local.containers.arguments import (
     AWS_FOLDER,
     aws_environment,

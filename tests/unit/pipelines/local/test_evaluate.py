@@ -91,7 +91,7 @@ def test_a_choice_that_there_is_not_is_refused(
     judged: FoundPolicy, option: str, value: str, advantageflow: Callable[..., tuple[int, str, str]]
 ) -> None:
     status, _, err = advantageflow("evaluate", str(judged.path), option, value)
-    assert (status, f"{option}: there is no" in err) == (2, True)
+    assert (status, f"Invalid value for '{option}'" in err) == (2, True)
 
 
 def test_what_is_no_trained_policy_is_refused(tmp_path: Path) -> None:

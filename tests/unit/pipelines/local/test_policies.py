@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from advantageflow.prompts.initial_policy import find_initial, write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.store.files import publish, read_tensors, write_json, write_tensors
-from advantageflow.store.policies import PolicyState, read_policy_state
+from advantageflow.store.policies import read_policy_state
 from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.policies import find_policy, policy_artifact, with_initial_policy
@@ -75,14 +74,6 @@ def test_a_run_takes_the_shape_of_the_policy_that_it_starts_from(policy: Path, t
         assert taken.training.lora == SHAPE
         assert "rank 2, alpha 6, to_k, to_q; training.lora is set to these" in words
         assert read_policy_state(Path(str(taken.init_policy))).round == 3
-
-
-def test_of_a_run_whose_settings_an_older_version_wrote_the_last_policy_is_named(policy: Path, tmp_path: Path) -> None:
-    root = working_folder(tmp_path / "run", policy)
-    (root / "settings.yaml").write_text("training: {algorithm: awm}")
-    with pytest.raises(SettingsError) as caught:
-        find_policy(str(root))
-    assert str(root / "artifacts" / "online" / "training" / "new_policy") in caught.value.remedy
 
 
 def test_no_earlier_policy_stands_in_for_the_last_one_of_a_complete_run(policy: Path, tmp_path: Path) -> None:
@@ -190,19 +181,3 @@ def test_generate_paints_with_another_programs_adapter(policy: Path, tmp_path: P
     expected = (tmp_path / "out.png").read_bytes()
     assert generate(str(tmp_path / "theirs"))[0] == 0
     assert (tmp_path / "out.png").read_bytes() == expected
-
-
-def test_a_policy_that_an_older_version_wrote_is_still_taken(policy: Path, tmp_path: Path) -> None:
-    old = tmp_path / "old"
-    shutil.copytree(policy, old)
-    state = read_policy_state(policy).model_dump(mode="json")
-    for name in ("lora", "rollout_policy_sha256", "base_sha256", "rounds_before"):
-        del state[name]
-    (old / "state.json").write_text(json.dumps({**state, "adapter": "policy"}))
-    (old / "policy" / "pytorch_lora_weights.safetensors").unlink()
-    for name in ("policy", "rollout_policy"):
-        file = old / name / "adapter_model.safetensors"
-        write_tensors(file, {key.removeprefix("base_model.model."): one for key, one in read_tensors(file).items()})
-    taken, _ = with_initial_policy(settings(old), tmp_path, lora_asked=False)
-    assert taken.training.lora == SHAPE
-    assert PolicyState.model_validate(read_policy_state(old).model_dump()).trained

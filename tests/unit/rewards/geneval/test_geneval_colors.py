@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advantageflow.rewards.backbones.pixels import centre_square
-from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
+from advantageflow.rewards.geneval.networks import ColorClassifier, cut_out
 from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import Detection
 from advantageflow.rewards.geneval.spec import COLORS

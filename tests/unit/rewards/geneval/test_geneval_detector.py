@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.pretrained import weights_hash
-from advantageflow.rewards.geneval import detector
-from advantageflow.rewards.geneval.detector import Detector, detections, prepare, target_size
+from advantageflow.rewards.geneval import networks as detector
+from advantageflow.rewards.geneval.networks import Detector, detections, prepare, target_size
 from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import Detection
 from advantageflow.rewards.geneval.spec import CLASSES

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import planned_version
-from advantageflow.rewards.geneval.colors import ColorClassifier, cut_out
-from advantageflow.rewards.geneval.detector import Detector
+from advantageflow.rewards.geneval.networks import ColorClassifier, Detector, cut_out
 from advantageflow.rewards.geneval.reward import GenEvalReward
 from advantageflow.rewards.geneval.scoring import select
 from advantageflow.rewards.geneval.spec import CLASSES

@@ -17,7 +17,7 @@ from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.plumbing.checks import identical_columns, score_images
-from advantageflow.rewards.plumbing.inputs import MOST_PIXELS, decode_image
+from advantageflow.rewards.plumbing.results import MOST_PIXELS, decode_image
 
 
 class Brightness:

@@ -25,13 +25,7 @@ from advantageflow.objectives.registry import make_objective
 from advantageflow.policy.loading import load_family, load_transformer
 from advantageflow.policy.sampling import step_noise, velocity_function
 from advantageflow.runtime import carried
-from advantageflow.settings import (
-    LoraSettings,
-    ModelSettings,
-    RewardSettings,
-    StoreSettings,
-    TrainingSettings,
-)
+from advantageflow.settings import LoraSettings, ModelSettings, RewardSettings, StoreSettings, TrainingSettings
 from advantageflow.store.conditioning import open_conditioning
 from advantageflow.store.files import read_tensors
 from advantageflow.store.prompts import read_prompts

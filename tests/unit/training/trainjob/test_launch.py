@@ -16,17 +16,7 @@ import pytest
 from kubernetes_stub.server import Right
 from kubernetes_stub.state import warning
 from kubernetes_stub.task import complete, step_event
-from launched import (
-    CREATE_JOB,
-    DELETE_JOB,
-    GET_JOB,
-    GET_RUNTIME,
-    LIST_PODS,
-    READ_LOG,
-    SETTINGS,
-    Train,
-    failing,
-)
+from launched import CREATE_JOB, DELETE_JOB, GET_JOB, GET_RUNTIME, LIST_PODS, READ_LOG, SETTINGS, Train, failing
 
 from advantageflow.errors import TrainingError
 from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings

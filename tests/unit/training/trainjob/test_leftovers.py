@@ -24,10 +24,7 @@ LIST_JOBS = Right("trainer.kubeflow.org", "trainjobs", "list")
 
 @pytest.fixture
 def left(
-    cluster: Cluster,
-    tmp_path: Path,
-    arguments: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
+    cluster: Cluster, tmp_path: Path, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Job]:
     """A job of some run, still there with its inputs and what its processes published."""
 
