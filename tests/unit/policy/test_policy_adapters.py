@@ -197,7 +197,7 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
 
 @pytest.mark.parametrize(("target", "why"), [("absent", "no layer absent"), ("attn", r"attn' is not a linear layer")])
 def test_unknown_target_is_refused_before_training(base_policy: Path, target: str, why: str) -> None:
-    with pytest.raises(PolicyError, match=f"{why}.*check training.lora.targets"):
+    with pytest.raises(PolicyError, match=f"(?s){why}.*check training.lora.targets"):
         attach_adapters(transformer(), base_policy, LoraSettings(targets=(target,)), 0, FAMILY)
 
 
