@@ -162,6 +162,9 @@ class Counts:
         at = self._at(settings, min(settings.training.microbatch, images_of_a_round(settings)))
         peak = at.recomputed if settings.training.gradient_checkpointing else at.trained
         one = _FLOAT32 * self.parameters["adapter"]
+        # On a base of lower precision all gradients are made float32 at once, at the end: beside them are those that
+        # are made so, and the rounded adapters. Of large adapters and few samples that is the peak.
+        peak = max(peak, 2 * one if settings.model.dtype != "float32" else 0)
         return {
             "base weights": self.model.weights["transformer"],
             "adapters": 2 * one,

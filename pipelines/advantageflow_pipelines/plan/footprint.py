@@ -1,8 +1,8 @@
 """Memory that a computation takes at most, found by running it where tensors have shapes and no data: the meta device.
 
 What would be allocated is added up operation by operation, and taken off again when the last tensor on it goes, as
-PyTorch's allocator on a GPU does, which also rounds up to 512 bytes. Neither a GPU nor the memory is needed, and
-nothing is modelled by hand.
+PyTorch's allocator on a GPU does; that this rounds up to 512 bytes is left out. Neither a GPU nor the memory is needed,
+and nothing is modelled by hand.
 
 What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and adapters on the
 attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of

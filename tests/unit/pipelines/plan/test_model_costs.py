@@ -136,6 +136,19 @@ def test_activations_grow_with_the_microbatch_and_shrink_by_recomputing(counts: 
     assert activations(gradient_checkpointing=True) < 0.5 * activations()
 
 
+def test_large_adapters_take_more_than_the_activations_of_few_samples() -> None:
+    lora = LoraSettings(rank=512, alpha=512, targets=TARGETS)
+    run = of_run(lora=lora, microbatch=1).model_copy(update={"model": MODEL.model_copy(update={"dtype": "bfloat16"})})
+    skeleton = make_skeleton(run.model)
+    height = skeleton.sizes.usual
+    inputs = skeleton.inputs(1, height)
+    peak = model_costs.training_peak(skeleton.policy(lora), inputs) + model_costs.tensor_bytes(
+        model_costs.given_tensors(inputs)
+    )
+    found = counts_of(run, count(skeleton, TARGETS, (512,), (height,))).training(run)["activations"]
+    assert found == pytest.approx(peak, rel=1e-3)
+
+
 def test_generating_takes_memory_by_the_image(counts: Counts) -> None:
     one, two = (counts.generation(of_run(), batch, guided=False) for batch in (4, 8))
     assert two["activations"] == pytest.approx(2 * one["activations"], rel=0.05)
