@@ -182,8 +182,8 @@ def attach_adapters(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "adapter"))
-            _inject(transformer, wanted, ADAPTER_FOLDER, policy_dir)
-        _inject(transformer, wanted, ROLLOUT_ADAPTER_FOLDER, policy_dir)
+            _inject(transformer, wanted, ADAPTER_FOLDER)
+        _inject(transformer, wanted, ROLLOUT_ADAPTER_FOLDER)
     adapters = Adapters(transformer, wanted)
     if not saved.state.trained:
         adapters.move_rollout_policy(0.0)
@@ -251,15 +251,20 @@ def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Paramet
     return {n.replace(mark, "."): p for n, p in transformer.named_parameters() if mark in n}
 
 
-def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
-    """Gives an adapter of this name to the layers that it is for, in the model's order, as PEFT does."""
+def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path | None = None) -> None:
+    """Gives an adapter of this name to the layers that it is for, in the model's order, as PEFT does.
+
+    `folder` is that of a saved adapter. Of a fresh one each target must be there: one that is misspelt would not train.
+    """
     config, layers = lora_config(lora), _targets(transformer, lora)
     strange = [layer for layer, module in layers.items() if not isinstance(module, nn.Linear | LoraLinear)]
-    if strange or not layers:
-        missing = f"the model has no layer {' or '.join(lora.targets or ())}"
+    ends = [f".{layer}" for layer in layers]
+    absent = [target for target in lora.targets or () if not any(end.endswith(f".{target}") for end in ends)]
+    if strange or not layers or (absent and folder is None):
+        missing = f"the model has no layer {' or '.join(absent)}"
         message = f"'{strange[0]}' is not a linear layer" if strange else missing
         remedy = "check training.lora.targets against the model"
-        raise PolicyError(message, where=str(folder), remedy=remedy)
+        raise PolicyError(message, where=str(folder or "training.lora.targets"), remedy=remedy)
     for layer, module in layers.items():
         if isinstance(module, LoraLinear):
             module.update_layer(name, lora.rank, lora_alpha=lora.alpha, config=config)

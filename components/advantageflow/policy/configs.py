@@ -123,10 +123,10 @@ def _known(name: str) -> tuple[Path, str]:
 def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
     from advantageflow.policy.families import find_family  # needs torch, which not every reader of files has to load
 
-    index = _read_json(folder / INDEX)
+    index = read_config(folder / INDEX)
     family = find_family(str(index.get("_class_name")), model, f"{folder}: {INDEX}")
     found = {part: folder / part / CONFIG for part in (*REQUIRED, *family.text_encoders)}
-    parts = {part: _read_json(path) for part, path in found.items() if path.exists()}
+    parts = {part: read_config(path) for part, path in found.items() if path.exists()}
     for part in REQUIRED:
         if part not in parts:
             remedy = "name a complete folder written by save_pretrained"
@@ -134,9 +134,12 @@ def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
     return ModelConfigs(index, family, parts, origin)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """One of the files. Raises PolicyError: it is missing, or not an object of JSON."""
     try:
-        config: dict[str, Any] = parse_json(path.read_bytes())
+        config: Any = parse_json(path.read_bytes())
+        if not isinstance(config, dict):
+            raise ValueError("it is not an object")
     except (OSError, ValueError) as error:
         raise PolicyError(f"cannot be read: {error}", where=str(path), remedy="download the model again") from error
     return config

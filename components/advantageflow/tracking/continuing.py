@@ -32,8 +32,8 @@ _WAITS = (5, 15, 30, 60, 120, 240)  # seconds between tries at an API server tha
 _SECONDS = 60.0  # for an answer
 _PASSING = (408, 429, 500, 502, 503, 504)
 _REMEDY = (
-    "see infra/README.md, 'Long runs'; what this segment made is kept, and a run with --init-policy continues from "
-    "its policy"
+    "see infra/README.md, 'Long runs'; what this segment made is kept, and `advantageflow runs retry` of its pipeline "
+    "run starts the next one"
 )
 
 Json = dict[str, Any]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from advantageflow.errors import StoreError
-from advantageflow.policy.configs import CONFIG, INDEX
+from advantageflow.policy.configs import CONFIG, INDEX, read_config
 from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.files import write_json
@@ -201,10 +201,12 @@ def counts_key(model: ModelSettings, targets: tuple[str, ...] | None, configs: P
         targets: linear layers that get an adapter; None: the family's usual ones.
         configs: folder of the model's configuration files.
         exactly: rank and image size, where figures are of these alone.
+
+    Raises PolicyError: one of the files is corrupt.
     """
     told = {
         "form": _FORM,
-        "files": {file: json.loads((configs / file).read_text("utf-8")) for file in _files(configs)},
+        "files": {file: read_config(configs / file) for file in _files(configs)},
         "model": model.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True),
         "targets": targets,
         "exactly": exactly,

@@ -64,7 +64,9 @@ def test_an_unknown_model_says_which_are_known(cache: Path) -> None:
     assert all(name in caught.value.remedy for name in known_models())
 
 
-@pytest.mark.parametrize(("damage", "words"), [("{", "cannot be read"), (None, "no transformer/config.json")])
+@pytest.mark.parametrize(
+    ("damage", "words"), [("{", "cannot be read"), ("[]", "not an object"), (None, "no transformer/config.json")]
+)
 def test_a_damaged_folder_is_named(folder: Path, damage: str | None, words: str) -> None:
     config = folder / "transformer" / "config.json"
     config.unlink()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from advantageflow.errors import PolicyError
 from advantageflow.policy.configs import find_configs, known_models
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -81,6 +82,14 @@ def test_the_key_is_of_all_that_counting_depends_on() -> None:
     assert key(model.model_copy(update={"dtype": "bfloat16"}), None) != known
     assert key(model.model_copy(update={"max_sequence_length": 11}), None) != known
     assert key(model, ("attn.to_q",)) != known
+
+
+def test_a_corrupt_configuration_is_named(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text("{")
+    with pytest.raises(PolicyError, match=r"transformer/config\.json: cannot be read"):
+        counts_key(choose_settings(preset="tiny").model, None, tmp_path)
 
 
 def test_what_was_counted_once_is_not_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
