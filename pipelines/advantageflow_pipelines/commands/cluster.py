@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
+from typer import Option
 
 from advantageflow.errors import ClusterError, UserError
 from advantageflow.settings import RunSettings
@@ -37,7 +38,7 @@ def check(
     resources: options.Resources = None,
     service_account: ServiceAccount = None,
     pod: Annotated[
-        bool, typer.Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
+        bool, Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
     ] = True,
 ) -> None:
     """Say of each thing that a run needs of a cluster that it is fine, or what to do.

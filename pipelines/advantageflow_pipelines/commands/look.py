@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 import yaml
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
@@ -23,13 +24,12 @@ resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cl
 
 def ui(
     runs: options.Runs = options.RUNS,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 5000,
+    host: Annotated[str, Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=1, max=65535, help="Port to serve on.")] = 5000,
     experiment: Annotated[
-        str | None,
-        typer.Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given."),
+        str | None, Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Show this run: its name, folder or id in MLflow.")] = None,
+    run: Annotated[str | None, Option(help="Show this run: its name, folder or id in MLflow.")] = None,
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
     from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
@@ -50,8 +50,8 @@ def presets_list() -> None:
 
 @presets.command("show")
 def presets_show(
-    name: Annotated[str, typer.Argument(help="Name of the preset.")],
-    everything: Annotated[bool, typer.Option("--all", help="With what it leaves at the defaults.")] = False,
+    name: Annotated[str, Argument(help="Name of the preset.")],
+    everything: Annotated[bool, Option("--all", help="With what it leaves at the defaults.")] = False,
 ) -> None:
     """Print a preset, to be saved and changed as your own --config file."""
     if not everything:
@@ -69,8 +69,8 @@ def resources_list(pipeline: options.Pipeline = None) -> None:
 
 @resources.command("show")
 def resources_show(
-    name: Annotated[str, typer.Argument(help="Name of a preset, or your own YAML file.")],
-    everything: Annotated[bool, typer.Option("--all", help="What each stage gets in the end, defaults too.")] = False,
+    name: Annotated[str, Argument(help="Name of a preset, or your own YAML file.")],
+    everything: Annotated[bool, Option("--all", help="What each stage gets in the end, defaults too.")] = False,
     pipeline: options.Pipeline = None,
 ) -> None:
     """Print resources, to be saved and changed as your own file (`base: NAME` and what differs is enough)."""

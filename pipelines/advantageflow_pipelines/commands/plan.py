@@ -3,7 +3,7 @@
 import json
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
@@ -21,18 +21,16 @@ def plan(
     config: options.Config = None,
     assignments: options.Assignments = None,
     rounds: options.Rounds = None,
-    gpu: Annotated[str | None, typer.Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="How many of them; as many as --resources or training use.")
-    ] = None,
+    gpu: Annotated[str | None, Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
+    gpus: Annotated[int | None, Option(min=1, help="How many of them; as many as --resources or training use.")] = None,
     resources: options.Resources = None,
     gpu_price: Annotated[
-        float | None, typer.Option(min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
+        float | None, Option(min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given.")
+        float | None, Option(min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a run will cost: images, passes, GPU-hours, memory, storage, weights and their licences.
 

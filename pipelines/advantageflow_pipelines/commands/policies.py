@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Column, Table
+from typer import Argument, Option
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
@@ -21,11 +21,11 @@ BASE = "base"
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help='What the picture shows, such as "a red circle left of a blue star".')],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("out.png"),
+    prompt: Annotated[str, Argument(help='What the picture shows, such as "a red circle left of a blue star".')],
+    output: Annotated[Path, Option("--output", "-o", help="PNG file to write.")] = Path("out.png"),
     model: Annotated[
         str,
-        typer.Option(
+        Option(
             "--model",
             "-m",
             help="base, a run's working folder, a policy, an adapter (PEFT, diffusers, kohya), or where one is "
@@ -34,13 +34,11 @@ def generate(
     ] = BASE,
     base_model: Annotated[
         str | None,
-        typer.Option(help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id."),
+        Option(help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Model evaluations; as in the run if not given.")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(min=1.0, help="1 is none; as in the run if not given.")
-    ] = None,
+    seed: Annotated[int, Option(min=0, help="Seed of the initial noise.")] = 0,
+    steps: Annotated[int | None, Option(min=1, help="Model evaluations; as in the run if not given.")] = None,
+    guidance_scale: Annotated[float | None, Option(min=1.0, help="1 is none; as in the run if not given.")] = None,
 ) -> None:
     """Generate one picture with the base model or with a tuned one."""
     with writing(output):
@@ -66,9 +64,9 @@ def generate(
 
 def publish(
     policy: Annotated[
-        str, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
+        str, Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
     ],
-    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
+    url: Annotated[str, Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
 ) -> None:
     """Publish a trained policy: readers see the whole of it, or nothing.
 
@@ -87,14 +85,14 @@ def publish(
 def export(
     policy: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="RUN_OR_POLICY",
             help="A run's working folder (its last policy), a policy, or where one is published or registered.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="New folder to write.")],
     fused: Annotated[
-        bool, typer.Option("--fused", help="Write the whole model, with the adapter in its weights, not the adapter.")
+        bool, Option("--fused", help="Write the whole model, with the adapter in its weights, not the adapter.")
     ] = False,
     runs: options.Runs = options.RUNS,
 ) -> None:
@@ -116,10 +114,8 @@ def export(
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model, such as shapes.")],
-    to: Annotated[
-        int | None, typer.Option(min=1, help="Version that becomes champion; the one before if not given.")
-    ] = None,
+    name: Annotated[str, Argument(metavar="NAME", help="Registered model, such as shapes.")],
+    to: Annotated[int | None, Option(min=1, help="Version that becomes champion; the one before if not given.")] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:
     """Make the champion before this one champion again, or any version."""
@@ -150,14 +146,14 @@ def rollback(
 def gc(
     runs: options.Runs = options.RUNS,
     store: Annotated[
-        str | None, typer.Option(help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
+        str | None, Option(help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
     ] = None,
-    days: Annotated[float, typer.Option(min=0, help="What is no older is kept.")] = 30,
-    newest: Annotated[int, typer.Option(min=0, help="So many runs are kept, however old.")] = 3,
+    days: Annotated[float, Option(min=0, help="What is no older is kept.")] = 30,
+    newest: Annotated[int, Option(min=0, help="So many runs are kept, however old.")] = 3,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Also registered versions that a gate kept from promotion.")
+        bool, Option("--rejected", help="Also registered versions that a gate kept from promotion.")
     ] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this, only say what would go.")] = False,
+    delete: Annotated[bool, Option("--delete", help="Remove it; without this, only say what would go.")] = False,
 ) -> None:
     """Say what nobody needs any more, and with --delete remove it.
 

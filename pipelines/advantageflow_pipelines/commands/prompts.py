@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.errors import DataError, StoreError
 from advantageflow.records import Prompt
@@ -23,17 +24,17 @@ _DEFAULTS = PromptSettings()
 
 Source = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl, .csv, .tsv or .parquet file, local or on s3://."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
+Seed = Annotated[int, Option("--seed", min=0, help="Of generated training prompts.")]
 
 
 @prompts.command("show")
 def show(
     source: Source,
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
+    count: Annotated[int, Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
     seed: Seed = _DEFAULTS.seed,
     column: options.Columns = None,
 ) -> None:
@@ -56,9 +57,9 @@ def show(
 @prompts.command("write")
 def write(
     source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .jsonl file to write; it may be a source again.")],
+    output: Annotated[Path, Option("--output", "-o", help="The .jsonl file to write; it may be a source again.")],
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
+        int, Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
     ] = _DEFAULTS.count,
     seed: Seed = _DEFAULTS.seed,
     column: options.Columns = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
 from advantageflow.errors import DataError, RewardError, SettingsError
 from advantageflow.records import Prompt
@@ -25,20 +26,20 @@ if TYPE_CHECKING:
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
 
-_Name = Annotated[str, typer.Option("--reward", "-r", help="A reward of the list, or package.module:name of yours.")]
+_Name = Annotated[str, Option("--reward", "-r", help="A reward of the list, or package.module:name of yours.")]
 _Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
+    list[str] | None, Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
 ]
 _Images = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--images",
         help="Folder of pictures to score instead of the golden set; a prompts.jsonl in it says what each should show: "
         '{"image": "a.png", "text": ..., "spec": ...}.',
     ),
 ]
 _LIMITS = RewardSettings()
-_Share = Annotated[float, typer.Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
+_Share = Annotated[float, Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
 
 
 @rewards.command("list")
@@ -57,13 +58,13 @@ def rewards_list() -> None:
 
 @rewards.command("check")
 def rewards_check(
-    prompts: Annotated[str | None, typer.Argument(help="A file of prompts, or another prompts.source.")] = None,
+    prompts: Annotated[str | None, Argument(help="A file of prompts, or another prompts.source.")] = None,
     reward: _Name = "shapes",
     option: _Options = None,
     images: _Images = None,
     tolerance: _Share = 0.01,
     column: options.Columns = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that it may take, as reward.timeout.")] = (
+    timeout: Annotated[float, Option(min=0.001, help="Seconds that it may take, as reward.timeout.")] = (
         _LIMITS.timeout
     ),
 ) -> None:
@@ -102,7 +103,7 @@ def rewards_check(
 
 @rewards.command("record")
 def rewards_record(
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write or add to.")],
+    output: Annotated[Path, Option("--output", "-o", help="JSON file to write or add to.")],
     reward: _Name,
     option: _Options = None,
     images: _Images = None,

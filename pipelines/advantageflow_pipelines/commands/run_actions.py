@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
@@ -25,10 +25,10 @@ from advantageflow_pipelines.say import Console, say, warn
 _SECONDS_TO_END = 60.0
 POLL_SECONDS = 2.0
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
-Stage = Annotated[str | None, typer.Argument(metavar="[STAGE]", help="Of this stage only, such as training.")]
-Lines = Annotated[int, typer.Option("--tail", min=1, help="The last lines of each pod.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Follow the new run; its status is the exit status.")]
+Run = Annotated[str, Argument(metavar="RUN", help="Id of the run.")]
+Stage = Annotated[str | None, Argument(metavar="[STAGE]", help="Of this stage only, such as training.")]
+Lines = Annotated[int, Option("--tail", min=1, help="The last lines of each pod.")]
+Wait = Annotated[bool, Option("--wait", help="Follow the new run; its status is the exit status.")]
 
 
 @expanding(connection=connect)

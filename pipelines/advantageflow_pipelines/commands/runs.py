@@ -10,6 +10,7 @@ import typer
 from rich import box
 from rich.cells import cell_len
 from rich.table import Column, Table
+from typer import Option
 
 from advantageflow.errors import UserError
 from advantageflow.store.files import reading
@@ -33,11 +34,11 @@ def list_command(
     connection: Connection | None,
     folder: options.Runs = options.RUNS,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
+        str | None, Option("--experiment", "-e", help="With --host: of this experiment only.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="With --host: the newest so many.")] = 50,
+    limit: Annotated[int, Option(min=1, help="With --host: the newest so many.")] = 50,
     compare: Annotated[
-        list[Path] | None, typer.Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
+        list[Path] | None, Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
     ] = None,
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
