@@ -88,9 +88,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     """The verdict on every image of a report; raises as read_table."""
     rows = read_table(folder / OUTCOMES_FILE, _COLUMNS)
     terms = [name for name in (rows[0] if rows else {}) if name not in _COLUMNS]
-    return [
-        Outcome(**{name: row[name] for name in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows
-    ]
+    return [Outcome(**{key: row[key] for key in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows]
 
 
 def read_statistics(folder: Path) -> list[dict[str, Any]]:

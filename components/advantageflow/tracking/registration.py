@@ -54,10 +54,8 @@ class Registration:
 def from_event(name: str, event: Event, inputs: str = "") -> Registration:
     """What a journal's event of a policy describes."""
     path, before, after, prompts = (Path(event[field]) for field in ("path", "before", "after", "prompts"))
-    sampling = EvaluationSettings.model_validate(event["sampling"])
-    return Registration(
-        name, path, sampling, event["seed"], (before, after), prompts, inputs or event.get("inputs_sha256", "")
-    )
+    sampling, inputs = EvaluationSettings.model_validate(event["sampling"]), inputs or event.get("inputs_sha256", "")
+    return Registration(name, path, sampling, event["seed"], (before, after), prompts, inputs)
 
 
 def register(client: MlflowClient, run: Run, what: Registration) -> ModelVersion:

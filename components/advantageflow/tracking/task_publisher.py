@@ -67,9 +67,7 @@ class _TaskPublisher:
     def tell(self) -> None:
         """Tell where the task and its pipeline's run are in MLflow, in the log and on the task's pages, or why not."""
         if self.thread.is_alive():
-            late = (
-                f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is left out"
-            )
+            late = f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is lost"
             print(late, file=sys.stderr, flush=True)
             return
         if self._failure is not None:

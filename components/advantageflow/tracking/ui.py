@@ -85,11 +85,8 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
         known = {key: one for key, one in known.items() if one.name == experiment}
     runs = client.search_runs(list(known), order_by=["attributes.start_time DESC"]) if known else []
     if run is not None:
-        runs = [
-            one
-            for one in runs
-            if run in (one.info.run_id, one.info.run_name, Path(one.data.tags.get("workdir", "")).name)
-        ]
+        folder = {one.info.run_id: Path(one.data.tags.get("workdir", "")).name for one in runs}
+        runs = [one for one in runs if run in (one.info.run_id, one.info.run_name, folder[one.info.run_id])]
     if not runs:
         what, where = ("run", run) if run is not None else ("run in it", experiment or "the store")
         raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")

@@ -165,12 +165,8 @@ def _draw_pareto(comparison: Comparison, path: Path) -> None:
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points that none equals in both and beats in one, by rising x; of x and y, more is better."""
-    best = [
-        index
-        for index, (x, y) in enumerate(points)
-        if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)
-    ]
-    return sorted(best, key=lambda index: points[index])
+    beaten = [any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+    return sorted((index for index, lost in enumerate(beaten) if not lost), key=lambda index: points[index])
 
 
 def _measured(points: Sequence[Point], metric: str) -> Estimate:

@@ -98,8 +98,4 @@ def spread(known: Sequence[Prompt], count: int) -> list[Prompt]:
     while sum(shares.values()) < min(count, len(known)):
         open_groups = [key for key in groups if shares[key] < len(groups[key])]
         shares[min(open_groups, key=lambda key: shares[key])] += 1
-    return [
-        members[number * len(members) // shares[key]]
-        for key, members in groups.items()
-        for number in range(shares[key])
-    ]
+    return [of[number * len(of) // shares[key]] for key, of in groups.items() for number in range(shares[key])]

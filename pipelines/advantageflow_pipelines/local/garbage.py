@@ -89,9 +89,8 @@ def rejected_versions(client: MlflowClient, versions: list[ModelVersion], days: 
     with tracking_errors(client.tracking_uri):
         names = {version.name for version in versions}
         needed = {(name, one.version) for name in names for one in reigns(client, name)}
-        needed |= {
-            (name, str(version)) for name in names for version in client.get_registered_model(name).aliases.values()
-        }
+        aliases = {name: client.get_registered_model(name).aliases.values() for name in names}
+        needed |= {(name, str(version)) for name in names for version in aliases[name]}
     for version in versions:
         old = _age(version.creation_timestamp / 1000) > days
         if not old or version.tags.get(PROMOTION_TAG) != "kept" or (version.name, str(version.version)) in needed:

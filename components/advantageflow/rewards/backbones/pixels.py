@@ -28,9 +28,7 @@ def to_picture(image: NDArray[np.uint8]) -> Image:
 
 def processed(processor: Any, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     """Images through an image processor of transformers: (N, 3, side, side), float32."""
-    pixels: torch.Tensor = processor(images=[to_picture(image) for image in images], return_tensors="pt")[
-        "pixel_values"
-    ]
+    pixels: torch.Tensor = processor(images=[to_picture(one) for one in images], return_tensors="pt")["pixel_values"]
     return pixels
 
 

@@ -107,11 +107,8 @@ def _folders_written(workdir: WorkDir) -> dict[str, Path]:
 
 def aws_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that say how S3 is reached; files that they name are absolute."""
-    found = {
-        name: value
-        for name, value in environment.items()
-        if value and (name.startswith("AWS_") or name == ADDRESSING_ENV)
-    }
+    told = [name for name in environment if name.startswith("AWS_") or name == ADDRESSING_ENV]
+    found = {name: environment[name] for name in told if environment[name]}
     return found | {name: str(Path(found[name]).expanduser().absolute()) for name in _AWS_FILES if name in found}
 
 
