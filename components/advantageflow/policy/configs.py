@@ -24,19 +24,13 @@ REQUIRED = ("transformer", "vae")
 
 @dataclass(frozen=True)
 class ModelConfigs:
-    """What the configuration files of a model say.
+    """What the configuration files of a model say."""
 
-    Attributes:
-        index: the content of model_index.json.
-        family: of the model.
-        parts: the content of each part's config.json by its folder; absent text encoders are not there.
-        origin: where they were read, for a person.
-    """
-
-    index: Mapping[str, Any]
-    family: Family
+    index: Mapping[str, Any]  # the content of model_index.json
+    family: Family  # of the model
+    # the content of each part's config.json by its folder; absent text encoders are not there
     parts: Mapping[str, dict[str, Any]]
-    origin: str
+    origin: str  # where they were read, for a person
 
     @property
     def text_encoders(self) -> list[str]:
@@ -64,10 +58,8 @@ class ModelConfigs:
 
 
 def find_configs(model: ModelSettings) -> tuple[Path, str]:
-    """The folder of a model's configuration files, and what that is for a person; nothing is downloaded.
-
-    Raises:
-        PolicyError: they are not in the model's folder, nor in the hub's local cache, nor does this package ship them.
+    """The folder of a model's configuration files, and what that is for a person; nothing is downloaded. Raises
+    PolicyError: they are not in the model's folder, nor in the hub's local cache, nor does this package ship them.
     """
     local = EMBEDDED_MODEL if model.name == "shapes" else Path(model.name)
     if (local / INDEX).exists():
@@ -87,9 +79,7 @@ def find_configs(model: ModelSettings) -> tuple[Path, str]:
 
 def model_configs(model: ModelSettings) -> ModelConfigs:
     """What the files that `find_configs` finds say.
-
-    Raises:
-        PolicyError: they are not found, a file is corrupt, or the family is not supported.
+    Raises PolicyError: they are not found, a file is corrupt, or the family is not supported.
     """
     return _read(model, *find_configs(model))
 

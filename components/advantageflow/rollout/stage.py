@@ -37,18 +37,12 @@ if TYPE_CHECKING:
 
 
 class Groups(NamedTuple):
-    """Rollouts, group after group.
-
-    Attributes:
-        images: each (H, W, 3), uint8.
-        latents: their clean latents (len(rollouts), *shape).
-        trajectories: how they were sampled, where the settings ask for it.
-    """
+    """Rollouts, group after group."""
 
     rollouts: list[Rollout]
-    images: list[np.ndarray]
-    latents: Tensor
-    trajectories: Trajectory | None
+    images: list[np.ndarray]  # each (H, W, 3), uint8
+    latents: Tensor  # their clean latents (len(rollouts), *shape)
+    trajectories: Trajectory | None  # how they were sampled, where the settings ask for it
 
 
 def run(
@@ -221,15 +215,13 @@ def generate_groups(
     window: tuple[int, int] | None = None,
 ) -> Groups:
     """A group of rollouts for each prompt, all in one forward batch, every image from its own seed.
+    Raises PolicyError: a latent is not finite: the policy has diverged.
 
     Args:
         generator: the rollout policy.
         conditioning: a row for each of the prompts.
         unconditional: of the family's unconditional text, needed for guidance.
         rounds_before: of the runs that this one continues, whose noise is not drawn again.
-
-    Raises:
-        PolicyError: a latent is not finite: the policy has diverged.
     """
     size = settings.group_size
     members = [(prompt, index) for prompt in prompts for index in range(size)]
