@@ -90,9 +90,7 @@ def read_foreign(file: Path, model: ModelSettings) -> Foreign:
         known = layers_of_kohya(tensors, layers, family.pipeline, file)
     parts = _parts_by_layer(known, file)
     _check_fit(parts, layers, file)
-    changes = {
-        name: Layer(one["down"], one["up"], _alpha(name, config, layout, one, file)) for name, one in parts.items()
-    }
+    changes = {key: Layer(one["down"], one["up"], _alpha(key, config, layout, one, file)) for key, one in parts.items()}
     lora, matrices = _uniform(changes)
     targets = _targets(changes.keys(), layers.keys(), family)
     base = config.get("base_model_name_or_path") if config else None
