@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import SettingsError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
@@ -30,8 +31,6 @@ from advantageflow.store.rollouts import LEVELS_KEY, rollout_writer, write_laten
 from advantageflow.tracking.journal import current_journal
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from advantageflow.flow.sde import Trajectory
     from advantageflow.policy.generate import Generator
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import DataError
 from advantageflow.records import CONDITIONING_FILE, Prompt
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, write_json
@@ -19,8 +20,6 @@ from advantageflow.store.published import join, publish_in_version
 from advantageflow.store.tensor_rows import TensorRows, write_rows
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from advantageflow.policy.conditioning import Conditioning
 
 _BATCH = 64  # rows that are written at once

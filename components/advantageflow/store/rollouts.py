@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import DataError
 from advantageflow.records import (
     INDEX_FILE,
@@ -22,8 +23,6 @@ from advantageflow.store import tables
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, read_tensors, write_json, write_tensors
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from advantageflow.flow.sde import StochasticSampler, Trajectory
 
 REWARD_PREFIX = "reward_"

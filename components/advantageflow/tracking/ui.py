@@ -3,8 +3,6 @@
 MLflow sorts charts by their names, and refuses some letters.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -13,13 +11,11 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.mlflow_store import sqlite_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 NAME_TAG = "advantageflow.name"  # of a run, before its result is added
 RESULT_HEADING = "\n\n### Result\n\n"  # of a run's description; what follows changes with every evaluation

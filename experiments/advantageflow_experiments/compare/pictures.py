@@ -1,23 +1,18 @@
 """The pictures of a comparison: curves, bars by task, trade-offs, and what was not trained on against the reward."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from advantageflow.annotations import Axes
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Point, Read, final
 from advantageflow_experiments.compare.plan import Grid, grid_name
 from advantageflow_experiments.compare.statistics import Estimate, estimate
 from advantageflow_experiments.compare.style import GREY, INK, PALE, picture, set_legend, set_title
 from advantageflow_experiments.compare.table import write_tables
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 _GROUP = 0.82  # of the distance between two tasks, taken by bars
 _MARKS = "osD^vP"

@@ -1,14 +1,12 @@
 """Naming a policy: a run (its last one), an artifact, a published or registered one, another's adapter; drawing."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import Image
 from advantageflow.errors import PolicyError
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
@@ -18,9 +16,6 @@ from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from advantageflow.annotations import Image
 from advantageflow.rewards.plumbing.results import check_rgb
 
 if TYPE_CHECKING:
     import torch
-    from PIL.Image import Image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

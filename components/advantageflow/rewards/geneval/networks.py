@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from advantageflow.annotations import Image, Tensor
 from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import centre_square
@@ -17,8 +18,6 @@ from advantageflow.rewards.geneval.scoring import THRESHOLD, Detection
 from advantageflow.rewards.geneval.spec import CLASSES, COLORS
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
     from transformers import CLIPModel, Mask2FormerForUniversalSegmentation
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"

@@ -1,12 +1,11 @@
 """What the container of a task is given: the run's folders and files, environment, user, GPUs, and little else."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import DockerClient
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import ADDRESSING_ENV
@@ -14,9 +13,6 @@ from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.choices import STORE, named_files
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
-
-if TYPE_CHECKING:
-    from docker.client import DockerClient
 
 CACHE = "/cache"
 AWS_FOLDER = "/tmp/.aws"  # noqa: S108 - in a container: the home folder of the images is /tmp, see docker/Dockerfile
