@@ -1,11 +1,9 @@
 """What is wrong with settings, in words: where, what is allowed there, and which name was probably meant."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,7 +53,7 @@ class Problem:
     remedy: str
 
     @classmethod
-    def at(cls, path: str, message: str, remedy: str, places: Mapping[str, str]) -> Problem:
+    def at(cls, path: str, message: str, remedy: str, places: Mapping[str, str]) -> Self:
         """A problem at a dotted path; `places` says by path which line or option it came from."""
         known = path
         while known and known not in places:

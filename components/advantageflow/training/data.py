@@ -1,12 +1,10 @@
 """A round's training data: latents, what conditions the model, and rewards, in the order of prompts and indices."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float
@@ -45,7 +43,7 @@ class RoundData:
     def group_size(self) -> int:
         return self.terms[0].rewards.shape[1]
 
-    def to(self, device: torch.device) -> RoundData:
+    def to(self, device: torch.device) -> Self:
         """The data with what the model reads on `device`."""
         return replace(
             self,
