@@ -1,4 +1,4 @@
-"""Types of libraries that are slow to load, for annotations alone: who only names them does not load their library."""
+"""Types whose modules are slow to load, for annotations alone: who only names them does not load what they stand in."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,21 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as Run
     from mlflow.entities.model_registry import ModelVersion as ModelVersion
     from PIL.Image import Image as Image
+    from PIL.ImageDraw import ImageDraw as ImageDraw
+    from PIL.ImageFont import FreeTypeFont as FreeTypeFont
+    from rapidocr import RapidOCR as RapidOCR
     from torch import Tensor as Tensor
     from torch.nn import Module as Module
+
+    from advantageflow.flow.sde import StochasticSampler as StochasticSampler
+    from advantageflow.flow.sde import Trajectory as Trajectory
+    from advantageflow.policy.conditioning import Conditioning as Conditioning
+    from advantageflow.policy.families import Family as Family
+    from advantageflow.policy.foreign import Foreign as Foreign
+    from advantageflow.policy.generate import Generator as Generator
+    from advantageflow.policy.saved import SavedPolicy as SavedPolicy
+    from advantageflow.rewards.backbones.clip import ClipPairs as ClipPairs
 else:
-    Axes = BaseComponent = DockerClient = Figure = Image = MlflowClient = ModelVersion = Module = PipelineTask = Any
-    Run = Tensor = Any
+    Axes = BaseComponent = DockerClient = Figure = FreeTypeFont = Image = ImageDraw = MlflowClient = ModelVersion = Any
+    Module = PipelineTask = RapidOCR = Run = Tensor = Any
+    ClipPairs = Conditioning = Family = Foreign = Generator = SavedPolicy = StochasticSampler = Trajectory = Any

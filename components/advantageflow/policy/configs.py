@@ -1,21 +1,15 @@
 """Configurations of a model's parts, without its weights: they say how large it is before anything is downloaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Family, Module
 from advantageflow.errors import PolicyError
 from advantageflow.json_text import parse_json
 from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, encoder_class
 from advantageflow.settings import ModelSettings
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from advantageflow.policy.families import Family
 
 KNOWN_MODELS = Path(__file__).parent / "known"
 CONFIG = "config.json"
@@ -37,19 +31,19 @@ class ModelConfigs:
         """Folders of the text encoders that the model has, in the family's order."""
         return [part for part in self.family.text_encoders if part in self.parts]
 
-    def make(self, part: str) -> nn.Module:
+    def make(self, part: str) -> Module:
         """The part with random weights, on torch's default device."""
         kinds = {"transformer": self.family.transformer_class, "vae": self.family.autoencoder_class}
         if part in kinds:
             from advantageflow.policy.norms import fuse_norms
 
-            module: nn.Module = kinds[part]()(**self.arguments(part))
+            module: Module = kinds[part]()(**self.arguments(part))
             fuse_norms(module)
             return module
         import transformers
 
         kind: Any = getattr(transformers, encoder_class(self.index, part) or "")
-        encoder: nn.Module = kind(kind.config_class(**self.arguments(part)))
+        encoder: Module = kind(kind.config_class(**self.arguments(part)))
         return encoder
 
     def arguments(self, part: str) -> dict[str, Any]:

@@ -1,20 +1,16 @@
 """The policy that a run starts from: the base model as it is, a copy of an earlier run's policy, or an adapter."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Foreign
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
+from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
 from advantageflow.store.s3 import is_s3
-
-if TYPE_CHECKING:
-    from advantageflow.policy.foreign import Foreign
-    from advantageflow.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
 

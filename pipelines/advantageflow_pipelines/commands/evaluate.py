@@ -1,11 +1,9 @@
 """`advantageflow evaluate`: a trained policy against its base model, with and without guidance, as one page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -13,10 +11,8 @@ from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.local.evaluate import Variant
 from advantageflow_pipelines.say import Console, print_table, say
-
-if TYPE_CHECKING:
-    from advantageflow_pipelines.local.evaluate import Variant
 
 
 def evaluate(

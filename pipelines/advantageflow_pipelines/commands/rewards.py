@@ -1,12 +1,10 @@
 """`advantageflow rewards`: what images can be scored by, and whether a reward does it as it should."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -14,15 +12,13 @@ from rich.text import Text
 from typer import Argument, Option
 
 from advantageflow.errors import DataError, RewardError, SettingsError
+from advantageflow.golden_checks.check import Trial
+from advantageflow.golden_checks.pictures import Picture
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import Reward
 from advantageflow.settings import RewardSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
-
-if TYPE_CHECKING:
-    from advantageflow.golden_checks.check import Trial
-    from advantageflow.golden_checks.pictures import Picture
-    from advantageflow.rewards.base import Reward
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
 

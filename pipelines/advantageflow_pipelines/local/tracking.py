@@ -11,21 +11,19 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advantageflow.errors import StoreError, TrackingError, UserError
 from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.promotion import Conclusion
+from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.ui import run_title
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
-
-if TYPE_CHECKING:
-    from advantageflow.tracking.promotion import Conclusion
-    from advantageflow.tracking.publisher import Publisher
 
 STORE_FILE = "mlflow.db"
 SECONDS_AT_THE_END = 120.0  # for what is left to be published when a run is over, its files too
