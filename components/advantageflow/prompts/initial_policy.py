@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from advantageflow.annotations import Foreign
+from advantageflow.policy.loading import load_transformer
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
 from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import publish, read_json
@@ -105,7 +106,6 @@ def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None,
     cannot be used, or was trained on another base model.
     """
     from advantageflow.policy.foreign import find_adapter, read_foreign
-    from advantageflow.policy.loading import load_transformer
     from advantageflow.policy.saved import check_all_files
 
     artifact = artifact_of(path)

@@ -8,6 +8,7 @@ from typing import Any
 
 from advantageflow.annotations import Conditioning
 from advantageflow.golden_checks.check import check_rewards
+from advantageflow.policy.loading import load_family
 from advantageflow.prompts.initial_policy import write_base_policy, write_start
 from advantageflow.prompts.sources import load_prompts, select_held_out, with_replay
 from advantageflow.records import PROMPTS_FILE, Prompt
@@ -109,7 +110,6 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     """Encode each distinct text once, and the one that guidance leads away from; gives what gives the conditioning of
     the prompts with these numbers, of which len(prompts) is that of guidance.
     """
-    from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_texts, import_encoders
 
     journal, family = current_journal(), load_family(model)

@@ -16,6 +16,7 @@ from advantageflow.annotations import Generator, Tensor, Trajectory
 from advantageflow.errors import SettingsError
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.divergence import check_finite
+from advantageflow.policy.loading import latent_shape
 from advantageflow.policy.sampling import noise_levels
 from advantageflow.records import ROLLOUT_ADAPTER_FOLDER, Prompt, Rollout, derive_seed
 from advantageflow.rollout.adaptive import select_adaptively
@@ -249,7 +250,6 @@ def no_groups(settings: RolloutSettings, model: ModelSettings, window: tuple[int
     import torch
 
     from advantageflow.flow.sde import Trajectory
-    from advantageflow.policy.loading import latent_shape
 
     shape, trajectories = latent_shape(model), None
     if settings.trajectories and (settings.sampler == "sde" or settings.sampler == "cps"):

@@ -11,6 +11,7 @@ from typer import Option
 
 from advantageflow.errors import ClusterError, UserError
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
@@ -93,8 +94,6 @@ def _server(connection: Connection | None) -> tuple[list[Finding], str | None]:
     """Whether Kubeflow Pipelines answers, where it is named, and the namespace that it has for runs."""
     if connection is None:
         return [], None
-    from advantageflow_pipelines.client.api import Api
-
     try:
         namespace = Api(connection).namespace
     except ClusterError as error:

@@ -11,7 +11,10 @@ from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.local import evaluate as work
 from advantageflow_pipelines.local.evaluate import Variant
+from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.workdir import make_output, unused
 from advantageflow_pipelines.say import Console, print_table, say
 
 
@@ -45,10 +48,6 @@ def evaluate(
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
-    from advantageflow_pipelines.local import evaluate as work
-    from advantageflow_pipelines.local.policies import find_policy
-    from advantageflow_pipelines.local.workdir import make_output, unused
-
     policies = [find_policy(path, runs) for path in paths]
     for policy in policies:
         policy.trained_state()

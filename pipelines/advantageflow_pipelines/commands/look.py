@@ -10,8 +10,11 @@ from rich.table import Table
 from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
+from advantageflow.tracking.ui import page_of_runs, ui_command
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.tracking import STORE_FILE
 from advantageflow_pipelines.pipelines import find_pipeline
 from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
@@ -32,10 +35,6 @@ def ui(
     run: Annotated[str | None, Option(help="Show this run: its name, folder or id in MLflow.")] = None,
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
-    from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
-    from advantageflow.tracking.ui import page_of_runs, ui_command
-    from advantageflow_pipelines.local.tracking import STORE_FILE
-
     command = ui_command(runs / STORE_FILE, host, port)
     page = page_of_runs(open_client(sqlite_uri(runs / STORE_FILE)), experiment, run)
     say(Console(), f"MLflow: http://{host}:{port}{page}", "stop with Ctrl-C")

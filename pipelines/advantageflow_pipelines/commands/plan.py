@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from advantageflow.errors import SettingsError
+from advantageflow.rewards.plumbing.terms import built_in_rewards
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -37,7 +38,6 @@ def plan(
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     Where the model, its adapter or a batch is not a preset's this takes half a minute the first time.
     """
-    from advantageflow.rewards.plumbing.terms import built_in_rewards
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 

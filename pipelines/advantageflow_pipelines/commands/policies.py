@@ -10,9 +10,13 @@ from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
+from advantageflow.store.published import publish_folder
 from advantageflow.suggestions import suggest
+from advantageflow.tracking.champion import champion, change_champion, predecessor
 from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.registration import POLICY_TAG
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.local import garbage
 from advantageflow_pipelines.local.policies import draw, find_policy
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.say import Console, print_table, say, warn
@@ -73,7 +77,6 @@ def publish(
     Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
     """
     from advantageflow.policy.saved import check_all_files
-    from advantageflow.store.published import publish_folder
 
     found = find_policy(policy)
     found.trained_state()
@@ -119,9 +122,6 @@ def rollback(
     runs: options.Runs = options.RUNS,
 ) -> None:
     """Make the champion before this one champion again, or any version."""
-    from advantageflow.tracking.champion import champion, change_champion, predecessor
-    from advantageflow_pipelines.local import garbage
-
     uri = store_uri(runs)
     client = open_client(uri)
     registered: dict[str, list[str]] = {}
@@ -160,9 +160,6 @@ def gc(
     Of old runs the reports stay, and the last policy unless it is registered; of a store the registered policies stay.
     No champion, present or former, is touched.
     """
-    from advantageflow.tracking.registration import POLICY_TAG
-    from advantageflow_pipelines.local import garbage
-
     console, client = Console(), open_client(store_uri(runs))
     versions = garbage.registered_versions(client)
     registered = {version.tags[POLICY_TAG] for version in versions if POLICY_TAG in version.tags}

@@ -12,6 +12,7 @@ from rich.table import Table
 from typer import Argument, Option
 
 from advantageflow.errors import DataError, StoreError
+from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import write_text
@@ -39,8 +40,6 @@ def show(
     column: options.Columns = None,
 ) -> None:
     """Show some of a source's prompts, and how many it has of each split and task."""
-    from advantageflow.prompts.sources import load_prompts
-
     console = Console()
     known = load_prompts(source, seed=seed, columns=options.columns(column), warn=partial(warn, console))
     samples = Table("split", "task", "prompt", title=f"some prompts of {source}", title_justify="left")
@@ -65,8 +64,6 @@ def write(
     column: options.Columns = None,
 ) -> None:
     """Write all prompts of a source as a .jsonl file, one a line with split, task and spec."""
-    from advantageflow.prompts.sources import load_prompts
-
     if output.suffix != ".jsonl":
         remedy = "give a name that ends in .jsonl"
         raise StoreError("is not a .jsonl file", where=f"--output {output}", remedy=remedy)

@@ -12,11 +12,15 @@ from rich.text import Text
 from typer import Argument, Option
 
 from advantageflow.errors import DataError, RewardError, SettingsError
-from advantageflow.golden_checks.check import Trial
-from advantageflow.golden_checks.pictures import Picture
+from advantageflow.golden_checks.check import Trial, readable, score_pictures, try_reward, with_prompts
+from advantageflow.golden_checks.pictures import Picture, folder_pictures, golden_pictures, record
+from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Reward
+from advantageflow.rewards.plumbing.checks import check_readable
+from advantageflow.rewards.plumbing.registry import get_guarded, list_rewards
 from advantageflow.settings import RewardSettings
+from advantageflow.yaml_text import parse_yaml
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
@@ -41,8 +45,6 @@ _Share = Annotated[float, Option("--tolerance", min=0, help="As a share of each 
 @rewards.command("list")
 def rewards_list() -> None:
     """List the rewards: built in, and those that installed plug-ins bring."""
-    from advantageflow.rewards.plumbing.registry import list_rewards
-
     table = Table("reward", "version", "columns", "what it scores", "from")
     for info in list_rewards():
         columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
@@ -69,11 +71,6 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.check import try_reward, with_prompts
-    from advantageflow.golden_checks.pictures import golden_pictures
-    from advantageflow.prompts.sources import load_prompts
-    from advantageflow.rewards.plumbing.registry import get_guarded
-
     console = Console()
     made = get_guarded(reward, parse_options(option or []), timeout=timeout, memory_gb=_LIMITS.memory_gb)
     own: list[Prompt] = []
@@ -110,10 +107,6 @@ def rewards_record(
     With --images the file holds the pictures too. Each run then scores them first, and stops if a score has changed by
     more than the tolerance.
     """
-    from advantageflow.golden_checks.check import score_pictures
-    from advantageflow.golden_checks.pictures import record
-    from advantageflow.rewards.plumbing.registry import get_guarded
-
     given = parse_options(option or [])
     made = get_guarded(reward, given, timeout=_LIMITS.timeout, memory_gb=_LIMITS.memory_gb)
     pictures = _readable_pictures(made, images)
@@ -128,8 +121,6 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Options by name from texts such as 'batch=8'; the value is read as YAML.
     Raises SettingsError: a text is of another form.
     """
-    from advantageflow.yaml_text import parse_yaml
-
     options = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -153,10 +144,6 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
     """All pictures of the folder, or those of the golden set whose prompts the reward can read.
     Raises DataError: the reward cannot read a prompt of the folder.
     """
-    from advantageflow.golden_checks.check import readable
-    from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
-    from advantageflow.rewards.plumbing.checks import check_readable
-
     if folder is None:
         return readable(reward, golden_pictures())
     pictures = folder_pictures(folder)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from advantageflow.annotations import Image
 from advantageflow.errors import PolicyError
+from advantageflow.policy.loading import load_family
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -127,7 +128,6 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
         SettingsError: the policy's adapter has another rank, alpha or targets than a person asked for.
         UserError: as `find_policy` and `find_initial`.
     """
-    from advantageflow.policy.loading import load_family
     from advantageflow.policy.saved import other_lora, whole
 
     found = find_policy(str(settings.init_policy), runs)

@@ -18,8 +18,9 @@ from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
-from advantageflow.tracking.promotion import Conclusion
+from advantageflow.tracking.promotion import Conclusion, inputs_sha256
 from advantageflow.tracking.publisher import Publisher
+from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.ui import run_title
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import read_summary
@@ -124,9 +125,6 @@ class RunTracking:
     def conclude(self) -> Conclusion | None:
         """Register the policy that the run ends with, and act on what a gate decided; None where there is no policy, or
         MLflow is away."""
-        from advantageflow.tracking.promotion import inputs_sha256
-        from advantageflow.tracking.registration import from_event
-
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
         name = self._workdir.settings.registered_model
         publisher = self._publisher
@@ -171,8 +169,6 @@ class RunTracking:
             )
 
     def _publish(self) -> None:
-        from advantageflow.tracking.publisher import Publisher
-
         settings, images = self._workdir.settings, images_of(self._workdir)
         started = None
         for event in self._events():

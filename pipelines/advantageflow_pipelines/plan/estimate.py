@@ -6,6 +6,8 @@ from typing import Any
 
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import find_configs
+from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -180,9 +182,6 @@ def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[
 
 def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
-    from advantageflow.prompts.sources import load_prompts, select_held_out
-    from advantageflow.rollout.selection import prompts_by_task
-
     asked = settings.prompts
     try:
         known = load_prompts(
