@@ -88,6 +88,7 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
             torch_dtype=getattr(torch, model.dtype),
             # Saves a large model its random start and a second copy; for the embedded one it costs more than it saves.
             low_cpu_mem_usage=model.name != "shapes",
+            disable_mmap=model.name == "shapes",
             **options,
         )
     except (OSError, ValueError, RuntimeError) as error:

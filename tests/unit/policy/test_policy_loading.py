@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from advantageflow.policy.sampling import noise_levels
 from advantageflow.policy.text import encode_prompts
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shapes.architecture import TEXT_TOKENS, build_pipeline
+from advantageflow.store.files import read_tensors, write_tensors
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +90,25 @@ def test_a_folder_that_holds_no_pipeline_is_refused_by_name(tmp_path: Path) -> N
 def test_a_missing_gpu_is_an_error_and_never_a_silent_cpu_run(whole: Path) -> None:
     with pytest.raises(PolicyError, match="GPU"):
         load_transformer(ModelSettings(name=str(whole), device="cuda"))
+
+
+@pytest.mark.parametrize("what", ["tensors", "model"])
+def test_nothing_is_kept_of_what_was_read_and_let_go(tmp_path: Path, what: str) -> None:
+    write_tensors(tmp_path / "many.safetensors", {f"{number}": torch.ones(300) for number in range(300)})
+
+    def read() -> None:
+        read_tensors(tmp_path / "many.safetensors") if what == "tensors" else load_vae(ModelSettings())
+
+    read()
+    tracemalloc.start()
+    try:
+        for _ in range(4):
+            read()
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(4):
+            read()
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] - before < 25_000  # a mapped file keeps 56 bytes a tensor and reading
+    finally:
+        tracemalloc.stop()
