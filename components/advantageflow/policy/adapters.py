@@ -1,14 +1,11 @@
 """The trained policy and the rollout policy as two PEFT LoRA adapters on one frozen transformer."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import get_peft_model_state_dict, inject_adapter_in_model
-from peft.tuners.lora import Linear
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
@@ -148,7 +145,7 @@ class Adapters:
         return tensors_sha256(self._tensors(ADAPTER_FOLDER))
 
     def _tensors(self, adapter: str) -> dict[str, Tensor]:
-        state = get_peft_model_state_dict(self._transformer, adapter_name=adapter)
+        state = self.named_parameters(adapter)
         return {name: value.detach().cpu().contiguous() for name, value in sorted(state.items())}
 
 
@@ -225,8 +222,7 @@ def merge_adapter(transformer: nn.Module, saved: SavedPolicy, name: str) -> None
     """
     if saved.state.lora is None:
         raise AssertionError("the base model has no adapter")
-    rank, ends = saved.state.lora.rank, tuple(f".{target}" for target in saved.state.lora.targets or ())
-    layers = {layer: module for layer, module in transformer.named_modules() if f".{layer}".endswith(ends)}
+    rank, layers = saved.state.lora.rank, _targets(transformer, saved.state.lora)
     weights = {layer: module.get_parameter("weight") for layer, module in layers.items()}
     shapes = {f"{layer}.lora_A.weight": torch.Size((rank, weight.shape[1])) for layer, weight in weights.items()}
     shapes |= {f"{layer}.lora_B.weight": torch.Size((len(weight), rank)) for layer, weight in weights.items()}
@@ -256,15 +252,24 @@ def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Paramet
 
 
 def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path) -> None:
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # both adapters are wanted
-            inject_adapter_in_model(lora_config(lora), transformer, adapter_name=name)
-    except ValueError as error:
+    """Gives an adapter of this name to the layers that it is for, in the model's order, as PEFT does."""
+    config, layers = lora_config(lora), _targets(transformer, lora)
+    strange = [layer for layer, module in layers.items() if not isinstance(module, nn.Linear | LoraLinear)]
+    if strange or not layers:
+        missing = f"the model has no layer {' or '.join(lora.targets or ())}"
+        message = f"'{strange[0]}' is not a linear layer" if strange else missing
         remedy = "check training.lora.targets against the model"
-        raise PolicyError(str(error).splitlines()[0], where=str(folder), remedy=remedy) from error
-    plain = [layer for layer in transformer.modules() if type(layer) is Linear]
-    for layer in plain:
-        layer.__class__ = LoraLinear
-    if plain:
+        raise PolicyError(message, where=str(folder), remedy=remedy)
+    for layer, module in layers.items():
+        if isinstance(module, LoraLinear):
+            module.update_layer(name, lora.rank, lora_alpha=lora.alpha, config=config)
+        else:
+            transformer.set_submodule(layer, LoraLinear(module, name, config, r=lora.rank, lora_alpha=lora.alpha))
+    if not all(isinstance(module, LoraLinear) for module in layers.values()):
         round_adapters(transformer)
+
+
+def _targets(transformer: nn.Module, lora: LoraSettings) -> dict[str, nn.Module]:
+    """The layers that an adapter is for, by name."""
+    ends = tuple(f".{target}" for target in lora.targets or ())
+    return {layer: module for layer, module in transformer.named_modules() if f".{layer}".endswith(ends)}

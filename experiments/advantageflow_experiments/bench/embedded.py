@@ -2,39 +2,57 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from torch import nn
 
 from advantageflow.objectives.advantage_flow import AdvantageFlow
-from advantageflow.policy.generate import load_generator
+from advantageflow.policy.generate import Generator, load_generator
 from advantageflow.policy.loading import load_family, read_configs
 from advantageflow.policy.text import encode_prompts, load_encoder, load_tokenizer, present_encoders
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.prompts.sources import load_prompts
-from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, Prompt
 from advantageflow.rewards.plumbing.registry import get_reward
 from advantageflow.rollout.selection import chunks, select_prompts
-from advantageflow.rollout.stage import generate_groups, join
+from advantageflow.rollout.stage import Groups, generate_groups, join
 from advantageflow.settings import ModelSettings, RunSettings, TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.train import load_policy
-from advantageflow_experiments.bench.workload import Encode, Workload, base_parameters, random_terms, text_encoding
+from advantageflow_experiments.bench.workload import (
+    Encode,
+    Workload,
+    as_published,
+    base_parameters,
+    random_terms,
+    text_encoding,
+)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured on one device: training, with a bfloat16 base too where the device is made for it, and
-    `generate`, which makes the round's rollouts once, as the rollout stage does; `shape` is for a person.
+    """What is measured on one device.
+
+    Attributes:
+        shape: for a person.
+        work: training.
+        low_precision: with a bfloat16 base, where the device is made for it.
+        generate: makes the round's rollouts once, as the rollout stage does.
+        peer_generate: as the best open peer does: adapters beside the weights, by PEFT.
+        drawing: the transformer of `generate`.
     """
 
     shape: dict[str, Any]
     work: Workload
     low_precision: Workload | None
     generate: Callable[[], object]
+    peer_generate: Callable[[], object]
+    drawing: nn.Module
 
 
 def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
@@ -47,7 +65,8 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         PolicyError: the model cannot be loaded, or lacks a text encoder.
         DataError: a prompt cannot be used.
     """
-    model, rollout = settings.model.model_copy(update={"device": "cpu", "dtype": "float32"}), settings.rollout
+    eager = {"device": "cpu", "dtype": "float32", "compile": False}  # a row alone is compiled
+    model, rollout = settings.model.model_copy(update=eager), settings.rollout
     training = comparable(settings.training)
     source, scorer = settings.prompts, get_reward(settings.reward.name, settings.reward.options)
     known = load_prompts(source.source, scorer, count=source.count, seed=source.seed, columns=source.columns.renamed)
@@ -59,17 +78,25 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
     with TemporaryDirectory() as folder:
         policy = Path(folder) / "policy"
         write_base_policy(policy)
-        eager = model.model_copy(update={"compile": False})  # of training, a row alone is compiled
-        trained = load_policy(training, eager, seed, policy)
+        trained = load_policy(training, model, seed, policy)
         generator = load_generator(model, policy, ROLLOUT_ADAPTER_FOLDER, threads)
     row = {prompt.prompt_id: number for number, prompt in enumerate(prompts)}
 
-    def generate() -> torch.Tensor:
-        made = []
-        for chunk in chunks(prompts, rollout.batch_groups):
+    def generate(generator: Generator = generator, workers: int = min(rollout.shards, threads)) -> torch.Tensor:
+        def one(chunk: list[Prompt]) -> Groups:
+            torch.set_num_threads(threads // workers)  # of this thread
             told = conditioning.rows([row[prompt.prompt_id] for prompt in chunk])
-            made.append(generate_groups(generator, rollout, chunk, told, unconditional, seed=seed, round_index=1))
-        return join(made).latents
+            return generate_groups(generator, rollout, chunk, told, unconditional, seed=seed, round_index=1)
+
+        with ThreadPoolExecutor(workers) as pool:
+            return join(list(pool.map(one, chunks(prompts, rollout.batch_groups)))).latents
+
+    def peer_generate() -> torch.Tensor:
+        trained.adapters.use(ROLLOUT_ADAPTER_FOLDER)
+        with as_published(trained.transformer):
+            latents = generate(Generator(model, trained.transformer, generator.vae), workers=1)
+        trained.adapters.use(ADAPTER_FOLDER)
+        return latents
 
     terms = random_terms(len(prompts), rollout.group_size, seed)
     data = RoundData(generate(), conditioning.rows(slice(len(texts))), terms, {})
@@ -82,7 +109,8 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         "sampler": f"{rollout.sampler}, {rollout.steps} steps, guidance {rollout.guidance_scale:g}",
         "precision": "float32: every row, on the CPU",
     }
-    return Bench(shape, Workload(trained, data, training, _encoder(model, texts), seed), None, generate)
+    work = Workload(trained, data, training, _encoder(model, texts), seed)
+    return Bench(shape, work, None, generate, peer_generate, generator.transformer)
 
 
 def bench_groups(settings: RunSettings) -> int:

@@ -29,6 +29,7 @@ class Measurement:
 
     samples: int
     seconds: tuple[float, ...]  # of each repeat, in order
+    cpu_seconds: tuple[float, ...]  # that this process used in them, all threads together
     peak_memory: int | None  # bytes allocated on the GPU at most; None on the CPU, which only knows the whole process's
     result: Any  # of the last run
 
@@ -46,6 +47,11 @@ class Measurement:
         """How many times faster than another task, in each repeat: neighbours in time are compared."""
         return [mine / theirs for mine, theirs in zip(self.rates, other.rates, strict=True)]
 
+    def cheaper_than(self, other: Measurement) -> list[float]:
+        """As `faster_than`, by CPU seconds: what else runs on the machine matters less to them."""
+        seconds = zip(self.cpu_seconds, other.cpu_seconds, strict=True)
+        return [theirs / mine * self.samples / other.samples for mine, theirs in seconds]
+
 
 def measure(
     tasks: Sequence[Task], repeats: int, device: torch.device, progress: Callable[[str], None] = lambda text: None
@@ -55,6 +61,7 @@ def measure(
     The device's work is waited for, and its memory is watched.
     """
     seconds: list[list[float]] = [[] for _ in tasks]
+    cpu: list[list[float]] = [[] for _ in tasks]
     memory: list[int] = [0 for _ in tasks]
     results: list[Any] = [None for _ in tasks]
     for repeat in range(repeats + 1):
@@ -62,16 +69,17 @@ def measure(
             progress(f"{f'repeat {repeat} of {repeats}' if repeat else 'warming up'}: {task.name}")
             task.prepare()
             _reset_memory(device)
-            started = time.perf_counter()
+            started, used = time.perf_counter(), time.process_time()
             results[number] = task.run()
             _wait(device)
             if repeat:
                 seconds[number].append(time.perf_counter() - started)
+                cpu[number].append(time.process_time() - used)
                 memory[number] = max(memory[number], _device_memory(device))
     on_gpu = device.type == "cuda"
     return [
-        Measurement(task.samples, tuple(taken), peak if on_gpu else None, result)
-        for task, taken, peak, result in zip(tasks, seconds, memory, results, strict=True)
+        Measurement(task.samples, tuple(taken), tuple(used), peak if on_gpu else None, result)
+        for task, taken, used, peak, result in zip(tasks, seconds, cpu, memory, results, strict=True)
     ]
 
 

@@ -33,13 +33,14 @@ from advantageflow.training.policy import Inputs
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.step import Indices, RolloutVelocity, Samples, evaluated_samples, rollout_velocity
 from advantageflow_experiments.bench.measure import Task
-from advantageflow_experiments.bench.workload import CompiledBlocks, Workload
+from advantageflow_experiments.bench.workload import CompiledBlocks, Workload, as_published
 
 ROUND = 1
 YARDSTICK = "the peers' loop"
 FOLDED = "timesteps folded into the batch"
 BFLOAT16 = "bfloat16 base"
 COMPILED = "blocks compiled"
+EAGER = "as the stage makes them"
 BEST_PEER = "the best open peer"
 
 
@@ -179,10 +180,16 @@ def make_ladder(
 
 def best_peer(work: Workload) -> Task:
     """A fairer yardstick, as Flow-Factory trains, in the precision of our own last row: text encoded once, no forward
-    that the loss does not use, v_roll of all samples on every step, batches of one timestep as large as ours.
+    that the loss does not use, v_roll of all samples on every step, batches of one timestep as large as ours; adapters
+    by PEFT.
     """
     savings = Savings(text_once=True, no_reference=True, full_batches=True)
-    return _task(BEST_PEER, work, lambda: peer_round(work, savings))
+
+    def train() -> list[Metrics]:
+        with as_published(work.policy.transformer):
+            return peer_round(work, savings)
+
+    return _task(BEST_PEER, work, train)
 
 
 def _task(name: str, work: Workload, train: Callable[[], list[Metrics]]) -> Task:

@@ -23,11 +23,11 @@ _STYLE: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spine
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured: rollouts, trainings by row (the yardstick first), and the fairer yardstick; the model's
-    operations, and the peak of the device's, a second.
+    """What was measured: rollouts by row (the best open peer's first), trainings by row (the yardstick first), and the
+    fairer yardstick; the model's operations, and the peak of the device's, a second.
     """
 
-    rollouts: Measurement
+    rollouts: dict[str, Measurement]
     trainings: dict[str, Measurement]
     best_peer: Measurement
     flops: Flops
@@ -38,6 +38,7 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
     """What is written and shown; `choices` are device, repeats, threads, seed, checkpointing."""
     training = bench.work.settings
     rows, ours = [_row(name, results) for name in results.trainings], list(results.trainings.values())[-1]
+    peer, *_, drawn = results.rollouts.values()
     return {
         "preset": preset,
         **choices,
@@ -50,16 +51,18 @@ def make_report(preset: str, bench: Bench, results: Results, choices: Mapping[st
             "peer_batch": peer_batch(training),
             "objective": training.objective.model_dump(mode="json"),
         },
-        "rollouts_per_second": _spread(results.rollouts.rates),
+        "rollouts_per_second": _spread(drawn.rates),
+        "rollouts": [_drawn(name, one, peer) for name, one in results.rollouts.items()],
         "rows": rows,
         "speedup": rows[-1]["speedup"],
         "best_peer": {
             "samples_per_second": _spread(results.best_peer.rates),
             "speedup": _spread(ours.faster_than(results.best_peer)),
+            "speedup_by_cpu": _spread(ours.cheaper_than(results.best_peer)),
         },
         "largest_loss_difference": _loss_difference([*results.trainings.values(), results.best_peer]),
         "flops": {**asdict(results.flops), "matmul_peak": results.matmul_peak},
-        "peak_memory": {"process_resident": process_memory(), "gpu_rollouts": results.rollouts.peak_memory},
+        "peak_memory": {"process_resident": process_memory(), "gpu_rollouts": drawn.peak_memory},
         "gpu": _gpu(str(choices["device"])),
         "machine": {"processor": platform.processor() or platform.machine(), **provenance()},
     }
@@ -84,11 +87,22 @@ def _row(name: str, results: Results) -> dict[str, Any]:
         "name": name,
         "samples_per_second": _spread(mine.rates),
         "seconds": list(mine.seconds),
+        "cpu_seconds": list(mine.cpu_seconds),
         "gain": _spread(mine.faster_than(before)),
         "speedup": _spread(mine.faster_than(yardstick)),
         "model_flops_per_second": useful,
         "share_of_matmul_peak": useful / results.matmul_peak,
         "peak_memory": mine.peak_memory,
+    }
+
+
+def _drawn(name: str, mine: Measurement, peer: Measurement) -> dict[str, Any]:
+    return {
+        "name": name,
+        "images_per_second": _spread(mine.rates),
+        "cpu_seconds": list(mine.cpu_seconds),
+        "speedup": _spread(mine.faster_than(peer)),
+        "speedup_by_cpu": _spread(mine.cheaper_than(peer)),
     }
 
 

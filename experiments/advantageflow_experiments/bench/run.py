@@ -11,7 +11,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_experiments.bench.embedded import Bench, embedded_bench
 from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
-from advantageflow_experiments.bench.peers import best_peer, make_ladder
+from advantageflow_experiments.bench.peers import BEST_PEER, COMPILED, EAGER, best_peer, make_ladder
 from advantageflow_experiments.bench.report import Results, make_report, write_report
 from advantageflow_experiments.bench.workload import CompiledBlocks
 from advantageflow_pipelines.plan.model_costs import count_flops
@@ -57,8 +57,7 @@ def run_bench(
     progress("setting up")
     try:
         if device == "cpu":
-            model = settings.model.model_copy(update={"compile": compiled})
-            bench = embedded_bench(settings.model_copy(update={"model": model}), threads, seed)
+            bench = embedded_bench(settings, threads, seed)
         else:
             from advantageflow_experiments.bench.true_shape import SD35_MEDIUM, true_shape_bench
 
@@ -100,16 +99,24 @@ def measure_bench(
     if checkpointing:
         for work in filter(None, (bench.work, bench.low_precision)):
             work.policy.transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    blocks = CompiledBlocks(counted.policy) if compiled else None
+    family = counted.policy.family
+    blocks = CompiledBlocks(counted.policy.transformer, family) if compiled else None
+    drawing = CompiledBlocks(bench.drawing, family) if compiled else None
 
     def generate() -> object:
-        with blocks or contextlib.nullcontext():
+        with drawing or contextlib.nullcontext():
             return bench.generate()
 
+    def rollouts(name: str, generate: Callable[[], object]) -> Task:
+        return Task(f"rollouts, {name}", bench.work.rollouts, lambda: None, generate)
+
+    drawn = [rollouts(BEST_PEER, bench.peer_generate), rollouts(EAGER, bench.generate)]
+    drawn += [rollouts(COMPILED, generate)] if compiled else []
     ladder = make_ladder(bench.work, bench.low_precision, blocks)
-    rollouts = Task("rollouts", bench.work.rollouts, lambda: None, generate)
-    first, *rows, peer = measure([rollouts, *ladder, best_peer(counted)], repeats, device, progress)
+    measured = measure([*drawn, *ladder, best_peer(counted)], repeats, device, progress)
+    named = {task.name: one for task, one in zip([*drawn, *ladder], measured, strict=False)}
     progress("matrix products")
     dtype = torch.bfloat16 if bench.low_precision else torch.float32
     peak = matmul_peak(device, dtype, matmul_size)
-    return Results(first, {task.name: one for task, one in zip(ladder, rows, strict=True)}, peer, flops, peak)
+    made, trained = ({task.name: named[task.name] for task in tasks} for tasks in (drawn, ladder))
+    return Results(made, trained, measured[-1], flops, peak)

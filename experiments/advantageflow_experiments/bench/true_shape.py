@@ -22,7 +22,14 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.optimiser import make_optimiser
 from advantageflow.training.policy import Policy
 from advantageflow_experiments.bench.embedded import Bench
-from advantageflow_experiments.bench.workload import Encode, Workload, base_parameters, random_terms, text_encoding
+from advantageflow_experiments.bench.workload import (
+    Encode,
+    Workload,
+    as_published,
+    base_parameters,
+    random_terms,
+    text_encoding,
+)
 from advantageflow_pipelines.plan.skeleton import frozen_module
 
 ATTENTION_PROJECTIONS = (
@@ -100,7 +107,12 @@ def true_shape_bench(shape: Shape, device: torch.device, seed: int) -> Bench:
         "sampler": f"ab2, {shape.steps} steps, guidance 1",
         "precision": f"float32 base under bfloat16 autocast (peers), bfloat16 base (last row), on {device.type}",
     }
-    return Bench(described, work, half, generate)
+
+    def peer_generate() -> object:
+        with as_published(low):
+            return generate()
+
+    return Bench(described, work, half, generate, peer_generate, low)
 
 
 def _policy(base: nn.Module, shape: Shape, seed: int) -> Policy:

@@ -1,7 +1,7 @@
 """What every row of the benchmark works on: a policy, a round of rollouts, and text encoders, all in memory."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,9 @@ from advantageflow.policy.adapters import ADAPTERS
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.parts import Tokens
+from advantageflow.policy.layers import LoraLinear
 from advantageflow.policy.loading import compile_blocks
+from advantageflow.policy.norms import FusedNorm
 from advantageflow.settings import TrainingSettings
 from advantageflow.training.data import RoundData
 from advantageflow.training.policy import Inputs, Policy
@@ -83,12 +85,12 @@ class Workload:
 
 
 class CompiledBlocks(contextlib.AbstractContextManager[None]):
-    """The blocks of a policy's transformer, compiled within `with` and eager outside; compiled once."""
+    """The blocks of a transformer, compiled within `with` and eager outside; compiled once."""
 
-    def __init__(self, policy: Policy, backend: str | Callable[..., Any] = "inductor") -> None:
-        compile_blocks(policy.transformer, policy.family, backend)
+    def __init__(self, transformer: nn.Module, family: Family, backend: str | Callable[..., Any] = "inductor") -> None:
+        compile_blocks(transformer, family, backend)
         self._compiled = {
-            module: module._compiled_call_impl for module in policy.transformer.modules() if module._compiled_call_impl
+            module: module._compiled_call_impl for module in transformer.modules() if module._compiled_call_impl
         }
         self.__exit__()
 
@@ -99,6 +101,19 @@ class CompiledBlocks(contextlib.AbstractContextManager[None]):
     def __exit__(self, *error: object) -> None:
         for module in self._compiled:
             module._compiled_call_impl = None
+
+
+@contextlib.contextmanager
+def as_published(transformer: nn.Module) -> Iterator[None]:
+    """Within the block adapters and norms compute as PEFT and diffusers have them."""
+    ours: dict[Any, Any] = {m: type(m) for m in transformer.modules() if isinstance(m, LoraLinear | FusedNorm)}
+    for module, kind in ours.items():
+        module.__class__ = kind.__base__
+    try:
+        yield
+    finally:
+        for module, kind in ours.items():
+            module.__class__ = kind
 
 
 def text_encoding(

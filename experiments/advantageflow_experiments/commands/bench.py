@@ -113,8 +113,8 @@ def show_report(console: Console, report: Mapping[str, Any]) -> None:
 
 def _lines(report: Mapping[str, Any]) -> list[str]:
     shape, round_, machine, flops = (report[name] for name in ("shape", "round", "machine", "flops"))
-    rollouts, memory, gpu = report["rollouts_per_second"], report["peak_memory"], report["gpu"]
-    peer, faster = (report["best_peer"][name] for name in ("samples_per_second", "speedup"))
+    memory, gpu = report["peak_memory"], report["gpu"]
+    peer, faster, cheaper = (report["best_peer"][name] for name in ("samples_per_second", "speedup", "speedup_by_cpu"))
     versions = ", ".join(f"{name} {machine[f'version.{name}']}" for name in ("torch", "diffusers", "peft"))
     return [
         f"{shape['model']}: {shape['parameters']:,} parameters, latents {shape['latents']}, "
@@ -124,15 +124,19 @@ def _lines(report: Mapping[str, Any]) -> list[str]:
         f"a round: {round_['rollouts']} rollouts x {round_['inner_epochs']} inner epochs in "
         f"{round_['gradient_steps']} gradient steps; "
         f"microbatch {round_['microbatch']}, the peers' batch {round_['peer_batch']} rollouts",
-        f"rollouts: {rollouts['median']:.1f} a second ({rollouts['lowest']:.1f} .. {rollouts['highest']:.1f}); "
-        f"{shape['sampler']}",
+        *(
+            f"{row['name']}: {row['images_per_second']['median']:.1f} a second, {row['speedup']['median']:.2f} x "
+            f"({row['speedup']['lowest']:.2f} .. {row['speedup']['highest']:.2f}), by CPU seconds "
+            f"{row['speedup_by_cpu']['median']:.2f} x; {shape['sampler']}"
+            for row in report["rollouts"]
+        ),
         f"peak memory: {memory['process_resident'] / 1e6:,.0f} MB resident, the whole process"
         + (f"; rollouts {memory['gpu_rollouts'] / 1e9:.1f} GB on the GPU" if gpu["ran"] else ""),
         f"model: {flops['training'] / 1e9:,.3f} GFLOP a training sample; peak (matrix products, measured here): "
         f"{flops['matmul_peak'] / 1e12:,.3f} TFLOP/s",
         "beside the best open peer's way (text encoded once, nothing unused, v_roll of all samples, our batch size: "
         f"{peer['median']:.0f} samples/s) training is {faster['median']:.2f} x as fast "
-        f"({faster['lowest']:.2f} .. {faster['highest']:.2f})",
+        f"({faster['lowest']:.2f} .. {faster['highest']:.2f}), by CPU seconds {cheaper['median']:.2f} x",
         f"losses of all rows agree within {report['largest_loss_difference']:.1e}",
         f"GPU: {gpu['name']}" if gpu["ran"] else f"the GPU part (SD3.5-Medium's shape) did not run: {gpu['why']}",
     ]

@@ -100,8 +100,9 @@ def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]
 
 
 def _load_libraries(model: ModelSettings) -> None:
-    """Import what the stages need."""
-    with no_collections(keep=True), contextlib.suppress(Exception):  # the stage that needs it tells
+    """Import what the stages need. Raises nothing: the stage that needs what is not there tells."""
+    fresh = "torch" not in sys.modules  # so that there is no model either
+    with no_collections(keep=fresh), contextlib.suppress(Exception):
         import_module("advantageflow.policy.adapters")
         family = load_family(model)
         family.transformer_class()

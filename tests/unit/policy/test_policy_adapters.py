@@ -195,9 +195,10 @@ def test_another_alpha_than_the_states_is_refused(base_policy: Path, tmp_path: P
         read_policy(folder)
 
 
-def test_unknown_target_is_refused_before_training(base_policy: Path) -> None:
-    with pytest.raises(PolicyError, match="target"):
-        attach_adapters(transformer(), base_policy, LoraSettings(targets=("no_such_layer",)), 0, FAMILY)
+@pytest.mark.parametrize(("target", "why"), [("absent", "no layer absent"), ("attn", r"attn' is not a linear layer")])
+def test_unknown_target_is_refused_before_training(base_policy: Path, target: str, why: str) -> None:
+    with pytest.raises(PolicyError, match=f"(?s){why}.*check training.lora.targets"):
+        attach_adapters(transformer(), base_policy, LoraSettings(targets=(target,)), 0, FAMILY)
 
 
 def test_adapters_of_a_bfloat16_base_are_computed_in_its_precision_and_keep_float32_weights(base_policy: Path) -> None:

@@ -32,9 +32,13 @@ def test_tasks_take_turns_and_warming_up_is_not_counted() -> None:
 
 
 def test_rates_are_compared_repeat_by_repeat() -> None:
-    slow, fast = Measurement(10, (2.0, 4.0, 1.0), None, None), Measurement(10, (1.0, 1.0, 0.5), None, None)
+    slow, fast = (
+        Measurement(10, (2.0, 4.0, 1.0), (2.0,) * 3, None, None),
+        Measurement(10, (1.0, 1.0, 0.5), (1.0,) * 3, None, None),
+    )
     assert slow.rate == 5
     assert fast.faster_than(slow) == [2, 4, 2]
+    assert fast.cheaper_than(slow) == [2, 2, 2]
 
 
 def test_flops_are_those_of_the_layers(bench: Bench) -> None:

@@ -42,7 +42,8 @@ def test_report_holds_every_row_and_says_how_it_was_made(
     assert (report["seed"], report["threads"], report["preset"]) == (5, 1, "tiny")
     assert report["machine"]["version.torch"].startswith(torch.__version__.partition("+")[0])
     assert report["largest_loss_difference"] < 1e-3
-    assert report["rollouts_per_second"]["median"] > 0
+    assert report["rollouts_per_second"] == report["rollouts"][-1]["images_per_second"]
+    assert report["rollouts"][0]["speedup"]["median"] == 1
     assert report["best_peer"]["speedup"]["median"] > 0
     with Image.open(tmp_path / "out" / "bench.png") as chart:
         assert chart.width > 600

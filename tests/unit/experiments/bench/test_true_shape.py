@@ -72,7 +72,10 @@ def test_blocks_are_compiled_within_the_context_alone(bench: Bench) -> None:
         return lambda *inputs: ran.append(True) or graph(*inputs)
 
     work = bench.work
-    compiled, before = CompiledBlocks(work.policy, backend), work.policy.velocity(work.sample())
+    compiled, before = (
+        CompiledBlocks(work.policy.transformer, work.policy.family, backend),
+        work.policy.velocity(work.sample()),
+    )
     assert not ran
     with torch.no_grad(), compiled:
         torch.testing.assert_close(work.policy.velocity(work.sample()), before)
