@@ -175,7 +175,8 @@ def _kind(annotation: Any) -> str:
 
 def _limit(bound: Any) -> str:
     """A bound of a range in words; empty for what is not a bound."""
-    return next((words.format(getattr(bound, name)) for name, words in _LIMITS.items() if hasattr(bound, name)), "")
+    given = {name: getattr(bound, name, None) for name in _LIMITS}
+    return next((_LIMITS[name].format(value) for name, value in given.items() if value is not None), "")
 
 
 def _field(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | None, int]:
