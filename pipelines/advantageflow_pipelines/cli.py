@@ -1,6 +1,7 @@
 """The `advantageflow` command: its commands put together, and errors shown as one message."""
 
 import logging
+import re
 import sys
 import traceback
 from importlib.metadata import entry_points
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from advantageflow import __version__
-from advantageflow.errors import UserError
+from advantageflow.errors import SettingsError, UserError
 from advantageflow.processes import wait_asleep
 from advantageflow.shown import ShownFormatter
 from advantageflow_pipelines.commands import (
@@ -93,6 +94,7 @@ def main() -> None:
         logging.lastResort.setFormatter(ShownFormatter())  # warnings of the components, which may quote a prompt
     arguments = sorted(sys.argv[1:], key=lambda argument: argument != "--debug")  # it may stand anywhere
     try:
+        _refuse_empty(arguments)
         app(arguments, prog_name="advantageflow")
     except UserError as error:
         _show(str(error), error)
@@ -100,6 +102,15 @@ def main() -> None:
     except RunFailed as failure:
         _show(str(failure), failure)
         sys.exit(_USER_ERROR_STATUS if failure.by_user else _FAILURE_STATUS)
+
+
+def _refuse_empty(arguments: list[str]) -> None:
+    """An empty name would mean another thing: an id becomes the list of all, a folder the one that a person is in."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument.strip() or re.fullmatch("--[a-z-]+=", argument):
+            where = argument if argument.strip() else f"after '{before}'"
+            remedy = "give it, or leave it out; a variable of your shell may not be set"
+            raise SettingsError("an argument is empty", where=where, remedy=remedy)
 
 
 def _show(message: str, error: Exception) -> None:

@@ -53,8 +53,6 @@ def print_table(console: RichConsole, table: Table) -> None:
 
 def quiet() -> None:
     """No progress bars and hints of libraries between the lines of a table."""
-    import warnings
-
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.set_verbosity_error()  # before diffusers is imported, which makes it talk
@@ -62,4 +60,3 @@ def quiet() -> None:
     from diffusers.utils import logging as diffusers_logging
 
     diffusers_logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", message="`torch_dtype` is deprecated")

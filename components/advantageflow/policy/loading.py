@@ -85,7 +85,7 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     try:
         module = kind.from_pretrained(
             place,
-            torch_dtype=getattr(torch, model.dtype),
+            dtype=getattr(torch, model.dtype),
             # Saves a large model its random start and a second copy; for the embedded one it costs more than it saves.
             low_cpu_mem_usage=model.name != "shapes",
             disable_mmap=model.name == "shapes",

@@ -43,6 +43,8 @@ def continuing(
     policy: dsl.Input[dsl.Model],
     rollout_policy: dsl.Input[dsl.Model],
     base: dsl.Input[dsl.Artifact],
+    start: dsl.Input[dsl.Model] = None,
+    inputs_sha256: str = "",
 ) -> None:
     """Start the pipeline run of the rounds that follow.
 
@@ -53,11 +55,15 @@ def continuing(
         policy: to go on from.
         rollout_policy: what rollouts read of it.
         base: report of the base policy.
+        start: that the run began with, where a gate holds what comes of it against that.
+        inputs_sha256: of what the run is made from, where it was looked at.
     """
     from advantageflow.tracking.continuing import continue_run
 
     handed = {"prompts": prompts, "conditioning": conditioning, "policy": policy, "rollout_policy": rollout_policy}
-    continue_run(rounds, {name: artifact.uri for name, artifact in {**handed, "base": base}.items()})
+    handed |= {"base": base} | ({} if start is None else {"start": start})
+    told = {"inputs_sha256": inputs_sha256} if inputs_sha256 else {}
+    continue_run(rounds, {name: artifact.uri for name, artifact in handed.items()}, told)
 
 
 @stage_component("evaluation")

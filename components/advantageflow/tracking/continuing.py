@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping
 from http.client import HTTPException
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -58,16 +59,17 @@ def whole_name(name: str) -> str:
     return re.sub(r" \(rounds [0-9-]+\)$", "", name)
 
 
-def continue_run(rounds: str, handed: Mapping[str, str]) -> None:
+def continue_run(rounds: str, handed: Mapping[str, str], told: Mapping[str, str] = MappingProxyType({})) -> None:
     """Start the pipeline run of the rounds that follow this task's, once only, and hand the run in MLflow over to it.
     Raises ClusterError: the API server stays away for minutes, or refuses.
 
     Args:
         rounds: the first and the last of them, such as '6-10'.
         handed: address of each artifact by name.
+        told: further parameters.
     """
     own = os.environ[PIPELINE_RUN_ENV]
-    first, started = _patiently(own, rounds, handed)
+    first, started = _patiently(own, rounds, {parameter_of(name): uri for name, uri in handed.items()} | dict(told))
     print(f"rounds {rounds} are the pipeline run {started}", file=sys.stderr, flush=True)
 
     def hand_over(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
@@ -77,14 +79,14 @@ def continue_run(rounds: str, handed: Mapping[str, str]) -> None:
     on_pipeline_run(hand_over, "the next segment finds the run in MLflow by itself")
 
 
-def _patiently(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
+def _patiently(own: str, rounds: str, told: Mapping[str, str]) -> tuple[str, str]:
     for wait in (*_WAITS, None):
         try:
-            return _start(own, rounds, handed)
+            return _start(own, rounds, told)
         except HTTPError as error:
             if error.code not in _PASSING:
-                told = f"{error.code} {error.read().decode(errors='replace')[:300]}"
-                raise ClusterError(f"Kubeflow does not start rounds {rounds}: {told}", remedy=_REMEDY) from error
+                answer = f"{error.code} {error.read().decode(errors='replace')[:300]}"
+                raise ClusterError(f"Kubeflow does not start rounds {rounds}: {answer}", remedy=_REMEDY) from error
             reason = str(error)
         except (OSError, HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
@@ -95,7 +97,7 @@ def _patiently(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, s
     raise ClusterError(message, where=API_ENV, remedy=_REMEDY)
 
 
-def _start(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
+def _start(own: str, rounds: str, told: Mapping[str, str]) -> tuple[str, str]:
     """The ids of the first segment's pipeline run, and of that of these rounds: started now, or by an earlier try."""
     run = ask(f"runs/{own}", seconds=_SECONDS)
     config = run.get("runtime_config") or {}
@@ -105,12 +107,11 @@ def _start(own: str, rounds: str, handed: Mapping[str, str]) -> tuple[str, str]:
     there = _find(run["experiment_id"], name, first)
     if there is not None:
         return first, there
-    told = {**given, FIRST_RUN: first, **{parameter_of(artifact): uri for artifact, uri in handed.items()}}
     new = {
         **{field: run[field] for field in ("experiment_id", "description", "service_account") if run.get(field)},
         "display_name": name,
         "pipeline_spec": _segment(_spec_of(run), component_of(rounds)),
-        "runtime_config": {**config, "parameters": told},
+        "runtime_config": {**config, "parameters": {**given, FIRST_RUN: first, **told}},
     }
     return first, str(ask("runs", new, seconds=_SECONDS)["run_id"])
 

@@ -70,15 +70,17 @@ def close_pipeline_run(state: str | None, message: str | None, first_run: str = 
         state: of the pipeline, in Kubeflow's words.
         message: what failed, where Kubeflow says it.
         first_run: the pipeline run that this one continues; empty if none.
-        goes_on: whether another one continues this one if all went well.
+        goes_on: whether another one continues this one, if all went well and there was anything to do.
     """
-    if os.environ.get(RUN_ENV) or (goes_on and mlflow_status(state or "") == "FINISHED"):
+    if os.environ.get(RUN_ENV):
         return
+    finished = goes_on and mlflow_status(state or "") == "FINISHED"
 
     def work(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
-        run = pipeline_run.find_or_open(
-            client, tracking_uri, pipeline, {}, first_run
-        )  # opened here if MLflow was away before
+        if finished and pipeline_run.find_pipeline_run(client, pipeline) is None:
+            return "the run goes on in another pipeline run"
+        # It is opened here if MLflow was away before.
+        run = pipeline_run.find_or_open(client, tracking_uri, pipeline, {}, first_run)
         tasks = pipeline_run.last_attempts(client, run).values()
         status, known = _verdict(pipeline, state or "unknown", any(task.info.status == "FAILED" for task in tasks))
         pipeline_run.close(client, run, status, known, message)

@@ -92,8 +92,7 @@ class _Block(nn.Module):
 
 def _block(shape: Shape, device: torch.device) -> tuple[nn.Module, list[Tensor]]:
     """The block, and the hidden states of image and text and the time embedding of a sample."""
-    skeleton = Skeleton(shape.configs, torch.bfloat16, (16, shape.image_size // 8, shape.image_size // 8), shape.limit)
-    transformer: Any = skeleton.policy(shape.training).transformer
+    transformer: Any = Skeleton(shape.configs, torch.bfloat16, shape.limit).policy(shape.training.lora).transformer
     config, tokens = transformer.config, (shape.image_size // 16) ** 2
     width = config.num_attention_heads * config.attention_head_dim
     block = transformer.transformer_blocks[0].to_empty(device=device)

@@ -52,7 +52,7 @@ def distil(out: Path, settings: DistilSettings, report: Report = print) -> None:
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(derive_seed(settings.seed, "distil"))
-    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, torch_dtype=torch.float32)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
     tell_accuracies(pipeline, settings, report, "embedded model", StableDiffusion3())
     texts = sorted({prompt.text for prompt in all_prompts() if prompt.split == "train"})
     with torch.no_grad():

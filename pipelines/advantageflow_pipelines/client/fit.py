@@ -101,10 +101,7 @@ def _remedy(run: ClusterRun) -> str:
     if fewer := within(shards, size(rounds, 1), whole):
         return f"make fewer, larger shards: --set rollout.shards={fewer}"
     fewer = within(rounds, size(1, shards), whole)
-    return (
-        f"run {fewer or 'fewer'} rounds, and go on from the policy that they end with in the next run: a retraining "
-        "does from the champion, others with --init-policy"
-    )
+    return f"run {fewer or 'fewer'} rounds, and go on from the policy that they end with in the next run: --init-policy"
 
 
 TASK_SECONDS = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these

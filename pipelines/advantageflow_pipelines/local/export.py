@@ -195,7 +195,7 @@ def _usage(model: ModelSettings, fused: bool, call: str) -> str:
     if model.name == "shapes" and not fused:
         lines.insert(0, "from advantageflow.policy.loading import EMBEDDED_MODEL")
         base = "EMBEDDED_MODEL"
-    lines.append(f"pipe = DiffusionPipeline.from_pretrained({base}, torch_dtype=torch.{model.dtype})")
+    lines.append(f"pipe = DiffusionPipeline.from_pretrained({base}, dtype=torch.{model.dtype})")
     if not fused:
         lines.append(f'pipe.load_lora_weights("{folder}")')
         lines.append(f'# or, with PEFT: pipe.transformer = PeftModel.from_pretrained(pipe.transformer, "{folder}")')

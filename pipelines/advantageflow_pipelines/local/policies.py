@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advantageflow.errors import PolicyError
+from advantageflow.policy.location import INDEX
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
@@ -87,6 +88,9 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
             raise PolicyError(message, where=name, remedy=f"make it again: advantageflow run --resume {path}")
         state = read_policy_state(policies[last])
         return FoundPolicy(f"{workdir.root.name} after round {last}", policies[last], state, workdir)
+    if (path / INDEX).is_file():
+        remedy = f"generate --base-model {name} draws with it, and --set model.name={name} trains it"
+        raise PolicyError("is a whole model, as `export --fused` writes, not a policy", where=name, remedy=remedy)
     artifact = artifact_of(path)
     if artifact is not None:
         state = read_policy_state(artifact)

@@ -209,6 +209,7 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
         events: its journal's, for the curves that training told, and for what it cost.
     """
     settings, reports = workdir.settings, workdir.reports()
+    name = settings.tracking.name or workdir.root.name
     metrics = {number: read_report(folder) for number, folder in reports.items()}
     last = max(reports)
     compared = workdir.compared_reports()
@@ -219,7 +220,7 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
     write_page(
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
-        subtitle=f"{workdir.root.name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
+        subtitle=f"{name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
         facts={**_facts(workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,

@@ -57,7 +57,7 @@ def build_pipeline(
     run.__doc__ = tasks.__doc__
     named = dsl.pipeline(name=f"advantageflow-{pipeline.name}", description=pipeline.summary)
     if segment is not None and segment.first > 1:
-        form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed))
+        form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed), *pipeline.told)
     return named(taking(form, outermost=True)(run))
 
 

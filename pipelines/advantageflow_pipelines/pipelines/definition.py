@@ -88,6 +88,7 @@ class Pipeline:
     inline: Callable[[RunSettings, Stages], None] | None = None
     # artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments
     handed: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()  # parameters that it hands on beside
     resources: Traversable | None = None  # folder of presets of resources for its stages, beside those for any pipeline
     # settings with what this pipeline takes where a person said nothing
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings

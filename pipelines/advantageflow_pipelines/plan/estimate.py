@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from advantageflow.errors import UserError
@@ -10,7 +11,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.counts import Counts, Operations, counts_key, kept_counts
+from advantageflow_pipelines.plan.counts import Counts, ModelCounts, Operations, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
 from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.rewards import RewardCost
@@ -119,7 +120,7 @@ def make_plan(
     prompts, texts, unreadable = count_prompts(settings)
     configs, origin = find_configs(settings.model)
     work = pipeline_of(settings).work(settings, texts)
-    counts = kept_counts(counts_key(settings, work, configs), lambda: _count(settings, work, progress))
+    counts = _counts(settings, configs, progress)
     memory = counts.memory(settings, work)
     on_cpu = [name for name, one in counts.rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
@@ -131,7 +132,7 @@ def make_plan(
     total, wall = hours(by_stage, settings, speed)
     progress("nodes on Kubeflow")
     kubeflow, too_large = on_kubeflow(settings, resources)
-    sizes = Sizes(counts.image_size, counts.latent, counts.conditioning, counts.parameters["adapter"])
+    sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
@@ -141,7 +142,7 @@ def make_plan(
             "sizes_from": origin,
             "parameters": counts.parameters,
             "image_size": counts.image_size,
-            "text_tokens": counts.text_tokens,
+            "text_tokens": counts.model.text_tokens,
             "dtype": settings.model.dtype,
             "texts": texts or None,
         },
@@ -154,7 +155,7 @@ def make_plan(
         kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
         path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
         storage=stored,
-        weights=needed_weights(settings.model, counts.parts, settings.reward),
+        weights=needed_weights(settings.model, counts.model.parts, settings.reward),
         chain=chain(settings, total, sum(one.kept for one in stored.values())),
         pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
@@ -166,16 +167,18 @@ def gpu_memory(settings: RunSettings) -> dict[str, int]:
     Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
-    configs, _ = find_configs(settings.model)
-    counts = kept_counts(counts_key(settings, work, configs), lambda: _count(settings, work, lambda text: None))
+    counts = _counts(settings, find_configs(settings.model)[0], lambda text: None)
     return {stage: needed_memory(parts) for stage, parts in counts.memory(settings, work).items()}
 
 
-def _count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
-    progress("what this model has")
-    from advantageflow_pipelines.plan.model_costs import count  # imports torch and diffusers
+def _counts(settings: RunSettings, configs: Path, progress: Callable[[str], None]) -> Counts:
+    def count() -> ModelCounts:
+        progress("what this model has")
+        from advantageflow_pipelines.plan.model_costs import count_run  # imports torch and diffusers
 
-    return count(settings, work, progress)
+        return count_run(settings, progress)
+
+    return counts_of(settings, kept_counts(settings, configs, count))
 
 
 def count_prompts(settings: RunSettings) -> tuple[int, int, str]:

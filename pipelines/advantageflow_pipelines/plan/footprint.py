@@ -1,7 +1,8 @@
 """Memory that a computation takes at most, found by running it where tensors have shapes and no data: the meta device.
 
 What would be allocated is added up operation by operation, and taken off again when the last tensor on it goes, as
-PyTorch's allocator on a GPU does. Neither a GPU nor the memory is needed, and nothing is modelled by hand.
+PyTorch's allocator on a GPU does, which also rounds up to 512 bytes. Neither a GPU nor the memory is needed, and
+nothing is modelled by hand.
 
 What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and adapters on the
 attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of
@@ -26,8 +27,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-_ROUNDING = 512  # PyTorch's CUDA allocator gives out multiples of it (c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize)
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class _Allocations(TorchDispatchMode):
         storage = tensor.untyped_storage()
         if id(storage) in self._known:
             return
-        size = -(-storage.nbytes() // _ROUNDING) * _ROUNDING if counted else 0
+        size = storage.nbytes() if counted else 0
         self.live += size
         self.peak = max(self.peak, self.live)
         key = id(storage)

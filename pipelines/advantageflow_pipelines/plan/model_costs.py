@@ -3,8 +3,8 @@
 The model has its true shape there, made from its configuration, and no weights.
 """
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from operator import mul
 
 import torch
 from diffusers.utils import logging
@@ -13,80 +13,146 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from advantageflow.policy.configs import model_configs
 from advantageflow.policy.sampling import velocity_function
 from advantageflow.policy.text import batch_size
-from advantageflow.records import ROLLOUT_ADAPTER_FOLDER
-from advantageflow.settings import RunSettings, TrainingSettings
+from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
+from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.counts import Counts, Flops, Memory, Operations, batches, counted_alone
+from advantageflow_pipelines.plan.counts import Figures, Flops, Memory, ModelCounts
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
-from advantageflow_pipelines.plan.rewards import reward_cost
-from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
+from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters, runs
 from advantageflow_pipelines.say import quiet
 
+BATCHES = (24, 96)  # two give the line through them; large, so that what tensors of the batch take is the most
 
-def count(settings: RunSettings, work: Mapping[str, Work], progress: Callable[[str], None]) -> Counts:
-    """Count by building each part on torch's meta device and running one sample through it.
-    Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
+_WORTH = 0.5  # share of the whole work from which shorter models are not used
+_FEW = 2  # blocks of a run: the first differs, as what it is given takes no gradient
+
+
+def count_run(settings: RunSettings, progress: Callable[[str], None]) -> ModelCounts:
+    """Count what one run's plan needs. Raises PolicyError, see `count`."""
+    skeleton = make_skeleton(settings.model)
+    height = skeleton.sizes.shape(settings.model.image_size)[-1]
+    return count(skeleton, settings.training.lora.targets, (settings.training.lora.rank,), (height,), progress)
+
+
+def count_known(model: ModelSettings, targets: tuple[str, ...] | None, progress: Callable[[str], None]) -> ModelCounts:
+    """Count so that figures of all ranks and image sizes follow: linear in the one, quadratic in the latents' area."""
+    skeleton = make_skeleton(model)
+    usual, multiple = skeleton.sizes.usual, skeleton.sizes.multiple
+    heights = tuple(quarters * usual // 4 // multiple * multiple or multiple for quarters in (2, 3, 4))
+    return count(skeleton, targets, (16, 64), heights, progress)
+
+
+def count(
+    skeleton: Skeleton,
+    targets: tuple[str, ...] | None,
+    ranks: tuple[int, ...],
+    heights: tuple[int, ...],
+    progress: Callable[[str], None] = lambda text: None,
+) -> ModelCounts:
+    """Count by building each part on torch's meta device and running samples through it.
+
+    Args:
+        targets: linear layers that get an adapter; None: the family's usual ones.
+        ranks, heights: of adapters and of latents, to count at.
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
-    settings = counted_alone(settings)
-    configs = model_configs(settings.model)
-    skeleton = make_skeleton(settings.model, configs)
-    progress("parameters")
-    parameters = count_parameters(skeleton, settings.training)
-    progress("operations of the model")
-    operations = count_operations(skeleton, settings.training)
-    progress("operations of the rewards")
-    rewards = {term.name: reward_cost(term) for term in settings.reward.terms}
-    progress("memory")
-    encoders: list[Memory] = [*encoding_memory(skeleton).values()]
-    largest: Memory = max(encoders, key=lambda encoder: sum(encoder.values()), default={})  # they run in turn
-    decoded = settings.model.decode_batch
-    return Counts(
-        image_size=skeleton.image_size,
-        latent=math.prod(skeleton.latents),
+    progress("text encoders")
+    memory = encoding_memory(skeleton)
+    figures: list[Figures] = []
+    for rank in ranks:
+        lora = LoraSettings(rank=rank, alpha=rank, targets=targets)
+        policy, shorter = skeleton.policy(lora), shortened(skeleton, lora)
+        for height in heights:
+            progress(f"operations and memory at rank {rank}, latents of height {height}")
+            found = from_shorter(skeleton, shorter, height)
+            if found and not figures and found[0].forward != forward_flops(policy, skeleton.inputs(1, height)):
+                shorter, found = [], []  # its blocks are not just one after the other
+            figures += found or count_figures(skeleton, policy, height)
+    adapters, transformer = policy.adapters.parameters(), policy.transformer
+    adapter = sum(value.numel() for value in adapters)
+    return ModelCounts(
+        sizes=skeleton.sizes,
         text_tokens=skeleton.conditioning.length,
         conditioning=skeleton.conditioning.nbytes,
-        parts=list(configs.parts),
-        parameters=parameters,
-        operations=operations,
-        encoding=largest,
-        generation={
-            name: generation_memory(skeleton, settings.training, *batch, decoded)
-            for name, batch in batches(work).items()
+        parts=list(skeleton.configs.parts),
+        parameters={
+            "transformer": parameters(transformer) - 2 * adapter,
+            "adapter": adapter // rank,
+            "vae": parameters(skeleton.vae),
+            **{part: parameters(encoder) for part, encoder in skeleton.encoders.items()},
         },
-        training=training_memory(skeleton, settings.training),
-        rewards=rewards,
+        weights={
+            "transformer": module_bytes(transformer) - 2 * tensor_bytes(adapters),
+            "vae": module_bytes(skeleton.vae),
+        },
+        encode={part: encode_flops(skeleton, part) for part in skeleton.encoders},
+        encoding=max(memory.values(), key=lambda encoder: sum(encoder.values()), default={}),  # they run in turn
+        ranks=list(ranks),
+        heights=list(heights),
+        batches=list(BATCHES),
+        figures=figures,
     )
 
 
-def count_parameters(skeleton: Skeleton, training: TrainingSettings) -> dict[str, int]:
-    """Parameters of each part of the model, and of one adapter."""
-    policy = skeleton.policy(training)
-    adapter = sum(value.numel() for value in policy.adapters.parameters())
-    counts = {"transformer": parameters(policy.transformer) - 2 * adapter, "adapter": adapter}
-    counts["vae"] = parameters(skeleton.vae())
-    return counts | {part: parameters(build()) for part, build in skeleton.encoders().items()}
+Shorter = list[tuple[int, Policy]]
+"""A policy with few of each run of equal blocks, then one for each run that has one more of it, and how many more of
+that the whole one has."""
 
 
-def count_operations(skeleton: Skeleton, training: TrainingSettings) -> Operations:
-    """Count operations by running one sample through each part."""
-    vae = skeleton.vae()
-    latents = torch.empty(1, *skeleton.latents, dtype=skeleton.dtype, device=META)
+def shortened(skeleton: Skeleton, lora: LoraSettings) -> Shorter:
+    """Policies from which `from_shorter` counts the whole; none where that is no less work."""
+    whole = [len(run) for found in runs(skeleton.transformer()).values() for run in found]
+    few = [min(length, _FEW) for length in whole]
+    more = [number for number, length in enumerate(whole) if length > _FEW]
+    if (len(more) + 1) * sum(few) + len(more) > _WORTH * sum(whole):
+        return []
+    longer = [[length + (other == number) for other, length in enumerate(few)] for number in more]
+    return [
+        (0, skeleton.policy(lora, few)),
+        *((whole[n] - few[n], skeleton.policy(lora, one)) for n, one in zip(more, longer, strict=True)),
+    ]
 
-    def encode(part: str, build: Callable[[], nn.Module]) -> float:
-        encoder, tokens = build(), skeleton.tokens(part, 1)
-        return operations(lambda: skeleton.family.encode(part, encoder, tokens))
 
-    return Operations(
-        velocity=count_flops(skeleton.policy(training), skeleton.inputs(1)),
-        decode=operations(lambda: vae.decode(latents)),  # type: ignore[operator]
-        encode={part: encode(part, build) for part, build in skeleton.encoders().items()},
-    )
+def from_shorter(skeleton: Skeleton, shorter: Shorter, height: int) -> list[Figures]:
+    """The whole policy's figures: equal blocks add equal amounts, as long as the peaks of training come when the inputs
+    of all blocks are kept, which one block more then adds to. Empty where they do not.
+    """
+    try:
+        found = [count_figures(skeleton, policy, height) for _, policy in shorter]
+    except IndexError:  # it asks for blocks by their numbers
+        return []
+    of_batches = []
+    for least, *longer in zip(*found, strict=True):
+        added = [[more - less for more, less in zip(one, least, strict=True)] for one in longer]
+        if any(Figures(*one).trained <= 0 or Figures(*one).recomputed <= 0 for one in added):
+            return []
+        extra = [number for number, _ in shorter[1:]]
+        of_batches.append(Figures(*(x + sum(map(mul, extra, more)) for x, *more in zip(least, *added, strict=True))))
+    return of_batches
+
+
+def count_figures(skeleton: Skeleton, policy: Policy, height: int) -> list[Figures]:
+    """Count at the policy's rank and each batch, by running samples through the transformer and the autoencoder."""
+    sample, vae = skeleton.inputs(1, height), skeleton.vae
+    flops = count_flops(policy, sample)
+    decode = operations(lambda: _decode(vae, sample[0]))
+
+    def at(batch: int) -> Figures:
+        inputs, transformer = skeleton.inputs(batch, height), policy.transformer
+        trained = training_peak(policy, inputs)
+        transformer.enable_gradient_checkpointing()  # type: ignore[operator]
+        recomputed = training_peak(policy, inputs)
+        transformer.disable_gradient_checkpointing()  # type: ignore[operator]
+        sampled, guided = (sampling_peak(policy, inputs, scale) for scale in (1.0, 2.0))
+        with torch.no_grad():
+            decoded = footprint(lambda: _decode(vae, inputs[0]), [*module_tensors(vae), inputs[0]]).peak
+        given = tensor_bytes(given_tensors(inputs))
+        return Figures(flops.forward, flops.training, decode, given, trained, recomputed, sampled, guided, decoded)
+
+    return [at(batch) for batch in BATCHES]
 
 
 def count_flops(policy: Policy, sample: Inputs) -> Flops:
@@ -97,7 +163,17 @@ def count_flops(policy: Policy, sample: Inputs) -> Flops:
     with sdpa_kernel(SDPBackend.MATH), _counter() as training:
         policy.velocity(sample).square().mean().backward()
     policy.optimiser.zero_grad()
-    return Flops(operations(lambda: policy.velocity(sample)), float(training.get_total_flops()))
+    return Flops(forward_flops(policy, sample), float(training.get_total_flops()))
+
+
+def forward_flops(policy: Policy, sample: Inputs) -> float:
+    """Operations of a sample's velocity."""
+    return operations(lambda: policy.velocity(sample))
+
+
+def encode_flops(skeleton: Skeleton, part: str) -> float:
+    """Operations of encoding one text."""
+    return operations(lambda: skeleton.family.encode(part, skeleton.encoders[part], skeleton.tokens(part, 1)))
 
 
 def _counter() -> FlopCounterMode:
@@ -116,82 +192,68 @@ def operations(compute: Callable[[], object]) -> float:
     return float(counter.get_total_flops())
 
 
-def training_memory(skeleton: Skeleton, training: TrainingSettings) -> Memory:
-    """Of the training stage: one microbatch forward and backward, beside all that stays from step to step.
+def training_peak(policy: Policy, inputs: Inputs) -> int:
+    """Bytes of activations at the peak of a microbatch's forward and backward.
 
-    The stage keeps the base, the trained and the rollout adapter in float32 with the gradient and AdamW's two moments
-    of the former; and the round's data, which are not in this. Losses are smaller
-    than any layer's output and are stood in for by a squared error; velocities without gradient (v_roll, v_ref) need
-    less than the pass itself.
-
-    Args:
-        training: microbatch, adapters, recomputation.
+    Losses are smaller than any layer's output and are stood in for by a squared error; velocities without gradient
+    (v_roll, v_ref) need less than the pass itself.
     """
-    policy = skeleton.policy(training)
-    transformer, adapter = policy.transformer, policy.adapters.parameters()
-    if training.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()  # type: ignore[operator]
-    inputs = skeleton.inputs(training.microbatch)
+    adapter = policy.adapters.parameters()
     for parameter in adapter:  # from the second microbatch on they are there
         parameter.grad = torch.zeros_like(parameter)
     gradients = [parameter.grad for parameter in adapter if parameter.grad is not None]
-    x, t, conditioning = inputs
-    given = [x, t, *conditioning.tensors.values()]
-    resident = [*transformer.parameters(), *transformer.buffers(), *given, *gradients]
+    resident = [*module_tensors(policy.transformer), *given_tensors(inputs), *gradients]
 
     def step() -> None:
-        torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), x))
+        torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), inputs[0]))
 
-    one = tensor_bytes(adapter)
-    return {
-        "base weights": tensor_bytes([*transformer.parameters(), *transformer.buffers()]) - 2 * one,
-        "adapters": 2 * one,
-        "gradients": one,
-        "optimiser moments": 2 * one,
-        "activations": tensor_bytes(given) + footprint(step, resident).peak,
-    }
+    peak = footprint(step, resident).peak
+    policy.optimiser.zero_grad()
+    return peak
 
 
-def generation_memory(
-    skeleton: Skeleton, training: TrainingSettings, batch: int, guided: bool, decoded: int | None = None
-) -> Memory:
-    """Of making images (rollouts, evaluation): velocities of a forward batch, then its decoding.
-
-    Args:
-        guided: whether guidance doubles it.
-        decoded: images decoded at once; None: all of the batch.
-    """
-    policy, vae = skeleton.policy(training), skeleton.vae()
+def sampling_peak(policy: Policy, inputs: Inputs, guidance_scale: float) -> int:
+    """Bytes of activations at the peak of a batch's velocities by the rollout policy; any scale but 1 guides."""
+    x, _, conditioning = inputs
+    velocity = velocity_function(
+        policy.family, policy.transformer, conditioning, guidance_scale, conditioning.rows(slice(1))
+    )
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
-    x, _, conditioning = skeleton.inputs(batch)
-    given, scale = [x, *conditioning.tensors.values()], 2.0 if guided else 1.0
-    weights = [*policy.transformer.parameters(), *policy.transformer.buffers()]
-    velocity = velocity_function(skeleton.family, policy.transformer, conditioning, scale, conditioning.rows(slice(1)))
-    resident = [*weights, *vae.parameters(), *vae.buffers(), *given]
-    one = tensor_bytes(policy.adapters.parameters())
     with torch.no_grad():
-        sampling = footprint(lambda: velocity(x, 0.5), resident).peak
-        decoding = footprint(lambda: _decode(vae, x[:decoded]), resident).peak
-    return {
-        "base weights": tensor_bytes(weights) - 2 * one,
-        "adapters": one,
-        "autoencoder": tensor_bytes([*vae.parameters(), *vae.buffers()]),
-        "activations": tensor_bytes(given) + max(sampling, decoding),
-    }
+        resident = [*module_tensors(policy.transformer), *given_tensors(inputs)]
+        peak = footprint(lambda: velocity(x, 0.5), resident).peak
+    policy.adapters.use(ADAPTER_FOLDER)
+    return peak
 
 
 def encoding_memory(skeleton: Skeleton) -> dict[str, Memory]:
     """Of the prompts stage with as many texts as it encodes at once, by text encoder."""
 
-    def measure(part: str, build: Callable[[], nn.Module]) -> Memory:
+    def measure(part: str, encoder: nn.Module) -> Memory:
         length = skeleton.tokens(part, 1)["input_ids"].shape[1]
-        encoder, tokens = build(), skeleton.tokens(part, batch_size(length))
-        weights = [*encoder.parameters(), *encoder.buffers()]
+        tokens = skeleton.tokens(part, batch_size(length))
+        resident = [*module_tensors(encoder), *tokens.values()]
         with torch.no_grad():
-            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), [*weights, *tokens.values()]).peak
-        return {"text encoder": tensor_bytes(weights), "activations": peak}
+            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), resident).peak
+        return {"text encoder": module_bytes(encoder), "activations": peak}
 
-    return {part: measure(part, build) for part, build in skeleton.encoders().items()}
+    return {part: measure(part, encoder) for part, encoder in skeleton.encoders.items()}
+
+
+def given_tensors(inputs: Inputs) -> list[Tensor]:
+    """What the model is given, without times, which are few numbers."""
+    x, _, conditioning = inputs
+    return [x, *conditioning.tensors.values()]
+
+
+def module_tensors(module: nn.Module) -> list[Tensor]:
+    """Parameters and buffers."""
+    return [*module.parameters(), *module.buffers()]
+
+
+def module_bytes(module: nn.Module) -> int:
+    """Bytes of parameters and buffers."""
+    return tensor_bytes(module_tensors(module))
 
 
 def _decode(vae: nn.Module, latents: Tensor) -> Tensor:

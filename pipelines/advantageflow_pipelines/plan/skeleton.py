@@ -1,8 +1,9 @@
 """A model's parts on torch's meta device, made from their configurations: shapes without weights, to count with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -12,9 +13,10 @@ from torch import nn
 
 from advantageflow.policy.adapters import attach_adapters
 from advantageflow.policy.conditioning import Conditioning
-from advantageflow.policy.configs import ModelConfigs
+from advantageflow.policy.configs import ModelConfigs, model_configs
 from advantageflow.policy.families import Family
 from advantageflow.policy.families.parts import Tokens
+from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.training.optimiser import make_optimiser
@@ -30,7 +32,6 @@ class Skeleton:
 
     configs: ModelConfigs  # of the parts
     dtype: torch.dtype  # of the frozen weights
-    latents: tuple[int, ...]  # channels, frames where there are some, height and width of a sample
     limit: int  # tokens of a text that the settings allow
 
     @property
@@ -39,16 +40,16 @@ class Skeleton:
         return self.configs.family
 
     @property
-    def image_size(self) -> int:
-        """Height and width of images, in pixels."""
-        return self.latents[-1] * self.family.latent_sizes(self.configs.parts).pixels
+    def sizes(self) -> LatentSizes:
+        """Of latents."""
+        return self.family.latent_sizes(self.configs.parts)
 
     @cached_property
     def conditioning(self) -> Conditioning:
         """Of one prompt as long as the settings allow, in the base's precision."""
         with torch.no_grad():
             encoded = {
-                part: self.family.encode(part, build(), self.tokens(part, 1)) for part, build in self.encoders().items()
+                part: self.family.encode(part, encoder, self.tokens(part, 1)) for part, encoder in self.encoders.items()
             }
         return self.family.condition(encoded, self.configs.parts, self.limit)
 
@@ -62,35 +63,46 @@ class Skeleton:
         """The velocity model, frozen, without adapters."""
         return self._make("transformer")
 
+    @cached_property
     def vae(self) -> nn.Module:
         """The autoencoder."""
         return self._make("vae")
 
-    def encoders(self) -> dict[str, Callable[[], nn.Module]]:
-        """What makes each text encoder there is, by name of the part."""
-        return {part: lambda part=part: self._make(part) for part in self.configs.text_encoders}  # type: ignore[misc]
+    @cached_property
+    def encoders(self) -> dict[str, nn.Module]:
+        """Each text encoder there is, by name of the part."""
+        return {part: self._make(part) for part in self.configs.text_encoders}
 
-    def policy(self, training: TrainingSettings) -> Policy:
-        """The velocity model with both adapters, and their optimiser."""
+    def policy(self, lora: LoraSettings, lengths: Sequence[int] = ()) -> Policy:
+        """The velocity model with both adapters and their optimiser; of its `runs` so many blocks, if that is given."""
         base = self.transformer()
-        adapters = _attach(base, training.lora, self.family)
-        return Policy(base, adapters, make_optimiser(adapters.parameters(), training), self.family)
+        left = iter(lengths)
+        for name, found in runs(base).items() if lengths else ():
+            setattr(base, name, nn.ModuleList(block for run in found for block in run[: next(left)]))
+        adapters = _attach(base, lora, self.family)
+        return Policy(base, adapters, make_optimiser(adapters.parameters(), TrainingSettings()), self.family)
 
-    def inputs(self, batch: int) -> Inputs:
-        """What the velocity model takes: noisy latents, times, and what conditions it."""
+    def inputs(self, batch: int, height: int) -> Inputs:
+        """What the velocity model takes: noisy latents of that height, times, and what conditions it."""
+        shape = batch, *self.sizes.leading, height, height
         with META:
-            return torch.empty(batch, *self.latents), torch.empty(batch), self.conditioning.rows([0] * batch)
+            return torch.empty(shape), torch.empty(batch), self.conditioning.rows([0] * batch)
 
     def _make(self, part: str) -> nn.Module:
         return frozen_module(lambda: self.configs.make(part), META, self.dtype)
 
 
-def make_skeleton(model: ModelSettings, configs: ModelConfigs) -> Skeleton:
-    """The sizes that a model has in a run.
-    Raises SettingsError: model.image_size is none that the model can make.
+def make_skeleton(model: ModelSettings) -> Skeleton:
+    """The model that settings name.
+    Raises PolicyError: its configuration is not here, or is of a family that is not supported.
     """
-    shape = configs.family.latent_sizes(configs.parts).shape(model.image_size)
-    return Skeleton(configs, getattr(torch, model.dtype), shape, model.max_sequence_length)
+    return Skeleton(model_configs(model), getattr(torch, model.dtype), model.max_sequence_length)
+
+
+def runs(transformer: nn.Module) -> dict[str, list[list[nn.Module]]]:
+    """The blocks of each list of the transformer, equal ones that follow each other together."""
+    lists = {name: part for name, part in transformer.named_children() if isinstance(part, nn.ModuleList)}
+    return {name: [list(equal) for _, equal in groupby(part, key=str)] for name, part in lists.items()}
 
 
 def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:

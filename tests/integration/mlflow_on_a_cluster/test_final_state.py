@@ -206,6 +206,12 @@ def test_segments_of_a_run_are_one_run_that_ends_with_the_last(
     assert set(children_of(client, parent)) == {"round 1 / training", "round 2 / training"}
 
 
+def test_a_segment_that_had_no_reason_to_start_the_next_ends_the_run(client: MlflowClient, pipeline: str) -> None:
+    open_run()
+    close_pipeline_run("COMPLETE", None, goes_on=True)
+    assert ended(client, pipeline)[0] == "FINISHED"
+
+
 def test_a_run_wholly_taken_from_the_cache_has_a_run_in_mlflow_that_says_so(
     client: MlflowClient, pipeline: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

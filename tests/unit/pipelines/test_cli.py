@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from advantageflow.policy.location import EMBEDDED_MODEL
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.workdir import create_workdir
 
@@ -64,6 +65,17 @@ EVERY_WAY = ("run", "plan", "compile", "submit")
         (("resources", "show", "sngle-gpu"), "did you mean 'single-gpu'?"),
         (("generate", "a circle", "--model", "nowhere"), "no policy is there"),
         (("generate", "a circle", "-o", "/"), "is a folder"),
+        (("generate", "a circle", "--model", str(EMBEDDED_MODEL)), f"generate --base-model {EMBEDDED_MODEL}"),
+        *(
+            (one, "an argument is empty")
+            for one in (
+                ("generate", ""),
+                ("runs", "logs", " "),
+                ("sync", ""),
+                ("plan", "-c", ""),
+                ("submit", "--run-name="),
+            )
+        ),
         (("evaluate", "nowhere"), "no policy is there"),
         (("publish", "nowhere", "shared"), "no policy is there"),
         (("run", "--init-policy", "s3://bucket"), "s3://bucket: is not the address of an S3 object"),

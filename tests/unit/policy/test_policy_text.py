@@ -47,10 +47,10 @@ def by_the_pipeline(model: ModelSettings) -> tuple[torch.Tensor, torch.Tensor]:
     options: dict[str, Any] = {"max_sequence_length": model.max_sequence_length}
     with torch.no_grad():
         if "flux" in model.name:
-            flux = FluxPipeline.from_pretrained(place, torch_dtype=dtype)
+            flux = FluxPipeline.from_pretrained(place, dtype=dtype)
             return flux.encode_prompt(TEXTS, **options)[:2]
         absent = {} if (Path(place) / "text_encoder_3").exists() else {"text_encoder_3": None, "tokenizer_3": None}
-        sd3 = StableDiffusion3Pipeline.from_pretrained(place, torch_dtype=dtype, **absent)
+        sd3 = StableDiffusion3Pipeline.from_pretrained(place, dtype=dtype, **absent)
         prompt, _, pooled, _ = sd3.encode_prompt(TEXTS, None, None, do_classifier_free_guidance=False, **options)
         return prompt, pooled
 

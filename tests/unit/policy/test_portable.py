@@ -55,7 +55,7 @@ def sd35() -> DiffusionPipeline:
 
 
 def embedded() -> DiffusionPipeline:
-    return StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, torch_dtype=torch.float32)
+    return StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
 
 
 def z_image() -> DiffusionPipeline:

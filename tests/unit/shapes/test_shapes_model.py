@@ -36,7 +36,7 @@ def test_model_names_no_folder_of_the_machine_that_made_it() -> None:
 def test_it_is_a_whole_stable_diffusion_3_pipeline() -> None:
     from diffusers import StableDiffusion3Pipeline
 
-    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, torch_dtype=torch.float32)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
     assert pipeline.text_encoder_3 is not None
     picture = pipeline(
         "a red circle left of a blue star",
@@ -52,7 +52,7 @@ def test_it_is_a_whole_stable_diffusion_3_pipeline() -> None:
 def test_stage_embeddings_are_those_of_the_pipeline() -> None:
     from diffusers import StableDiffusion3Pipeline
 
-    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, torch_dtype=torch.float32)
+    pipeline = StableDiffusion3Pipeline.from_pretrained(EMBEDDED_MODEL, dtype=torch.float32)
     with torch.inference_mode():
         embeds, _, pooled, _ = pipeline.encode_prompt(
             "two stars", None, None, do_classifier_free_guidance=False, max_sequence_length=MODEL.max_sequence_length

@@ -18,6 +18,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.tracking.component import continuing
 from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
+from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import ROUND, Segment
 from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
@@ -29,6 +30,7 @@ _HANDED = {
     "policy": dsl.Model,
     "rollout_policy": dsl.Model,
     "base": dsl.Artifact,
+    "start": dsl.Model,
 }
 
 
@@ -44,21 +46,24 @@ def online_tasks(
         in_order: let each round wait for the evaluation before it.
     """
     judged = [number for number, _ in evaluations(settings)]
-    segment = placement.segment or Segment(1, settings.rounds)
+    pipeline, segment = pipeline_of(settings), placement.segment or Segment(1, settings.rounds)
     rounds = [_round_pipeline(number, placement, form) for number in range(segment.first, segment.last + 1)]
 
     def online(**given: Any) -> Made:
         """Rounds of rollout, reward and training."""
         if segment.first > 1:
             shared = {
-                name: dsl.importer(artifact_uri=given[parameter_of(name)], artifact_class=kind, reimport=False).output
-                for name, kind in _HANDED.items()
+                name: dsl.importer(
+                    artifact_uri=given[parameter_of(name)], artifact_class=_HANDED[name], reimport=False
+                ).output
+                for name in pipeline.handed
             }
         else:
             shared = prepare(placement, form, given)
         evaluate = judge(settings, placement, form, given, shared)
         made = shared
-        before = [] if segment.first > 1 else [evaluate(0, made["adapter"])]
+        start = shared.get("start") if segment.first > 1 else shared["adapter"]
+        before = [] if segment.first > 1 else [evaluate(0, start)]
         base = before[0].outputs["report"] if before else shared["base"]
         for number, (one_round, of_round) in enumerate(rounds, start=segment.first):
             trained = one_round(
@@ -78,10 +83,11 @@ def online_tasks(
                 part = "policy" if number == settings.rounds else "adapter"
                 before.append(evaluate(number, made[part], base=base))
         if segment.following:
-            handed = {**shared, **made, "base": base}
-            task = continuing(rounds=segment.following, **{name: handed[name] for name in _HANDED})
+            handed = {**given, **shared, **made, "base": base, "start": start}
+            told = {name: handed[name] for name in (*pipeline.handed, *pipeline.told)}
+            task = continuing(rounds=segment.following, **told)
             placement.place_own("continuing", task.after(*before), "prompts")
-        return Made(shared, made, base, before[-1].outputs["report"] if before else base)
+        return Made(shared, start, made, base, before[-1].outputs["report"] if before else base)
 
     return online
 
@@ -117,7 +123,8 @@ def judge(
 class Made(NamedTuple):
     """What the tasks of a run make."""
 
-    shared: Any  # prompts, what conditions the model, and the policy that the run starts from
+    shared: Any  # prompts, and what conditions the model
+    start: Any  # the policy that the run starts from
     made: Any  # the policy after the last round
     base: Any  # reports of the first and the last evaluation
     final: Any

@@ -72,6 +72,7 @@ RETRAINING = replace(
     begin=begin_at_champion,
     held_against=("champion", "candidate"),
     last_task="promotion",
-    handed=(),
+    handed=(*ONLINE.handed, "start"),
+    told=("inputs_sha256",),
     inline=imported(f"{__package__}.inline", "run_retraining"),
 )

@@ -19,29 +19,32 @@ def retraining_tasks(
     """What makes the tasks of a run.
 
     On a cluster the first one asks MLflow for the champion, and the others are left out where nothing has changed. On
-    one machine the process that starts the run has done that. Arguments are those of Pipeline.build.
+    one machine the process that starts the run has done that. Of a run in segments the first one looks, and the last
+    one decides, on the policy that the first one began with. Arguments are those of Pipeline.build.
     """
     online = online_tasks(settings, placement, form, in_order)
     gate = settings.promotion.model_dump_json(exclude_defaults=True)
 
-    def retrain(given: dict[str, Any], inputs_sha256: Any = "") -> None:
+    def retrain(given: dict[str, Any]) -> None:
         done = online(**given)
+        if placement.segment is not None and placement.segment.following:
+            return
         judged = promotion(
             promotion_settings=gate,
             prompts=done.shared["prompts"],
             conditioning=done.shared["conditioning"],
-            champion=done.shared["adapter"],
+            champion=done.start,
             candidate=done.made["policy"],
             before=done.base,
             after=done.final,
-            inputs_sha256=inputs_sha256,
+            inputs_sha256=given.get("inputs_sha256", ""),
             **form.inputs("promotion", promotion, given),
         )
         placement.place("evaluation", judged).set_caching_options(False)  # what it does lies outside the pipeline
 
     def retraining(**given: Any) -> None:
         """Rounds of rollout, reward and training from the champion on, and a gate between it and what comes of them."""
-        if placement.resources is None:
+        if placement.resources is None or (placement.segment is not None and placement.segment.first > 1):
             retrain(given)
             return
         look = changes_component({one.name: one.kind for one in form.shown})
@@ -53,6 +56,7 @@ def retraining_tasks(
         )
         placement.place("prompts", looked).set_caching_options(False)
         with dsl.If(looked.outputs["changed"] == "true", name="changed"):
-            retrain({**given, "init_policy": looked.outputs["parent"]}, looked.outputs["inputs_sha256"])
+            found = {"init_policy": looked.outputs["parent"], "inputs_sha256": looked.outputs["inputs_sha256"]}
+            retrain({**given, **found})
 
     return retraining

@@ -87,13 +87,13 @@ def test_one_round_that_is_too_large_is_refused_and_what_is_advised_can_finish(m
 def test_too_many_rounds_of_a_pipeline_without_segments_are_refused_and_fewer_can_finish(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run = run_of("tiny", "rounds=6", "rollout.shards=1", pipeline="retraining")
+    run = run_of("tiny", "rounds=6", "rollout.shards=1", pipeline="resident")
     taken = footprint(shallow(run.package))
     monkeypatch.setattr(fit, "LIMIT", 0.8 * taken.size)
     assert fitted(run) is run
     with pytest.raises(SettingsError, match=r"this run cannot finish on Kubeflow: [\d,]+ nodes") as raised:
         shallow(check_fits, run, taken)
-    found = re.match(r"run (\d+) rounds, and go on from .*: a retraining does from the champion", raised.value.remedy)
+    found = re.match(r"run (\d+) rounds, and go on from .*: --init-policy", raised.value.remedy)
     assert found is not None
     fewer = footprint(shallow(run.with_settings(rounds=int(found[1])).package))
     assert 0.85 * CLOSE * fit.LIMIT < fewer.size < 1.02 * CLOSE * fit.LIMIT

@@ -119,7 +119,7 @@ def test_a_segment_starts_the_next_once_with_what_it_hands_on(
     started: str, server: KfpStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for _ in range(2):
-        continue_run("2-2", HANDED)
+        continue_run("2-2", HANDED, {"told": "so"})
     second = last_run(server)
     monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", second["run_id"])
     continue_run("3-3", HANDED | {"policy": "s3://bucket/later"})
@@ -128,8 +128,9 @@ def test_a_segment_starts_the_next_once_with_what_it_hands_on(
         "long", "long (rounds 2-2)", "long (rounds 3-3)",
     ]  # fmt: skip
     addresses = {f"{name}_uri": uri for name, uri in HANDED.items()}
-    assert second["runtime_config"]["parameters"] == {"first_run": started, **addresses}
+    assert second["runtime_config"]["parameters"] == {"first_run": started, **addresses, "told": "so"}
     assert third["runtime_config"]["parameters"]["first_run"] == started
+    assert third["runtime_config"]["parameters"]["told"] == "so"
     assert third["runtime_config"]["parameters"]["policy_uri"] == "s3://bucket/later"
     for name in ("experiment_id", "service_account", "description"):
         assert third[name] == first[name]

@@ -8,39 +8,47 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import CLIPConfig, CLIPModel
 
-from advantageflow.policy.configs import model_configs
+from advantageflow.policy.configs import find_configs
 from advantageflow.policy.loading import load_transformer, load_vae
 from advantageflow.policy.text import encode_prompts
-from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
+from advantageflow.settings import LoraSettings, ModelSettings, RunSettings, TrainingSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.plan.counts import counted_alone
+from advantageflow_pipelines.plan import model_costs
+from advantageflow_pipelines.plan.counts import Counts, counts_of, kept_counts
 from advantageflow_pipelines.plan.estimate import gpu_memory, needed_memory
-from advantageflow_pipelines.plan.model_costs import (
-    count_operations,
-    count_parameters,
-    encoding_memory,
-    generation_memory,
-    training_memory,
-)
-from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters
+from advantageflow_pipelines.plan.model_costs import count, encoding_memory, operations
+from advantageflow_pipelines.plan.rewards import _CLIP_H, _CLIP_L
+from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
 
 MODEL = ModelSettings()  # the embedded one: all of Stable Diffusion 3's parts, small
-TRAINING = TrainingSettings(microbatch=8, lora=LoraSettings(rank=4, alpha=4, targets=("attn.to_q", "attn.to_k")))
+RANK, TARGETS = 4, ("attn.to_q", "attn.to_k")
+
+
+def of_run(**training: object) -> RunSettings:
+    """A run of the embedded model on so small adapters."""
+    lora = LoraSettings(rank=RANK, alpha=RANK, targets=TARGETS)
+    return RunSettings(model=MODEL, training=TrainingSettings(lora=lora, microbatch=8).model_copy(update=training))
 
 
 @pytest.fixture(scope="module")
 def skeleton() -> Skeleton:
-    return make_skeleton(MODEL, model_configs(MODEL))
+    return make_skeleton(MODEL)
 
 
-def test_parameters_are_those_of_the_real_parts(skeleton: Skeleton) -> None:
-    counts = count_parameters(skeleton, TRAINING)
-    assert counts["transformer"] == parameters(load_transformer(MODEL))
-    assert counts["vae"] == parameters(load_vae(MODEL))
+@pytest.fixture(scope="module")
+def counts(skeleton: Skeleton) -> Counts:
+    return counts_of(of_run(), count(skeleton, TARGETS, (RANK,), (skeleton.sizes.usual,)))
+
+
+def test_parameters_are_those_of_the_real_parts(counts: Counts) -> None:
+    found = counts.parameters
+    assert found["transformer"] == parameters(load_transformer(MODEL))
+    assert found["vae"] == parameters(load_vae(MODEL))
     width, layers = 128, 5
-    assert counts["adapter"] == layers * 2 * TRAINING.lora.rank * (width + width)
-    assert set(counts) > {"text_encoder", "text_encoder_2", "text_encoder_3"}
+    assert found["adapter"] == layers * 2 * RANK * (width + width)
+    assert set(found) > {"text_encoder", "text_encoder_2", "text_encoder_3"}
 
 
 @pytest.mark.parametrize(
@@ -57,37 +65,50 @@ def test_parameters_are_those_of_the_real_parts(skeleton: Skeleton) -> None:
 def test_known_models_have_their_published_sizes(name: str, billions: float, text_billions: float) -> None:
     """Medium is 2.5 billion in its announcement, which counts its position table (0.23) too."""
     model = ModelSettings(name=name, dtype="bfloat16")
-    sizes = make_skeleton(model, model_configs(model))
+    sizes = make_skeleton(model)
     assert parameters(sizes.transformer()) / 1e9 == pytest.approx(billions, abs=0.01)
-    assert sum(parameters(build()) for build in sizes.encoders().values()) / 1e9 == pytest.approx(
-        text_billions, abs=0.01
-    )
-    assert sizes.image_size == 1024
-    smaller = model.model_copy(update={"image_size": 512})
-    shape = make_skeleton(smaller, model_configs(smaller)).latents
-    assert shape == ((16, 1, 64, 64) if name == "Qwen-Image" else (16, 64, 64))
+    assert sum(map(parameters, sizes.encoders.values())) / 1e9 == pytest.approx(text_billions, abs=0.01)
+    assert sizes.sizes.usual * sizes.sizes.pixels == 1024
+    assert sizes.sizes.shape(512) == ((16, 1, 64, 64) if name == "Qwen-Image" else (16, 64, 64))
 
 
-def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton) -> None:
-    counted = count_operations(skeleton, TRAINING)
+def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts: Counts) -> None:
+    counted = counts.operations
     told = encode_prompts(MODEL, ["a red circle"]).tensors
     transformer, vae = load_transformer(MODEL), load_vae(MODEL)
-    latents = torch.randn(1, *skeleton.latents)
+    latents = torch.randn(1, *skeleton.sizes.shape(None))
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
         transformer(latents, told["prompt_embeds"], told["pooled"], torch.ones(1))
     with torch.no_grad(), FlopCounterMode(display=False) as decode:
         vae.decode(latents)
     adapters = counted.velocity.forward - forward.get_total_flops()
-    image, width, rank = 9, 128, TRAINING.lora.rank
-    assert adapters == 5 * 2 * 2 * image * rank * (width + width), "of the image stream's two projections"
+    image, width = 9, 128
+    assert adapters == 5 * 2 * 2 * image * RANK * (width + width), "of the image stream's two projections"
     assert counted.decode == decode.get_total_flops()
     assert 1.5 < counted.velocity.training / counted.velocity.forward < 3
     assert all(value > 0 for value in counted.encode.values())
 
 
-def test_training_memory_has_every_tensor_that_stays(skeleton: Skeleton) -> None:
-    adapter = count_parameters(skeleton, TRAINING)["adapter"]
-    parts = training_memory(skeleton, TRAINING)
+def test_what_is_known_of_clip_is_what_counting_gives() -> None:
+    """CLIPConfig of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14."""
+    for known, (vision, layers, text, text_layers, projection) in {
+        _CLIP_L: (1024, 24, 768, 12, 768), _CLIP_H: (1280, 32, 1024, 24, 1024),
+    }.items():  # fmt: skip
+        sizes = {"num_attention_heads": 16, "patch_size": 14, "image_size": 224}
+        config = CLIPConfig(
+            vision_config={"hidden_size": vision, "intermediate_size": 4 * vision, "num_hidden_layers": layers} | sizes,
+            text_config={"hidden_size": text, "intermediate_size": 4 * text, "num_hidden_layers": text_layers,
+                         "num_attention_heads": text // 64},
+            projection_dim=projection,
+        )  # fmt: skip
+        with META:
+            model = CLIPModel(config).eval()
+            seen = {"input_ids": torch.zeros(1, 77, dtype=torch.long), "pixel_values": torch.empty(1, 3, 224, 224)}
+        assert (operations(lambda model=model, seen=seen: model(**seen)), parameters(model)) == known
+
+
+def test_training_memory_has_every_tensor_that_stays(counts: Counts) -> None:
+    adapter, parts = counts.parameters["adapter"], counts.training(of_run())
     real = load_transformer(MODEL)
     weights = [*real.parameters(), *real.buffers()]
     assert parts["base weights"] == sum(value.numel() * value.element_size() for value in weights)
@@ -96,32 +117,42 @@ def test_training_memory_has_every_tensor_that_stays(skeleton: Skeleton) -> None
     ]  # fmt: skip
 
 
-def test_a_gpu_has_room_for_what_a_stage_allocates_and_for_cuda_itself(skeleton: Skeleton) -> None:
-    settings = choose_settings(preset="tiny", config=None, assignments=["model.device=cuda"], rounds=None, seed=None,
-                               init_policy=None, pipeline=None)  # fmt: skip
+def test_a_gpu_has_room_for_what_a_stage_allocates_and_for_cuda_itself() -> None:
+    settings = choose_settings(preset="tiny", assignments=["model.device=cuda"])
     needed = gpu_memory(settings)
     rollout, told = settings.rollout, encode_prompts(MODEL, ["a"])
     data = rollout.prompts_per_round * (rollout.group_size * 4 * 8 * 6 * 6 + told.nbytes)
-    allocated = training_memory(skeleton, counted_alone(settings).training)
+    known = kept_counts(settings, find_configs(MODEL)[0], lambda: pytest.fail("it is shipped"))
+    allocated = counts_of(settings, known).training(settings)
     assert needed["training"] == needed_memory({**allocated, "round's data": data}) > 1e9 + data
     assert needed["reward"] == 0
 
 
-def test_activations_grow_with_the_microbatch_and_shrink_by_recomputing(skeleton: Skeleton) -> None:
+def test_activations_grow_with_the_microbatch_and_shrink_by_recomputing(counts: Counts) -> None:
     def activations(**changes: object) -> int:
-        training = TRAINING.model_copy(update=changes)
-        return training_memory(skeleton, training)["activations"]
+        return counts.training(of_run(**changes))["activations"]
 
     assert activations(microbatch=16) == pytest.approx(2 * activations(), rel=0.05)
     assert activations(gradient_checkpointing=True) < 0.5 * activations()
 
 
-def test_generating_takes_memory_by_the_image(skeleton: Skeleton) -> None:
-    one, two = (generation_memory(skeleton, TRAINING, batch, guided=False) for batch in (4, 8))
+def test_generating_takes_memory_by_the_image(counts: Counts) -> None:
+    one, two = (counts.generation(of_run(), batch, guided=False) for batch in (4, 8))
     assert two["activations"] == pytest.approx(2 * one["activations"], rel=0.05)
     assert two["base weights"] == one["base weights"]
-    guided = generation_memory(skeleton, TRAINING, 4, guided=True)
+    guided = counts.generation(of_run(), 4, guided=True)
     assert sum(guided.values()) >= sum(one.values())
+
+
+def test_a_long_model_is_counted_on_few_of_its_blocks(skeleton: Skeleton, monkeypatch: pytest.MonkeyPatch) -> None:
+    lora, height = LoraSettings(rank=RANK, alpha=RANK, targets=TARGETS[:1]), skeleton.sizes.usual
+    assert model_costs.shortened(skeleton, lora) == [], "five blocks are all counted"
+    monkeypatch.setattr(model_costs, "BATCHES", (24,))
+    monkeypatch.setattr(model_costs, "_WORTH", 2)
+    shorter = model_costs.shortened(skeleton, lora)
+    assert [(more, len(list(one.transformer.transformer_blocks))) for more, one in shorter] == [(0, 3), (2, 4)]
+    whole = model_costs.count_figures(skeleton, skeleton.policy(lora), height)
+    assert model_costs.from_shorter(skeleton, shorter, height) == whole
 
 
 def test_each_text_encoder_counts_alone(skeleton: Skeleton) -> None:
@@ -132,6 +163,6 @@ def test_each_text_encoder_counts_alone(skeleton: Skeleton) -> None:
 
 def test_a_model_without_t5_has_no_third_encoder_and_as_many_tokens(skeleton: Skeleton) -> None:
     parts = {name: config for name, config in skeleton.configs.parts.items() if name != "text_encoder_3"}
-    without = make_skeleton(MODEL, dataclasses.replace(skeleton.configs, parts=parts))
-    assert list(without.encoders()) == ["text_encoder", "text_encoder_2"]
+    without = dataclasses.replace(skeleton, configs=dataclasses.replace(skeleton.configs, parts=parts))
+    assert list(without.encoders) == ["text_encoder", "text_encoder_2"]
     assert without.conditioning.nbytes == skeleton.conditioning.nbytes, "zeros stand for T5's tokens"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.pipelines.definition import divide
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.plan.estimate import make_plan
 
@@ -54,6 +56,31 @@ def test_all_work_waits_for_a_look_at_what_has_changed_and_the_gate_comes_last(s
     assert inputs["parameters"]["promotion_settings"]["runtimeValue"]["constant"] == '{"seeds":3}'
     for task in (within["changes"], work["promotion"]):
         assert "enableCache" not in task.get("cachingOptions", {}), "what it asks and does lies outside the pipeline"
+
+
+def test_a_long_one_looks_in_its_first_segment_and_decides_in_its_last_on_the_policy_that_it_began_with(
+    settings: RunSettings,
+) -> None:
+    run = replace(cluster_run(settings, IMAGES, None), segments=divide(settings.rounds, 1))
+    first, last = (package.with_root(root).pipeline for package in [run.package()] for root in package.roots)
+    within, rest = (tasks_of(one, one["root"]["dag"]["tasks"]["exit-handler-1"]) for one in (first, last))
+    assert set(within) == {"opening", "changes", "condition-2"}
+    work = tasks_of(first, within["condition-2"])
+    assert set(work) == {"prompts", "evaluation", "evaluation-2", "round-01", "continuing"}
+    inputs = work["continuing"]["inputs"]
+    start, sha256 = inputs["artifacts"]["start"]["taskOutputArtifact"], inputs["parameters"]["inputs_sha256"]
+    assert start == {"outputArtifactKey": "adapter", "producerTask": "prompts"}
+    assert sha256 == {"componentInputParameter": "pipelinechannel--changes-inputs_sha256"}
+    assert {name for name in rest if "importer" not in name} == {"opening", "evaluation", "round-02", "promotion"}
+    inputs = rest["promotion"]["inputs"]
+    made_by = {name: one["taskOutputArtifact"]["producerTask"] for name, one in inputs["artifacts"].items()}
+    handed = {
+        name: rest[made_by[name]]["inputs"]["parameters"]["uri"]["componentInputParameter"]
+        for name in ("champion", "before")
+    }
+    assert handed == {"champion": "pipelinechannel--start_uri", "before": "pipelinechannel--base_uri"}
+    assert (made_by["candidate"], made_by["after"]) == ("round-02", "evaluation")
+    assert inputs["parameters"]["inputs_sha256"] == {"componentInputParameter": "pipelinechannel--inputs_sha256"}
 
 
 def test_old_prompts_are_replayed_unless_a_person_says_otherwise(settings: RunSettings) -> None:
