@@ -21,7 +21,7 @@ from summaries import comparable
 
 from advantageflow.errors import PolicyError
 from advantageflow_pipelines.local.summary import is_complete
-from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
+from advantageflow_pipelines.local.workdir import TASK_DONE, WorkDir, open_workdir
 
 pytestmark = pytest.mark.slow
 
@@ -144,8 +144,10 @@ def test_an_interrupted_run_ends_says_how_to_continue_and_continues_to_the_same_
 
     rollouts = root / "artifacts" / "online" / "rollout-1" / "rollouts" / "rollouts.parquet"
     before = rollouts.stat().st_mtime_ns
+    done = len(list(root.glob(f"artifacts/online/*/{TASK_DONE}")))
+    assert done in (4, 5)  # on a busy machine the training has ended before it is asked to
     again = complete("run", "--resume", "run", cwd=tmp_path)
-    assert "continuing after 4 complete tasks" in again.output
+    assert f"continuing after {done} complete tasks" in again.output
     assert rollouts.stat().st_mtime_ns == before
     assert comparable(again.summary) == comparable(run.summary)
 
