@@ -6,18 +6,14 @@ run form shows the pipeline's own parameters, whose descriptions stay. It names 
 the image's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kfp import dsl
+from kfp.dsl import PipelineTask
 
 from advantageflow import __version__
 from advantageflow.image import default_image
-
-if TYPE_CHECKING:
-    from kfp.dsl import PipelineTask
 
 _STARTED = ["python3", "-m", "advantageflow.task", "kfp.dsl.executor_main"]
 

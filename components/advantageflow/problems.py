@@ -1,11 +1,9 @@
 """What is wrong with settings, in words: where, what is allowed there, and which name was probably meant."""
 
-from __future__ import annotations
-
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeGuard, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
@@ -55,7 +53,7 @@ class Problem:
     remedy: str
 
     @classmethod
-    def at(cls, path: str, message: str, remedy: str, places: Mapping[str, str]) -> Problem:
+    def at(cls, path: str, message: str, remedy: str, places: Mapping[str, str]) -> Self:
         """A problem at a dotted path; `places` says by path which line or option it came from."""
         known = path
         while known and known not in places:
@@ -177,7 +175,8 @@ def _kind(annotation: Any) -> str:
 
 def _limit(bound: Any) -> str:
     """A bound of a range in words; empty for what is not a bound."""
-    return next((words.format(getattr(bound, name)) for name, words in _LIMITS.items() if hasattr(bound, name)), "")
+    given = {name: getattr(bound, name, None) for name in _LIMITS}
+    return next((_LIMITS[name].format(value) for name, value in given.items() if value is not None), "")
 
 
 def _field(model: type[BaseModel], path: Sequence[str]) -> tuple[FieldInfo | None, int]:

@@ -1,9 +1,7 @@
 """Typed, frozen settings of every stage; a preset is a YAML file of a RunSettings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from annotated_types import Ge, Le, Lt
 from pydantic import BeforeValidator, Field, SerializeAsAny, field_validator, model_validator
@@ -161,7 +159,7 @@ class TrainingSettings(Settings):
     nodes: int = Field(1, ge=1, description="nodes; several train as a Kubeflow TrainJob")
     checkpoint_every: int = Field(0, ge=0, description="gradient steps between two checkpoints in store.url; 0: none")
 
-    def of_a_run(self, rounds: int) -> TrainingSettings:
+    def of_a_run(self, rounds: int) -> Self:
         """The settings as the stages of a run of so many rounds get them: with a number for 'all' rounds of decay."""
         return self.model_copy(update={"decay_rounds": rounds}) if self.decay_rounds == "all" else self
 
@@ -182,7 +180,7 @@ class TrainingSettings(Settings):
         return self.learning_rate * (1 - (round_index - 1) / self.decay_rounds)
 
     @model_validator(mode="after")
-    def _equal_minibatches(self) -> TrainingSettings:
+    def _equal_minibatches(self) -> Self:
         big, small = max(self.gradient_steps, self.inner_epochs), min(self.gradient_steps, self.inner_epochs)
         if big % small:
             raise ValueError("gradient_steps and inner_epochs: one must be a multiple of the other")
@@ -247,7 +245,7 @@ class RunSettings(Settings):
         return self.preset if named is None else named
 
     @model_validator(mode="after")
-    def _sections_fit_together(self) -> RunSettings:
+    def _sections_fit_together(self) -> Self:
         if problems := [Problem(*misfit) for misfit in self._misfits()]:
             raise SectionError(problems)
         return self

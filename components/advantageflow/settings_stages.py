@@ -1,8 +1,6 @@
 """Settings of how rollouts are generated and scored, and how a policy is judged, watched and promoted."""
 
-from __future__ import annotations
-
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -111,7 +109,7 @@ class RolloutSettings(Settings):
     )
 
     @model_validator(mode="after")
-    def _window_lies_in_the_steps(self) -> RolloutSettings:
+    def _window_lies_in_the_steps(self) -> Self:
         if self.sde_window is None and self.sde_window_range is not None:
             raise ValueError("sde_window_range is of a window: set sde_window, or leave the range away")
         first, past = self.window_range
@@ -197,7 +195,7 @@ class RewardSettings(RewardTerm):
         return watched
 
     @model_validator(mode="after")
-    def _few_gradients(self) -> RewardSettings:
+    def _few_gradients(self) -> Self:
         count = 1 + len(self.others)
         if self.combine in ("gradient_aligned", "minimum_norm") and count > _MOST_GRADIENTS:
             raise ValueError(f"combine '{self.combine}' weighs at most {_MOST_GRADIENTS} terms, not {count}")

@@ -3,23 +3,18 @@
 `python -m advantageflow_experiments.theory docs/theory` draws the pictures of docs/theory/index.md, in under a minute.
 """
 
-from __future__ import annotations
-
 import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import comb, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from advantageflow.annotations import Axes
 from advantageflow_experiments.compare.style import picture
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 GAMMA = 1.1  # the paper's

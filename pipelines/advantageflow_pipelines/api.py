@@ -1,13 +1,12 @@
 """What `import advantageflow as af` offers: whole runs, and pictures, from Python or a notebook."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Image
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -16,9 +15,6 @@ from advantageflow_pipelines.local.runners import RunnerKind
 from advantageflow_pipelines.local.tracking import tracking_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, conditioning_folder, read_report
 from advantageflow_pipelines.say import Console
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+from typer import Option
 
 from advantageflow import __version__
 from advantageflow.errors import SettingsError, UserError
@@ -73,9 +74,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error too.")] = False,
+    debug: Annotated[bool, Option("--debug", help="Show the traceback of an error too.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     _Debug.wanted = debug

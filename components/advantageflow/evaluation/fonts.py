@@ -1,7 +1,5 @@
 """Captions in any script: each letter in the first font that has it, so that they are legible on every machine."""
 
-from __future__ import annotations
-
 import base64
 import io
 import logging
@@ -10,11 +8,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
+from advantageflow.annotations import FreeTypeFont, ImageDraw
 
 HAN_FONT = Path(__file__).with_name("typefaces") / "DroidSansFallback.ttf"
 """Han, kana and hangul; by Google, under the Apache License 2.0, from Debian's package fonts-droid-fallback."""

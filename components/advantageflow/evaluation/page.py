@@ -1,7 +1,5 @@
 """The report as one HTML page: result, curves, tables and pictures in a single file that needs nothing else."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
@@ -9,8 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Image
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.fonts import page_font
@@ -19,9 +18,6 @@ from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, pa
 from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
 from advantageflow.store.files import read_json, write_text
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 PAGE_FILE = "report.html"
 _TEMPLATE = Path(__file__).with_name("template")

@@ -1,19 +1,14 @@
 """The pictures of a report that a person looks at: of fixed prompts and noise, read back, paired, and as sheets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import Image
 from advantageflow.errors import DataError
 from advantageflow.evaluation.fonts import text_width, write_text
 from advantageflow.store.files import read_json, writing
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SAMPLES_FOLDER = "samples"
 SAMPLES_INDEX = "samples.json"

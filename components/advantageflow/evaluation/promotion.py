@@ -17,6 +17,7 @@ from advantageflow.settings_stages import PromotionSettings
 from advantageflow.store.files import publish, read_json, write_json
 from advantageflow.tracking.events import JOURNAL_ENV, TRACKING_ENV
 from advantageflow.tracking.journal import current_journal, journal_in_use
+from advantageflow.tracking.promotion import conclude_on_cluster
 
 DECISION_FILE = "decision.json"
 
@@ -88,8 +89,6 @@ def run(
         decision=decision.as_json(), inputs_sha256=inputs_sha256,
     )  # fmt: skip
     if os.environ.get(TRACKING_ENV) and not os.environ.get(JOURNAL_ENV):
-        from advantageflow.tracking.promotion import conclude_on_cluster
-
         conclude_on_cluster(journal)
 
 

@@ -3,15 +3,14 @@
 Beside the numbers it has every image's verdict, and pictures to look at.
 """
 
-from __future__ import annotations
-
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Image
 from advantageflow.evaluation.labels import SOFT, STRICT
 from advantageflow.evaluation.pictures import SAMPLES_FOLDER, SAMPLES_INDEX, Sample, enlarge, sample_path, sample_sheet
 from advantageflow.evaluation.statistics import Outcome, task_means
@@ -22,9 +21,6 @@ from advantageflow.settings import RewardSettings, RewardTerm
 from advantageflow.store.files import publish, write_json, writing
 from advantageflow.store.tables import read_table, write_table
 from advantageflow.watch.images import STATISTICS
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 OUTCOMES_FILE = "evaluation.parquet"
 BASE_FOLDER = "base"  # a report within that of the policy that a run starts from: the base model's, on the same images
@@ -88,9 +84,7 @@ def read_outcomes(folder: Path) -> list[Outcome]:
     """The verdict on every image of a report; raises as read_table."""
     rows = read_table(folder / OUTCOMES_FILE, _COLUMNS)
     terms = [name for name in (rows[0] if rows else {}) if name not in _COLUMNS]
-    return [
-        Outcome(**{name: row[name] for name in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows
-    ]
+    return [Outcome(**{key: row[key] for key in _COLUMNS}, terms={name: row[name] for name in terms}) for row in rows]
 
 
 def read_statistics(folder: Path) -> list[dict[str, Any]]:

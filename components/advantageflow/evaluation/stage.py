@@ -1,17 +1,16 @@
 """The evaluation stage: judges a policy on held-out prompts, the same prompts and noise every time."""
 
-from __future__ import annotations
-
 import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from advantageflow.annotations import Generator
 from advantageflow.errors import DataError, RewardError
 from advantageflow.evaluation import reward_hacking
 from advantageflow.evaluation.labels import SOFT, further_terms, result, result_table, soft_column, strict_column
@@ -31,9 +30,6 @@ from advantageflow.store.files import read_json, read_metadata, write_json, writ
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.prompts import read_prompts
 from advantageflow.tracking.journal import Journal, current_journal, journal_in_use
-
-if TYPE_CHECKING:
-    from advantageflow.policy.generate import Generator
 
 
 def run(

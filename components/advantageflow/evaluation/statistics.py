@@ -73,10 +73,7 @@ class Means:
     overall: Interval
 
     def as_json(self) -> dict[str, Any]:
-        return {
-            "overall": self.overall.as_json(),
-            "tasks": {task: interval.as_json() for task, interval in self.tasks.items()},
-        }
+        return {"overall": self.overall.as_json(), "tasks": {task: one.as_json() for task, one in self.tasks.items()}}
 
 
 def task_means(outcomes: Sequence[Outcome], column: str, *, seed: int = 0, level: float = LEVEL) -> Means:

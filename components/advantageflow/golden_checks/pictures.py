@@ -1,7 +1,5 @@
 """Pictures with their prompts (the golden set, folders of a user's own), and what rewards gave on them, as JSON."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections import Counter
@@ -10,7 +8,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,7 +47,7 @@ class PictureRecord(BaseModel):
     spec: dict[str, Any] = {}
 
     @classmethod
-    def of(cls, picture: Picture) -> PictureRecord:
+    def of(cls, picture: Picture) -> Self:
         """The picture with its pixels."""
         from PIL import Image
 

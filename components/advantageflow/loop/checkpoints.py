@@ -56,9 +56,7 @@ class LoopCheckpoints:
     @contextmanager
     def nothing_changes(self) -> Iterator[None]:
         """Within the block the policy is what it was after the last round.
-
-        Raises:
-            Preempted: the process was asked to end.
+        Raises Preempted: the process was asked to end.
         """
         try:
             self._unchanged = True

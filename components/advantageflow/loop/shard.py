@@ -39,13 +39,11 @@ def run(
     scores_out: Path,
 ) -> None:
     """Generate a shard's images as the rollout stage does, and score them as the reward stage does.
+    Raises UserError as both stages raise.
 
     Args beside those of `rollout.stage.run`:
         reward: which rewards.
         scores_out: folder of the scores artifact to write.
-
-    Raises:
-        UserError: as both stages raise.
     """
     rewards = term_rewards(reward)
     by_id = {prompt.prompt_id: prompt for prompt in read_prompts(prompts)}

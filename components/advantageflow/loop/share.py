@@ -17,20 +17,13 @@ from advantageflow.training.data import RoundData, Sample, join_round
 
 @dataclass(frozen=True)
 class Share:
-    """A process's rollouts of a round.
-
-    Attributes:
-        latents: clean latents (len(rollouts), *shape).
-        trajectories: how they were sampled, where that is kept.
-        scores: of each.
-        pictures: what the images look like, summed up.
-    """
+    """A process's rollouts of a round."""
 
     rollouts: list[Rollout]
-    latents: Tensor
-    trajectories: Trajectory | None
-    scores: list[Score]
-    pictures: Mapping[str, Mapping[str, float]]
+    latents: Tensor  # clean latents (len(rollouts), *shape)
+    trajectories: Trajectory | None  # how they were sampled, where that is kept
+    scores: list[Score]  # of each
+    pictures: Mapping[str, Mapping[str, float]]  # what the images look like, summed up
 
 
 def join_shares(

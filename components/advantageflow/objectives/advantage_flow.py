@@ -4,9 +4,7 @@ Kveton, Rao, Mukherjee, Singh, Lai, "AdvantageFlow: Advantage-Weighted Least Squ
 arXiv 2605.26013.
 """
 
-from __future__ import annotations
-
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -111,7 +109,7 @@ class AdvantageFlow(VelocityObjective):
         return float(self.lam == "auto") if self.data_share is None else self.data_share
 
     @model_validator(mode="after")
-    def _convex_with_the_advantage_off(self) -> AdvantageFlow:
+    def _convex_with_the_advantage_off(self) -> Self:
         if self.less_advantage and (isinstance(self.lam, str) or self.lam == 0):
             raise ValueError("less_advantage takes A from a number above 0: give lam one")
         return self

@@ -3,8 +3,6 @@
 Xue et al., "Advantage Weighted Matching: Aligning RL with Pretraining in Diffusion Models", arXiv 2509.25050.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

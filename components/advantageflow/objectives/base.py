@@ -1,10 +1,8 @@
 """What an objective is: options that settings name, a loss, and what it needs."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
@@ -55,7 +53,7 @@ class Objective(Settings, ABC):
         return values
 
     @model_validator(mode="after")
-    def _needs_what_it_judges(self) -> Objective:
+    def _needs_what_it_judges(self) -> Self:
         if self.needs.trajectories != isinstance(self, TransitionObjective):
             raise ValueError("the needs of a TransitionObjective say trajectories=True, those of no other objective do")
         return self
@@ -116,7 +114,7 @@ class VelocityObjective(Objective):
         return super().reads_reference or self.norm_weight > 0
 
     @model_validator(mode="after")
-    def _the_sampler_has_its_own_shift(self) -> VelocityObjective:
+    def _the_sampler_has_its_own_shift(self) -> Self:
         if self.timestep_sampling == "sampler" and self.timestep_shift != 1:
             raise ValueError("timestep_sampling 'sampler' takes the shift of the rollouts: leave timestep_shift at 1")
         return self

@@ -3,8 +3,6 @@
 Zheng et al., "DiffusionNFT: Online Diffusion Reinforcement with Forward Process", arXiv 2509.16117.
 """
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from advantageflow.objectives.base import LossAndMetrics, VelocityObjective

@@ -3,8 +3,6 @@
 Liu et al., "Flow-GRPO: Training Flow Matching Models via Online RL", arXiv 2505.05470.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from pydantic import Field

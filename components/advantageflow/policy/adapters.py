@@ -120,6 +120,7 @@ class Adapters:
         self, folder: Path, state: PolicyState, model: ModelSettings | None, released: str = ADAPTER_FOLDER
     ) -> None:
         """Write policy/ and rollout_policy/, the first for diffusers too, and the state with their shape and hashes.
+        Raises StoreError: a file cannot be written.
 
         Args:
             folder: of the policy artifact, being published.
@@ -127,9 +128,6 @@ class Adapters:
             model: the base model, which the files name.
             released: which adapter policy/ gets: 'policy' or 'rollout_policy', for which an average stands that is a
                 policy of its own.
-
-        Raises:
-            StoreError: a file cannot be written.
         """
         tensors = {ROLLOUT_ADAPTER_FOLDER: self._tensors(ROLLOUT_ADAPTER_FOLDER)}
         with self.averaging():
@@ -196,15 +194,13 @@ def attach_adapters(
 
 def add_adapter(transformer: nn.Module, saved: SavedPolicy, name: str, dtype: torch.dtype | None = None) -> None:
     """Adds one adapter of a saved policy to the transformer, under its own name.
+    Raises PolicyError: it is of another model.
 
     Args:
         transformer: the base model.
         saved: the policy; not the base model's.
         name: 'policy' or 'rollout_policy'.
         dtype: of its tensors; None rounds them to the precision of the layers that they are added to.
-
-    Raises:
-        PolicyError: it is of another model.
     """
     if saved.state.lora is None:
         raise AssertionError("the base model has no adapter")

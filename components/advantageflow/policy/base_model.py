@@ -26,15 +26,11 @@ _FIELDS = ("license", "license_name", "license_link")
 
 
 class Licence(NamedTuple):
-    """A model's licence.
+    """A model's licence."""
 
-    Attributes:
-        fields: of the hub's model card: license, and license_name and license_link where it is one of their own.
-        files: texts of licences and notices.
-    """
-
+    # of the hub's model card: license, and license_name and license_link where it is one of their own
     fields: Mapping[str, str]
-    files: tuple[Path, ...]
+    files: tuple[Path, ...]  # texts of licences and notices
 
 
 def base_licence(model: ModelSettings) -> Licence:

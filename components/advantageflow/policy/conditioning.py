@@ -11,13 +11,10 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """Prompts as a model is told them.
+    """Prompts as a model is told them."""
 
-    Attributes:
-        tensors: by names of the family's own; all have a row for each prompt. The first is a sequence of tokens
-            (prompts, tokens, width); where its length varies it is padded, and a mask is one of the tensors.
-    """
-
+    # by names of the family's own; all have a row for each prompt. The first is a sequence of tokens (prompts, tokens,
+    # width); where its length varies it is padded, and a mask is one of the tensors.
     tensors: Mapping[str, Tensor]
 
     def __len__(self) -> int:

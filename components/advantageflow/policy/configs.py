@@ -1,21 +1,15 @@
 """Configurations of a model's parts, without its weights: they say how large it is before anything is downloaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Family, Module
 from advantageflow.errors import PolicyError
 from advantageflow.json_text import parse_json
 from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, encoder_class
 from advantageflow.settings import ModelSettings
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from advantageflow.policy.families import Family
 
 KNOWN_MODELS = Path(__file__).parent / "known"
 CONFIG = "config.json"
@@ -24,38 +18,32 @@ REQUIRED = ("transformer", "vae")
 
 @dataclass(frozen=True)
 class ModelConfigs:
-    """What the configuration files of a model say.
+    """What the configuration files of a model say."""
 
-    Attributes:
-        index: the content of model_index.json.
-        family: of the model.
-        parts: the content of each part's config.json by its folder; absent text encoders are not there.
-        origin: where they were read, for a person.
-    """
-
-    index: Mapping[str, Any]
-    family: Family
+    index: Mapping[str, Any]  # the content of model_index.json
+    family: Family  # of the model
+    # the content of each part's config.json by its folder; absent text encoders are not there
     parts: Mapping[str, dict[str, Any]]
-    origin: str
+    origin: str  # where they were read, for a person
 
     @property
     def text_encoders(self) -> list[str]:
         """Folders of the text encoders that the model has, in the family's order."""
         return [part for part in self.family.text_encoders if part in self.parts]
 
-    def make(self, part: str) -> nn.Module:
+    def make(self, part: str) -> Module:
         """The part with random weights, on torch's default device."""
         kinds = {"transformer": self.family.transformer_class, "vae": self.family.autoencoder_class}
         if part in kinds:
             from advantageflow.policy.norms import fuse_norms
 
-            module: nn.Module = kinds[part]()(**self.arguments(part))
+            module: Module = kinds[part]()(**self.arguments(part))
             fuse_norms(module)
             return module
         import transformers
 
         kind: Any = getattr(transformers, encoder_class(self.index, part) or "")
-        encoder: nn.Module = kind(kind.config_class(**self.arguments(part)))
+        encoder: Module = kind(kind.config_class(**self.arguments(part)))
         return encoder
 
     def arguments(self, part: str) -> dict[str, Any]:
@@ -64,10 +52,8 @@ class ModelConfigs:
 
 
 def find_configs(model: ModelSettings) -> tuple[Path, str]:
-    """The folder of a model's configuration files, and what that is for a person; nothing is downloaded.
-
-    Raises:
-        PolicyError: they are not in the model's folder, nor in the hub's local cache, nor does this package ship them.
+    """The folder of a model's configuration files, and what that is for a person; nothing is downloaded. Raises
+    PolicyError: they are not in the model's folder, nor in the hub's local cache, nor does this package ship them.
     """
     local = EMBEDDED_MODEL if model.name == "shapes" else Path(model.name)
     if (local / INDEX).exists():
@@ -87,9 +73,7 @@ def find_configs(model: ModelSettings) -> tuple[Path, str]:
 
 def model_configs(model: ModelSettings) -> ModelConfigs:
     """What the files that `find_configs` finds say.
-
-    Raises:
-        PolicyError: they are not found, a file is corrupt, or the family is not supported.
+    Raises PolicyError: they are not found, a file is corrupt, or the family is not supported.
     """
     return _read(model, *find_configs(model))
 

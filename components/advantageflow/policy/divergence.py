@@ -1,14 +1,9 @@
 """What tells a policy that has diverged: samples that are not finite."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import PolicyError, UserError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 REMEDY = "the policy has diverged: regularise it more (options of training.objective) or lower training.learning_rate"
 

@@ -39,21 +39,13 @@ class Layer(NamedTuple):
 
 @dataclass(frozen=True)
 class Foreign:
-    """An adapter as this package writes them.
+    """An adapter as this package writes them."""
 
-    Attributes:
-        file: where it was read.
-        layout: whose names the file has: PEFT, diffusers or kohya.
-        lora: rank, alpha and targets.
-        tensors: by `<layer>.lora_A.weight` and `<layer>.lora_B.weight`, float32.
-        base: the base model that the adapter names, if it does.
-    """
-
-    file: Path
-    layout: str
-    lora: LoraSettings
-    tensors: Mapping[str, Tensor] = field(repr=False)
-    base: str | None = None
+    file: Path  # where it was read
+    layout: str  # whose names the file has: PEFT, diffusers or kohya
+    lora: LoraSettings  # rank, alpha and targets
+    tensors: Mapping[str, Tensor] = field(repr=False)  # by `<layer>.lora_A.weight` and `<layer>.lora_B.weight`, float32
+    base: str | None = None  # the base model that the adapter names, if it does
 
     def __str__(self) -> str:
         layers = f"{len(self.tensors) // 2} layers ({', '.join(self.lora.targets or ())})"
@@ -63,9 +55,7 @@ class Foreign:
 
 def find_adapter(path: Path) -> Path | None:
     """The adapter file that a person means by a file or folder; None if there is none.
-
-    Raises:
-        PolicyError: there is one, but pickled, or there are several.
+    Raises PolicyError: there is one, but pickled, or there are several.
     """
     if path.is_file():
         _refuse_pickles([path])
@@ -85,15 +75,12 @@ def find_adapter(path: Path) -> Path | None:
 
 
 def read_foreign(file: Path, model: ModelSettings) -> Foreign:
-    """Read an adapter of a model.
+    """Read an adapter of a model. Raises PolicyError: it is corrupt, not finite, or not a LoRA adapter of the model's
+    transformer alone; or its alpha is not known.
 
     Args:
         file: as `find_adapter` gives it.
         model: the base model; only its configuration is read.
-
-    Raises:
-        PolicyError: it is corrupt, not finite, or not a LoRA adapter of the model's transformer alone; or its alpha is
-            not known.
     """
     family, tensors = load_family(model), read_finite(file)
     layers = linear_layers(model, family)
@@ -103,9 +90,7 @@ def read_foreign(file: Path, model: ModelSettings) -> Foreign:
         known = layers_of_kohya(tensors, layers, family.pipeline, file)
     parts = _parts_by_layer(known, file)
     _check_fit(parts, layers, file)
-    changes = {
-        name: Layer(one["down"], one["up"], _alpha(name, config, layout, one, file)) for name, one in parts.items()
-    }
+    changes = {key: Layer(one["down"], one["up"], _alpha(key, config, layout, one, file)) for key, one in parts.items()}
     lora, matrices = _uniform(changes)
     targets = _targets(changes.keys(), layers.keys(), family)
     base = config.get("base_model_name_or_path") if config else None

@@ -32,12 +32,10 @@ def layers_of_kohya(
     tensors: Mapping[str, Tensor], layers: Mapping[str, tuple[int, int]], pipeline: str, file: Path
 ) -> dict[str, Tensor]:
     """The same tensors by names of the model's own layers, with their suffixes.
+    Raises PolicyError: it names a layer that nobody knows.
 
     A layer is named after diffusers' or, for Stable Diffusion 3, after Stability AI's names; other names of the
     authors' own models are left to diffusers, which knows those of the pipeline.
-
-    Raises:
-        PolicyError: it names a layer that nobody knows.
     """
     own = {name.replace(".", "_"): name for name in layers}
     renamed: dict[str, Tensor] = {}

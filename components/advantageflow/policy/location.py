@@ -18,9 +18,7 @@ _LOG_IN = "log in with `hf auth login` or set HF_TOKEN (on a cluster, the secret
 
 def model_location(model: ModelSettings) -> str:
     """The embedded model's folder, a local folder, or the s3:// prefix or hub id as given; contacts nobody.
-
-    Raises:
-        PolicyError: the name is a folder that does not exist, or has no diffusers pipeline in it.
+    Raises PolicyError: the name is a folder that does not exist, or has no diffusers pipeline in it.
     """
     if model.name == "shapes":
         if not (EMBEDDED_MODEL / INDEX).exists():

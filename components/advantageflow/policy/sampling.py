@@ -26,13 +26,11 @@ VelocityOf = Callable[[nn.Module, Latents, Times, Conditioning], Latents]
 
 def noise_levels(model: ModelSettings, how: RolloutSettings | EvaluationSettings) -> Sigmas:
     """Noise levels of sampling, from 1 to 0: an even grid with a shift, or that of the model's pipeline in diffusers.
+    Raises PolicyError: the model has no configuration of its scheduler, or another scheduler.
 
     diffusers' scheduler starts from `num_train_timesteps` levels that have its shift, and shifts an even grid between
     the largest and the smallest of them again: Stable Diffusion 3's (s = 3) ends at .0089, then 0, with ten steps.
     Other pipelines give it an even grid to 1 / steps, and some a shift that grows with the number of tokens.
-
-    Raises:
-        PolicyError: the model has no configuration of its scheduler, or another scheduler.
     """
     if how.grid == "even":
         return timesteps(how.steps, how.shift)
@@ -149,11 +147,7 @@ class VelocityNorm:
         return measured
 
     def values(self) -> list[float]:
-        """Of each image of the batch.
-
-        Raises:
-            ValueError: nothing was measured.
-        """
+        """Of each image of the batch. Raises ValueError: nothing was measured."""
         if self.squares is None:
             raise ValueError("no velocity was measured")
         return torch.sqrt(self.squares / self._evaluations).tolist()

@@ -63,23 +63,16 @@ def write_diffusers(folder: Path, tensors: Tensors, lora: LoraSettings) -> None:
 
 @dataclass(frozen=True)
 class SavedPolicy:
-    """What a policy folder holds; its weights are finite and those of their hashes.
+    """What a policy folder holds; its weights are finite and those of their hashes."""
 
-    Attributes:
-        folder: of the artifact.
-        state: its state.
-        tensors: of the adapters that were read, 'policy' and 'rollout_policy'; none of the base model.
-    """
-
-    folder: Path
-    state: PolicyState
+    folder: Path  # of the artifact
+    state: PolicyState  # its state
+    # of the adapters that were read, 'policy' and 'rollout_policy'; none of the base model
     tensors: Mapping[str, Tensors]
 
     def check_base(self, transformer: nn.Module, model: ModelSettings) -> None:
         """Hold a base model to the one that the policy was trained on; adapters of a policy are nothing without it.
-
-        Raises:
-            PolicyError: it is another one; names both.
+        Raises PolicyError: it is another one; names both.
         """
         trained_on = self.state.model
         name = "another model" if trained_on is None else f"'{trained_on.name}'"
@@ -96,9 +89,7 @@ class SavedPolicy:
 
     def check_lora(self, lora: LoraSettings, family: Family) -> None:
         """Hold the settings of the adapter to those that it has, which are kept when training goes on.
-
-        Raises:
-            SettingsError: they ask for another rank, alpha or other targets; says which settings fit.
+        Raises SettingsError: they ask for another rank, alpha or other targets; says which settings fit.
         """
         own, wanted = self.state.lora, whole(lora, family)
         if own is not None and wanted != own:
@@ -106,11 +97,9 @@ class SavedPolicy:
 
 
 def read_policy(folder: Path, adapters: Sequence[str] = ADAPTERS) -> SavedPolicy:
-    """Read a policy artifact, or a part of it that has these adapters, and check them.
-
-    Raises:
-        PolicyError: the folder is not a policy, is incomplete or corrupt, or holds weights that are not finite or not
-            those that its state names; names the file.
+    """Read a policy artifact, or a part of it that has these adapters, and check them. Raises PolicyError: the folder
+    is not a policy, is incomplete or corrupt, or holds weights that are not finite or not those that its state names;
+    names the file.
     """
     state = read_policy_state(folder)
     if state.lora is None:
@@ -135,9 +124,7 @@ def read_policy(folder: Path, adapters: Sequence[str] = ADAPTERS) -> SavedPolicy
 
 def check_all_files(folder: Path) -> SavedPolicy:
     """As `read_policy`, and read every other tensor file, such as the optimiser's.
-
-    Raises:
-        PolicyError: as `read_policy`; or another file is corrupt or not finite.
+    Raises PolicyError as `read_policy`; or another file is corrupt or not finite.
     """
     policy = read_policy(folder)
     for file in sorted(folder.glob("*.safetensors")):
@@ -147,9 +134,7 @@ def check_all_files(folder: Path) -> SavedPolicy:
 
 def read_finite(file: Path) -> dict[str, Tensor]:
     """The tensors of a policy's file.
-
-    Raises:
-        PolicyError: it is missing or corrupt, or a tensor has a value that is not finite; names it.
+    Raises PolicyError: it is missing or corrupt, or a tensor has a value that is not finite; names it.
     """
     try:
         tensors = read_tensors(file)

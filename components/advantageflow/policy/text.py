@@ -49,12 +49,10 @@ def encode_texts(
     model: ModelSettings, texts: Sequence[str], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> EncodedTexts:
     """Run the text encoders on texts, of which there is one at least.
+    Raises PolicyError: the model's family is not supported; an encoder is missing or cannot be loaded.
 
     Args:
         progress: told how many texts are done, and how many there are, counting each text once for each encoder.
-
-    Raises:
-        PolicyError: the model's family is not supported; an encoder is missing or cannot be loaded.
     """
     check_device(model)
     family = load_family(model)
@@ -74,9 +72,7 @@ def encode_texts(
 
 def present_encoders(model: ModelSettings, family: Family) -> list[str]:
     """The folders of the text encoders that the model has, in the family's order.
-
-    Raises:
-        PolicyError: one that the family needs is absent.
+    Raises PolicyError: one that the family needs is absent.
     """
     index = read_file(model, INDEX)
     present = [part for part in family.text_encoders if encoder_class(index, part) is not None]

@@ -1,20 +1,17 @@
 """The policy that a run starts from: the base model as it is, a copy of an earlier run's policy, or an adapter."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Foreign
+from advantageflow.policy.loading import load_transformer
 from advantageflow.records import ADAPTER_FOLDER, KNOWN_PROMPTS_FILE, REGISTERED_FILE, STATE_FILE
+from advantageflow.settings import LoraSettings, ModelSettings
 from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
 from advantageflow.store.s3 import is_s3
-
-if TYPE_CHECKING:
-    from advantageflow.policy.foreign import Foreign
-    from advantageflow.settings import LoraSettings, ModelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +106,6 @@ def find_initial(path: Path, model: ModelSettings) -> tuple[LoraSettings | None,
     cannot be used, or was trained on another base model.
     """
     from advantageflow.policy.foreign import find_adapter, read_foreign
-    from advantageflow.policy.loading import load_transformer
     from advantageflow.policy.saved import check_all_files
 
     artifact = artifact_of(path)

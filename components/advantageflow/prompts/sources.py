@@ -14,6 +14,7 @@ from advantageflow.records import Prompt, derive_seed
 from advantageflow.rewards.base import Reward
 from advantageflow.rewards.plumbing.checks import check_readable
 from advantageflow.settings import PromptSettings
+from advantageflow.store.s3 import fetch_file, fetch_folder
 
 EMBEDDED, EMBEDDED_HARD, GENEVAL, OCR = WITHOUT_FILE
 _DEFAULTS = PromptSettings()
@@ -106,8 +107,6 @@ def _read(
     if is_local_file(source):
         return read_files(_files(Path(source), source), columns, warn)
     if source.startswith(_S3):
-        from advantageflow.store.s3 import fetch_file, fetch_folder
-
         with TemporaryDirectory() as folder:  # small, and may change between runs: no copy is kept
             fetched = fetch_folder if source.endswith("/") else fetch_file
             return read_files(_files(fetched(source, Path(folder)), source), columns, warn)

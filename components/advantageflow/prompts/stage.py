@@ -1,14 +1,14 @@
 """The prompts stage: from a source of prompts to the prompts artifact and the initial policy."""
 
-from __future__ import annotations
-
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Conditioning
 from advantageflow.golden_checks.check import check_rewards
+from advantageflow.policy.loading import load_family
 from advantageflow.prompts.initial_policy import write_base_policy, write_start
 from advantageflow.prompts.sources import load_prompts, select_held_out, with_replay
 from advantageflow.records import PROMPTS_FILE, Prompt
@@ -20,9 +20,6 @@ from advantageflow.store.policies import copy_parts
 from advantageflow.store.prompts import read_known, source_sha256, write_prompts
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.registry import local_policy
-
-if TYPE_CHECKING:
-    from advantageflow.policy.conditioning import Conditioning
 
 NO_STORE = StoreSettings()
 
@@ -113,7 +110,6 @@ def encode(model: ModelSettings, prompts: Sequence[Prompt]) -> Callable[[Sequenc
     """Encode each distinct text once, and the one that guidance leads away from; gives what gives the conditioning of
     the prompts with these numbers, of which len(prompts) is that of guidance.
     """
-    from advantageflow.policy.loading import load_family
     from advantageflow.policy.text import encode_texts, import_encoders
 
     journal, family = current_journal(), load_family(model)

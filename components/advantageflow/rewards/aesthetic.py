@@ -8,6 +8,7 @@ import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
+from advantageflow.rewards.backbones.pretrained import find_file, load_model, read_tensors, weights_hash
 from advantageflow.rewards.base import Result
 
 FILES = (
@@ -62,7 +63,6 @@ class AestheticReward(LearnedReward):
 
         from advantageflow.rewards.backbones.clip import load_clip_pixels
         from advantageflow.rewards.backbones.image_reward import LinearHead
-        from advantageflow.rewards.backbones.pretrained import find_file, load_model, read_tensors, weights_hash
 
         where = self.where("model")
         model = load_model(CLIPModel, self.model, where=where, revision=self.revision)

@@ -1,14 +1,10 @@
 """CLIPScore: how well an image fits its prompt, by OpenAI's CLIP."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from advantageflow.annotations import ClipPairs
 from advantageflow.rewards.backbones.learned import ClipReward
-
-if TYPE_CHECKING:
-    from advantageflow.rewards.backbones.clip import ClipPairs
 
 DIVISOR = 100.0
 

@@ -1,17 +1,15 @@
 """HPSv2.1: how much people would prefer an image for a prompt, by an open_clip model tuned on their rankings."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from advantageflow.annotations import ClipPairs
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import ClipReward
-
-if TYPE_CHECKING:
-    from advantageflow.rewards.backbones.clip import ClipPairs
+from advantageflow.rewards.backbones.pixels import padded_square
+from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
 
 FILES = ("HPS_v2.1_compressed.safetensors", "HPS_v2.1_compressed.pt")
 _STRAIGHT_QUOTES = str.maketrans("\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f", "''''\"\"\"\"")
@@ -58,8 +56,6 @@ class HpsReward(ClipReward):
 
         from advantageflow.rewards.backbones.clip import ClipPairs
         from advantageflow.rewards.backbones.open_clip import load_open_clip
-        from advantageflow.rewards.backbones.pixels import padded_square
-        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors
 
         where = self.where("model")
         tokenizer = load_processor(CLIPTokenizer, self.tokenizer, where=self.where("tokenizer"))

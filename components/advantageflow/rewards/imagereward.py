@@ -8,6 +8,8 @@ import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
+from advantageflow.rewards.backbones.pixels import centre_square
+from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors, weights_hash
 from advantageflow.rewards.base import Result
 
 FILES = ("ImageReward.safetensors", "ImageReward.pt")
@@ -56,7 +58,6 @@ class ImageRewardReward(LearnedReward):
         import torch
 
         from advantageflow.rewards.backbones.clip import tokenize
-        from advantageflow.rewards.backbones.pixels import centre_square
 
         model, tokenizer, _ = self._parts
         texts, images = zip(*pairs, strict=True)
@@ -74,7 +75,6 @@ class ImageRewardReward(LearnedReward):
 
         from advantageflow.rewards.backbones.clip import check_vocabulary
         from advantageflow.rewards.backbones.image_reward import load_image_reward
-        from advantageflow.rewards.backbones.pretrained import find_file, load_processor, read_tensors, weights_hash
 
         where = self.where("model")
         tokenizer = load_processor(BertTokenizer, self.tokenizer, where=self.where("tokenizer"))

@@ -1,7 +1,5 @@
 """Text rendering: how much of the text that a prompt asks for can be read in the picture."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import re
@@ -9,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from advantageflow.annotations import RapidOCR
 from advantageflow.errors import DataError, RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
-
-if TYPE_CHECKING:
-    from rapidocr import RapidOCR
 
 _QUOTED = re.compile(r'"([^"]*)"')
 _PACKAGES = ("rapidocr", "onnxruntime", "rapidfuzz")

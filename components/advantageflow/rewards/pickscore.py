@@ -1,14 +1,10 @@
 """PickScore: how much people would prefer an image for a prompt, by a CLIP model tuned on their choices."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
+from advantageflow.annotations import ClipPairs
 from advantageflow.rewards.backbones.learned import ClipReward
-
-if TYPE_CHECKING:
-    from advantageflow.rewards.backbones.clip import ClipPairs
 
 DIVISOR = 26.0
 

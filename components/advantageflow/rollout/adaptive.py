@@ -50,15 +50,11 @@ History = Mapping[str, Sequence[GroupOutcome]]
 
 @dataclass(frozen=True)
 class Selection:
-    """The prompts of a round and why they were chosen.
+    """The prompts of a round and why they were chosen."""
 
-    Attributes:
-        prompts: distinct, with tasks alternating so that chunks are alike.
-        counts: how many were chosen for what they showed ('adaptive'), as promising because they were never rolled out
-            ('unseen'), and because it was their turn ('balanced').
-    """
-
-    prompts: list[Prompt]
+    prompts: list[Prompt]  # distinct, with tasks alternating so that chunks are alike
+    # how many were chosen for what they showed ('adaptive'), as promising because they were never rolled out
+    # ('unseen'), and because it was their turn ('balanced')
     counts: dict[Reason, int]
 
 
@@ -66,6 +62,7 @@ def select_adaptively(
     seed: int, round_index: int, prompts: Sequence[Prompt], count: int, outcomes: PromptHistory, task_share: float
 ) -> Selection:
     """The prompts of a round; a pure function, so that shards and retries agree.
+    Raises DataError: there are fewer prompts than `count`.
 
     Args:
         seed: the run's; decides among equals.
@@ -73,9 +70,6 @@ def select_adaptively(
         prompts: training prompts; their order does not matter.
         outcomes: what earlier rounds showed; outcomes of other prompts are ignored.
         task_share: what fraction of an even split a task keeps whatever its prompts are worth, in [0, 1].
-
-    Raises:
-        DataError: there are fewer prompts than `count`.
     """
     tasks = prompts_by_task(prompts, count)
     history = {

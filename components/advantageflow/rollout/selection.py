@@ -10,6 +10,7 @@ from advantageflow.settings import RolloutSettings
 
 def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count: int) -> list[Prompt]:
     """The prompts of a round: as many of each task, none twice, and none again before its task is used up.
+    Raises DataError: there are fewer than `count`.
 
     Each task's prompts form a stream: a permutation for each epoch, one after another. A round takes the next ones of
     each task. Every call walks the rounds from the first, which costs nothing beside a model and keeps no state.
@@ -20,9 +21,6 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
 
     Returns:
         `count` distinct prompts, with tasks alternating so that chunks are alike.
-
-    Raises:
-        DataError: there are fewer than `count`.
     """
     by_task = prompts_by_task(prompts, count)
     sizes = {task: len(members) for task, members in by_task.items()}
@@ -35,11 +33,7 @@ def select_prompts(seed: int, round_index: int, prompts: Sequence[Prompt], count
 
 
 def prompts_by_task(prompts: Sequence[Prompt], count: int) -> dict[str, dict[str, Prompt]]:
-    """The prompts by task and prompt_id, of which there must be `count`.
-
-    Raises:
-        DataError: there are fewer.
-    """
+    """The prompts by task and prompt_id, of which there must be `count`. Raises DataError: there are fewer."""
     by_task: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         by_task.setdefault(prompt.task, {})[prompt.prompt_id] = prompt

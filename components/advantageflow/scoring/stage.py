@@ -54,9 +54,8 @@ def run(settings: RewardSettings, *, prompts: Path, rollouts: Path, scores_out: 
     current_journal().useful()
     images = (_decode(*one, f"{table}: row {row}") for row, one in enumerate(read_images(rollouts)))
     samples = zip(prompt_of, records, images, strict=True)
-    write_scored(
-        settings, rewards, score_rollouts(settings, rewards, samples, len(records)), by_id, rollouts, scores_out
-    )
+    scored = score_rollouts(settings, rewards, samples, len(records))
+    write_scored(settings, rewards, scored, by_id, rollouts, scores_out)
 
 
 def write_scored(

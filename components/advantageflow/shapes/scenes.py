@@ -92,10 +92,8 @@ def scene_for(spec: dict[str, Any], rng: np.random.Generator, noise: CaptionNois
         relation = include["position"][0] if "position" in include else None
         shared = _color(include, rng, noise)
         same_color = rng.random() < 0.5
-        for _ in range(count):
-            wanted.append(
-                (shape, shared if same_color or "color" in include else _color(include, rng, noise), relation)
-            )
+        of_one = same_color or "color" in include
+        wanted += [(shape, shared if of_one else _color(include, rng, noise), relation) for _ in range(count)]
     if rng.random() < noise.extra:
         wanted.append((_other(wanted[0][0], SHAPES, rng), str(rng.choice(list(COLORS))), None))
     obey = rng.random() >= noise.relation

@@ -4,24 +4,18 @@ Without a store the file is in the artifact. With one (`store.url`) it is publis
 place: Kubeflow copies a whole artifact into every task that takes it, and of this one most tasks need little.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Conditioning, Tensor
 from advantageflow.errors import DataError
 from advantageflow.records import CONDITIONING_FILE, Prompt
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, write_json
 from advantageflow.store.published import join, publish_in_version
 from advantageflow.store.tensor_rows import TensorRows, write_rows
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from advantageflow.policy.conditioning import Conditioning
 
 _BATCH = 64  # rows that are written at once
 FOLDER = "conditioning"  # below the store

@@ -1,7 +1,5 @@
 """Files and folders on disk: JSON, safetensors, atomic publication, and errors that name the file and the remedy."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json
@@ -10,13 +8,11 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import StoreError
 from advantageflow.json_text import parse_json
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 METADATA_FILE = "metadata.json"
 _AGAIN = "nothing half-written was left behind, and what was complete before is kept: run again with --resume"

@@ -1,11 +1,9 @@
 """The manifest of a published folder: which files belong to it, how large they are, and what is in them."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -32,7 +30,7 @@ class PublishedFile(_Part):
     sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the content
 
     @model_validator(mode="after")
-    def _inside(self) -> PublishedFile:
+    def _inside(self) -> Self:
         if any(part in ("", ".", "..") for part in self.path.split("/")):
             raise ValueError(f"'{self.path}' is not a path below a folder")
         return self
@@ -46,7 +44,7 @@ class Manifest(_Part):
     files: Annotated[tuple[PublishedFile, ...], Field(strict=False, min_length=1)]  # in order of their paths
 
     @model_validator(mode="after")
-    def _fits(self) -> Manifest:
+    def _fits(self) -> Self:
         if self.version != _version(self.files):
             raise ValueError("the version is not that of the files")
         return self

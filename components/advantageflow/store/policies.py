@@ -1,11 +1,9 @@
 """The policy artifact's state: which round and step, the adapter's shape, the hashes of its weights and of its base."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -38,7 +36,7 @@ class PolicyState(Settings):
     provenance: dict[str, Any] = Field(default_factory=dict)  # where it comes from, for a person
 
     @model_validator(mode="after")
-    def _hash_of_an_adapter(self) -> PolicyState:
+    def _hash_of_an_adapter(self) -> Self:
         if (self.lora is None) != (self.policy_sha256 is None):
             raise ValueError("policy_sha256: an adapter has one, and the base model has none")
         return self

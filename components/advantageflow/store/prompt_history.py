@@ -1,9 +1,7 @@
 """How prompts fared in earlier rounds: `prompt_outcomes.json` of the policy artifact, for adaptive selection."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,7 +31,7 @@ class PromptHistory(_Record):
     prompts: dict[str, Annotated[tuple[GroupOutcome, ...], Field(strict=False)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _rounds_in_order(self) -> PromptHistory:
+    def _rounds_in_order(self) -> Self:
         for prompt_id, history in self.prompts.items():
             rounds = [outcome.round for outcome in history]
             if rounds != sorted(set(rounds)) or (rounds and rounds[-1] > self.rounds):

@@ -17,10 +17,7 @@ def write_prompts(
     folder: Path, prompts: Sequence[Prompt], metadata: Mapping[str, Any], known: Collection[str] = ()
 ) -> None:
     """Publish a prompts artifact; `known` are ids that are not new to whoever starts from this run's policy."""
-    rows = [
-        {"prompt_id": p.prompt_id, "text": p.text, "split": p.split, "task": p.task, "spec": to_json(p.spec)}
-        for p in prompts
-    ]
+    rows = [{**vars(one), "prompt_id": one.prompt_id, "spec": to_json(one.spec)} for one in prompts]
     with publish(folder) as partial:
         write_table(partial / PROMPTS_FILE, rows, _COLUMNS)
         write_json(partial / KNOWN_PROMPTS_FILE, {"prompts": sorted(known)})

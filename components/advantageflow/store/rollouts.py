@@ -1,13 +1,12 @@
 """A shard's artifacts: `rollouts`, the images, which are scored; `latents`, which train; `scores`, what rewards say."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import StochasticSampler, Tensor, Trajectory
 from advantageflow.errors import DataError
 from advantageflow.records import (
     INDEX_FILE,
@@ -20,11 +19,6 @@ from advantageflow.records import (
 )
 from advantageflow.store import tables
 from advantageflow.store.files import METADATA_FILE, publish, read_metadata, read_tensors, write_json, write_tensors
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from advantageflow.flow.sde import StochasticSampler, Trajectory
 
 REWARD_PREFIX = "reward_"
 IMAGE_STATISTICS_KEY = "image_statistics"  # of metadata.json: mean and number by name, of the images that were scored

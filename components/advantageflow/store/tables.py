@@ -1,20 +1,16 @@
 """Parquet tables with a declared schema: every column typed, no nulls, page checksums verified on reading."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import DataError
 from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _ROWS = 64  # that are in memory at a time
 _BUFFER = 1 << 20  # bytes of a file

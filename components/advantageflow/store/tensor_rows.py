@@ -3,8 +3,6 @@
 A row is a range of bytes. Rows are written one after the other too, so that nobody holds the whole file in memory.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import struct
@@ -12,17 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Tensor
 from advantageflow.errors import StoreError
 from advantageflow.json_text import parse_json
 from advantageflow.store.files import reading, writing
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import CONNECTIONS, MissingObject, make_client
 from advantageflow.store.s3_transfer import read_range
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "BOOL": "bool"}
 _LENGTH = struct.Struct("<Q")  # of the header, at the beginning of the file

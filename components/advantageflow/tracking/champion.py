@@ -9,19 +9,14 @@ The alias follows the log: whoever appends a change moves it, and who finds it b
 An alias that a person moves on MLflow's pages is a change as well, and is appended when it is seen.
 """
 
-from __future__ import annotations
-
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.registration import make_registered_model
 from advantageflow.tracking.registry import CHAMPION, REGISTRY, alias_of
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 LOG_SUFFIX = ".champions"
 _AFTER, _VERSION, _REASON, _TICKET, _APPLIED = "after", "version", "reason", "ticket", "applied"

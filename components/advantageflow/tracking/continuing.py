@@ -4,8 +4,6 @@ The pipeline holds what each of its segments does as a component; a segment is t
 pipeline. What a segment hands on stays where it is: the next one imports it by its address.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -14,17 +12,15 @@ import time
 from collections.abc import Mapping
 from http.client import HTTPException
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import ClusterError
 from advantageflow.tracking.kubeflow import API_ENV, ask
 from advantageflow.tracking.lifecycle import on_pipeline_run
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, find_or_open
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 FIRST_RUN = "first_run"  # parameter of all segments but the first: the first one's pipeline run
 _SEGMENT = "segment-"

@@ -4,18 +4,17 @@ Its last task ends it, or a task of a retry, or others later. What nobody could 
 later runs do: runs that were cancelled or retried, and those that a cluster gave up.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
+from advantageflow.annotations import MlflowClient, Run
 from advantageflow.errors import SettingsError, TrackingError
 from advantageflow.parameters import with_parameters
 from advantageflow.settings import RunSettings, Settings
@@ -24,10 +23,6 @@ from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ask_state, mlflow_status
 from advantageflow.tracking.mlflow_store import RUN_ENV, log_settings, open_client, patiently, tracking_errors
 from advantageflow.tracking.ui import NAME_TAG, mlflow_address, run_title
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 _NO_PAGE = "This run has no page in MLflow: `MLFLOW_TRACKING_URI` is not set, or MLflow did not answer.\n"
 _SECONDS = 10.0  # for all questions of `heal` together

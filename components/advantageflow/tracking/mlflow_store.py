@@ -1,7 +1,5 @@
 """An MLflow store, a tracking server or a local sqlite file: opening it, and keeping settings and files with a run."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os
@@ -9,15 +7,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import TrackingError
 from advantageflow.processes import no_collections
 from advantageflow.shown import first_line
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
 RUN_ENV = "MLFLOW_RUN_ID"  # these are MLflow's own; Kubeflow's plug-in for MLflow sets the first and the last

@@ -4,21 +4,15 @@ The pipeline's first task opens it, its last one, or others later, close it (`li
 pipeline has in MLflow already, so that it can be brought there again, and nothing twice (`Earlier`).
 """
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import MlflowClient, Run
 from advantageflow.tracking.kubeflow import pipeline_address
 from advantageflow.tracking.mlflow_store import home_experiment, tracking_errors
 from advantageflow.tracking.provenance import origin_tags
 from advantageflow.tracking.ui import NAME_TAG
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 MISSING_TAG = "advantageflow.missing"  # of a task's run: MLflow did not take all of it
 _ENDS = ("FINISHED", "FAILED")

@@ -3,8 +3,6 @@
 And whether there is anything to retrain on: what a run would be made from, held against what versions were made from.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -12,8 +10,9 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from advantageflow.annotations import MlflowClient, Run
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.champion import Superseded, champion, change_champion
 from advantageflow.tracking.events import TRACKING_ENV, read_events
@@ -22,10 +21,6 @@ from advantageflow.tracking.mlflow_store import open_client, patiently, tracking
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
 from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Registration, from_event, register
 from advantageflow.tracking.registry import REGISTRY
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
 
 PROMOTION_TAG = "promotion"  # 'promoted' or 'kept'
 _REASONS_TAG = "promotion.reasons"

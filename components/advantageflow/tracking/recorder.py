@@ -1,21 +1,16 @@
 """Turns journal events into MLflow records: a child run for each stage task, curves and pictures on their parent."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import LONGEST_PARAM, log_params, log_path
 from advantageflow.tracking.pipeline_run import MISSING_TAG, Earlier, pictures_run
 from advantageflow.tracking.ui import NAME_TAG, RESULT_HEADING, metric_name, page_of_run, picture_key, taken, view_tags
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 _COSTS = ("seconds", "cpu_seconds", "peak_memory", "gpu_peak_memory", "bytes_read", "bytes_written")
 _PROGRESS_SECONDS = 10.0  # between two writes of how far a task is

@@ -1,7 +1,5 @@
 """Registering a policy: a version of a registered model in MLflow that loads, serves, and says where it comes from."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import tempfile
@@ -10,8 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import MlflowClient, ModelVersion, Run
 from advantageflow.errors import PolicyError
 from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
@@ -21,11 +20,6 @@ from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.events import Event
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.pipeline_run import last_attempts
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-    from mlflow.entities.model_registry import ModelVersion
 
 CANDIDATE = "candidate"  # alias of the version that was registered last
 POLICY_TAG = "policy_sha256"
@@ -54,10 +48,8 @@ class Registration:
 def from_event(name: str, event: Event, inputs: str = "") -> Registration:
     """What a journal's event of a policy describes."""
     path, before, after, prompts = (Path(event[field]) for field in ("path", "before", "after", "prompts"))
-    sampling = EvaluationSettings.model_validate(event["sampling"])
-    return Registration(
-        name, path, sampling, event["seed"], (before, after), prompts, inputs or event.get("inputs_sha256", "")
-    )
+    sampling, inputs = EvaluationSettings.model_validate(event["sampling"]), inputs or event.get("inputs_sha256", "")
+    return Registration(name, path, sampling, event["seed"], (before, after), prompts, inputs)
 
 
 def register(client: MlflowClient, run: Run, what: Registration) -> ModelVersion:

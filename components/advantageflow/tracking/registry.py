@@ -1,15 +1,13 @@
 """Policies in MLflow's registry: `models:/NAME@alias` or `models:/NAME/VERSION`, copied to this machine."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from advantageflow import records
+from advantageflow.annotations import MlflowClient, ModelVersion
 from advantageflow.errors import PolicyError, SettingsError
 from advantageflow.store.files import publish, write_json
 from advantageflow.store.policies import read_policy_state
@@ -17,10 +15,6 @@ from advantageflow.store.published import local_folder
 from advantageflow.store.s3 import cache_folder
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.mlflow_store import open_client, tracking_errors
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 REGISTRY = "models:/"
 CHAMPION = "champion"  # alias of the version that is in use, and that the next retraining has to beat

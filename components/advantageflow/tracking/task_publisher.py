@@ -1,7 +1,5 @@
 """A task on a cluster that publishes itself to MLflow as it goes, as no process there sees all tasks."""
 
-from __future__ import annotations
-
 import os
 import sys
 import threading
@@ -11,8 +9,9 @@ from functools import partial
 from html import escape
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import TrackingError
 from advantageflow.tracking import pipeline_run
 from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
@@ -21,9 +20,6 @@ from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_c
 from advantageflow.tracking.recorder import Recorder, run_name
 from advantageflow.tracking.registration import from_event, register
 from advantageflow.tracking.ui import mlflow_address
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 T = TypeVar("T")
 
@@ -67,9 +63,7 @@ class _TaskPublisher:
     def tell(self) -> None:
         """Tell where the task and its pipeline's run are in MLflow, in the log and on the task's pages, or why not."""
         if self.thread.is_alive():
-            late = (
-                f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is left out"
-            )
+            late = f"warning: MLflow does not have all of this task after {SECONDS_AT_THE_END:g} s; the rest is lost"
             print(late, file=sys.stderr, flush=True)
             return
         if self._failure is not None:

@@ -3,8 +3,6 @@
 MLflow sorts charts by their names, and refuses some letters.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -13,13 +11,11 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import MlflowClient
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.mlflow_store import sqlite_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
 
 NAME_TAG = "advantageflow.name"  # of a run, before its result is added
 RESULT_HEADING = "\n\n### Result\n\n"  # of a run's description; what follows changes with every evaluation
@@ -85,11 +81,8 @@ def page_of_runs(client: MlflowClient, experiment: str | None, run: str | None) 
         known = {key: one for key, one in known.items() if one.name == experiment}
     runs = client.search_runs(list(known), order_by=["attributes.start_time DESC"]) if known else []
     if run is not None:
-        runs = [
-            one
-            for one in runs
-            if run in (one.info.run_id, one.info.run_name, Path(one.data.tags.get("workdir", "")).name)
-        ]
+        folder = {one.info.run_id: Path(one.data.tags.get("workdir", "")).name for one in runs}
+        runs = [one for one in runs if run in (one.info.run_id, one.info.run_name, folder[one.info.run_id])]
     if not runs:
         what, where = ("run", run) if run is not None else ("run in it", experiment or "the store")
         raise TrackingError(f"there is no such {what}", where=str(where), remedy="see `advantageflow runs`")

@@ -63,14 +63,11 @@ class WorkerCall:
 
 
 def read_call(location: str, cache: Path) -> WorkerCall:
-    """Read a call, its paths made absolute.
+    """Read a call, its paths made absolute. Raises StoreError: it is not there, or is not a call.
 
     Args:
         location: of the file, or of the folder in which it is published.
         cache: where what is published elsewhere is copied to.
-
-    Raises:
-        StoreError: it is not there, or is not a call.
     """
     file = Path(location) if Path(location).is_file() else fetch_published(location, cache) / ARGUMENTS_FILE
     try:
@@ -118,7 +115,7 @@ def publish_failure(url: str, rank: int, error: BaseException) -> None:
 
 
 def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | None:
-    """The error that made a group of processes fail.
+    """The error that made a group of processes fail. Raises StoreError: the store cannot be read.
 
     Args:
         url: below which they said why.
@@ -128,9 +125,6 @@ def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | Non
     Returns:
         A user's mistake, if there is one, as the first process raised it; else the death of a process that was killed;
         else the first error. None if none said why.
-
-    Raises:
-        StoreError: the store cannot be read.
     """
     told = sorted(_failures(url), key=lambda event: event["time"])
     for event in told:

@@ -67,9 +67,7 @@ class Slot:
 
     def fetch(self, cache: Path) -> Path | None:
         """A local copy of what an earlier attempt left; None where there is nothing.
-
-        Raises:
-            StoreError: it cannot be used.
+        Raises StoreError: it cannot be used.
         """
         if not is_published(self.url):
             return None
@@ -150,11 +148,7 @@ class Checkpoints:
         return list(steps)
 
     def keep(self, policy: Policy, generator: torch.Generator, steps: list[Metrics]) -> None:
-        """Told after each step; `steps` are the metrics of all so far.
-
-        Raises:
-            Preempted: the process was asked to end.
-        """
+        """After each step; `steps` are the metrics of all so far. Raises Preempted: the process was asked to end."""
         if self._slot is None:
             return
         stopping = self._group.any(self.stop.is_set())

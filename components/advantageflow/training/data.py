@@ -1,12 +1,10 @@
 """A round's training data: latents, what conditions the model, and rewards, in the order of prompts and indices."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from jaxtyping import Float
@@ -29,33 +27,23 @@ AGAIN = "give the rollouts and scores of all shards of this round, each once; ru
 
 @dataclass(frozen=True)
 class RoundData:
-    """The scored rollouts of a round, group after group: rollout i belongs to group i // group_size.
+    """The scored rollouts of a round, group after group: rollout i belongs to group i // group_size."""
 
-    Attributes:
-        latents: clean latents x_0, float32.
-        conditioning: of each group's prompt.
-        terms: what training maximises, one or several, float64.
-        columns: every column of the scores, as the reward gave it.
-        prompt_ids: of each group; empty for data that no artifact stands behind.
-        combine: how terms become one advantage.
-        trajectories: how each rollout was sampled, for an objective that learns from it.
-        levels: noise levels at which the sampler evaluated the model, from 1 down; None where the data does not tell.
-    """
-
-    latents: Latents
-    conditioning: Conditioning
-    terms: tuple[Term, ...]
-    columns: Mapping[str, Grouped]
-    prompt_ids: tuple[str, ...] = ()
-    combine: Combination = "normalised_sum"
-    trajectories: Trajectory | None = None
+    latents: Latents  # clean latents x_0, float32
+    conditioning: Conditioning  # of each group's prompt
+    terms: tuple[Term, ...]  # what training maximises, one or several, float64
+    columns: Mapping[str, Grouped]  # every column of the scores, as the reward gave it
+    prompt_ids: tuple[str, ...] = ()  # of each group; empty for data that no artifact stands behind
+    combine: Combination = "normalised_sum"  # how terms become one advantage
+    trajectories: Trajectory | None = None  # how each rollout was sampled, for an objective that learns from it
+    # noise levels at which the sampler evaluated the model, from 1 down; None where the data does not tell
     levels: Levels | None = None
 
     @property
     def group_size(self) -> int:
         return self.terms[0].rewards.shape[1]
 
-    def to(self, device: torch.device) -> RoundData:
+    def to(self, device: torch.device) -> Self:
         """The data with what the model reads on `device`."""
         return replace(
             self,
@@ -66,19 +54,12 @@ class RoundData:
 
 
 class Sample(NamedTuple):
-    """A rollout, and where it is stored.
+    """A rollout, and where it is stored."""
 
-    Attributes:
-        shard: folder of its shard's latents artifact.
-        row: its index in the shard's files.
-        rollout: which it is.
-        latent: its clean latent.
-    """
-
-    shard: Path
-    row: int
-    rollout: Rollout
-    latent: Tensor
+    shard: Path  # folder of its shard's latents artifact
+    row: int  # its index in the shard's files
+    rollout: Rollout  # which it is
+    latent: Tensor  # its clean latent
 
     @property
     def place(self) -> str:
@@ -98,6 +79,7 @@ def join_round(
     levels: Sequence[float] | None = None,
 ) -> RoundData:
     """The rollouts of a round and their scores, in the order of prompts and indices, whatever order they come in.
+    Raises DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
 
     Args:
         known: all prompts.
@@ -106,9 +88,6 @@ def join_round(
         higher_is_better: by reward; else it is lowered.
         trajectories: gives those of samples, in their order; None where none are kept.
         levels: noise levels at which the sampler evaluated the model; None where that is not known.
-
-    Raises:
-        DataError: a rollout is missing from its group, or of an unknown prompt; or a column is missing; names it.
     """
     values = dict(values)
     groups = _group(samples, {prompt.prompt_id: row for row, prompt in enumerate(known)})

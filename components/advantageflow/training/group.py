@@ -67,11 +67,7 @@ class Group:
         return [value]
 
     def check_equal(self, value: str, what: str) -> None:
-        """Make sure that all processes hold the same.
-
-        Raises:
-            TrainingError: they do not.
-        """
+        """Make sure that all processes hold the same. Raises TrainingError: they do not."""
 
 
 ALONE = Group()
@@ -132,14 +128,12 @@ class Processes(Group):
 @contextmanager
 def joined(device: Literal["cpu", "cuda"]) -> Iterator[Group]:
     """The group that RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT name.
+    Raises SettingsError: there is no such GPU.
 
     These are set by torchrun, by `accelerate launch` and, through torchrun, by Kubeflow Trainer.
 
     Args:
         device: 'cpu' talks through gloo, 'cuda' through NCCL, each process with the GPU of its LOCAL_RANK.
-
-    Raises:
-        SettingsError: there is no such GPU.
     """
     exchange = torch.device(device)
     if device == "cuda":

@@ -48,9 +48,7 @@ def optimiser_tensors(optimiser: torch.optim.AdamW, parameters: Mapping[str, Par
 
 def restore_optimiser(optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], path: Path) -> None:
     """Continue from a saved state, and from the weights in it, if any.
-
-    Raises:
-        PolicyError: the file is corrupt, belongs to another adapter, or holds values that are not finite.
+    Raises PolicyError: the file is corrupt, belongs to another adapter, or holds values that are not finite.
     """
     saved = read_finite(path)
     weights = {name: saved.pop(f"{name}.{_WEIGHT}") for name in parameters if f"{name}.{_WEIGHT}" in saved}
@@ -65,9 +63,7 @@ def restore_tensors(
     optimiser: torch.optim.AdamW, parameters: Mapping[str, Parameter], saved: Mapping[str, Tensor], path: Path
 ) -> None:
     """Continue from what `optimiser_tensors` gave.
-
-    Raises:
-        PolicyError: it belongs to another adapter; names the tensor, and `path` as where it is from.
+    Raises PolicyError: it belongs to another adapter; names the tensor, and `path` as where it is from.
     """
     unknown = saved.keys() - {f"{name}.{part}" for name in parameters for part in _PARTS}
     if unknown:

@@ -17,21 +17,13 @@ Inputs = tuple[Tensor, Tensor, Conditioning]
 
 @dataclass(frozen=True)
 class Policy:
-    """The model in training.
+    """The model in training."""
 
-    Attributes:
-        transformer: frozen base with the adapters attached; its device and dtype are the computation's.
-        adapters: the trained 'policy' and the frozen 'rollout_policy'.
-        optimiser: over the adapters' parameters; keeps its moments from round to round.
-        family: of the transformer.
-        batch: samples that a smaller batch with gradient is filled up to, so that compiled blocks see one shape.
-    """
-
-    transformer: nn.Module
-    adapters: Adapters
-    optimiser: torch.optim.AdamW
-    family: Family
-    batch: int = 0
+    transformer: nn.Module  # frozen base with the adapters attached; its device and dtype are the computation's
+    adapters: Adapters  # the trained 'policy' and the frozen 'rollout_policy'
+    optimiser: torch.optim.AdamW  # over the adapters' parameters; keeps its moments from round to round
+    family: Family  # of the transformer
+    batch: int = 0  # samples that a smaller batch with gradient is filled up to, so that compiled blocks see one shape
 
     def velocity(self, inputs: Inputs) -> Tensor:
         """v_theta, with gradient."""

@@ -176,9 +176,7 @@ def _held_to_the_base(
 
 def _move(policy: Policy, totals: dict[str, Tensor], settings: TrainingSettings, where: str) -> Metrics:
     """Step the optimiser along the gradient, clipped; returns the step's metrics.
-
-    Raises:
-        TrainingError: one of them is not finite, and the policy is left as it was.
+    Raises TrainingError: one of them is not finite, and the policy is left as it was.
     """
     norm = nn.utils.clip_grad_norm_(policy.adapters.parameters(), settings.max_grad_norm)
     values = _read({**totals, "gradient_norm": norm})

@@ -99,9 +99,7 @@ def check_store(settings: TrainingSettings, store: StoreSettings) -> None:
 
 def hand_over(policy: Path, store: StoreSettings, adapter: Path | None, rollout_policy: Path | None) -> None:
     """Publish a policy artifact where there is a store, and its parts as artifacts of their own: see `copy_parts`.
-
-    Raises:
-        StoreError: one cannot be written; the policy artifact is there all the same.
+    Raises StoreError: one cannot be written; the policy artifact is there all the same.
     """
     if store.url is not None:
         url = policy_url(store.url, read_policy_state(policy), os.environ.get(PIPELINE_RUN_ENV))

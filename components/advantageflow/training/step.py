@@ -38,28 +38,18 @@ BAD = -1e-8  # an advantage below it is bad; between it and 0 it is rounding
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step.
+    """One optimiser step."""
 
-    Attributes:
-        policy: in training.
-        data: the round's, on the policy's device.
-        advantages: of all rollouts of the round.
-        samples: the rollouts that the step trains on, on the CPU; some may be there twice.
-        settings: of the training stage.
-        moved: whether the policy differs from the rollout policy; else v_roll is v_theta.
-        before: metrics of the round's step before this one, the same in every process; empty on its first.
-        generator: of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace.
-        weights: of each rollout's gradient, where rollouts are drawn unevenly; None: all weigh the same.
-    """
-
-    policy: Policy
-    data: RoundData
-    advantages: PerRollout
-    samples: Samples
-    settings: TrainingSettings
-    moved: bool
-    before: Metrics
+    policy: Policy  # in training
+    data: RoundData  # the round's, on the policy's device
+    advantages: PerRollout  # of all rollouts of the round
+    samples: Samples  # the rollouts that the step trains on, on the CPU; some may be there twice
+    settings: TrainingSettings  # of the training stage
+    moved: bool  # whether the policy differs from the rollout policy; else v_roll is v_theta
+    before: Metrics  # metrics of the round's step before this one, the same in every process; empty on its first
+    # of all randomness, on the CPU: a step's is drawn at once, so that microbatches leave no trace
     generator: torch.Generator
+    # of each rollout's gradient, where rollouts are drawn unevenly; None: all weigh the same
     weights: PerRollout | None = None
 
     def velocity(self, inputs: Inputs, rollouts: Indices) -> Tensor:
@@ -73,12 +63,10 @@ class Step:
 
 def velocity_batches(step: Step) -> MakeBatch:
     """The step's batches of velocities, each sample at a time t and noise of its own.
+    Raises DataError: times are to be the sampler's, and the data does not have them.
 
     The model is evaluated once a sample, and again for v_roll and for v_ref only where they are needed; on a round's
     first step v_roll costs nothing.
-
-    Raises:
-        DataError: times are to be the sampler's, and the data does not have them.
     """
     policy, data, count, objective = step.policy, step.data, len(step.samples), step.settings.objective
     assert isinstance(objective, VelocityObjective)
@@ -183,12 +171,10 @@ def seeded_noise(seeds: Sequence[int], shape: torch.Size, device: torch.device) 
 
 def transition_batches(step: Step) -> MakeBatch:
     """The step's batches of transitions; a sample is one step of a rollout's trajectory.
+    Raises DataError: the data has no trajectories.
 
     Steps are drawn from equal strata of the first `usable_steps`. The model is evaluated once a sample,
     and again, for the mean under the base model, only where that is needed.
-
-    Raises:
-        DataError: the data has no trajectories.
     """
     policy, data, paths, objective = step.policy, step.data, step.data.trajectories, step.settings.objective
     assert isinstance(objective, TransitionObjective)
@@ -228,17 +214,11 @@ def transition_batches(step: Step) -> MakeBatch:
 
 @dataclass(frozen=True)
 class RolloutVelocity:
-    """v_roll of a batch.
+    """v_roll of a batch."""
 
-    Attributes:
-        rows: the samples that it was evaluated on; None: all.
-        velocities: of these (rows, *shape).
-        stand_for: how many samples each of the batch stands for in a mean; None: each for itself.
-    """
-
-    rows: Tensor | None
-    velocities: Tensor
-    stand_for: PerSample | None
+    rows: Tensor | None  # the samples that it was evaluated on; None: all
+    velocities: Tensor  # of these (rows, *shape)
+    stand_for: PerSample | None  # how many samples each of the batch stands for in a mean; None: each for itself
 
     def over(self, velocity: Tensor) -> Tensor:
         """v_roll of all samples of the batch, v_theta where it was not evaluated."""

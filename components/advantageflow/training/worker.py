@@ -65,9 +65,7 @@ def main() -> None:
 
 def take_part(call: WorkerCall) -> None:
     """Train as one of the group that the environment names.
-
-    Raises:
-        SettingsError: it is of another size than the settings say.
+    Raises SettingsError: it is of another size than the settings say.
     """
     from advantageflow.training.group import joined
 

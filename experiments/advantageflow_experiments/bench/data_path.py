@@ -12,7 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from advantageflow.records import Prompt, Rollout
+from advantageflow.settings import RewardSettings
 from advantageflow.store.files import write_json
+from advantageflow.store.prompts import write_prompts
+from advantageflow.store.rollouts import read_scores, rollout_writer
+from advantageflow.tracking.events import read_events
+from advantageflow.tracking.journal import stage_journal
 
 SHARDS = ((1, 256, 128), (1, 1024, 128), (1, 4096, 128))  # shards, images of each, and pixels of their sides
 ROUND = ((64, 3750, 16),)  # 10,000 prompts x 24 rollouts; a PNG of noise takes 1 KB, at 128 pixels 50 KB
@@ -59,11 +64,6 @@ def _draw(rows: Sequence[dict[str, float]], file: Path) -> None:
 def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:
     """Take shards through the data path here, one after the other."""
     from advantageflow.scoring.stage import run
-    from advantageflow.settings import RewardSettings
-    from advantageflow.store.prompts import write_prompts
-    from advantageflow.store.rollouts import read_scores
-    from advantageflow.tracking.events import read_events
-    from advantageflow.tracking.journal import stage_journal
 
     prompts = [Prompt(f"prompt {number}", "train", "noise") for number in range(-(-shards * images // _GROUP))]
     ids, settings = [prompt.prompt_id for prompt in prompts], RewardSettings(name="jpeg", column="incompressibility")
@@ -94,7 +94,6 @@ def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:
 
 def _write_shard(folder: Path, rollouts: Sequence[Rollout], side: int) -> None:
     from advantageflow.rollout.stage import encode_png
-    from advantageflow.store.rollouts import rollout_writer
 
     noise = np.random.default_rng(0)
     with rollout_writer(folder, {"round": 1}) as write:

@@ -69,11 +69,7 @@ def count_compiled(shape: Shape = SD35_MEDIUM) -> Passes:
 
 
 def write_block(counted: Mapping[str, Passes], out: Path) -> None:
-    """Write block.json into a folder.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
+    """Write block.json into a folder. Raises StoreError: it cannot be written."""
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / JSON_FILE, {name: asdict(passes) for name, passes in counted.items()})
 

@@ -74,9 +74,7 @@ def _look(pid: int, journal: Path, seconds: float) -> Look:
 
 def _part(looks: Sequence[Look]) -> Look:
     first, last = looks[0], looks[-1]
-    medians = {
-        name: statistics.median(look[name] for look in looks) for name in ("memory_mb", "descriptors", "threads")
-    }
+    medians = {name: statistics.median(one[name] for one in looks) for name in ("memory_mb", "descriptors", "threads")}
     spent, done = (last[name] - first[name] for name in ("cpu_seconds", "rounds"))
     return {"minutes": last["minutes"], "rounds": last["rounds"], **medians, "cpu_seconds": spent / max(1, done)}
 

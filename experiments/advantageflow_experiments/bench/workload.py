@@ -60,9 +60,7 @@ class Workload:
     def minibatches(self) -> list[Samples]:
         """Which rollouts each optimiser step trains on: a part of them at all their times, as in the peers' loop."""
         order = torch.randperm(self.rollouts, generator=torch.Generator().manual_seed(self.seed))
-        return [
-            rollouts.repeat(self.settings.inner_epochs) for rollouts in order.tensor_split(self.settings.gradient_steps)
-        ]
+        return [part.repeat(self.settings.inner_epochs) for part in order.tensor_split(self.settings.gradient_steps)]
 
     def restart(self) -> None:
         """Puts adapters and optimiser back to where they were."""

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
 from rich.table import Table
+from typer import Option
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
@@ -19,29 +19,29 @@ def bench(
     preset: options.Preset = None,
     case: Annotated[
         Case,
-        typer.Option(
+        Option(
             help="speed; block: count, on the CPU, what a transformer block of SD3.5-Medium does beside its matrix "
             "products; loaded: a training round beside --load busy processes; data: memory and time of shards of "
             "noise; round: of 10,000 prompts x 24 rollouts; soak: memory, files, threads and rounds of one process for "
             "--minutes."
         ),
     ] = "speed",
-    minutes: Annotated[float, typer.Option(min=0.1, help="Of the case 'soak'.")] = 120.0,
-    load: Annotated[int, typer.Option(min=1, help="Busy processes of the case 'loaded'.")] = 8,
+    minutes: Annotated[float, Option(min=0.1, help="Of the case 'soak'.")] = 120.0,
+    load: Annotated[int, Option(min=1, help="Busy processes of the case 'loaded'.")] = 8,
     device: Annotated[
-        Literal["cpu", "cuda"], typer.Option(help="cuda: SD3.5-Medium's shape with random weights, on a GPU.")
+        Literal["cpu", "cuda"], Option(help="cuda: SD3.5-Medium's shape with random weights, on a GPU.")
     ] = "cpu",
-    repeats: Annotated[int, typer.Option(min=1, help="Of every row, in turn.")] = 5,
+    repeats: Annotated[int, Option(min=1, help="Of every row, in turn.")] = 5,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads; the preset's training threads if not given.")
+        int | None, Option(min=1, help="CPU threads; the preset's training threads if not given.")
     ] = None,
-    output: Annotated[Path, typer.Option("--out", "-o", help="Folder for bench.json and bench.png.")] = Path("bench"),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, draws and noise.")] = 0,
+    output: Annotated[Path, Option("--out", "-o", help="Folder for bench.json and bench.png.")] = Path("bench"),
+    seed: Annotated[int, Option(min=0, help="Seed of weights, draws and noise.")] = 0,
     checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="With cuda: recompute activations, which takes less memory.")
+        bool, Option("--checkpointing", help="With cuda: recompute activations, which takes less memory.")
     ] = False,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the transformer's blocks on the CPU too, as model.compile does.")
+        bool, Option("--compile", help="Compile the transformer's blocks on the CPU too, as model.compile does.")
     ] = False,
 ) -> None:
     """Measure the throughput of rollouts and training.

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.errors import SettingsError
 from advantageflow_experiments.compare.plan import DEFAULT_PLAN, plan_names, plan_text
@@ -13,26 +13,26 @@ from advantageflow_pipelines.say import Console
 
 def compare(
     plan: Annotated[
-        str | None, typer.Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given.")
+        str | None, Argument(help=f"Name of a plan (see --list), or a .yaml file; {DEFAULT_PLAN} if not given.")
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
+    seeds: Annotated[str | None, Option(help="Instead of the plan's, as in --seeds 0,1,2.")] = None,
     variants: Annotated[
-        str | None, typer.Option(help="Only these of the plan's, as in --variants advantage_flow,awm.")
+        str | None, Option(help="Only these of the plan's, as in --variants advantage_flow,awm.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", "-j", min=1, help="Runs at once; as many as the cores allow if not given.")
+        int | None, Option("--jobs", "-j", min=1, help="Runs at once; as many as the cores allow if not given.")
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting of all variants: --set rounds=2."),
+        Option("--set", "-s", metavar="KEY=VALUE", help="Change a setting of all variants: --set rounds=2."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="New folder; one under runs/ if not given.")] = None,
+    out: Annotated[Path | None, Option("--out", "-o", help="New folder; one under runs/ if not given.")] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(help="Continue the comparison in this folder: complete runs are kept, and all is drawn again."),
+        Option(help="Continue the comparison in this folder: complete runs are kept, and all is drawn again."),
     ] = None,
-    show_list: Annotated[bool, typer.Option("--list", help="List the plans that come with the package.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print PLAN, to be saved and changed as your own.")] = False,
+    show_list: Annotated[bool, Option("--list", help="List the plans that come with the package.")] = False,
+    show: Annotated[bool, Option("--show", help="Print PLAN, to be saved and changed as your own.")] = False,
 ) -> None:
     """Compare algorithms, or any settings, fairly and over several seeds.
 

@@ -3,20 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from advantageflow_pipelines.say import Console
 
 
 def pretrain_shapes(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write the diffusers pipeline to.")],
-    seed: Annotated[int, typer.Option(min=0, help="Seed of scenes, weights and batches.")] = 0,
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 2,
-    effort: Annotated[
-        float, typer.Option(min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")
-    ] = 1.0,
+    output: Annotated[Path, Option("--output", "-o", help="Folder to write the diffusers pipeline to.")],
+    seed: Annotated[int, Option(min=0, help="Seed of scenes, weights and batches.")] = 0,
+    threads: Annotated[int, Option(min=1, help="CPU threads.")] = 2,
+    effort: Annotated[float, Option(min=0.0001, max=1.0, help="Share of the full number of scenes and steps.")] = 1.0,
     mean_flow: Annotated[
-        bool, typer.Option("--mean-flow", help="Distil the shipped model into one of one to four steps instead.")
+        bool, Option("--mean-flow", help="Distil the shipped model into one of one to four steps instead.")
     ] = False,
 ) -> None:
     """Pretrain the embedded model from nothing, as the one that is shipped was (under an hour on two cores).

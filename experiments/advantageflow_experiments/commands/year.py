@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from advantageflow_pipelines.say import Console
 
 
 def simulate_year(
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder for the registry and the results.")],
-    weeks: Annotated[int, typer.Option(min=1, max=52, help="How many.")] = 52,
+    output: Annotated[Path, Option("--output", "-o", help="New folder for the registry and the results.")],
+    weeks: Annotated[int, Option(min=1, max=52, help="How many.")] = 52,
 ) -> None:
     """Simulate a year of weekly retrainings (some minutes on two cores); writes year.json and year.png."""
     import itertools

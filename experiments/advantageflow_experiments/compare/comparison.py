@@ -197,9 +197,7 @@ class Comparison(_Record):
     def at_common_reward(self, measure: str) -> Read:
         """An untrained measure where a run's soft reward first reached the highest level that all runs reached."""
         level = self.common_reward
-        return lambda run: figures.first_reached(
-            [(point.untrained[measure], point.soft) for point in run.points], level
-        )
+        return lambda run: figures.first_reached([(one.untrained[measure], one.soft) for one in run.points], level)
 
 
 def final(run: CellResult) -> float:

@@ -1,23 +1,18 @@
 """The pictures of a comparison: curves, bars by task, trade-offs, and what was not trained on against the reward."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from advantageflow.annotations import Axes
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Point, Read, final
 from advantageflow_experiments.compare.plan import Grid, grid_name
 from advantageflow_experiments.compare.statistics import Estimate, estimate
 from advantageflow_experiments.compare.style import GREY, INK, PALE, picture, set_legend, set_title
 from advantageflow_experiments.compare.table import write_tables
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 
 _GROUP = 0.82  # of the distance between two tasks, taken by bars
 _MARKS = "osD^vP"
@@ -165,12 +160,8 @@ def _draw_pareto(comparison: Comparison, path: Path) -> None:
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices of the points that none equals in both and beats in one, by rising x; of x and y, more is better."""
-    best = [
-        index
-        for index, (x, y) in enumerate(points)
-        if not any(a >= x and b >= y and (a > x or b > y) for a, b in points)
-    ]
-    return sorted(best, key=lambda index: points[index])
+    beaten = [any(a >= x and b >= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+    return sorted((index for index, lost in enumerate(beaten) if not lost), key=lambda index: points[index])
 
 
 def _measured(points: Sequence[Point], metric: str) -> Estimate:

@@ -1,14 +1,12 @@
 """Plans of comparisons, as YAML files: which variants of which run, over which seeds, and what is drawn of them."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -60,7 +58,7 @@ class Grid(Settings):
     rows: Axis
 
     @model_validator(mode="after")
-    def _choices_differ(self) -> Grid:
+    def _choices_differ(self) -> Self:
         keys = [{key for choice in axis.options.values() for key in choice} for axis in (self.columns, self.rows)]
         if both := sorted(keys[0] & keys[1]):
             raise ValueError(f"columns and rows both set {both[0]}")
@@ -107,7 +105,7 @@ class Plan(Settings):
         return seeds
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Plan:
+    def _one_kind(self) -> Self:
         if bool(self.variants) == bool(self.grid):
             raise ValueError("give either variants or a grid")
         if self.grid and self.pareto:

@@ -128,11 +128,8 @@ def _overall(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def _reference(comparison: Comparison) -> str:
     """What the differences are to: the first variant, in a grid that of the same row."""
     grid = comparison.plan.grid
-    return (
-        comparison.labels[comparison.cells[0].variant]
-        if grid is None
-        else f"{next(iter(grid.columns.options))} of the row"
-    )
+    first = comparison.labels[comparison.cells[0].variant]
+    return first if grid is None else f"{next(iter(grid.columns.options))} of the row"
 
 
 def _has_courses(comparison: Comparison) -> bool:

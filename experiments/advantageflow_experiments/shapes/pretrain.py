@@ -1,13 +1,11 @@
 """Pretrains the embedded model on deliberately noisy captions, so that reinforcement learning has something to win."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -60,7 +58,7 @@ class PretrainSettings:
     judged_images: int = 960  # held-out images that the reported accuracies are of
     threads: int = 2
 
-    def scaled(self, effort: float) -> PretrainSettings:
+    def scaled(self, effort: float) -> Self:
         """The same with all steps and scenes multiplied by `effort`, for a quick try."""
         return replace(
             self,

@@ -1,7 +1,5 @@
 """What is known of a run on a cluster beside Kubeflow's list: MLflow's records of its tasks, and its pods' logs."""
 
-from __future__ import annotations
-
 import json
 import os
 import tempfile
@@ -9,8 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from advantageflow.annotations import MlflowClient, Run
 from advantageflow.errors import SettingsError, TrackingError
 from advantageflow.evaluation.labels import headline
 from advantageflow.kubernetes_api import api_client, is_reachable
@@ -21,11 +20,6 @@ from advantageflow.tracking.pipeline_run import find_pipeline_run, task_runs
 from advantageflow.tracking.recorder import ERROR_FILE, PROGRESS_TAG
 from advantageflow_pipelines.client.runs import RunStatus
 from advantageflow_pipelines.local.tasks import Task
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
-
 
 T = TypeVar("T")
 

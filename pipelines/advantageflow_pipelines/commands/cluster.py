@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 from rich.text import Text
+from typer import Option
 
 from advantageflow.errors import ClusterError, UserError
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
 from advantageflow_pipelines.client.connection import Connection
 from advantageflow_pipelines.commands import options
@@ -37,7 +39,7 @@ def check(
     resources: options.Resources = None,
     service_account: ServiceAccount = None,
     pod: Annotated[
-        bool, typer.Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
+        bool, Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
     ] = True,
 ) -> None:
     """Say of each thing that a run needs of a cluster that it is fine, or what to do.
@@ -92,8 +94,6 @@ def _server(connection: Connection | None) -> tuple[list[Finding], str | None]:
     """Whether Kubeflow Pipelines answers, where it is named, and the namespace that it has for runs."""
     if connection is None:
         return [], None
-    from advantageflow_pipelines.client.api import Api
-
     try:
         namespace = Api(connection).namespace
     except ClusterError as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from advantageflow.tracking.kubeflow import API_ENV
 from advantageflow_pipelines.client.connection import COOKIE_ENV, TOKEN_ENV, UI_HOST_ENV, Connection, make_connection
@@ -12,47 +12,45 @@ _PANEL = "Kubeflow Pipelines"
 
 Host = Annotated[
     str | None,
-    typer.Option(
-        "--host", envvar=API_ENV, rich_help_panel=_PANEL, help="Address of the API server: https://HOST/pipeline."
-    ),
+    Option("--host", envvar=API_ENV, rich_help_panel=_PANEL, help="Address of the API server: https://HOST/pipeline."),
 ]
 HostToList = Annotated[
-    str | None, typer.Option("--host", rich_help_panel=_PANEL, help="Ask this API server: https://HOST/pipeline.")
+    str | None, Option("--host", rich_help_panel=_PANEL, help="Ask this API server: https://HOST/pipeline.")
 ]
 UiHost = Annotated[
     str | None,
-    typer.Option("--ui-host", envvar=UI_HOST_ENV, rich_help_panel=_PANEL, help="Address of its pages, if another."),
+    Option("--ui-host", envvar=UI_HOST_ENV, rich_help_panel=_PANEL, help="Address of its pages, if another."),
 ]
 Namespace = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--namespace", "-n", envvar="ADVANTAGEFLOW_KFP_NAMESPACE", rich_help_panel=_PANEL,
         help="Your profile's, on a server with several users."
     )
 ]  # fmt: skip
 TokenFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--token-file", envvar=f"{TOKEN_ENV}_FILE", rich_help_panel=_PANEL,
         help=f"File of a bearer token; or set {TOKEN_ENV} to the token."
     )
 ]  # fmt: skip
 CookieFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--cookie-file", envvar=f"{COOKIE_ENV}_FILE", rich_help_panel=_PANEL,
         help=f"File of the cookies (NAME=VALUE) of a signed-in browser; or set {COOKIE_ENV}."
     ),
 ]  # fmt: skip
 InCluster = Annotated[
     bool,
-    typer.Option(
+    Option(
         "--in-cluster", rich_help_panel=_PANEL, help="In a pod of the cluster: its service, its token, its namespace."
     ),
 ]
 CaFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--ca-file", envvar="ADVANTAGEFLOW_KFP_CA_FILE", rich_help_panel=_PANEL,
         help="Certificates to trust (PEM) instead of the usual ones."
     ),
@@ -60,14 +58,12 @@ CaFile = Annotated[
 
 Experiment = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--experiment", "-e", envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
         help="Experiment on the server, made if it is not there; tracking.experiment if not given."
     )
 ]  # fmt: skip
-ServiceAccount = Annotated[
-    str | None, typer.Option("--service-account", help="Of the pods, instead of the resources' own.")
-]
+ServiceAccount = Annotated[str | None, Option("--service-account", help="Of the pods, instead of the resources' own.")]
 
 
 def connect(

@@ -1,46 +1,43 @@
 """`advantageflow evaluate`: a trained policy against its base model, with and without guidance, as one page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.local import evaluate as work
+from advantageflow_pipelines.local.evaluate import Variant
+from advantageflow_pipelines.local.policies import find_policy
+from advantageflow_pipelines.local.workdir import make_output, unused
 from advantageflow_pipelines.say import Console, print_table, say
-
-if TYPE_CHECKING:
-    from advantageflow_pipelines.local.evaluate import Variant
 
 
 def evaluate(
     paths: Annotated[
         list[str],
-        typer.Argument(
+        Argument(
             metavar="WORKDIR_OR_POLICY...",
             help="A run's working folder, or a policy: its folder, or where it is published; several are compared.",
         ),
     ],
     guidance: Annotated[
         str | None,
-        typer.Option(
-            "--guidance", "-g", help="Guidance scales, such as 1,4.5 (1 is none); as in the run if not given."
-        ),
+        Option("--guidance", "-g", help="Guidance scales, such as 1,4.5 (1 is none); as in the run if not given."),
     ] = None,
-    images: Annotated[int | None, typer.Option("--images", "-n", min=1, help="Images of each variant.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, max=1000, help="Model evaluations per image.")] = None,
-    sampler: Annotated[Literal["euler", "heun", "ab2"] | None, typer.Option(help="ODE solver.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the noise; the run's if not given.")] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Prompts whose pictures are shown.")] = None,
-    device: Annotated[Literal["cpu", "cuda"] | None, typer.Option(help="The run's if not given.")] = None,
+    images: Annotated[int | None, Option("--images", "-n", min=1, help="Images of each variant.")] = None,
+    steps: Annotated[int | None, Option(min=1, max=1000, help="Model evaluations per image.")] = None,
+    sampler: Annotated[Literal["euler", "heun", "ab2"] | None, Option(help="ODE solver.")] = None,
+    seed: Annotated[int | None, Option(min=0, help="Seed of the noise; the run's if not given.")] = None,
+    samples: Annotated[int | None, Option(min=1, help="Prompts whose pictures are shown.")] = None,
+    device: Annotated[Literal["cpu", "cuda"] | None, Option(help="The run's if not given.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given.")
+        Path | None, Option("--output", "-o", help="New folder; `evaluation` in the working folder if not given.")
     ] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:
@@ -51,10 +48,6 @@ def evaluate(
     with intervals, win rates, pictures; one file that needs nothing else), results.json, samples.png, and every image's
     verdict under variants/.
     """
-    from advantageflow_pipelines.local import evaluate as work
-    from advantageflow_pipelines.local.policies import find_policy
-    from advantageflow_pipelines.local.workdir import make_output, unused
-
     policies = [find_policy(path, runs) for path in paths]
     for policy in policies:
         policy.trained_state()

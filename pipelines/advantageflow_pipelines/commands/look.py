@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 import yaml
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
+from advantageflow.tracking.ui import page_of_runs, ui_command
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.local.tracking import STORE_FILE
 from advantageflow_pipelines.pipelines import find_pipeline
 from advantageflow_pipelines.pipelines.definition import Pipeline
 from advantageflow_pipelines.placing.resources.files import list_resources, load_resources, resources_text
@@ -23,19 +27,14 @@ resources = typer.Typer(no_args_is_help=True, help="What each stage gets of a cl
 
 def ui(
     runs: options.Runs = options.RUNS,
-    host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to serve on.")] = 5000,
+    host: Annotated[str, Option(help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, Option(min=1, max=65535, help="Port to serve on.")] = 5000,
     experiment: Annotated[
-        str | None,
-        typer.Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given."),
+        str | None, Option("--experiment", "-e", help="Whose runs are shown; that of the newest run if not given.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Show this run: its name, folder or id in MLflow.")] = None,
+    run: Annotated[str | None, Option(help="Show this run: its name, folder or id in MLflow.")] = None,
 ) -> None:
     """Open MLflow's pages on the runs: curves, settings, sample pictures by round. Stop with Ctrl-C."""
-    from advantageflow.tracking.mlflow_store import open_client, sqlite_uri
-    from advantageflow.tracking.ui import page_of_runs, ui_command
-    from advantageflow_pipelines.local.tracking import STORE_FILE
-
     command = ui_command(runs / STORE_FILE, host, port)
     page = page_of_runs(open_client(sqlite_uri(runs / STORE_FILE)), experiment, run)
     say(Console(), f"MLflow: http://{host}:{port}{page}", "stop with Ctrl-C")
@@ -50,8 +49,8 @@ def presets_list() -> None:
 
 @presets.command("show")
 def presets_show(
-    name: Annotated[str, typer.Argument(help="Name of the preset.")],
-    everything: Annotated[bool, typer.Option("--all", help="With what it leaves at the defaults.")] = False,
+    name: Annotated[str, Argument(help="Name of the preset.")],
+    everything: Annotated[bool, Option("--all", help="With what it leaves at the defaults.")] = False,
 ) -> None:
     """Print a preset, to be saved and changed as your own --config file."""
     if not everything:
@@ -69,8 +68,8 @@ def resources_list(pipeline: options.Pipeline = None) -> None:
 
 @resources.command("show")
 def resources_show(
-    name: Annotated[str, typer.Argument(help="Name of a preset, or your own YAML file.")],
-    everything: Annotated[bool, typer.Option("--all", help="What each stage gets in the end, defaults too.")] = False,
+    name: Annotated[str, Argument(help="Name of a preset, or your own YAML file.")],
+    everything: Annotated[bool, Option("--all", help="What each stage gets in the end, defaults too.")] = False,
     pipeline: options.Pipeline = None,
 ) -> None:
     """Print resources, to be saved and changed as your own file (`base: NAME` and what differs is enough)."""

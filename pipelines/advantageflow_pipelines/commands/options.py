@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from pydantic import ValidationError
+from typer import Option
 
 from advantageflow.errors import SettingsError
 from advantageflow.problems import problems_of, to_error
@@ -19,26 +19,22 @@ from advantageflow_pipelines.placing.images import check_reference, default_imag
 
 Preset = Annotated[
     str | None,
-    typer.Option(
-        "--preset", "-p", help=f"Named settings, see `advantageflow presets list`; {DEFAULT_PRESET} if not given."
-    ),
+    Option("--preset", "-p", help=f"Named settings, see `advantageflow presets list`; {DEFAULT_PRESET} if not given."),
 ]
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Your own settings: a YAML file, like a preset's.")]
+Config = Annotated[Path | None, Option("--config", "-c", help="Your own settings: a YAML file, like a preset's.")]
 Pipeline = Annotated[
     str | None,
-    typer.Option(
-        "--pipeline", help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given."
-    ),
+    Option("--pipeline", help=f"{', '.join(BUILT_IN)}, or yours: package.module:NAME; the settings' own if not given."),
 ]
 Assignments = Annotated[
     list[str] | None,
-    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting, as in --set rollout.group_size=8."),
+    Option("--set", "-s", metavar="KEY=VALUE", help="Change one setting, as in --set rollout.group_size=8."),
 ]
-Rounds = Annotated[int | None, typer.Option("--rounds", help="Rounds of rollout, reward and training.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Equal seeds give bit-identical runs.")]
+Rounds = Annotated[int | None, Option("--rounds", help="Rounds of rollout, reward and training.")]
+Seed = Annotated[int | None, Option("--seed", help="Equal seeds give bit-identical runs.")]
 InitPolicy = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--init-policy",
         help="Continue from this policy, not the base model: a run's working folder, a policy, an adapter (PEFT, "
         "diffusers, kohya), s3://bucket/key, or models:/NAME@alias.",
@@ -46,7 +42,7 @@ InitPolicy = Annotated[
 ]
 Resources = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--resources",
         "-r",
         help="GPUs, memory, nodes and retries of each stage: a name from `advantageflow resources list`, or your own "
@@ -54,20 +50,19 @@ Resources = Annotated[
     ),
 ]
 Name = Annotated[
-    str | None, typer.Option("--name", help="Name of the run, in MLflow too; made of model, reward and objective.")
+    str | None, Option("--name", help="Name of the run, in MLflow too; made of model, reward and objective.")
 ]
-Note = Annotated[str | None, typer.Option("--note", help="First words of the run's description in MLflow; Markdown.")]
+Note = Annotated[str | None, Option("--note", help="First words of the run's description in MLflow; Markdown.")]
 Columns = Annotated[
-    list[str] | None,
-    typer.Option("--column", metavar="OURS=THEIRS", help="What the file calls text, split, task or spec."),
+    list[str] | None, Option("--column", metavar="OURS=THEIRS", help="What the file calls text, split, task or spec.")
 ]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the runs and of their MLflow store.")]
+Runs = Annotated[Path, Option("--runs", help="Folder of the runs and of their MLflow store.")]
 RUNS = DEFAULT_RUNS
 Images = Annotated[
     Path | None,
-    typer.Option("--images", help="JSON file that names the container image of each stage, as docker/build.sh writes."),
+    Option("--images", help="JSON file that names the container image of each stage, as docker/build.sh writes."),
 ]
-Image = Annotated[str | None, typer.Option("--image", help="One container image for all stages.")]
+Image = Annotated[str | None, Option("--image", help="One container image for all stages.")]
 
 
 def choose(

@@ -3,9 +3,10 @@
 import json
 from typing import Annotated
 
-import typer
+from typer import Option
 
 from advantageflow.errors import SettingsError
+from advantageflow.rewards.plumbing.terms import built_in_rewards
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -21,25 +22,22 @@ def plan(
     config: options.Config = None,
     assignments: options.Assignments = None,
     rounds: options.Rounds = None,
-    gpu: Annotated[str | None, typer.Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=1, help="How many of them; as many as --resources or training use.")
-    ] = None,
+    gpu: Annotated[str | None, Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
+    gpus: Annotated[int | None, Option(min=1, help="How many of them; as many as --resources or training use.")] = None,
     resources: options.Resources = None,
     gpu_price: Annotated[
-        float | None, typer.Option(min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
+        float | None, Option(min=0, help="Of a GPU-hour, in any currency; tracking.gpu_price.")
     ] = None,
     utilisation: Annotated[
-        float | None, typer.Option(min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given.")
+        float | None, Option(min=0.01, max=1.0, help="Share of the GPU's peak; the measured one if not given.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what a run will cost: images, passes, GPU-hours, memory, storage, weights and their licences.
 
     Counts on the model's true shape, from its configuration: no weights are needed, nothing is computed or downloaded.
     Where the model, its adapter or a batch is not a preset's this takes half a minute the first time.
     """
-    from advantageflow.rewards.plumbing.terms import built_in_rewards
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 

@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich.table import Column, Table
+from typer import Argument, Option
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.prompts.sources import EMBEDDED
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.store.files import writing
+from advantageflow.store.published import publish_folder
 from advantageflow.suggestions import suggest
+from advantageflow.tracking.champion import champion, change_champion, predecessor
 from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.registration import POLICY_TAG
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.local import garbage
 from advantageflow_pipelines.local.policies import draw, find_policy
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.say import Console, print_table, say, warn
@@ -21,11 +25,11 @@ BASE = "base"
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help='What the picture shows, such as "a red circle left of a blue star".')],
-    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("out.png"),
+    prompt: Annotated[str, Argument(help='What the picture shows, such as "a red circle left of a blue star".')],
+    output: Annotated[Path, Option("--output", "-o", help="PNG file to write.")] = Path("out.png"),
     model: Annotated[
         str,
-        typer.Option(
+        Option(
             "--model",
             "-m",
             help="base, a run's working folder, a policy, an adapter (PEFT, diffusers, kohya), or where one is "
@@ -34,13 +38,11 @@ def generate(
     ] = BASE,
     base_model: Annotated[
         str | None,
-        typer.Option(help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id."),
+        Option(help="With --model base or an adapter: shapes (if not given), a diffusers folder or a hub id."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial noise.")] = 0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Model evaluations; as in the run if not given.")] = None,
-    guidance_scale: Annotated[
-        float | None, typer.Option(min=1.0, help="1 is none; as in the run if not given.")
-    ] = None,
+    seed: Annotated[int, Option(min=0, help="Seed of the initial noise.")] = 0,
+    steps: Annotated[int | None, Option(min=1, help="Model evaluations; as in the run if not given.")] = None,
+    guidance_scale: Annotated[float | None, Option(min=1.0, help="1 is none; as in the run if not given.")] = None,
 ) -> None:
     """Generate one picture with the base model or with a tuned one."""
     with writing(output):
@@ -66,16 +68,15 @@ def generate(
 
 def publish(
     policy: Annotated[
-        str, typer.Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
+        str, Argument(metavar="WORKDIR_OR_POLICY", help="A run's working folder (its last policy), or a policy.")
     ],
-    url: Annotated[str, typer.Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
+    url: Annotated[str, Argument(metavar="URL", help="s3://bucket/prefix, or a folder that the readers share.")],
 ) -> None:
     """Publish a trained policy: readers see the whole of it, or nothing.
 
     Every file is checked before it is sent and compared afterwards. What was published there before is replaced.
     """
     from advantageflow.policy.saved import check_all_files
-    from advantageflow.store.published import publish_folder
 
     found = find_policy(policy)
     found.trained_state()
@@ -87,14 +88,14 @@ def publish(
 def export(
     policy: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="RUN_OR_POLICY",
             help="A run's working folder (its last policy), a policy, or where one is published or registered.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="New folder to write.")],
+    output: Annotated[Path, Option("--output", "-o", help="New folder to write.")],
     fused: Annotated[
-        bool, typer.Option("--fused", help="Write the whole model, with the adapter in its weights, not the adapter.")
+        bool, Option("--fused", help="Write the whole model, with the adapter in its weights, not the adapter.")
     ] = False,
     runs: options.Runs = options.RUNS,
 ) -> None:
@@ -116,16 +117,11 @@ def export(
 
 
 def rollback(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Registered model, such as shapes.")],
-    to: Annotated[
-        int | None, typer.Option(min=1, help="Version that becomes champion; the one before if not given.")
-    ] = None,
+    name: Annotated[str, Argument(metavar="NAME", help="Registered model, such as shapes.")],
+    to: Annotated[int | None, Option(min=1, help="Version that becomes champion; the one before if not given.")] = None,
     runs: options.Runs = options.RUNS,
 ) -> None:
     """Make the champion before this one champion again, or any version."""
-    from advantageflow.tracking.champion import champion, change_champion, predecessor
-    from advantageflow_pipelines.local import garbage
-
     uri = store_uri(runs)
     client = open_client(uri)
     registered: dict[str, list[str]] = {}
@@ -150,23 +146,20 @@ def rollback(
 def gc(
     runs: options.Runs = options.RUNS,
     store: Annotated[
-        str | None, typer.Option(help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
+        str | None, Option(help="Also in this store: a folder or s3://bucket/prefix, as store.url.")
     ] = None,
-    days: Annotated[float, typer.Option(min=0, help="What is no older is kept.")] = 30,
-    newest: Annotated[int, typer.Option(min=0, help="So many runs are kept, however old.")] = 3,
+    days: Annotated[float, Option(min=0, help="What is no older is kept.")] = 30,
+    newest: Annotated[int, Option(min=0, help="So many runs are kept, however old.")] = 3,
     rejected: Annotated[
-        bool, typer.Option("--rejected", help="Also registered versions that a gate kept from promotion.")
+        bool, Option("--rejected", help="Also registered versions that a gate kept from promotion.")
     ] = False,
-    delete: Annotated[bool, typer.Option("--delete", help="Remove it; without this, only say what would go.")] = False,
+    delete: Annotated[bool, Option("--delete", help="Remove it; without this, only say what would go.")] = False,
 ) -> None:
     """Say what nobody needs any more, and with --delete remove it.
 
     Of old runs the reports stay, and the last policy unless it is registered; of a store the registered policies stay.
     No champion, present or former, is touched.
     """
-    from advantageflow.tracking.registration import POLICY_TAG
-    from advantageflow_pipelines.local import garbage
-
     console, client = Console(), open_client(store_uri(runs))
     versions = garbage.registered_versions(client)
     registered = {version.tags[POLICY_TAG] for version in versions if POLICY_TAG in version.tags}

@@ -9,8 +9,10 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from typer import Argument, Option
 
 from advantageflow.errors import DataError, StoreError
+from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
 from advantageflow.settings import PromptSettings
 from advantageflow.store.files import write_text
@@ -23,23 +25,21 @@ _DEFAULTS = PromptSettings()
 
 Source = Annotated[
     str,
-    typer.Argument(
+    Argument(
         help="shapes, shapes-hard, geneval, ocr, or a .txt, .jsonl, .csv, .tsv or .parquet file, local or on s3://."
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of generated training prompts.")]
+Seed = Annotated[int, Option("--seed", min=0, help="Of generated training prompts.")]
 
 
 @prompts.command("show")
 def show(
     source: Source,
-    count: Annotated[int, typer.Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
+    count: Annotated[int, Option("--count", "-n", min=0, help="Prompts to show, spread over the tasks.")] = 12,
     seed: Seed = _DEFAULTS.seed,
     column: options.Columns = None,
 ) -> None:
     """Show some of a source's prompts, and how many it has of each split and task."""
-    from advantageflow.prompts.sources import load_prompts
-
     console = Console()
     known = load_prompts(source, seed=seed, columns=options.columns(column), warn=partial(warn, console))
     samples = Table("split", "task", "prompt", title=f"some prompts of {source}", title_justify="left")
@@ -56,16 +56,14 @@ def show(
 @prompts.command("write")
 def write(
     source: Source,
-    output: Annotated[Path, typer.Option("--output", "-o", help="The .jsonl file to write; it may be a source again.")],
+    output: Annotated[Path, Option("--output", "-o", help="The .jsonl file to write; it may be a source again.")],
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
+        int, Option("--count", "-n", min=1, max=100_000, help="Training prompts to generate.")
     ] = _DEFAULTS.count,
     seed: Seed = _DEFAULTS.seed,
     column: options.Columns = None,
 ) -> None:
     """Write all prompts of a source as a .jsonl file, one a line with split, task and spec."""
-    from advantageflow.prompts.sources import load_prompts
-
     if output.suffix != ".jsonl":
         remedy = "give a name that ends in .jsonl"
         raise StoreError("is not a .jsonl file", where=f"--output {output}", remedy=remedy)
@@ -97,8 +95,4 @@ def spread(known: Sequence[Prompt], count: int) -> list[Prompt]:
     while sum(shares.values()) < min(count, len(known)):
         open_groups = [key for key in groups if shares[key] < len(groups[key])]
         shares[min(open_groups, key=lambda key: shares[key])] += 1
-    return [
-        members[number * len(members) // shares[key]]
-        for key, members in groups.items()
-        for number in range(shares[key])
-    ]
+    return [of[number * len(of) // shares[key]] for key, of in groups.items() for number in range(shares[key])]

@@ -1,51 +1,50 @@
 """`advantageflow rewards`: what images can be scored by, and whether a reward does it as it should."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer import Argument, Option
 
 from advantageflow.errors import DataError, RewardError, SettingsError
+from advantageflow.golden_checks.check import Trial, readable, score_pictures, try_reward, with_prompts
+from advantageflow.golden_checks.pictures import Picture, folder_pictures, golden_pictures, record
+from advantageflow.prompts.sources import load_prompts
 from advantageflow.records import Prompt
+from advantageflow.rewards.base import Reward
+from advantageflow.rewards.plumbing.checks import check_readable
+from advantageflow.rewards.plumbing.registry import get_guarded, list_rewards
 from advantageflow.settings import RewardSettings
+from advantageflow.yaml_text import parse_yaml
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
-if TYPE_CHECKING:
-    from advantageflow.golden_checks.check import Trial
-    from advantageflow.golden_checks.pictures import Picture
-    from advantageflow.rewards.base import Reward
-
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
 
-_Name = Annotated[str, typer.Option("--reward", "-r", help="A reward of the list, or package.module:name of yours.")]
+_Name = Annotated[str, Option("--reward", "-r", help="A reward of the list, or package.module:name of yours.")]
 _Options = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
+    list[str] | None, Option("--option", metavar="KEY=VALUE", help="What it is made with, as in device=cuda.")
 ]
 _Images = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--images",
         help="Folder of pictures to score instead of the golden set; a prompts.jsonl in it says what each should show: "
         '{"image": "a.png", "text": ..., "spec": ...}.',
     ),
 ]
 _LIMITS = RewardSettings()
-_Share = Annotated[float, typer.Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
+_Share = Annotated[float, Option("--tolerance", min=0, help="As a share of each column's spread of scores.")]
 
 
 @rewards.command("list")
 def rewards_list() -> None:
     """List the rewards: built in, and those that installed plug-ins bring."""
-    from advantageflow.rewards.plumbing.registry import list_rewards
-
     table = Table("reward", "version", "columns", "what it scores", "from")
     for info in list_rewards():
         columns = ", ".join(f"{name} ({low:g} .. {high:g})" for name, (low, high) in info.columns.items())
@@ -57,13 +56,13 @@ def rewards_list() -> None:
 
 @rewards.command("check")
 def rewards_check(
-    prompts: Annotated[str | None, typer.Argument(help="A file of prompts, or another prompts.source.")] = None,
+    prompts: Annotated[str | None, Argument(help="A file of prompts, or another prompts.source.")] = None,
     reward: _Name = "shapes",
     option: _Options = None,
     images: _Images = None,
     tolerance: _Share = 0.01,
     column: options.Columns = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that it may take, as reward.timeout.")] = (
+    timeout: Annotated[float, Option(min=0.001, help="Seconds that it may take, as reward.timeout.")] = (
         _LIMITS.timeout
     ),
 ) -> None:
@@ -72,11 +71,6 @@ def rewards_check(
     Checks that it can read every prompt of a file, if one is given, and that it scores pictures (the golden set, or
     those of a folder) in the range it declares, twice alike, and alone as in a batch; says how fast it is.
     """
-    from advantageflow.golden_checks.check import try_reward, with_prompts
-    from advantageflow.golden_checks.pictures import golden_pictures
-    from advantageflow.prompts.sources import load_prompts
-    from advantageflow.rewards.plumbing.registry import get_guarded
-
     console = Console()
     made = get_guarded(reward, parse_options(option or []), timeout=timeout, memory_gb=_LIMITS.memory_gb)
     own: list[Prompt] = []
@@ -102,7 +96,7 @@ def rewards_check(
 
 @rewards.command("record")
 def rewards_record(
-    output: Annotated[Path, typer.Option("--output", "-o", help="JSON file to write or add to.")],
+    output: Annotated[Path, Option("--output", "-o", help="JSON file to write or add to.")],
     reward: _Name,
     option: _Options = None,
     images: _Images = None,
@@ -113,10 +107,6 @@ def rewards_record(
     With --images the file holds the pictures too. Each run then scores them first, and stops if a score has changed by
     more than the tolerance.
     """
-    from advantageflow.golden_checks.check import score_pictures
-    from advantageflow.golden_checks.pictures import record
-    from advantageflow.rewards.plumbing.registry import get_guarded
-
     given = parse_options(option or [])
     made = get_guarded(reward, given, timeout=_LIMITS.timeout, memory_gb=_LIMITS.memory_gb)
     pictures = _readable_pictures(made, images)
@@ -131,8 +121,6 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     """Options by name from texts such as 'batch=8'; the value is read as YAML.
     Raises SettingsError: a text is of another form.
     """
-    from advantageflow.yaml_text import parse_yaml
-
     options = {}
     for text in texts:
         name, equals, value = (part.strip() for part in text.partition("="))
@@ -156,10 +144,6 @@ def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:
     """All pictures of the folder, or those of the golden set whose prompts the reward can read.
     Raises DataError: the reward cannot read a prompt of the folder.
     """
-    from advantageflow.golden_checks.check import readable
-    from advantageflow.golden_checks.pictures import folder_pictures, golden_pictures
-    from advantageflow.rewards.plumbing.checks import check_readable
-
     if folder is None:
         return readable(reward, golden_pictures())
     pictures = folder_pictures(folder)

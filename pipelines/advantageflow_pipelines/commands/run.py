@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.commands import options
@@ -32,17 +32,17 @@ def run(
     seed: options.Seed = None,
     init_policy: options.InitPolicy = None,
     workdir: Annotated[
-        Path | None, typer.Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given.")
+        Path | None, Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Continue the run in this working folder from what is complete.")
+        Path | None, Option(help="Continue the run in this working folder from what is complete.")
     ] = None,
     runs: options.Runs = options.RUNS,
     name: options.Name = None,
     note: options.Note = None,
     runner: Annotated[
         RunnerKind | None,
-        typer.Option(
+        Option(
             help="inline: all stages in this process; subprocess: each in a process of its own, by "
             "Kubeflow's local runner; docker: by it too, in a container of its image, built by docker/build.sh. If not "
             "given: inline, or subprocess for a pipeline that has no inline form."
@@ -112,8 +112,7 @@ def _run(console: Console, place: WorkDir, runs: Path) -> None:
 
 
 def sync(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The run's working folder.")],
-    runs: options.Runs = options.RUNS,
+    run: Annotated[Path, Argument(metavar="RUN", help="The run's working folder.")], runs: options.Runs = options.RUNS
 ) -> None:
     """Bring to MLflow what it lacks of a run that has ended, as when it was away; nothing is written twice.
 

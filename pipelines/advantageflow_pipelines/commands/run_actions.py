@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 from advantageflow.errors import ClusterError, TrackingError
 from advantageflow.tracking.events import TRACKING_ENV
+from advantageflow.tracking.lifecycle import heal
+from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.pipeline_run import hand_over
 from advantageflow_pipelines.client import runs as remote
 from advantageflow_pipelines.client.api import Api, NotThere
 from advantageflow_pipelines.client.connection import Connection
@@ -25,10 +28,10 @@ from advantageflow_pipelines.say import Console, say, warn
 _SECONDS_TO_END = 60.0
 POLL_SECONDS = 2.0
 
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
-Stage = Annotated[str | None, typer.Argument(metavar="[STAGE]", help="Of this stage only, such as training.")]
-Lines = Annotated[int, typer.Option("--tail", min=1, help="The last lines of each pod.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Follow the new run; its status is the exit status.")]
+Run = Annotated[str, Argument(metavar="RUN", help="Id of the run.")]
+Stage = Annotated[str | None, Argument(metavar="[STAGE]", help="Of this stage only, such as training.")]
+Lines = Annotated[int, Option("--tail", min=1, help="The last lines of each pod.")]
+Wait = Annotated[bool, Option("--wait", help="Follow the new run; its status is the exit status.")]
 
 
 @expanding(connection=connect)
@@ -114,9 +117,6 @@ def _continue_in_mlflow(run_id: str, again: str, console: Console) -> None:
     if not tracking_uri:
         say(console, f"with {TRACKING_ENV} set it would continue the old run in MLflow; it opens one of its own there")
         return
-    from advantageflow.tracking.mlflow_store import open_client
-    from advantageflow.tracking.pipeline_run import hand_over
-
     try:
         if hand_over(open_client(tracking_uri), run_id, again):
             say(console, "MLflow: it continues the old run there")
@@ -209,9 +209,6 @@ def heal_mlflow(api: Api, runs: Iterable[remote.RunStatus], console: Console) ->
     tracking_uri = os.environ.get(TRACKING_ENV)
     if not tracking_uri:
         return
-    from advantageflow.tracking.lifecycle import heal
-    from advantageflow.tracking.mlflow_store import open_client
-
     states = {run.run_id: run.state for run in runs}
     try:
         client = open_client(tracking_uri)

@@ -10,8 +10,11 @@ import typer
 from rich import box
 from rich.cells import cell_len
 from rich.table import Column, Table
+from typer import Option
 
 from advantageflow.errors import UserError
+from advantageflow.evaluation.labels import strict_label
+from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.store.files import reading
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
@@ -21,6 +24,10 @@ from advantageflow_pipelines.commands import options, run_actions
 from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import heal_mlflow
+from advantageflow_pipelines.local.compare import show_comparison
+from advantageflow_pipelines.local.summary import read_summary
+from advantageflow_pipelines.local.tracking import sync_left
+from advantageflow_pipelines.local.workdir import open_workdir
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 runs = typer.Typer(help="List the runs and what they came to; on a cluster follow one, end it, or submit it again.")
@@ -33,11 +40,11 @@ def list_command(
     connection: Connection | None,
     folder: options.Runs = options.RUNS,
     experiment: Annotated[
-        str | None, typer.Option("--experiment", "-e", help="With --host: of this experiment only.")
+        str | None, Option("--experiment", "-e", help="With --host: of this experiment only.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="With --host: the newest so many.")] = 50,
+    limit: Annotated[int, Option(min=1, help="With --host: the newest so many.")] = 50,
     compare: Annotated[
-        list[Path] | None, typer.Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
+        list[Path] | None, Option(metavar="FOLDER", help="Put runs side by side; to be given for each of them.")
     ] = None,
 ) -> None:
     """List the runs and what they came to: those on this machine, or with --host those on a Kubeflow cluster.
@@ -48,8 +55,6 @@ def list_command(
     if context.invoked_subcommand is not None:
         return
     if compare:
-        from advantageflow_pipelines.local.compare import show_comparison
-
         show_comparison(Console(), [path if path.exists() else folder / path for path in compare])
     elif connection is None:
         _list_local(folder)
@@ -80,8 +85,6 @@ def _list_remote(connection: Connection, experiment: str | None, limit: int) -> 
 
 
 def _list_local(runs: Path) -> None:
-    from advantageflow_pipelines.local.tracking import sync_left
-
     console = Console()
     folders = _run_folders(runs)
     if not folders:
@@ -116,11 +119,6 @@ def _run_folders(runs: Path) -> list[Path]:
 
 
 def _row(folder: Path) -> tuple[list[str], str]:
-    from advantageflow.evaluation.labels import strict_label
-    from advantageflow.rewards.plumbing.terms import term_name
-    from advantageflow_pipelines.local.summary import read_summary
-    from advantageflow_pipelines.local.workdir import open_workdir
-
     workdir = open_workdir(folder)
     settings, summary = workdir.settings, read_summary(workdir)
     of = f"{' + '.join(term_name(term) for term in settings.reward.terms)}, {settings.training.objective.name}"

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Column, Table
+from typer import Argument, Option
 
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client import schedules as remote
@@ -24,7 +25,7 @@ schedule = typer.Typer(
 )
 Connect = Callable[[], Connection]
 
-NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
+NameOrId = Annotated[str, Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
 
 
 @schedule.command("create")
@@ -32,33 +33,27 @@ NameOrId = Annotated[str, typer.Argument(metavar="NAME|ID", help="Name or id of 
 def create(
     run: Callable[[], ClusterRun],
     connection: Connect,
-    name: Annotated[str, typer.Option(help="Name of the schedule.")],
+    name: Annotated[str, Option(help="Name of the schedule.")],
     local: Annotated[
         str | None,
-        typer.Option(
+        Option(
             metavar="CRON",
             help="On this machine, by its cron: five fields in its own time; '0 3 * * *' is every day at 3:00.",
         ),
     ] = None,
     cron: Annotated[
         str | None,
-        typer.Option(
-            help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs."
-        ),
+        Option(help="Six fields, seconds first: '0 0 3 * * mon' is Mondays at 3:00. UTC, unless the cluster differs."),
     ] = None,
-    every: Annotated[str | None, typer.Option(help="Interval instead: 90m, 6h, 7d.")] = None,
+    every: Annotated[str | None, Option(help="Interval instead: 90m, 6h, 7d.")] = None,
     concurrency: Annotated[
-        int, typer.Option("--max-concurrency", min=1, max=10, help="Runs at a time; further ones wait.")
+        int, Option("--max-concurrency", min=1, max=10, help="Runs at a time; further ones wait.")
     ] = 1,
     catch_up: Annotated[
-        bool, typer.Option("--catch-up", help="Make up for runs that were missed, one after the other.")
+        bool, Option("--catch-up", help="Make up for runs that were missed, one after the other.")
     ] = False,
-    upload_as: Annotated[
-        str | None, typer.Option(help="Name of the pipeline on the server that gets a new version.")
-    ] = None,
-    version_name: Annotated[
-        str | None, typer.Option(help="Name of the version; made from the content if not given.")
-    ] = None,
+    upload_as: Annotated[str | None, Option(help="Name of the pipeline on the server that gets a new version.")] = None,
+    version_name: Annotated[str | None, Option(help="Name of the version; made from the content if not given.")] = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
 ) -> None:
@@ -142,7 +137,7 @@ def delete(connection: Connect, schedule_name: NameOrId) -> None:
 
 
 @schedule.command("history")
-def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Schedule of this machine.")]) -> None:
+def history_command(name: Annotated[str, Argument(metavar="NAME", help="Schedule of this machine.")]) -> None:
     """Show each start of a schedule on this machine, and what it came to; those of a cluster are its runs."""
     console, table = Console(), Table("started", "ended", "status", "outcome")
     schedules.find_schedule(name)
@@ -154,7 +149,7 @@ def history_command(name: Annotated[str, typer.Argument(metavar="NAME", help="Sc
 
 
 @schedule.command("fire", hidden=True)
-def fire_command(name: str, if_missed: Annotated[bool, typer.Option("--if-missed")] = False) -> None:
+def fire_command(name: str, if_missed: Annotated[bool, Option("--if-missed")] = False) -> None:
     """What cron or systemd calls."""
     found = schedules.find_schedule(name)
     if not if_missed or schedules.missed(found):

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Option
 
 from advantageflow.errors import SettingsError, StoreError, TrackingError
 from advantageflow.prompts.files import WITHOUT_FILE
@@ -69,7 +69,7 @@ def choose_run(
 @expanding(settings=choose)
 def compile_command(
     settings: RunSettings,
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
+    output: Annotated[Path, Option("--output", "-o", help="File to write.")] = Path("pipeline.yaml"),
     image: options.Image = None,
     images: options.Images = None,
     resources: options.Resources = None,
@@ -106,17 +106,16 @@ def submit(
     run: ClusterRun,
     connection: Connection,
     name: Annotated[
-        str | None,
-        typer.Option("--name", "--run-name", help="Name of the run, in MLflow too; made from preset and time."),
+        str | None, Option("--name", "--run-name", help="Name of the run, in MLflow too; made from preset and time.")
     ] = None,
     note: options.Note = None,
     experiment: Experiment = None,
     service_account: ServiceAccount = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Take no task's results from an earlier run.")] = False,
+    no_cache: Annotated[bool, Option("--no-cache", help="Take no task's results from an earlier run.")] = False,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")
+        bool, Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")
     ] = True,
-    wait: Annotated[bool, typer.Option("--wait", help="Follow the run; its status is the exit status.")] = False,
+    wait: Annotated[bool, Option("--wait", help="Follow the run; its status is the exit status.")] = False,
 ) -> None:
     """Start a run on a Kubeflow cluster.
 

@@ -158,6 +158,4 @@ def _remedy(setting: str) -> str:
         return "set it to s3://bucket/prefix"
     if setting.startswith("reward."):
         return "put it into the images of the stages that make rewards, and give its absolute path there"
-    return (
-        "upload it and give its address (s3://bucket/key), or put it into the images and give its absolute path there"
-    )
+    return "upload it and give its address (s3://bucket/key), or put it into the images and give its path there"

@@ -1,7 +1,5 @@
 """What nobody needs any more: artifacts of old runs, folders of a store, versions that a gate kept from promotion."""
 
-from __future__ import annotations
-
 import contextlib
 import shutil
 import time
@@ -9,8 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import MlflowClient, ModelVersion
 from advantageflow.errors import StoreError, UserError
 from advantageflow.store.files import writing
 from advantageflow.store.published import join, kept_in, remove_kept
@@ -20,10 +18,6 @@ from advantageflow.tracking.promotion import PROMOTION_TAG
 from advantageflow.tracking.registry import registry_copies
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
 
 _MOST = 10_000
 _DAY = 86_400
@@ -89,9 +83,8 @@ def rejected_versions(client: MlflowClient, versions: list[ModelVersion], days: 
     with tracking_errors(client.tracking_uri):
         names = {version.name for version in versions}
         needed = {(name, one.version) for name in names for one in reigns(client, name)}
-        needed |= {
-            (name, str(version)) for name in names for version in client.get_registered_model(name).aliases.values()
-        }
+        aliases = {name: client.get_registered_model(name).aliases.values() for name in names}
+        needed |= {(name, str(version)) for name in names for version in aliases[name]}
     for version in versions:
         old = _age(version.creation_timestamp / 1000) > days
         if not old or version.tags.get(PROMOTION_TAG) != "kept" or (version.name, str(version.version)) in needed:

@@ -42,11 +42,8 @@ class Interrupts:
         os.set_blocking(tell, False)
         self._asked = self._again = False
         self._left, self._thread = threading.Event(), threading.get_ident()
-        before = {
-            one: signal.signal(one, self._interrupt)
-            for one in _SIGNALS
-            if (signal.getsignal(one) is not signal.SIG_IGN)
-        }
+        heeded = [one for one in _SIGNALS if signal.getsignal(one) is not signal.SIG_IGN]
+        before = {one: signal.signal(one, self._interrupt) for one in heeded}
         fd_before = signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
         watched = (told, patience, last_words, self._left)
         threading.Thread(target=self._watch, args=watched, name="interrupts", daemon=True).start()

@@ -4,24 +4,20 @@ A process of its own, as Kubeflow's local runner prints on standard output, repl
 it runs, and cannot be interrupted: its owner (a process id) sends its output to a log file and ends it as a whole.
 """
 
-from __future__ import annotations
-
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kfp import compiler, local
 
+from advantageflow.annotations import DockerClient
 from advantageflow.processes import end_with_parent
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
-
-if TYPE_CHECKING:
-    from docker.client import DockerClient
 
 
 def main() -> None:

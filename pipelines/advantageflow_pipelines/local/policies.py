@@ -1,15 +1,14 @@
 """Naming a policy: a run (its last one), an artifact, a published or registered one, another's adapter; drawing."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from advantageflow.annotations import Image
 from advantageflow.errors import PolicyError
+from advantageflow.policy.loading import load_family
 from advantageflow.policy.location import INDEX
 from advantageflow.prompts.initial_policy import artifact_of, find_initial, write_foreign
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
@@ -19,9 +18,6 @@ from advantageflow.tracking.registry import local_policy
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 @dataclass(frozen=True)
@@ -136,7 +132,6 @@ def with_initial_policy(settings: RunSettings, runs: Path, *, lora_asked: bool) 
         SettingsError: the policy's adapter has another rank, alpha or targets than a person asked for.
         UserError: as `find_policy` and `find_initial`.
     """
-    from advantageflow.policy.loading import load_family
     from advantageflow.policy.saved import other_lora, whole
 
     found = find_policy(str(settings.init_policy), runs)

@@ -72,7 +72,5 @@ def _runner(workdir: WorkDir) -> dict[str, Any]:
         found = dict(read_json(workdir.runner_file))
         return {"kind": RunnerKind(found["kind"]), "images": dict(found["images"])}
     except (LookupError, TypeError, ValueError, StoreError) as error:
-        remedy = (
-            'write {"kind": "inline", "images": {}} into it; of a run in containers "docker", and each stage\'s image'
-        )
+        remedy = 'write {"kind": "inline", "images": {}} into it; of a run in containers "docker" and the images'
         raise SettingsError("is damaged", where=str(workdir.runner_file), remedy=remedy) from error

@@ -52,10 +52,8 @@ def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) 
     policy = read_policy(workdir.policies()[last]).state
     base, *start, final = workdir.compared_reports().values()
     compared = {"difference": start[-1] if start else base} | ({"difference_to_base": base} if start else {})
-    changes = {
-        name: difference(read_outcomes(before), read_outcomes(final), "strict").overall
-        for name, before in compared.items()
-    }
+    outcomes = read_outcomes(final)
+    changes = {key: difference(read_outcomes(one), outcomes, "strict").overall for key, one in compared.items()}
     store = settings.store.url
     return {
         "preset": settings.preset,

@@ -11,21 +11,20 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from advantageflow.errors import StoreError, TrackingError, UserError
 from advantageflow.shown import masked
 from advantageflow.store.files import read_json, read_metadata, write_json
 from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
+from advantageflow.tracking.promotion import Conclusion, inputs_sha256
+from advantageflow.tracking.publisher import Publisher
+from advantageflow.tracking.registration import from_event
 from advantageflow.tracking.ui import run_title
 from advantageflow_pipelines.local.runners import images_of
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
-
-if TYPE_CHECKING:
-    from advantageflow.tracking.promotion import Conclusion
-    from advantageflow.tracking.publisher import Publisher
 
 STORE_FILE = "mlflow.db"
 SECONDS_AT_THE_END = 120.0  # for what is left to be published when a run is over, its files too
@@ -126,9 +125,6 @@ class RunTracking:
     def conclude(self) -> Conclusion | None:
         """Register the policy that the run ends with, and act on what a gate decided; None where there is no policy, or
         MLflow is away."""
-        from advantageflow.tracking.promotion import inputs_sha256
-        from advantageflow.tracking.registration import from_event
-
         judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
         name = self._workdir.settings.registered_model
         publisher = self._publisher
@@ -173,8 +169,6 @@ class RunTracking:
             )
 
     def _publish(self) -> None:
-        from advantageflow.tracking.publisher import Publisher
-
         settings, images = self._workdir.settings, images_of(self._workdir)
         started = None
         for event in self._events():

@@ -4,12 +4,11 @@ On a cluster every pipeline gets a first task, which opens the run in MLflow, an
 its true final state, whatever came of the others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import BaseComponent
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.continuing import FIRST_RUN, parameter_of
 from advantageflow.tracking.recorder import run_name
@@ -19,9 +18,6 @@ from advantageflow_pipelines.pipelines.parameters import Form, run_form, taking,
 from advantageflow_pipelines.placing.images import default_images
 from advantageflow_pipelines.placing.placement import Placement
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
-
-if TYPE_CHECKING:
-    from kfp.dsl.base_component import BaseComponent
 
 
 def build_pipeline(

@@ -9,14 +9,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from advantageflow.annotations import BaseComponent
 from advantageflow.inputs import with_inputs
 from advantageflow.parameters import as_parameter, field_and_value, kind_of, locate
 from advantageflow.settings import RunSettings
-
-if TYPE_CHECKING:
-    from kfp.dsl.base_component import BaseComponent
 
 SECTIONS = {
     "prompt_settings": "prompts",

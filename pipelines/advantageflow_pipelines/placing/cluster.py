@@ -1,12 +1,10 @@
 """A run as a cluster gets it: settings, images and resources that fit each other, compiled to one pipeline."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.package import Package, compact, join, read_package
@@ -39,7 +37,7 @@ class ClusterRun:
                 packages[segment.rounds if segment else ""] = read_package(file)
         return compact(join(packages))
 
-    def with_settings(self, **changes: Any) -> ClusterRun:
+    def with_settings(self, **changes: Any) -> Self:
         """The same run as a whole with other settings, such as `rounds=1` or `rollout={"shards": 2}`."""
         sections = {
             name: getattr(self.settings, name).model_copy(update=value) if isinstance(value, dict) else value

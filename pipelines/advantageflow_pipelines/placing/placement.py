@@ -1,11 +1,10 @@
 """Where a task of the pipeline runs: its image, and on a cluster its resources and its environment."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from advantageflow.annotations import PipelineTask
 from advantageflow.component import reads_environment
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
@@ -22,10 +21,6 @@ from advantageflow_pipelines.placing.resources.stage_resources import (
     Retries,
     StageResources,
 )
-
-if TYPE_CHECKING:
-    from kfp import dsl
-
 
 _ASKS_KUBEFLOW = "access-ml-pipeline"  # label of pods to which a Kubeflow of several users gives a token for its API
 _RUN_LABEL = "metadata.labels['pipeline/runid']"  # which Kubeflow gives the pods of a run
@@ -63,7 +58,7 @@ class Placement:
 
         return {"made_for": dsl.PIPELINE_JOB_ID_PLACEHOLDER}
 
-    def place(self, stage: str, task: dsl.PipelineTask, *, cached: bool = True, image: str = "") -> dsl.PipelineTask:
+    def place(self, stage: str, task: PipelineTask, *, cached: bool = True, image: str = "") -> PipelineTask:
         """The task of a stage, placed.
 
         Args:
@@ -86,8 +81,8 @@ class Placement:
         return task
 
     def place_own(
-        self, name: Literal["opening", "continuing", "closing"], task: dsl.PipelineTask, stage: str
-    ) -> dsl.PipelineTask:
+        self, name: Literal["opening", "continuing", "closing"], task: PipelineTask, stage: str
+    ) -> PipelineTask:
         """A task on a cluster that is not a stage's, placed in the image of one, with little of everything."""
         from kfp import kubernetes
 
@@ -114,7 +109,7 @@ class Placement:
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])
 
-    def _tell(self, task: dsl.PipelineTask) -> None:
+    def _tell(self, task: PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""
         from kfp import kubernetes
 
@@ -122,7 +117,7 @@ class Placement:
         if self.settings.tracking.experiment != DEFAULT_EXPERIMENT:
             task.set_env_variable(EXPERIMENT_ENV, self.settings.tracking.experiment)
 
-    def _tell_nodes(self, task: dsl.PipelineTask, stage: str, given: StageResources) -> None:
+    def _tell_nodes(self, task: PipelineTask, stage: str, given: StageResources) -> None:
         """Environment from which the task makes its TrainJob."""
         task.set_env_variable("ADVANTAGEFLOW_TRAINING_IMAGE", self.images[stage])
         if given.timeout_seconds is not None:
@@ -131,7 +126,7 @@ class Placement:
             task.set_env_variable("ADVANTAGEFLOW_IMAGE_PULL_SECRETS", ",".join(given.image_pull_secrets))
         self._tell_namespace(task)
 
-    def _tell_namespace(self, task: dsl.PipelineTask) -> None:
+    def _tell_namespace(self, task: PipelineTask) -> None:
         """Environment by which the task finds its TrainJobs."""
         from kfp import kubernetes
 
@@ -143,7 +138,7 @@ SCRATCH = "/scratch"
 _WEEK = 7 * 86_400  # of attempts that have no timeout: longer than any run should take
 
 
-def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResources, *, as_folders: bool = True) -> None:
+def apply_resources(task: PipelineTask, stage: str, resources: StageResources, *, as_folders: bool = True) -> None:
     """Have the task run with these resources.
 
     Kubeflow has no place for a priority class or for ephemeral storage as a resource: tasks have the cluster's default
@@ -186,7 +181,7 @@ def apply_resources(task: dsl.PipelineTask, stage: str, resources: StageResource
     _attempts(task, resources)
 
 
-def _environment(task: dsl.PipelineTask, resources: StageResources, *, as_folders: bool) -> None:
+def _environment(task: PipelineTask, resources: StageResources, *, as_folders: bool) -> None:
     from kfp import kubernetes
 
     for one in resources.secrets:
@@ -202,7 +197,7 @@ def _environment(task: dsl.PipelineTask, resources: StageResources, *, as_folder
             kubernetes.use_config_map_as_env(task, one.name, one.keys, optional=one.optional)
 
 
-def _attempts(task: dsl.PipelineTask, resources: StageResources) -> None:
+def _attempts(task: PipelineTask, resources: StageResources) -> None:
     from kfp import kubernetes
 
     retries = resources.retries

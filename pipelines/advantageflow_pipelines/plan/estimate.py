@@ -7,6 +7,8 @@ from typing import Any
 
 from advantageflow.errors import UserError
 from advantageflow.policy.configs import find_configs
+from advantageflow.prompts.sources import load_prompts, select_held_out
+from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -183,9 +185,6 @@ def _counts(settings: RunSettings, configs: Path, progress: Callable[[str], None
 
 def count_prompts(settings: RunSettings) -> tuple[int, int, str]:
     """Prompts, distinct texts (the one that guidance leads away from included), and why they cannot be read; 0 then."""
-    from advantageflow.prompts.sources import load_prompts, select_held_out
-    from advantageflow.rollout.selection import prompts_by_task
-
     asked = settings.prompts
     try:
         known = load_prompts(

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -57,12 +55,11 @@ def test_a_generated_prompt_that_a_reward_cannot_read_is_named() -> None:
 def test_a_file_on_s3_is_fetched_read_and_named_in_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "p.jsonl", {"text": "a", "split": "train"}, {"text": "b", "split": "eval"})
     write(tmp_path / "bad.jsonl", {"text": "a"}, {"txt": "b"})
-    store = ModuleType("advantageflow.store.s3")  # stands in for a bucket: what is read is the local copy
-    store.fetch_file = lambda url, folder: Path(  # type: ignore[attr-defined]
-        shutil.copy(tmp_path / url.removeprefix("s3://bucket/sets/"), folder)
-    )
-    store.fetch_folder = store.fetch_file  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "advantageflow.store.s3", store)
+    for name in ("fetch_file", "fetch_folder"):  # stands in for a bucket: what is read is the local copy
+        monkeypatch.setattr(
+            f"advantageflow.prompts.sources.{name}",
+            lambda url, folder: Path(shutil.copy(tmp_path / url.removeprefix("s3://bucket/sets/"), folder)),
+        )
     assert [prompt.text for prompt in load_prompts("s3://bucket/sets/p.jsonl")] == ["a", "b"]
     with pytest.raises(DataError) as caught:
         load_prompts("s3://bucket/sets/bad.jsonl")

@@ -19,11 +19,7 @@ _T5 = "text_encoder_2"
 
 @dataclass(frozen=True)
 class Flux(Family):
-    """FLUX.1, dev or schnell; conditioned by `prompt_embeds` (tokens, width) and `pooled` (width).
-
-    Attributes:
-        guidance: embedded guidance scale of a distilled model (dev), in sampling and training alike; schnell has none.
-    """
+    """FLUX.1, dev or schnell; conditioned by `prompt_embeds` (tokens, width) and `pooled` (width)."""
 
     pipeline = "FluxPipeline"
     transformer = "FluxTransformer2DModel"
@@ -32,6 +28,7 @@ class Flux(Family):
     blocks = ("FluxTransformerBlock", "FluxSingleTransformerBlock")
     even_sigmas = True
 
+    # embedded guidance scale of a distilled model (dev), in sampling and training alike; schnell has none
     guidance: float
 
     @classmethod

@@ -90,9 +90,7 @@ def load_clip_pixels(name: str, *, where: str, revision: str | None = None) -> P
 
 
 @torch.inference_mode()
-def image_embeddings(
-    model: Any, pixels: Pixels, images: Sequence[NDArray[np.uint8]], reward: LearnedReward
-) -> torch.Tensor:
+def image_embeddings(model: Any, pixels: Pixels, images: Sequence[np.ndarray], reward: LearnedReward) -> torch.Tensor:
     """Unit embeddings (N, D) of images by a CLIPModel, float32."""
     rows = []
     for batch in reward.batches(images):

@@ -1,10 +1,8 @@
 """ImageReward's network (BLIP's image encoder, its text encoder with cross attention, a head) and its checkpoint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
@@ -47,7 +45,7 @@ class LinearHead(nn.Module):
         return values
 
     @classmethod
-    def of(cls, tensors: Mapping[str, torch.Tensor], *, where: str) -> LinearHead:
+    def of(cls, tensors: Mapping[str, torch.Tensor], *, where: str) -> Self:
         """A head in float32 from a checkpoint in the original's layout.
         Raises RewardError: it is not the checkpoint of such a head; names the tensor.
         """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from advantageflow.annotations import ClipPairs
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
@@ -17,7 +18,6 @@ from advantageflow.rewards.base import Result
 if TYPE_CHECKING:
     from torch import nn
 
-    from advantageflow.rewards.backbones.clip import ClipPairs
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Item = TypeVar("Item")

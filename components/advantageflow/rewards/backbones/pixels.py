@@ -1,18 +1,13 @@
 """Images as vision encoders read them, by Pillow and torch: what torchvision's transforms do, without torchvision."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from advantageflow.annotations import Image, Tensor
 from advantageflow.rewards.plumbing.results import check_rgb
-
-if TYPE_CHECKING:
-    import torch
-    from PIL.Image import Image
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -26,15 +21,13 @@ def to_picture(image: NDArray[np.uint8]) -> Image:
     return Image.fromarray(image)
 
 
-def processed(processor: Any, images: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+def processed(processor: Any, images: Sequence[NDArray[np.uint8]]) -> Tensor:
     """Images through an image processor of transformers: (N, 3, side, side), float32."""
-    pixels: torch.Tensor = processor(images=[to_picture(image) for image in images], return_tensors="pt")[
-        "pixel_values"
-    ]
+    pixels: Tensor = processor(images=[to_picture(one) for one in images], return_tensors="pt")["pixel_values"]
     return pixels
 
 
-def centre_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tensor:
+def centre_square(images: Sequence[NDArray[np.uint8]], side: int) -> Tensor:
     """Shorter side to `side` (bicubic), the centre cut out, CLIP's mean and deviation: (N, 3, side, side), float32.
 
     As torchvision's Resize and CenterCrop do on pictures, rounding included.
@@ -54,7 +47,7 @@ def centre_square(images: Sequence[NDArray[np.uint8]], side: int) -> torch.Tenso
     return _normalised(torch.stack(squares))
 
 
-def padded_square(images: Sequence[NDArray[np.uint8]], side: int, *, antialias: bool) -> torch.Tensor:
+def padded_square(images: Sequence[NDArray[np.uint8]], side: int, *, antialias: bool) -> Tensor:
     """Longer side to `side` (bicubic), black borders, CLIP's mean and deviation: (N, 3, side, side), float32.
 
     As torchvision's resize and pad do on float tensors: values that bicubic interpolation takes beyond black and white
@@ -77,14 +70,14 @@ def padded_square(images: Sequence[NDArray[np.uint8]], side: int, *, antialias: 
     return _normalised(torch.stack(squares))
 
 
-def _tensor(image: NDArray[np.uint8]) -> torch.Tensor:
+def _tensor(image: NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) in 0..255 as (3, H, W) in 0..1, float32."""
     import torch
 
     return torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32)) / 255
 
 
-def _normalised(pixels: torch.Tensor) -> torch.Tensor:
+def _normalised(pixels: Tensor) -> Tensor:
     import torch
 
     mean, std = (torch.tensor(values).reshape(3, 1, 1) for values in (CLIP_MEAN, CLIP_STD))

@@ -3,22 +3,17 @@
 Weights are loaded in float32 on the CPU, whatever the precision of the file, so that their hash says which they are.
 """
 
-from __future__ import annotations
-
 import hashlib
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import Module, Tensor
 from advantageflow.errors import RewardError, UserError
 from advantageflow.shown import first_line
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
 
 _SHOWN = 12  # hex digits of a hash that go into a version
 
@@ -44,7 +39,7 @@ def load_model(kind: Any, name: str, *, where: str, revision: str | None = None)
     return model
 
 
-def build_model(kind: Any, config: Any, tensors: Mapping[str, torch.Tensor], *, where: str, **arguments: Any) -> Any:
+def build_model(kind: Any, config: Any, tensors: Mapping[str, Tensor], *, where: str, **arguments: Any) -> Any:
     """A model of transformers from tensors (of any precision) under its own names: all of them, and no others, in
     float32.
 
@@ -103,7 +98,7 @@ def find_file(name: str, candidates: Sequence[str], *, where: str, revision: str
     raise RewardError(message, where=where, remedy=_remedy(name)) from absent
 
 
-def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
+def read_tensors(path: Path, *, where: str) -> dict[str, Tensor]:
     """The state dict in a .safetensors file, or in one of torch.save, which may keep it under 'state_dict'.
     Raises RewardError: the file is corrupt, or holds anything but tensors.
 
@@ -127,7 +122,7 @@ def read_tensors(path: Path, *, where: str) -> dict[str, torch.Tensor]:
     return dict(state)
 
 
-def renamed(state: Mapping[str, torch.Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
+def renamed(state: Mapping[str, Tensor], rules: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
     """Tensors under the names that rules (a regular expression, and what stands for it) make of theirs, in turn."""
 
     def name_of(name: str) -> str:
@@ -138,7 +133,7 @@ def renamed(state: Mapping[str, torch.Tensor], rules: Sequence[tuple[str, str]])
     return {name_of(name): value for name, value in state.items()}
 
 
-def weights_hash(*modules: nn.Module) -> str:
+def weights_hash(*modules: Module) -> str:
     """The first 12 hex digits of the SHA-256 over names, shapes and bytes of all parameters and buffers.
 
     Taken of what was loaded, on any device, in any precision, not of files, so that one model in several formats has

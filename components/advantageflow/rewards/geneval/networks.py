@@ -1,25 +1,19 @@
 """GenEval's networks: Mask2Former Swin-S finds objects (COCO instances), CLIP ViT-L/14 says which colour they have."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cache, partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from advantageflow.annotations import Image, Tensor
 from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import centre_square
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor
 from advantageflow.rewards.geneval.scoring import THRESHOLD, Detection
 from advantageflow.rewards.geneval.spec import CLASSES, COLORS
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
-    from transformers import CLIPModel, Mask2FormerForUniversalSegmentation
 
 CLIP_MODEL = "openai/clip-vit-large-patch14"
 TEMPLATES = ("a photo of a {color} {name}", "a photo of a {color}-colored {name}", "a photo of a {color} object")

@@ -9,6 +9,7 @@ import numpy as np
 
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import LearnedReward
+from advantageflow.rewards.backbones.pretrained import weights_hash
 from advantageflow.rewards.base import Result
 from advantageflow.rewards.geneval import networks
 from advantageflow.rewards.geneval.scoring import LOWEST_SOFT, Detection, Found, colors_needed, score, select
@@ -72,8 +73,6 @@ class GenEvalReward(LearnedReward):
 
     @cached_property
     def _weights(self) -> str:
-        from advantageflow.rewards.backbones.pretrained import weights_hash
-
         return weights_hash(self._detector.module, self._colors.module)
 
     @cached_property

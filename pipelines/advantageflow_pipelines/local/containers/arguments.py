@@ -1,12 +1,11 @@
 """What the container of a task is given: the run's folders and files, environment, user, GPUs, and little else."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import DockerClient
 from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import ADDRESSING_ENV
@@ -14,9 +13,6 @@ from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.choices import STORE, named_files
 from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
-
-if TYPE_CHECKING:
-    from docker.client import DockerClient
 
 CACHE = "/cache"
 AWS_FOLDER = "/tmp/.aws"  # noqa: S108 - in a container: the home folder of the images is /tmp, see docker/Dockerfile
@@ -107,11 +103,8 @@ def _folders_written(workdir: WorkDir) -> dict[str, Path]:
 
 def aws_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The variables that say how S3 is reached; files that they name are absolute."""
-    found = {
-        name: value
-        for name, value in environment.items()
-        if value and (name.startswith("AWS_") or name == ADDRESSING_ENV)
-    }
+    told = [name for name in environment if name.startswith("AWS_") or name == ADDRESSING_ENV]
+    found = {name: environment[name] for name in told if environment[name]}
     return found | {name: str(Path(found[name]).expanduser().absolute()) for name in _AWS_FILES if name in found}
 
 

@@ -1,23 +1,18 @@
 """The container engine of this machine: reaching it, finding images and what is in them, ending containers."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from advantageflow.annotations import DockerClient
 from advantageflow.errors import UserError
 from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import BUILT_IN as OBJECTIVES
 from advantageflow.rewards.plumbing.registry import BUILT_IN as REWARDS
 from advantageflow.settings import RewardSettings
-
-if TYPE_CHECKING:
-    from docker.client import DockerClient
-
 
 WORKDIR_LABEL = "advantageflow.workdir"
 

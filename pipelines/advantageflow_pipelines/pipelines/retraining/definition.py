@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from advantageflow.errors import SettingsError
+from advantageflow.prompts.changes import made_from
 from advantageflow.settings import RunSettings
+from advantageflow.tracking.mlflow_store import open_client
+from advantageflow.tracking.promotion import inputs_sha256, look
 from advantageflow_pipelines.pipelines.definition import NothingToDo, imported
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.work import Work, evaluation_work
@@ -20,10 +23,6 @@ def begin_at_champion(settings: RunSettings, tracking_uri: str) -> RunSettings:
         SettingsError: the run registers no policy.
         UserError: the prompts or MLflow cannot be read.
     """
-    from advantageflow.prompts.changes import made_from
-    from advantageflow.tracking.mlflow_store import open_client
-    from advantageflow.tracking.promotion import inputs_sha256, look
-
     if not settings.registered_model:
         remedy = "name a registered model, or leave it away for the preset's name"
         raise SettingsError("a retraining needs a registered model", where="tracking.registered_model", remedy=remedy)

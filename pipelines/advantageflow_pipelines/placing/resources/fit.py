@@ -109,9 +109,7 @@ def _wrong_folders(settings: RunSettings, resources: Resources) -> Iterator[Prob
         size = getattr(resources.training, field)
         if size is not None and size != getattr(preset, field):
             message = f"{size} would not reach the nodes: their pods have the folders of the cluster's TrainingRuntime"
-            remedy = (
-                f"leave it as it is in multi-node ({getattr(preset, field)}), and set the size of that volume in the "
-            )
+            remedy = f"leave it as in multi-node ({getattr(preset, field)}), and set the size of that volume in the "
             remedy += "TrainingRuntime advantageflow-torch (infra/base/training/runtime.yaml, or a patch of an overlay)"
             yield _problem(resources, f"{resources.trainer}.{field}", message, remedy)
 

@@ -1,10 +1,8 @@
 """Typed, frozen records of what each stage gets of a cluster; a file of them is like a file of settings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, StringConstraints, create_model, field_validator, model_validator
 
@@ -38,7 +36,7 @@ class Toleration(Settings):
     )
 
     @model_validator(mode="after")
-    def _value_with_equal(self) -> Toleration:
+    def _value_with_equal(self) -> Self:
         if (self.operator == "Equal") != (self.value is not None) or (self.operator == "Equal" and self.key is None):
             raise ValueError("operator Equal needs a key and a value, operator Exists takes no value")
         return self
@@ -66,7 +64,7 @@ class Retries(Settings):
     )
 
     @model_validator(mode="after")
-    def _last_wait_within_a_day(self) -> Retries:
+    def _last_wait_within_a_day(self) -> Self:
         last = self.backoff_seconds * self.factor ** max(self.count - 1, 0)
         if last > _DAY:
             raise ValueError(f"the last wait would be {last} seconds, more than a day: lower count, factor or backoff")
