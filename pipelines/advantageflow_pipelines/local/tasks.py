@@ -35,7 +35,8 @@ class Task:
     total: int = 0
     unit: str = ""
     error: Event | None = None  # its error event, if it failed
-    settings: Mapping[str, Any] = field(default_factory=dict)  # by section, as its start tells
+    on_gpus: bool = False  # whether its settings place its model there
+    processes: int = 1  # of all its nodes, as its settings say
     cost: Mapping[str, Any] = field(default_factory=dict)  # what its end tells of seconds, memory and bytes
     attempt: int = 1  # which try it is, from 1 on
     how: str = ""  # it ended, where that was not by its own work: FROM_CACHE or CANCELLED
@@ -67,7 +68,7 @@ class Tasks:
                 event["round"],
                 event["shard"],
                 started=event["process_started"],
-                settings=event.get("settings") or {},
+                **_placed(event.get("settings") or {}),
             )
         task = self._tasks.get(event["task"])
         if task is None:
@@ -264,9 +265,13 @@ def cost_table(costs: Mapping[str, Mapping[str, float]], gain: float, price: flo
     return table
 
 
+def _placed(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task's settings, by section, say of where it runs; all of them are too much to keep in a long run."""
+    own = settings.get("settings", {})
+    processes = int(own.get("processes", 1)) * int(own.get("nodes", 1))
+    return {"on_gpus": settings.get("model", {}).get("device") == "cuda", "processes": processes}
+
+
 def _gpus(task: Task) -> int:
     """GPUs that a task held: one, or those of a training's processes; none where its model runs on the CPU."""
-    if task.settings.get("model", {}).get("device") != "cuda" and not task.cost.get("gpu_peak_memory"):
-        return 0
-    own = task.settings.get("settings", {})
-    return int(own.get("processes", 1)) * int(own.get("nodes", 1))
+    return task.processes if task.on_gpus or task.cost.get("gpu_peak_memory") else 0
