@@ -46,10 +46,11 @@ def open_client(tracking_uri: str) -> MlflowClient:
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    with no_collections(), tracking_errors(tracking_uri), _one_creator(tracking_uri):
-        from mlflow import MlflowClient
+    with tracking_errors(tracking_uri), _one_creator(tracking_uri):
+        with no_collections():  # imports; the store is waited for as ever, in a process that may train beside it
+            from mlflow import MlflowClient
 
-        client = MlflowClient(tracking_uri)
+            client = MlflowClient(tracking_uri)
         client.search_experiments(max_results=1)
     return client
 
