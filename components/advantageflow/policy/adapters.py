@@ -180,7 +180,7 @@ def attach_adapters(
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "adapter"))
-            _inject(transformer, wanted, ADAPTER_FOLDER)
+            _inject(transformer, wanted, ADAPTER_FOLDER, every=lora.targets is not None)
         _inject(transformer, wanted, ROLLOUT_ADAPTER_FOLDER)
     adapters = Adapters(transformer, wanted)
     if not saved.state.trained:
@@ -247,19 +247,22 @@ def _parameters_of(transformer: nn.Module, adapter: str) -> dict[str, nn.Paramet
     return {n.replace(mark, "."): p for n, p in transformer.named_parameters() if mark in n}
 
 
-def _inject(transformer: nn.Module, lora: LoraSettings, name: str, folder: Path | None = None) -> None:
+def _inject(
+    transformer: nn.Module, lora: LoraSettings, name: str, folder: Path | None = None, *, every: bool = False
+) -> None:
     """Gives an adapter of this name to the layers that it is for, in the model's order, as PEFT does.
 
-    `folder` is that of a saved adapter. Of a fresh one each target must be there: one that is misspelt would not train.
+    `folder` is that of a saved adapter. With `every` each target must be there: one that a person misspelt would not
+    train.
     """
     config, layers = lora_config(lora), _targets(transformer, lora)
     strange = [layer for layer, module in layers.items() if not isinstance(module, nn.Linear | LoraLinear)]
     ends = [f".{layer}" for layer in layers]
     absent = [target for target in lora.targets or () if not any(end.endswith(f".{target}") for end in ends)]
-    if strange or not layers or (absent and folder is None):
+    if strange or not layers or (absent and every):
         missing = f"the model has no layer {' or '.join(absent)}"
         message = f"'{strange[0]}' is not a linear layer" if strange else missing
-        remedy = "check training.lora.targets against the model"
+        remedy = "check training.lora.targets against the model; null takes the usual ones of its family"
         raise PolicyError(message, where=str(folder or "training.lora.targets"), remedy=remedy)
     for layer, module in layers.items():
         if isinstance(module, LoraLinear):
