@@ -76,7 +76,7 @@ class SavedPolicy:
         """
         trained_on = self.state.model
         name = "another model" if trained_on is None else f"'{trained_on.name}'"
-        if self.state.base_sha256 is None:  # an older version wrote it
+        if self.state.base_sha256 is None:  # another program trained it
             other = trained_on is not None and trained_on.name != model.name
         else:
             other = self.state.base_sha256 != weights_sha256(transformer)
@@ -175,7 +175,7 @@ def _text(value: int | tuple[str, ...]) -> str:
 
 
 def _read_peft(folder: Path) -> tuple[LoraSettings, dict[str, Tensor]]:
-    """The adapter in PEFT's files, also without PEFT's prefix, as older versions wrote it."""
+    """The adapter in PEFT's files."""
     config = folder / ADAPTER_CONFIG_FILE
     try:
         lora = lora_of(read_json(config))

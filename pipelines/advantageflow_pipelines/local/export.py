@@ -84,7 +84,7 @@ def _run_of(policy: Path) -> WorkDir | None:
 
 
 def _write_adapter(saved: SavedPolicy, model: ModelSettings, folder: Path) -> None:
-    """In the layouts of today, also where an older version wrote the policy."""
+    """In PEFT's layout and diffusers'."""
     from advantageflow.policy.saved import write_diffusers, write_peft
 
     lora = saved.state.lora
