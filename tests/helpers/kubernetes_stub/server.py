@@ -1,7 +1,5 @@
 """The stand-in's HTTP side: it keeps TrainJobs, and records for which rights it was asked."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Prompt files in our form and GenEval's are read; every mistake names its line."""
 
-from __future__ import annotations
-
 import json
 import logging
 import os
@@ -286,15 +284,12 @@ def test_an_empty_file_shows_what_a_line_looks_like(file: Path, content: str) ->
     assert '{"text":' in caught.value.remedy
 
 
-def test_a_file_that_is_not_there_is_named(file: Path) -> None:
-    with pytest.raises(DataError, match="No such file") as caught:
-        read_file(file)
-    assert caught.value.where == str(file)
-
-
-def test_a_pipe_that_nobody_writes_to_is_not_waited_for(file: Path) -> None:
-    os.mkfifo(file)
-    with pytest.raises(DataError, match="not a plain file") as caught:
+@pytest.mark.parametrize(("make", "message"), [(Path, "No such file"), (os.mkfifo, "not a plain file")])
+def test_a_file_that_is_not_there_is_named_and_a_pipe_is_not_waited_for(
+    file: Path, make: Callable[[Path], object], message: str
+) -> None:
+    make(file)
+    with pytest.raises(DataError, match=message) as caught:
         read_file(file)
     assert caught.value.where == str(file)
 
