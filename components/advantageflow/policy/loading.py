@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,16 @@ def _load(kind: Any, model: ModelSettings, part: str) -> Any:
     logging.getLogger("diffusers.models.modeling_utils").addFilter(_matters)
     place, options = part_location(model, part)
     try:
-        module = kind.from_pretrained(
-            place,
-            dtype=getattr(torch, model.dtype),
-            # Saves a large model its random start and a second copy; for the embedded one it costs more than it saves.
-            low_cpu_mem_usage=model.name != "shapes",
-            disable_mmap=model.name == "shapes",
-            **options,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # diffusers leaves Python to close what is not mapped
+            module = kind.from_pretrained(
+                place,
+                dtype=getattr(torch, model.dtype),
+                # Saves a large model its random start and a second copy; for the embedded one it costs more.
+                low_cpu_mem_usage=model.name != "shapes",
+                disable_mmap=model.name == "shapes",
+                **options,
+            )
     except (OSError, ValueError, RuntimeError) as error:
         raise unloadable(model, f"the {part}", error) from error
     return module.requires_grad_(False).eval().to(model.device)
