@@ -30,10 +30,6 @@ class Pod:
             "status": {"phase": "Pending"},
         }  # fmt: skip
 
-    @property
-    def over(self) -> bool:
-        return self.body["status"]["phase"] in ("Succeeded", "Failed")
-
     def said(self, seconds: int) -> list[tuple[str, str]]:
         """The lines of the last so many seconds."""
         since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
