@@ -91,9 +91,11 @@ def still_going() -> str | None:
 
 def _going_before(own: str) -> str | None:
     run = ask(f"runs/{own}", seconds=_SECONDS)
-    schedule, going, earlier = run.get("recurring_run_id"), {}, set()
+    schedule = run.get("recurring_run_id")
     if not schedule:
         return None
+    going: dict[str, str] = {}
+    earlier: set[str] = set()
     for one in _runs(experiment_id=run["experiment_id"], sort_by="created_at desc"):
         name = whole_name(one["display_name"])  # of a schedule's runs no two have the same
         if one.get("state") not in ENDED and one.get("storage_state") != "ARCHIVED":
