@@ -52,6 +52,12 @@ def further_terms(metrics: Mapping[str, Any], kind: str = "terms") -> dict[str, 
     return {n: term for n, term in metrics.get(kind, {}).items() if (term["reward"], term["column"]) not in shown}
 
 
+def judged_on(metrics: Mapping[str, Any]) -> str:
+    """What an evaluation's means are of: '12 held-out images, 1 of them not scored'."""
+    dropped = metrics.get("dropped_images")
+    return f"{metrics['images']} held-out images" + (f", {dropped} of them not scored" if dropped else "")
+
+
 def headline(metrics: Mapping[str, Any]) -> str:
     """An evaluation in a line, such as 'strict accuracy 0.250, soft reward 0.500'."""
     parts = [f"{strict_label(metrics)} {metrics['strict']:.3f}"]
@@ -83,7 +89,7 @@ def result_table(*metrics: Mapping[str, Any]) -> str:
         lines.append(f"| {' | '.join([name, *cells])} |")
     low, high = last["strict_ci95"]
     told = markdown(capitalised(strict_label(last)))
-    told += f" on {last['images']} held-out images; 95 % interval {low:.3f} to {high:.3f}"
+    told += f" on {judged_on(last)}; 95 % interval {low:.3f} to {high:.3f}"
     alarms = [f"- **alarm**: {markdown(alarm['message'])}" for alarm in last.get("alarms", ())]
     return "\n".join([f"{told}.", "", *lines, "", *alarms]).rstrip()
 

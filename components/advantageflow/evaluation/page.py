@@ -13,7 +13,7 @@ from advantageflow.annotations import Image
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import Line, Panel
 from advantageflow.evaluation.fonts import page_font
-from advantageflow.evaluation.labels import capitalised, result
+from advantageflow.evaluation.labels import capitalised, judged_on, result
 from advantageflow.evaluation.pictures import SAMPLE_PIXELS, Sample, enlarge, paired_samples, read_samples
 from advantageflow.evaluation.report import BASE_FOLDER
 from advantageflow.records import METRICS_FILE
@@ -129,9 +129,13 @@ def write_report_page(
     )
 
 
-def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader must know of the prompts, as a fact of the page; nothing where there is nothing to say."""
-    return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
+def warned(*evaluations: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader must know of the prompts, and of images that were not scored, as a fact of the page; nothing where
+    there is nothing to say.
+    """
+    told = [warning for metrics in evaluations for warning in metrics.get("warnings", ())]
+    told += [f"round {one['round']}: {judged_on(one)}" for one in evaluations if one.get("dropped_images")]
+    return {"warning": "; ".join(dict.fromkeys(told))} if told else {}
 
 
 @cache

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from advantageflow.evaluation.labels import strict_label
+from advantageflow.evaluation.labels import judged_on, strict_label
 from advantageflow.evaluation.pictures import read_samples
 from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings
@@ -216,7 +216,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
     rows = [f"| {markdown(task)} | {base['tasks'][task]:.3f} | {final['tasks'][task]:.3f} |" for task in final["tasks"]]
     return "\n".join([
         "## Results\n",
-        f"{strict_label(final)} on {final['images']} held-out images, from equal prompts and noise:\n",
+        f"{strict_label(final)} on {judged_on(final)}, from equal prompts and noise:\n",
         "| task | base | tuned |", "|---|---|---|", *rows,
         f"| **mean of tasks** | {base['strict']:.3f} | **{final['strict']:.3f}** |\n",
         f"The mean changes by {change['strict']:+.3f} (95 % interval {low:+.3f} to {high:+.3f}).\n",

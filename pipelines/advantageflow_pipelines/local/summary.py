@@ -10,7 +10,7 @@ from rich.table import Table
 from advantageflow.errors import StoreError
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import run_panels
-from advantageflow.evaluation.labels import SOFT, STRICT, result, soft_column, strict_column, strict_label
+from advantageflow.evaluation.labels import SOFT, STRICT, judged_on, result, soft_column, strict_column, strict_label
 from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.evaluation.report import read_outcomes
@@ -30,7 +30,7 @@ from advantageflow_pipelines.say import print_table, say
 
 SHEET_FILE = "before-after.png"
 SHOWN = {"base", "final", "difference", "overhead", "seconds", "policy_sha256"}
-_REPORTED = ("images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
+_REPORTED = ("images", "dropped_images", "strict", "strict_ci95", "soft", "tasks", "tasks_ci95")
 
 
 def make_summary(workdir: WorkDir, *, seconds: float, overhead: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
     final, difference = summary["final"], summary["difference"]
     shown = {name: summary[name] for name in ("base", "start", "final") if name in summary}
     before = list(shown.values())[-2]
-    table = Table("task", title=f"{strict_label(final)} on {final['images']} held-out images", title_justify="left")
+    table = Table("task", title=f"{strict_label(final)} on {judged_on(final)}", title_justify="left")
     for name in (*shown, "change"):
         table.add_column(name, justify="right")
 
@@ -219,7 +219,7 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
         subtitle=f"{name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
-        facts={**_facts(workdir), **warned(metrics[0])},
+        facts={**_facts(workdir), **warned(*metrics.values())},
         comparison=compare_reports(compared),
         reports=compared,
         reference=before,

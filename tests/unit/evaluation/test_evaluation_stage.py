@@ -12,6 +12,7 @@ import torch
 from evaluated import write_world
 
 from advantageflow.errors import DataError, PolicyError, SettingsError
+from advantageflow.evaluation.labels import result_table
 from advantageflow.evaluation.pictures import read_samples
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import Interval, difference, task_means
@@ -107,7 +108,9 @@ def test_images_that_a_reward_cannot_score_are_left_out_of_all_means(
     assert {"not scored"} < {sample.verdict for sample, _ in read_samples(report)}
     page = (report / "report.html").read_text()
     assert "not scored" in page
-    assert "3 &lt;texts&gt; are cut" in page
+    left_out = f"20 held-out images, {20 - len(judged)} of them not scored"
+    assert f"3 &lt;texts&gt; are cut; round 0: {left_out}" in page
+    assert left_out in result_table(metrics)
 
 
 def test_a_reward_without_a_strict_column_reports_its_training_column_and_says_so(
