@@ -117,6 +117,10 @@ def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str])
     dotted, section = ".".join(path), _section(model, above)
     if section is None:
         return Problem.at(dotted, "there is no such setting", "remove it", places)
+    for name, field in section.model_fields.items():
+        if key in getattr(type(field.get_default(call_default_factory=True)), "model_fields", {}):
+            remedy = f"did you mean '{'.'.join([*above, name, key])}'?"
+            return Problem.at(dotted, "there is no such setting", remedy, places)
     remedy = f"known here: {', '.join(section.model_fields)}"
     near = did_you_mean(key, section.model_fields)
     if near:

@@ -140,7 +140,7 @@ def test_what_is_not_an_objective_says_what_to_give(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["lam", "normalise_error", "reference_weight", "timestep_sampling"])
 def test_an_option_of_the_objective_that_is_given_beside_it_is_pointed_there(name: str) -> None:
-    assert f"did you mean 'training.objective.{name}'?" in error_of(f"training.{name}=1").remedy
+    assert error_of(f"training.{name}=1").remedy == f"did you mean 'training.objective.{name}'?"
 
 
 def test_an_objective_of_trajectories_needs_a_sampler_that_leaves_them() -> None:
