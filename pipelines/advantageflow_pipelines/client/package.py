@@ -1,4 +1,4 @@
-"""A compiled pipeline as it is sent: read from its file, its segments together, nothing in it twice, cached or not."""
+"""A compiled pipeline as it is sent: its segments together, nothing in it twice, cached or not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from advantageflow.annotations import BaseComponent
 from advantageflow.tracking.continuing import component_of, is_segment
 
 Json = dict[str, Any]
@@ -22,6 +22,15 @@ class Package:
 
     pipeline: Json  # the pipeline spec
     platform: Json  # the platform spec, what Kubernetes alone is told; empty if there is none
+
+    @classmethod
+    def of(cls, built: BaseComponent) -> Package:
+        """A pipeline that Kubeflow's compiler has built."""
+        from google.protobuf.json_format import MessageToJson
+
+        return cls(
+            *(json.loads(MessageToJson(one, sort_keys=True)) for one in (built.pipeline_spec, built.platform_spec))
+        )
 
     @property
     def name(self) -> str:
@@ -108,13 +117,6 @@ class Package:
     def digest(self) -> str:
         """Short name of the content."""
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_package(path: Path) -> Package:
-    """A pipeline from the file that Kubeflow's compiler wrote."""
-    with path.open(encoding="utf-8") as file:
-        pipeline, *platform = yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return Package(pipeline, platform[0] if platform else {})
 
 
 def compact(package: Package) -> Package:

@@ -12,7 +12,7 @@ from advantageflow.errors import SettingsError
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.local.interrupts import INTERRUPTED, INTERRUPTS
-from advantageflow_pipelines.local.runners import RunnerKind, check_images, default_runner, images_of
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, read_runner
 from advantageflow_pipelines.local.summary import is_complete, show_summary
 from advantageflow_pipelines.local.tracking import is_delivered, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, open_workdir
@@ -72,12 +72,11 @@ def run(
                 sync_run(place, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
-        if (known := images_of(place)) is not None:
+        if known := read_runner(place).images:
             check_images(known, place.settings)
     else:
         settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
         settings = options.named(settings, name, note)
-        runner = runner or default_runner(settings)
         if runner is not RunnerKind.DOCKER and (image is not None or images is not None):
             remedy = "add --runner docker, or leave them away"
             raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)

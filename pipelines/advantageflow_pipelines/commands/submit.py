@@ -18,7 +18,6 @@ from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.fit import check_fits, fitted, said
 from advantageflow_pipelines.client.footprint import footprint
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import start_run
@@ -31,7 +30,7 @@ from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.choices import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
+from advantageflow_pipelines.placing.cluster import ClusterRun, check_fits, cluster_run, fitted, said
 from advantageflow_pipelines.say import Console, say, warn
 
 

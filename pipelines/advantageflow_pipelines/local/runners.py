@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import NamedTuple
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings import RunSettings
@@ -17,6 +17,13 @@ class RunnerKind(StrEnum):
     INLINE = "inline"
     SUBPROCESS = "subprocess"
     DOCKER = "docker"
+
+
+class Runner(NamedTuple):
+    """What runs the tasks of a run."""
+
+    kind: RunnerKind
+    images: Mapping[str, str] = {}  # of the stages' containers; empty where there are none
 
 
 def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, str]:
@@ -34,43 +41,31 @@ def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, 
     return known
 
 
-def default_runner(settings: RunSettings) -> RunnerKind:
-    """This process, where the run's pipeline has a form for it."""
-    return RunnerKind.SUBPROCESS if pipeline_of(settings).inline is None else RunnerKind.INLINE
-
-
-def check_inline(settings: RunSettings) -> None:
-    """Raises SettingsError where the run's pipeline has no form for one process."""
-    if pipeline_of(settings).inline is None:
+def choose_runner(settings: RunSettings, asked: RunnerKind | None) -> RunnerKind:
+    """The runner that was asked for; else this process, where the run's pipeline has a form for it.
+    Raises SettingsError: this process was asked for, and there is no such form.
+    """
+    inline = pipeline_of(settings).inline is not None
+    if asked is RunnerKind.INLINE and not inline:
         message = f"pipeline '{settings.pipeline}' has no form for one process"
         raise SettingsError(message, where="--runner inline", remedy="use --runner subprocess, or give it one")
+    return asked or (RunnerKind.INLINE if inline else RunnerKind.SUBPROCESS)
 
 
-def write_runner(workdir: WorkDir, kind: RunnerKind, images: Mapping[str, str]) -> None:
+def write_runner(workdir: WorkDir, runner: Runner) -> None:
     """Remember what runs a run's tasks; images are part of what Kubeflow's cache knows a task by."""
-    if kind is not RunnerKind.SUBPROCESS:
-        write_json(workdir.runner_file, {"kind": kind, "images": dict(images)})
+    write_json(workdir.runner_file, runner._asdict())
 
 
-def is_inline(workdir: WorkDir) -> bool:
-    """Whether the stages of a run are run by the process that started it; raises as images_of."""
-    return _runner(workdir).get("kind") == RunnerKind.INLINE
-
-
-def images_of(workdir: WorkDir) -> dict[str, str] | None:
-    """The images that a run's containers are of; None where there are none.
+def read_runner(workdir: WorkDir) -> Runner:
+    """What runs a run's tasks: processes, where nothing is remembered.
     Raises SettingsError: the file that says so is damaged.
     """
-    found = _runner(workdir)
-    return dict(found["images"]) if found.get("kind") == RunnerKind.DOCKER else None
-
-
-def _runner(workdir: WorkDir) -> dict[str, Any]:
     if not workdir.runner_file.exists():
-        return {}
+        return Runner(RunnerKind.SUBPROCESS)
     try:
-        found = dict(read_json(workdir.runner_file))
-        return {"kind": RunnerKind(found["kind"]), "images": dict(found["images"])}
+        found = read_json(workdir.runner_file)
+        return Runner(RunnerKind(found["kind"]), dict(found["images"]))
     except (LookupError, TypeError, ValueError, StoreError) as error:
         remedy = 'write {"kind": "inline", "images": {}} into it; of a run in containers "docker" and the images'
         raise SettingsError("is damaged", where=str(workdir.runner_file), remedy=remedy) from error

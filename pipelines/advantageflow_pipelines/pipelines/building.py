@@ -1,11 +1,10 @@
-"""A run's pipeline, built by its definition: for Kubeflow's local runner, or compiled to a file.
+"""A run's pipeline, built by its definition: for Kubeflow's local runner, or to be compiled.
 
 On a cluster every pipeline gets a first task, which opens the run in MLflow, and a last one, which ends it there with
 its true final state, whatever came of the others.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from advantageflow.annotations import BaseComponent
@@ -55,22 +54,6 @@ def build_pipeline(
     if segment is not None and segment.first > 1:
         form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed), *pipeline.told)
     return named(taking(form, outermost=True)(run))
-
-
-def compile_pipeline(
-    settings: RunSettings,
-    path: Path,
-    images: Mapping[str, str] | None = None,
-    resources: Resources | None = None,
-    *,
-    in_order: bool = False,
-    segment: Segment | None = None,
-) -> None:
-    """Write the pipeline of build_pipeline as Kubeflow IR (YAML)."""
-    from kfp import compiler
-
-    built = build_pipeline(settings, images, resources, in_order=in_order, segment=segment)
-    compiler.Compiler().compile(built, str(path))
 
 
 def _opened_and_closed(

@@ -10,9 +10,9 @@ from advantageflow.policy.configs import find_configs
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, Operations, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
 from advantageflow_pipelines.plan.published import chain

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advantageflow_pipelines.client.fit import TASK_SECONDS
+from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact

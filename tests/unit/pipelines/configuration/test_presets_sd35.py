@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from online_ir import compile_pipeline
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.plan.published import PUBLISHED
 from advantageflow_pipelines.presets import list_presets, preset_text
 

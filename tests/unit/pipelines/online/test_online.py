@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
-from online_ir import SETTINGS, compiled, tasks
+from online_ir import SETTINGS, compile_pipeline, compiled, tasks
 
 from advantageflow import __version__
 from advantageflow.evaluation.component import evaluation
@@ -19,7 +19,6 @@ from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RunSettings
 from advantageflow.training.component import training
 from advantageflow_pipelines.client.stages import pipeline_tasks
-from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.pipelines.online.work import evaluations
