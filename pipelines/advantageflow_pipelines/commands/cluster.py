@@ -13,9 +13,8 @@ from advantageflow.errors import ClusterError, UserError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection_if_asked
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
@@ -30,14 +29,14 @@ def _cluster() -> None:
 
 
 @cluster.command("check")
-@expanding(settings=options.choose, connection=connect_if_asked)
+@expanding(settings=options.choose, connection=make_connection_if_asked)
 def check(
     settings: RunSettings,
     connection: Connection | None,
     images: options.Images = None,
     image: options.Image = None,
     resources: options.Resources = None,
-    service_account: ServiceAccount = None,
+    service_account: options.ServiceAccount = None,
     pod: Annotated[
         bool, Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
     ] = True,

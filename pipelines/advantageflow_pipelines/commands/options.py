@@ -63,6 +63,16 @@ Images = Annotated[
     Option("--images", help="JSON file that names the container image of each stage, as docker/build.sh writes."),
 ]
 Image = Annotated[str | None, Option("--image", help="One container image for all stages.")]
+Experiment = Annotated[
+    str | None,
+    Option(
+        "--experiment",
+        "-e",
+        envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
+    ),
+]
+ServiceAccount = Annotated[str | None, Option("--service-account", help="Of the pods, instead of the resources' own.")]
 
 
 def choose(

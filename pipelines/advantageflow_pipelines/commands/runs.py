@@ -17,11 +17,10 @@ from advantageflow.evaluation.labels import strict_label
 from advantageflow.rewards.plumbing.terms import term_name
 from advantageflow.store.files import reading
 from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection_if_asked
 from advantageflow_pipelines.client.runs import known_experiment, list_runs
 from advantageflow_pipelines.client.stages import from_cache
 from advantageflow_pipelines.commands import options, run_actions
-from advantageflow_pipelines.commands.connect import connect_if_asked
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import heal_mlflow
 from advantageflow_pipelines.local.compare import show_comparison
@@ -34,7 +33,7 @@ runs = typer.Typer(help="List the runs and what they came to; on a cluster follo
 
 
 @runs.callback(invoke_without_command=True)
-@expanding(connection=connect_if_asked)
+@expanding(connection=make_connection_if_asked)
 def list_command(
     context: typer.Context,
     connection: Connection | None,

@@ -17,13 +17,12 @@ from advantageflow.store.files import write_text
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection
 from advantageflow_pipelines.client.footprint import footprint
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
-from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
@@ -100,7 +99,7 @@ def compile_command(
     say(console, f"{output}: {what}")
 
 
-@expanding(run=choose_run, connection=connect)
+@expanding(run=choose_run, connection=make_connection)
 def submit(
     run: ClusterRun,
     connection: Connection,
@@ -108,8 +107,8 @@ def submit(
         str | None, Option("--name", "--run-name", help="Name of the run, in MLflow too; made from preset and time.")
     ] = None,
     note: options.Note = None,
-    experiment: Experiment = None,
-    service_account: ServiceAccount = None,
+    experiment: options.Experiment = None,
+    service_account: options.ServiceAccount = None,
     no_cache: Annotated[bool, Option("--no-cache", help="Take no task's results from an earlier run.")] = False,
     check: Annotated[
         bool, Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")
