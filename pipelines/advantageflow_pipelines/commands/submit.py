@@ -43,7 +43,7 @@ def choose(**given: Any) -> RunSettings:
     address = settings.init_policy or ""
     if not (is_s3(address) or is_registered(address)):
         return settings
-    lora_asked = options.asks_for_lora(given["config"], given["assignments"], settings)
+    lora_asked = options.asks_for_lora(given, settings)
     try:
         adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
     except (StoreError, TrackingError) as error:
