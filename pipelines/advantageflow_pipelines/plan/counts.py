@@ -35,31 +35,12 @@ Memory = dict[str, int]
 """Bytes on the GPU by what they hold."""
 
 
-@dataclass(frozen=True)
-class Flops:
-    """Operations of matrix products, two for each multiply-add."""
-
-    forward: float  # of one velocity
-    # of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and recomputed
-    # activations are not useful work: a loop that does them has a lower share of the peak.
-    training: float
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Floating point operations of matrix products and convolutions, two for each multiply-add."""
-
-    velocity: Flops  # of one velocity, and of a training sample without recomputation
-    decode: float  # of one image, from its latent
-    encode: Mapping[str, float]  # of one text, by text encoder
-
-
 class Figures(NamedTuple):
     """Of a model with adapters of one rank, at one size of latents and one batch."""
 
-    forward: float  # operations of one velocity
-    training: float  # of one training sample
-    decode: float  # of one image
+    forward: float  # operations of one velocity, two for each multiply-add of matrix products and convolutions
+    training: float  # of one training sample, without recomputation
+    decode: float  # of one image, from its latent
     given: float  # bytes of what the model takes
     trained: float  # bytes of activations at the peak of a training step, beside what is given
     recomputed: float  # the same with gradient checkpointing
@@ -124,7 +105,7 @@ class Counts:
     height: int  # of latents
     latent: int  # numbers in one
     parameters: dict[str, int]  # by part, and of one adapter
-    operations: Operations  # of the model
+    one: Figures  # of the model, for one image
     rewards: dict[str, RewardCost]  # what each costs, by name
 
     def memory(self, settings: RunSettings, work: Mapping[str, Work]) -> dict[str, Memory]:
@@ -182,14 +163,13 @@ def counts_of(settings: RunSettings, model: ModelCounts) -> Counts:
     Raises SettingsError: model.image_size is none that the model can make.
     """
     shape, rank = model.sizes.shape(settings.model.image_size), settings.training.lora.rank
-    at = model.at(Point(rank, shape[-1], 1))
     return Counts(
         model,
         image_size=shape[-1] * model.sizes.pixels,
         height=shape[-1],
         latent=math.prod(shape),
         parameters=model.parameters | {"adapter": rank * model.parameters["adapter"]},
-        operations=Operations(Flops(at.forward, at.training), at.decode, model.encode),
+        one=model.at(Point(rank, shape[-1], 1)),
         rewards={term.name: reward_cost(term) for term in settings.reward.terms},
     )
 

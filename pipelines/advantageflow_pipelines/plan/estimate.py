@@ -13,7 +13,7 @@ from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
-from advantageflow_pipelines.plan.counts import Counts, ModelCounts, Operations, counts_of, kept_counts
+from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
 from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.rewards import RewardCost
@@ -61,34 +61,21 @@ class Plan:
 
 
 def stage_plan(
-    name: str,
-    work: Work,
-    operations: Operations,
-    rewards: Mapping[str, RewardCost],
-    memory: Mapping[str, int],
-    speed: Speed | None,
-    *,
-    recomputed: bool,
+    name: str, work: Work, counts: Counts, memory: dict[str, int], speed: Speed | None, *, recomputed: bool
 ) -> StagePlan:
     """What a stage takes; no `speed` gives no time, and activations that are `recomputed` cost a forward pass more."""
     if work.encodes and not work.texts:
-        return StagePlan(name, work, None, None, dict(memory), "its prompts cannot be counted yet")
-    velocity = operations.velocity
-    sampling = (
-        work.forwards * velocity.forward
-        + work.decodes * operations.decode
-        + work.texts * sum(operations.encode.values())
-    )
-    training = work.backwards * (velocity.training + (velocity.forward if recomputed else 0.0))
-    model = sampling + training
-    scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
-    on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
-    note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
-    if work.scored and not model + scoring:
-        return StagePlan(name, work, None, None, dict(memory), note)
-    known = speed is not None and speed.known and model + on_gpu > 0
-    hours = speed.hours(sampling, training, on_gpu, work.tasks) if speed is not None and known else None
-    return StagePlan(name, work, model + scoring, hours, dict(memory), note)
+        return StagePlan(name, work, None, None, memory, "its prompts cannot be counted yet")
+    one, rewards = counts.one, counts.rewards
+    sampling = work.forwards * one.forward + work.decodes * one.decode + work.texts * sum(counts.model.encode.values())
+    training = work.backwards * (one.training + (one.forward if recomputed else 0.0))
+    scoring = work.scored * sum(reward.flops or 0.0 for reward in rewards.values())
+    on_gpu = work.scored * sum(reward.flops or 0.0 for reward in rewards.values() if reward.device == "cuda")
+    note = "; ".join(f"{name}: {_note(reward)}" for name, reward in rewards.items()) if work.scored else ""
+    flops, hours = sampling + training + scoring, None
+    if speed is not None and speed.known and sampling + training + on_gpu > 0:
+        hours = speed.hours(sampling, training, on_gpu, work.tasks)
+    return StagePlan(name, work, None if work.scored and not flops else flops, hours, memory, note)
 
 
 def _note(reward: RewardCost) -> str:
@@ -126,10 +113,7 @@ def make_plan(
     memory = counts.memory(settings, work)
     on_cpu = [name for name, one in counts.rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
-    stages = [
-        stage_plan(name, one, counts.operations, counts.rewards, memory[name], speed, recomputed=recomputed)
-        for name, one in work.items()
-    ]
+    stages = [stage_plan(name, one, counts, memory[name], speed, recomputed=recomputed) for name, one in work.items()]
     by_stage = {one.stage: one.gpu_hours for one in stages}
     total, wall = hours(by_stage, settings, speed)
     progress("nodes on Kubeflow")

@@ -4,6 +4,7 @@ The model has its true shape there, made from its configuration, and no weights.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from operator import mul
 
 import torch
@@ -18,7 +19,7 @@ from advantageflow.policy.text import batch_size
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow_pipelines.plan.counts import Figures, Flops, Memory, ModelCounts
+from advantageflow_pipelines.plan.counts import Figures, Memory, ModelCounts
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters, runs
 from advantageflow_pipelines.say import quiet
@@ -27,6 +28,16 @@ BATCHES = (24, 96)  # two give the line through them; large, so that what tensor
 
 _WORTH = 0.5  # share of the whole work from which shorter models are not used
 _FEW = 2  # blocks of a run: the first differs, as what it is given takes no gradient
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of matrix products, two for each multiply-add."""
+
+    forward: float  # of one velocity
+    # of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and recomputed
+    # activations are not useful work: a loop that does them has a lower share of the peak.
+    training: float
 
 
 def count_run(settings: RunSettings, progress: Callable[[str], None]) -> ModelCounts:

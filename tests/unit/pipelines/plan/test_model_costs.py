@@ -73,7 +73,7 @@ def test_known_models_have_their_published_sizes(name: str, billions: float, tex
 
 
 def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts: Counts) -> None:
-    counted = counts.operations
+    counted = counts.one
     told = encode_prompts(MODEL, ["a red circle"]).tensors
     transformer, vae = load_transformer(MODEL), load_vae(MODEL)
     latents = torch.randn(1, *skeleton.sizes.shape(None))
@@ -81,12 +81,12 @@ def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts:
         transformer(latents, told["prompt_embeds"], told["pooled"], torch.ones(1))
     with torch.no_grad(), FlopCounterMode(display=False) as decode:
         vae.decode(latents)
-    adapters = counted.velocity.forward - forward.get_total_flops()
+    adapters = counted.forward - forward.get_total_flops()
     image, width = 9, 128
     assert adapters == 5 * 2 * 2 * image * RANK * (width + width), "of the image stream's two projections"
     assert counted.decode == decode.get_total_flops()
-    assert 1.5 < counted.velocity.training / counted.velocity.forward < 3
-    assert all(value > 0 for value in counted.encode.values())
+    assert 1.5 < counted.training / counted.forward < 3
+    assert all(value > 0 for value in counts.model.encode.values())
 
 
 def test_what_is_known_of_clip_is_what_counting_gives() -> None:
