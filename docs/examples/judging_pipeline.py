@@ -17,7 +17,7 @@ PARAMETERS = (
 )
 
 
-def build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
+def build(settings: RunSettings, placement: Placement, form: Form) -> Callable[..., None]:
     def judging(**given: Any) -> None:
         prepared = placement.place("prompts", prompts(**form.inputs("prompts", prompts, given)))
         judged = evaluation(

@@ -38,7 +38,7 @@ def run_pipeline(workdir: WorkDir) -> None:
     passes over those and does the rest.
     """
     images = read_runner(workdir).images
-    pipeline = build_pipeline(workdir.settings, images, in_order=True)
+    pipeline = build_pipeline(workdir.settings, images)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
     # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")

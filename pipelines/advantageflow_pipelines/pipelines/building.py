@@ -24,7 +24,6 @@ def build_pipeline(
     images: Mapping[str, str] | None = None,
     resources: Resources | None = None,
     *,
-    in_order: bool = False,
     segment: Segment | None = None,
 ) -> BaseComponent:
     """The pipeline of a run.
@@ -33,8 +32,6 @@ def build_pipeline(
         settings: the run; they name the pipeline.
         images: container image of each stage; the defaults if None.
         resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
-        in_order: let nothing run beside a round. A cluster evaluates beside the next round; one machine has nothing to
-            gain from that, and stops at the first failure this way.
         segment: of the run, if not all of it; later ones take what the one before hands on as further parameters.
     """
     from kfp import dsl
@@ -42,7 +39,7 @@ def build_pipeline(
     pipeline = pipeline_of(settings)
     placement = Placement(settings, images or default_images(pipeline), resources, segment)
     form = run_form(settings, pipeline.parameters(settings), pipeline.sections)
-    tasks = pipeline.build(settings, placement, form, in_order)
+    tasks = pipeline.build(settings, placement, form)
     if resources is not None:
         tasks = _opened_and_closed(tasks, pipeline, placement, form)
 

@@ -69,9 +69,8 @@ class Pipeline:
     summary: str  # what it is for, in a line
     stages: tuple[Stage, ...]  # in order
     # a function that makes the tasks of a run from what its form gives, by name; `building.py` makes it a pipeline of
-    # Kubeflow's. With `in_order`, as on one machine, which stops at the first failure this way, nothing runs beside a
-    # round.
-    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., Any]]
+    # Kubeflow's
+    build: Callable[[RunSettings, Placement, Form], Callable[..., Any]]
     describe: Callable[[RunSettings], str]  # a run in a few words, such as '8 rounds of advantage_flow'
     evaluations: Callable[[RunSettings], list[Evaluation]]  # of a run, in order; at least one
     tasks: Callable[[RunSettings], Mapping[str, int]]  # of a run by stage

@@ -5,7 +5,6 @@ The model has its true shape there, made from its configuration, and no weights.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import mul
 
 import torch
 from diffusers.utils import logging
@@ -21,13 +20,10 @@ from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.training.policy import Inputs, Policy
 from advantageflow_pipelines.plan.counts import Figures, Memory, ModelCounts
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
-from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters, runs
+from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters
 from advantageflow_pipelines.say import quiet
 
 BATCHES = (24, 96)  # two give the line through them; large, so that what tensors of the batch take is the most
-
-_WORTH = 0.5  # share of the whole work from which shorter models are not used
-_FEW = 2  # blocks of a run: the first differs, as what it is given takes no gradient
 
 
 @dataclass(frozen=True)
@@ -75,13 +71,10 @@ def count(
     figures: list[Figures] = []
     for rank in ranks:
         lora = LoraSettings(rank=rank, alpha=rank, targets=targets)
-        policy, shorter = skeleton.policy(lora), shortened(skeleton, lora)
+        policy = skeleton.policy(lora)
         for height in heights:
             progress(f"operations and memory at rank {rank}, latents of height {height}")
-            found = from_shorter(skeleton, shorter, height)
-            if found and not figures and found[0].forward != forward_flops(policy, skeleton.inputs(1, height)):
-                shorter, found = [], []  # its blocks are not just one after the other
-            figures += found or count_figures(skeleton, policy, height)
+            figures += count_figures(skeleton, policy, height)
     adapters, transformer = policy.adapters.parameters(), policy.transformer
     adapter = sum(value.numel() for value in adapters)
     return ModelCounts(
@@ -106,43 +99,6 @@ def count(
         batches=list(BATCHES),
         figures=figures,
     )
-
-
-Shorter = list[tuple[int, Policy]]
-"""A policy with few of each run of equal blocks, then one for each run that has one more of it, and how many more of
-that the whole one has."""
-
-
-def shortened(skeleton: Skeleton, lora: LoraSettings) -> Shorter:
-    """Policies from which `from_shorter` counts the whole; none where that is no less work."""
-    whole = [len(run) for found in runs(skeleton.transformer()).values() for run in found]
-    few = [min(length, _FEW) for length in whole]
-    more = [number for number, length in enumerate(whole) if length > _FEW]
-    if (len(more) + 1) * sum(few) + len(more) > _WORTH * sum(whole):
-        return []
-    longer = [[length + (other == number) for other, length in enumerate(few)] for number in more]
-    return [
-        (0, skeleton.policy(lora, few)),
-        *((whole[n] - few[n], skeleton.policy(lora, one)) for n, one in zip(more, longer, strict=True)),
-    ]
-
-
-def from_shorter(skeleton: Skeleton, shorter: Shorter, height: int) -> list[Figures]:
-    """The whole policy's figures: equal blocks add equal amounts, as long as the peaks of training come when the inputs
-    of all blocks are kept, which one block more then adds to. Empty where they do not.
-    """
-    try:
-        found = [count_figures(skeleton, policy, height) for _, policy in shorter]
-    except IndexError:  # it asks for blocks by their numbers
-        return []
-    of_batches = []
-    for least, *longer in zip(*found, strict=True):
-        added = [[more - less for more, less in zip(one, least, strict=True)] for one in longer]
-        if any(Figures(*one).trained <= 0 or Figures(*one).recomputed <= 0 for one in added):
-            return []
-        extra = [number for number, _ in shorter[1:]]
-        of_batches.append(Figures(*(x + sum(map(mul, extra, more)) for x, *more in zip(least, *added, strict=True))))
-    return of_batches
 
 
 def count_figures(skeleton: Skeleton, policy: Policy, height: int) -> list[Figures]:
@@ -174,12 +130,7 @@ def count_flops(policy: Policy, sample: Inputs) -> Flops:
     with sdpa_kernel(SDPBackend.MATH), _counter() as training:
         policy.velocity(sample).square().mean().backward()
     policy.optimiser.zero_grad()
-    return Flops(forward_flops(policy, sample), float(training.get_total_flops()))
-
-
-def forward_flops(policy: Policy, sample: Inputs) -> float:
-    """Operations of a sample's velocity."""
-    return operations(lambda: policy.velocity(sample))
+    return Flops(operations(lambda: policy.velocity(sample)), float(training.get_total_flops()))
 
 
 def encode_flops(skeleton: Skeleton, part: str) -> float:

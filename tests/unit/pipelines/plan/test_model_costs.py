@@ -157,17 +157,6 @@ def test_generating_takes_memory_by_the_image(counts: Counts) -> None:
     assert sum(guided.values()) >= sum(one.values())
 
 
-def test_a_long_model_is_counted_on_few_of_its_blocks(skeleton: Skeleton, monkeypatch: pytest.MonkeyPatch) -> None:
-    lora, height = LoraSettings(rank=RANK, alpha=RANK, targets=TARGETS[:1]), skeleton.sizes.usual
-    assert model_costs.shortened(skeleton, lora) == [], "five blocks are all counted"
-    monkeypatch.setattr(model_costs, "BATCHES", (24,))
-    monkeypatch.setattr(model_costs, "_WORTH", 2)
-    shorter = model_costs.shortened(skeleton, lora)
-    assert [(more, len(list(one.transformer.transformer_blocks))) for more, one in shorter] == [(0, 3), (2, 4)]
-    whole = model_costs.count_figures(skeleton, skeleton.policy(lora), height)
-    assert model_costs.from_shorter(skeleton, shorter, height) == whole
-
-
 def test_each_text_encoder_counts_alone(skeleton: Skeleton) -> None:
     memory = encoding_memory(skeleton)
     assert list(memory) == ["text_encoder", "text_encoder_2", "text_encoder_3"]
