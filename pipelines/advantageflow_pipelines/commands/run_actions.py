@@ -21,6 +21,7 @@ from advantageflow_pipelines.client.follow import Followed, follow
 from advantageflow_pipelines.client.records import Records, log_command, pod_logs
 from advantageflow_pipelines.client.stages import from_cache, pipeline_tasks
 from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.local.interrupts import INTERRUPTED
 from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.say import Console, say, warn
 
@@ -123,7 +124,6 @@ def _continue_in_mlflow(run_id: str, again: str, console: Console) -> None:
         warn(console, f"the new run opens one of its own in MLflow. {error}")
 
 
-_INTERRUPTED = 130  # what shells report for Ctrl-C
 _LINES = 15  # of a pod's log
 _NO_REASON = "Kubeflow gives no reason"
 _TOO_LARGE = (
@@ -152,7 +152,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
         followed = follow(api, remote.follow_segments(api, run_id), console, records)
     except KeyboardInterrupt:
         say(console, f"\n{again}")
-        return _INTERRUPTED
+        return INTERRUPTED
     except NotThere:
         raise
     except ClusterError as error:

@@ -51,10 +51,7 @@ def begin_run(
     settings = with_absolute_paths(settings)
     runner = choose_runner(settings, runner)
     settings = pipeline_of(settings).begin(settings, store_uri(runs))
-    if settings.init_policy is not None:
-        settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-        tell(words)
-    check_run(settings)
+    settings = check_run(settings, runs, lora_asked=lora_asked, tell=tell)
     known = check_images(images or {}, settings) if runner is RunnerKind.DOCKER else {}
     check_disk(settings, workdir or runs)
     place = create_workdir(workdir, settings, runs)
@@ -62,9 +59,15 @@ def begin_run(
     return place
 
 
-def check_run(settings: RunSettings) -> None:
+def check_run(
+    settings: RunSettings,
+    runs: Path = DEFAULT_RUNS,
+    *,
+    lora_asked: bool = True,
+    tell: Callable[[str], None] = lambda words: None,
+) -> RunSettings:
     """Check what a run reads: rewards, prompts and their specs, the policy it starts from, the model, the device,
-    the store.
+    the store. Gives its settings, which train the adapter of that policy; see `with_initial_policy`.
     Raises UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
@@ -73,10 +76,12 @@ def check_run(settings: RunSettings) -> None:
         check_golden_file(Path(settings.reward.golden), rewards)
     check_prompts(settings, *rewards.values())
     if settings.init_policy is not None:
-        with_initial_policy(settings, DEFAULT_RUNS, lora_asked=True)
+        settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
+        tell(words)
     _check_model(settings.model)
     if settings.store.url is not None:
         is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses
+    return settings
 
 
 def check_prompts(settings: RunSettings, *rewards: Reward) -> None:

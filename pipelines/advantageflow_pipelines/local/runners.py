@@ -34,10 +34,7 @@ def check_images(images: Mapping[str, str], settings: RunSettings) -> dict[str, 
 
     with engine.container_engine() as client:
         known = engine.find_images(client, images)
-        pipeline = pipeline_of(settings)
-        engine.check_rewards(client, [known[stage] for stage in pipeline.making_rewards], settings.reward)
-        if pipeline.trainer is not None:
-            engine.check_objective(client, known[pipeline.trainer], settings.training.objective)
+        engine.check_own(client, known, settings)
     return known
 
 

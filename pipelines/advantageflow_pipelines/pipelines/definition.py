@@ -108,11 +108,6 @@ class Pipeline:
         return tuple(stage.name for stage in self.stages if stage.sharded)
 
     @property
-    def making_rewards(self) -> tuple[str, ...]:
-        """The stages that make rewards."""
-        return tuple(stage.name for stage in self.stages if stage.rewards != "none")
-
-    @property
     def trainer(self) -> str | None:
         """The stage that may train over several nodes."""
         return next((stage.name for stage in self.stages if stage.over_nodes), None)

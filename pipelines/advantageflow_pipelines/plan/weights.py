@@ -97,31 +97,30 @@ def _model_weights(model: ModelSettings, parts: Collection[str]) -> Weights:
     if model.name == "shapes":
         return Weights("the model", "shapes, in this package", "Apache-2.0, as this package", False, "here")
     licence, gated = _LICENCES.get(model.name.rpartition("/")[2], (_CARD, False))
-    folder = Path(model.name)
-    if not folder.is_dir():
+    folder: Path | None = Path(model.name)
+    if not Path(model.name).is_dir():
         index = cached_file(model.name, "model_index.json", model.revision)
-        if index is None:
-            return Weights("the model", model.name, licence, gated, "missing", "nothing of it is in the hub cache")
-        folder = index.parent
-    missing = [part for part in parts if not _complete(folder / part)]
-    if not missing:
-        return Weights("the model", model.name, licence, gated, "here")
-    state: State = "missing" if len(missing) == len(parts) else "partly"
-    return Weights("the model", model.name, licence, gated, state, f"missing: {', '.join(missing)}")
+        folder = None if index is None else index.parent
+    missing = [part for part in parts if folder is None or not _complete(folder / part)]
+    return Weights("the model", model.name, licence, gated, *_state(missing, len(parts)))
 
 
 def _reward_weights(reward: str, source: _Source, options: Mapping[str, object]) -> Weights:
     use = f"reward {reward}"
     if source.package:
-        here = find_spec(source.package) is not None
-        note = "" if here else f"install the package {source.package}"
-        return Weights(use, source.repository, source.licence, False, "here" if here else "missing", note)
+        missing = [] if find_spec(source.package) is not None else [f"the package {source.package}"]
+        return Weights(use, source.repository, source.licence, False, *_state(missing, 1))
     repository = str(options.get(source.option) or source.repository)
     licence = source.licence if repository == source.repository else _CARD
     missing = [names[0] for names in source.files if not any(_is_here(repository, name) for name in names)]
-    state: State = "here" if not missing else "missing" if len(missing) == len(source.files) else "partly"
-    note = f"missing: {', '.join(missing)}" if state == "partly" else ""
-    return Weights(use, repository, licence, False, state, note)
+    return Weights(use, repository, licence, False, *_state(missing, len(source.files)))
+
+
+def _state(missing: Collection[str], needed: int) -> tuple[State, str]:
+    """Of what needs so many things of which some are missing; and which, in words."""
+    if not missing:
+        return "here", ""
+    return "missing" if len(missing) == needed else "partly", f"missing: {', '.join(missing)}"
 
 
 def _is_here(repository: str, name: str) -> bool:

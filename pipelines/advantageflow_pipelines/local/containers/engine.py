@@ -2,17 +2,16 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from advantageflow.annotations import DockerClient
 from advantageflow.errors import UserError
-from advantageflow.objectives.base import Objective
 from advantageflow.objectives.registry import BUILT_IN as OBJECTIVES
 from advantageflow.rewards.plumbing.registry import BUILT_IN as REWARDS
-from advantageflow.settings import RewardSettings
+from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines import pipeline_of
 
 WORKDIR_LABEL = "advantageflow.workdir"
 
@@ -80,58 +79,52 @@ def _known_as(client: DockerClient, image: str) -> str | None:
     return image if image in names else next((name for name in names if name.endswith(f"/{image}")), image)
 
 
-_MAKE_REWARDS = """
+_MAKE = """
 import json, sys
 from advantageflow.errors import UserError
-from advantageflow.rewards.plumbing.registry import get_reward
+from advantageflow.problems import SectionError
+rewards, objective = json.loads(sys.argv[1])
 try:
-    for name, options in json.loads(sys.argv[1]).items():
-        get_reward(name, options)
+    if rewards:
+        from advantageflow.rewards.plumbing.registry import get_reward
+        for name, options in rewards.items():
+            get_reward(name, options)
+    if objective:
+        from advantageflow.objectives.registry import make_objective
+        make_objective(objective)
 except UserError as error:
     sys.exit(f"{error.where}: {error.message}")
-"""
-_MAKE_OBJECTIVE = """
-import json, sys
-from advantageflow.objectives.registry import make_objective
-from advantageflow.problems import SectionError
-try:
-    make_objective(json.loads(sys.argv[1]))
 except SectionError as error:
     sys.exit(str(error))
 """
 
 
-def check_rewards(client: DockerClient, images: Sequence[str], settings: RewardSettings) -> None:
-    """Check that the images that score have the rewards that are not built in.
+def check_own(client: DockerClient, images: Mapping[str, str], settings: RunSettings) -> None:
+    """Check that the images that score have the rewards, and the one that trains the objective, that are not built in.
     Raises ContainerError: an image lacks one.
 
-    The folder in which the run is started is not in the images: a reward of one's own must be installed in them.
+    The folder in which the run is started is not in the images: what is one's own must be installed in them.
     """
-    terms = (*settings.terms, *settings.watched)
-    own = {term.name: term.options for term in terms if term.name not in REWARDS}
-    if own:
-        for image in dict.fromkeys(images):
-            _make(client, image, _MAKE_REWARDS, own, f"reward {', '.join(own)}")
-
-
-def check_objective(client: DockerClient, image: str, objective: Objective) -> None:
-    """Check that the image that trains has the objective, if it is not built in.
-    Raises ContainerError: the image lacks it.
-    """
-    if objective.name not in OBJECTIVES:
-        _make(client, image, _MAKE_OBJECTIVE, objective.model_dump(mode="json"), f"objective {objective.name}")
-
-
-def _make(client: DockerClient, image: str, code: str, told: dict[str, Any], what: str) -> None:
     from docker.errors import ContainerError as Failed
 
-    try:
-        client.containers.run(image, ["python3", "-c", code, json.dumps(told)], remove=True, network_mode="none")
-    except Failed as failure:
-        lines = failure.stderr.decode(errors="replace").strip().splitlines()
-        message = f"{what} cannot be made there{': ' if lines else ''}{''.join(lines[-1:])}"
-        remedy = (
-            "containers do not see your own modules: install their package in an image that is made FROM this one, "
-            "and name that with --images FILE; or use --runner subprocess"
-        )
-        raise ContainerError(message, where=image, remedy=remedy) from failure
+    terms = (*settings.reward.terms, *settings.reward.watched)
+    own = {term.name: term.options for term in terms if term.name not in REWARDS}
+    objective = settings.training.objective
+    trained = {} if objective.name in OBJECTIVES else objective.model_dump(mode="json")
+    kinds = {(images[one.name], one.rewards != "none", one.over_nodes): None for one in pipeline_of(settings).stages}
+    for image, scores, trains in kinds:
+        told = own if scores else {}, trained if trains else {}
+        if not any(told):
+            continue
+        try:
+            command = ["python3", "-c", _MAKE, json.dumps(told)]
+            client.containers.run(image, command, remove=True, network_mode="none")
+        except Failed as failure:
+            what = f"objective {objective.name}" if told[1] else f"reward {', '.join(own)}"
+            last = failure.stderr.decode(errors="replace").strip().splitlines()[-1:]
+            message = f"{what} cannot be made there{': ' if last else ''}{''.join(last)}"
+            remedy = (
+                "containers do not see your own modules: install their package in an image that is made FROM this one, "
+                "and name that with --images FILE; or use --runner subprocess"
+            )
+            raise ContainerError(message, where=image, remedy=remedy) from failure

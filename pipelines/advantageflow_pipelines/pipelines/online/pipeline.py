@@ -20,7 +20,7 @@ from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import ROUND, Segment
-from advantageflow_pipelines.pipelines.online.work import evaluations
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
 from advantageflow_pipelines.placing.placement import Placement
 

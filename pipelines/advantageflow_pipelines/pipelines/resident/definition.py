@@ -5,8 +5,7 @@ from importlib.resources import files
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Output, Stage, imported
-from advantageflow_pipelines.pipelines.online.definition import ONLINE, parameters
-from advantageflow_pipelines.pipelines.online.work import evaluations, run_work
+from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations, parameters, run_work
 from advantageflow_pipelines.pipelines.parameters import Parameter
 from advantageflow_pipelines.pipelines.work import Work
 

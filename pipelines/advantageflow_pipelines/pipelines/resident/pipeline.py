@@ -9,8 +9,8 @@ from typing import Any
 from advantageflow.errors import SettingsError
 from advantageflow.loop.component import loop
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 from advantageflow_pipelines.pipelines.online.pipeline import judge, prepare
-from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form
 from advantageflow_pipelines.placing.placement import Placement
 

@@ -20,8 +20,7 @@ from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSett
 from advantageflow.training.component import training
 from advantageflow_pipelines.client.stages import pipeline_tasks
 from advantageflow_pipelines.pipelines.definition import Evaluation
-from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.work import evaluations
+from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import fit
 

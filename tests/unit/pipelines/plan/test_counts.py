@@ -41,7 +41,7 @@ def shipped(model: ModelSettings, targets: tuple[str, ...] | None) -> ModelCount
 
 
 def test_what_is_shipped_gives_what_counting_gives_at_any_rank_size_and_batch(update_golden: bool) -> None:
-    """`make golden` counts all models again, in six minutes; here the smallest is, at values between."""
+    """`make golden` counts all models again, in ten minutes; here the smallest is, at values between."""
     from advantageflow_pipelines.plan import model_costs
 
     wanted = {key(*one): one for one in all_shipped()}
