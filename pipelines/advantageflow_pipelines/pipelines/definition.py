@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from advantageflow.settings import RunSettings
@@ -88,7 +87,6 @@ class Pipeline:
     # artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments
     handed: tuple[str, ...] = ()
     told: tuple[str, ...] = ()  # parameters that it hands on beside
-    resources: Traversable | None = None  # folder of presets of resources for its stages, beside those for any pipeline
     # settings with what this pipeline takes where a person said nothing
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
     # settings that a run on this machine starts with, given MLflow's address; raises NothingToDo

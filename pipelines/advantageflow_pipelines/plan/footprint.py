@@ -3,17 +3,6 @@
 What would be allocated is added up operation by operation, and taken off again when the last tensor on it goes, as
 PyTorch's allocator on a GPU does; that this rounds up to 512 bytes is left out. Neither a GPU nor the memory is needed,
 and nothing is modelled by hand.
-
-What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and adapters on the
-attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of
-width, in bytes:
-
-    norm1's input 2 + the q, k, v adapters' input 2 + inputs of the RMS norms of q and k 2 x 2
-    + attention's q, k, v and output 4 x 2 + output adapter's input 2 + norm2's input 2 + GELU's input 4 x 2 = 28
-
-A dual attention block keeps 12 more for each image token. Fused attention keeps no scores. With recomputed activations
-(gradient checkpointing) a block keeps its input, 2, and one block at a time has all of the above. Compiled blocks
-(model.compile) keep less: their norms are computed again. The tests compare the formula with what is counted here.
 """
 
 import weakref

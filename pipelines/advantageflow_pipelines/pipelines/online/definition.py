@@ -3,7 +3,6 @@ each stage does and keeps. What defines it for Kubeflow is imported when it is b
 """
 
 import math
-from importlib.resources import files
 
 from advantageflow.objectives.base import WATCHED, Needs
 from advantageflow.settings import RunSettings
@@ -159,5 +158,4 @@ ONLINE = Pipeline(
     report=Output("evaluation", "report"),
     parameters=parameters,
     handed=("prompts", "conditioning", "policy", "rollout_policy", "base"),
-    resources=files(__package__) / "resources",
 )

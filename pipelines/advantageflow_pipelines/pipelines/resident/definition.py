@@ -1,7 +1,6 @@
 """The resident pipeline as the registry knows it: the online one, with its rounds in one stage."""
 
 from dataclasses import replace
-from importlib.resources import files
 
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines.definition import Output, Stage, imported
@@ -57,5 +56,4 @@ RESIDENT = replace(
     policies=(Output("prompts", "policy"), Output("loop", "new_policy")),
     parameters=_parameters,
     handed=(),
-    resources=files(__package__) / "resources",
 )
