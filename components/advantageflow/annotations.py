@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from advantageflow.policy.foreign import Foreign as Foreign
     from advantageflow.policy.generate import Generator as Generator
     from advantageflow.policy.saved import SavedPolicy as SavedPolicy
-    from advantageflow.rewards.backbones.clip import ClipPairs as ClipPairs
 else:
     Axes = BaseComponent = DockerClient = Figure = FreeTypeFont = Image = ImageDraw = MlflowClient = ModelVersion = Any
     Module = PipelineTask = RapidOCR = Run = Tensor = Any
-    ClipPairs = Conditioning = Family = Foreign = Generator = SavedPolicy = StochasticSampler = Trajectory = Any
+    Conditioning = Family = Foreign = Generator = SavedPolicy = StochasticSampler = Trajectory = Any

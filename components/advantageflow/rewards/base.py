@@ -16,16 +16,6 @@ Result = tuple[dict[str, float], dict[str, Any]]
 """Values by column, and details for a person (JSON-able)."""
 
 
-class SampleError(RewardError):
-    """A failure of which the reward knows the image (its index in the batch), so that no image is scored again to find
-    it.
-    """
-
-    def __init__(self, message: str, *, where: str = "", remedy: str = "", sample: int | None = None) -> None:
-        super().__init__(message, where=where, remedy=remedy)
-        self.sample = sample
-
-
 class RewardStopped(RewardError):
     """A reward that no image can be scored by for now: its process hung, grew or ended, its judge gives no answer."""
 
@@ -45,8 +35,9 @@ class Reward(Protocol):
 
     Four more are optional. `headline`: the column that reports are headed by, where it is not 'strict'.
     `unloaded_version`: see `planned_version`. `reads_any`: true where it does not say which prompts it can read, so
-    that it is tried on prompts of the run alone. `score_each`: as `score`, with the RewardError of an image that it
-    cannot score in place of a result; without it, a batch that fails is scored image by image.
+    that it is tried on prompts of the run alone. `score_each`: as `score`, one result after the other, with the
+    RewardError of an image that it cannot score in place of a result; without it, a batch that fails is scored image by
+    image.
     """
 
     @property
@@ -75,7 +66,7 @@ class Reward(Protocol):
             A result for each image, in order.
 
         Raises:
-            SampleError: an image cannot be scored; names it. Anything else raised has its image looked for.
+            Exception: an image cannot be scored, which is looked for then.
         """
         ...
 

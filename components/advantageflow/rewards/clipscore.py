@@ -1,9 +1,9 @@
 """CLIPScore: how well an image fits its prompt, by OpenAI's CLIP."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
-from advantageflow.annotations import ClipPairs
 from advantageflow.rewards.backbones.learned import ClipReward
 
 DIVISOR = 100.0
@@ -30,7 +30,8 @@ class ClipScoreReward(ClipReward):
     model: str = "openai/clip-vit-large-patch14"
     revision: str | None = None
 
-    def _load(self) -> ClipPairs:
-        from advantageflow.rewards.backbones.clip import load_clip_pairs
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
+        from advantageflow.rewards.backbones.clip import load_clip_parts
 
-        return load_clip_pairs(self, self.model, self.revision, divisor=DIVISOR)
+        return load_clip_parts(self, self.model, self.revision, divisor=DIVISOR)

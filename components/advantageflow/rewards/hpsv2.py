@@ -2,10 +2,9 @@
 
 import html
 from collections.abc import Mapping
-from functools import partial
-from typing import ClassVar
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
-from advantageflow.annotations import ClipPairs
 from advantageflow.records import Prompt
 from advantageflow.rewards.backbones.learned import ClipReward
 from advantageflow.rewards.backbones.pixels import padded_square
@@ -51,10 +50,11 @@ class HpsReward(ClipReward):
     def _text(self, prompt: Prompt) -> str:
         return cleaned(prompt.text)
 
-    def _load(self) -> ClipPairs:
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
         from transformers import CLIPTokenizer
 
-        from advantageflow.rewards.backbones.clip import ClipPairs
+        from advantageflow.rewards.backbones.clip import clip_parts
         from advantageflow.rewards.backbones.open_clip import load_open_clip
 
         where = self.where("model")
@@ -63,7 +63,7 @@ class HpsReward(ClipReward):
         model = load_open_clip(read_tensors(path, where=where), where=f"{where}, {path}")
         side = model.config.vision_config.image_size
         pixels = partial(padded_square, side=side, antialias=self.antialias)
-        return ClipPairs(self, model, tokenizer, pixels)
+        return clip_parts(self, model, tokenizer, pixels)
 
 
 def cleaned(text: str) -> str:

@@ -1,9 +1,9 @@
 """PickScore: how much people would prefer an image for a prompt, by a CLIP model tuned on their choices."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from functools import cached_property
+from typing import Any, ClassVar
 
-from advantageflow.annotations import ClipPairs
 from advantageflow.rewards.backbones.learned import ClipReward
 
 DIVISOR = 26.0
@@ -32,7 +32,8 @@ class PickScoreReward(ClipReward):
     processor: str = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
     revision: str | None = None
 
-    def _load(self) -> ClipPairs:
-        from advantageflow.rewards.backbones.clip import load_clip_pairs
+    @cached_property
+    def _parts(self) -> tuple[Any, ...]:
+        from advantageflow.rewards.backbones.clip import load_clip_parts
 
-        return load_clip_pairs(self, self.model, self.revision, processor=self.processor, divisor=DIVISOR)
+        return load_clip_parts(self, self.model, self.revision, processor=self.processor, divisor=DIVISOR)

@@ -14,7 +14,7 @@ from pydantic import Field
 from advantageflow.errors import RewardError
 from advantageflow.json_text import parse_json
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result, RewardStopped, SampleError
+from advantageflow.rewards.base import Result, RewardStopped
 from advantageflow.rewards.chat import ChatEndpoint
 
 HIGHEST = 10  # of the judge's scale, whose steps are whole numbers
@@ -73,24 +73,19 @@ class VlmReward(ChatEndpoint):
         """Any prompt will do."""
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
-        """Ask the judge about each picture, some at a time; details hold its reason.
-
-        Raises:
-            SampleError: an answer that cannot be read, or a refusal.
-            RewardStopped: no answer after all retries.
-        """
+        """As `score_each`, where no picture has an error."""
         results: list[Result] = []
-        for number, result in enumerate(self._answers(prompts, images)):
+        for result in self.score_each(prompts, images):
             if isinstance(result, RewardError):
-                raise SampleError(result.message, where=result.where, remedy=result.remedy, sample=number) from result
+                raise result
             results.append(result)
         return results
 
-    def score_each(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result | RewardError]:
-        """As `score`, with the error of a picture in place of its result; raises RewardStopped."""
-        return list(self._answers(prompts, images))
+    def score_each(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Iterator[Result | RewardError]:
+        """Ask the judge about each picture, some at a time; details hold its reason. In place of a result, the error of
+        an answer that cannot be read, or of a refusal. Raises RewardStopped: no answer after all retries.
+        """
 
-    def _answers(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> Iterator[Result | RewardError]:
         def ask(prompt: Prompt, image: np.ndarray) -> Result | RewardError:
             try:
                 return _verdict(self.ask(self._request(prompt.text, image)))

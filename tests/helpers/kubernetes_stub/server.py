@@ -249,25 +249,16 @@ class Request(BaseHTTPRequestHandler):
             self._refuse(404, f'pods "{name}" not found')
             return
         assert query["container"] == "node"
-        assert query["follow"] == query["timestamps"] == "True"
-        cut = self.server.log_cuts.pop(0) if self.server.log_cuts else None
+        assert query["timestamps"] == "True"
+        lines = [f"{at} {text}\n" for at, text in pod.said(int(query.get("sinceSeconds", 10**6)))]
+        cut = self.server.log_cuts.pop(0) if self.server.log_cuts and lines else len(lines)
         self.send_response(200)
-        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Content-Length", str(len("".join(lines).encode())))
         self.end_headers()
-        sent = 0
-        while True:
-            lines, over = pod.more(sent)
-            for at, text in lines:
-                if sent == cut:
-                    self.close_connection = True
-                    self.connection.shutdown(socket.SHUT_RDWR)
-                    return
-                line = f"{at} {text}\n".encode()
-                self.wfile.write(f"{len(line):x}\r\n".encode() + line + b"\r\n")
-                sent += 1
-            if over and not lines:
-                self.wfile.write(b"0\r\n\r\n")
-                return
+        self.wfile.write("".join(lines[:cut]).encode())
+        if cut < len(lines):
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
 
     def _answer(self, body: Any, status: int = 200) -> None:
         if self._lost:

@@ -18,8 +18,10 @@ from advantageflow.rewards.base import Result
 Pixels = Callable[[Sequence[NDArray[np.uint8]]], torch.Tensor]
 
 
-class ClipPairs:
-    """A CLIP model that compares each image with its own prompt.
+def clip_parts(
+    reward: LearnedReward, model: Any, tokenizer: Any, pixels: Pixels, divisor: float | None = None
+) -> tuple[Any, Any, Pixels, float, str]:
+    """What `clip_scores` compares images with their prompts by, and last the hash of the weights.
     Raises RewardError: the tokenizer has more tokens than the model, or a GPU is asked for and there is none.
 
     Args:
@@ -27,48 +29,22 @@ class ClipPairs:
         model: a CLIPModel of transformers in float32.
         pixels: images (H, W, 3), uint8, as the model's input (N, 3, side, side), float32.
         divisor: scores are exp(logit_scale) / divisor times the cosine; None: they are the cosine.
-
-    Attributes:
-        factor: what cosines are multiplied by for a score.
-        weights: hash of the weights in full precision.
     """
-
-    def __init__(
-        self, reward: LearnedReward, model: Any, tokenizer: Any, pixels: Pixels, *, divisor: float | None = None
-    ) -> None:
-        check_vocabulary(tokenizer, model.config.text_config, reward)
-        self.factor = 1.0 if divisor is None else model.logit_scale.detach().exp().item() / divisor
-        self.weights = weights_hash(model)
-        self._reward, self._tokenizer, self._pixels = reward, tokenizer, pixels
-        self._model = reward.place(model)
-
-    def scores(self, texts: Sequence[str], images: Sequence[NDArray[np.uint8]]) -> list[Result]:
-        """For each pair its cosine times the factor, as 'score'; details hold the number of tokens cut off."""
-        if not images:
-            return []
-        distinct = list(dict.fromkeys(texts))
-        row = {text: number for number, text in enumerate(distinct)}
-        embedded = text_embeddings(self._model, self._tokenizer, distinct, self._reward)
-        cut = tokens_cut(self._tokenizer, distinct, text_limit(self._model))
-        rows = [row[text] for text in texts]
-        seen = image_embeddings(self._model, self._pixels, images, self._reward)
-        products = (embedded[rows] * seen).sum(dim=-1).clamp(-1, 1)  # rounding may take a cosine beyond 1
-        return [
-            ({"score": self.factor * cosine}, {"tokens_cut": cut[number]})
-            for cosine, number in zip(products.tolist(), rows, strict=True)
-        ]
+    check_vocabulary(tokenizer, model.config.text_config, reward)
+    factor = 1.0 if divisor is None else model.logit_scale.detach().exp().item() / divisor
+    weights = weights_hash(model)
+    return reward.place(model), tokenizer, pixels, factor, weights
 
 
-def load_clip_pairs(
+def load_clip_parts(
     reward: LearnedReward, model: str, revision: str | None, *, divisor: float, processor: str | None = None
-) -> ClipPairs:
-    """A CLIPModel with its tokenizer and image processor, by folder or hub id.
+) -> tuple[Any, Any, Pixels, float, str]:
+    """The `clip_parts` of a CLIPModel with its tokenizer and image processor, by folder or hub id.
     Raises RewardError: one of them cannot be loaded.
 
     Args:
         reward: whose it is; names these by its options `model` and `processor`.
         model: the model, at this `revision` of the hub.
-        divisor: see ClipPairs.
         processor: of the tokenizer and image processor, where they are not the model's.
     """
     from transformers import CLIPModel, CLIPTokenizer
@@ -78,8 +54,23 @@ def load_clip_pairs(
     if processor is not None:
         where, model, revision = reward.where("processor"), processor, None
     tokenizer = load_processor(CLIPTokenizer, model, where=where, revision=revision)
-    pixels = load_clip_pixels(model, where=where, revision=revision)
-    return ClipPairs(reward, loaded, tokenizer, pixels, divisor=divisor)
+    return clip_parts(reward, loaded, tokenizer, load_clip_pixels(model, where=where, revision=revision), divisor)
+
+
+def clip_scores(
+    reward: LearnedReward, parts: tuple[Any, Any, Pixels, float, str], texts: Sequence[str],
+    images: Sequence[NDArray[np.uint8]],
+) -> list[Result]:  # fmt: skip
+    """For each pair its cosine times the factor, as 'score'; details hold the number of tokens cut off."""
+    model, tokenizer, pixels, factor, _ = parts
+    distinct = list(dict.fromkeys(texts))
+    row = {text: number for number, text in enumerate(distinct)}
+    embedded = text_embeddings(model, tokenizer, distinct, reward)
+    cut = tokens_cut(tokenizer, distinct, text_limit(model))
+    rows = [row[text] for text in texts]
+    products = (embedded[rows] * image_embeddings(model, pixels, images, reward)).sum(dim=-1)
+    cosines = products.clamp(-1, 1).tolist()  # rounding may take one beyond 1
+    return [({"score": factor * one}, {"tokens_cut": cut[number]}) for one, number in zip(cosines, rows, strict=True)]
 
 
 def load_clip_pixels(name: str, *, where: str, revision: str | None = None) -> Pixels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from advantageflow.annotations import ClipPairs
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
 from advantageflow.rewards.base import Result
@@ -87,26 +86,17 @@ class LearnedReward(BaseModel, ABC):
 
 
 class ClipReward(LearnedReward):
-    """A reward by a CLIP model that compares each image with its own prompt."""
+    """A reward by a CLIP model that compares each image with its own prompt; its `_parts` are those of `clip_parts`."""
 
     def score(self, prompts: Sequence[Prompt], images: Sequence[np.ndarray]) -> list[Result]:
         """Score each image against its prompt; details hold the number of tokens cut off the prompt.
 
         Raises RewardError if the model cannot be loaded, or the GPU asked for is not there.
         """
-        return self._clip.scores([self._text(prompt) for prompt in prompts], images)
+        from advantageflow.rewards.backbones.clip import clip_scores
+
+        return clip_scores(self, self._parts, [self._text(prompt) for prompt in prompts], images) if images else []
 
     def _text(self, prompt: Prompt) -> str:
         """What the model reads of a prompt."""
         return prompt.text
-
-    @property
-    def _weights(self) -> str:
-        return self._clip.weights
-
-    @cached_property
-    def _clip(self) -> ClipPairs:
-        return self._load()
-
-    @abstractmethod
-    def _load(self) -> ClipPairs: ...

@@ -3,13 +3,14 @@
 Where settings say so (`on_error: drop`), an image that a reward cannot score is left out instead of stopping the run.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from advantageflow.errors import DataError, RewardError, UserError
 from advantageflow.records import Prompt
-from advantageflow.rewards.base import Result, Reward, RewardStopped, SampleError
+from advantageflow.rewards.base import Result, Reward, RewardStopped
 from advantageflow.rewards.plumbing.guard import GuardedReward
 from advantageflow.rewards.plumbing.results import place_of, to_results
 from advantageflow.settings_stages import RewardSettings
@@ -33,13 +34,18 @@ def score_images(
     """
     if isinstance(reward, GuardedReward):
         return reward.score_samples(prompts, images, samples)
+    if hasattr(reward, "score_each"):
+        results = []
+        for one in _one_by_one(reward, prompts, images, samples):
+            if isinstance(one, RewardError):
+                raise one
+            results.append(one)
+        return results
     try:
-        results = reward.score(prompts, images)
+        given = reward.score(prompts, images)
     except RewardStopped:
         raise
     except Exception as error:
-        if isinstance(error, SampleError) and error.sample is not None:
-            raise _failure(error, _named(reward, samples[error.sample], prompts[error.sample])) from error
         for prompt, image, sample in zip(prompts, images, samples, strict=True):
             try:
                 reward.score([prompt], [image])
@@ -47,7 +53,7 @@ def score_images(
                 raise _failure(alone, _named(reward, sample, prompt)) from alone
         where = f"{place_of(reward, samples[0])} .. {samples[-1]} (the batch fails, each alone does not)"
         raise _failure(error, where) from error
-    return to_results(reward, samples, results)
+    return to_results(reward, samples, given)
 
 
 def score_each(
@@ -56,16 +62,8 @@ def score_each(
     """As score_images, with the error of an image that cannot be scored; a batch that fails is scored one by one.
     Raises RewardStopped: no image can be scored for now.
     """
-    if each := getattr(reward, "score_each", None):
-        results: list[Result | RewardError] = []
-        for prompt, sample, one in zip(prompts, samples, each(prompts, images), strict=True):
-            try:
-                if isinstance(one, RewardError):
-                    raise _failure(one, _named(reward, sample, prompt))
-                results += to_results(reward, [sample], [one])
-            except RewardError as error:
-                results.append(error)
-        return results
+    if hasattr(reward, "score_each"):
+        return list(_one_by_one(reward, prompts, images, samples))
     try:
         return [*score_images(reward, prompts, images, samples)]
     except RewardStopped:
@@ -135,6 +133,21 @@ def identical_columns(scores: Sequence[Mapping[str, float]]) -> dict[str, bool]:
     """By column, whether two or more scores are all the same: a sign of a broken reward or a collapsed policy."""
     columns = scores[0] if scores else {}
     return {column: len(scores) > 1 and len({values[column] for values in scores}) == 1 for column in columns}
+
+
+def _one_by_one(
+    reward: Any, prompts: Sequence[Prompt], images: Sequence[np.ndarray], samples: Sequence[str]
+) -> Iterator[Result | RewardError]:
+    """What a reward that has `score_each` gives, checked, errors with the sample's name."""
+    for prompt, sample, one in zip(prompts, samples, reward.score_each(prompts, images), strict=True):
+        try:
+            yield (
+                _failure(one, _named(reward, sample, prompt))
+                if isinstance(one, RewardError)
+                else to_results(reward, [sample], [one])[0]
+            )
+        except RewardError as error:
+            yield error
 
 
 def _named(reward: Reward, sample: str, prompt: Prompt) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +15,6 @@ from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, R
 
 NAMESPACE_ENV = "ADVANTAGEFLOW_NAMESPACE"
 _JOB_LABEL = "jobset.sigs.k8s.io/jobset-name"
-_LOG_TIMEOUT = (10, 600)  # seconds to connect, and without a byte
 _SECONDS_TO_END = 900  # of the pods of a job that is deleted; they may write a last checkpoint
 _INSTALL = "have Kubeflow Trainer v2 installed in the cluster, or train on one node (training.nodes=1)"
 
@@ -106,20 +104,18 @@ class Cluster:
             last = max(told, key=_time_of, default=None)
             return "" if last is None else f"{last.reason}: {last.message}"
 
-    def log_lines(self, pod: str, seconds: int | None) -> Iterator[str]:
-        """The lines of a pod's log as they come, each after its time and a space, from so many seconds ago (None: from
-        the beginning). NotThere is raised where the pod is gone.
+    def log_lines(self, pod: str, seconds: int | None) -> list[str]:
+        """The lines of a pod's log, each after its time and a space, from so many seconds ago (None: from the
+        beginning). NotThere is raised where the pod is gone.
         """
-        where = f"pod {self.namespace}/{pod}"
         since = {} if seconds is None else {"since_seconds": seconds}
-        with explained("get", "pods/log", where):
+        with explained("get", "pods/log", f"pod {self.namespace}/{pod}"):
             reply = self._core.read_namespaced_pod_log(
-                pod, self.namespace, container=NODE, follow=True, timestamps=True, **since,
-                _preload_content=False, _request_timeout=_LOG_TIMEOUT,
+                pod, self.namespace, container=NODE, timestamps=True, **since,
+                _preload_content=False, _request_timeout=kubernetes_api.TIMEOUT,
             )  # fmt: skip
-            with contextlib.closing(reply):
-                for line in reply:
-                    yield line.decode(errors="replace").rstrip("\n")
+            text: str = reply.data.decode(errors="replace")
+        return [line for line in text.split("\n") if line]
 
     def delete(self, name: str, patience: float | None = None) -> None:
         """Delete a TrainJob, if it is there; its pods are asked to end. The API may be away for `patience` seconds."""

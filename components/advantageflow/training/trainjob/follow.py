@@ -22,7 +22,6 @@ _INVALID = re.compile(r"\bis invalid:|violates PodSecurity|Unsupported value")  
 _AGAIN = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
 _SIGNALLED = 128  # exit status of a process that a signal ended, less the signal
 _KILLED = _SIGNALLED + signal.SIGKILL
-_NO_LINES: Mapping[str, Iterable[str]] = {}
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,7 @@ def follow_to_its_end(
     Args:
         deadline: seconds until when it must have ended.
         resumed: called when the job may run again after a queue took it off its nodes.
-        event: called with each event of the nodes' journal, a line of JSON, in threads of their own.
+        event: called with each event of the nodes' journal, a line of JSON.
 
     Raises:
         JobFailed: it failed, with what its pods said last.
@@ -50,27 +49,21 @@ def follow_to_its_end(
     where = f"TrainJob {cluster.namespace}/{name}"
     logs, queue = PodLogs(cluster, name, event), _Queue(name, resumed)
     began = time.monotonic()
-    try:
-        while True:
-            job, pods = cluster.job(name), cluster.pods(name)
-            warning = _warning(cluster, job) if job is not None and not pods else ""
-            logs.follow(pods, warning)
-            complete = job is not None and _condition(job, "Complete") is not None
-            if complete or _final_error(where, job, pods) is not None:
-                logs.finish()
-            if complete:
-                return
-            error = _final_error(where, job, pods, logs.last_lines) or _stuck_error(where, pods)
-            error = error or _never_error(where, warning)
-            if error is not None:
-                raise error
-            if job is not None:
-                queue.follow(job, ran=bool(logs.last_lines))
-                if time.monotonic() - began > deadline:  # Kubeflow counts anew when a job is resumed
-                    raise _overdue_error(where, job, deadline / 3600)
-            time.sleep(kubernetes_api.POLL)
-    finally:
-        logs.stop.set()
+    while True:
+        job, pods = cluster.job(name), cluster.pods(name)
+        warning = _warning(cluster, job) if job is not None and not pods else ""
+        logs.follow(pods, warning)
+        if job is not None and _condition(job, "Complete") is not None:
+            return
+        error = _final_error(where, job, pods, logs.last_lines) or _stuck_error(where, pods)
+        error = error or _never_error(where, warning)
+        if error is not None:
+            raise error
+        if job is not None:
+            queue.follow(job, ran=bool(logs.last_lines))
+            if time.monotonic() - began > deadline:  # Kubeflow counts anew when a job is resumed
+                raise _overdue_error(where, job, deadline / 3600)
+        time.sleep(kubernetes_api.POLL)
 
 
 def _warning(cluster: Cluster, job: Mapping[str, Any]) -> str:
@@ -115,7 +108,7 @@ def _suspension(job: Mapping[str, Any]) -> str | None:
 
 
 def _final_error(
-    where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]] = _NO_LINES
+    where: str, job: Mapping[str, Any] | None, pods: list[Any], last_lines: Mapping[str, Iterable[str]]
 ) -> UserError | None:
     """Why a job (None when it is no longer there) came to no good end; None while it runs, or waits in a queue.
 

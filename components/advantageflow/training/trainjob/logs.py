@@ -1,15 +1,13 @@
-"""The logs of a TrainJob's pods as they come, and why pods do not start."""
+"""The logs of a TrainJob's pods as they grow, and why pods do not start."""
 
 import logging
 import math
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from advantageflow import kubernetes_api
 from advantageflow.errors import ClusterError
 from advantageflow.kubernetes_api import ClusterAway, NotThere
 from advantageflow.training.call import SAID_EVENT
@@ -17,53 +15,37 @@ from advantageflow.training.trainjob.cluster import Cluster
 
 _INDEX_LABEL = "batch.kubernetes.io/job-completion-index"
 _LAST_LINES = 60  # of each pod, for the error
-_SECONDS_FOR_LAST_LINES = 10.0
+_OVERLAP = 5  # seconds of a log that are read again, as clocks and requests take their time
 
 logger = logging.getLogger(__name__)
 
 
 class PodLogs:
-    """Reads the logs of a job's pods, each in a thread of its own, and shows every line once, after the node's name.
+    """Shows every line that a job's pods say once, after the node's name.
 
     Args:
         event: called with each event of the nodes' journal, which is not shown.
 
     Attributes:
-        stop: set it, and no more lines are shown.
         last_lines: of each pod, by its name.
     """
 
     def __init__(self, cluster: Cluster, job: str, event: Callable[[str], None]) -> None:
-        self.stop = threading.Event()
         self.last_lines: dict[str, deque[str]] = {}
         self._cluster, self._job, self._event = cluster, job, event
-        self._ended: set[str] = set()
-        self._threads: dict[str, threading.Thread] = {}
+        self._read: dict[str, tuple[str, float]] = {}  # time of a pod's last line, and the clock as its log was read
         self._told: set[tuple[str, str]] = set()
 
     def follow(self, pods: list[Any], warning: str) -> None:
-        """Told of all pods, again and again, or why there are none: reads the log of those that have begun, tells why
-        others have not.
+        """Told of all pods, again and again, or why there are none: shows what those that have begun have said since,
+        tells why others have not.
         """
         self._tell("", warning)
         for pod in pods:
-            name, phase = pod.metadata.name, pod.status.phase
-            if phase in ("Succeeded", "Failed"):
-                self._ended.add(name)
-            if phase == "Pending":
+            if pod.status.phase == "Pending":
                 self._tell(node_of(pod), waits_for(pod))
-            elif name not in self._threads:
-                self.last_lines[name] = deque(maxlen=_LAST_LINES)
-                thread = threading.Thread(target=self._read, args=(name, node_of(pod)), daemon=True)
-                self._threads[name] = thread
-                thread.start()
-
-    def finish(self) -> None:
-        """The pods have ended: wait for their last lines, though not for long."""
-        self._ended.update(self._threads)
-        deadline = time.monotonic() + _SECONDS_FOR_LAST_LINES
-        for thread in self._threads.values():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            else:
+                self._show(pod.metadata.name, node_of(pod))
 
     def _tell(self, who: str, why: str) -> None:
         """Why a node waits, or the job for all of them; once, whatever the pods of further tries are called."""
@@ -72,40 +54,29 @@ class PodLogs:
             self._told.add(told)
             logger.info("[%s] waits: %s", who or self._job, why)
 
-    def _read(self, pod: str, node: str) -> None:
-        """Read to the end of the pod, again from the last line when the connection ends before it."""
-        last, read_at = "", None
-        while not self.stop.is_set():
-            resumed_after = last
-            seconds = None if read_at is None else math.ceil(time.monotonic() - read_at) + 5
-            over = pod in self._ended
-            try:
-                for line in self._cluster.log_lines(pod, seconds):
-                    if self.stop.is_set():
-                        return
-                    at, _, text = line.partition(" ")
-                    read_at = time.monotonic()
-                    if at > resumed_after:
-                        last = at
-                        self._show(pod, node, text)
-            except NotThere:
-                return
-            except ClusterAway:
-                over = False
-            except ClusterError as error:
-                if "waiting to start" not in error.message:
-                    logger.warning("[%s] %s", node, error)
-                    return
-            if over:
-                return
-            self.stop.wait(kubernetes_api.POLL)
-
-    def _show(self, pod: str, node: str, line: str) -> None:
-        if line.startswith(SAID_EVENT):
-            self._event(line.removeprefix(SAID_EVENT))
+    def _show(self, pod: str, node: str) -> None:
+        """What a pod has said since its log was read last; what cannot be read now is read the next time."""
+        kept = self.last_lines.setdefault(pod, deque(maxlen=_LAST_LINES))
+        last, before = self._read.get(pod, ("", None))
+        clock = time.monotonic()
+        try:
+            lines = self._cluster.log_lines(pod, None if before is None else math.ceil(clock - before) + _OVERLAP)
+        except (NotThere, ClusterAway):
             return
-        self.last_lines[pod].append(line)
-        logger.info("[%s] %s", node, line)
+        except ClusterError as error:
+            if "waiting to start" not in error.message and (pod, error.message) not in self._told:
+                self._told.add((pod, error.message))
+                logger.warning("[%s] %s", node, error)
+            return
+        for at, _, text in (line.partition(" ") for line in lines):
+            if at <= last:
+                continue
+            if text.startswith(SAID_EVENT):
+                self._event(text.removeprefix(SAID_EVENT))
+            else:
+                kept.append(text)
+                logger.info("[%s] %s", node, text)
+        self._read[pod] = (max([last, *(line.partition(" ")[0] for line in lines[-1:])]), clock)
 
 
 def node_of(pod: Any) -> str:

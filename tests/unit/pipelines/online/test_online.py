@@ -155,8 +155,9 @@ def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[s
     for component in (prompts, rollout, reward, training, evaluation):
         documented = inspect.getdoc(component.python_func)
         assert documented is not None
-        for name in inspect.signature(component.python_func).parameters:
-            assert f"    {name}: " in documented, f"{component.name}: {name}"
+        for name, one in inspect.signature(component.python_func).parameters.items():
+            if not name.endswith("_settings") and one.default is one.empty:  # these say it by their names
+                assert f"    {name}: " in documented, f"{component.name}: {name}"
     tasks_only = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
     assert "description" not in str(tasks_only)
     assert "Args:" not in str(spec["deploymentSpec"])
