@@ -43,7 +43,6 @@ JUDGING = Pipeline(
     build=build,
     describe=lambda settings: f"judging {settings.init_policy or 'the base model'}",
     evaluations=lambda settings: [Evaluation(0, settings.evaluation.images)],
-    tasks=lambda settings: {"prompts": 1, "evaluation": 1},
     work=lambda settings, texts: {
         "prompts": encoding_work(1, texts),
         "evaluation": evaluation_work(settings.evaluation, [settings.evaluation.images], settings.prompts.eval_prompts),

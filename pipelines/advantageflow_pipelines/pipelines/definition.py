@@ -72,7 +72,6 @@ class Pipeline:
     build: Callable[[RunSettings, Placement, Form], Callable[..., Any]]
     describe: Callable[[RunSettings], str]  # a run in a few words, such as '8 rounds of advantage_flow'
     evaluations: Callable[[RunSettings], list[Evaluation]]  # of a run, in order; at least one
-    tasks: Callable[[RunSettings], Mapping[str, int]]  # of a run by stage
     # of a run by stage; takes the number of distinct prompts, 0 where it is not known
     work: Callable[[RunSettings, int], Mapping[str, Work]]
     prompts: Output  # the output that holds the run's prompts
@@ -95,6 +94,10 @@ class Pipeline:
     held_against: tuple[str, str] = ("start", "final")
     # name of the task that ends its work, as MLflow shows it; that of the last evaluation if None
     last_task: str | None = None
+
+    def tasks(self, settings: RunSettings) -> dict[str, int]:
+        """How many a run has of each stage."""
+        return {stage: work.tasks for stage, work in self.work(settings, 0).items()}
 
     @property
     def stage_names(self) -> tuple[str, ...]:

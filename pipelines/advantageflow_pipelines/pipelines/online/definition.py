@@ -47,18 +47,6 @@ def evaluations(settings: RunSettings) -> list[Evaluation]:
     ]
 
 
-def count_tasks(settings: RunSettings) -> dict[str, int]:
-    """Tasks of a run by stage."""
-    shards = settings.rounds * settings.rollout.shards
-    return {
-        "prompts": 1,
-        "rollout": shards,
-        "reward": 0 if settings.rollout.scored else shards,
-        "training": settings.rounds,
-        "evaluation": len(evaluations(settings)),
-    }
-
-
 def describe(settings: RunSettings) -> str:
     """A run in a few words."""
     return f"{settings.rounds} round{'s' if settings.rounds > 1 else ''} of {settings.training.objective.name}"
@@ -66,7 +54,8 @@ def describe(settings: RunSettings) -> str:
 
 def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     """The work of a run by stage; `texts` as of Pipeline.work."""
-    rollout, tasks, images = settings.rollout, count_tasks(settings), images_of_a_run(settings)
+    rollout, images = settings.rollout, images_of_a_run(settings)
+    shards = settings.rounds * rollout.shards
     groups, judged = settings.rounds * rollout.prompts_per_round, evaluations(settings)
     beside_start = judged[0].images if settings.init_policy else 0  # of the base model
     trained = settings.rounds - (0 if settings.init_policy else 1)  # policies that rounds begin with
@@ -74,9 +63,9 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
     if not settings.training.gradient_checkpointing:
         lower = f"set training.gradient_checkpointing=true, or {lower}"
     return {
-        "prompts": encoding_work(tasks["prompts"], texts),
+        "prompts": encoding_work(1, texts),
         "rollout": Work(
-            tasks["rollout"],
+            shards,
             images=images,
             forwards=images * rollout.steps * evaluations_of_a_step(rollout.guidance_scale),
             decodes=images,
@@ -87,9 +76,9 @@ def run_work(settings: RunSettings, texts: int) -> dict[str, Work]:
             takes_adapters=trained * rollout.shards,
             remedy="lower rollout.batch_groups, or rollout.group_size",
         ),
-        **({} if rollout.scored else {"reward": Work(tasks["reward"], scored=images, takes_images=images)}),
+        **({} if rollout.scored else {"reward": Work(shards, scored=images, takes_images=images)}),
         "training": Work(
-            tasks["training"],
+            settings.rounds,
             forwards=_extra_forwards(settings),
             backwards=settings.rounds * _samples_of_a_round(settings),
             policies=settings.rounds,
@@ -151,7 +140,6 @@ ONLINE = Pipeline(
     inline=imported(f"{__package__}.inline", "run_online"),
     describe=describe,
     evaluations=evaluations,
-    tasks=count_tasks,
     work=run_work,
     prompts=Output("prompts", "prompts"),
     policies=(Output("prompts", "policy"), Output("training", "new_policy")),

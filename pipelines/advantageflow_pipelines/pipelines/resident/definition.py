@@ -15,14 +15,9 @@ def _parameters(settings: RunSettings) -> list[Parameter]:
     return [one._replace(stage="loop") if one.stage == "training" else one for one in of_online]
 
 
-def _tasks(settings: RunSettings) -> dict[str, int]:
-    """A loop leads from each evaluation to the next."""
-    judged = len(evaluations(settings))
-    return {"prompts": 1, "loop": judged - 1, "evaluation": judged}
-
-
 def _work(settings: RunSettings, texts: int) -> dict[str, Work]:
-    online, tasks = run_work(settings, texts), _tasks(settings)["loop"]
+    """A loop leads from each evaluation to the next."""
+    online, tasks = run_work(settings, texts), len(evaluations(settings)) - 1
     rollout, training = online["rollout"], online["training"]
     loop = Work(
         tasks,
@@ -51,7 +46,6 @@ RESIDENT = replace(
     ),
     build=imported(f"{__package__}.pipeline", "resident_tasks"),
     inline=imported(f"{__package__}.inline", "run_resident"),
-    tasks=_tasks,
     work=_work,
     policies=(Output("prompts", "policy"), Output("loop", "new_policy")),
     parameters=_parameters,
