@@ -15,7 +15,6 @@ from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
-from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.speed import Speed, hours
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
@@ -51,7 +50,6 @@ class Plan:
     path: CriticalPath | None  # the critical path on a cluster; None where it is not known
     storage: dict[str, Artifact]  # artifacts by kind
     weights: list[Weights]  # what has to be there
-    chain: dict[str, Any] | None  # what the published budget costs in runs like this one; None where there is none
     pitfalls: list[str]  # what will go wrong, each with a remedy
     assumptions: list[str]  # what the estimates rest on
 
@@ -142,7 +140,6 @@ def make_plan(
         path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
         storage=stored,
         weights=needed_weights(settings.model, counts.model.parts, settings.reward),
-        chain=chain(settings, total, sum(one.kept for one in stored.values())),
         pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
