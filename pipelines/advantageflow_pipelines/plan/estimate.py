@@ -15,10 +15,9 @@ from advantageflow_pipelines.pipelines.work import Work
 from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
-from advantageflow_pipelines.plan.rewards import RewardCost
 from advantageflow_pipelines.plan.speed import Speed, hours
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
-from advantageflow_pipelines.plan.weights import Weights, needed_weights
+from advantageflow_pipelines.plan.weights import RewardCost, Weights, needed_weights
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,6 @@
-"""Which weights a run needs, under which licences, and whether they are on this machine already."""
+"""Which weights a run needs, under which licences, whether they are on this machine already, and what it costs to score
+an image with those of rewards.
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from advantageflow.policy.configs import cached_file
-from advantageflow.settings import ModelSettings, RewardSettings
+from advantageflow.settings import ModelSettings, RewardSettings, RewardTerm
 
 State = Literal["here", "partly", "missing"]
 _COMMUNITY = (
@@ -138,3 +140,42 @@ def _complete(folder: Path) -> bool:
             return False
         return all((folder / shard).exists() for shard in shards)
     return any(True for pattern in _WEIGHTS for _ in folder.glob(pattern))
+
+
+@dataclass(frozen=True)
+class RewardCost:
+    """One reward."""
+
+    flops: float | None  # operations for one image; None where they are not known
+    parameters: int | None  # of its networks; 0 where it has none, None where they are not known
+    device: str  # where it runs, by its options
+    note: str  # how the figures came about
+
+
+# Operations for an image and its prompt, and parameters, of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14,
+# which PickScore and HPSv2 fine-tune; the tests count them.
+CLIP_L_COST = (175_325_222_400.0, 427_616_513)
+CLIP_H_COST = (381_681_666_048.0, 986_109_441)
+# Mask2Former with Swin-S, arXiv 2112.01527, table 1: 69 M parameters, 313 G multiply-adds at COCO's image sizes.
+_MASK2FORMER_COST = (2 * 313e9, 69_000_000)
+_CROPS = 2  # coloured objects of an image that CLIP looks at, at most in most of GenEval's prompts
+_ON_CPU = ("ocr", "jpeg", "layout", "shapes")
+
+
+def reward_cost(term: RewardTerm) -> RewardCost:
+    """The cost of a term's reward, from its name and options."""
+    device = str((term.model_dump().get("options") or {}).get("device", "cpu"))
+    if term.name in _ON_CPU:
+        return RewardCost(None, 0, "cpu", "computes on the CPU; no time estimated")
+    cost, note = _NETWORKS.get(term.name, ((None, None), "its cost is not known here"))
+    return RewardCost(*cost, device, note)
+
+
+_NETWORKS: Mapping[str, tuple[tuple[float | None, int | None], str]] = {
+    "geneval": (
+        (_MASK2FORMER_COST[0] + _CROPS * CLIP_L_COST[0], _MASK2FORMER_COST[1] + CLIP_L_COST[1]),
+        f"Mask2Former as published (arXiv 2112.01527), CLIP ViT-L/14 on {_CROPS} objects, counted",
+    ),
+    **dict.fromkeys(("pickscore", "hpsv2"), (CLIP_H_COST, "CLIP ViT-H/14, image and prompt, counted")),
+    **dict.fromkeys(("aesthetic", "clipscore"), (CLIP_L_COST, "CLIP ViT-L/14, image and prompt, counted")),
+}

@@ -19,8 +19,8 @@ from advantageflow_pipelines.plan import model_costs
 from advantageflow_pipelines.plan.counts import Counts, counts_of, kept_counts
 from advantageflow_pipelines.plan.estimate import gpu_memory, needed_memory
 from advantageflow_pipelines.plan.model_costs import count, encoding_memory, operations
-from advantageflow_pipelines.plan.rewards import _CLIP_H, _CLIP_L
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
+from advantageflow_pipelines.plan.weights import CLIP_H_COST, CLIP_L_COST
 
 MODEL = ModelSettings()  # the embedded one: all of Stable Diffusion 3's parts, small
 RANK, TARGETS = 4, ("attn.to_q", "attn.to_k")
@@ -92,7 +92,7 @@ def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts:
 def test_what_is_known_of_clip_is_what_counting_gives() -> None:
     """CLIPConfig of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14."""
     for known, (vision, layers, text, text_layers, projection) in {
-        _CLIP_L: (1024, 24, 768, 12, 768), _CLIP_H: (1280, 32, 1024, 24, 1024),
+        CLIP_L_COST: (1024, 24, 768, 12, 768), CLIP_H_COST: (1280, 32, 1024, 24, 1024),
     }.items():  # fmt: skip
         sizes = {"num_attention_heads": 16, "patch_size": 14, "image_size": 224}
         config = CLIPConfig(
