@@ -49,14 +49,6 @@ class Figures(NamedTuple):
     decoded: float  # at the peak of decoding the batch
 
 
-class Point(NamedTuple):
-    """Where figures are counted."""
-
-    rank: int  # of the adapters
-    height: int  # of latents
-    batch: int
-
-
 @dataclass(frozen=True)
 class ModelCounts:
     """What is counted of a model with adapters on certain layers."""
@@ -74,13 +66,10 @@ class ModelCounts:
     batches: list[int]
     figures: list[Figures]  # at each rank, height and batch, the last one varying first
 
-    def at(self, point: Point) -> Figures:
+    def at(self, rank: int, height: int, batch: int) -> Figures:
         """The figures anywhere: Lagrange's polynomials through those that are kept."""
-        axes = (
-            _weights(point.rank, self.ranks),
-            _weights(point.height**2, [height**2 for height in self.heights]),
-            _weights(point.batch, self.batches),
-        )
+        areas = _weights(height**2, [height**2 for height in self.heights])
+        axes = _weights(rank, self.ranks), areas, _weights(batch, self.batches)
         weights = [a * b * c for a, b, c in product(*axes)]
         return Figures(*(round(sum(map(mul, weights, one))) for one in zip(*self.figures, strict=True)))
 
@@ -155,7 +144,7 @@ class Counts:
         }
 
     def _at(self, settings: RunSettings, batch: int) -> Figures:
-        return self.model.at(Point(settings.training.lora.rank, self.height, batch))
+        return self.model.at(settings.training.lora.rank, self.height, batch)
 
 
 def counts_of(settings: RunSettings, model: ModelCounts) -> Counts:
@@ -169,7 +158,7 @@ def counts_of(settings: RunSettings, model: ModelCounts) -> Counts:
         height=shape[-1],
         latent=math.prod(shape),
         parameters=model.parameters | {"adapter": rank * model.parameters["adapter"]},
-        one=model.at(Point(rank, shape[-1], 1)),
+        one=model.at(rank, shape[-1], 1),
         rewards={term.name: reward_cost(term) for term in settings.reward.terms},
     )
 

@@ -8,7 +8,6 @@ and nothing is modelled by hand.
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,28 +17,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes that a computation allocates, beside what was there before it."""
-
-    peak: int  # at most, at any time in it
-    kept: int  # still there when it is done: what it returns, and what autograd keeps for a backward pass
-
-
-def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> Footprint:
-    """Run a computation and add up what it allocates; on the meta device this takes no memory.
+def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> int:
+    """Bytes that a computation allocates at most, at any time in it; running it on the meta device takes no memory.
 
     Attention and RMS norms are computed by one fused kernel each, as on a GPU.
 
     Args:
-        compute: the computation; what it returns counts as kept.
         resident: tensors that are there anyway, such as weights and inputs: views of them cost nothing.
     """
-    with fused_kernels(), _Allocations(resident) as allocations:
-        result = compute()
-        kept = allocations.live
-        del result
-    return Footprint(allocations.peak, kept)
+    with fused_kernels(), Allocations(resident) as allocations:
+        compute()
+    return allocations.peak
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
@@ -47,8 +35,8 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-class _Allocations(TorchDispatchMode):
-    """Follows each new storage from the operation that makes it to its end."""
+class Allocations(TorchDispatchMode):
+    """Follows each new storage from the operation that makes it to its end: bytes `live` now, and at their `peak`."""
 
     def __init__(self, resident: Iterable[Tensor]) -> None:
         super().__init__()

@@ -115,7 +115,7 @@ def count_figures(skeleton: Skeleton, policy: Policy, height: int) -> list[Figur
         transformer.disable_gradient_checkpointing()  # type: ignore[operator]
         sampled, guided = (sampling_peak(policy, inputs, scale) for scale in (1.0, 2.0))
         with torch.no_grad():
-            decoded = footprint(lambda: _decode(vae, inputs[0]), [*module_tensors(vae), inputs[0]]).peak
+            decoded = footprint(lambda: _decode(vae, inputs[0]), [*module_tensors(vae), inputs[0]])
         given = tensor_bytes(given_tensors(inputs))
         return Figures(flops.forward, flops.training, decode, given, trained, recomputed, sampled, guided, decoded)
 
@@ -169,7 +169,7 @@ def training_peak(policy: Policy, inputs: Inputs) -> int:
     def step() -> None:
         torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), inputs[0]))
 
-    peak = footprint(step, resident).peak
+    peak = footprint(step, resident)
     policy.optimiser.zero_grad()
     return peak
 
@@ -183,7 +183,7 @@ def sampling_peak(policy: Policy, inputs: Inputs, guidance_scale: float) -> int:
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
     with torch.no_grad():
         resident = [*module_tensors(policy.transformer), *given_tensors(inputs)]
-        peak = footprint(lambda: velocity(x, 0.5), resident).peak
+        peak = footprint(lambda: velocity(x, 0.5), resident)
     policy.adapters.use(ADAPTER_FOLDER)
     return peak
 
@@ -196,7 +196,7 @@ def encoding_memory(skeleton: Skeleton) -> dict[str, Memory]:
         tokens = skeleton.tokens(part, batch_size(length))
         resident = [*module_tensors(encoder), *tokens.values()]
         with torch.no_grad():
-            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), resident).peak
+            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), resident)
         return {"text encoder": module_bytes(encoder), "activations": peak}
 
     return {part: measure(part, encoder) for part, encoder in skeleton.encoders.items()}

@@ -14,7 +14,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.policy.configs import find_configs, known_models
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.plan.counts import SHIPPED, ModelCounts, Point, counts_key, counts_of, kept_counts
+from advantageflow_pipelines.plan.counts import SHIPPED, ModelCounts, counts_key, counts_of, kept_counts
 from advantageflow_pipelines.presets import list_presets
 
 Counted = tuple[ModelSettings, tuple[str, ...] | None]
@@ -55,7 +55,7 @@ def test_what_is_shipped_gives_what_counting_gives_at_any_rank_size_and_batch(up
         assert again.parameters == known.parameters
         assert (again.weights, again.encode, again.encoding) == (known.weights, known.encode, known.encoding)
         for batch, figures in zip(again.batches, again.figures, strict=True):
-            found = known.at(Point(again.ranks[0], again.heights[0], batch))
+            found = known.at(again.ranks[0], again.heights[0], batch)
             assert found._replace(trained=0, recomputed=0) == pytest.approx(figures._replace(trained=0, recomputed=0))
             # The peak of so small a model as the embedded one moves, with the rank, from one layer to another.
             assert found[4:6] == pytest.approx(figures[4:6], rel=0.02 if model.name == "shapes" else 1e-3)
