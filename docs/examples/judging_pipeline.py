@@ -6,9 +6,15 @@ from typing import Any
 from advantageflow.evaluation.component import evaluation
 from advantageflow.prompts.component import prompts
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Evaluation, Output, Pipeline, Stage
+from advantageflow_pipelines.pipelines.definition import (
+    Evaluation,
+    Output,
+    Pipeline,
+    Stage,
+    encoding_work,
+    evaluation_work,
+)
 from advantageflow_pipelines.pipelines.parameters import Form, Parameter
-from advantageflow_pipelines.pipelines.work import encoding_work, evaluation_work
 from advantageflow_pipelines.placing.placement import Placement
 
 PARAMETERS = (

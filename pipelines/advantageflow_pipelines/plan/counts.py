@@ -23,7 +23,7 @@ from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow.store.files import write_json
 from advantageflow.store.s3 import cache_folder
-from advantageflow_pipelines.pipelines.work import Work, images_of_a_round
+from advantageflow_pipelines.pipelines.definition import Work, images_of_a_round
 from advantageflow_pipelines.plan.weights import RewardCost, reward_cost
 
 SHIPPED = Path(__file__).parent / "counts.json"

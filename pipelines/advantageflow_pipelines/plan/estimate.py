@@ -11,7 +11,7 @@ from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.pipelines.definition import Work
 from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path

@@ -6,15 +6,19 @@ import math
 
 from advantageflow.objectives.base import WATCHED, Needs
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Evaluation, Output, Pipeline, Stage, imported
-from advantageflow_pipelines.pipelines.parameters import Parameter
-from advantageflow_pipelines.pipelines.work import (
+from advantageflow_pipelines.pipelines.definition import (
+    Evaluation,
+    Output,
+    Pipeline,
+    Stage,
     Work,
     encoding_work,
     evaluation_work,
     evaluations_of_a_step,
     images_of_a_run,
+    imported,
 )
+from advantageflow_pipelines.pipelines.parameters import Parameter
 
 PARAMETERS = (
     # name in the form, section of the settings, setting in it (or in a section within it), stage that is given it

@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Output, Stage, imported
+from advantageflow_pipelines.pipelines.definition import Output, Stage, Work, imported
 from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations, parameters, run_work
 from advantageflow_pipelines.pipelines.parameters import Parameter
-from advantageflow_pipelines.pipelines.work import Work
 
 
 def _parameters(settings: RunSettings) -> list[Parameter]:

@@ -8,9 +8,8 @@ from advantageflow.prompts.changes import made_from
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.promotion import inputs_sha256, look
-from advantageflow_pipelines.pipelines.definition import NothingToDo, imported
+from advantageflow_pipelines.pipelines.definition import NothingToDo, Work, evaluation_work, imported
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.work import Work, evaluation_work
 
 _REPLAY_SHARE = 0.5  # of the training prompts, where a person said nothing
 
