@@ -15,7 +15,7 @@ from kfp import compiler, local
 
 from advantageflow.annotations import DockerClient
 from advantageflow.processes import end_with_parent
-from advantageflow_pipelines.local.runners import read_runner
+from advantageflow_pipelines.local.runners import container_engine, read_runner
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
 
@@ -56,8 +56,7 @@ def _in_containers(workdir: WorkDir) -> local.DockerRunner:
     """Kubeflow's runner of containers, with a way of running one that loses no failure."""
     from kfp.local import docker_task_handler
 
-    from advantageflow_pipelines.local.containers.arguments import container_arguments
-    from advantageflow_pipelines.local.containers.engine import container_engine
+    from advantageflow_pipelines.local.containers import container_arguments
 
     docker_task_handler.run_docker_container = run_container
     with container_engine() as client:

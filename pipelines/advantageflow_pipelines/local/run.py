@@ -20,7 +20,7 @@ from advantageflow_pipelines.local import workdir as folders
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.runners import RunnerKind, read_runner
+from advantageflow_pipelines.local.runners import RunnerKind, container_engine, end_containers, read_runner
 from advantageflow_pipelines.local.summary import make_summary, write_report
 from advantageflow_pipelines.local.tasks import explain_failure, measure_overhead
 from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
@@ -96,8 +96,6 @@ def _no_containers_left(workdir: folders.WorkDir) -> Iterator[None]:
     if read_runner(workdir).kind is not RunnerKind.DOCKER:
         yield
         return
-    from advantageflow_pipelines.local.containers.engine import container_engine, end_containers
-
     with container_engine() as client:
         end_containers(client, workdir.root)
         try:

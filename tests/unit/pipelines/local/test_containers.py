@@ -10,15 +10,15 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import with_absolute_paths
-from advantageflow_pipelines.local.containers.arguments import (
-    AWS_FOLDER,
-    aws_environment,
-    aws_files,
-    cache_folder,
-    files_read,
+from advantageflow_pipelines.local.containers import AWS_FOLDER, aws_environment, aws_files, cache_folder, files_read
+from advantageflow_pipelines.local.runners import (
+    ContainerError,
+    Runner,
+    RunnerKind,
+    container_engine,
+    read_runner,
+    write_runner,
 )
-from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.local.runners import Runner, RunnerKind, read_runner, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 
