@@ -32,18 +32,16 @@ def total(numbers: list[int]) -> int:
 
 def unfolded(package: Package) -> Any:
     """The pipeline with everything that a task refers to in its place: what the server makes of it."""
-    executors = package.pipeline["deploymentSpec"]["executors"]
-    settings = package.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
 
     def component(part: dict[str, Any]) -> dict[str, Any]:
         if "dag" not in part:
             label = part["executorLabel"]
-            return {**part, "executorLabel": [executors[label], settings.get("executors", {}).get(label)]}
-        tasks = {name: {**task, "componentRef": component(package.pipeline["components"][task["componentRef"]["name"]])}
+            return {**part, "executorLabel": [package.executors[label], package.kubernetes.get(label)]}
+        tasks = {name: {**task, "componentRef": component(package.components[task["componentRef"]["name"]])}
                  for name, task in part["dag"]["tasks"].items()}  # fmt: skip
         return {**part, "dag": {**part["dag"], "tasks": tasks}}
 
-    return component(package.pipeline["root"])
+    return component(package.root)
 
 
 @dsl.pipeline(name="step")
@@ -65,9 +63,9 @@ def nested(start: int) -> int:
 def test_equal_nested_pipelines_and_executors_are_one_and_the_tasks_are_the_same() -> None:
     whole = Package.of(nested)
     small = compact(whole)
-    assert len(whole.pipeline["components"]) == 8
-    assert list(small.pipeline["components"]) == ["comp-add", "comp-other-step", "comp-step"]
-    assert list(small.pipeline["deploymentSpec"]["executors"]) == ["exec-add"]
+    assert len(whole.components) == 8
+    assert list(small.components) == ["comp-add", "comp-other-step", "comp-step"]
+    assert list(small.executors) == ["exec-add"]
     assert unfolded(small) == unfolded(whole)
     assert compact(small) == small
 
@@ -79,9 +77,9 @@ def test_tasks_that_differ_in_kubernetes_settings_alone_stay_apart() -> None:
             kubernetes.add_node_selector(add(left=1, right=2), "pool", pool)
 
     small = compact(Package.of(placed))
-    settings = small.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    settings = small.kubernetes
     assert [one["nodeSelector"]["labels"] for one in settings.values()] == [{"pool": "a"}, {"pool": "b"}]
-    tasks = small.pipeline["root"]["dag"]["tasks"]
+    tasks = small.root["dag"]["tasks"]
     used = [tasks[name]["componentRef"]["name"] for name in ("add", "add-2", "add-3")]
     assert used == ["comp-add", "comp-add-2", "comp-add"]
 
@@ -95,10 +93,10 @@ def test_each_loop_keeps_a_body_of_its_own_as_the_server_names_templates_after_i
             total(numbers=dsl.Collected(one.output))
 
     small = compact(Package.of(loops))
-    loop_bodies = [task["componentRef"]["name"] for task in small.pipeline["root"]["dag"]["tasks"].values()
+    loop_bodies = [task["componentRef"]["name"] for task in small.root["dag"]["tasks"].values()
                    if "parameterIterator" in task]  # fmt: skip
     assert len(set(loop_bodies)) == 2
-    assert [name for name in small.pipeline["components"] if "loop" not in name] == ["comp-add", "comp-total"]
+    assert [name for name in small.components if "loop" not in name] == ["comp-add", "comp-total"]
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +121,8 @@ def test_what_is_sent_is_what_kubeflow_s_protobufs_describe_without_unknown_fiel
 
 def test_what_rounds_share_is_sent_once(packages: tuple[Package, Package]) -> None:
     whole, sent = packages
-    assert [name for name in sent.pipeline["components"] if "round" in name] == ["comp-round-01"]
-    rounds = {name: task for name, task in sent.pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"].items()
+    assert [name for name in sent.components if "round" in name] == ["comp-round-01"]
+    rounds = {name: task for name, task in sent.components["comp-exit-handler-1"]["dag"]["tasks"].items()
               if name.startswith("round")}  # fmt: skip
     assert len(rounds) == 4
     assert {task["componentRef"]["name"] for task in rounds.values()} == {"comp-round-01"}
@@ -133,7 +131,7 @@ def test_what_rounds_share_is_sent_once(packages: tuple[Package, Package]) -> No
 
 def test_amounts_and_names_are_said_in_one_form(packages: tuple[Package, Package]) -> None:
     _, sent = packages
-    resources = sent.pipeline["deploymentSpec"]["executors"]["exec-training"]["container"]["resources"]
+    resources = sent.executors["exec-training"]["container"]["resources"]
     assert resources == {"resourceCpuRequest": "2", "resourceMemoryLimit": "4Gi", "resourceMemoryRequest": "4Gi"}
     assert "NameParameter" not in json.dumps(sent.platform)
 
@@ -141,7 +139,7 @@ def test_amounts_and_names_are_said_in_one_form(packages: tuple[Package, Package
 def test_a_pipeline_survives_being_written_as_a_file(packages: tuple[Package, Package]) -> None:
     _, sent = packages
     assert sent.platform
-    assert Package(*yaml.load_all(sent.as_yaml(), yaml.CSafeLoader)) == sent
+    assert Package.read(*yaml.load_all(sent.as_yaml(), yaml.CSafeLoader)) == sent
 
 
 def test_the_digest_says_the_content(packages: tuple[Package, Package]) -> None:
