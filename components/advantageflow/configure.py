@@ -119,7 +119,9 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
     except SettingsError as error:
         remedy = f"quote the value: --set '{key:.{_LONGEST_SHOWN}}=\"...\"'"
         raise SettingsError(error.message, where=where, remedy=remedy) from error
-    if isinstance(value, bool | int | float) and accepts_text(RunSettings, path):
+    if isinstance(value, str) and text[0] not in "'\"|>!":
+        value = text  # as it was given: 'runs #2' has no comment
+    elif (isinstance(value, bool | int | float) or text.startswith("#")) and accepts_text(RunSettings, path):
         value = text  # a revision or a name made of digits: only text fits, and a shell eats the quotes
     values = copy.deepcopy(values)
     section = values

@@ -48,6 +48,7 @@ def changes(
     parent: dsl.OutputPath(str),  # type: ignore[valid-type]
     changed: dsl.OutputPath(str),  # type: ignore[valid-type]
     inputs_sha256: dsl.OutputPath(str),  # type: ignore[valid-type]
+    in_segments: bool = False,
     **given: Any,
 ) -> None:
     """Look where a retraining starts, and whether there is a reason for it.
@@ -59,6 +60,7 @@ def changes(
         parent: address of the policy to start from; empty for the base model.
         changed: 'true' where anything has changed since it was made.
         inputs_sha256: of what the run is made from.
+        in_segments: whether the run is several pipeline runs.
         **given: the run form's values, by the names that they have there.
     """
     import json
@@ -73,6 +75,7 @@ def changes(
         reward=json.dumps(settings["reward"]),
         run_settings=json.dumps(settings),
         registered_model=registered_model,
+        in_segments=in_segments,
         parent_out=parent,
         changed_out=changed,
         inputs_out=inputs_sha256,
