@@ -45,8 +45,8 @@ def plan(
         settings = settings.model_copy(update={"tracking": tracking})
     settings, used = _with_resources(settings, resources)
     speed = _speed(settings, gpu, gpus or used, utilisation)
-    with Console(stderr=True).status("counting") as status:
-        made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"), resources)
+    with Console(stderr=True).status("counting; half a minute where this model is no preset's"):
+        made = make_plan(settings, speed, resources)
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
     else:

@@ -1,6 +1,6 @@
 """The plan of a run: its stages, storage and weights put together, and what will go wrong."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,7 @@ LARGE_MOVES = 60 * 10**9  # of conditioning, over all tasks
 _GIGA = 1e9
 
 
-def make_plan(
-    settings: RunSettings,
-    speed: Speed | None,
-    progress: Callable[[str], None] = lambda text: None,
-    resources: str | None = None,
-) -> Plan:
+def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None = None) -> Plan:
     """Work out what a run will cost; computes nothing of it and downloads nothing.
 
     Args:
@@ -102,18 +97,16 @@ def make_plan(
         PolicyError: the model's configuration is not here, or is of a family that is not supported.
         DataError: there are fewer prompts than a round takes.
     """
-    progress("prompts")
     prompts, texts, unreadable = count_prompts(settings)
     configs, origin = find_configs(settings.model)
     work = pipeline_of(settings).work(settings, texts)
-    counts = _counts(settings, configs, progress)
+    counts = _counts(settings, configs)
     memory = counts.memory(settings, work)
     on_cpu = [name for name, one in counts.rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
     stages = [stage_plan(name, one, counts, memory[name], speed, recomputed=recomputed) for name, one in work.items()]
     by_stage = {one.stage: one.gpu_hours for one in stages}
     total, wall = hours(by_stage, settings, speed)
-    progress("nodes on Kubeflow")
     kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
@@ -149,16 +142,15 @@ def gpu_memory(settings: RunSettings) -> dict[str, int]:
     Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
-    counts = _counts(settings, find_configs(settings.model)[0], lambda text: None)
+    counts = _counts(settings, find_configs(settings.model)[0])
     return {stage: needed_memory(parts) for stage, parts in counts.memory(settings, work).items()}
 
 
-def _counts(settings: RunSettings, configs: Path, progress: Callable[[str], None]) -> Counts:
+def _counts(settings: RunSettings, configs: Path) -> Counts:
     def count() -> ModelCounts:
-        progress("what this model has")
         from advantageflow_pipelines.plan.model_costs import count_run  # imports torch and diffusers
 
-        return count_run(settings, progress)
+        return count_run(settings)
 
     return counts_of(settings, kept_counts(settings, configs, count))
 

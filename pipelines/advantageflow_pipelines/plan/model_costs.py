@@ -36,27 +36,23 @@ class Flops:
     training: float
 
 
-def count_run(settings: RunSettings, progress: Callable[[str], None]) -> ModelCounts:
+def count_run(settings: RunSettings) -> ModelCounts:
     """Count what one run's plan needs. Raises PolicyError, see `count`."""
     skeleton = make_skeleton(settings.model)
     height = skeleton.sizes.shape(settings.model.image_size)[-1]
-    return count(skeleton, settings.training.lora.targets, (settings.training.lora.rank,), (height,), progress)
+    return count(skeleton, settings.training.lora.targets, (settings.training.lora.rank,), (height,))
 
 
-def count_known(model: ModelSettings, targets: tuple[str, ...] | None, progress: Callable[[str], None]) -> ModelCounts:
+def count_known(model: ModelSettings, targets: tuple[str, ...] | None) -> ModelCounts:
     """Count so that figures of all ranks and image sizes follow: linear in the one, quadratic in the latents' area."""
     skeleton = make_skeleton(model)
     usual, multiple = skeleton.sizes.usual, skeleton.sizes.multiple
     heights = tuple(quarters * usual // 4 // multiple * multiple or multiple for quarters in (2, 3, 4))
-    return count(skeleton, targets, (16, 64), heights, progress)
+    return count(skeleton, targets, (16, 64), heights)
 
 
 def count(
-    skeleton: Skeleton,
-    targets: tuple[str, ...] | None,
-    ranks: tuple[int, ...],
-    heights: tuple[int, ...],
-    progress: Callable[[str], None] = lambda text: None,
+    skeleton: Skeleton, targets: tuple[str, ...] | None, ranks: tuple[int, ...], heights: tuple[int, ...]
 ) -> ModelCounts:
     """Count by building each part on torch's meta device and running samples through it.
 
@@ -66,14 +62,12 @@ def count(
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
-    progress("text encoders")
     memory = encoding_memory(skeleton)
     figures: list[Figures] = []
     for rank in ranks:
         lora = LoraSettings(rank=rank, alpha=rank, targets=targets)
         policy = skeleton.policy(lora)
         for height in heights:
-            progress(f"operations and memory at rank {rank}, latents of height {height}")
             figures += count_figures(skeleton, policy, height)
     adapters, transformer = policy.adapters.parameters(), policy.transformer
     adapter = sum(value.numel() for value in adapters)

@@ -46,7 +46,7 @@ def test_what_is_shipped_gives_what_counting_gives_at_any_rank_size_and_batch(up
 
     wanted = {key(*one): one for one in all_shipped()}
     if update_golden:
-        anew = {name: asdict(model_costs.count_known(*one, print)) for name, one in wanted.items()}
+        anew = {name: asdict(model_costs.count_known(*one)) for name, one in wanted.items()}
         SHIPPED.write_text(json.dumps(anew, separators=(",", ":")) + "\n")
     assert set(json.loads(SHIPPED.read_text())) == set(wanted), "if that is meant, run `make golden`"
     for model, targets in wanted.values() if update_golden else [counted(choose_settings(preset="tiny"))]:
