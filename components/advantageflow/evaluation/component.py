@@ -26,20 +26,7 @@ def evaluation(
     base: dsl.Input[dsl.Artifact] = None,
     guidance_scale: Optional[float] = None,
 ) -> None:
-    """Judge a policy on held-out prompts, and hold its images against the base policy's report if that is given.
-
-    Args:
-        seed: of the run.
-        round_index: the round that made the policy; 0 before round 1.
-        images: how many to judge.
-        prompts: of the run.
-        conditioning: of the prompts.
-        policy: whose adapter generates.
-        report: numbers, every image's verdict, pictures.
-        page: the report for people.
-        metrics: strict and soft, and strict by task, for Kubeflow's page that compares runs.
-        base: report of the base policy.
-    """
+    """Judge a policy on held-out prompts, and hold its images against the base policy's report if that is given."""
     run_stage_task("evaluation", **locals(), beside_base=base is None)
     metrics.metadata.update(read_json(metrics.path))
 
@@ -60,17 +47,5 @@ def promotion(
     after: dsl.Input[dsl.Artifact],
     decision: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Judge a candidate against the champion on further seeds, and decide which is to be used.
-
-    Args:
-        seed: of the run.
-        inputs_sha256: of what the run is made from.
-        prompts: of the run.
-        conditioning: of the prompts.
-        champion: that the run started from.
-        candidate: that it trained.
-        before: report of the champion.
-        after: report of the candidate.
-        decision: and the reports of the further seeds.
-    """
+    """Judge a candidate against the champion on further seeds, and decide which is to be used."""
     run_stage_task("promotion", module="advantageflow.evaluation.promotion", **locals())

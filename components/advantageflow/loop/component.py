@@ -25,17 +25,7 @@ def loop(
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
 ) -> None:
-    """Run rounds of rollout, reward and training in one process, or in one group of them.
-
-    Args:
-        seed: of the run.
-        round_index: the last round; the first is the one after the policy's.
-        prompts: of the run.
-        conditioning: of the prompts.
-        policy: to go on from.
-        new_policy: after the last round, the optimiser's state included.
-        adapter: of it, for evaluations.
-    """
+    """Run rounds of rollout, reward and training in one process, or in one group of them."""
     run_stage_task("loop", **locals())
 
 
@@ -57,9 +47,5 @@ def rollout(
     group_size: Optional[int] = None,
     guidance_scale: Optional[float] = None,
 ) -> None:
-    """Generate one shard of a round's images with the rollout policy, and score them beside that.
-
-    Args beside those of `advantageflow.rollout.component.rollout`:
-        scores: of each rollout by each reward.
-    """
+    """Generate one shard of a round's images with the rollout policy, and score them beside that."""
     run_stage_task("rollout", module="advantageflow.loop.shard", **locals())

@@ -24,16 +24,5 @@ def rollout(
     group_size: Optional[int] = None,
     guidance_scale: Optional[float] = None,
 ) -> None:
-    """Generate one shard of a round's images with the rollout policy.
-
-    Args:
-        seed: of the run.
-        round_index: the round, from 1.
-        shard: which of the round's shards, from 0.
-        prompts: of the run.
-        conditioning: of the prompts.
-        rollout_policy: that generates.
-        rollouts: the images.
-        latents: of the same rollouts.
-    """
+    """Generate one shard of a round's images with the rollout policy."""
     run_stage_task("rollout", **locals())

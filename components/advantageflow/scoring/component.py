@@ -15,13 +15,5 @@ def reward(
     rollouts: dsl.Input[dsl.Dataset],
     scores: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Score one shard of rollouts.
-
-    Args:
-        round_index: the round, from 1.
-        shard: which of the round's shards, from 0.
-        prompts: of the run.
-        rollouts: images of the shard.
-        scores: of each rollout by each reward.
-    """
+    """Score one shard of rollouts."""
     run_stage_task("reward", module="advantageflow.scoring.stage", **locals())

@@ -29,21 +29,7 @@ def training(
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
 ) -> None:
-    """Train the policy on a round's scored rollouts and move the rollout policy.
-
-    Args:
-        seed: of the run.
-        round_index: the round, from 1.
-        prompts: of the run.
-        conditioning: of the prompts.
-        policy: to train.
-        latents: of all shards.
-        scores: of all shards.
-        new_policy: after the round, the optimiser's state included.
-        adapter: of it, for evaluations.
-        rollout_policy: of it, for the rollouts of the next round.
-        task_config: what the task is given, for a training over nodes.
-    """
+    """Train the policy on a round's scored rollouts and move the rollout policy."""
     run_stage_task("training", **{**locals(), "task_config": asdict(task_config)})
 
 

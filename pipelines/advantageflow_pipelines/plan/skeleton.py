@@ -18,8 +18,7 @@ from advantageflow.policy.families.parts import Tokens
 from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.training.optimiser import make_optimiser
-from advantageflow.training.policy import Inputs, Policy
+from advantageflow.training.policy import Inputs, Policy, make_optimiser
 
 META = torch.device("meta")
 _Module = TypeVar("_Module", bound=nn.Module)
