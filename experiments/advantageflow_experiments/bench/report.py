@@ -15,7 +15,7 @@ from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.measure import Measurement, process_memory
 from advantageflow_experiments.bench.peers import peer_batch
 from advantageflow_experiments.compare.style import GREY, INK, picture
-from advantageflow_pipelines.plan.counts import Flops
+from advantageflow_pipelines.plan.model_costs import Flops
 
 JSON_FILE, CHART_FILE = "bench.json", "bench.png"
 

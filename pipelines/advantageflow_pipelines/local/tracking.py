@@ -22,7 +22,7 @@ from advantageflow.tracking.promotion import Conclusion, inputs_sha256
 from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.registration import last_judged
 from advantageflow.tracking.ui import run_title
-from advantageflow_pipelines.local.runners import images_of
+from advantageflow_pipelines.local.runners import read_runner
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
 
@@ -169,7 +169,7 @@ class RunTracking:
             )
 
     def _publish(self) -> None:
-        settings, images = self._workdir.settings, images_of(self._workdir)
+        settings, images = self._workdir.settings, read_runner(self._workdir).images
         started = None
         for event in self._events():
             started = started or event["time"]
