@@ -28,6 +28,10 @@ def prompts(
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
 
     Args:
+        prompt_settings: PromptSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        store_settings: StoreSettings as JSON.
         seed: of the run.
         init_policy: policy to begin with; empty for the base model.
         prompts: texts and specs.
@@ -35,6 +39,7 @@ def prompts(
         policy: before round 1.
         adapter: of it, for evaluations.
         rollout_policy: of it, for the rollouts of round 1.
+        source: instead of prompt_settings' own.
         made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
     del made_for

@@ -10,9 +10,8 @@ from typer import Argument, Option
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client import schedules as remote
 from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.local import schedules
@@ -29,7 +28,7 @@ NameOrId = Annotated[str, Argument(metavar="NAME|ID", help="Name or id of the sc
 
 
 @schedule.command("create")
-@expanding(run=later(choose_run), connection=later(connect))
+@expanding(run=later(choose_run), connection=later(make_connection))
 def create(
     run: Callable[[], ClusterRun],
     connection: Connect,
@@ -54,8 +53,8 @@ def create(
     ] = False,
     upload_as: Annotated[str | None, Option(help="Name of the pipeline on the server that gets a new version.")] = None,
     version_name: Annotated[str | None, Option(help="Name of the version; made from the content if not given.")] = None,
-    experiment: Experiment = None,
-    service_account: ServiceAccount = None,
+    experiment: options.Experiment = None,
+    service_account: options.ServiceAccount = None,
 ) -> None:
     """Have a pipeline run again and again.
 
@@ -93,7 +92,7 @@ def create(
 
 
 @schedule.command("list")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def list_command(connection: Connect) -> None:
     """List the schedules and when they run."""
     console = Console()
@@ -113,7 +112,7 @@ def list_command(connection: Connect) -> None:
 
 
 @schedule.command("pause")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def pause(connection: Connect, schedule_name: NameOrId) -> None:
     """Start no more runs for now; those under way go on."""
     name, _ = _change(connection, schedule_name, "disable")
@@ -121,7 +120,7 @@ def pause(connection: Connect, schedule_name: NameOrId) -> None:
 
 
 @schedule.command("resume")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def resume(connection: Connect, schedule_name: NameOrId) -> None:
     """Let a paused schedule start runs again."""
     name, when = _change(connection, schedule_name, "enable")
@@ -129,7 +128,7 @@ def resume(connection: Connect, schedule_name: NameOrId) -> None:
 
 
 @schedule.command("delete")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def delete(connection: Connect, schedule_name: NameOrId) -> None:
     """Delete a schedule; its runs and its pipeline stay."""
     name, _ = _change(connection, schedule_name, "delete")

@@ -41,6 +41,13 @@ class Placement:
         return self.resources is not None and self.resources.nodes > 1
 
     @property
+    def in_order(self) -> bool:
+        """Whether nothing runs beside a round: one machine has nothing to gain from that, and stops at the first
+        failure this way.
+        """
+        return self.resources is None
+
+    @property
     def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.fit import TASK_SECONDS
 from advantageflow_pipelines.pipelines import pipeline_of
+from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 
 UPLOAD = 100e6  # bytes a second to a store: assumed
 OVERLAPS = ("evaluations beside the next round", "rewards beside rollouts", "checkpoint uploads beside training")

@@ -1,14 +1,12 @@
 """A plan on the terminal: a table of stages, then storage, weights and what to look out for."""
 
-from collections.abc import Mapping
 from dataclasses import astuple
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from advantageflow_pipelines.client.fit import TASK_SECONDS
+from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
@@ -82,8 +80,6 @@ def _totals(plan: Plan) -> list[str]:
         lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} min more by the clock, {each}")
     if plan.path is not None and plan.speed is not None:
         lines += _path(plan.path, plan.speed.count)
-    if plan.chain is not None:
-        lines += _chain(plan.chain)
     return ["", *lines, ""]
 
 
@@ -94,17 +90,6 @@ def _path(path: CriticalPath, gpus: int) -> list[str]:
     return [
         f"critical path on Kubeflow, {gpus} GPU{'s' if gpus > 1 else ''}: {path.hours:.2f} hours ({parts})",
         f"in line it would be {path.in_line:.2f} hours; what runs side by side saves: {saved or 'nothing'}",
-    ]
-
-
-def _chain(chain: Mapping[str, Any]) -> list[str]:
-    published, hours = chain["published"], chain["gpu_hours"]
-    cost = "" if hours is None else f", about {hours:,.0f} GPU-hours"
-    return [
-        f"published: {published['epochs']:,} epochs x {published['images']:,} images = {published['total']:,} to "
-        f"{published['result']} ({published['source']})",
-        f"as many images are a chain of {chain['runs']} runs of this preset{cost}, {chain['bytes'] / 1e9:,.0f} GB of "
-        "artifacts",
     ]
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from kfp_stub.server import KfpStub
 from mlflow import MlflowClient
-from registered import DECISION, Registration, registration
+from registered import DECISION, registration
 from tracked import open_run, parent_of
 
 from advantageflow.prompts import changes
 from advantageflow.settings import EvaluationSettings, PromptSettings, RewardSettings, RunSettings
 from advantageflow.tracking.journal import Journal, stage_journal
 from advantageflow.tracking.promotion import conclude_on_cluster
+from advantageflow.tracking.registration import Judged
 
 pytestmark = pytest.mark.slow
 
@@ -28,9 +29,9 @@ def model(monkeypatch: pytest.MonkeyPatch, pipeline: str, tmp_path: Path) -> str
     return pipeline
 
 
-def tell(journal: Journal, made: Registration, **more: object) -> None:
+def tell(journal: Journal, made: Judged, **more: object) -> None:
     sampling = EvaluationSettings().model_dump(mode="json")
-    journal.policy(made.policy, made.reports, made.prompts, sampling, 7, **more)  # type: ignore[arg-type]
+    journal.policy(made.path, (made.before, made.after), made.prompts, sampling, 7, **more)  # type: ignore[arg-type]
 
 
 def test_the_task_that_ends_a_run_registers_its_policy_and_no_other_does(

@@ -13,9 +13,7 @@ from advantageflow_pipelines.pipelines.parameters import Form
 from advantageflow_pipelines.placing.placement import Placement
 
 
-def retraining_tasks(
-    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
-) -> Callable[..., None]:
+def retraining_tasks(settings: RunSettings, placement: Placement, form: Form) -> Callable[..., None]:
     """What makes the tasks of a run.
 
     On a cluster the first one asks MLflow for the champion, and the others are left out where nothing has changed. On
@@ -23,7 +21,7 @@ def retraining_tasks(
     earlier run of its schedule goes on, as Kubeflow counts first segments alone. The last one decides, on the policy
     that the first one began with. Arguments are those of Pipeline.build.
     """
-    online = online_tasks(settings, placement, form, in_order)
+    online = online_tasks(settings, placement, form)
     gate = settings.promotion.model_dump_json(exclude_defaults=True)
 
     def retrain(given: dict[str, Any]) -> None:

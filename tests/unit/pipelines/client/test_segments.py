@@ -12,7 +12,6 @@ from kfp_stub.server import Fault, KfpStub, said
 from advantageflow.errors import ClusterError
 from advantageflow.tracking import continuing
 from advantageflow.tracking.continuing import continue_run, still_going
-from advantageflow_pipelines.client import fit
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
 from advantageflow_pipelines.client.package import Package
@@ -22,6 +21,7 @@ from advantageflow_pipelines.commands import run_actions
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.definition import divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
+from advantageflow_pipelines.placing import cluster
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
@@ -99,8 +99,8 @@ def test_the_segments_of_a_run_do_what_the_whole_run_does_with_the_same_inputs(r
 @pytest.fixture
 def started(advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch) -> str:
     """The first segment of a run of three rounds."""
-    monkeypatch.setattr(fit, "ROOM", 0.0)
-    monkeypatch.setattr(fit, "HALF", 0.0)
+    monkeypatch.setattr(cluster, "ROOM", 0.0)
+    monkeypatch.setattr(cluster, "HALF", 0.0)
     arguments = ("--preset", "tiny", "--rounds", "3", "--run-name", "long", "--image", "registry.example/stage:1")
     status, out, _ = advantageflow("submit", *arguments, "--host", server.url)
     assert status == 0

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.fit import TASK_SECONDS as TASK
 from advantageflow_pipelines.configuration.choices import choose_settings
+from advantageflow_pipelines.placing.cluster import TASK_SECONDS as TASK
 from advantageflow_pipelines.plan.critical_path import OVERLAPS, Task, critical_path, simulate
 
 HOURS = {"prompts": 0.02, "rollout": 2.4, "reward": 0.8, "training": 4.8, "evaluation": 0.8}  # of sd35-geneval, about

@@ -1,4 +1,4 @@
-"""The parts of a plan: hours, memory that does not fit, chains of runs, GPUs and weights by name."""
+"""The parts of a plan: hours, memory that does not fit, GPUs and weights by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.estimate import find_pitfalls, needed_memory
-from advantageflow_pipelines.plan.published import chain
 from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu, hours
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
 from advantageflow_pipelines.plan.weights import needed_weights
@@ -130,16 +129,6 @@ def test_the_tasks_of_the_largest_preset_get_less_than_60_gb_in_all_with_4_or_8_
         sizes = Sizes(512, 16 * 64 * 64, 1_684_480, 18_800_000)  # those of Stable Diffusion 3.5 Medium
         found = artifacts(settings, sizes, 5553, ONLINE.work(settings, 5554).values())
         assert sum(one.moved for one in found.values()) < 60 * 10**9
-
-
-def test_a_published_budget_is_a_chain_of_runs() -> None:
-    settings = choose_settings(preset="sd35-geneval")
-    found = chain(settings, gpu_hours=2.0, artifacts=7)
-    assert found is not None
-    assert found["published"]["total"] == 1000 * 1152
-    assert found["runs"] == -(-1000 * 1152 // (10 * 192 * 24))
-    assert (found["gpu_hours"], found["bytes"]) == (2.0 * found["runs"], 7 * found["runs"])
-    assert chain(choose_settings(preset="shapes"), 1.0, {}) is None
 
 
 def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() -> None:
