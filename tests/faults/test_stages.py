@@ -83,9 +83,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_full_disk_at_a_stage_costs_that_stage_alone(run: Faulty, task: str) -> None:
-    run.full_at = task
+    run.full_at, log = task, run.workdir.log_file
+    log.unlink(missing_ok=True)
+    log.symlink_to("/dev/full")  # on the same disk
     with pytest.raises(RunFailed, match="the disk is full") as failed:
         run.attempt()
+    log.unlink()
     assert failed.value.by_user
     assert "free some space there" in str(failed.value)
     assert f"advantageflow run --resume {run.workdir.root}" in str(failed.value)

@@ -110,7 +110,8 @@ def _load_libraries(model: ModelSettings) -> None:
 def _logged(file: Path) -> Iterator[None]:
     """What the stages log, and what libraries print on standard error, goes to the run's log."""
     root = logging.getLogger()
-    with file.open("a", encoding="utf-8") as log, contextlib.redirect_stderr(log):
+    log = file.open("a", encoding="utf-8")
+    with contextlib.redirect_stderr(log):
         handler, level = logging.StreamHandler(log), root.level
         handler.setFormatter(ShownFormatter())
         root.addHandler(handler)
@@ -120,6 +121,8 @@ def _logged(file: Path) -> Iterator[None]:
         finally:
             root.removeHandler(handler)
             root.setLevel(level)
+            with contextlib.suppress(OSError):  # a full disk: the stage that cannot write what it made says so
+                log.close()
 
 
 @contextlib.contextmanager
