@@ -64,7 +64,11 @@ def create(
     out unless told otherwise.
     """
     if local is not None:
-        _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
+        of_a_cluster = {
+            "cron": cron, "every": every, "max-concurrency": None if concurrency == 1 else concurrency,
+            "upload-as": upload_as, "version-name": version_name, "service-account": service_account,
+        }  # fmt: skip
+        _create_local(name, local, run.keywords, of_a_cluster, catch_up=catch_up)  # type: ignore[attr-defined]
         return
 
     console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
@@ -174,11 +178,14 @@ def _change(connection: Connect, name: str, change: Literal["disable", "enable",
     return there.name, str(there.when)
 
 
-def _create_local(name: str, cron: str, chosen: dict[str, Any], *, catch_up: bool) -> None:
+def _create_local(
+    name: str, cron: str, chosen: dict[str, Any], of_a_cluster: dict[str, Any], *, catch_up: bool
+) -> None:
     """A schedule of `advantageflow run` with the options that were given, which are tried first."""
-    named = {"resources", "images", "image"} & {option for option, value in chosen.items() if value is not None}
+    of_a_cluster |= {option: chosen[option] for option in ("resources", "images", "image")}
+    named = sorted(option for option, value in of_a_cluster.items() if value is not None)
     if named:
-        where, remedy = ", ".join(f"--{option}" for option in sorted(named)), "leave it away"
+        where, remedy = ", ".join(f"--{option}" for option in named), "leave it away"
         raise SettingsError("a run on this machine has no such option", where=where, remedy=remedy)
     of_run = {option: value for option, value in chosen.items() if value is not None}
     options.choose(**of_run)
@@ -208,5 +215,6 @@ def _when(cron: str | None, every: str | None) -> remote.When:
     if (cron is None) == (every is None):
         message = "neither is given" if cron is None else "both are given"
         remedy = "give one: --cron '0 0 3 * * mon' (seconds first, UTC), or --every 6h"
+        remedy += "; on this machine --local '0 3 * * *' alone"
         raise SettingsError(message, where="--cron, --every", remedy=remedy)
     return remote.by_interval(every) if every is not None else remote.by_cron(cron or "")

@@ -103,6 +103,7 @@ def test_a_schedule_is_listed_paused_resumed_and_deleted_and_other_lines_stay(
         (("schedule", "create", "--local", "0 33 * * *", "--name", "n"), "not a cron expression"),
         (("schedule", "create", "--local", "0 3 * * *", "--name", "a b"), "'a b' is not a name"),
         ((*CREATE, "--resources", "cpu"), "a run on this machine has no such option"),
+        ((*CREATE, "--every", "6h"), "--every: a run on this machine has no such option"),
         ((*CREATE, "--preset", "tinny"), "did you mean 'tiny'"),
         (("schedule", "pause", "weekly"), "there is no schedule 'weekly' on this machine"),
     ],
