@@ -39,16 +39,21 @@ _VIEW = "results"  # the name of our view of an experiment, in its tags and in a
 _PARAMS = ("training.objective.name", "rounds", "seed")
 
 
-def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
-    """The command that serves MLflow's pages on the sqlite file `store`.
-    Raises TrackingError: there is no such file, or the port is in use.
-    """
+def check_store(store: Path) -> None:
+    """Check that a sqlite file is there, which MLflow would make; raises TrackingError."""
     if not store.is_file():
         raise TrackingError(
             "there is no MLflow store yet",
             where=str(store),
             remedy="start a run first (advantageflow run), or name the folder that holds its mlflow.db",
         )
+
+
+def ui_command(store: Path, host: str = "127.0.0.1", port: int = 5000) -> list[str]:
+    """The command that serves MLflow's pages on the sqlite file `store`.
+    Raises TrackingError: there is no such file, or the port is in use.
+    """
+    check_store(store)
     _check_free(host, port)
     address = ["--host", host, "--port", str(port), "--workers", "1"]
     return [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", sqlite_uri(store), *address]

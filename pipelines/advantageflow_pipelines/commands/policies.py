@@ -18,7 +18,7 @@ from advantageflow.tracking.registration import POLICY_TAG
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.local import garbage
 from advantageflow_pipelines.local.policies import draw, find_policy
-from advantageflow_pipelines.local.tracking import store_uri
+from advantageflow_pipelines.local.tracking import existing_store
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 BASE = "base"
@@ -122,7 +122,7 @@ def rollback(
     runs: options.Runs = options.RUNS,
 ) -> None:
     """Make the champion before this one champion again, or any version."""
-    uri = store_uri(runs)
+    uri = existing_store(runs)
     client = open_client(uri)
     registered: dict[str, list[str]] = {}
     for one in garbage.registered_versions(client):
@@ -160,7 +160,7 @@ def gc(
     Of old runs the reports stay, and the last policy unless it is registered; of a store the registered policies stay.
     No champion, present or former, is touched.
     """
-    console, client = Console(), open_client(store_uri(runs))
+    console, client = Console(), open_client(existing_store(runs))
     versions = garbage.registered_versions(client)
     registered = {version.tags[POLICY_TAG] for version in versions if POLICY_TAG in version.tags}
     found = [*garbage.old_runs(runs, newest, days, registered), *garbage.old_copies(days)]

@@ -14,9 +14,9 @@ from advantageflow.prompts.initial_policy import artifact_of, find_initial, writ
 from advantageflow.settings import EvaluationSettings, ModelSettings, RunSettings
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.store.published import is_address
-from advantageflow.tracking.registry import local_policy
+from advantageflow.tracking.registry import is_registered, local_policy
 from advantageflow_pipelines.local.summary import read_summary
-from advantageflow_pipelines.local.tracking import store_uri
+from advantageflow_pipelines.local.tracking import existing_store
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, open_workdir
 
 
@@ -69,7 +69,7 @@ def find_policy(name: str, runs: Path = DEFAULT_RUNS) -> FoundPolicy:
         StoreError: nothing is published at the address, or it cannot be fetched.
         TrackingError: the registry cannot be read.
     """
-    path = local_policy(name, store_uri(runs))
+    path = local_policy(name, existing_store(runs) if is_registered(name) else None)
     if (path / "settings.yaml").is_file():
         workdir = open_workdir(path)
         policies = workdir.policies()

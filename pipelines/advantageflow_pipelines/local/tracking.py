@@ -21,7 +21,7 @@ from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.promotion import Conclusion, inputs_sha256
 from advantageflow.tracking.publisher import Publisher
 from advantageflow.tracking.registration import last_judged
-from advantageflow.tracking.ui import run_title
+from advantageflow.tracking.ui import check_store, run_title
 from advantageflow_pipelines.local.runners import read_runner
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
@@ -47,6 +47,13 @@ def tracking_uri(workdir: WorkDir, runs: Path) -> str:
 def store_uri(runs: Path) -> str:
     """MLFLOW_TRACKING_URI, or the store that the runs of a folder share."""
     return os.environ.get(TRACKING_ENV) or sqlite_uri(runs / STORE_FILE)
+
+
+def existing_store(runs: Path) -> str:
+    """The same, for who takes what is not registered there for nobody's; raises TrackingError: there is none."""
+    if not os.environ.get(TRACKING_ENV):
+        check_store(runs / STORE_FILE)
+    return store_uri(runs)
 
 
 class RunTracking:

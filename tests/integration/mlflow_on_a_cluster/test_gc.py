@@ -89,6 +89,11 @@ def test_old_artifacts_go_and_reports_registered_policies_and_the_last_policy_th
     assert all(there.values()), there
     assert not is_published("store/policies/round-001-" + "d" * 12)
     assert "nothing to remove" in gc(monkeypatch, capsys, *everything)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # and in a folder without runs, where nothing is registered
+    monkeypatch.setattr(sys, "argv", ["advantageflow", "gc", *everything, "--delete"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "mlflow.db: there is no MLflow store yet" in capsys.readouterr().err
 
 
 def test_rejected_versions_go_and_champions_present_and_former_never_do(
