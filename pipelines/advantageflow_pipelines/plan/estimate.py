@@ -12,7 +12,7 @@ from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Work
-from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
+from advantageflow_pipelines.placing.cluster import OnKubeflow, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
 from advantageflow_pipelines.plan.speed import Speed, hours
@@ -45,8 +45,7 @@ class Plan:
     gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
     wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
     kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
-    kubeflow_seconds: float  # that Kubeflow itself takes, in line
-    path: CriticalPath | None  # the critical path on a cluster; None where it is not known
+    path: CriticalPath  # the critical path on a cluster; of the hours that are known
     storage: dict[str, Artifact]  # artifacts by kind
     weights: list[Weights]  # what has to be there
     pitfalls: list[str]  # what will go wrong, each with a remedy
@@ -110,6 +109,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
     kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
+    at_once = speed.count if speed else 1, policy_bytes(sizes), kubeflow.segments if kubeflow else 1
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
@@ -128,8 +128,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
         gpu_price=settings.tracking.gpu_price,
         wall_hours=wall,
         kubeflow=kubeflow,
-        kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
-        path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
+        path=critical_path(settings, by_stage, *at_once),
         storage=stored,
         weights=needed_weights(settings.model, counts.model.parts, settings.reward),
         pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],

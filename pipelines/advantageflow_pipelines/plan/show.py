@@ -10,7 +10,7 @@ from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import print_table, say
 
 _NONE = "-"
 _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
@@ -19,9 +19,9 @@ _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
 def show_plan(console: Console, plan: Plan) -> None:
     """Print all of a plan."""
     say(console, *_head(plan))
-    console.print(_stages(plan))
+    print_table(console, _stages(plan))
     say(console, *_totals(plan))
-    console.print(_storage(plan))
+    print_table(console, _storage(plan))
     _weights(console, plan)
     for pitfall in ["", *plan.pitfalls] if plan.pitfalls else []:
         console.print("warning: " if pitfall else "", style="yellow", end="")
@@ -76,9 +76,9 @@ def _totals(plan: Plan) -> list[str]:
         )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
-        each = f"about {TASK_SECONDS:g} s for each task in line"
-        lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} min more by the clock, {each}")
-    if plan.path is not None and plan.speed is not None:
+        more, each = plan.path.parts["Kubeflow"], f"about {TASK_SECONDS:g} s for each task in line"
+        lines.append(f"on Kubeflow: about {more * 60:.0f} min more by the clock, {each}")
+    if plan.speed is not None and all(stage.gpu_hours is not None for stage in plan.stages):
         lines += _path(plan.path, plan.speed.count)
     return ["", *lines, ""]
 
