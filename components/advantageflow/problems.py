@@ -17,6 +17,17 @@ _WHY = {
     "8 to 24 is usual",
     "reward.others": "for example [{name: jpeg, column: compressibility, weight: 0.5}]",
 }
+_MOVED = {
+    ("TrainingSettings", key): now
+    for key, now in {
+        "algorithm": "training.objective; instead of advantage_weighted: advantage_flow with training.objective.lam 0",
+        "passes": "training.inner_epochs",
+        "data_weight": "training.objective.data_share, a share of lam in [0, 1]",
+        "diffusion_nft": "training.objective, with name diffusion_nft",
+        "awm": "training.objective, with name awm",
+        "flow_grpo": "training.objective, with name flow_grpo",
+    }.items()
+}  # what to write, by the section's class and the old key; options that moved within are found there by their name
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 _LIMITS = {  # by the names that annotated_types has for them
     "ge": "at least {}",
@@ -117,6 +128,8 @@ def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str])
     dotted, section = ".".join(path), _section(model, above)
     if section is None:
         return Problem.at(dotted, "there is no such setting", "remove it", places)
+    if (section.__name__, key) in _MOVED:
+        return Problem.at(dotted, "this setting has moved", f"write {_MOVED[section.__name__, key]}", places)
     for name, field in section.model_fields.items():
         if key in getattr(type(field.get_default(call_default_factory=True)), "model_fields", {}):
             remedy = f"did you mean '{'.'.join([*above, name, key])}'?"

@@ -30,15 +30,14 @@ def registration(folder: Path, sha256: str, parent: str = "", decision: dict[str
     made_from = {"continued_from": {"path": parent}} if parent else {}
     PolicyState(
         round=2, step=8, lora=LoraSettings(), policy_sha256=sha256, base_sha256="b" * 64, settings=sections,
-        provenance={"reward": "shapes", "reward_version": "1", **made_from},
+        provenance=made_from,
     ).write(policy)  # fmt: skip
     for number, report in enumerate(reports):
         (report / "samples").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), "red").save(report / "samples" / "00.png")
         value = 0.25 + number / 2
-        write_json(
-            report / METRICS_FILE, {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}}
-        )
+        numbers = {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}}
+        write_json(report / METRICS_FILE, {**numbers, "reward_versions": {"shapes": "1"}})
     if not (folder / "prompts").exists():
         write_prompts(folder / "prompts", [Prompt("a red circle", "train", "colours")], {}, KNOWN)
     before, after = reports

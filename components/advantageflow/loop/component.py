@@ -25,7 +25,24 @@ def loop(
     learning_rate: Optional[float] = None,
     lam: Optional[str] = None,
 ) -> None:
-    """Run rounds of rollout, reward and training in one process, or in one group of them."""
+    """Run rounds of rollout, reward and training in one process, or in one group of them.
+
+    Args:
+        training_settings: TrainingSettings as JSON.
+        rollout_settings: RolloutSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        store_settings: StoreSettings as JSON.
+        seed: of the run.
+        round_index: the last round; the first is the one after the policy's.
+        prompts: of the run.
+        conditioning: of the prompts.
+        policy: to go on from.
+        new_policy: after the last round, the optimiser's state included.
+        adapter: of it, for evaluations.
+        learning_rate: instead of training_settings' own.
+        lam: instead of training_settings' own: a number, or auto.
+    """
     run_stage_task("loop", **locals())
 
 
@@ -47,5 +64,23 @@ def rollout(
     group_size: Optional[int] = None,
     guidance_scale: Optional[float] = None,
 ) -> None:
-    """Generate one shard of a round's images with the rollout policy, and score them beside that."""
+    """Generate one shard of a round's images with the rollout policy, and score them beside that.
+
+    Args:
+        rollout_settings: RolloutSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        seed: of the run.
+        round_index: the round, from 1.
+        shard: which of the round's shards, from 0.
+        prompts: of the run.
+        conditioning: of the prompts.
+        rollout_policy: that generates.
+        rollouts: the images.
+        latents: of the same rollouts.
+        scores: of each rollout by each reward.
+        prompts_per_round: instead of rollout_settings' own.
+        group_size: instead of rollout_settings' own.
+        guidance_scale: instead of rollout_settings' own.
+    """
     run_stage_task("rollout", module="advantageflow.loop.shard", **locals())

@@ -23,9 +23,25 @@ def prompts(
     adapter: dsl.Output[dsl.Model],
     rollout_policy: dsl.Output[dsl.Model],
     source: Optional[str] = None,
-    made_for: Optional[str] = None,  # read by Kubeflow's cache alone: results only of a run that was given the same
+    made_for: Optional[str] = None,
 ) -> None:
-    """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1."""
+    """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
+
+    Args:
+        prompt_settings: PromptSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        store_settings: StoreSettings as JSON.
+        seed: of the run.
+        init_policy: policy to begin with; empty for the base model.
+        prompts: texts and specs.
+        conditioning: of the prompts.
+        policy: before round 1.
+        adapter: of it, for evaluations.
+        rollout_policy: of it, for the rollouts of round 1.
+        source: instead of prompt_settings' own.
+        made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
+    """
     del made_for
     run_stage_task("prompts", **locals())
 

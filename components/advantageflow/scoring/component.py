@@ -15,5 +15,14 @@ def reward(
     rollouts: dsl.Input[dsl.Dataset],
     scores: dsl.Output[dsl.Dataset],
 ) -> None:
-    """Score one shard of rollouts."""
+    """Score one shard of rollouts.
+
+    Args:
+        reward_settings: RewardSettings as JSON.
+        round_index: the round, from 1.
+        shard: which of the round's shards, from 0.
+        prompts: of the run.
+        rollouts: images of the shard.
+        scores: of each rollout by each reward.
+    """
     run_stage_task("reward", module="advantageflow.scoring.stage", **locals())

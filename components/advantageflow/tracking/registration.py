@@ -143,14 +143,13 @@ def _signature(sampling: EvaluationSettings) -> Any:
 def _tags(run: Run, state: PolicyState, what: Judged, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Where the version comes from."""
     made, judged, model = state.provenance, metrics[-1], state.model or ModelSettings()
-    versions = judged.get("reward_versions") or made.get("reward_versions") or made.get("reward_version") or ""
     tags = {name: value for name, value in run.data.tags.items() if name.startswith(_OF_THE_RUN)}
     tags |= {
         POLICY_TAG: str(state.policy_sha256),
         "base": " ".join(filter(None, (model.name, model.revision))),
         "base_sha256": state.base_sha256 or "",
         "reward": ", ".join(f"{term.name}.{term.column}" for term in state.reward.terms),
-        "reward_version": versions if isinstance(versions, str) else json.dumps(versions),
+        "reward_version": json.dumps(judged["reward_versions"]),
         "seed": str(what.seed),
         "rounds": str(state.rounds),
         PARENT_TAG: str(made.get("continued_from", {}).get("path", "")),

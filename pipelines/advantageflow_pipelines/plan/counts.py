@@ -18,10 +18,10 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from advantageflow.errors import StoreError
-from advantageflow.policy.configs import CONFIG, INDEX, read_config
+from advantageflow.policy.configs import CONFIG, INDEX
 from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.store.files import write_json
+from advantageflow.store.files import read_json, write_json
 from advantageflow.store.s3 import cache_folder
 from advantageflow_pipelines.pipelines.definition import Work, images_of_a_round
 from advantageflow_pipelines.plan.weights import RewardCost, reward_cost
@@ -171,11 +171,11 @@ def counts_key(model: ModelSettings, targets: tuple[str, ...] | None, configs: P
         configs: folder of the model's configuration files.
         exactly: rank and image size, where figures are of these alone.
 
-    Raises PolicyError: one of the files is corrupt.
+    Raises StoreError: one of the files is corrupt.
     """
     told = {
         "form": _FORM,
-        "files": {file: read_config(configs / file) for file in _files(configs)},
+        "files": {file: read_json(configs / file) for file in _files(configs)},
         "model": model.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True),
         "targets": targets,
         "exactly": exactly,

@@ -37,7 +37,8 @@ def test_a_version_says_where_it_comes_from_and_comes_back_whole(client: MlflowC
     assert again.version == made.version == "1", "a task that is tried again registers nothing twice"
     assert made.tags.items() >= {
         "policy_sha256": "a" * 64, "base": "shapes", "base_sha256": "b" * 64, "reward": "shapes.soft",
-        "reward_version": "1", "seed": "7", "rounds": "2", "mlflow.source.git.commit": "c0ffee", "lock.sha256": "f00d",
+        "reward_version": '{"shapes": "1"}', "seed": "7", "rounds": "2", "mlflow.source.git.commit": "c0ffee",
+        "lock.sha256": "f00d",
     }.items()  # fmt: skip
     assert "| colours | 0.250 | 0.750 |" in made.description
     [output] = client.get_run(run.info.run_id).outputs.model_outputs

@@ -138,6 +138,23 @@ def test_what_is_not_an_objective_says_what_to_give(value: str) -> None:
     assert "give the name of one (advantage_flow, awm, " in error_of(f"training.objective={value}").remedy
 
 
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("algorithm=advantage_weighted", "training.objective; instead of advantage_weighted: advantage_flow with"),
+        ("data_weight=0.1", "training.objective.data_share, a share of lam"),
+        ("diffusion_nft.beta=0.5", "training.objective, with name diffusion_nft"),
+        ("awm={}", "training.objective, with name awm"),
+        ("passes=2", "training.inner_epochs"),
+        ("flow_grpo={}", "training.objective, with name flow_grpo"),
+    ],
+)
+def test_a_key_of_before_names_the_one_of_today(old: str, now: str) -> None:
+    error = error_of(f"training.{old}")
+    assert error.message == "this setting has moved"
+    assert now in error.remedy
+
+
 @pytest.mark.parametrize("name", ["lam", "normalise_error", "reference_weight", "timestep_sampling"])
 def test_an_option_of_the_objective_that_is_given_beside_it_is_pointed_there(name: str) -> None:
     assert error_of(f"training.{name}=1").remedy == f"did you mean 'training.objective.{name}'?"

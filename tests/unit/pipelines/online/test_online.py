@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 from online_ir import SETTINGS, compile_pipeline, compiled, tasks
 
 from advantageflow import __version__
+from advantageflow.evaluation.component import evaluation
+from advantageflow.prompts.component import prompts
+from advantageflow.rollout.component import rollout
+from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RunSettings
+from advantageflow.training.component import training
 from advantageflow_pipelines.client.stages import pipeline_tasks
 from advantageflow_pipelines.pipelines.definition import Evaluation
 from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations
@@ -145,7 +151,12 @@ def test_every_stage_runs_in_the_given_image_and_installs_nothing(spec: dict[str
     assert not [container for container in containers if "pip install" in str(container)]
 
 
-def test_tasks_carry_no_documentation(spec: dict[str, Any]) -> None:
+def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[str, Any]) -> None:
+    for component in (prompts, rollout, reward, training, evaluation):
+        documented = inspect.getdoc(component.python_func)
+        assert documented is not None
+        for name in inspect.signature(component.python_func).parameters:
+            assert f"    {name}: " in documented, f"{component.name}: {name}"
     tasks_only = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
     assert "description" not in str(tasks_only)
     assert "Args:" not in str(spec["deploymentSpec"])

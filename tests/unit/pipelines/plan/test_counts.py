@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import StoreError
 from advantageflow.policy.configs import find_configs, known_models
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
@@ -88,7 +88,7 @@ def test_a_corrupt_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{}")
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer" / "config.json").write_text("{")
-    with pytest.raises(PolicyError, match=r"transformer/config\.json: cannot be read"):
+    with pytest.raises(StoreError, match=r"transformer/config\.json: cannot be read"):
         counts_key(choose_settings(preset="tiny").model, None, tmp_path)
 
 
