@@ -15,7 +15,7 @@ from advantageflow_pipelines.pipelines.definition import Work
 from advantageflow_pipelines.placing.cluster import OnKubeflow, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
-from advantageflow_pipelines.plan.speed import Speed, hours
+from advantageflow_pipelines.plan.speed import Speed
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
 from advantageflow_pipelines.plan.weights import RewardCost, Weights, needed_weights
 
@@ -43,7 +43,6 @@ class Plan:
     stages: list[StagePlan]  # in order
     gpu_hours: float | None  # of all stages that are known; None on the CPU
     gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
-    wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
     kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
     path: CriticalPath  # the critical path on a cluster; of the hours that are known
     storage: dict[str, Artifact]  # artifacts by kind
@@ -105,7 +104,7 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
     recomputed = settings.training.gradient_checkpointing
     stages = [stage_plan(name, one, counts, memory[name], speed, recomputed=recomputed) for name, one in work.items()]
     by_stage = {one.stage: one.gpu_hours for one in stages}
-    total, wall = hours(by_stage, settings, speed)
+    known = [one.gpu_hours for one in stages if one.gpu_hours is not None]
     kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
@@ -124,9 +123,8 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
         },
         speed=speed,
         stages=stages,
-        gpu_hours=total,
+        gpu_hours=sum(known) if speed is not None and speed.known else None,
         gpu_price=settings.tracking.gpu_price,
-        wall_hours=wall,
         kubeflow=kubeflow,
         path=critical_path(settings, by_stage, *at_once),
         storage=stored,

@@ -69,14 +69,15 @@ def _totals(plan: Plan) -> list[str]:
     for stage in plan.stages:
         notes.setdefault(stage.note, stage.stage)
     lines = [f"{stage}: {note}" for note, stage in notes.items() if note]
-    if plan.gpu_hours is not None and plan.wall_hours is not None:
+    more = plan.path.parts["Kubeflow"]
+    if plan.gpu_hours is not None:
         price = "" if plan.gpu_price is None else f", {plan.gpu_hours * plan.gpu_price:,.2f} at {plan.gpu_price:g} each"
         lines.append(
-            f"this run: about {plan.gpu_hours:,.1f} GPU-hours{price}; {plan.wall_hours:,.1f} hours by the clock"
+            f"this run: about {plan.gpu_hours:,.1f} GPU-hours{price}; {plan.path.hours - more:,.1f} hours by the clock"
         )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
-        more, each = plan.path.parts["Kubeflow"], f"about {TASK_SECONDS:g} s for each task in line"
+        each = f"about {TASK_SECONDS:g} s for each task in line"
         lines.append(f"on Kubeflow: about {more * 60:.0f} min more by the clock, {each}")
     if plan.speed is not None and all(stage.gpu_hours is not None for stage in plan.stages):
         lines += _path(plan.path, plan.speed.count)
