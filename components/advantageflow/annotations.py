@@ -1,4 +1,4 @@
-"""Types whose modules are slow to load, for annotations alone: who only names them does not load what they stand in."""
+"""Types for annotations alone, most of modules that are slow to load: who only names them does not load these."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from advantageflow.policy.foreign import Foreign as Foreign
     from advantageflow.policy.generate import Generator as Generator
     from advantageflow.policy.saved import SavedPolicy as SavedPolicy
+    from advantageflow.rewards.backbones.learned import LearnedReward as LearnedReward
 else:
     Axes = BaseComponent = DockerClient = Figure = FreeTypeFont = Image = ImageDraw = MlflowClient = ModelVersion = Any
     Module = PipelineTask = RapidOCR = Run = Tensor = Any
-    Conditioning = Family = Foreign = Generator = SavedPolicy = StochasticSampler = Trajectory = Any
+    Conditioning = Family = Foreign = Generator = LearnedReward = SavedPolicy = StochasticSampler = Trajectory = Any

@@ -4,9 +4,6 @@ Kubeflow writes a component's source and the descriptions of its inputs into sev
 all nodes of a run must fit into one object of a cluster. Here a task names the module that lies in its image, and the
 run form shows the pipeline's own parameters, whose descriptions stay. It names the version too, which task.py holds to
 the image's.
-
-Of all components, an input `X_settings` is a section of the settings as JSON, and an input with a default that has the
-name of one setting holds instead of the section's own.
 """
 
 from collections.abc import Callable

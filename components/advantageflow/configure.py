@@ -22,16 +22,13 @@ _LONGEST_SHOWN = 200  # characters of an override in an error
 _NAMED = {"training.objective"}  # sections that may be given as a name alone, which replaces the whole section
 
 
-def load_settings(
-    preset: str | None, config: Path | None, overrides: Sequence[str] = (), *, presets: Traversable | None = None
-) -> RunSettings:
+def load_settings(preset: str | None, config: Path | None, overrides: Sequence[str] = ()) -> RunSettings:
     """Settings of a run: those of a preset or of a file (defaults if neither), changed by the overrides in order.
 
     Args:
         config: a YAML file of settings, instead of a preset.
         overrides: texts such as 'rollout.group_size=16'; the value is read as YAML. A section is replaced as a whole:
             'training.objective=awm' leaves behind the options of the objective that the preset has.
-        presets: folder of presets; the installed ones when None.
 
     Raises:
         SettingsError: both a preset and a file; no such preset or file; bad YAML; a key that does not exist; a value of
@@ -44,7 +41,7 @@ def load_settings(
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     if preset is not None:
-        values, places = _read_preset(preset, presets or _installed_presets())
+        values, places = _read_preset(preset)
     elif config is not None:
         values, places = read_values(Path(config), str(config))
     for override in overrides:
@@ -55,10 +52,10 @@ def load_settings(
         raise to_error(problems_of(error, RunSettings, places)) from error
 
 
-def preset_names(presets: Traversable | None = None) -> list[str]:
-    """Names of the presets in a folder (the installed ones when None), sorted."""
-    folder = presets or _installed_presets()
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+def preset_names() -> list[str]:
+    """Names of the installed presets, sorted."""
+    names = (entry.name for entry in _presets().iterdir())
+    return sorted(name.removesuffix(".yaml") for name in names if name.endswith(".yaml"))
 
 
 def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tuple[dict[str, Any], dict[str, str]]:
@@ -87,7 +84,7 @@ def read_values(file: Traversable, name: str, example: str = "rounds: 10") -> tu
     return values, {path: f"{name}:{line}" for path, line in lines.items()}
 
 
-def _installed_presets() -> Traversable:
+def _presets() -> Traversable:
     try:
         return files(PRESETS_PACKAGE)
     except ModuleNotFoundError as error:
@@ -95,14 +92,14 @@ def _installed_presets() -> Traversable:
         raise SettingsError("no presets are installed here", where="--preset", remedy=remedy) from error
 
 
-def _read_preset(name: str, folder: Traversable) -> tuple[dict[str, Any], dict[str, str]]:
-    names = preset_names(folder)
+def _read_preset(name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    names = preset_names()
     if name not in names:
         remedy = suggest(name, names, what="presets")
         if name.endswith((".yaml", ".yml")):
             remedy = f"use --config for a file; {remedy}"
         raise SettingsError(f"unknown preset '{name}'", where="--preset", remedy=remedy)
-    values, places = read_values(folder / f"{name}.yaml", f"preset {name}.yaml")
+    values, places = read_values(_presets() / f"{name}.yaml", f"preset {name}.yaml")
     return {"preset": name, **values}, places
 
 
@@ -119,7 +116,9 @@ def _apply(values: dict[str, Any], override: str, places: dict[str, str]) -> dic
     except SettingsError as error:
         remedy = f"quote the value: --set '{key:.{_LONGEST_SHOWN}}=\"...\"'"
         raise SettingsError(error.message, where=where, remedy=remedy) from error
-    if isinstance(value, bool | int | float) and accepts_text(RunSettings, path):
+    if isinstance(value, str) and text[0] not in "'\"|>!":
+        value = text  # as it was given: 'runs #2' has no comment
+    elif (isinstance(value, bool | int | float) or text.startswith("#")) and accepts_text(RunSettings, path):
         value = text  # a revision or a name made of digits: only text fits, and a shell eats the quotes
     values = copy.deepcopy(values)
     section = values

@@ -21,17 +21,13 @@ _MOVED = {
     ("TrainingSettings", key): now
     for key, now in {
         "algorithm": "training.objective; instead of advantage_weighted: advantage_flow with training.objective.lam 0",
-        "lam": "training.objective.lam",
         "passes": "training.inner_epochs",
         "data_weight": "training.objective.data_share, a share of lam in [0, 1]",
-        "reference_weight": "training.objective.reference_weight",
-        "normalise_error": "training.objective.normalise_error",
-        "timestep_sampling": "training.objective.timestep_sampling",
         "diffusion_nft": "training.objective, with name diffusion_nft",
         "awm": "training.objective, with name awm",
         "flow_grpo": "training.objective, with name flow_grpo",
     }.items()
-}  # what to write, by the section's class and the old key
+}  # what to write, by the section's class and the old key; options that moved within are found there by their name
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 _LIMITS = {  # by the names that annotated_types has for them
     "ge": "at least {}",
@@ -134,6 +130,10 @@ def _unknown(path: list[str], model: type[BaseModel], places: Mapping[str, str])
         return Problem.at(dotted, "there is no such setting", "remove it", places)
     if (section.__name__, key) in _MOVED:
         return Problem.at(dotted, "this setting has moved", f"write {_MOVED[section.__name__, key]}", places)
+    for name, field in section.model_fields.items():
+        if key in getattr(type(field.get_default(call_default_factory=True)), "model_fields", {}):
+            remedy = f"did you mean '{'.'.join([*above, name, key])}'?"
+            return Problem.at(dotted, "there is no such setting", remedy, places)
     remedy = f"known here: {', '.join(section.model_fields)}"
     near = did_you_mean(key, section.model_fields)
     if near:

@@ -6,9 +6,15 @@ from typing import Any
 from advantageflow.evaluation.component import evaluation
 from advantageflow.prompts.component import prompts
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Evaluation, Output, Pipeline, Stage
+from advantageflow_pipelines.pipelines.definition import (
+    Evaluation,
+    Output,
+    Pipeline,
+    Stage,
+    encoding_work,
+    evaluation_work,
+)
 from advantageflow_pipelines.pipelines.parameters import Form, Parameter
-from advantageflow_pipelines.pipelines.work import encoding_work, evaluation_work
 from advantageflow_pipelines.placing.placement import Placement
 
 PARAMETERS = (
@@ -17,7 +23,7 @@ PARAMETERS = (
 )
 
 
-def build(settings: RunSettings, placement: Placement, form: Form, in_order: bool) -> Callable[..., None]:
+def build(settings: RunSettings, placement: Placement, form: Form) -> Callable[..., None]:
     def judging(**given: Any) -> None:
         prepared = placement.place("prompts", prompts(**form.inputs("prompts", prompts, given)))
         judged = evaluation(
@@ -43,7 +49,6 @@ JUDGING = Pipeline(
     build=build,
     describe=lambda settings: f"judging {settings.init_policy or 'the base model'}",
     evaluations=lambda settings: [Evaluation(0, settings.evaluation.images)],
-    tasks=lambda settings: {"prompts": 1, "evaluation": 1},
     work=lambda settings, texts: {
         "prompts": encoding_work(1, texts),
         "evaluation": evaluation_work(settings.evaluation, [settings.evaluation.images], settings.prompts.eval_prompts),

@@ -42,14 +42,6 @@ def iterate(weights: Array, rewards: Array, rounds: int, gamma: float = GAMMA, d
     return np.array(path)
 
 
-def binary_step(p: float, gamma: float) -> float:
-    """The share of right images after a round, in closed form: it grows below a half, and errors shrink above."""
-    root = sqrt(p * (1 - p))
-    if p < 0.5:
-        return p * (gamma + 1) / (gamma + p - root)
-    return 1 - (1 - p) * (gamma - 1) / (gamma + root - (1 - p))
-
-
 def group_advantages(p: float, size: int, clip: float = 1.0) -> tuple[float, float]:
     """E[A] of a right and of a wrong image in groups of this size, many in a batch, scaled by the batch's deviation."""
     deviation = sqrt(p * (1 - p) * (size - 1) / size)

@@ -20,7 +20,7 @@ from advantageflow.store import files
 from advantageflow.tracking.events import read_events
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.local.run import run_locally
-from advantageflow_pipelines.local.runners import RunnerKind, write_runner
+from advantageflow_pipelines.local.runners import Runner, RunnerKind, write_runner
 from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 from advantageflow_pipelines.say import Console
@@ -36,7 +36,7 @@ class Faulty:
 
     def __init__(self, root: Path) -> None:
         self.workdir: WorkDir = create_workdir(root, SETTINGS)
-        write_runner(self.workdir, RunnerKind.INLINE, {})
+        write_runner(self.workdir, Runner(RunnerKind.INLINE))
         self.full_at = self.said = ""
 
     def attempt(self) -> dict[str, Any]:

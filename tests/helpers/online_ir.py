@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from kfp import compiler
 
 from advantageflow.settings import EvaluationSettings, RolloutSettings, RunSettings
-from advantageflow_pipelines.pipelines.building import compile_pipeline
+from advantageflow_pipelines.pipelines.building import build_pipeline
 
 SETTINGS = RunSettings(
     preset="golden",
@@ -17,6 +18,11 @@ SETTINGS = RunSettings(
     rollout=RolloutSettings(shards=2),
     evaluation=EvaluationSettings(every=1, images=120, round_images=60),
 )
+
+
+def compile_pipeline(settings: RunSettings, path: Path, **options: Any) -> None:
+    """Write a run's pipeline as Kubeflow's compiler does."""
+    compiler.Compiler().compile(build_pipeline(settings, **options), str(path))
 
 
 def compiled(tmp_path: Path, settings: RunSettings = SETTINGS, **options: Any) -> dict[str, Any]:

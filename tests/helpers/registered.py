@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from advantageflow.store.files import write_json
 from advantageflow.store.policies import PolicyState
 from advantageflow.store.prompts import write_prompts
 from advantageflow.tracking.promotion import Conclusion, conclude
-from advantageflow.tracking.registration import Registration
+from advantageflow.tracking.registration import Judged
 
 DECISION = {"reasons": [], "summary": "+0.100 (at least +0.050) on seed 7"}
 KNOWN = ["aa", "bb"]
 
 
-def registration(folder: Path, sha256: str, parent: str = "", name: str = "tuned") -> Registration:
+def registration(folder: Path, sha256: str, parent: str = "", decision: dict[str, Any] | None = DECISION) -> Judged:
     """A policy with these weights' hash, made from `parent`, and all that is registered with it."""
     policy, reports = folder / f"policy-{sha256}", (folder / "before", folder / "after")
     (policy / ADAPTER_FOLDER).mkdir(parents=True)
@@ -31,18 +30,21 @@ def registration(folder: Path, sha256: str, parent: str = "", name: str = "tuned
     made_from = {"continued_from": {"path": parent}} if parent else {}
     PolicyState(
         round=2, step=8, lora=LoraSettings(), policy_sha256=sha256, base_sha256="b" * 64, settings=sections,
-        provenance={"reward": "shapes", "reward_version": "1", **made_from},
+        provenance=made_from,
     ).write(policy)  # fmt: skip
     for number, report in enumerate(reports):
         (report / "samples").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), "red").save(report / "samples" / "00.png")
         value = 0.25 + number / 2
-        write_json(
-            report / METRICS_FILE, {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}}
-        )
+        numbers = {"round": 2 * number, "strict": value, "soft": value, "tasks": {"colours": value}}
+        write_json(report / METRICS_FILE, {**numbers, "reward_versions": {"shapes": "1"}})
     if not (folder / "prompts").exists():
         write_prompts(folder / "prompts", [Prompt("a red circle", "train", "colours")], {}, KNOWN)
-    return Registration(name, policy, EvaluationSettings(), 7, reports, folder / "prompts")
+    before, after = reports
+    return Judged(
+        path=policy, sampling=EvaluationSettings(), seed=7, before=before, after=after, prompts=folder / "prompts",
+        decision=decision,
+    )  # fmt: skip
 
 
 def pipeline_run(client: MlflowClient, experiment: str) -> Run:
@@ -59,7 +61,7 @@ def concluded(
     *,
     name: str = "tuned",
     parent: str = "",
-    decision: Mapping[str, Any] | None = DECISION,
+    decision: dict[str, Any] | None = DECISION,
 ) -> Conclusion:
     """A policy, registered after a run of its own."""
-    return conclude(client, pipeline_run(client, "runs"), registration(folder, sha256, parent, name), decision)
+    return conclude(client, pipeline_run(client, "runs"), name, registration(folder, sha256, parent, decision))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, NodesJob, check_resources, train_job
+from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, NODE, check_resources, train_job
 
 if TYPE_CHECKING:
     from conftest import Overlay
@@ -22,7 +22,7 @@ def runtime(overlays: dict[str, Overlay]) -> dict[str, Any]:
 def job() -> dict[str, Any]:
     """One that is to run on nodes of a certain kind."""
     task_config = {"node_selector": {"pool": "gpu"}}
-    return train_job(NodesJob("job", "registry.example/training", 2, 8, "s3://bucket/inputs", 3600, task_config))
+    return train_job("job", "registry.example/training", 2, 8, "s3://bucket/inputs", 3600, task_config)
 
 
 def nodes(runtime: dict[str, Any]) -> dict[str, Any]:

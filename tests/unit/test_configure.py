@@ -7,29 +7,33 @@ from pathlib import Path
 import pytest
 from configured import from_text, override_error
 
+from advantageflow import configure
 from advantageflow.configure import load_settings, preset_names
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RewardTerm, RunSettings, TrainingSettings
 
 
 @pytest.fixture
-def presets(tmp_path: Path) -> Path:
+def presets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "presets"
     folder.mkdir()
     (folder / "shapes.yaml").write_text("rounds: 3\nrollout:\n  group_size: 4\n")
     (folder / "shapes-long.yaml").write_text("rounds: 30\n")
     (folder / "README.md").write_text("not a preset")
+    monkeypatch.setattr(configure, "_presets", lambda: folder)
     return folder
 
 
-def test_a_preset_sets_its_values_and_its_name_and_leaves_the_defaults(presets: Path) -> None:
-    settings = load_settings("shapes", None, presets=presets)
+@pytest.mark.usefixtures("presets")
+def test_a_preset_sets_its_values_and_its_name_and_leaves_the_defaults() -> None:
+    settings = load_settings("shapes", None)
     assert (settings.preset, settings.rounds, settings.rollout.group_size) == ("shapes", 3, 4)
     assert settings.rollout.steps == RunSettings().rollout.steps
 
 
-def test_preset_names_are_those_of_the_yaml_files(presets: Path) -> None:
-    assert preset_names(presets) == ["shapes", "shapes-long"]
+@pytest.mark.usefixtures("presets")
+def test_preset_names_are_those_of_the_yaml_files() -> None:
+    assert preset_names() == ["shapes", "shapes-long"]
 
 
 def test_every_installed_preset_loads() -> None:
@@ -38,9 +42,10 @@ def test_every_installed_preset_loads() -> None:
         assert load_settings(name, None).preset == name
 
 
-def test_overrides_are_applied_in_order_on_top_of_the_preset(presets: Path) -> None:
+@pytest.mark.usefixtures("presets")
+def test_overrides_are_applied_in_order_on_top_of_the_preset() -> None:
     overrides = ["rollout.group_size=8", "training.learning_rate=6e-3", "rollout.group_size=16", "seed=7"]
-    settings = load_settings("shapes", None, overrides, presets=presets)
+    settings = load_settings("shapes", None, overrides)
     assert (settings.rollout.group_size, settings.training.learning_rate, settings.seed) == (16, 0.006, 7)
     assert settings.rounds == 3
 
@@ -54,6 +59,9 @@ def test_overrides_are_applied_in_order_on_top_of_the_preset(presets: Path) -> N
         ("model.revision=0012", "0012"),
         ("model.revision=null", None),
         ("model.name=stabilityai/stable-diffusion-3.5-medium", "stabilityai/stable-diffusion-3.5-medium"),
+        ("prompts.source=my prompts #1.txt", "my prompts #1.txt"),
+        ("tracking.note=# a plan", "# a plan"),
+        ("tracking.note='# a plan'", "# a plan"),
         ("training.adam_betas=[0.8, 0.9]", (0.8, 0.9)),
         ("rollout.sampler=heun", "heun"),
     ],
@@ -63,22 +71,24 @@ def test_an_override_is_read_as_the_type_of_its_setting(override: str, expected:
     assert getattr(getattr(load_settings(None, None, [override]), section), key) == expected
 
 
-def test_an_unknown_preset_suggests_the_nearest_and_lists_all(presets: Path) -> None:
+@pytest.mark.usefixtures("presets")
+def test_an_unknown_preset_suggests_the_nearest_and_lists_all() -> None:
     with pytest.raises(SettingsError) as caught:
-        load_settings("shaeps", None, presets=presets)
+        load_settings("shaeps", None)
     assert caught.value.where == "--preset"
     assert "did you mean 'shapes'?" in caught.value.remedy
     assert "shapes-long" in caught.value.remedy
 
 
-def test_a_file_given_as_a_preset_points_to_config(presets: Path) -> None:
+@pytest.mark.usefixtures("presets")
+def test_a_file_given_as_a_preset_points_to_config() -> None:
     with pytest.raises(SettingsError, match="use --config"):
-        load_settings("my.yaml", None, presets=presets)
+        load_settings("my.yaml", None)
 
 
 def test_a_preset_and_a_file_together_are_refused(presets: Path) -> None:
     with pytest.raises(SettingsError, match="both given"):
-        load_settings("shapes", presets / "shapes.yaml", presets=presets)
+        load_settings("shapes", presets / "shapes.yaml")
 
 
 OTHERS = (

@@ -29,6 +29,9 @@ def evaluation(
     """Judge a policy on held-out prompts, and hold its images against the base policy's report if that is given.
 
     Args:
+        evaluation_settings: EvaluationSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
         seed: of the run.
         round_index: the round that made the policy; 0 before round 1.
         images: how many to judge.
@@ -39,6 +42,7 @@ def evaluation(
         page: the report for people.
         metrics: strict and soft, and strict by task, for Kubeflow's page that compares runs.
         base: report of the base policy.
+        guidance_scale: instead of evaluation_settings' own.
     """
     run_stage_task("evaluation", **locals(), beside_base=base is None)
     metrics.metadata.update(read_json(metrics.path))
@@ -63,6 +67,10 @@ def promotion(
     """Judge a candidate against the champion on further seeds, and decide which is to be used.
 
     Args:
+        promotion_settings: PromotionSettings as JSON.
+        evaluation_settings: EvaluationSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
         seed: of the run.
         inputs_sha256: of what the run is made from.
         prompts: of the run.

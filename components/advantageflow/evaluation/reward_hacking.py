@@ -68,14 +68,21 @@ def hacking_metrics(
     """
     if base is None:
         return {"statistics": {name: {"mean": mean} for name, mean in _means(rows).items()}, "alarms": []}, []
-    before = read_statistics(base)
-    shared = {_key(row) for row in rows} & {_key(row) for row in before}
+    of_base = read_statistics(base)
+    shared = {_key(row) for row in rows} & {_key(row) for row in of_base}
     if not shared:
         remedy = "compare evaluations of one run's prompts, with equal seed"
         raise DataError("the base's report has none of the images of this evaluation", where=str(base), remedy=remedy)
-    now, then = (_means(row for row in of_one if _key(row) in shared) for of_one in (rows, before))
-    watched = _watched(reward, judges, outcomes, base, shared)
-    alarms = find_alarms(bounds, now, then, watched)
+    now, then = (_means(row for row in of_one if _key(row) in shared) for of_one in (rows, of_base))
+    alarms = statistic_alarms(bounds, now, then)
+    judged, judged_then = (
+        [one for one in of_one if one.judged and (one.prompt_id, one.seed) in shared]
+        for of_one in (outcomes, read_outcomes(base))
+    )
+    for term in reward.watched:
+        name, better = term_name(term), judges[term.name].higher_is_better
+        values, before = ([one.value(name) for one in of_one] for of_one in (judged, judged_then))
+        alarms += watched_alarms(name, values, before, better, term.minimum, bounds.watched_drop)
     compared = {name: {"mean": mean, "base": then[name]} for name, mean in now.items()}
     told = [{name: value for name, value in asdict(alarm).items() if value != math.inf} for alarm in alarms]  # JSON
     return {"statistics": compared, "alarms": told}, alarms
@@ -99,24 +106,6 @@ def _means(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return {name: statistics.fmean(known) for name, known in values.items() if known}
 
 
-def _watched(
-    reward: RewardSettings, judges: Mapping[str, Reward], outcomes: Sequence[Outcome], base: Path, shared: set[Key]
-) -> dict[str, Watched]:
-    if not reward.watched:
-        return {}
-    now, then = (
-        [one for one in of_one if one.judged and (one.prompt_id, one.seed) in shared]
-        for of_one in (outcomes, read_outcomes(base))
-    )
-    watched = {}
-    for term in reward.watched:
-        name = term_name(term)
-        values, before = [one.value(name) for one in now], [one.value(name) for one in then]
-        mean, base_mean, base_std = statistics.fmean(values), statistics.fmean(before), statistics.pstdev(before)
-        watched[name] = Watched(mean, base_mean, base_std, judges[term.name].higher_is_better, term.minimum)
-    return watched
-
-
 @dataclass(frozen=True)
 class Alarm:
     """One mean that is out of bounds."""
@@ -129,49 +118,51 @@ class Alarm:
     message: str  # all that in words
 
 
-@dataclass(frozen=True)
-class Watched:
-    """The mean of a watched reward over held-out images."""
-
-    mean: float  # of the images now
-    base_mean: float  # of the base policy's images on the same prompts and noise
-    base_std: float  # standard deviation over those
-    higher_is_better: bool  # direction of the reward
-    minimum: float | None = None  # worst acceptable mean, if there is one
-
-
 _FRACTIONS = ("dark_fraction", "saturated_fraction")
 _BOUNDED = [bound for bound in AlarmSettings.model_fields if bound != "watched_drop"]  # such as 'sharpness_drop'
 
 
-def find_alarms(
-    bounds: AlarmSettings, means: Mapping[str, float], base: Mapping[str, float], watched: Mapping[str, Watched]
-) -> list[Alarm]:
-    """What is out of bounds.
-
-    Args:
-        means: means over held-out images by statistic; one that could not be measured is absent.
-        base: the same of the base policy's images on the same prompts and noise.
-        watched: watched rewards by '<reward>.<column>'.
+def statistic_alarms(bounds: AlarmSettings, means: Mapping[str, float], base: Mapping[str, float]) -> list[Alarm]:
+    """Which statistics are out of bounds, by their means over held-out images and those of the base policy's images on
+    the same prompts and noise; one that could not be measured is absent.
     """
     found = []
     for alarm in _BOUNDED:
         name, _, direction = alarm.rpartition("_")
-        if name in means:
-            found.append(_statistic(name, direction, means[name], base[name], getattr(bounds, alarm)))
-    found += [_watched_alarm(name, one, bounds.watched_drop) for name, one in watched.items()]
-    return [alarm for alarm in found if alarm is not None]
+        bound = getattr(bounds, alarm)
+        if name not in means or bound is None:
+            continue
+        value, before = means[name], base[name]
+        difference = value - before if direction == "rise" else before - value
+        change = difference if name in _FRACTIONS else _part(difference, before)
+        if change > bound:
+            moved, form = "rose" if direction == "rise" else "fell", ".2f" if name in _FRACTIONS else ".0%"
+            how_far = f"{change:{form}}, allowed are {bound:{'g' if name in _FRACTIONS else form}}"
+            message = f"{name.replace('_', ' ')} {moved} from the base's {before:.3g} to {value:.3g} ({how_far})"
+            found.append(Alarm(alarm, value, before, change, bound, message))
+    return found
 
 
-def _statistic(name: str, direction: str, value: float, base: float, bound: float | None) -> Alarm | None:
-    difference = value - base if direction == "rise" else base - value
-    change = difference if name in _FRACTIONS else _part(difference, base)
-    if bound is None or not change > bound:
-        return None
-    moved = "rose" if direction == "rise" else "fell"
-    how_far = f"{change:.2f}, allowed are {bound:g}" if name in _FRACTIONS else f"{change:.0%}, allowed are {bound:.0%}"
-    message = f"{name.replace('_', ' ')} {moved} from the base's {base:.3g} to {value:.3g} ({how_far})"
-    return Alarm(f"{name}_{direction}", value, base, change, bound, message)
+def watched_alarms(
+    name: str,
+    now: Sequence[float],
+    then: Sequence[float],
+    higher_is_better: bool,
+    minimum: float | None,
+    bound: float | None,
+) -> list[Alarm]:
+    """Whether a watched reward '<reward>.<column>' is out of bounds, by its values of the images and of the base's on
+    the same prompts and noise: the mean got worse by more than `bound` standard deviations, or is beyond its minimum.
+    """
+    mean, base, sign = statistics.fmean(now), statistics.fmean(then), 1 if higher_is_better else -1
+    change = _part(sign * (base - mean), statistics.pstdev(then))
+    moved = f"watched {name} went from the base's {base:.3g} to {mean:.3g}"
+    if bound is not None and change > bound:
+        how_far = f"{change:.2f} standard deviations worse, allowed are {bound:g}"
+        return [Alarm(f"watched/{name}", mean, base, change, bound, f"{moved} ({how_far})")]
+    if minimum is not None and (beyond := sign * (minimum - mean)) > 0:
+        return [Alarm(f"watched/{name}", mean, base, beyond, 0.0, f"{moved}, beyond its minimum {minimum:g}")]
+    return []
 
 
 def _part(difference: float, base: float) -> float:
@@ -179,18 +170,3 @@ def _part(difference: float, base: float) -> float:
     if base == 0:
         return math.inf if difference > 0 else 0.0
     return difference / base
-
-
-def _watched_alarm(name: str, one: Watched, bound: float | None) -> Alarm | None:
-    worse = one.base_mean - one.mean if one.higher_is_better else one.mean - one.base_mean
-    change = _part(worse, one.base_std)
-    moved = f"watched {name} went from the base's {one.base_mean:.3g} to {one.mean:.3g}"
-    if bound is not None and change > bound:
-        how_far = f"{change:.2f} standard deviations worse, allowed are {bound:g}"
-        return Alarm(f"watched/{name}", one.mean, one.base_mean, change, bound, f"{moved} ({how_far})")
-    if one.minimum is not None:
-        beyond = one.minimum - one.mean if one.higher_is_better else one.mean - one.minimum
-        if beyond > 0:
-            message = f"{moved}, beyond its minimum {one.minimum:g}"
-            return Alarm(f"watched/{name}", one.mean, one.base_mean, beyond, 0.0, message)
-    return None

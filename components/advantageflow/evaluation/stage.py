@@ -57,6 +57,7 @@ def run(
     Args:
         reward: what images are judged by: the first term's reward, and what every term came to.
         round_index: the round that the policy comes from; 0 for the base.
+        images: how many to judge.
         prompts, conditioning: of the run, whose 'eval' prompts are used.
         policy: whose 'policy' adapter generates, or the base model where it has none.
         base: the report of the base policy; None (as for the base itself) raises no alarms.

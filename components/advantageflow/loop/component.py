@@ -28,6 +28,11 @@ def loop(
     """Run rounds of rollout, reward and training in one process, or in one group of them.
 
     Args:
+        training_settings: TrainingSettings as JSON.
+        rollout_settings: RolloutSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        store_settings: StoreSettings as JSON.
         seed: of the run.
         round_index: the last round; the first is the one after the policy's.
         prompts: of the run.
@@ -35,6 +40,8 @@ def loop(
         policy: to go on from.
         new_policy: after the last round, the optimiser's state included.
         adapter: of it, for evaluations.
+        learning_rate: instead of training_settings' own.
+        lam: instead of training_settings' own: a number, or auto.
     """
     run_stage_task("loop", **locals())
 
@@ -59,7 +66,21 @@ def rollout(
 ) -> None:
     """Generate one shard of a round's images with the rollout policy, and score them beside that.
 
-    Args beside those of `advantageflow.rollout.component.rollout`:
+    Args:
+        rollout_settings: RolloutSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        seed: of the run.
+        round_index: the round, from 1.
+        shard: which of the round's shards, from 0.
+        prompts: of the run.
+        conditioning: of the prompts.
+        rollout_policy: that generates.
+        rollouts: the images.
+        latents: of the same rollouts.
         scores: of each rollout by each reward.
+        prompts_per_round: instead of rollout_settings' own.
+        group_size: instead of rollout_settings' own.
+        guidance_scale: instead of rollout_settings' own.
     """
     run_stage_task("rollout", module="advantageflow.loop.shard", **locals())

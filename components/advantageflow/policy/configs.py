@@ -7,9 +7,9 @@ from typing import Any
 
 from advantageflow.annotations import Family, Module
 from advantageflow.errors import PolicyError
-from advantageflow.json_text import parse_json
 from advantageflow.policy.location import EMBEDDED_MODEL, INDEX, encoder_class
 from advantageflow.settings import ModelSettings
+from advantageflow.store.files import read_json
 
 KNOWN_MODELS = Path(__file__).parent / "known"
 CONFIG = "config.json"
@@ -73,7 +73,7 @@ def find_configs(model: ModelSettings) -> tuple[Path, str]:
 
 def model_configs(model: ModelSettings) -> ModelConfigs:
     """What the files that `find_configs` finds say.
-    Raises PolicyError: they are not found, a file is corrupt, or the family is not supported.
+    Raises PolicyError: they are not found, or the family is not supported; StoreError: a file is corrupt.
     """
     return _read(model, *find_configs(model))
 
@@ -107,23 +107,12 @@ def _known(name: str) -> tuple[Path, str]:
 def _read(model: ModelSettings, folder: Path, origin: str) -> ModelConfigs:
     from advantageflow.policy.families import find_family  # needs torch, which not every reader of files has to load
 
-    index = read_config(folder / INDEX)
+    index = read_json(folder / INDEX)
     family = find_family(str(index.get("_class_name")), model, f"{folder}: {INDEX}")
     found = {part: folder / part / CONFIG for part in (*REQUIRED, *family.text_encoders)}
-    parts = {part: read_config(path) for part, path in found.items() if path.exists()}
+    parts = {part: read_json(path) for part, path in found.items() if path.exists()}
     for part in REQUIRED:
         if part not in parts:
             remedy = "name a complete folder written by save_pretrained"
             raise PolicyError(f"it has no {part}/{CONFIG}", where=str(folder), remedy=remedy)
     return ModelConfigs(index, family, parts, origin)
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """One of the files. Raises PolicyError: it is missing, or not an object of JSON."""
-    try:
-        config: Any = parse_json(path.read_bytes())
-        if not isinstance(config, dict):
-            raise ValueError("it is not an object")
-    except (OSError, ValueError) as error:
-        raise PolicyError(f"cannot be read: {error}", where=str(path), remedy="download the model again") from error
-    return config

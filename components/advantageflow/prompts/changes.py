@@ -16,6 +16,7 @@ from advantageflow.rewards.plumbing.terms import term_rewards
 from advantageflow.settings import PromptSettings, RewardSettings
 from advantageflow.store.files import write_text
 from advantageflow.store.prompts import source_sha256
+from advantageflow.tracking.continuing import still_going
 from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.journal import current_journal
 from advantageflow.tracking.mlflow_store import open_client
@@ -30,6 +31,7 @@ def run(
     run_settings: str,
     registered_model: str,
     *,
+    in_segments: bool = False,
     parent_out: Path,
     changed_out: Path,
     inputs_out: Path,
@@ -39,13 +41,15 @@ def run(
     Args:
         run_settings: all settings of the run by section, as JSON.
         registered_model: whose champion is the start.
+        in_segments: whether the run is several pipeline runs, so that one that its schedule started earlier may go on:
+            then there is nothing to do.
         parent_out: file of the champion's address, or the run's own `init_policy` where there is no champion.
         changed_out: file of 'true' or 'false'.
         inputs_out: file of the hash of what the run is made from.
 
     Raises:
         SettingsError: there is no MLflow, or no registered model.
-        UserError: prompts, rewards or MLflow cannot be read.
+        UserError: prompts, rewards or MLflow cannot be read; Kubeflow does not answer.
     """
     tracking_uri = os.environ.get(TRACKING_ENV)
     if not tracking_uri or not registered_model:
@@ -57,12 +61,14 @@ def run(
     inputs = inputs_sha256(whole, made_from(settings, reward))
     start = look(open_client(tracking_uri), registered_model, inputs)
     logger.info("starts from %s", start.parent or "the base model")
-    if start.unchanged:
-        logger.info("nothing to do: %s", start.unchanged)
-    current_journal().metrics({"changes/changed": float(not start.unchanged)}, step=0)
+    going = still_going() if in_segments else None
+    unchanged = f"{going} of the same schedule is still going on" if going else start.unchanged
+    if unchanged:
+        current_journal().warning(f"nothing to do: {unchanged}")
+    current_journal().metrics({"changes/changed": float(not unchanged)}, step=0)
     written = {
         parent_out: start.parent or whole.get("init_policy") or "",
-        changed_out: str(not start.unchanged).lower(),
+        changed_out: str(not unchanged).lower(),
         inputs_out: inputs,
     }
     for path, text in written.items():

@@ -28,6 +28,10 @@ def prompts(
     """Prepare what all rounds share: the prompts, what conditions the model for each, and the policy before round 1.
 
     Args:
+        prompt_settings: PromptSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        store_settings: StoreSettings as JSON.
         seed: of the run.
         init_policy: policy to begin with; empty for the base model.
         prompts: texts and specs.
@@ -35,6 +39,7 @@ def prompts(
         policy: before round 1.
         adapter: of it, for evaluations.
         rollout_policy: of it, for the rollouts of round 1.
+        source: instead of prompt_settings' own.
         made_for: read by Kubeflow's cache alone, which takes results only from a run that was given the same.
     """
     del made_for
@@ -48,6 +53,7 @@ def changes(
     parent: dsl.OutputPath(str),  # type: ignore[valid-type]
     changed: dsl.OutputPath(str),  # type: ignore[valid-type]
     inputs_sha256: dsl.OutputPath(str),  # type: ignore[valid-type]
+    in_segments: bool = False,
     **given: Any,
 ) -> None:
     """Look where a retraining starts, and whether there is a reason for it.
@@ -59,6 +65,7 @@ def changes(
         parent: address of the policy to start from; empty for the base model.
         changed: 'true' where anything has changed since it was made.
         inputs_sha256: of what the run is made from.
+        in_segments: whether the run is several pipeline runs.
         **given: the run form's values, by the names that they have there.
     """
     import json
@@ -73,6 +80,7 @@ def changes(
         reward=json.dumps(settings["reward"]),
         run_settings=json.dumps(settings),
         registered_model=registered_model,
+        in_segments=in_segments,
         parent_out=parent,
         changed_out=changed,
         inputs_out=inputs_sha256,

@@ -88,11 +88,7 @@ def run(
     journal.dataset(prompts_out / PROMPTS_FILE)
     journal.metrics({f"prompts/{split}": count for split, count in counts.items()})
 
-    first, several = next(iter(versions)), {"reward_versions": versions} if len(versions) > 1 else {}
-    provenance = {
-        "model": model.name, "revision": model.revision, "seed": seed, "reward": first,
-        "reward_version": versions[first], **several,
-    }  # fmt: skip
+    provenance = {"model": model.name, "revision": model.revision, "seed": seed, "reward_versions": versions}
     named = {"prompts": settings, "model": model, "reward": reward}
     sections = {name: section.model_dump(mode="json") for name, section in named.items()}
     if init_policy is None or start is None:

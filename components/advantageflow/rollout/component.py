@@ -27,6 +27,8 @@ def rollout(
     """Generate one shard of a round's images with the rollout policy.
 
     Args:
+        rollout_settings: RolloutSettings as JSON.
+        model_settings: ModelSettings as JSON.
         seed: of the run.
         round_index: the round, from 1.
         shard: which of the round's shards, from 0.
@@ -35,5 +37,8 @@ def rollout(
         rollout_policy: that generates.
         rollouts: the images.
         latents: of the same rollouts.
+        prompts_per_round: instead of rollout_settings' own.
+        group_size: instead of rollout_settings' own.
+        guidance_scale: instead of rollout_settings' own.
     """
     run_stage_task("rollout", **locals())

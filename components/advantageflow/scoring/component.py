@@ -18,6 +18,7 @@ def reward(
     """Score one shard of rollouts.
 
     Args:
+        reward_settings: RewardSettings as JSON.
         round_index: the round, from 1.
         shard: which of the round's shards, from 0.
         prompts: of the run.

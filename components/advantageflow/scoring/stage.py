@@ -5,7 +5,6 @@ import logging
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -76,7 +75,10 @@ def write_scored(
     journal, source, records = current_journal(), read_metadata(rollouts), read_rollouts(rollouts)
     tell_dropped(settings, list(dropped.values()), len(records), journal, source.get("round") or 0)
     made_by = {key: source.get(key) for key in ("round", "shard", "shards", "policy_sha256")}
-    described = made_by | _description(rewards) | {IMAGE_STATISTICS_KEY: pictures.summary()}
+    by_name = {
+        name: {"version": one.version, "higher_is_better": one.higher_is_better} for name, one in rewards.items()
+    }
+    described = made_by | {"rewards": by_name, IMAGE_STATISTICS_KEY: pictures.summary()}
     described |= {DROPPED_KEY: list(dropped)} if dropped else {}
     write_scores(scores_out, scores, score_columns(settings, rewards), described)
     if scores:
@@ -135,14 +137,6 @@ def _version(rewards: Mapping[str, Reward]) -> str:
     if len(rewards) == 1:
         return next(iter(rewards.values())).version
     return "; ".join(f"{name} {reward.version}" for name, reward in rewards.items())
-
-
-def _description(rewards: Mapping[str, Reward]) -> dict[str, Any]:
-    """Whose scores these are: name, version and direction of the first reward; where there are several, also of all."""
-    by_name = {name: {"version": r.version, "higher_is_better": r.higher_is_better} for name, r in rewards.items()}
-    first = next(iter(rewards))
-    described: dict[str, Any] = {"reward": rewards[first].name, **by_name[first]}
-    return described if len(rewards) == 1 else described | {"rewards": by_name}
 
 
 def score_summary(values: Sequence[Mapping[str, float]], prompts: Sequence[Prompt]) -> dict[str, float]:

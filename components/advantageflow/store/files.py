@@ -187,7 +187,7 @@ def free_space(path: Path) -> str:
 
 
 def _corrupt(path: Path, error: Exception) -> StoreError:
-    remedy = "the file was cut short or altered: delete its folder and run the task that makes it again"
+    remedy = "it was cut short or altered: download a model again; of an artifact, delete the folder and run its task"
     return StoreError(f"cannot be read, it is corrupt ({error})", where=str(path), remedy=remedy)
 
 

@@ -55,6 +55,7 @@ class FolderPlace:
         file = self._folder / path
         partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
         with writing(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(content)
             partial.replace(file)
 

@@ -75,6 +75,7 @@ def closing(
     Args:
         status: of the pipeline run.
         nodes: that train.
+        store_settings: StoreSettings as JSON.
         first_run: the pipeline run that this one continues.
         goes_on: whether another one continues this one.
     """

@@ -2,6 +2,8 @@
 
 The pipeline holds what each of its segments does as a component; a segment is that component as the root of the same
 pipeline. What a segment hands on stays where it is: the next one imports it by its address.
+
+Kubeflow knows of no connection between them, so a schedule's next run finds out itself whether an earlier one goes on.
 """
 
 import json
@@ -9,16 +11,16 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 from advantageflow.annotations import MlflowClient
 from advantageflow.errors import ClusterError
-from advantageflow.tracking.kubeflow import API_ENV, ask
+from advantageflow.tracking.kubeflow import API_ENV, ENDED, ask
 from advantageflow.tracking.lifecycle import on_pipeline_run
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, find_or_open
 
@@ -28,11 +30,11 @@ _WAITS = (5, 15, 30, 60, 120, 240)  # seconds between tries at an API server tha
 _SECONDS = 60.0  # for an answer
 _PASSING = (408, 429, 500, 502, 503, 504)
 _REMEDY = (
-    "see infra/README.md, 'Long runs'; what this segment made is kept, and `advantageflow runs retry` of its pipeline "
-    "run starts the next one"
+    "see infra/README.md, 'Long runs'; what this run made is kept, and `advantageflow runs retry` goes on from there"
 )
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def component_of(rounds: str) -> str:
@@ -65,7 +67,8 @@ def continue_run(rounds: str, handed: Mapping[str, str], told: Mapping[str, str]
         told: further parameters.
     """
     own = os.environ[PIPELINE_RUN_ENV]
-    first, started = _patiently(own, rounds, {parameter_of(name): uri for name, uri in handed.items()} | dict(told))
+    given = {parameter_of(name): uri for name, uri in handed.items()} | dict(told)
+    first, started = _patiently(lambda: _start(own, rounds, given), f"does not start rounds {rounds}")
     print(f"rounds {rounds} are the pipeline run {started}", file=sys.stderr, flush=True)
 
     def hand_over(client: MlflowClient, tracking_uri: str, pipeline: str) -> str:
@@ -75,22 +78,54 @@ def continue_run(rounds: str, handed: Mapping[str, str], told: Mapping[str, str]
     on_pipeline_run(hand_over, "the next segment finds the run in MLflow by itself")
 
 
-def _patiently(own: str, rounds: str, told: Mapping[str, str]) -> tuple[str, str]:
+def still_going() -> str | None:
+    """The name and id of what goes on of an earlier run of the schedule that started this pipeline run; None if nothing
+    does, and for a run that no schedule started.
+    Raises ClusterError: the API server stays away for minutes, or refuses.
+
+    Archived runs do not count.
+    """
+    own = os.environ[PIPELINE_RUN_ENV]
+    return _patiently(lambda: _going_before(own), "does not say whether an earlier run of the schedule goes on")
+
+
+def _going_before(own: str) -> str | None:
+    run = ask(f"runs/{own}", seconds=_SECONDS)
+    schedule = run.get("recurring_run_id")
+    if not schedule:
+        return None
+    going: dict[str, str] = {}
+    earlier: set[str] = set()
+    for one in _runs(experiment_id=run["experiment_id"], sort_by="created_at desc"):
+        name = whole_name(one["display_name"])  # of a schedule's runs no two have the same
+        if one.get("state") not in ENDED and one.get("storage_state") != "ARCHIVED":
+            going.setdefault(name, f"'{one['display_name']}' (run {one['run_id']})")
+        # Of two that began at once the later one ends, not both.
+        if one.get("recurring_run_id") == schedule and _began(one) < _began(run):
+            earlier.add(name)
+    return next((said for name, said in going.items() if name in earlier), None)
+
+
+def _began(run: Json) -> tuple[str, str]:
+    return run["created_at"], run["run_id"]
+
+
+def _patiently(work: Callable[[], T], refusal: str) -> T:
+    """What the API server gives, asked again while it is away; `refusal` is what it does not do."""
     for wait in (*_WAITS, None):
         try:
-            return _start(own, rounds, told)
+            return work()
         except HTTPError as error:
             if error.code not in _PASSING:
                 answer = f"{error.code} {error.read().decode(errors='replace')[:300]}"
-                raise ClusterError(f"Kubeflow does not start rounds {rounds}: {answer}", remedy=_REMEDY) from error
+                raise ClusterError(f"Kubeflow {refusal}: {answer}", remedy=_REMEDY) from error
             reason = str(error)
         except (OSError, HTTPException, ValueError) as error:
             reason = str(error) or type(error).__name__
         if wait is not None:
             print(f"Kubeflow's API server is away ({reason}); trying again in {wait} s", file=sys.stderr, flush=True)
             time.sleep(wait)
-    message = f"rounds {rounds} cannot be started: Kubeflow's API server is away ({reason})"
-    raise ClusterError(message, where=API_ENV, remedy=_REMEDY)
+    raise ClusterError(f"Kubeflow {refusal}: its API server is away ({reason})", where=API_ENV, remedy=_REMEDY)
 
 
 def _start(own: str, rounds: str, told: Mapping[str, str]) -> tuple[str, str]:
@@ -115,12 +150,20 @@ def _start(own: str, rounds: str, told: Mapping[str, str]) -> tuple[str, str]:
 def _find(experiment: str, name: str, first: str) -> str | None:
     """The pipeline run that continues the first one under this name; None if there is none yet."""
     named = {"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]}
-    query = urlencode({"experiment_id": experiment, "filter": json.dumps(named), "page_size": 100})
-    for listed in ask(f"runs?{query}", seconds=_SECONDS).get("runs") or []:
+    for listed in _runs(experiment_id=experiment, filter=json.dumps(named)):
         run = ask(f"runs/{listed['run_id']}", seconds=_SECONDS)  # a list need not tell parameters
         if ((run.get("runtime_config") or {}).get("parameters") or {}).get(FIRST_RUN) == first:
             return str(run["run_id"])
     return None
+
+
+def _runs(**query: str) -> Iterator[Json]:
+    """The runs that a list has, fetched as they are wanted."""
+    page: Json = {"next_page_token": ""}
+    while "next_page_token" in page:
+        query["page_token"] = page["next_page_token"]
+        page = ask(f"runs?{urlencode({**query, 'page_size': 100})}", seconds=_SECONDS)
+        yield from page.get("runs") or []
 
 
 def _spec_of(run: Json) -> Json:

@@ -170,13 +170,16 @@ class Journal:
         self.record("policy", **named, **told)
 
     def error(self, error: BaseException) -> None:
-        """Record what stopped the task; the traceback only for what is not a user's mistake."""
-        if isinstance(error, UserError):
-            fields = {"message": error.message, "where": error.where, "remedy": error.remedy, "traceback": None}
-        else:
-            trace = "".join(traceback.format_exception(error))
-            fields = {"message": str(error), "where": "", "remedy": "", "traceback": trace}
-        self.record("error", kind=type(error).__name__, **fields)
+        """Record what stopped the task."""
+        self.record("error", **error_fields(error))
+
+
+def error_fields(error: BaseException) -> dict[str, Any]:
+    """An error as JSON values; the traceback only of what is not a user's mistake."""
+    kind, trace = type(error).__name__, "".join(traceback.format_exception(error))
+    if isinstance(error, UserError):
+        return {"kind": kind, "message": error.message, "where": error.where, "remedy": error.remedy, "traceback": None}
+    return {"kind": kind, "message": str(error), "where": "", "remedy": "", "traceback": trace}
 
 
 _current: ContextVar[Journal | None] = ContextVar("journal", default=None)

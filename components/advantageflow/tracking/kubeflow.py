@@ -15,6 +15,7 @@ TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")  # where Kubeflow
 IN_CLUSTER_API = "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
 CANCELED = "CANCELED"
 CANCELING = "CANCELING"
+ENDED = ("SUCCEEDED", "FAILED", CANCELED, "SKIPPED")  # states in which nothing more will happen
 
 _TIMEOUT = 3.0  # seconds
 _STATUS = {

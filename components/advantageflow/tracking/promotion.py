@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 from advantageflow.annotations import MlflowClient, Run
 from advantageflow.errors import TrackingError
 from advantageflow.tracking.champion import Superseded, champion, change_champion
-from advantageflow.tracking.events import TRACKING_ENV, read_events
+from advantageflow.tracking.events import TRACKING_ENV
 from advantageflow.tracking.journal import Journal
 from advantageflow.tracking.mlflow_store import open_client, patiently, tracking_errors
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV, REGISTERED_MODEL_TAG, find_pipeline_run
-from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Registration, from_event, register
+from advantageflow.tracking.registration import INPUTS_TAG, PARENT_TAG, Judged, last_judged, register
 from advantageflow.tracking.registry import REGISTRY
 
 PROMOTION_TAG = "promotion"  # 'promoted' or 'kept'
@@ -84,31 +84,31 @@ class Conclusion:
         return f"{self.address} is kept as a candidate: {'; '.join(self.reasons)}"
 
 
-def conclude(client: MlflowClient, run: Run, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
+def conclude(client: MlflowClient, run: Run, name: str, what: Judged) -> Conclusion:
     """Register a policy, and where a gate decided, make it champion or say on it why not.
     Raises PolicyError, TrackingError as `register`.
 
     It replaces the version that its training started from, and no other: where the champion was changed meanwhile, it
-    stays a candidate. The decision is the gate's as JSON, with its `summary`; None where there was none.
+    stays a candidate.
     """
-    version = register(client, run, what)
-    address = f"{REGISTRY}{what.name}/{version.version}"
+    version, decision = register(client, run, name, what), what.decision
+    address = f"{REGISTRY}{name}/{version.version}"
     if decision is None:
         return Conclusion(address)
     reasons = tuple(decision["reasons"])
-    if not reasons and champion(client, what.name).version != version.version:
-        started_from = re.fullmatch(rf"{REGISTRY}{re.escape(what.name)}/(\d+)", version.tags.get(PARENT_TAG, ""))
+    if not reasons and champion(client, name).version != version.version:
+        started_from = re.fullmatch(rf"{REGISTRY}{re.escape(name)}/(\d+)", version.tags.get(PARENT_TAG, ""))
         expected = started_from[1] if started_from else None
         try:
-            change_champion(client, what.name, expected, version.version, decision["summary"])
+            change_champion(client, name, expected, version.version, decision["summary"])
         except Superseded as superseded:
             reasons = (superseded.message,)
     with tracking_errors(client.tracking_uri):
         said = f"**Promoted**: {decision['summary']}." if not reasons else "\n- ".join(("**Kept**:\n", *reasons))
-        client.update_model_version(what.name, version.version, f"{version.description}\n\n{said}")
+        client.update_model_version(name, version.version, f"{version.description}\n\n{said}")
         tags = {PROMOTION_TAG: "kept" if reasons else "promoted", _REASONS_TAG: "; ".join(reasons)}
-        for name, value in tags.items():
-            client.set_model_version_tag(what.name, version.version, name, value[:_LONGEST_TAG])
+        for tag, value in tags.items():
+            client.set_model_version_tag(name, version.version, tag, value[:_LONGEST_TAG])
     return Conclusion(address, not reasons, reasons)
 
 
@@ -125,8 +125,9 @@ def conclude_on_cluster(journal: Journal) -> None:
         if run is None or journal.path is None:
             remedy = "run it as a task of a pipeline, whose first task opens the run"
             raise TrackingError("the pipeline's run is not in MLflow", where=tracking_uri, remedy=remedy)
-        event = [one for one in read_events(journal.path.parent) if one["event"] == "policy"][-1]
-        what = from_event(run.data.tags[REGISTERED_MODEL_TAG], event)
-        print(f"MLflow: {conclude(client, run, what, event['decision'])}", file=sys.stderr, flush=True)
+        what = last_judged(journal.path.parent)
+        assert what is not None
+        done = conclude(client, run, run.data.tags[REGISTERED_MODEL_TAG], what)
+        print(f"MLflow: {done}", file=sys.stderr, flush=True)
 
     patiently(work)

@@ -15,7 +15,7 @@ from advantageflow.tracking.pipeline_run import Earlier
 from advantageflow.tracking.promotion import Conclusion, conclude
 from advantageflow.tracking.provenance import origin_tags
 from advantageflow.tracking.recorder import Recorder
-from advantageflow.tracking.registration import Registration
+from advantageflow.tracking.registration import Judged
 from advantageflow.tracking.ui import NAME_TAG
 
 _FAILURES_IN_A_ROW = 3  # then the store is taken to be gone, and the rest is left unpublished
@@ -97,11 +97,11 @@ class Publisher:
         """Keep a file or folder with the parent run."""
         self._try(mlflow_store.log_path, self._client, self.run_id, path, folder)
 
-    def conclude(self, what: Registration, decision: Mapping[str, Any] | None) -> Conclusion:
+    def conclude(self, name: str, what: Judged) -> Conclusion:
         """As `promotion.conclude`, for this run."""
         with mlflow_store.tracking_errors(self._tracking_uri):
             run = self._client.get_run(self.run_id)
-        return conclude(self._client, run, what, decision)
+        return conclude(self._client, run, name, what)
 
     def close(self, status: str = "FINISHED") -> None:
         """End the parent run, as 'FINISHED', 'FAILED' or 'KILLED'.

@@ -6,11 +6,12 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from platform import python_version
 from typing import Any
+
+from pydantic import BaseModel
 
 from advantageflow.annotations import MlflowClient, ModelVersion, Run
 from advantageflow.errors import PolicyError
@@ -19,7 +20,7 @@ from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shown import markdown
 from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import PolicyState, read_policy_state
-from advantageflow.tracking.events import Event
+from advantageflow.tracking.events import read_events
 from advantageflow.tracking.mlflow_store import tracking_errors
 from advantageflow.tracking.pipeline_run import last_attempts
 
@@ -33,27 +34,26 @@ _OF_THE_RUN = ("mlflow.source.git.commit", "git.dirty", "lock.sha256", "images",
 _LONGEST_TAG = 5000
 
 
-@dataclass(frozen=True)
-class Registration:
-    """What is registered."""
+class Judged(BaseModel):
+    """A policy and how it was judged, as `Journal.policy` records it."""
 
-    name: str  # of the registered model
-    policy: Path  # the artifact, all of which becomes the version's, so that training can go on from it
+    path: Path  # the artifact, all of which becomes the version's, so that training can go on from it
     sampling: EvaluationSettings  # of its run, and so of the version's pictures unless it is told otherwise
-    seed: int  # of the run
-    reports: tuple[Path, Path]  # before and after training; pictures and numbers of the later one
-    prompts: Path  # the artifact
-    inputs: str = ""  # hash of what the run was made from; empty where nobody asks for it
+    seed: int
+    before: Path  # report
+    after: Path  # whose pictures and numbers become the version's
+    prompts: Path
+    decision: dict[str, Any] | None = None
+    inputs_sha256: str = ""
 
 
-def from_event(name: str, event: Event, inputs: str = "") -> Registration:
-    """What a journal's event of a policy describes."""
-    path, before, after, prompts = (Path(event[field]) for field in ("path", "before", "after", "prompts"))
-    sampling, inputs = EvaluationSettings.model_validate(event["sampling"]), inputs or event.get("inputs_sha256", "")
-    return Registration(name, path, sampling, event["seed"], (before, after), prompts, inputs)
+def last_judged(journal: Path) -> Judged | None:
+    """The policy that a folder's journals name last."""
+    judged = [event for event in read_events(journal) if event["event"] == "policy"]
+    return Judged.model_validate(judged[-1]) if judged else None
 
 
-def register(client: MlflowClient, run: Run, what: Registration) -> ModelVersion:
+def register(client: MlflowClient, run: Run, name: str, what: Judged) -> ModelVersion:
     """Register a trained policy, as alias 'candidate' too; one that an earlier try registered is given as it is.
 
     The model stands in the experiment of the pipeline's run, takes its provenance, and its metrics stand at the run's
@@ -65,31 +65,31 @@ def register(client: MlflowClient, run: Run, what: Registration) -> ModelVersion
     """
     from mlflow.entities import LoggedModelOutput
 
-    state = read_policy_state(what.policy)
+    state = read_policy_state(what.path)
     if not state.trained or state.model is None:
         remedy = "register a policy that a run trained"
-        raise PolicyError("this is the base model, or a policy without a record", where=str(what.policy), remedy=remedy)
-    metrics = [read_json(report / METRICS_FILE) for report in what.reports]
+        raise PolicyError("this is the base model, or a policy without a record", where=str(what.path), remedy=remedy)
+    metrics = [read_json(report / METRICS_FILE) for report in (what.before, what.after)]
     tags = _tags(run, state, what, metrics)
     with tracking_errors(client.tracking_uri):
-        known = client.search_model_versions(f"name = '{what.name}' AND run_id = '{run.info.run_id}'")
+        known = client.search_model_versions(f"name = '{name}' AND run_id = '{run.info.run_id}'")
     for one in known:
         if one.tags.get(POLICY_TAG) == state.policy_sha256:
             return one
     with tracking_errors(client.tracking_uri), _saved(state, what) as folder:
         logged = client.create_logged_model(
-            run.info.experiment_id, f"{what.name}-{state.rounds}", run.info.run_id, tags, model_type="text-to-image"
+            run.info.experiment_id, f"{name}-{state.rounds}", run.info.run_id, tags, model_type="text-to-image"
         )
         client.log_model_artifacts(logged.model_id, str(folder))
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run.info.run_id, [LoggedModelOutput(logged.model_id, state.round)])
         _log_metrics(client, run, logged.model_id, metrics[-1]["round"])
-        make_registered_model(client, what.name, "Policies of AdvantageFlow: adapters of a rectified-flow image model.")
+        make_registered_model(client, name, "Policies of AdvantageFlow: adapters of a rectified-flow image model.")
         version = client.create_model_version(  # MLflow would look for models:/m-... in the store of the environment
-            what.name, logged.artifact_location, run.info.run_id, tags,
+            name, logged.artifact_location, run.info.run_id, tags,
             description=_description(state, metrics), model_id=logged.model_id,
         )  # fmt: skip
-        client.set_registered_model_alias(what.name, CANDIDATE, version.version)
+        client.set_registered_model_alias(name, CANDIDATE, version.version)
     return version
 
 
@@ -105,10 +105,10 @@ def make_registered_model(client: MlflowClient, name: str, description: str) -> 
 
 
 @contextlib.contextmanager
-def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
+def _saved(state: PolicyState, what: Judged) -> Iterator[Path]:
     """The version's files, in a temporary folder: a model of MLflow's python_function, with a loader module.
 
-    MLflow's save_model would write the same, after it has looked through the files of all installed packages.
+    MLflow's save_model would write as much, after it has looked through the files of all installed packages.
     """
     from mlflow.models import Model
     from mlflow.pyfunc import add_to_model
@@ -119,8 +119,8 @@ def _saved(state: PolicyState, what: Registration) -> Iterator[Path]:
     example = {"artifact_path": _EXAMPLE_FILE, "serving_input_path": _EXAMPLE_FILE, "type": "json_object"}
     with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
         folder = Path(scratch)
-        shutil.copytree(what.policy, folder / "policy")
-        shutil.copytree(what.reports[-1] / "samples", folder / "samples")
+        shutil.copytree(what.path, folder / "policy")
+        shutil.copytree(what.after / "samples", folder / "samples")
         shutil.copyfile(what.prompts / KNOWN_PROMPTS_FILE, folder / KNOWN_PROMPTS_FILE)
         (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
         write_json(folder / _PYTHON_FILE, {"python": python_version(), "dependencies": ["-r requirements.txt"]})
@@ -146,21 +146,20 @@ def _signature(sampling: EvaluationSettings) -> Any:
     return ModelSignature(texts, texts, ParamSchema(params))
 
 
-def _tags(run: Run, state: PolicyState, what: Registration, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def _tags(run: Run, state: PolicyState, what: Judged, metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Where the version comes from."""
     made, judged, model = state.provenance, metrics[-1], state.model or ModelSettings()
-    versions = judged.get("reward_versions") or made.get("reward_versions") or made.get("reward_version") or ""
     tags = {name: value for name, value in run.data.tags.items() if name.startswith(_OF_THE_RUN)}
     tags |= {
         POLICY_TAG: str(state.policy_sha256),
         "base": " ".join(filter(None, (model.name, model.revision))),
         "base_sha256": state.base_sha256 or "",
         "reward": ", ".join(f"{term.name}.{term.column}" for term in state.reward.terms),
-        "reward_version": versions if isinstance(versions, str) else json.dumps(versions),
+        "reward_version": json.dumps(judged["reward_versions"]),
         "seed": str(what.seed),
         "rounds": str(state.rounds),
         PARENT_TAG: str(made.get("continued_from", {}).get("path", "")),
-        INPUTS_TAG: what.inputs,
+        INPUTS_TAG: what.inputs_sha256,
     }
     return {name: value[:_LONGEST_TAG] for name, value in tags.items() if value}
 

@@ -18,7 +18,7 @@ from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.lifecycle import settle_again
 from advantageflow.tracking.mlflow_store import RUN_ENV, home_experiment, open_client, tracking_errors
 from advantageflow.tracking.recorder import Recorder, run_name
-from advantageflow.tracking.registration import from_event, register
+from advantageflow.tracking.registration import last_judged, register
 from advantageflow.tracking.ui import mlflow_address
 
 T = TypeVar("T")
@@ -99,9 +99,9 @@ class _TaskPublisher:
         """Register the policy that the task judged, if it ends the work of the pipeline's run."""
         run = client.get_run(str(recorder.parent_id))
         model = run.data.tags.get(pipeline_run.REGISTERED_MODEL_TAG)
-        judged = [event for event in read_events(self._folder) if event["event"] == "policy"]
-        if model and judged and run.data.tags.get(pipeline_run.LAST_TASK_TAG) == name:
-            version = register(client, run, from_event(model, judged[-1]))
+        what = last_judged(self._folder)
+        if model and what is not None and run.data.tags.get(pipeline_run.LAST_TASK_TAG) == name:
+            version = register(client, run, model, what)
             print(f"MLflow: the policy is models:/{model}/{version.version}", file=sys.stderr, flush=True)
 
     def _try(self, work: Callable[[], None]) -> None:

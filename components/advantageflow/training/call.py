@@ -10,7 +10,7 @@ connection, or are ended. Their logs say it as well, but after it comes what tor
 import json
 import shutil
 import signal
-import tempfile
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,15 +19,15 @@ from typing import Any
 from advantageflow import errors
 from advantageflow.errors import StoreError, TrainingError, UserError
 from advantageflow.store.files import publish, read_json, write_json
-from advantageflow.store.published import fetch_published, folders_below, is_published, join, publish_folder
-from advantageflow.tracking.events import Event
-from advantageflow.tracking.journal import Journal, current_journal
+from advantageflow.store.places import place_of
+from advantageflow.store.published import fetch_published
+from advantageflow.store.s3_client import WRITE_ATTEMPTS
+from advantageflow.tracking.journal import current_journal, error_fields
 
 ARGUMENTS_FILE = "arguments.json"
 RESULT_POLICY = "policy"
 RESULT_JOURNAL = "journal.jsonl"
 SAID_EVENT = "advantageflow event: "  # before an event of the journal in the log of a node
-_FAILURE_FILE = "failure.jsonl"
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 INPUTS = ("prompts", "conditioning", "policy", "latents", "scores")
 
@@ -109,9 +109,8 @@ class ProcessFailed(RuntimeError):
 
 def publish_failure(url: str, rank: int, error: BaseException) -> None:
     """Say why the process of this rank failed, below an address that all processes of a training share."""
-    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as folder:
-        Journal(str(rank), Path(folder) / _FAILURE_FILE).error(error)
-        publish_folder(Path(folder), join(url, str(rank)))
+    told = {"time": time.time(), "rank": rank, **error_fields(error)}
+    place_of(url, WRITE_ATTEMPTS).write(str(rank), json.dumps(told).encode())
 
 
 def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | None:
@@ -126,21 +125,17 @@ def first_failure(url: str, statuses: Mapping[int, int] = {}) -> Exception | Non
         A user's mistake, if there is one, as the first process raised it; else the death of a process that was killed;
         else the first error. None if none said why.
     """
-    told = sorted(_failures(url), key=lambda event: event["time"])
-    for event in told:
-        if event["traceback"] is None:
-            kind = getattr(errors, event["kind"], UserError)
-            mistake: UserError = kind(event["message"], where=event["where"], remedy=event["remedy"])
+    place = place_of(url)
+    contents = [place.read(path) for path in place.files() if path.isdecimal()]
+    told = sorted((json.loads(one) for one in contents if one is not None), key=lambda failure: failure["time"])
+    for failure in told:
+        if failure["traceback"] is None:
+            kind = getattr(errors, failure["kind"], UserError)
+            mistake: UserError = kind(failure["message"], where=failure["where"], remedy=failure["remedy"])
             return mistake
     for rank, status in statuses.items():
         if status < 0 and -status not in _STOPS:
             remedy = "signal 9 often means that memory ran out: lower training.microbatch or training.processes"
             message = f"process {rank} was killed by signal {-status}"
             return TrainingError(message, where="training.processes", remedy=remedy)
-    return ProcessFailed(f"process {told[0]['task']} failed:\n{told[0]['traceback']}") if told else None
-
-
-def _failures(url: str) -> list[Event]:
-    published = [address for rank in folders_below(url) if is_published(address := join(url, rank))]
-    with tempfile.TemporaryDirectory(prefix="advantageflow-failure-") as cache:
-        return [json.loads((fetch_published(one, Path(cache)) / _FAILURE_FILE).read_text()) for one in published]
+    return ProcessFailed(f"process {told[0]['rank']} failed:\n{told[0]['traceback']}") if told else None

@@ -34,8 +34,7 @@ from advantageflow.store.files import read_json, read_tensors, write_json, write
 from advantageflow.store.published import fetch_published, is_published, join, publish_folder, remove_published
 from advantageflow.tracking.pipeline_run import PIPELINE_RUN_ENV
 from advantageflow.training.group import ALONE, Group
-from advantageflow.training.optimiser import optimiser_tensors, restore_tensors
-from advantageflow.training.policy import Policy
+from advantageflow.training.policy import Policy, optimiser_tensors, restore_tensors
 from advantageflow.training.preemption import when_asked_to_end
 
 _TENSORS_FILE = "tensors.safetensors"

@@ -32,6 +32,10 @@ def training(
     """Train the policy on a round's scored rollouts and move the rollout policy.
 
     Args:
+        training_settings: TrainingSettings as JSON.
+        reward_settings: RewardSettings as JSON.
+        model_settings: ModelSettings as JSON.
+        store_settings: StoreSettings as JSON.
         seed: of the run.
         round_index: the round, from 1.
         prompts: of the run.
@@ -43,6 +47,8 @@ def training(
         adapter: of it, for evaluations.
         rollout_policy: of it, for the rollouts of the next round.
         task_config: what the task is given, for a training over nodes.
+        learning_rate: instead of training_settings' own.
+        lam: instead of training_settings' own: a number, or auto.
     """
     run_stage_task("training", **{**locals(), "task_config": asdict(task_config)})
 

@@ -112,8 +112,8 @@ def _read_values(shards: Sequence[Path], samples: Mapping[str, Sample]) -> dict[
 
 
 def _higher_is_better(reward: str, scores: Sequence[Path]) -> bool:
-    """The direction of a reward; scores by a single reward say it for themselves as a whole."""
-    told = [metadata.get("rewards", {}).get(reward, metadata) for metadata in map(read_metadata, scores)]
+    """The direction of a reward."""
+    told = [metadata.get("rewards", {}).get(reward, {}) for metadata in map(read_metadata, scores)]
     directions = {bool(described.get("higher_is_better", True)) for described in told}
     if len(directions) > 1:
         message = f"some say that a higher '{reward}' is better, some a lower"

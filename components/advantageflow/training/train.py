@@ -27,8 +27,7 @@ from advantageflow.training.checkpoints import round_checkpoints
 from advantageflow.training.data import RoundData
 from advantageflow.training.group import ALONE, Group
 from advantageflow.training.metrics import data_metrics, image_metrics, round_metrics, updated_history
-from advantageflow.training.optimiser import OPTIMISER_FILE, make_optimiser, restore_optimiser, save_optimiser
-from advantageflow.training.policy import Policy
+from advantageflow.training.policy import OPTIMISER_FILE, Policy, make_optimiser, restore_optimiser, save_optimiser
 from advantageflow.training.reward_weights import weigh_rewards
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.shards import load_round

@@ -18,6 +18,7 @@ from advantageflow.store.prompts import write_prompts
 from advantageflow.store.rollouts import read_scores, rollout_writer
 from advantageflow.tracking.events import read_events
 from advantageflow.tracking.journal import stage_journal
+from advantageflow_experiments.compare.style import picture
 
 SHARDS = ((1, 256, 128), (1, 1024, 128), (1, 4096, 128))  # shards, images of each, and pixels of their sides
 ROUND = ((64, 3750, 16),)  # 10,000 prompts x 24 rollouts; a PNG of noise takes 1 KB, at 128 pixels 50 KB
@@ -50,15 +51,11 @@ def measure_data_path(
 
 
 def _draw(rows: Sequence[dict[str, float]], file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 3), layout="constrained")
-    for axes, name, label in zip(
-        figure.subplots(1, 2), ("peak_mb", "seconds"), ("peak of memory (MB)", "seconds of CPU"), strict=True
-    ):
-        axes.plot([row["images"] for row in rows], [row[name] for row in rows], marker="o")
-        axes.set(xlabel="images", ylabel=label, ylim=(0, 1.1 * max(row[name] for row in rows)))
-    figure.savefig(file, dpi=120)
+    with picture(file, 8, 3) as figure:
+        left, right = figure.subplots(1, 2)
+        for axes, name, label in ((left, "peak_mb", "peak of memory (MB)"), (right, "seconds", "seconds of CPU")):
+            axes.plot([row["images"] for row in rows], [row[name] for row in rows], marker="o")
+            axes.set(xlabel="images", ylabel=label, ylim=(0, 1.1 * max(row[name] for row in rows)))
 
 
 def _measure(shards: int, images: int, side: int) -> Iterator[dict[str, float]]:

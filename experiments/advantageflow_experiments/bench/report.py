@@ -14,11 +14,10 @@ from advantageflow.tracking.provenance import provenance
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.measure import Measurement, process_memory
 from advantageflow_experiments.bench.peers import peer_batch
-from advantageflow_pipelines.plan.counts import Flops
+from advantageflow_experiments.compare.style import GREY, INK, picture
+from advantageflow_pipelines.plan.model_costs import Flops
 
 JSON_FILE, CHART_FILE = "bench.json", "bench.png"
-_GREY, _BLUE = "#8c959f", "#0969da"
-_STYLE: dict[Any, Any] = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}
 
 
 @dataclass(frozen=True)
@@ -131,22 +130,16 @@ def _draw_chart(report: Mapping[str, Any], out: Path) -> None:
     """Draw the rows as horizontal bars, first row on top, with the range over the repeats.
     Raises StoreError: the file cannot be written.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = report["rows"]
     rates = [row["samples_per_second"] for row in rows]
     middle = [rate["median"] for rate in rates]
     below = [rate["median"] - rate["lowest"] for rate in rates]
     above = [rate["highest"] - rate["median"] for rate in rates]
     names = [row["name"] if number == 0 else f"+ {row['name']}" for number, row in enumerate(rows)]
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9, 0.55 * len(rows) + 1.4), layout="constrained")
-        FigureCanvasAgg(figure)
+    with picture(out, 9, 0.55 * len(rows) + 1.4) as figure:
         axes = figure.subplots()
-        colours = [_GREY, *[_BLUE] * (len(rows) - 1)]
-        axes.barh(names, middle, xerr=[below, above], color=colours, ecolor="#24292f", capsize=3, height=0.65)
+        colours = [GREY, *["C0"] * (len(rows) - 1)]
+        axes.barh(names, middle, xerr=[below, above], color=colours, ecolor=INK, capsize=3, height=0.65)
         for number, row in enumerate(rows):
             end = middle[number] + above[number]
             times = f"{row['speedup']['median']:.2f} x"
@@ -155,5 +148,3 @@ def _draw_chart(report: Mapping[str, Any], out: Path) -> None:
         axes.margins(x=0.12)
         axes.set_xlabel("training samples a second (median and range)")
         axes.set_title(f"{report['shape']['model']}, {report['device']}, {report['threads']} threads", loc="left")
-        with writing(out):
-            figure.savefig(out, dpi=110)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advantageflow.store.files import write_json
+from advantageflow_experiments.compare.style import picture
 from advantageflow_pipelines.local.interrupts import INTERRUPTED
 
 _ROUNDS = 3000  # more than there is time for
@@ -80,12 +81,9 @@ def _part(looks: Sequence[Look]) -> Look:
 
 
 def _draw(parts: Sequence[Look], looks: Sequence[Look], file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    for axes, (name, label) in zip(figure.subplots(2, 2).flat, _LABELS.items(), strict=True):
-        shown = parts if name == "cpu_seconds" else looks
-        axes.plot([one["minutes"] for one in shown], [one[name] for one in shown])
-        axes.set(xlabel="minutes", ylabel=label, ylim=(0, 1.1 * max(one[name] for one in shown)))
-    figure.suptitle(f"{looks[-1]['rounds']:,} rounds of preset tiny in one process")
-    figure.savefig(file, dpi=120)
+    with picture(file, 10, 5) as figure:
+        for axes, (name, label) in zip(figure.subplots(2, 2).flat, _LABELS.items(), strict=True):
+            shown = parts if name == "cpu_seconds" else looks
+            axes.plot([one["minutes"] for one in shown], [one[name] for one in shown])
+            axes.set(xlabel="minutes", ylabel=label, ylim=(0, 1.1 * max(one[name] for one in shown)))
+        figure.suptitle(f"{looks[-1]['rounds']:,} rounds of preset tiny in one process")

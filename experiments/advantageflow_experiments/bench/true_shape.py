@@ -19,8 +19,7 @@ from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER, derive_seed
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
 from advantageflow.training.data import RoundData
-from advantageflow.training.optimiser import make_optimiser
-from advantageflow.training.policy import Policy
+from advantageflow.training.policy import Policy, make_optimiser
 from advantageflow_experiments.bench.embedded import Bench
 from advantageflow_experiments.bench.workload import (
     Encode,

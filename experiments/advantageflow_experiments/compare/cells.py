@@ -14,7 +14,7 @@ from advantageflow.suggestions import suggest
 from advantageflow.yaml_text import parse_yaml
 from advantageflow_experiments.compare.plan import Assignments, Plan, Variant, make_plan
 from advantageflow_pipelines.configuration.choices import with_absolute_paths
-from advantageflow_pipelines.pipelines.work import images_of_a_run
+from advantageflow_pipelines.pipelines.definition import images_of_a_run
 
 
 @dataclass(frozen=True)

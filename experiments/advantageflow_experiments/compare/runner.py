@@ -30,7 +30,7 @@ from advantageflow_experiments.compare.table import show_table
 from advantageflow_pipelines.configuration.checks import check_run
 from advantageflow_pipelines.local.tasks import RunFailed, log_tail
 from advantageflow_pipelines.local.workdir import WorkDir, locked
-from advantageflow_pipelines.pipelines.work import images_of_a_run
+from advantageflow_pipelines.pipelines.definition import images_of_a_run
 from advantageflow_pipelines.say import say, warn
 
 _INTERRUPTED = 130  # what shells report for Ctrl-C

@@ -1,4 +1,4 @@
-"""How a comparison's pictures look: colours that the colour-blind tell apart, type that is read at a page's width."""
+"""How pictures of experiments look: colours that the colour-blind tell apart, type that is read at a page's width."""
 
 import textwrap
 from collections.abc import Iterator

@@ -26,10 +26,10 @@ from advantageflow.settings import RunSettings
 from advantageflow.shapes.prompts import all_prompts
 from advantageflow.store.files import read_json, read_metadata
 from advantageflow.tracking.champion import champion
-from advantageflow.tracking.events import JOURNAL_ENV, read_events
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.mlflow_store import experiment_id, open_client, sqlite_uri
 from advantageflow.tracking.promotion import Conclusion, conclude, inputs_sha256
-from advantageflow.tracking.registration import from_event
+from advantageflow.tracking.registration import Judged, last_judged
 from advantageflow.tracking.registry import local_policy
 from advantageflow_experiments.compare.style import PALE, picture
 from advantageflow_pipelines.local.garbage import registered_versions, rejected_versions
@@ -143,14 +143,16 @@ class Year:
             return "nothing to do"
         except UserError as error:
             return f"failed: {error.message}"
-        done = self._conclude([one for one in read_events(folder / "journal") if one["event"] == "policy"][-1])
+        judged = last_judged(folder / "journal")
+        assert judged is not None
+        done = self._conclude(judged)
         return "promoted" if done.promoted else f"kept: {'; '.join(done.reasons)}"
 
-    def _conclude(self, event: Mapping[str, Any]) -> Conclusion:
+    def _conclude(self, judged: Judged) -> Conclusion:
         """Register the candidate, act on the gate's decision, and remove what `gc --rejected` does."""
-        inputs = inputs_sha256(self._settings.model_dump(mode="json"), read_metadata(Path(event["prompts"])))
+        judged.inputs_sha256 = inputs_sha256(self._settings.model_dump(mode="json"), read_metadata(judged.prompts))
         run = self._client.create_run(experiment_id(self._client, self._uri, NAME))
-        done = conclude(self._client, run, from_event(NAME, dict(event), inputs), event["decision"])
+        done = conclude(self._client, run, NAME, judged)
         self._client.set_terminated(run.info.run_id)
         for one in rejected_versions(self._client, registered_versions(self._client), days=0):
             one.remove()

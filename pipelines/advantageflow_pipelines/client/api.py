@@ -74,13 +74,6 @@ def no_api(host: str, why: str) -> ClusterError:
     return ClusterError(f"not a Kubeflow Pipelines 2 API server ({why})", where=host, remedy=_ADDRESS)
 
 
-def sign_in_page(host: str) -> ClusterError:
-    """The error of a page for people where the API's answer should be."""
-    return ClusterError(
-        "a web page came instead of an answer, as where one has to sign in", where=host, remedy=_SIGN_IN
-    )
-
-
 def _redirected(location: str, host: str) -> ClusterError:
     """To its own secure address, or to where one signs in."""
     to, asked = urlsplit(location), urlsplit(host)
@@ -160,7 +153,8 @@ class Api:
             answer, _, headers = with_headers(**arguments, _request_timeout=_TIMEOUT)
         kind = (headers.get("Content-Type") or "").partition(";")[0]
         if kind == "text/html":
-            raise sign_in_page(self.connection.host)
+            message = "a web page came instead of an answer, as where one has to sign in"
+            raise ClusterError(message, where=self.connection.host, remedy=_SIGN_IN)
         if kind != "application/json":
             raise no_api(self.connection.host, f"it answers with {kind or 'nothing that can be read'}")
         return answer

@@ -1,12 +1,17 @@
 """Which Kubeflow Pipelines API server is meant, and as whom: its address, and a token or cookies from files or the
 environment, never on a command line."""
 
+import functools
+import inspect
 import os
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Annotated, Any
 from urllib.parse import urlsplit
+
+from typer import Option
 
 from advantageflow.errors import ClusterError
 from advantageflow.tracking.kubeflow import API_ENV, IN_CLUSTER_API, TOKEN_FILE
@@ -16,6 +21,21 @@ UI_HOST_ENV = "KF_PIPELINES_UI_ENDPOINT"  # Kubeflow's own name
 TOKEN_ENV = "ADVANTAGEFLOW_KFP_TOKEN"  # noqa: S105 - the name of a variable
 COOKIE_ENV = "ADVANTAGEFLOW_KFP_COOKIE"
 _POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+_option = functools.partial(Option, rich_help_panel="Kubeflow Pipelines")
+Host = Annotated[str | None, _option(envvar=API_ENV, help="Address of the API server: https://HOST/pipeline.")]
+HostToList = Annotated[str | None, _option(help="Ask this API server: https://HOST/pipeline.")]
+UiHost = Annotated[str | None, _option(envvar=UI_HOST_ENV, help="Address of its pages, if another.")]
+_OF_PROFILE = "Your profile's, on a server with several users."
+Namespace = Annotated[str | None, _option("--namespace", "-n", envvar="ADVANTAGEFLOW_KFP_NAMESPACE", help=_OF_PROFILE)]
+_TOKEN = f"File of a bearer token; or set {TOKEN_ENV} to the token."
+TokenFile = Annotated[Path | None, _option(envvar=f"{TOKEN_ENV}_FILE", help=_TOKEN)]
+_COOKIE = f"File of the cookies (NAME=VALUE) of a signed-in browser; or set {COOKIE_ENV}."
+CookieFile = Annotated[Path | None, _option(envvar=f"{COOKIE_ENV}_FILE", help=_COOKIE)]
+_IN_CLUSTER = "In a pod of the cluster: its service, its token, its namespace."
+InCluster = Annotated[bool, _option("--in-cluster", help=_IN_CLUSTER)]
+_CERTIFICATES = "Certificates to trust (PEM) instead of the usual ones."
+CaFile = Annotated[Path | None, _option(envvar="ADVANTAGEFLOW_KFP_CA_FILE", help=_CERTIFICATES)]
 
 
 @dataclass(frozen=True)
@@ -55,14 +75,13 @@ class Connection:
 
 
 def make_connection(
-    host: str | None,
-    *,
-    ui_host: str | None = None,
-    namespace: str | None = None,
-    token_file: Path | None = None,
-    cookie_file: Path | None = None,
-    in_cluster: bool = False,
-    ca_file: Path | None = None,
+    host: Host = None,
+    ui_host: UiHost = None,
+    namespace: Namespace = None,
+    token_file: TokenFile = None,
+    cookie_file: CookieFile = None,
+    in_cluster: InCluster = False,
+    ca_file: CaFile = None,
 ) -> Connection:
     """The connection that options and environment give; files come before variables.
     Raises ClusterError: there is no host, an address is none, a file is not there or holds no such thing, or two tokens
@@ -97,6 +116,17 @@ def make_connection(
     )
     connection.token()  # a missing file is found before anything is done
     return connection
+
+
+def make_connection_if_asked(**given: Any) -> Connection | None:
+    """The connection, if a host is named on the command line; None where this machine is meant. Options as above."""
+    return make_connection(**given) if given["host"] is not None or given["in_cluster"] else None
+
+
+_options = inspect.signature(make_connection).parameters
+make_connection_if_asked.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+    [one.replace(annotation=HostToList) if name == "host" else one for name, one in _options.items()]
+)
 
 
 def _pod_token(other: Path | None) -> Path:

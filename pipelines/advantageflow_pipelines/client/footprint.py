@@ -64,11 +64,11 @@ def footprint(package: Package) -> Footprint:
     """
     if len(package.roots) > 1:
         return max((footprint(package.with_root(root)) for root in package.roots), key=lambda one: one.size)
-    inputs = package.pipeline["root"].get("inputDefinitions", {}).get("parameters", {})
+    inputs = package.root.get("inputDefinitions", {}).get("parameters", {})
     run = _Run(package)
     run.step()  # the entry point
-    run.step(_quoted(package.pipeline["root"]), pod=True)
-    run.pipeline(package.pipeline["root"], {name: one.get("defaultValue", "") for name, one in inputs.items()})
+    run.step(_quoted(package.root), pod=True)
+    run.pipeline(package.root, {name: one.get("defaultValue", "") for name, one in inputs.items()})
     first = len(gzip.compress(json.dumps(package.as_json()).encode(), mtime=0))
     return Footprint(run.nodes, run.pods, _spec(package), run.bytes, round(_AGAIN * run.bytes + _FIRST * first))
 
@@ -136,10 +136,10 @@ class _Run:
 
 def _spec(package: Package) -> int:
     """Bytes of a workflow's spec: the components, for each container one, and every task for its driver."""
-    pipelines = [package.pipeline["root"]]
+    pipelines = [package.root]
     held: dict[str, int] = {}
-    size = _WORKFLOW + _quoted(package.pipeline["root"])
-    for component in package.pipeline["components"].values():
+    size = _WORKFLOW + _quoted(package.root)
+    for component in package.components.values():
         if "dag" in component:
             pipelines.append(component)
             size += _quoted(component)

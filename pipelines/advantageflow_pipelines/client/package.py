@@ -1,16 +1,16 @@
-"""A compiled pipeline as it is sent: read from its file, its segments together, nothing in it twice, cached or not."""
+"""A compiled pipeline as it is sent: its segments together, nothing in it twice, cached or not."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
+from advantageflow.annotations import BaseComponent
 from advantageflow.tracking.continuing import component_of, is_segment
 
 Json = dict[str, Any]
@@ -18,39 +18,62 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Package:
-    """A pipeline in Kubeflow's own form."""
+    """A pipeline in Kubeflow's own form, in its parts."""
 
-    pipeline: Json  # the pipeline spec
-    platform: Json  # the platform spec, what Kubernetes alone is told; empty if there is none
+    head: Json  # of the pipeline spec: name and versions
+    root: Json  # what runs
+    components: Json  # by name
+    executors: Json  # by label
+    kubernetes: Json  # what Kubernetes alone is told, by label
+
+    @classmethod
+    def of(cls, built: BaseComponent) -> Package:
+        """A pipeline that Kubeflow's compiler has built."""
+        from google.protobuf.json_format import MessageToJson
+
+        specs = built.pipeline_spec, built.platform_spec
+        return cls.read(*(json.loads(MessageToJson(one, sort_keys=True)) for one in specs))
+
+    @classmethod
+    def read(cls, pipeline: Json, platform: Json | None = None) -> Package:
+        """A pipeline by its spec and platform spec."""
+        head = {name: one for name, one in pipeline.items() if name not in ("root", "components", "deploymentSpec")}
+        executors = pipeline.get("deploymentSpec", {}).get("executors", {})
+        kubernetes = (platform or {}).get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
+        root, components = pipeline.get("root", {}), pipeline.get("components", {})
+        return cls(head, root, components, executors, kubernetes.get("executors", {}))
+
+    @property
+    def pipeline(self) -> Json:
+        """The pipeline spec."""
+        parts = {"root": self.root, "components": self.components, "deploymentSpec": {"executors": self.executors}}
+        return {**self.head, **parts}
+
+    @property
+    def platform(self) -> Json:
+        """The platform spec; empty if there is none."""
+        executors = {"deploymentSpec": {"executors": self.kubernetes}}
+        return {"platforms": {"kubernetes": executors}} if self.kubernetes else {}
 
     @property
     def name(self) -> str:
         """The pipeline's name."""
-        return str(self.pipeline["pipelineInfo"]["name"])
+        return str(self.head["pipelineInfo"]["name"])
 
     def component(self, task: Json) -> Json:
         """The component that a task is of."""
-        found: Json = self.pipeline["components"][task["componentRef"]["name"]]
+        found: Json = self.components[task["componentRef"]["name"]]
         return found
 
     def executor(self, component: Json) -> tuple[Json, Json]:
         """What a component that is not a pipeline runs: its container, and its Kubernetes settings; {} for none."""
         label = component["executorLabel"]
-        container = self.pipeline["deploymentSpec"]["executors"][label].get("container", {})
-        return container, self.kubernetes.get(label, {})
-
-    @property
-    def kubernetes(self) -> Json:
-        """The Kubernetes settings by executor."""
-        platform = self.platform.get("platforms", {}).get("kubernetes", {})
-        executors: Json = platform.get("deploymentSpec", {}).get("executors", {})
-        return executors
+        return self.executors[label].get("container", {}), self.kubernetes.get(label, {})
 
     @property
     def roots(self) -> list[Json]:
         """What runs: the pipeline's root, and those of the segments that continue it."""
-        components = self.pipeline.get("components", {})
-        return [self.pipeline["root"], *(part for name, part in components.items() if is_segment(name))]
+        return [self.root, *(part for name, part in self.components.items() if is_segment(name))]
 
     def with_root(self, root: Json) -> Package:
         """The pipeline of another root, with the components that it uses alone."""
@@ -64,16 +87,7 @@ class Package:
                     use(used[name])
 
         use(root)
-        return Package({**self.pipeline, "root": root, "components": used}, self.platform)
-
-    def with_executors(self, executors: Json, kubernetes: Json) -> Package:
-        """The package with other executors, and Kubernetes settings by executor."""
-        pipeline = {**self.pipeline, "deploymentSpec": {**self.pipeline["deploymentSpec"], "executors": executors}}
-        if not kubernetes:
-            return Package(pipeline, self.platform)
-        own = self.platform["platforms"]["kubernetes"]
-        own = {**own, "deploymentSpec": {**own["deploymentSpec"], "executors": kubernetes}}
-        return Package(pipeline, {**self.platform, "platforms": {**self.platform["platforms"], "kubernetes": own}})
+        return replace(self, root=root, components=used)
 
     def with_tasks(self, change: Callable[[Json], Json]) -> Package:
         """The package with other tasks by name, in the root and in every component that is a pipeline."""
@@ -81,40 +95,29 @@ class Package:
         def changed(part: Json) -> Json:
             return {**part, "dag": {**part["dag"], "tasks": change(part["dag"]["tasks"])}} if "dag" in part else part
 
-        components = {name: changed(part) for name, part in self.pipeline.get("components", {}).items()}
-        root = changed(self.pipeline["root"])
-        return Package({**self.pipeline, "components": components, "root": root}, self.platform)
+        components = {name: changed(part) for name, part in self.components.items()}
+        return replace(self, root=changed(self.root), components=components)
 
     def without_cache(self) -> Package:
         """The same pipeline, no task of which takes its results from an earlier run.
 
         Kubeflow's own client switches the cache off for the outermost tasks only, and not at all for uploaded versions.
         """
-        return self.with_tasks(
-            lambda tasks: {name: {**task, "cachingOptions": {}} for name, task in tasks.items()}
-        )  # fmt: skip
+        return self.with_tasks(lambda tasks: {name: {**task, "cachingOptions": {}} for name, task in tasks.items()})
 
     def as_json(self) -> Json:
         """As the API takes it."""
-        if not self.platform:
-            return self.pipeline
-        return {"pipeline_spec": self.pipeline, "platform_spec": self.platform}
+        whole = {"pipeline_spec": self.pipeline, "platform_spec": self.platform}
+        return whole if self.kubernetes else self.pipeline
 
     def as_yaml(self) -> str:
         """As a file that can be uploaded."""
-        documents = [self.pipeline, self.platform] if self.platform else [self.pipeline]
+        documents = [self.pipeline, self.platform] if self.kubernetes else [self.pipeline]
         return str(yaml.dump_all(documents, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper)))
 
     def digest(self) -> str:
         """Short name of the content."""
         return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:12]
-
-
-def read_package(path: Path) -> Package:
-    """A pipeline from the file that Kubeflow's compiler wrote."""
-    with path.open(encoding="utf-8") as file:
-        pipeline, *platform = yaml.load_all(file, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return Package(pipeline, platform[0] if platform else {})
 
 
 def compact(package: Package) -> Package:
@@ -124,12 +127,11 @@ def compact(package: Package) -> Package:
     own, although all rounds have the same. The server tells tasks apart by their own names, and the cache by what they
     compute, so tasks may share them. (The local runner names output folders by component: it needs them apart.)
     """
-    executors = _without_older_forms(package.pipeline["deploymentSpec"]["executors"])
-    kubernetes = _without_older_forms(package.kubernetes)
+    executors, kubernetes = _without_older_forms(package.executors), _without_older_forms(package.kubernetes)
     labels = _first_of_equals({label: [executors[label], kubernetes.get(label)] for label in executors})
     components = {
         name: {**part, "executorLabel": labels[part["executorLabel"]]} if "executorLabel" in part else part
-        for name, part in package.pipeline.get("components", {}).items()
+        for name, part in package.components.items()
     }
 
     def expanded(component: Json) -> Json:
@@ -149,14 +151,13 @@ def compact(package: Package) -> Package:
             kept[name] = _with_references(components[name], refer)
         return {"name": name}
 
-    root = _with_references(package.pipeline["root"], refer)
+    root = _with_references(package.root, refer)
     for name in filter(is_segment, components):
         kept[name] = _with_references(components[name], refer)
     used = {name: kept[name] for name in components if name in kept}
-    pipeline = {**package.pipeline, "root": root, "components": used}
     firsts = [{name: part for name, part in parts.items() if labels.get(name, name) == name}
               for parts in (executors, kubernetes)]  # fmt: skip
-    return Package(pipeline, package.platform).with_executors(*firsts)
+    return Package(package.head, root, used, *firsts)
 
 
 def join(packages: Mapping[str, Package]) -> Package:
@@ -171,10 +172,12 @@ def join(packages: Mapping[str, Package]) -> Package:
     (_, whole), *others = packages.items()
     for rounds, package in others:
         part = _renamed(package, f"-{rounds}")
-        components = {**part.pipeline["components"], component_of(rounds): part.pipeline["root"]}
-        joined = {**whole.pipeline, "components": {**whole.pipeline["components"], **components}}
-        executors = {**whole.pipeline["deploymentSpec"]["executors"], **part.pipeline["deploymentSpec"]["executors"]}
-        whole = Package(joined, whole.platform).with_executors(executors, {**whole.kubernetes, **part.kubernetes})
+        whole = replace(
+            whole,
+            components={**whole.components, **part.components, component_of(rounds): part.root},
+            executors={**whole.executors, **part.executors},
+            kubernetes={**whole.kubernetes, **part.kubernetes},
+        )
     return whole
 
 
@@ -192,10 +195,9 @@ def _renamed(package: Package, suffix: str) -> Package:
     )
     components = {
         name: {**one, "executorLabel": one["executorLabel"] + suffix} if "executorLabel" in one else one
-        for name, one in part.pipeline["components"].items()
+        for name, one in part.components.items()
     }
-    renamed = Package({**part.pipeline, "components": ended(components)}, part.platform)
-    return renamed.with_executors(ended(part.pipeline["deploymentSpec"]["executors"]), ended(part.kubernetes))
+    return Package(part.head, part.root, ended(components), ended(part.executors), ended(part.kubernetes))
 
 
 def _without_older_forms(part: Any) -> Any:

@@ -33,12 +33,11 @@ class Records:
     """MLflow's side of runs; it tells nothing where no store is named, and while the store is away.
 
     Args:
-        tracking_uri: of the store; that of MLFLOW_TRACKING_URI if None.
         warn: shows a message, once when the store is away.
     """
 
-    def __init__(self, warn: Callable[[str], None], tracking_uri: str | None = None) -> None:
-        self._uri = tracking_uri or os.environ.get(TRACKING_ENV)
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        self._uri = os.environ.get(TRACKING_ENV)
         self._warn = warn
         self._client: MlflowClient | None = None
         self._away_at: float | None = None

@@ -8,13 +8,12 @@ from typing import Any
 
 from advantageflow.errors import ClusterError
 from advantageflow.tracking.continuing import FIRST_RUN, whole_name
-from advantageflow.tracking.kubeflow import CANCELED, CANCELING, true_state
+from advantageflow.tracking.kubeflow import CANCELED, CANCELING, ENDED, true_state
 from advantageflow_pipelines.client.api import Api, NotThere, find_or_create
 from advantageflow_pipelines.client.package import Package
 
 SUCCEEDED = "SUCCEEDED"
 FAILED = "FAILED"
-_ENDED = (SUCCEEDED, FAILED, CANCELED, "SKIPPED")
 _NEWEST_FIRST = "created_at desc"
 _THIS_RUN = "{{$.pipeline_job_uuid}}"  # Kubeflow's word; a task that is given it takes no results of other runs
 _FIRST_YEAR = 2000  # Kubeflow writes the years 1 and 1970 where it has no time
@@ -55,7 +54,7 @@ class RunStatus:
     @property
     def over(self) -> bool:
         """Whether nothing more will happen."""
-        return self.state in _ENDED
+        return self.state in ENDED
 
     @property
     def cancelled(self) -> bool:

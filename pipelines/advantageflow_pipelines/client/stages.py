@@ -65,13 +65,12 @@ def from_cache(run: RunStatus) -> bool:
 def pipeline_tasks(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The tasks of a pipeline, and of those within it, by their names; those of later segments have the same ones."""
     package = _package(spec)
-    pipeline = package.with_root(package.pipeline["root"]).pipeline
-    parts = [pipeline["root"], *pipeline["components"].values()]
+    parts = [package.root, *package.with_root(package.root).components.values()]
     return {name: task for part in parts for name, task in part.get("dag", {}).get("tasks", {}).items()}
 
 
 def _package(spec: Mapping[str, Any]) -> Package:
-    return Package({"root": {}, **spec.get("pipeline_spec", spec)}, {})
+    return Package.read(spec.get("pipeline_spec", spec))
 
 
 def _rounds(spec: Mapping[str, Any]) -> dict[str, int]:

@@ -2,20 +2,18 @@
 
 import itertools
 import sys
-from collections.abc import Mapping
 from typing import Annotated
 
 import typer
 from rich.text import Text
 from typer import Option
 
-from advantageflow.errors import ClusterError, UserError
+from advantageflow.errors import ClusterError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.checks.findings import Finding, State, fine, to_do
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection_if_asked
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import ServiceAccount, connect_if_asked
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.say import Console, say, warn
@@ -30,14 +28,14 @@ def _cluster() -> None:
 
 
 @cluster.command("check")
-@expanding(settings=options.choose, connection=connect_if_asked)
+@expanding(settings=options.choose, connection=make_connection_if_asked)
 def check(
     settings: RunSettings,
     connection: Connection | None,
     images: options.Images = None,
     image: options.Image = None,
     resources: options.Resources = None,
-    service_account: ServiceAccount = None,
+    service_account: options.ServiceAccount = None,
     pod: Annotated[
         bool, Option("--pod/--no-pod", help="Try images, store and MLflow from a short pod, if images are given.")
     ] = True,
@@ -54,7 +52,7 @@ def check(
     account = service_account or run.resources.service_account
     console = Console()
     server, namespace = _server(connection)
-    found = check_cluster(run, namespace, account, memory=lambda: _gpu_memory(run), pod=pod and chosen)
+    found = check_cluster(run, namespace, account, pod=pod and chosen)
     states = [_show(console, one) for one in itertools.chain(server, found)]
     if not chosen:
         _show(console, Finding("images, store, MLflow", State.UNKNOWN, "give --images, and a pod tries them"))
@@ -68,7 +66,7 @@ def check_before(run: ClusterRun, namespace: str | None, account: str, console: 
     from advantageflow_pipelines.client.checks.check import ANOTHER_CLUSTER, check_cluster
 
     with console.status("looking at the cluster"):
-        found = list(check_cluster(run, namespace, account, memory=lambda: _gpu_memory(run)))
+        found = list(check_cluster(run, namespace, account))
     if ANOTHER_CLUSTER in found:  # the kubeconfig need not be that of --host
         say(console, f"not checked on the cluster: {ANOTHER_CLUSTER.words}")
         return
@@ -99,13 +97,3 @@ def _server(connection: Connection | None) -> tuple[list[Finding], str | None]:
     except ClusterError as error:
         return [to_do("Kubeflow's API", f"{error.where}: {error.message}", error.remedy)], connection.namespace
     return [fine("Kubeflow's API", f"{connection.host} answers")], namespace
-
-
-def _gpu_memory(run: ClusterRun) -> Mapping[str, int]:
-    """Bytes that each stage needs on a GPU; none where it cannot be worked out here, as `plan` says."""
-    from advantageflow_pipelines.plan.estimate import gpu_memory
-
-    try:
-        return gpu_memory(run.settings)
-    except UserError:
-        return {}

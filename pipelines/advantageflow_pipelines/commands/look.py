@@ -61,9 +61,9 @@ def presets_show(
 
 
 @resources.command("list")
-def resources_list(pipeline: options.Pipeline = None) -> None:
+def resources_list() -> None:
     """List the presets of resources and what each is for."""
-    _print("resources", list_resources(_pipeline(pipeline)))
+    _print("resources", list_resources())
 
 
 @resources.command("show")

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,6 +63,16 @@ Images = Annotated[
     Option("--images", help="JSON file that names the container image of each stage, as docker/build.sh writes."),
 ]
 Image = Annotated[str | None, Option("--image", help="One container image for all stages.")]
+Experiment = Annotated[
+    str | None,
+    Option(
+        "--experiment",
+        "-e",
+        envvar="KF_PIPELINES_DEFAULT_EXPERIMENT_NAME",
+        help="Experiment on the server, made if it is not there; tracking.experiment if not given.",
+    ),
+]
+ServiceAccount = Annotated[str | None, Option("--service-account", help="Of the pods, instead of the resources' own.")]
 
 
 def choose(
@@ -97,10 +107,13 @@ def columns(given: list[str] | None) -> dict[str, str]:
     return choose_settings(assignments=assignments).prompts.columns.renamed
 
 
-def asks_for_lora(config: Path | None, assignments: list[str] | None, settings: RunSettings) -> bool:
-    """Whether a person asked for the adapter's shape, in a file or with --set; a preset's is only a proposal."""
-    in_file = config is not None and bool(settings.training.lora.model_fields_set)
-    return in_file or any(text.strip().startswith("training.lora") for text in assignments or [])
+def asks_for_lora(chosen: Mapping[str, Any], settings: RunSettings) -> bool:
+    """Whether a person asked for the adapter's shape, in a file or with --set; a preset's is only a proposal.
+
+    `chosen`: the options of `choose`, which gave the settings.
+    """
+    in_file = chosen["config"] is not None and bool(settings.training.lora.model_fields_set)
+    return in_file or any(text.strip().startswith("training.lora") for text in chosen["assignments"] or [])
 
 
 def choose_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
@@ -116,20 +129,6 @@ def choose_images(images: Path | None, image: str | None, settings: RunSettings)
     return default_images(pipeline_of(settings))
 
 
-def require_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
-    """The container images that these options choose for what is sent to a cluster.
-    Raises SettingsError: as `choose_images`; or none is given.
-
-    The defaults will not do there: they are named by the package's version, which every build from changed code gives
-    to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
-    """
-    if images is None and image is None:
-        remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
-        message = "a cluster needs images that it can fetch, by names that never move"
-        raise SettingsError(message, where="--images", remedy=remedy)
-    return choose_images(images, image, settings)
-
-
 Command = Callable[..., Any]
 
 
@@ -140,7 +139,7 @@ def expanding(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
         makers: by parameter, the function that makes its value; its parameters are the options, as typer reads them.
 
     Returns:
-        A decorator. The command's own options come first in its help, then those of the makers, in order.
+        A decorator; in the command's help the options stand where the parameter is.
     """
 
     def decorate(command: Command) -> Command:
@@ -152,9 +151,8 @@ def expanding(**makers: Callable[..., Any]) -> Callable[[Command], Command]:
             made = {name: makers[name](**{option: values.pop(option) for option in options[name]}) for name in makers}
             return command(**values, **made)
 
-        own = [parameter for name, parameter in signature.parameters.items() if name not in makers]
-        shared = [option for group in options.values() for option in group.values()]
-        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*own, *shared)]
+        in_place = [options.get(name, {name: own}) for name, own in signature.parameters.items()]
+        parameters = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for group in in_place for one in group.values()]
         with_options.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         with_options.__annotations__ = {one.name: one.annotation for one in parameters}
         return with_options

@@ -9,6 +9,7 @@ from advantageflow.errors import SettingsError
 from advantageflow.rewards.plumbing.terms import built_in_rewards
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import fit
@@ -16,12 +17,9 @@ from advantageflow_pipelines.plan.speed import DEFAULT_GPU, GPUS, Speed, find_gp
 from advantageflow_pipelines.say import Console
 
 
+@expanding(settings=options.choose)
 def plan(
-    pipeline: options.Pipeline = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
+    settings: RunSettings,
     gpu: Annotated[str | None, Option(help=f"One of {', '.join(GPUS)}; {DEFAULT_GPU} if not given.")] = None,
     gpus: Annotated[int | None, Option(min=1, help="How many of them; as many as --resources or training use.")] = None,
     resources: options.Resources = None,
@@ -41,15 +39,14 @@ def plan(
     from advantageflow_pipelines.plan.estimate import make_plan
     from advantageflow_pipelines.plan.show import show_plan
 
-    settings = options.choose(pipeline, preset, config, assignments, rounds)
     built_in_rewards(settings.reward)  # refuses what a run would
     if gpu_price is not None:
         tracking = settings.tracking.model_copy(update={"gpu_price": gpu_price})
         settings = settings.model_copy(update={"tracking": tracking})
     settings, used = _with_resources(settings, resources)
     speed = _speed(settings, gpu, gpus or used, utilisation)
-    with Console(stderr=True).status("counting") as status:
-        made = make_plan(settings, speed, lambda text: status.update(f"counting: {text}"), resources)
+    with Console(stderr=True).status("counting; half a minute where this model is no preset's"):
+        made = make_plan(settings, speed, resources)
     if as_json:
         print(json.dumps(made.as_json(), indent=2))
     else:

@@ -45,12 +45,9 @@ def show(
     samples = Table("split", "task", "prompt", title=f"some prompts of {source}", title_justify="left")
     for prompt in spread(known, count):
         samples.add_row(prompt.split, prompt.task, prompt.text)
-    counts = Table("split", "task", "prompts", title=f"all {len(known)}", title_justify="left")
-    for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
-        counts.add_row(split, task, str(number))
     if count:
         print_table(console, samples)
-    print_table(console, counts)
+    print_counts(console, known)
 
 
 @prompts.command("write")
@@ -76,6 +73,14 @@ def write(
     )
     write_text(output, "".join(f"{line}\n" for line in lines))
     say(console, f"{output}: {len(known)} prompts")
+
+
+def print_counts(console: Console, known: Sequence[Prompt]) -> None:
+    """How many there are of each split and task."""
+    table = Table("split", "task", "prompts", title=f"all {len(known)}", title_justify="left")
+    for (split, task), number in sorted(Counter((one.split, one.task) for one in known).items(), reverse=True):
+        table.add_row(split, task, str(number))
+    print_table(console, table)
 
 
 def _check_distinct(known: Sequence[Prompt], source: str) -> None:

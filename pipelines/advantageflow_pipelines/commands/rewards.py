@@ -1,6 +1,5 @@
 """`advantageflow rewards`: what images can be scored by, and whether a reward does it as it should."""
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -22,6 +21,7 @@ from advantageflow.rewards.plumbing.registry import get_guarded, list_rewards
 from advantageflow.settings import RewardSettings
 from advantageflow.yaml_text import parse_yaml
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.prompts import print_counts
 from advantageflow_pipelines.say import Console, print_table, say, warn
 
 rewards = typer.Typer(no_args_is_help=True, help="What images can be scored by.")
@@ -76,7 +76,8 @@ def rewards_check(
     own: list[Prompt] = []
     if prompts is not None:
         own = load_prompts(prompts, made, columns=options.columns(column), warn=partial(warn, console))
-        _show_prompts(console, prompts, reward, own)
+        say(console, f"reward {reward} can read all of {prompts}")
+        print_counts(console, own)
     any_prompt = getattr(made, "reads_any", False) and bool(own) and images is None
     pictures = [] if any_prompt else _readable_pictures(made, images)
     fitting = bool(pictures)
@@ -129,15 +130,6 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
             raise SettingsError("is not of the form name=value", where=f"--option {text}", remedy=remedy)
         options[name], _ = parse_yaml(value, f"--option {text}")
     return options
-
-
-def _show_prompts(console: Console, source: str, name: str, prompts: Sequence[Prompt]) -> None:
-    counts = Counter((prompt.split, prompt.task) for prompt in prompts)
-    say(console, f"reward {name} can read all of {source}")
-    table = Table("split", "task", "prompts")
-    for (split, task), count in sorted(counts.items(), reverse=True):
-        table.add_row(split, task, str(count))
-    print_table(console, table)
 
 
 def _readable_pictures(reward: Reward, folder: Path | None) -> list[Picture]:

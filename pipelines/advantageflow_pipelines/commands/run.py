@@ -9,10 +9,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from advantageflow.errors import SettingsError
+from advantageflow.settings import RunSettings
 from advantageflow_pipelines.commands import options
+from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.configuration.checks import begin_run
 from advantageflow_pipelines.local.interrupts import INTERRUPTED, INTERRUPTS
-from advantageflow_pipelines.local.runners import RunnerKind, check_images, default_runner, images_of
+from advantageflow_pipelines.local.runners import RunnerKind, check_images, read_runner
 from advantageflow_pipelines.local.summary import is_complete, show_summary
 from advantageflow_pipelines.local.tracking import is_delivered, sync_run, tracking_uri
 from advantageflow_pipelines.local.workdir import WorkDir, complete_tasks, open_workdir
@@ -23,14 +25,9 @@ from advantageflow_pipelines.say import Console, say, warn
 _HOUR = 3600.0
 
 
+@expanding(choose=later(options.choose))
 def run(
-    pipeline: options.Pipeline = None,
-    preset: options.Preset = None,
-    config: options.Config = None,
-    assignments: options.Assignments = None,
-    rounds: options.Rounds = None,
-    seed: options.Seed = None,
-    init_policy: options.InitPolicy = None,
+    choose: partial[RunSettings],
     workdir: Annotated[
         Path | None, Option("--workdir", "-w", help="New folder for what the run makes; in --runs if not given.")
     ] = None,
@@ -59,8 +56,7 @@ def run(
     """
     console = Console()
     if resume is not None:
-        chosen = [pipeline, preset, config, assignments, rounds, seed, init_policy, workdir, name, note, runner, image]
-        chosen.append(images)
+        chosen = [*choose.keywords.values(), workdir, name, note, runner, image, images]
         if any(choice is not None and choice != [] for choice in chosen):
             remedy = "leave the other options away, or start a new run"
             raise SettingsError("a run is continued with the settings it has", where="--resume", remedy=remedy)
@@ -72,18 +68,16 @@ def run(
                 sync_run(place, tracking_uri(place, runs), partial(warn, console))
             show_summary(console, place, summary)
             return
-        if (known := images_of(place)) is not None:
+        if known := read_runner(place).images:
             check_images(known, place.settings)
     else:
-        settings = options.choose(pipeline, preset, config, assignments, rounds, seed, init_policy)
-        settings = options.named(settings, name, note)
-        runner = runner or default_runner(settings)
+        settings = options.named(choose(), name, note)
         if runner is not RunnerKind.DOCKER and (image is not None or images is not None):
             remedy = "add --runner docker, or leave them away"
             raise SettingsError("processes of this machine use no images", where="--image, --images", remedy=remedy)
         try:
             place = begin_run(
-                settings, runner, runs, workdir, lora_asked=options.asks_for_lora(config, assignments, settings),
+                settings, runner, runs, workdir, lora_asked=options.asks_for_lora(choose.keywords, settings),
                 images=options.choose_images(images, image, settings), tell=partial(say, console),
             )  # fmt: skip
         except NothingToDo as reason:

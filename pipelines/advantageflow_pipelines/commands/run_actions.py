@@ -16,12 +16,12 @@ from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.pipeline_run import hand_over
 from advantageflow_pipelines.client import runs as remote
 from advantageflow_pipelines.client.api import Api, NotThere
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection
 from advantageflow_pipelines.client.follow import Followed, follow
 from advantageflow_pipelines.client.records import Records, log_command, pod_logs
 from advantageflow_pipelines.client.stages import from_cache, pipeline_tasks
-from advantageflow_pipelines.commands.connect import connect
 from advantageflow_pipelines.commands.options import expanding
+from advantageflow_pipelines.local.interrupts import INTERRUPTED
 from advantageflow_pipelines.local.tasks import RunFailed
 from advantageflow_pipelines.say import Console, say, warn
 
@@ -34,7 +34,7 @@ Lines = Annotated[int, Option("--tail", min=1, help="The last lines of each pod.
 Wait = Annotated[bool, Option("--wait", help="Follow the new run; its status is the exit status.")]
 
 
-@expanding(connection=connect)
+@expanding(connection=make_connection)
 def follow_command(connection: Connection, run_id: Run) -> None:
     """Follow a run on a cluster until it is over; its status is the exit status, as with `submit --wait`.
 
@@ -43,7 +43,7 @@ def follow_command(connection: Connection, run_id: Run) -> None:
     sys.exit(watch(Api(connection), run_id, Console()))
 
 
-@expanding(connection=connect)
+@expanding(connection=make_connection)
 def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines = 100) -> None:
     """Show the logs of a run's pods on a cluster, as this person's kubeconfig or this pod may read them.
 
@@ -63,7 +63,7 @@ def logs(connection: Connection, run_id: Run, stage: Stage = None, tail: Lines =
         say(console, f"== {name}", text)
 
 
-@expanding(connection=connect)
+@expanding(connection=make_connection)
 def cancel(connection: Connection, run_id: Run) -> None:
     """End a run on a cluster, and its run in MLflow (MLFLOW_TRACKING_URI). What is complete stays in the cache.
 
@@ -83,7 +83,7 @@ def cancel(connection: Connection, run_id: Run) -> None:
     heal_mlflow(api, [run], console)
 
 
-@expanding(connection=connect)
+@expanding(connection=make_connection)
 def retry(connection: Connection, run_id: Run, wait: Wait = False) -> None:
     """Submit again what is missing of a run that failed or was cancelled: a new run of the same pipeline and settings.
 
@@ -124,7 +124,6 @@ def _continue_in_mlflow(run_id: str, again: str, console: Console) -> None:
         warn(console, f"the new run opens one of its own in MLflow. {error}")
 
 
-_INTERRUPTED = 130  # what shells report for Ctrl-C
 _LINES = 15  # of a pod's log
 _NO_REASON = "Kubeflow gives no reason"
 _TOO_LARGE = (
@@ -153,7 +152,7 @@ def watch(api: Api, run_id: str, console: Console) -> int:
         followed = follow(api, remote.follow_segments(api, run_id), console, records)
     except KeyboardInterrupt:
         say(console, f"\n{again}")
-        return _INTERRUPTED
+        return INTERRUPTED
     except NotThere:
         raise
     except ClusterError as error:

@@ -1,6 +1,6 @@
 """`advantageflow schedule`: runs that a Kubeflow cluster, or cron or systemd on this machine, starts by itself."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -10,9 +10,8 @@ from typer import Argument, Option
 from advantageflow.errors import SettingsError
 from advantageflow_pipelines.client import schedules as remote
 from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.connection import Connection
+from advantageflow_pipelines.client.connection import Connection, make_connection
 from advantageflow_pipelines.commands import options
-from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.options import expanding, later
 from advantageflow_pipelines.commands.submit import choose_run, compile_run, describe
 from advantageflow_pipelines.local import schedules
@@ -23,15 +22,15 @@ schedule = typer.Typer(
     no_args_is_help=True,
     help="Runs that start by themselves, such as retraining: on a Kubeflow cluster, or without --host on this machine.",
 )
-Connect = Callable[[], Connection]
+Connect = partial[Connection]
 
 NameOrId = Annotated[str, Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
 
 
 @schedule.command("create")
-@expanding(run=later(choose_run), connection=later(connect))
+@expanding(run=later(choose_run), connection=later(make_connection))
 def create(
-    run: Callable[[], ClusterRun],
+    run: partial[ClusterRun],
     connection: Connect,
     name: Annotated[str, Option(help="Name of the schedule.")],
     local: Annotated[
@@ -54,8 +53,8 @@ def create(
     ] = False,
     upload_as: Annotated[str | None, Option(help="Name of the pipeline on the server that gets a new version.")] = None,
     version_name: Annotated[str | None, Option(help="Name of the version; made from the content if not given.")] = None,
-    experiment: Experiment = None,
-    service_account: ServiceAccount = None,
+    experiment: options.Experiment = None,
+    service_account: options.ServiceAccount = None,
 ) -> None:
     """Have a pipeline run again and again.
 
@@ -65,7 +64,7 @@ def create(
     out unless told otherwise.
     """
     if local is not None:
-        _create_local(name, local, run.keywords, catch_up=catch_up)  # type: ignore[attr-defined]
+        _create_local(name, local, run.keywords, catch_up=catch_up)
         return
 
     console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
@@ -93,7 +92,7 @@ def create(
 
 
 @schedule.command("list")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def list_command(connection: Connect) -> None:
     """List the schedules and when they run."""
     console = Console()
@@ -113,7 +112,7 @@ def list_command(connection: Connect) -> None:
 
 
 @schedule.command("pause")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def pause(connection: Connect, schedule_name: NameOrId) -> None:
     """Start no more runs for now; those under way go on."""
     name, _ = _change(connection, schedule_name, "disable")
@@ -121,7 +120,7 @@ def pause(connection: Connect, schedule_name: NameOrId) -> None:
 
 
 @schedule.command("resume")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def resume(connection: Connect, schedule_name: NameOrId) -> None:
     """Let a paused schedule start runs again."""
     name, when = _change(connection, schedule_name, "enable")
@@ -129,7 +128,7 @@ def resume(connection: Connect, schedule_name: NameOrId) -> None:
 
 
 @schedule.command("delete")
-@expanding(connection=later(connect))
+@expanding(connection=later(make_connection))
 def delete(connection: Connect, schedule_name: NameOrId) -> None:
     """Delete a schedule; its runs and its pipeline stay."""
     name, _ = _change(connection, schedule_name, "delete")
@@ -158,7 +157,7 @@ def fire_command(name: str, if_missed: Annotated[bool, Option("--if-missed")] = 
 
 def _on_this_machine(connection: Connect) -> bool:
     """Whether no server is named."""
-    given = connection.keywords  # type: ignore[attr-defined]
+    given = connection.keywords
     return given["host"] is None and not given["in_cluster"]
 
 

@@ -17,21 +17,19 @@ from advantageflow.store.files import write_text
 from advantageflow.store.s3 import is_s3
 from advantageflow.tracking.registry import is_registered
 from advantageflow_pipelines.client.api import Api
-from advantageflow_pipelines.client.connection import Connection
-from advantageflow_pipelines.client.fit import check_fits, fitted, said
+from advantageflow_pipelines.client.connection import Connection, make_connection
 from advantageflow_pipelines.client.footprint import footprint
 from advantageflow_pipelines.client.package import Package
 from advantageflow_pipelines.client.runs import start_run
 from advantageflow_pipelines.commands import options
 from advantageflow_pipelines.commands.cluster import check_before
-from advantageflow_pipelines.commands.connect import Experiment, ServiceAccount, connect
 from advantageflow_pipelines.commands.options import expanding
 from advantageflow_pipelines.commands.run_actions import watch
 from advantageflow_pipelines.configuration.checks import check_prompts
 from advantageflow_pipelines.configuration.choices import check_no_local_files
 from advantageflow_pipelines.local.policies import with_initial_policy
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
+from advantageflow_pipelines.placing.cluster import ClusterRun, check_fits, cluster_run, fitted, said
 from advantageflow_pipelines.say import Console, say, warn
 
 
@@ -45,7 +43,7 @@ def choose(**given: Any) -> RunSettings:
     address = settings.init_policy or ""
     if not (is_s3(address) or is_registered(address)):
         return settings
-    lora_asked = options.asks_for_lora(given["config"], given["assignments"], settings)
+    lora_asked = options.asks_for_lora(given, settings)
     try:
         adopted, words = with_initial_policy(settings, options.RUNS, lora_asked=lora_asked)
     except (StoreError, TrackingError) as error:
@@ -62,8 +60,16 @@ def choose_run(
     image: options.Image = None,
     resources: options.Resources = None,
 ) -> ClusterRun:
-    """What these options choose."""
-    return cluster_run(settings, options.require_images(images, image, settings), resources)
+    """What these options choose to be sent to a cluster.
+
+    The default images will not do there: they are named by the package's version, which every build from changed code
+    gives to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
+    """
+    if images is None and image is None:
+        remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
+        message = "a cluster needs images that it can fetch, by names that never move"
+        raise SettingsError(message, where="--images", remedy=remedy)
+    return cluster_run(settings, options.choose_images(images, image, settings), resources)
 
 
 @expanding(settings=choose)
@@ -101,7 +107,7 @@ def compile_command(
     say(console, f"{output}: {what}")
 
 
-@expanding(run=choose_run, connection=connect)
+@expanding(run=choose_run, connection=make_connection)
 def submit(
     run: ClusterRun,
     connection: Connection,
@@ -109,8 +115,8 @@ def submit(
         str | None, Option("--name", "--run-name", help="Name of the run, in MLflow too; made from preset and time.")
     ] = None,
     note: options.Note = None,
-    experiment: Experiment = None,
-    service_account: ServiceAccount = None,
+    experiment: options.Experiment = None,
+    service_account: options.ServiceAccount = None,
     no_cache: Annotated[bool, Option("--no-cache", help="Take no task's results from an earlier run.")] = False,
     check: Annotated[
         bool, Option("--check/--no-check", help="Look first whether the cluster has what the run needs.")

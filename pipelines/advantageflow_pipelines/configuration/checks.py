@@ -18,7 +18,7 @@ from advantageflow.store.published import is_published, join
 from advantageflow.store.s3 import is_s3
 from advantageflow_pipelines.configuration.choices import with_absolute_paths
 from advantageflow_pipelines.local.policies import with_initial_policy
-from advantageflow_pipelines.local.runners import RunnerKind, check_images, check_inline, write_runner
+from advantageflow_pipelines.local.runners import Runner, RunnerKind, check_images, choose_runner, write_runner
 from advantageflow_pipelines.local.tracking import store_uri
 from advantageflow_pipelines.local.workdir import DEFAULT_RUNS, WorkDir, create_workdir
 from advantageflow_pipelines.pipelines import pipeline_of
@@ -32,7 +32,7 @@ _ROOM_TO_SPARE = 100_000_000
 
 def begin_run(
     settings: RunSettings,
-    runner: RunnerKind,
+    runner: RunnerKind | None,
     runs: Path,
     workdir: Path | None = None,
     *,
@@ -42,28 +42,32 @@ def begin_run(
 ) -> WorkDir:
     """Check a new run and all that it reads, and make its working folder; tells what policy it starts from.
 
+    Where no runner is asked for one is chosen.
+
     Raises:
         UserError: something cannot be used; names it and the remedy. Nothing was written.
         NothingToDo: a retraining has nothing new to train on; says why.
     """
     settings = with_absolute_paths(settings)
-    if runner is RunnerKind.INLINE:
-        check_inline(settings)
+    runner = choose_runner(settings, runner)
     settings = pipeline_of(settings).begin(settings, store_uri(runs))
-    if settings.init_policy is not None:
-        settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
-        tell(words)
-    check_run(settings)
+    settings = check_run(settings, runs, lora_asked=lora_asked, tell=tell)
     known = check_images(images or {}, settings) if runner is RunnerKind.DOCKER else {}
     check_disk(settings, workdir or runs)
     place = create_workdir(workdir, settings, runs)
-    write_runner(place, runner, known)
+    write_runner(place, Runner(runner, known))
     return place
 
 
-def check_run(settings: RunSettings) -> None:
+def check_run(
+    settings: RunSettings,
+    runs: Path = DEFAULT_RUNS,
+    *,
+    lora_asked: bool = True,
+    tell: Callable[[str], None] = lambda words: None,
+) -> RunSettings:
     """Check what a run reads: rewards, prompts and their specs, the policy it starts from, the model, the device,
-    the store.
+    the store. Gives its settings, which train the adapter of that policy; see `with_initial_policy`.
     Raises UserError: something cannot be used; names it and the remedy.
     """
     rewards = term_rewards(settings.reward)
@@ -72,10 +76,12 @@ def check_run(settings: RunSettings) -> None:
         check_golden_file(Path(settings.reward.golden), rewards)
     check_prompts(settings, *rewards.values())
     if settings.init_policy is not None:
-        with_initial_policy(settings, DEFAULT_RUNS, lora_asked=True)
+        settings, words = with_initial_policy(settings, runs, lora_asked=lora_asked)
+        tell(words)
     _check_model(settings.model)
     if settings.store.url is not None:
         is_published(join(settings.store.url, "policies"))  # asks; finds wrong credentials and addresses
+    return settings
 
 
 def check_prompts(settings: RunSettings, *rewards: Reward) -> None:

@@ -1,8 +1,11 @@
 """How the tasks of a run are shown while it goes, here or on a cluster: live bars on a terminal, lines elsewhere."""
 
+import contextlib
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
@@ -11,7 +14,7 @@ from rich.text import Text
 
 from advantageflow.evaluation.labels import headline
 from advantageflow.settings import RunSettings
-from advantageflow.tracking.events import Event
+from advantageflow.tracking.events import Event, tail
 from advantageflow_pipelines.local.tasks import CANCELLED, Task, Tasks
 from advantageflow_pipelines.pipelines import pipeline_of
 
@@ -119,28 +122,47 @@ class RunProgress(TaskDisplay):
 
     Beside what is shown of each task, one line for each round: accuracy and reward on held-out prompts (of a round that
     is not evaluated, the reward of its rollouts), and its seconds. `read_report` gives the metrics of a round's
-    evaluation.
+    evaluation; `earlier` are the ids of the tasks of earlier attempts.
     """
 
     def __init__(
-        self, console: Console, settings: RunSettings, read_report: Callable[[int], dict[str, Any]], started: float
+        self,
+        console: Console,
+        settings: RunSettings,
+        read_report: Callable[[int], dict[str, Any]],
+        started: float,
+        earlier: Collection[str] = (),
     ) -> None:
         self._pipeline = pipeline_of(settings)
         self._evaluated = [evaluation.round_index for evaluation in self._pipeline.evaluations(settings)]
         super().__init__(console, started, rounds=self._evaluated[-1])
         self._reward = f"reward/{settings.reward.column}_mean"
         self._rewards: dict[int, float] = {}  # of the rollouts, by round
-        self._read_report = read_report
-        self._tasks = Tasks()
+        self._read_report, self._earlier = read_report, earlier
+        self.tasks = Tasks()  # those seen so far
 
-    @property
-    def tasks(self) -> Tasks:
-        """The tasks seen so far."""
-        return self._tasks
+    @contextlib.contextmanager
+    def following(self, journal: Path) -> Iterator[None]:
+        """Show what the run's tasks tell the journal, from a thread beside the block."""
+        stop = threading.Event()
+
+        def follow() -> None:
+            for event in tail(journal, stop):
+                if event["task"] not in self._earlier:
+                    self.show(event)
+
+        thread = threading.Thread(target=follow, name="progress", daemon=True)
+        with self:
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
 
     def show(self, event: Event) -> None:
         """Take in one event and show what it changes."""
-        task = self._tasks.apply(event)
+        task = self.tasks.apply(event)
         if task is None:
             return
         if event["event"] == "metrics" and self._reward in event["values"]:

@@ -67,7 +67,7 @@ def export_policy(found: FoundPolicy, folder: Path, *, fused: bool) -> tuple[Pol
         sampling = EvaluationSettings() if run is None else run.settings.evaluation
         card = model_card(
             folder.resolve().name, saved.state, model, licence.fields, fused=fused, samples=samples,
-            summary=None if run is None else read_summary(run), call=_call(model, sampling, samples),
+            summary=None if run is None else read_summary(run), call=call_in_python(model, sampling, samples),
         )  # fmt: skip
         write_text(folder / CARD_FILE, card)
     return saved.state, licence.fields
@@ -116,10 +116,14 @@ def _provenance(state: PolicyState, run: WorkDir | None) -> dict[str, Any]:
     return {**told, "summary": read_summary(run), "run": run.settings.model_dump(mode="json")}
 
 
-def _call(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[tuple[str, str]]) -> str:
+def call_in_python(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[tuple[str, str]]) -> str:
     """How the pipeline is called in Python to paint as the run evaluated, at its noise levels by Euler's method."""
+    from advantageflow.policy.loading import load_family
+
     text = json.dumps(samples[0][0] if samples else "a red circle", ensure_ascii=False)
-    options: dict[str, Any] = {"num_inference_steps": sampling.steps, "guidance_scale": sampling.guidance_scale}
+    told = load_family(model).told_of_guidance(sampling.guidance_scale)
+    options: dict[str, Any] = {"num_inference_steps": sampling.steps}
+    options |= {name: json.dumps(value) for name, value in told.items()}
     if model.image_size is not None:
         options |= {"height": model.image_size, "width": model.image_size}
     options |= {"max_sequence_length": model.max_sequence_length}
@@ -128,6 +132,7 @@ def _call(model: ModelSettings, sampling: EvaluationSettings, samples: Sequence[
         even = "shift=1.0, use_dynamic_shifting=False, shift_terminal=None"
         lines.append(f"pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config, {even})")
         levels = f"{sampling.shift:g} * k / ({sampling.steps} + {sampling.shift - 1:g} * k)"
+        levels = f"k / {sampling.steps}" if sampling.shift == 1 else levels
         options["sigmas"] = f"[{levels} for k in range({sampling.steps}, 0, -1)]"
     call = f"pipe({text}, {', '.join(f'{name}={value}' for name, value in options.items())}).images[0]"
     return "\n".join([*lines, f"image = {call}"])

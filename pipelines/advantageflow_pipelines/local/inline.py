@@ -5,9 +5,8 @@ import logging
 import os
 import pdb
 import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from advantageflow.runtime import memory_told, run_counted, sections_of
 from advantageflow.settings import ModelSettings
 from advantageflow.shown import ShownFormatter
 from advantageflow.store.files import write_json
-from advantageflow.tracking.events import JOURNAL_ENV, tail
+from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow.tracking.journal import stage_journal
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
@@ -70,10 +69,8 @@ class Stages:
         return made
 
 
-def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]) -> None:
-    """Run, or continue, all stages of a run in this thread, showing them as they go.
-
-    `earlier`: ids of the tasks of earlier attempts. The run's pipeline has an inline form.
+def run_inline(workdir: WorkDir, progress: RunProgress) -> None:
+    """Run, or continue, all stages of a run in this thread, showing them as they go; its pipeline has an inline form.
 
     Raises:
         RunFailed: a stage failed; says why.
@@ -82,7 +79,7 @@ def run_inline(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]
     settings = workdir.settings
     work = pipeline_of(settings).inline
     assert work is not None
-    with _shown(workdir, progress, earlier), _logged(workdir.log_file), _reachable(progress):
+    with progress.following(workdir.journal), _logged(workdir.log_file), _reachable(progress):
         os.environ[JOURNAL_ENV] = str(workdir.journal)
         try:
             with INTERRUPTS.work():
@@ -107,26 +104,6 @@ def _load_libraries(model: ModelSettings) -> None:
         family = load_family(model)
         family.transformer_class()
         family.autoencoder_class()
-
-
-@contextlib.contextmanager
-def _shown(workdir: WorkDir, progress: RunProgress, earlier: Collection[str]) -> Iterator[None]:
-    """Show what the stages tell the journal, from a thread beside them."""
-    stop = threading.Event()
-
-    def follow() -> None:
-        for event in tail(workdir.journal, stop):
-            if event["task"] not in earlier:
-                progress.show(event)
-
-    thread = threading.Thread(target=follow, name="progress", daemon=True)
-    with progress:
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
 
 
 @contextlib.contextmanager

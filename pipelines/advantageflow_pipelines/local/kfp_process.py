@@ -15,7 +15,7 @@ from kfp import compiler, local
 
 from advantageflow.annotations import DockerClient
 from advantageflow.processes import end_with_parent
-from advantageflow_pipelines.local.runners import images_of
+from advantageflow_pipelines.local.runners import container_engine, read_runner
 from advantageflow_pipelines.local.workdir import WorkDir, open_workdir
 from advantageflow_pipelines.pipelines.building import build_pipeline
 
@@ -37,13 +37,13 @@ def run_pipeline(workdir: WorkDir) -> None:
     Kubeflow's cache records the outputs of tasks that succeeded, by what went into them: started again, the pipeline
     passes over those and does the rest.
     """
-    images = images_of(workdir)
-    pipeline = build_pipeline(workdir.settings, images, in_order=True)
+    images = read_runner(workdir).images
+    pipeline = build_pipeline(workdir.settings, images)
     compiler.Compiler().compile(pipeline, str(workdir.pipeline_file))
     # Kubeflow guesses from its name whether an image holds Python.
     warnings.filterwarnings("ignore", message=".*non-Python base image")
     local.init(
-        local.SubprocessRunner(use_venv=False) if images is None else _in_containers(workdir),
+        _in_containers(workdir) if images else local.SubprocessRunner(use_venv=False),
         pipeline_root=str(workdir.artifacts),
         raise_on_error=True,
         enable_caching=True,
@@ -56,17 +56,11 @@ def _in_containers(workdir: WorkDir) -> local.DockerRunner:
     """Kubeflow's runner of containers, with a way of running one that loses no failure."""
     from kfp.local import docker_task_handler
 
-    from advantageflow_pipelines.local.containers.arguments import container_arguments
-    from advantageflow_pipelines.local.containers.engine import container_engine
-    from advantageflow_pipelines.local.kfp_process import run_container
+    from advantageflow_pipelines.local.containers import container_arguments
 
     docker_task_handler.run_docker_container = run_container
     with container_engine() as client:
         return local.DockerRunner(**container_arguments(client, workdir))
-
-
-if __name__ == "__main__":
-    main()
 
 
 def run_container(
@@ -87,3 +81,7 @@ def run_container(
         return int(container.wait()["StatusCode"])
     finally:
         container.remove(force=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,12 @@ from rich.console import Console
 
 from advantageflow.settings import RunSettings
 from advantageflow.store.files import write_json
-from advantageflow.tracking.events import JOURNAL_ENV, read_events, tail
+from advantageflow.tracking.events import JOURNAL_ENV, read_events
 from advantageflow_pipelines.local import workdir as folders
 from advantageflow_pipelines.local.display import RunProgress
 from advantageflow_pipelines.local.inline import run_inline
 from advantageflow_pipelines.local.interrupts import INTERRUPTS
-from advantageflow_pipelines.local.runners import images_of, is_inline
+from advantageflow_pipelines.local.runners import RunnerKind, container_engine, end_containers, read_runner
 from advantageflow_pipelines.local.summary import make_summary, write_report
 from advantageflow_pipelines.local.tasks import explain_failure, measure_overhead
 from advantageflow_pipelines.local.tracking import SECONDS_AFTER_AN_INTERRUPT, RunTracking, deliver
@@ -59,15 +58,14 @@ def run_locally(
     ):
         workdir.summary_file.unlink(missing_ok=True)  # should it be damaged
         folders.remove_unfinished(workdir)
-        begun, earlier = time.monotonic(), frozenset(path.stem for path in workdir.journal.glob("*.jsonl"))
+        begun, earlier = time.monotonic(), {path.stem for path in workdir.journal.glob("*.jsonl")}
         told = partial(warn, console)
         with RunTracking(tracking_uri, workdir, told, others=True, left_behind=until_ended) as tracking:
-            progress = RunProgress(console, settings, partial(_report, workdir, on_report), started)
-            if is_inline(workdir):
-                run_inline(workdir, progress, earlier)
+            progress = RunProgress(console, settings, partial(_report, workdir, on_report), started, earlier)
+            if read_runner(workdir).kind is RunnerKind.INLINE:
+                run_inline(workdir, progress)
             else:
-                with _pipeline(workdir, console) as process, INTERRUPTS.work():
-                    _follow(workdir, process, progress, earlier)
+                _run_apart(workdir, console, progress)
             events = read_events(workdir.journal)
             write_report(workdir, events)
             ended = started + time.monotonic() - begun  # whatever the clock has been set to meanwhile
@@ -95,17 +93,23 @@ def _report(workdir: folders.WorkDir, on_report: Callable[[int, Path], None], nu
 @contextlib.contextmanager
 def _no_containers_left(workdir: folders.WorkDir) -> Iterator[None]:
     """End containers of the run that an earlier attempt left when it was killed outright, and in the end its own."""
-    if images_of(workdir) is None:
+    if read_runner(workdir).kind is not RunnerKind.DOCKER:
         yield
         return
-    from advantageflow_pipelines.local.containers.engine import container_engine, end_containers
-
     with container_engine() as client:
         end_containers(client, workdir.root)
         try:
             yield
         finally:
             end_containers(client, workdir.root)
+
+
+def _run_apart(workdir: folders.WorkDir, console: Console, progress: RunProgress) -> None:
+    """Have Kubeflow's local runner run the pipeline. Raises RunFailed: it ended with an error."""
+    with _pipeline(workdir, console) as process, INTERRUPTS.work(), progress.following(workdir.journal):
+        process.wait()
+    if process.returncode != 0:
+        raise explain_failure(workdir, progress.tasks)
 
 
 @contextlib.contextmanager
@@ -141,28 +145,6 @@ def _end(process: subprocess.Popen[bytes], settings: RunSettings, console: Conso
 def _patience(settings: RunSettings) -> float:
     """Seconds for a pipeline's tasks to end by themselves."""
     return _SECONDS_TO_KEEP_A_CHECKPOINT if settings.training.checkpoint_every > 0 else _SECONDS_TO_END
-
-
-def _follow(
-    workdir: folders.WorkDir, process: subprocess.Popen[bytes], progress: RunProgress, earlier: Collection[str]
-) -> None:
-    """Show the run, without the tasks of earlier attempts, until the pipeline's process ends.
-    Raises RunFailed: it ended with an error.
-    """
-    stop = threading.Event()
-
-    def wait() -> None:
-        process.wait()
-        stop.set()
-
-    threading.Thread(target=wait, name="pipeline", daemon=True).start()
-
-    with progress:
-        for event in tail(workdir.journal, stop):
-            if event["task"] not in earlier:
-                progress.show(event)
-    if process.returncode != 0:
-        raise explain_failure(workdir, progress.tasks)
 
 
 _SECONDS_BEFORE_TELLING = 2.0

@@ -1,6 +1,7 @@
 """Schedules on this machine: cron, or systemd, starts their runs, and each keeps a history; both survive a restart.
 
 ~/.local/share/advantageflow/schedules/NAME/schedule.json   what is run, and when
+                                           start.sh         what cron or systemd starts
                                            history.jsonl    a line for each start
                                            log              what the runs said
 """
@@ -24,7 +25,7 @@ from pydantic import Field, ValidationError
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings_base import Settings
-from advantageflow.store.files import read_json, write_json, writing
+from advantageflow.store.files import append_line, read_json, read_lines, write_json, write_text
 from advantageflow_pipelines.local import timers
 
 _MARK = "# advantageflow schedule"
@@ -61,23 +62,18 @@ class Schedule(Settings):
             SettingsError: systemd cannot start it at such times.
             StoreError: it cannot be written, or neither cron nor systemd is there.
         """
-        command = [sys.executable, "-m", "advantageflow_pipelines", "schedule", "fire", self.name]
-        log = folder_of(self.name) / "log"
-        with writing(log.parent):
-            log.parent.mkdir(parents=True, exist_ok=True)
+        folder, variables = folder_of(self.name), [f"{name}={value}" for name, value in self.environment.items()]
+        fire = [sys.executable, "-m", "advantageflow_pipelines", "schedule", "fire", self.name]
+        start = f'exec env {shlex.join([*variables, *fire])} "$@" >>{shlex.quote(str(folder / "log"))} 2>&1'
+        write_text(folder / "start.sh", f"cd {shlex.quote(self.folder)} || exit\n{start}\n")
         _stop(self.name)
         if self.enabled and shutil.which("crontab") is None and timers.has_timers():
-            times = CronSim(self.cron, now())
-            timers.set_timer(
-                self.name, times, command, self.folder, self.environment, log, persistent=self.catch_up
-            )  # fmt: skip
+            timers.set_timer(self.name, CronSim(self.cron, now()), folder / "start.sh", persistent=self.catch_up)
         elif self.enabled:
-            variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in self.environment.items())
-            lines = {self.cron: "", **({_LOOK_FOR_MISSED: " --if-missed"} if self.catch_up else {})}
-            shell = f"cd {shlex.quote(self.folder)} && {variables} {shlex.join(command)}".replace("%", r"\%")
-            told = f">> {shlex.quote(str(log))} 2>&1"  # cron ends a command at %
-            _set_crontab(self.name, [f"{when} {shell}{more} {told}" for when, more in lines.items()])
-        write_json(log.parent / "schedule.json", self.model_dump(mode="json"))
+            shell = f"/bin/sh {shlex.quote(str(folder / 'start.sh'))}".replace("%", r"\%")  # where cron ends a command
+            missed = [f"{_LOOK_FOR_MISSED} {shell} --if-missed"] if self.catch_up else []
+            _set_crontab(self.name, [f"{self.cron} {shell}", *missed])
+        write_json(folder / "schedule.json", self.model_dump(mode="json"))
 
 
 def now() -> datetime:
@@ -142,8 +138,7 @@ def delete_schedule(name: str) -> None:
 
 def history(name: str) -> list[dict[str, Any]]:
     """Each start of a schedule: `due` or `started`, `ended`, `status`, and the `outcome` in words; oldest first."""
-    file = folder_of(name) / "history.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return read_lines(folder_of(name) / "history.jsonl")
 
 
 def missed(schedule: Schedule) -> bool:
@@ -181,8 +176,7 @@ def _alone(name: str) -> Iterator[bool]:
 
 
 def _remember(name: str, entry: dict[str, Any]) -> None:
-    with (folder_of(name) / "history.jsonl").open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    append_line(folder_of(name) / "history.jsonl", json.dumps(entry))
 
 
 def _stop(name: str) -> None:

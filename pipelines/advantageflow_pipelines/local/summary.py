@@ -25,7 +25,7 @@ from advantageflow.training.stage import policy_url
 from advantageflow_pipelines.local.tasks import cost_table, stage_costs, useful_seconds
 from advantageflow_pipelines.local.workdir import WorkDir, read_report
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.work import images_of_a_round
+from advantageflow_pipelines.pipelines.definition import images_of_a_round
 from advantageflow_pipelines.say import print_table, say
 
 SHEET_FILE = "before-after.png"

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cronsim import CronSim
@@ -26,16 +25,13 @@ def timer_of(name: str) -> Path:
     return folder / f"advantageflow-{name}.timer"
 
 
-def set_timer(
-    name: str, times: CronSim, command: Sequence[str], folder: str, environment: Mapping[str, str], log: Path, *,
-    persistent: bool,
-) -> None:  # fmt: skip
+def set_timer(name: str, times: CronSim, script: Path, *, persistent: bool) -> None:
     """Write a timer and its service, and switch the timer on.
 
     Args:
         name: of the schedule.
         times: when it is due.
-        command: that is started, in `folder`, with `environment`, what it says added to `log`.
+        script: of the shell, that is started.
         persistent: whether it is started once for the times at which this machine was off.
 
     Raises:
@@ -43,12 +39,10 @@ def set_timer(
         StoreError: a unit cannot be written; systemd is not there, or refuses.
     """
     title = f"[Unit]\nDescription=advantageflow schedule {name}\n\n"
-    service = [f"WorkingDirectory={_plain(folder)}", f"ExecStart={' '.join(map(_quoted, command))}".replace("$", "$$")]
-    service += [f"Environment={_quoted(f'{variable}={value}')}" for variable, value in environment.items()]
-    service += [f"Standard{stream}=append:{_plain(str(log))}" for stream in ("Output", "Error")]
+    quoted = str(script).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
     timer = [f"OnCalendar={one}" for one in calendar_of(times)] + [f"Persistent={str(persistent).lower()}"]
     path = timer_of(name)
-    write_text(path.with_suffix(".service"), "\n".join([f"{title}[Service]", "Type=oneshot", *service, ""]))
+    write_text(path.with_suffix(".service"), f'{title}[Service]\nType=oneshot\nExecStart=/bin/sh "{quoted}"\n')
     write_text(path, "\n".join([f"{title}[Timer]", *timer, "\n[Install]", "WantedBy=timers.target", ""]))
     try:
         _systemctl("daemon-reload")
@@ -91,15 +85,6 @@ def calendar_of(times: CronSim) -> list[str]:
 
 def _users_own() -> bool:
     return os.geteuid() != 0
-
-
-def _plain(text: str) -> str:
-    return text.replace("%", "%%")
-
-
-def _quoted(text: str) -> str:
-    """A word of a unit file."""
-    return '"' + _plain(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _systemctl(*arguments: str) -> None:

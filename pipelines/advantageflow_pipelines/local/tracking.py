@@ -20,9 +20,9 @@ from advantageflow.tracking.events import TRACKING_ENV, Event, read_events, tail
 from advantageflow.tracking.mlflow_store import sqlite_uri
 from advantageflow.tracking.promotion import Conclusion, inputs_sha256
 from advantageflow.tracking.publisher import Publisher
-from advantageflow.tracking.registration import from_event
+from advantageflow.tracking.registration import last_judged
 from advantageflow.tracking.ui import run_title
-from advantageflow_pipelines.local.runners import images_of
+from advantageflow_pipelines.local.runners import read_runner
 from advantageflow_pipelines.local.summary import read_summary
 from advantageflow_pipelines.local.workdir import WorkDir, locked, open_workdir
 
@@ -125,18 +125,18 @@ class RunTracking:
     def conclude(self) -> Conclusion | None:
         """Register the policy that the run ends with, and act on what a gate decided; None where there is no policy, or
         MLflow is away."""
-        judged = [event for event in read_events(self._workdir.journal) if event["event"] == "policy"]
+        what = last_judged(self._workdir.journal)
         name = self._workdir.settings.registered_model
         publisher = self._publisher
         concluded: list[Conclusion] = []
-        if publisher is None or self._late or not judged or not name:
+        if publisher is None or self._late or what is None or not name:
             return None
 
         def register() -> None:
             try:
-                made_from = read_metadata(Path(judged[-1]["prompts"]))
-                inputs = inputs_sha256(self._workdir.settings.model_dump(mode="json"), made_from)
-                concluded.append(publisher.conclude(from_event(name, judged[-1], inputs), judged[-1]["decision"]))
+                made_from = read_metadata(what.prompts)
+                what.inputs_sha256 = inputs_sha256(self._workdir.settings.model_dump(mode="json"), made_from)
+                concluded.append(publisher.conclude(name, what))
             except UserError as failure:
                 self._warn(f"the policy is not registered in MLflow. {failure}")
 
@@ -169,7 +169,7 @@ class RunTracking:
             )
 
     def _publish(self) -> None:
-        settings, images = self._workdir.settings, images_of(self._workdir)
+        settings, images = self._workdir.settings, read_runner(self._workdir).images
         started = None
         for event in self._events():
             started = started or event["time"]

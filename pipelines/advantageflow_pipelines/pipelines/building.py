@@ -1,11 +1,10 @@
-"""A run's pipeline, built by its definition: for Kubeflow's local runner, or compiled to a file.
+"""A run's pipeline, built by its definition: for Kubeflow's local runner, or to be compiled.
 
 On a cluster every pipeline gets a first task, which opens the run in MLflow, and a last one, which ends it there with
 its true final state, whatever came of the others.
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from advantageflow.annotations import BaseComponent
@@ -25,7 +24,6 @@ def build_pipeline(
     images: Mapping[str, str] | None = None,
     resources: Resources | None = None,
     *,
-    in_order: bool = False,
     segment: Segment | None = None,
 ) -> BaseComponent:
     """The pipeline of a run.
@@ -34,8 +32,6 @@ def build_pipeline(
         settings: the run; they name the pipeline.
         images: container image of each stage; the defaults if None.
         resources: what each stage gets of a cluster, as `fit` gives; None on one machine.
-        in_order: let nothing run beside a round. A cluster evaluates beside the next round; one machine has nothing to
-            gain from that, and stops at the first failure this way.
         segment: of the run, if not all of it; later ones take what the one before hands on as further parameters.
     """
     from kfp import dsl
@@ -43,7 +39,7 @@ def build_pipeline(
     pipeline = pipeline_of(settings)
     placement = Placement(settings, images or default_images(pipeline), resources, segment)
     form = run_form(settings, pipeline.parameters(settings), pipeline.sections)
-    tasks = pipeline.build(settings, placement, form, in_order)
+    tasks = pipeline.build(settings, placement, form)
     if resources is not None:
         tasks = _opened_and_closed(tasks, pipeline, placement, form)
 
@@ -55,22 +51,6 @@ def build_pipeline(
     if segment is not None and segment.first > 1:
         form = with_handed(form, FIRST_RUN, *map(parameter_of, pipeline.handed), *pipeline.told)
     return named(taking(form, outermost=True)(run))
-
-
-def compile_pipeline(
-    settings: RunSettings,
-    path: Path,
-    images: Mapping[str, str] | None = None,
-    resources: Resources | None = None,
-    *,
-    in_order: bool = False,
-    segment: Segment | None = None,
-) -> None:
-    """Write the pipeline of build_pipeline as Kubeflow IR (YAML)."""
-    from kfp import compiler
-
-    built = build_pipeline(settings, images, resources, in_order=in_order, segment=segment)
-    compiler.Compiler().compile(built, str(path))
 
 
 def _opened_and_closed(

@@ -6,12 +6,10 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources.abc import Traversable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from advantageflow.settings import RunSettings
+from advantageflow.settings import EvaluationSettings, RunSettings
 from advantageflow_pipelines.pipelines.parameters import SECTIONS, Form, Parameter
-from advantageflow_pipelines.pipelines.work import Work
 
 if TYPE_CHECKING:
     from advantageflow_pipelines.local.inline import Stages
@@ -62,6 +60,30 @@ class Evaluation(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Work:
+    """What a stage does in a whole run, all rounds and shards together."""
+
+    tasks: int  # how many tasks of the pipeline it is
+    images: int = 0  # generated
+    forwards: int = 0  # velocities without gradient; guidance costs two a step
+    backwards: int = 0  # training samples, forward and backward
+    decodes: int = 0  # latents decoded to images
+    scored: int = 0  # images scored by each reward
+    encodes: bool = False  # whether prompts are encoded
+    texts: int = 0  # how many; 0 where they are not known
+    # images in one forward pass, and whether it is guided; None where it generates none
+    batch: tuple[int, bool] | None = None
+    kept: int = 0  # images that are kept with their latents
+    policies: int = 0  # that are kept
+    reads_prompts: int = 0  # whose conditioning its tasks read, each task's counted
+    takes_images: int = 0  # that its tasks take
+    takes_latents: int = 0  # likewise, trajectories included
+    takes_policies: int = 0  # whole ones that its tasks take, trained and with the optimiser's state
+    takes_adapters: int = 0  # trained ones that its tasks take, a policy's or its rollout policy's
+    remedy: str = "use a larger GPU"  # which settings to change where it does not fit a GPU
+
+
+@dataclass(frozen=True)
 class Pipeline:
     """A pipeline."""
 
@@ -69,12 +91,10 @@ class Pipeline:
     summary: str  # what it is for, in a line
     stages: tuple[Stage, ...]  # in order
     # a function that makes the tasks of a run from what its form gives, by name; `building.py` makes it a pipeline of
-    # Kubeflow's. With `in_order`, as on one machine, which stops at the first failure this way, nothing runs beside a
-    # round.
-    build: Callable[[RunSettings, Placement, Form, bool], Callable[..., Any]]
+    # Kubeflow's
+    build: Callable[[RunSettings, Placement, Form], Callable[..., Any]]
     describe: Callable[[RunSettings], str]  # a run in a few words, such as '8 rounds of advantage_flow'
     evaluations: Callable[[RunSettings], list[Evaluation]]  # of a run, in order; at least one
-    tasks: Callable[[RunSettings], Mapping[str, int]]  # of a run by stage
     # of a run by stage; takes the number of distinct prompts, 0 where it is not known
     work: Callable[[RunSettings, int], Mapping[str, Work]]
     prompts: Output  # the output that holds the run's prompts
@@ -89,7 +109,6 @@ class Pipeline:
     # artifacts that a segment of a run hands on to the next; empty where a run cannot be in segments
     handed: tuple[str, ...] = ()
     told: tuple[str, ...] = ()  # parameters that it hands on beside
-    resources: Traversable | None = None  # folder of presets of resources for its stages, beside those for any pipeline
     # settings with what this pipeline takes where a person said nothing
     complete: Callable[[RunSettings], RunSettings] = lambda settings: settings
     # settings that a run on this machine starts with, given MLflow's address; raises NothingToDo
@@ -99,6 +118,10 @@ class Pipeline:
     # name of the task that ends its work, as MLflow shows it; that of the last evaluation if None
     last_task: str | None = None
 
+    def tasks(self, settings: RunSettings) -> dict[str, int]:
+        """How many a run has of each stage."""
+        return {stage: work.tasks for stage, work in self.work(settings, 0).items()}
+
     @property
     def stage_names(self) -> tuple[str, ...]:
         return tuple(stage.name for stage in self.stages)
@@ -107,11 +130,6 @@ class Pipeline:
     def sharded(self) -> tuple[str, ...]:
         """The stages of which a round has several tasks."""
         return tuple(stage.name for stage in self.stages if stage.sharded)
-
-    @property
-    def making_rewards(self) -> tuple[str, ...]:
-        """The stages that make rewards."""
-        return tuple(stage.name for stage in self.stages if stage.rewards != "none")
 
     @property
     def trainer(self) -> str | None:
@@ -139,3 +157,39 @@ def divide(rounds: int, at_most: int) -> tuple[Segment, ...]:
     pieces = [Segment(before + 1, last) for before, last in zip([0, *ends], ends, strict=False)]
     following = [*(piece.rounds for piece in pieces[1:]), ""]
     return tuple(piece._replace(following=rounds) for piece, rounds in zip(pieces, following, strict=True))
+
+
+def encoding_work(tasks: int, texts: int) -> Work:
+    """The work of a prompts stage."""
+    return Work(tasks, encodes=True, texts=texts, remedy="encode on a larger GPU, or on the CPU")
+
+
+def evaluation_work(settings: EvaluationSettings, images: Sequence[int], prompts: int, policies: int = 0) -> Work:
+    """The work of an evaluation stage: `images` that each task judges, of `prompts` at most, by `policies` trained."""
+    held_out = sum(images)
+    return Work(
+        len(images),
+        images=held_out,
+        forwards=held_out * settings.steps * evaluations_of_a_step(settings.guidance_scale),
+        decodes=held_out,
+        scored=held_out,
+        batch=(settings.batch, settings.guidance_scale != 1.0),
+        reads_prompts=sum(min(prompts, one) for one in images),
+        takes_adapters=policies,
+        remedy="lower evaluation.batch",
+    )
+
+
+def evaluations_of_a_step(guidance_scale: float) -> int:
+    """Of the model in one step of a sampler."""
+    return 1 if guidance_scale == 1.0 else 2
+
+
+def images_of_a_round(settings: RunSettings) -> int:
+    """Rollouts that a round generates."""
+    return settings.rollout.prompts_per_round * settings.rollout.group_size
+
+
+def images_of_a_run(settings: RunSettings) -> int:
+    """Rollouts that a run generates; the images of evaluations are not counted."""
+    return settings.rounds * images_of_a_round(settings)

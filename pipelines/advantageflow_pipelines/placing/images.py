@@ -8,8 +8,9 @@ import json
 import re
 from pathlib import Path
 
-from advantageflow.errors import SettingsError
+from advantageflow.errors import SettingsError, StoreError
 from advantageflow.image import default_image
+from advantageflow.store.files import read_json
 from advantageflow.suggestions import suggest
 from advantageflow_pipelines.pipelines import built_in_pipelines
 from advantageflow_pipelines.pipelines.definition import Pipeline
@@ -33,7 +34,11 @@ def read_images(path: Path, pipeline: Pipeline) -> dict[str, str]:
     Raises SettingsError: the file is missing or not a JSON object, lacks an image or has one that no stage runs in, or
     an image in it is not pinned.
     """
-    images = _read_object(path)
+    try:
+        images = read_json(path)
+    except StoreError as error:
+        remedy = "give the file that docker/build.sh --images FILE wrote"
+        raise SettingsError(error.message, where=str(path), remedy=remedy) from error
     needed = dict.fromkeys(stage.image_name for stage in pipeline.stages)
     known = {stage.image_name for one in (pipeline, *built_in_pipelines()) for stage in one.stages}
     for name in images:
@@ -65,16 +70,3 @@ def check_reference(image: object, *, where: str) -> str:
         message = f"the image {image} {what}: Kubeflow's cache would take old results for new"
         raise SettingsError(message, where=where, remedy=remedy)
     return parsed.string
-
-
-def _read_object(path: Path) -> dict[str, object]:
-    remedy = "give the file that docker/build.sh --images FILE wrote"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path), remedy=remedy) from error
-    except ValueError as error:
-        raise SettingsError(f"not JSON ({error})", where=str(path), remedy=remedy) from error
-    if not isinstance(value, dict):
-        raise SettingsError("not a JSON object of image by stage", where=str(path), remedy=remedy)
-    return value

@@ -41,6 +41,13 @@ class Placement:
         return self.resources is not None and self.resources.nodes > 1
 
     @property
+    def in_order(self) -> bool:
+        """Whether nothing runs beside a round: one machine has nothing to gain from that, and stops at the first
+        failure this way.
+        """
+        return self.resources is None
+
+    @property
     def reads_addresses(self) -> bool:
         """Whether the run begins from what somebody may replace at the same address."""
         settings = self.settings
@@ -84,8 +91,6 @@ class Placement:
         self, name: Literal["opening", "continuing", "closing"], task: PipelineTask, stage: str
     ) -> PipelineTask:
         """A task on a cluster that is not a stage's, placed in the image of one, with little of everything."""
-        from kfp import kubernetes
-
         assert self.resources is not None
         if name == "opening":
             task.set_env_variable(pipeline_run.REGISTERED_MODEL_ENV, self.settings.registered_model)
@@ -98,8 +103,9 @@ class Placement:
         small["secrets"] = tuple(one for one in first.secrets if one != HF_SECRET)
         apply_resources(task, name, first.model_copy(update=small))
         self._tell(task)
-        kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
-        task.set_env_variable(pipeline_run.PRESET_ENV, self.settings.preset)  # by which MLflow's run is named
+        self.asks_kubeflow(task).set_env_variable(
+            pipeline_run.PRESET_ENV, self.settings.preset
+        )  # by which MLflow's run is named
         for variable, text in (
             (pipeline_run.NAME_ENV, self.settings.tracking.name),
             (pipeline_run.NOTE_ENV, self.settings.tracking.note),
@@ -108,6 +114,13 @@ class Placement:
                 task.set_env_variable(variable, text)
         task.set_caching_options(False)  # what it does lies outside the pipeline
         return task.set_container_image(self.images[stage])
+
+    @staticmethod
+    def asks_kubeflow(task: PipelineTask) -> PipelineTask:
+        """The task on a cluster, allowed to ask Kubeflow's API."""
+        from kfp import kubernetes
+
+        return kubernetes.add_pod_label(task, _ASKS_KUBEFLOW, "true")
 
     def _tell(self, task: PipelineTask) -> None:
         """Environment by which the task finds its place in MLflow; parameters would be part of the cache's key."""

@@ -18,13 +18,13 @@ from typing import NamedTuple
 from pydantic import TypeAdapter
 
 from advantageflow.errors import StoreError
-from advantageflow.policy.configs import CONFIG, INDEX, read_config
+from advantageflow.policy.configs import CONFIG, INDEX
 from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.settings import ModelSettings, RunSettings
-from advantageflow.store.files import write_json
+from advantageflow.store.files import read_json, write_json
 from advantageflow.store.s3 import cache_folder
-from advantageflow_pipelines.pipelines.work import Work, images_of_a_round
-from advantageflow_pipelines.plan.rewards import RewardCost, reward_cost
+from advantageflow_pipelines.pipelines.definition import Work, images_of_a_round
+from advantageflow_pipelines.plan.weights import RewardCost, reward_cost
 
 SHIPPED = Path(__file__).parent / "counts.json"
 _FORM = 4  # of what is kept; another counts anew
@@ -35,45 +35,18 @@ Memory = dict[str, int]
 """Bytes on the GPU by what they hold."""
 
 
-@dataclass(frozen=True)
-class Flops:
-    """Operations of matrix products, two for each multiply-add."""
-
-    forward: float  # of one velocity
-    # of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and recomputed
-    # activations are not useful work: a loop that does them has a lower share of the peak.
-    training: float
-
-
-@dataclass(frozen=True)
-class Operations:
-    """Floating point operations of matrix products and convolutions, two for each multiply-add."""
-
-    velocity: Flops  # of one velocity, and of a training sample without recomputation
-    decode: float  # of one image, from its latent
-    encode: Mapping[str, float]  # of one text, by text encoder
-
-
 class Figures(NamedTuple):
     """Of a model with adapters of one rank, at one size of latents and one batch."""
 
-    forward: float  # operations of one velocity
-    training: float  # of one training sample
-    decode: float  # of one image
+    forward: float  # operations of one velocity, two for each multiply-add of matrix products and convolutions
+    training: float  # of one training sample, without recomputation
+    decode: float  # of one image, from its latent
     given: float  # bytes of what the model takes
     trained: float  # bytes of activations at the peak of a training step, beside what is given
     recomputed: float  # the same with gradient checkpointing
     sampled: float  # at the peak of a velocity without gradient
     guided: float  # the same with guidance
     decoded: float  # at the peak of decoding the batch
-
-
-class Point(NamedTuple):
-    """Where figures are counted."""
-
-    rank: int  # of the adapters
-    height: int  # of latents
-    batch: int
 
 
 @dataclass(frozen=True)
@@ -93,13 +66,10 @@ class ModelCounts:
     batches: list[int]
     figures: list[Figures]  # at each rank, height and batch, the last one varying first
 
-    def at(self, point: Point) -> Figures:
+    def at(self, rank: int, height: int, batch: int) -> Figures:
         """The figures anywhere: Lagrange's polynomials through those that are kept."""
-        axes = (
-            _weights(point.rank, self.ranks),
-            _weights(point.height**2, [height**2 for height in self.heights]),
-            _weights(point.batch, self.batches),
-        )
+        areas = _weights(height**2, [height**2 for height in self.heights])
+        axes = _weights(rank, self.ranks), areas, _weights(batch, self.batches)
         weights = [a * b * c for a, b, c in product(*axes)]
         return Figures(*(round(sum(map(mul, weights, one))) for one in zip(*self.figures, strict=True)))
 
@@ -124,7 +94,7 @@ class Counts:
     height: int  # of latents
     latent: int  # numbers in one
     parameters: dict[str, int]  # by part, and of one adapter
-    operations: Operations  # of the model
+    one: Figures  # of the model, for one image
     rewards: dict[str, RewardCost]  # what each costs, by name
 
     def memory(self, settings: RunSettings, work: Mapping[str, Work]) -> dict[str, Memory]:
@@ -174,7 +144,7 @@ class Counts:
         }
 
     def _at(self, settings: RunSettings, batch: int) -> Figures:
-        return self.model.at(Point(settings.training.lora.rank, self.height, batch))
+        return self.model.at(settings.training.lora.rank, self.height, batch)
 
 
 def counts_of(settings: RunSettings, model: ModelCounts) -> Counts:
@@ -182,14 +152,13 @@ def counts_of(settings: RunSettings, model: ModelCounts) -> Counts:
     Raises SettingsError: model.image_size is none that the model can make.
     """
     shape, rank = model.sizes.shape(settings.model.image_size), settings.training.lora.rank
-    at = model.at(Point(rank, shape[-1], 1))
     return Counts(
         model,
         image_size=shape[-1] * model.sizes.pixels,
         height=shape[-1],
         latent=math.prod(shape),
         parameters=model.parameters | {"adapter": rank * model.parameters["adapter"]},
-        operations=Operations(Flops(at.forward, at.training), at.decode, model.encode),
+        one=model.at(rank, shape[-1], 1),
         rewards={term.name: reward_cost(term) for term in settings.reward.terms},
     )
 
@@ -202,11 +171,11 @@ def counts_key(model: ModelSettings, targets: tuple[str, ...] | None, configs: P
         configs: folder of the model's configuration files.
         exactly: rank and image size, where figures are of these alone.
 
-    Raises PolicyError: one of the files is corrupt.
+    Raises StoreError: one of the files is corrupt.
     """
     told = {
         "form": _FORM,
-        "files": {file: read_config(configs / file) for file in _files(configs)},
+        "files": {file: read_json(configs / file) for file in _files(configs)},
         "model": model.model_dump(mode="json", exclude=_ELSEWHERE, exclude_defaults=True),
         "targets": targets,
         "exactly": exactly,

@@ -1,6 +1,6 @@
 """The plan of a run: its stages, storage and weights put together, and what will go wrong."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,14 @@ from advantageflow.policy.configs import find_configs
 from advantageflow.prompts.sources import load_prompts, select_held_out
 from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.client.fit import OnKubeflow, kubeflow_seconds, on_kubeflow
 from advantageflow_pipelines.pipelines import pipeline_of
-from advantageflow_pipelines.pipelines.work import Work
-from advantageflow_pipelines.plan.counts import Counts, ModelCounts, Operations, counts_of, kept_counts
+from advantageflow_pipelines.pipelines.definition import Work
+from advantageflow_pipelines.placing.cluster import OnKubeflow, on_kubeflow
+from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
-from advantageflow_pipelines.plan.published import chain
-from advantageflow_pipelines.plan.rewards import RewardCost
-from advantageflow_pipelines.plan.speed import Speed, hours
+from advantageflow_pipelines.plan.speed import Speed
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
-from advantageflow_pipelines.plan.weights import Weights, needed_weights
+from advantageflow_pipelines.plan.weights import RewardCost, Weights, needed_weights
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,10 @@ class Plan:
     stages: list[StagePlan]  # in order
     gpu_hours: float | None  # of all stages that are known; None on the CPU
     gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
-    wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
     kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
-    kubeflow_seconds: float  # that Kubeflow itself takes, in line
-    path: CriticalPath | None  # the critical path on a cluster; None where it is not known
+    path: CriticalPath  # the critical path on a cluster; of the hours that are known
     storage: dict[str, Artifact]  # artifacts by kind
     weights: list[Weights]  # what has to be there
-    chain: dict[str, Any] | None  # what the published budget costs in runs like this one; None where there is none
     pitfalls: list[str]  # what will go wrong, each with a remedy
     assumptions: list[str]  # what the estimates rest on
 
@@ -61,34 +56,21 @@ class Plan:
 
 
 def stage_plan(
-    name: str,
-    work: Work,
-    operations: Operations,
-    rewards: Mapping[str, RewardCost],
-    memory: Mapping[str, int],
-    speed: Speed | None,
-    *,
-    recomputed: bool,
+    name: str, work: Work, counts: Counts, memory: dict[str, int], speed: Speed | None, *, recomputed: bool
 ) -> StagePlan:
     """What a stage takes; no `speed` gives no time, and activations that are `recomputed` cost a forward pass more."""
     if work.encodes and not work.texts:
-        return StagePlan(name, work, None, None, dict(memory), "its prompts cannot be counted yet")
-    velocity = operations.velocity
-    sampling = (
-        work.forwards * velocity.forward
-        + work.decodes * operations.decode
-        + work.texts * sum(operations.encode.values())
-    )
-    training = work.backwards * (velocity.training + (velocity.forward if recomputed else 0.0))
-    model = sampling + training
-    scoring = work.scored * sum(one.flops or 0.0 for one in rewards.values())
-    on_gpu = work.scored * sum(one.flops or 0.0 for one in rewards.values() if one.device == "cuda")
-    note = "; ".join(f"{reward}: {_note(one)}" for reward, one in rewards.items()) if work.scored else ""
-    if work.scored and not model + scoring:
-        return StagePlan(name, work, None, None, dict(memory), note)
-    known = speed is not None and speed.known and model + on_gpu > 0
-    hours = speed.hours(sampling, training, on_gpu, work.tasks) if speed is not None and known else None
-    return StagePlan(name, work, model + scoring, hours, dict(memory), note)
+        return StagePlan(name, work, None, None, memory, "its prompts cannot be counted yet")
+    one, rewards = counts.one, counts.rewards
+    sampling = work.forwards * one.forward + work.decodes * one.decode + work.texts * sum(counts.model.encode.values())
+    training = work.backwards * (one.training + (one.forward if recomputed else 0.0))
+    scoring = work.scored * sum(reward.flops or 0.0 for reward in rewards.values())
+    on_gpu = work.scored * sum(reward.flops or 0.0 for reward in rewards.values() if reward.device == "cuda")
+    note = "; ".join(f"{name}: {_note(reward)}" for name, reward in rewards.items()) if work.scored else ""
+    flops, hours = sampling + training + scoring, None
+    if speed is not None and speed.known and sampling + training + on_gpu > 0:
+        hours = speed.hours(sampling, training, on_gpu, work.tasks)
+    return StagePlan(name, work, None if work.scored and not flops else flops, hours, memory, note)
 
 
 def _note(reward: RewardCost) -> str:
@@ -102,12 +84,7 @@ LARGE_MOVES = 60 * 10**9  # of conditioning, over all tasks
 _GIGA = 1e9
 
 
-def make_plan(
-    settings: RunSettings,
-    speed: Speed | None,
-    progress: Callable[[str], None] = lambda text: None,
-    resources: str | None = None,
-) -> Plan:
+def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None = None) -> Plan:
     """Work out what a run will cost; computes nothing of it and downloads nothing.
 
     Args:
@@ -118,24 +95,20 @@ def make_plan(
         PolicyError: the model's configuration is not here, or is of a family that is not supported.
         DataError: there are fewer prompts than a round takes.
     """
-    progress("prompts")
     prompts, texts, unreadable = count_prompts(settings)
     configs, origin = find_configs(settings.model)
     work = pipeline_of(settings).work(settings, texts)
-    counts = _counts(settings, configs, progress)
+    counts = _counts(settings, configs)
     memory = counts.memory(settings, work)
     on_cpu = [name for name, one in counts.rewards.items() if one.device == "cpu" and one.parameters]
     recomputed = settings.training.gradient_checkpointing
-    stages = [
-        stage_plan(name, one, counts.operations, counts.rewards, memory[name], speed, recomputed=recomputed)
-        for name, one in work.items()
-    ]
+    stages = [stage_plan(name, one, counts, memory[name], speed, recomputed=recomputed) for name, one in work.items()]
     by_stage = {one.stage: one.gpu_hours for one in stages}
-    total, wall = hours(by_stage, settings, speed)
-    progress("nodes on Kubeflow")
+    known = [one.gpu_hours for one in stages if one.gpu_hours is not None]
     kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
+    at_once = speed.count if speed else 1, policy_bytes(sizes), kubeflow.segments if kubeflow else 1
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
@@ -150,15 +123,12 @@ def make_plan(
         },
         speed=speed,
         stages=stages,
-        gpu_hours=total,
+        gpu_hours=sum(known) if speed is not None and speed.known else None,
         gpu_price=settings.tracking.gpu_price,
-        wall_hours=wall,
         kubeflow=kubeflow,
-        kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
-        path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
+        path=critical_path(settings, by_stage, *at_once),
         storage=stored,
         weights=needed_weights(settings.model, counts.model.parts, settings.reward),
-        chain=chain(settings, total, sum(one.kept for one in stored.values())),
         pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],
         assumptions=_assumptions(speed),
     )
@@ -169,16 +139,15 @@ def gpu_memory(settings: RunSettings) -> dict[str, int]:
     Raises PolicyError: the model's configuration is not here, or is of a family that is not supported.
     """
     work = pipeline_of(settings).work(settings, count_prompts(settings)[1])
-    counts = _counts(settings, find_configs(settings.model)[0], lambda text: None)
+    counts = _counts(settings, find_configs(settings.model)[0])
     return {stage: needed_memory(parts) for stage, parts in counts.memory(settings, work).items()}
 
 
-def _counts(settings: RunSettings, configs: Path, progress: Callable[[str], None]) -> Counts:
+def _counts(settings: RunSettings, configs: Path) -> Counts:
     def count() -> ModelCounts:
-        progress("what this model has")
         from advantageflow_pipelines.plan.model_costs import count_run  # imports torch and diffusers
 
-        return count_run(settings, progress)
+        return count_run(settings)
 
     return counts_of(settings, kept_counts(settings, configs, count))
 

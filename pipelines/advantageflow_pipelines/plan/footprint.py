@@ -3,23 +3,11 @@
 What would be allocated is added up operation by operation, and taken off again when the last tensor on it goes, as
 PyTorch's allocator on a GPU does; that this rounds up to 512 bytes is left out. Neither a GPU nor the memory is needed,
 and nothing is modelled by hand.
-
-What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and adapters on the
-attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of
-width, in bytes:
-
-    norm1's input 2 + the q, k, v adapters' input 2 + inputs of the RMS norms of q and k 2 x 2
-    + attention's q, k, v and output 4 x 2 + output adapter's input 2 + norm2's input 2 + GELU's input 4 x 2 = 28
-
-A dual attention block keeps 12 more for each image token. Fused attention keeps no scores. With recomputed activations
-(gradient checkpointing) a block keeps its input, 2, and one block at a time has all of the above. Compiled blocks
-(model.compile) keep less: their norms are computed again. The tests compare the formula with what is counted here.
 """
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -29,28 +17,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-@dataclass(frozen=True)
-class Footprint:
-    """Bytes that a computation allocates, beside what was there before it."""
-
-    peak: int  # at most, at any time in it
-    kept: int  # still there when it is done: what it returns, and what autograd keeps for a backward pass
-
-
-def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> Footprint:
-    """Run a computation and add up what it allocates; on the meta device this takes no memory.
+def footprint(compute: Callable[[], object], resident: Iterable[Tensor]) -> int:
+    """Bytes that a computation allocates at most, at any time in it; running it on the meta device takes no memory.
 
     Attention and RMS norms are computed by one fused kernel each, as on a GPU.
 
     Args:
-        compute: the computation; what it returns counts as kept.
         resident: tensors that are there anyway, such as weights and inputs: views of them cost nothing.
     """
-    with fused_kernels(), _Allocations(resident) as allocations:
-        result = compute()
-        kept = allocations.live
-        del result
-    return Footprint(allocations.peak, kept)
+    with fused_kernels(), Allocations(resident) as allocations:
+        compute()
+    return allocations.peak
 
 
 def tensor_bytes(tensors: Iterable[Tensor]) -> int:
@@ -58,8 +35,8 @@ def tensor_bytes(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-class _Allocations(TorchDispatchMode):
-    """Follows each new storage from the operation that makes it to its end."""
+class Allocations(TorchDispatchMode):
+    """Follows each new storage from the operation that makes it to its end: bytes `live` now, and at their `peak`."""
 
     def __init__(self, resident: Iterable[Tensor]) -> None:
         super().__init__()

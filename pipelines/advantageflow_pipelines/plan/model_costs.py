@@ -4,7 +4,7 @@ The model has its true shape there, made from its configuration, and no weights.
 """
 
 from collections.abc import Callable
-from operator import mul
+from dataclasses import dataclass
 
 import torch
 from diffusers.utils import logging
@@ -18,38 +18,41 @@ from advantageflow.policy.text import batch_size
 from advantageflow.records import ADAPTER_FOLDER, ROLLOUT_ADAPTER_FOLDER
 from advantageflow.settings import LoraSettings, ModelSettings, RunSettings
 from advantageflow.training.policy import Inputs, Policy
-from advantageflow_pipelines.plan.counts import Figures, Flops, Memory, ModelCounts
+from advantageflow_pipelines.plan.counts import Figures, Memory, ModelCounts
 from advantageflow_pipelines.plan.footprint import footprint, tensor_bytes
-from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters, runs
+from advantageflow_pipelines.plan.skeleton import Skeleton, make_skeleton, parameters
 from advantageflow_pipelines.say import quiet
 
 BATCHES = (24, 96)  # two give the line through them; large, so that what tensors of the batch take is the most
 
-_WORTH = 0.5  # share of the whole work from which shorter models are not used
-_FEW = 2  # blocks of a run: the first differs, as what it is given takes no gradient
+
+@dataclass(frozen=True)
+class Flops:
+    """Operations of matrix products, two for each multiply-add."""
+
+    forward: float  # of one velocity
+    # of one training sample: v_theta forward and backward, and nothing else. Old and reference forwards and recomputed
+    # activations are not useful work: a loop that does them has a lower share of the peak.
+    training: float
 
 
-def count_run(settings: RunSettings, progress: Callable[[str], None]) -> ModelCounts:
+def count_run(settings: RunSettings) -> ModelCounts:
     """Count what one run's plan needs. Raises PolicyError, see `count`."""
     skeleton = make_skeleton(settings.model)
     height = skeleton.sizes.shape(settings.model.image_size)[-1]
-    return count(skeleton, settings.training.lora.targets, (settings.training.lora.rank,), (height,), progress)
+    return count(skeleton, settings.training.lora.targets, (settings.training.lora.rank,), (height,))
 
 
-def count_known(model: ModelSettings, targets: tuple[str, ...] | None, progress: Callable[[str], None]) -> ModelCounts:
+def count_known(model: ModelSettings, targets: tuple[str, ...] | None) -> ModelCounts:
     """Count so that figures of all ranks and image sizes follow: linear in the one, quadratic in the latents' area."""
     skeleton = make_skeleton(model)
     usual, multiple = skeleton.sizes.usual, skeleton.sizes.multiple
     heights = tuple(quarters * usual // 4 // multiple * multiple or multiple for quarters in (2, 3, 4))
-    return count(skeleton, targets, (16, 64), heights, progress)
+    return count(skeleton, targets, (16, 64), heights)
 
 
 def count(
-    skeleton: Skeleton,
-    targets: tuple[str, ...] | None,
-    ranks: tuple[int, ...],
-    heights: tuple[int, ...],
-    progress: Callable[[str], None] = lambda text: None,
+    skeleton: Skeleton, targets: tuple[str, ...] | None, ranks: tuple[int, ...], heights: tuple[int, ...]
 ) -> ModelCounts:
     """Count by building each part on torch's meta device and running samples through it.
 
@@ -59,18 +62,13 @@ def count(
     """
     quiet()
     logging.set_verbosity_error()  # diffusers warns of every cast, and nothing here is computed with
-    progress("text encoders")
     memory = encoding_memory(skeleton)
     figures: list[Figures] = []
     for rank in ranks:
         lora = LoraSettings(rank=rank, alpha=rank, targets=targets)
-        policy, shorter = skeleton.policy(lora), shortened(skeleton, lora)
+        policy = skeleton.policy(lora)
         for height in heights:
-            progress(f"operations and memory at rank {rank}, latents of height {height}")
-            found = from_shorter(skeleton, shorter, height)
-            if found and not figures and found[0].forward != forward_flops(policy, skeleton.inputs(1, height)):
-                shorter, found = [], []  # its blocks are not just one after the other
-            figures += found or count_figures(skeleton, policy, height)
+            figures += count_figures(skeleton, policy, height)
     adapters, transformer = policy.adapters.parameters(), policy.transformer
     adapter = sum(value.numel() for value in adapters)
     return ModelCounts(
@@ -97,43 +95,6 @@ def count(
     )
 
 
-Shorter = list[tuple[int, Policy]]
-"""A policy with few of each run of equal blocks, then one for each run that has one more of it, and how many more of
-that the whole one has."""
-
-
-def shortened(skeleton: Skeleton, lora: LoraSettings) -> Shorter:
-    """Policies from which `from_shorter` counts the whole; none where that is no less work."""
-    whole = [len(run) for found in runs(skeleton.transformer()).values() for run in found]
-    few = [min(length, _FEW) for length in whole]
-    more = [number for number, length in enumerate(whole) if length > _FEW]
-    if (len(more) + 1) * sum(few) + len(more) > _WORTH * sum(whole):
-        return []
-    longer = [[length + (other == number) for other, length in enumerate(few)] for number in more]
-    return [
-        (0, skeleton.policy(lora, few)),
-        *((whole[n] - few[n], skeleton.policy(lora, one)) for n, one in zip(more, longer, strict=True)),
-    ]
-
-
-def from_shorter(skeleton: Skeleton, shorter: Shorter, height: int) -> list[Figures]:
-    """The whole policy's figures: equal blocks add equal amounts, as long as the peaks of training come when the inputs
-    of all blocks are kept, which one block more then adds to. Empty where they do not.
-    """
-    try:
-        found = [count_figures(skeleton, policy, height) for _, policy in shorter]
-    except IndexError:  # it asks for blocks by their numbers
-        return []
-    of_batches = []
-    for least, *longer in zip(*found, strict=True):
-        added = [[more - less for more, less in zip(one, least, strict=True)] for one in longer]
-        if any(Figures(*one).trained <= 0 or Figures(*one).recomputed <= 0 for one in added):
-            return []
-        extra = [number for number, _ in shorter[1:]]
-        of_batches.append(Figures(*(x + sum(map(mul, extra, more)) for x, *more in zip(least, *added, strict=True))))
-    return of_batches
-
-
 def count_figures(skeleton: Skeleton, policy: Policy, height: int) -> list[Figures]:
     """Count at the policy's rank and each batch, by running samples through the transformer and the autoencoder."""
     sample, vae = skeleton.inputs(1, height), skeleton.vae
@@ -148,7 +109,7 @@ def count_figures(skeleton: Skeleton, policy: Policy, height: int) -> list[Figur
         transformer.disable_gradient_checkpointing()  # type: ignore[operator]
         sampled, guided = (sampling_peak(policy, inputs, scale) for scale in (1.0, 2.0))
         with torch.no_grad():
-            decoded = footprint(lambda: _decode(vae, inputs[0]), [*module_tensors(vae), inputs[0]]).peak
+            decoded = footprint(lambda: _decode(vae, inputs[0]), [*module_tensors(vae), inputs[0]])
         given = tensor_bytes(given_tensors(inputs))
         return Figures(flops.forward, flops.training, decode, given, trained, recomputed, sampled, guided, decoded)
 
@@ -163,12 +124,7 @@ def count_flops(policy: Policy, sample: Inputs) -> Flops:
     with sdpa_kernel(SDPBackend.MATH), _counter() as training:
         policy.velocity(sample).square().mean().backward()
     policy.optimiser.zero_grad()
-    return Flops(forward_flops(policy, sample), float(training.get_total_flops()))
-
-
-def forward_flops(policy: Policy, sample: Inputs) -> float:
-    """Operations of a sample's velocity."""
-    return operations(lambda: policy.velocity(sample))
+    return Flops(operations(lambda: policy.velocity(sample)), float(training.get_total_flops()))
 
 
 def encode_flops(skeleton: Skeleton, part: str) -> float:
@@ -207,7 +163,7 @@ def training_peak(policy: Policy, inputs: Inputs) -> int:
     def step() -> None:
         torch.autograd.backward(functional.mse_loss(policy.velocity(inputs), inputs[0]))
 
-    peak = footprint(step, resident).peak
+    peak = footprint(step, resident)
     policy.optimiser.zero_grad()
     return peak
 
@@ -221,7 +177,7 @@ def sampling_peak(policy: Policy, inputs: Inputs, guidance_scale: float) -> int:
     policy.adapters.use(ROLLOUT_ADAPTER_FOLDER)
     with torch.no_grad():
         resident = [*module_tensors(policy.transformer), *given_tensors(inputs)]
-        peak = footprint(lambda: velocity(x, 0.5), resident).peak
+        peak = footprint(lambda: velocity(x, 0.5), resident)
     policy.adapters.use(ADAPTER_FOLDER)
     return peak
 
@@ -234,7 +190,7 @@ def encoding_memory(skeleton: Skeleton) -> dict[str, Memory]:
         tokens = skeleton.tokens(part, batch_size(length))
         resident = [*module_tensors(encoder), *tokens.values()]
         with torch.no_grad():
-            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), resident).peak
+            peak = footprint(lambda: skeleton.family.encode(part, encoder, tokens), resident)
         return {"text encoder": module_bytes(encoder), "activations": peak}
 
     return {part: measure(part, encoder) for part, encoder in skeleton.encoders.items()}

@@ -1,9 +1,8 @@
 """A model's parts on torch's meta device, made from their configurations: shapes without weights, to count with."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -19,8 +18,7 @@ from advantageflow.policy.families.parts import Tokens
 from advantageflow.policy.latent_sizes import LatentSizes
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings, TrainingSettings
-from advantageflow.training.optimiser import make_optimiser
-from advantageflow.training.policy import Inputs, Policy
+from advantageflow.training.policy import Inputs, Policy, make_optimiser
 
 META = torch.device("meta")
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -73,12 +71,9 @@ class Skeleton:
         """Each text encoder there is, by name of the part."""
         return {part: self._make(part) for part in self.configs.text_encoders}
 
-    def policy(self, lora: LoraSettings, lengths: Sequence[int] = ()) -> Policy:
-        """The velocity model with both adapters and their optimiser; of its `runs` so many blocks, if that is given."""
+    def policy(self, lora: LoraSettings) -> Policy:
+        """The velocity model with both adapters and their optimiser."""
         base = self.transformer()
-        left = iter(lengths)
-        for name, found in runs(base).items() if lengths else ():
-            setattr(base, name, nn.ModuleList(block for run in found for block in run[: next(left)]))
         adapters = _attach(base, lora, self.family)
         return Policy(base, adapters, make_optimiser(adapters.parameters(), TrainingSettings()), self.family)
 
@@ -97,12 +92,6 @@ def make_skeleton(model: ModelSettings) -> Skeleton:
     Raises PolicyError: its configuration is not here, or is of a family that is not supported.
     """
     return Skeleton(model_configs(model), getattr(torch, model.dtype), model.max_sequence_length)
-
-
-def runs(transformer: nn.Module) -> dict[str, list[list[nn.Module]]]:
-    """The blocks of each list of the transformer, equal ones that follow each other together."""
-    lists = {name: part for name, part in transformer.named_children() if isinstance(part, nn.ModuleList)}
-    return {name: [list(equal) for _, equal in groupby(part, key=str)] for name, part in lists.items()}
 
 
 def frozen_module(build: Callable[[], _Module], device: torch.device, dtype: torch.dtype) -> _Module:

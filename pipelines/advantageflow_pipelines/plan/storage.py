@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.work import Work
+from advantageflow_pipelines.pipelines.definition import Work
 
 PNG_SHARE = 0.6  # of the raw pixels: photographs in PNG; drawings take less
 _FLOAT32 = 4

@@ -1,4 +1,6 @@
-"""Which weights a run needs, under which licences, and whether they are on this machine already."""
+"""Which weights a run needs, under which licences, whether they are on this machine already, and what it costs to score
+an image with those of rewards.
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from advantageflow.policy.configs import cached_file
-from advantageflow.settings import ModelSettings, RewardSettings
+from advantageflow.settings import ModelSettings, RewardSettings, RewardTerm
 
 State = Literal["here", "partly", "missing"]
 _COMMUNITY = (
@@ -97,17 +99,12 @@ def _model_weights(model: ModelSettings, parts: Collection[str]) -> Weights:
     if model.name == "shapes":
         return Weights("the model", "shapes, in this package", "Apache-2.0, as this package", False, "here")
     licence, gated = _LICENCES.get(model.name.rpartition("/")[2], (_CARD, False))
-    folder = Path(model.name)
-    if not folder.is_dir():
+    folder: Path | None = Path(model.name)
+    if not Path(model.name).is_dir():
         index = cached_file(model.name, "model_index.json", model.revision)
-        if index is None:
-            return Weights("the model", model.name, licence, gated, "missing", "nothing of it is in the hub cache")
-        folder = index.parent
-    missing = [part for part in parts if not _complete(folder / part)]
-    if not missing:
-        return Weights("the model", model.name, licence, gated, "here")
-    state: State = "missing" if len(missing) == len(parts) else "partly"
-    return Weights("the model", model.name, licence, gated, state, f"missing: {', '.join(missing)}")
+        folder = None if index is None else index.parent
+    missing = [part for part in parts if folder is None or not _complete(folder / part)]
+    return Weights("the model", model.name, licence, gated, *_state(missing, len(parts)))
 
 
 def _reward_weights(reward: str, source: _Source, options: Mapping[str, object]) -> Weights:
@@ -119,9 +116,14 @@ def _reward_weights(reward: str, source: _Source, options: Mapping[str, object])
     repository = str(options.get(source.option) or source.repository)
     licence = source.licence if repository == source.repository else _CARD
     missing = [names[0] for names in source.files if not any(_is_here(repository, name) for name in names)]
-    state: State = "here" if not missing else "missing" if len(missing) == len(source.files) else "partly"
-    note = f"missing: {', '.join(missing)}" if state == "partly" else ""
-    return Weights(use, repository, licence, False, state, note)
+    return Weights(use, repository, licence, False, *_state(missing, len(source.files)))
+
+
+def _state(missing: Collection[str], needed: int) -> tuple[State, str]:
+    """Of what needs so many things of which some are missing; and which, where it is not all."""
+    if missing and len(missing) < needed:
+        return "partly", f"missing: {', '.join(missing)}"
+    return "missing" if missing else "here", ""
 
 
 def _is_here(repository: str, name: str) -> bool:
@@ -139,3 +141,42 @@ def _complete(folder: Path) -> bool:
             return False
         return all((folder / shard).exists() for shard in shards)
     return any(True for pattern in _WEIGHTS for _ in folder.glob(pattern))
+
+
+@dataclass(frozen=True)
+class RewardCost:
+    """One reward."""
+
+    flops: float | None  # operations for one image; None where they are not known
+    parameters: int | None  # of its networks; 0 where it has none, None where they are not known
+    device: str  # where it runs, by its options
+    note: str  # how the figures came about
+
+
+# Operations for an image and its prompt, and parameters, of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14,
+# which PickScore and HPSv2 fine-tune; the tests count them.
+CLIP_L_COST = (175_325_222_400.0, 427_616_513)
+CLIP_H_COST = (381_681_666_048.0, 986_109_441)
+# Mask2Former with Swin-S, arXiv 2112.01527, table 1: 69 M parameters, 313 G multiply-adds at COCO's image sizes.
+_MASK2FORMER_COST = (2 * 313e9, 69_000_000)
+_CROPS = 2  # coloured objects of an image that CLIP looks at, at most in most of GenEval's prompts
+_ON_CPU = ("ocr", "jpeg", "layout", "shapes")
+
+
+def reward_cost(term: RewardTerm) -> RewardCost:
+    """The cost of a term's reward, from its name and options."""
+    device = str((term.model_dump().get("options") or {}).get("device", "cpu"))
+    if term.name in _ON_CPU:
+        return RewardCost(None, 0, "cpu", "computes on the CPU; no time estimated")
+    cost, note = _NETWORKS.get(term.name, ((None, None), "its cost is not known here"))
+    return RewardCost(*cost, device, note)
+
+
+_NETWORKS: Mapping[str, tuple[tuple[float | None, int | None], str]] = {
+    "geneval": (
+        (_MASK2FORMER_COST[0] + _CROPS * CLIP_L_COST[0], _MASK2FORMER_COST[1] + CLIP_L_COST[1]),
+        f"Mask2Former as published (arXiv 2112.01527), CLIP ViT-L/14 on {_CROPS} objects, counted",
+    ),
+    **dict.fromkeys(("pickscore", "hpsv2"), (CLIP_H_COST, "CLIP ViT-H/14, image and prompt, counted")),
+    **dict.fromkeys(("aesthetic", "clipscore"), (CLIP_L_COST, "CLIP ViT-L/14, image and prompt, counted")),
+}

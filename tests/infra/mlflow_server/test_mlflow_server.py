@@ -11,7 +11,6 @@ import socket
 import subprocess
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from mlflow import MlflowClient
 from mlflow_published import SETTINGS, everything, write_journals
 from PIL import Image
 from random_policy import write_policy
-from registered import DECISION, concluded, pipeline_run, registration
+from registered import concluded, pipeline_run, registration
 
 from advantageflow.policy.generate import draw_texts
 from advantageflow.settings import EvaluationSettings, ModelSettings, RewardSettings
@@ -115,14 +114,14 @@ def test_a_registered_policy_draws_what_its_run_would_wherever_it_is_loaded(
     model, sampling = ModelSettings(), EvaluationSettings(steps=2, threads=1)
     sections = {"model": model.model_dump(mode="json"), "reward": RewardSettings().model_dump(mode="json")}
     write_policy(tmp_path / "policy", model, sections)
-    what = registration(tmp_path, "a" * 64, name="drawing")
-    what = replace(what, policy=tmp_path / "policy", sampling=sampling)
+    what = registration(tmp_path, "a" * 64)
+    what.path, what.sampling = tmp_path / "policy", sampling
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
-    conclude(client, pipeline_run(client, "drawing"), what, DECISION)
+    conclude(client, pipeline_run(client, "drawing"), "drawing", what)
     loaded = mlflow.pyfunc.load_model("models:/drawing@champion")
     [picture] = loaded.predict(["a red circle"], params={"seed": 7})
     with Image.open(io.BytesIO(base64.b64decode(picture))) as drawn:
-        [wanted] = draw_texts(model, what.policy, ["a red circle"], [7], sampling)
+        [wanted] = draw_texts(model, what.path, ["a red circle"], [7], sampling)
         assert np.array_equal(np.asarray(drawn), wanted)
     assert [one.name for one in loaded.metadata.get_params_schema().params] == ["seed", "steps", "guidance_scale"]
     assert loaded.metadata.saved_input_example_info

@@ -9,7 +9,7 @@ import pytest
 from build_images import build
 from docker.client import DockerClient
 
-from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
+from advantageflow_pipelines.local.runners import ContainerError, container_engine
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.images import read_images
 

@@ -8,7 +8,7 @@ import pytest
 from docker.client import DockerClient
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.local.containers.arguments import container_arguments
+from advantageflow_pipelines.local.containers import container_arguments
 from advantageflow_pipelines.local.kfp_process import run_container
 from advantageflow_pipelines.local.workdir import create_workdir
 

@@ -16,7 +16,7 @@ from docker.client import DockerClient
 from summaries import comparable
 
 from advantageflow.golden_checks.pictures import SCORES, golden_folder
-from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.local.runners import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 

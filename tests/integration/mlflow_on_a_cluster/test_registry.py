@@ -32,12 +32,13 @@ def test_a_version_says_where_it_comes_from_and_comes_back_whole(client: MlflowC
     tags = {"mlflow.parentRunId": run.info.run_id}
     judged = client.create_run(run.info.experiment_id, tags=tags, run_name="round 2 / evaluation")
     client.log_metric(judged.info.run_id, "evaluation/red", 0.75, step=2)
-    made = register(client, run, registration(tmp_path, "a" * 64, name="whole"))
-    again = register(client, run, registration(tmp_path / "again", "a" * 64, name="whole"))
+    made = register(client, run, "whole", registration(tmp_path, "a" * 64))
+    again = register(client, run, "whole", registration(tmp_path / "again", "a" * 64))
     assert again.version == made.version == "1", "a task that is tried again registers nothing twice"
     assert made.tags.items() >= {
         "policy_sha256": "a" * 64, "base": "shapes", "base_sha256": "b" * 64, "reward": "shapes.soft",
-        "reward_version": "1", "seed": "7", "rounds": "2", "mlflow.source.git.commit": "c0ffee", "lock.sha256": "f00d",
+        "reward_version": '{"shapes": "1"}', "seed": "7", "rounds": "2", "mlflow.source.git.commit": "c0ffee",
+        "lock.sha256": "f00d",
     }.items()  # fmt: skip
     assert "| colours | 0.250 | 0.750 |" in made.description
     [output] = client.get_run(run.info.run_id).outputs.model_outputs
@@ -77,8 +78,8 @@ def test_a_candidate_replaces_the_champion_that_it_started_from_and_no_other(
 
 def test_of_several_at_once_one_becomes_champion(client: MlflowClient, tmp_path: Path) -> None:
     for number in range(4):
-        what = registration(tmp_path / str(number), f"{number}" * 64, name="race")
-        register(client, pipeline_run(client, "race"), what)
+        what = registration(tmp_path / str(number), f"{number}" * 64)
+        register(client, pipeline_run(client, "race"), "race", what)
     change_champion(client, "race", None, "1", "first")
 
     def promote(version: str) -> str:
@@ -98,8 +99,8 @@ def test_a_change_whose_author_died_is_completed_by_who_comes_next(
     client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(2):
-        what = registration(tmp_path / str(number), f"{number}" * 64, name="dead")
-        register(client, pipeline_run(client, "dead"), what)
+        what = registration(tmp_path / str(number), f"{number}" * 64)
+        register(client, pipeline_run(client, "dead"), "dead", what)
     change_champion(client, "dead", None, "1", "first")
 
     def dies(*_: object) -> None:
@@ -125,7 +126,7 @@ def test_equal_inputs_are_recognised_until_the_prompts_or_the_settings_change(
     assert inputs != inputs_sha256(settings, made_from | {"source_sha256": "2"})
     assert look(client, "grown", inputs).parent == ""
     run = pipeline_run(client, "grown")
-    register(client, run, registration(tmp_path, "1" * 64, name="grown"))
+    register(client, run, "grown", registration(tmp_path, "1" * 64))
     client.set_model_version_tag("grown", "1", "inputs_sha256", inputs)
     assert "version 1 was made from the same start and inputs" in look(client, "grown", inputs).unchanged
     change_champion(client, "grown", None, "1", "first")

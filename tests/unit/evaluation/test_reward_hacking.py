@@ -20,10 +20,10 @@ from advantageflow.evaluation.report import read_statistics, write_report
 from advantageflow.evaluation.reward_hacking import (
     Alarm,
     ImageStatistics,
-    Watched,
     curves,
-    find_alarms,
     hacking_metrics,
+    statistic_alarms,
+    watched_alarms,
 )
 from advantageflow.evaluation.statistics import Outcome
 from advantageflow.rewards.plumbing.terms import watched_rewards
@@ -158,14 +158,14 @@ BOUNDS = AlarmSettings()
 
 
 def alarms(now: dict[str, float], bounds: AlarmSettings = BOUNDS) -> list[Alarm]:
-    return find_alarms(bounds, {**BASE, **now}, BASE, {})
+    return statistic_alarms(bounds, {**BASE, **now}, BASE)
 
 
 def watched(
     mean: float, *, higher_is_better: bool = True, minimum: float | None = None, std: float = 0.2
 ) -> list[Alarm]:
-    one = Watched(mean, 0.5, std, higher_is_better, minimum)
-    return find_alarms(BOUNDS, BASE, BASE, {"beauty.score": one})
+    then = [0.5 - std, 0.5 + std]
+    return watched_alarms("beauty.score", [mean], then, higher_is_better, minimum, BOUNDS.watched_drop)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +211,9 @@ def test_a_bound_can_be_moved_or_switched_off() -> None:
 
 
 def test_any_rise_from_a_base_of_zero_is_beyond_every_bound() -> None:
-    (alarm,) = find_alarms(BOUNDS, {"sharpness": 0.1}, {"sharpness": 0.0}, {})
+    (alarm,) = statistic_alarms(BOUNDS, {"sharpness": 0.1}, {"sharpness": 0.0})
     assert alarm.name == "sharpness_rise"
-    assert find_alarms(BOUNDS, {"sharpness": 0.0}, {"sharpness": 0.0}, {}) == []
+    assert statistic_alarms(BOUNDS, {"sharpness": 0.0}, {"sharpness": 0.0}) == []
 
 
 def test_a_watched_reward_is_measured_in_standard_deviations_of_the_base_in_its_own_direction() -> None:
@@ -234,4 +234,4 @@ def test_a_watched_reward_beyond_its_minimum_raises_an_alarm_however_little_it_m
 
 def test_a_statistic_that_was_not_measured_has_no_alarm() -> None:
     less = {name: value for name, value in BASE.items() if name != "diversity"}
-    assert find_alarms(BOUNDS, less, BASE, {}) == []
+    assert statistic_alarms(BOUNDS, less, BASE) == []

@@ -142,11 +142,7 @@ def test_what_is_not_an_objective_says_what_to_give(value: str) -> None:
     ("old", "now"),
     [
         ("algorithm=advantage_weighted", "training.objective; instead of advantage_weighted: advantage_flow with"),
-        ("lam=1", "training.objective.lam"),
         ("data_weight=0.1", "training.objective.data_share, a share of lam"),
-        ("normalise_error=true", "training.objective.normalise_error"),
-        ("reference_weight=0.1", "training.objective.reference_weight"),
-        ("timestep_sampling=uniform", "training.objective.timestep_sampling"),
         ("diffusion_nft.beta=0.5", "training.objective, with name diffusion_nft"),
         ("awm={}", "training.objective, with name awm"),
         ("passes=2", "training.inner_epochs"),
@@ -157,6 +153,11 @@ def test_a_key_of_before_names_the_one_of_today(old: str, now: str) -> None:
     error = error_of(f"training.{old}")
     assert error.message == "this setting has moved"
     assert now in error.remedy
+
+
+@pytest.mark.parametrize("name", ["lam", "normalise_error", "reference_weight", "timestep_sampling"])
+def test_an_option_of_the_objective_that_is_given_beside_it_is_pointed_there(name: str) -> None:
+    assert error_of(f"training.{name}=1").remedy == f"did you mean 'training.objective.{name}'?"
 
 
 def test_an_objective_of_trajectories_needs_a_sampler_that_leaves_them() -> None:

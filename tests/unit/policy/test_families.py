@@ -79,16 +79,13 @@ def test_pictures_are_those_of_the_pipeline(
     latents, pictures, _ = load_generator(model, None, "policy", 1).images(told, [1, 2], how, empty)
     pipeline, noise = pipeline_of(model), initial_noise([1, 2], latent_shape(model))
     inputs: dict[str, Any] = {
-        "prompt": texts, "negative_prompt": [family.unconditional] * 2, "height": 16, "width": 16,
-        "num_inference_steps": STEPS,
+        "prompt": texts, "height": 16, "width": 16, "num_inference_steps": STEPS, **family.told_of_guidance(scale),
+        "negative_prompt": [family.unconditional] * 2,
     }  # fmt: skip
     if grid == "even":
         pipeline.scheduler = FlowMatchEulerDiscreteScheduler(shift=1.0)
         inputs["sigmas"] = timesteps(STEPS).tolist()[:-1]
-    if "qwen" in model.name:
-        inputs |= {"latents": pack(noise.squeeze(2)), "true_cfg_scale": scale}
-    else:
-        inputs |= {"latents": noise, "guidance_scale": scale - 1}
+    inputs["latents"] = pack(noise.squeeze(2)) if "qwen" in model.name else noise
     theirs = pipeline(**copy.deepcopy(inputs), output_type="latent").images  # it writes into lists of texts
     theirs = unpack(theirs, 4, 4).unsqueeze(2) if "qwen" in model.name else theirs
     torch.testing.assert_close(latents, theirs, atol=2e-5, rtol=1e-3)

@@ -44,7 +44,7 @@ def test_pictures_are_those_of_the_pipeline(model: ModelSettings) -> None:
         "prompt_embeds": told.tensors["prompt_embeds"], "pooled_prompt_embeds": told.tensors["pooled"],
         "height": 16, "width": 16,
         "latents": pack(initial_noise([1, 2], SHAPE)), "num_inference_steps": STEPS,
-        "guidance_scale": model.embedded_guidance,
+        **load_family(model).told_of_guidance(1.0),
     }  # fmt: skip
     theirs = pipeline(**inputs, output_type="latent").images
     torch.testing.assert_close(latents, unpack(theirs, 4, 4), atol=1e-5, rtol=1e-4)

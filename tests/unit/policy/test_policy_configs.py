@@ -8,7 +8,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import PolicyError, StoreError
 from advantageflow.policy.configs import known_models, model_configs
 from advantageflow.policy.loading import EMBEDDED_MODEL
 from advantageflow.settings import ModelSettings
@@ -65,14 +65,14 @@ def test_an_unknown_model_says_which_are_known(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "words"), [("{", "cannot be read"), ("[]", "not an object"), (None, "no transformer/config.json")]
+    ("damage", "words"), [("{", "cannot be read"), ("[]", "a JSON object"), (None, "no transformer/config.json")]
 )
 def test_a_damaged_folder_is_named(folder: Path, damage: str | None, words: str) -> None:
     config = folder / "transformer" / "config.json"
     config.unlink()
     if damage is not None:
         config.write_text(damage)
-    with pytest.raises(PolicyError, match=words) as caught:
+    with pytest.raises((PolicyError, StoreError), match=words) as caught:
         model_configs(ModelSettings(name=str(folder)))
     assert str(folder) in caught.value.where
 

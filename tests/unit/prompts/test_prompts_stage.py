@@ -99,7 +99,6 @@ def test_the_reward_of_every_term_checks_the_prompts_and_is_recorded(arguments: 
     shapes_second = RewardSettings(name="jpeg", column="compressibility", others=(RewardTerm(),))
     run(**{**arguments, "reward": shapes_second})
     provenance = read_policy_state(arguments["policy_out"]).provenance
-    assert provenance["reward"] == "jpeg"
     assert list(provenance["reward_versions"]) == ["jpeg", "shapes"]
     source = Path(arguments["settings"].source)
     source.write_text(source.read_text() + line(Prompt("a dog", "train", "t", {"tag": "t", "include": "dog"})))

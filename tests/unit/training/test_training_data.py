@@ -59,7 +59,7 @@ def test_empty_shard_is_no_obstacle(maker: Any) -> None:
 def test_lower_is_better_turns_the_reward_round(maker: Any) -> None:
     world = maker.make()
     metadata = world.scores[0] / "metadata.json"
-    write_json(metadata, {**read_json(metadata), "higher_is_better": False})
+    write_json(metadata, {**read_json(metadata), "rewards": {"shapes": {"higher_is_better": False}}})
     data = load(world)
     assert torch.equal(data.terms[0].rewards, -data.columns["soft"])
 

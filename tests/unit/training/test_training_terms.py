@@ -44,7 +44,7 @@ def world(maker: Any) -> Any:
             replace(score, rewards={**score.rewards, "size.bytes": 1000.0 + 100 * score.rewards["soft"] ** 2})
             for score in read_scores(shard)
         ]
-        write_scores(shard, scores, COLUMNS, {"round": 1, "higher_is_better": True, **described})
+        write_scores(shard, scores, COLUMNS, {"round": 1, **described})
     return world
 
 

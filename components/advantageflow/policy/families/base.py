@@ -108,6 +108,10 @@ class Family(ABC):
         """The guided velocity: `v_empty + scale (v - v_empty)`."""
         return unconditional + scale * (conditional - unconditional)
 
+    def told_of_guidance(self, scale: float) -> dict[str, Any]:
+        """Arguments by which diffusers' pipeline guides as `guide` does."""
+        return {"guidance_scale": scale}
+
     def decode(self, vae: nn.Module, latents: Latents) -> NDArray[np.uint8]:
         """RGB pictures (batch, H, W, 3) of clean latents; scale and shift are the autoencoder's own."""
         return decode(vae, latents)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import ATTENTION_AND_FEED_FORWARD, Configs, Encoded, Family, LatentSizes, Times
-from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, pixels_per_latent, unpack
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, pixels_per_latent, true_guidance, unpack
 from advantageflow.settings import ModelSettings
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels; rotary positions set no largest size
@@ -67,6 +67,10 @@ class Flux(Family):
             return_dict=False,
         )
         return unpack(velocity, *x_t.shape[-2:]).to(x_t.dtype)
+
+    def told_of_guidance(self, scale: float) -> dict[str, Any]:
+        """The pipeline's `guidance_scale` is the embedded one, which schnell ignores."""
+        return {"guidance_scale": self.guidance, **true_guidance(self.unconditional, scale)}
 
 
 def patch_positions(height: int, width: int) -> Float[Tensor, "patches 3"]:

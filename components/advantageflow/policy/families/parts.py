@@ -53,6 +53,11 @@ def tokenize(
     return {"input_ids": told.input_ids} | ({"attention_mask": told.attention_mask} if mask else {})
 
 
+def true_guidance(unconditional: str, scale: float) -> dict[str, Any]:
+    """Arguments for guidance of diffusers' pipelines that call something else `guidance_scale`."""
+    return {"true_cfg_scale": scale, **({"negative_prompt": unconditional} if scale > 1 else {})}
+
+
 def pack(latents: Latents) -> Packed:
     """Patches of 2 x 2 latents, row after row; features are channel, then row, then column in the patch."""
     batch, channels, height, width = latents.shape

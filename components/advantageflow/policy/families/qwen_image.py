@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advantageflow.policy.conditioning import Conditioning
 from advantageflow.policy.families.base import ATTENTION, Configs, Family, LatentSizes, Times
-from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, to_pixels, tokenize, unpack
+from advantageflow.policy.families.parts import PATCH, Latents, Tokens, pack, to_pixels, tokenize, true_guidance, unpack
 
 _USUAL_SIZE = 128  # of a latent: 1024 pixels
 _LARGEST_SIZE = 4096  # positions that the transformer has rotary embeddings for, of patches and text together
@@ -74,6 +74,9 @@ class QwenImage(Family):
         patches, kept = pack(guided.squeeze(2)), pack(conditional.squeeze(2))
         norms = kept.norm(dim=-1, keepdim=True) / patches.norm(dim=-1, keepdim=True)
         return unpack(patches * norms, *size).unsqueeze(2)
+
+    def told_of_guidance(self, scale: float) -> dict[str, Any]:
+        return true_guidance(self.unconditional, scale)
 
     def decode(self, vae: nn.Module, latents: Latents) -> NDArray[np.uint8]:
         """Mean and deviation are those of each channel."""

@@ -59,6 +59,9 @@ class ZImage(Family):
         )
         return -torch.stack(velocities).squeeze(2).to(x_t.dtype)
 
+    def told_of_guidance(self, scale: float) -> dict[str, Any]:
+        return {"guidance_scale": scale - 1}
+
 
 def _lengths(mask: Tensor) -> list[int]:
     """Tokens of each text; all of them on the meta device, where there is nothing to count."""

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from advantageflow.annotations import LearnedReward
 from advantageflow.errors import RewardError
-from advantageflow.rewards.backbones.learned import LearnedReward
 from advantageflow.rewards.backbones.pixels import processed
 from advantageflow.rewards.backbones.pretrained import load_model, load_processor, weights_hash
 from advantageflow.rewards.base import Result

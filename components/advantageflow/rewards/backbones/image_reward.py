@@ -1,6 +1,5 @@
 """ImageReward's network (BLIP's image encoder, its text encoder with cross attention, a head) and its checkpoint."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -11,7 +10,16 @@ from advantageflow.errors import RewardError
 from advantageflow.rewards.backbones.pretrained import build_model, renamed
 
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of raw rewards, as the package has them
-VISION_HEADS, TEXT_HEADS = 16, 12  # of BLIP's ViT-L and of med_config.json; no tensor's shape says so
+VISION: dict[str, Any] = {  # BLIP's ViT-L, in the words of BlipVisionConfig
+    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
+    "image_size": 224, "patch_size": 16, "hidden_act": "gelu", "layer_norm_eps": 1e-6,
+}  # fmt: skip
+TEXT: dict[str, Any] = {  # med_config.json, in the words of BlipTextConfig
+    "vocab_size": 30524, "hidden_size": 768, "encoder_hidden_size": 1024, "intermediate_size": 3072,
+    "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 512, "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "is_decoder": True,  # what gives the layers their cross attention; self-attention stays bidirectional
+}  # fmt: skip
 HEAD_WIDTHS = (1024, 128, 64, 16, 1)
 HEAD_NAMES = ("layers.0", "layers.2", "layers.4", "layers.6", "layers.7")  # between them the originals have dropout
 
@@ -93,58 +101,15 @@ def load_image_reward(state: Mapping[str, torch.Tensor], *, where: str) -> Image
     What the checkpoint has beside the three parts (BLIP's projections) is not read, as in the original. Raises
     RewardError: it is not ImageReward's; names the tensor.
     """
-    from transformers import BlipTextModel, BlipVisionModel
+    from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
     vision, text, head = (
         {name.removeprefix(part): value for name, value in state.items() if name.startswith(part)}
         for part in ("blip.visual_encoder.", "blip.text_encoder.", "mlp.")
     )
-    vision = renamed(vision, _VISION_NAMES)
     text.pop(_COMPUTED, None)
-    try:
-        vision_config, text_config = _blip_configs(vision, text)
-    except (KeyError, ValueError) as error:
-        message = f"the checkpoint is not in the layout of ImageReward: it has no proper {error}"
-        remedy = "give ImageReward.pt, or its state dict as .safetensors"
-        raise RewardError(message, where=where, remedy=remedy) from error
     return ImageRewardModel(
-        build_model(BlipVisionModel, vision_config, vision, where=where),
-        build_model(BlipTextModel, text_config, text, where=where, add_pooling_layer=False),
+        build_model(BlipVisionModel, BlipVisionConfig(**VISION), renamed(vision, _VISION_NAMES), where=where),
+        build_model(BlipTextModel, BlipTextConfig(**TEXT), text, where=where, add_pooling_layer=False),
         LinearHead.of(head, where=where),
-    )
-
-
-def _blip_configs(vision: Mapping[str, torch.Tensor], text: Mapping[str, torch.Tensor]) -> tuple[Any, Any]:
-    """BlipVisionConfig and BlipTextConfig that the tensors' shapes say.
-
-    Heads and layer norms are those of BLIP's ViT-L (1e-6) and of ImageReward's med_config.json (1e-12).
-    """
-    from transformers import BlipTextConfig, BlipVisionConfig
-
-    width, _, patch, _ = vision["embeddings.patch_embedding.weight"].shape
-    positions = vision["embeddings.position_embedding"].shape[1]
-    vocabulary, text_width = text["embeddings.word_embeddings.weight"].shape
-    return (
-        BlipVisionConfig(
-            hidden_size=width,
-            intermediate_size=vision["encoder.layers.0.mlp.fc1.weight"].shape[0],
-            num_hidden_layers=sum(name.endswith(".layer_norm1.weight") for name in vision),
-            num_attention_heads=VISION_HEADS,
-            image_size=patch * math.isqrt(positions - 1),
-            patch_size=patch,
-            hidden_act="gelu",
-            layer_norm_eps=1e-6,
-        ),
-        BlipTextConfig(
-            vocab_size=vocabulary,
-            hidden_size=text_width,
-            encoder_hidden_size=width,
-            intermediate_size=text["encoder.layer.0.intermediate.dense.weight"].shape[0],
-            num_hidden_layers=sum(name.endswith(".intermediate.dense.weight") for name in text),
-            num_attention_heads=TEXT_HEADS,
-            max_position_embeddings=text["embeddings.position_embeddings.weight"].shape[0],
-            hidden_act="gelu",
-            layer_norm_eps=1e-12,
-            is_decoder=True,  # what gives the layers their cross attention; self-attention stays bidirectional
-        ),
     )

@@ -17,6 +17,7 @@ from advantageflow.training.trainjob.cluster import Cluster
 from advantageflow.training.trainjob.logs import PodLogs
 
 _NEVER = {"InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError", "ImagePullBackOff", "ErrImagePull"}
+_LAST_TRIES = 10  # to read the logs of pods that have ended, and what their journals say there
 _PATIENCE = 900  # seconds: a registry may be away, a secret may come later
 _INVALID = re.compile(r"\bis invalid:|violates PodSecurity|Unsupported value")  # whoever tries, and however often
 _AGAIN = "run it again: it goes on from the last checkpoint, where training.checkpoint_every keeps some"
@@ -54,6 +55,11 @@ def follow_to_its_end(
         warning = _warning(cluster, job) if job is not None and not pods else ""
         logs.follow(pods, warning)
         if job is not None and _condition(job, "Complete") is not None:
+            for _ in range(_LAST_TRIES):
+                if not logs.unread:
+                    break
+                time.sleep(kubernetes_api.POLL)
+                logs.follow(cluster.pods(name), "")
             return
         error = _final_error(where, job, pods, logs.last_lines) or _stuck_error(where, pods)
         error = error or _never_error(where, warning)

@@ -42,7 +42,7 @@ from advantageflow.training.call import INPUTS, WorkerCall, first_failure, recei
 from advantageflow.training.preemption import when_asked_to_end
 from advantageflow.training.trainjob.cluster import Cluster, connect
 from advantageflow.training.trainjob.follow import JobFailed, follow_to_its_end
-from advantageflow.training.trainjob.spec import RUNTIME, NodesJob, check_resources, run_label, train_job
+from advantageflow.training.trainjob.spec import RUNTIME, check_resources, run_label, train_job
 
 _TRAINJOBS = "trainjobs"  # folder of the store
 IMAGE_ENV = "ADVANTAGEFLOW_TRAINING_IMAGE"
@@ -79,21 +79,19 @@ def train_on_nodes(
     key = _key(arguments)
     root = files_of_job(store, key)
     inputs, result, failures = (join(root, name) for name in ("inputs", "result", "failures"))
-    job = NodesJob(
-        f"advantageflow-{key}", image, settings.nodes, settings.processes, inputs, _deadline(), task_config or {}
-    )
-    check_resources(f"TrainingRuntime {cluster.namespace}/{RUNTIME}", cluster.runtime(RUNTIME), job.task_config)
+    name, deadline, task_config = f"advantageflow-{key}", _deadline(), task_config or {}
+    check_resources(f"TrainingRuntime {cluster.namespace}/{RUNTIME}", cluster.runtime(RUNTIME), task_config)
     heard = _Heard(current_journal())
-    asked = when_asked_to_end(partial(_end, job.name), then=signal.SIG_IGN)
-    with asked, _removed_at_the_end(cluster, job.name, root):
-        cluster.end_earlier(job.name)
+    asked = when_asked_to_end(partial(_end, name), then=signal.SIG_IGN)
+    with asked, _removed_at_the_end(cluster, name, root):
+        cluster.end_earlier(name)
         remove_below(root)  # its pods say why they fail while they end, after it has cleaned up
         _publish_inputs(arguments, inputs, failures, result)
-        cluster.create(train_job(job))
-        logger.info("TrainJob %s: %d nodes of %d processes", job.name, job.nodes, job.processes)
+        cluster.create(train_job(name, image, settings.nodes, settings.processes, inputs, deadline, task_config))
+        logger.info("TrainJob %s: %d nodes of %d processes", name, settings.nodes, settings.processes)
         try:
             resumed = partial(_forget_failures, failures)
-            follow_to_its_end(cluster, job.name, job.deadline, resumed=resumed, event=heard.record)
+            follow_to_its_end(cluster, name, deadline, resumed=resumed, event=heard.record)
         except JobFailed as error:
             reason = first_failure(failures)
             raise (reason if isinstance(reason, UserError) else error) from None

@@ -28,10 +28,12 @@ class PodLogs:
 
     Attributes:
         last_lines: of each pod, by its name.
+        unread: pods whose logs could not be read the last time, as the API or a node was away.
     """
 
     def __init__(self, cluster: Cluster, job: str, event: Callable[[str], None]) -> None:
         self.last_lines: dict[str, deque[str]] = {}
+        self.unread: set[str] = set()
         self._cluster, self._job, self._event = cluster, job, event
         self._read: dict[str, tuple[str, float]] = {}  # time of a pod's last line, and the clock as its log was read
         self._told: set[tuple[str, str]] = set()
@@ -41,6 +43,7 @@ class PodLogs:
         tells why others have not.
         """
         self._tell("", warning)
+        self.unread.clear()
         for pod in pods:
             if pod.status.phase == "Pending":
                 self._tell(node_of(pod), waits_for(pod))
@@ -61,7 +64,10 @@ class PodLogs:
         clock = time.monotonic()
         try:
             lines = self._cluster.log_lines(pod, None if before is None else math.ceil(clock - before) + _OVERLAP)
-        except (NotThere, ClusterAway):
+        except ClusterAway:
+            self.unread.add(pod)
+            return
+        except NotThere:
             return
         except ClusterError as error:
             if "waiting to start" not in error.message and (pod, error.message) not in self._told:

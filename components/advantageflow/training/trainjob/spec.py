@@ -7,7 +7,6 @@ requests that differ from limits. Credentials are not in it: the runtime's pods 
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from advantageflow.errors import ClusterError
@@ -35,40 +34,31 @@ _RESOURCES = ("requests", "limits")
 _CARRIED = ("ADVANTAGEFLOW_S3_ADDRESSING", PIPELINE_RUN_ENV)
 
 
-@dataclass(frozen=True)
-class NodesJob:
-    """What is to run on the nodes."""
-
-    name: str  # of the TrainJob
-    image: str  # of the training stage
-    nodes: int  # how many
-    processes: int  # on each node
-    arguments: str  # address of the published call of the worker
-    deadline: int  # seconds that it may take
-    task_config: Mapping[str, Any]  # fields of Kubeflow's TaskConfig; those of the nodes' pods are taken over
-
-
-def train_job(job: NodesJob) -> dict[str, Any]:
-    """The TrainJob: owned by this task's pod, where it runs in one."""
+def train_job(
+    name: str, image: str, nodes: int, processes: int, call: str, deadline: int, task_config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The TrainJob: owned by this task's pod, where it runs in one. It runs the worker on the nodes, in some processes
+    on each, with the call at an address, for some seconds at most; Kubeflow's TaskConfig holds for its pods.
+    """
     trainer = {
-        "image": job.image,
+        "image": image,
         "command": ["python", "-m", "torch.distributed.run"],  # told by the runtime's environment of all nodes
-        "args": [*_TORCHRUN, "-m", "advantageflow.training.worker", "--arguments", job.arguments],
-        "numNodes": job.nodes,
-        "numProcPerNode": job.processes,
-        "env": _environment(job.task_config.get("env") or []),
-        "resourcesPerNode": job.task_config.get("resources"),
+        "args": [*_TORCHRUN, "-m", "advantageflow.training.worker", "--arguments", call],
+        "numNodes": nodes,
+        "numProcPerNode": processes,
+        "env": _environment(task_config.get("env") or []),
+        "resourcesPerNode": task_config.get("resources"),
     }
     spec = {
         "runtimeRef": {"apiGroup": API_GROUP, "kind": "TrainingRuntime", "name": RUNTIME},
-        "activeDeadlineSeconds": job.deadline,
+        "activeDeadlineSeconds": deadline,
         "trainer": _without_nothing(trainer),
-        "runtimePatches": _patches(job.task_config),
+        "runtimePatches": _patches(task_config),
     }
     run, owner = run_label(), [os.environ.get(variable) for variable in _OWN]
     owners = [{"apiVersion": "v1", "kind": "Pod", "name": owner[0], "uid": owner[1]}] if all(owner) else []
     labels = _LABELS | ({RUN_LABEL: run} if run else {})
-    metadata = {"name": job.name, "labels": labels, "ownerReferences": owners}
+    metadata = {"name": name, "labels": labels, "ownerReferences": owners}
     return {
         "apiVersion": f"{API_GROUP}/{API_VERSION}",
         "kind": "TrainJob",

@@ -9,7 +9,6 @@ import yaml
 from advantageflow.kubernetes_api import explained
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, looked, there, to_do
 from advantageflow_pipelines.client.checks.namespace import (
-    Memory,
     check_account,
     check_environment,
     check_nodes,
@@ -35,15 +34,12 @@ ANOTHER_CLUSTER = to_do(  # of which nothing else that is found would be true
 _OLDEST = {"Kubernetes": (1, 31), "Kubeflow Pipelines": (2, 17)}
 
 
-def check_cluster(
-    run: ClusterRun, namespace: str | None, account: str, *, memory: Memory = dict, pod: bool = False
-) -> Iterator[Finding]:
+def check_cluster(run: ClusterRun, namespace: str | None, account: str, *, pod: bool = False) -> Iterator[Finding]:
     """Look at the cluster of this user's kubeconfig, or of this pod, one thing after the other.
 
     Args:
         namespace: of the runs; that of a server with a single user if None.
         account: service account of their pods.
-        memory: gives the bytes that a stage needs on a GPU, by stage; not asked where no node says what its GPUs have.
         pod: whether to try images, store and MLflow from a pod too.
     """
     from kubernetes.client import CoreV1Api
@@ -76,7 +72,7 @@ def check_cluster(
     if on_nodes and training is not None:
         yield from looked("TrainingRuntime", lambda: check_runtime(client, where, training))
     yield from looked("quotas", lambda: check_quota(core, where, resources))
-    yield from looked("nodes", lambda: check_nodes(core, resources, memory))
+    yield from looked("nodes", lambda: check_nodes(core, resources, run.settings))
     if pod:
         store = run.settings.store.url
         yield from looked("a pod", lambda: check_from_pod(core, where, account, resources, run.images, store))

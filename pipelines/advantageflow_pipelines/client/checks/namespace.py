@@ -1,10 +1,11 @@
 """What the namespace of the runs has to hold: account, rights, secrets, config maps, quotas, runtime, nodes."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from advantageflow.errors import ClusterError
+from advantageflow.errors import ClusterError, UserError
 from advantageflow.kubernetes_api import explained
+from advantageflow.settings import RunSettings
 from advantageflow.training.trainjob.spec import API_GROUP, API_VERSION, RUNTIME, check_resources
 from advantageflow_pipelines.client.checks.findings import TIMEOUT, Finding, State, fine, there, to_do
 from advantageflow_pipelines.placing.resources.stage_resources import Environment, Resources, StageResources
@@ -159,19 +160,15 @@ def check_runtime(client: Any, namespace: str, training: StageResources) -> Iter
 
 
 _MEMORY_LABEL = "nvidia.com/gpu.memory"  # MiB of one GPU, as NVIDIA's feature discovery writes it
-Memory = Callable[[], Mapping[str, int]]
 _REPELS = ("NoSchedule", "NoExecute")
 
 
-def check_nodes(core: Any, resources: Resources, memory: Memory) -> Iterator[Finding]:
-    """A line for each stage that wants GPUs or finds no node.
-
-    `memory` gives the bytes that a stage needs on a GPU, by stage, where they are known; it takes seconds.
-    """
+def check_nodes(core: Any, resources: Resources, settings: RunSettings) -> Iterator[Finding]:
+    """A line for each stage that wants GPUs or finds no node."""
     with explained("list", "nodes", "the cluster"):
         nodes = core.list_node(_request_timeout=TIMEOUT).items
     labelled = any(_MEMORY_LABEL in (node.metadata.labels or {}) for node in nodes)
-    needed = memory() if labelled and any(one.gpus for one in resources.stages.values()) else {}
+    needed = _gpu_memory(settings) if labelled and any(one.gpus for one in resources.stages.values()) else {}
     for stage, given in resources.stages.items():
         what = f"nodes for {stage}"
         wanted = resources.nodes if stage == resources.trainer else 1
@@ -191,6 +188,16 @@ def check_nodes(core: Any, resources: Resources, memory: Memory) -> Iterator[Fin
             yield to_do(what, too_small, remedy)
         elif given.gpus:
             yield fine(what, f"{len(fitting)} of {len(nodes)} can take a task: {need}")
+
+
+def _gpu_memory(settings: RunSettings) -> Mapping[str, int]:
+    """Bytes that each stage needs on a GPU; none where it cannot be worked out here, as `plan` says. Takes seconds."""
+    from advantageflow_pipelines.plan.estimate import gpu_memory
+
+    try:
+        return gpu_memory(settings)
+    except UserError:
+        return {}
 
 
 def _takes(node: Any, given: StageResources) -> bool:

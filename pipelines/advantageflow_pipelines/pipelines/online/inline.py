@@ -12,7 +12,7 @@ from advantageflow.settings import RunSettings
 from advantageflow.training import stage as training
 from advantageflow_pipelines.local.inline import Stages
 from advantageflow_pipelines.pipelines.definition import Evaluation
-from advantageflow_pipelines.pipelines.online.work import evaluations
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 
 
 class Done(NamedTuple):

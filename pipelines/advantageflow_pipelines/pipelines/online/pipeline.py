@@ -20,7 +20,7 @@ from advantageflow.tracking.continuing import parameter_of
 from advantageflow.training.component import training, training_on_nodes
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import ROUND, Segment
-from advantageflow_pipelines.pipelines.online.work import evaluations
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form, taking
 from advantageflow_pipelines.placing.placement import Placement
 
@@ -34,16 +34,11 @@ _HANDED = {
 }
 
 
-def online_tasks(
-    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
-) -> "Callable[..., Made]":
+def online_tasks(settings: RunSettings, placement: Placement, form: Form) -> "Callable[..., Made]":
     """What makes the tasks of a run, or of a segment of it.
 
     The number of rounds and shards and the evaluated rounds are fixed here, as Kubeflow has no loop whose passes build
     on each other. What the stages are told is what the form gives.
-
-    Args:
-        in_order: let each round wait for the evaluation before it.
     """
     judged = [number for number, _ in evaluations(settings)]
     pipeline, segment = pipeline_of(settings), placement.segment or Segment(1, settings.rounds)
@@ -75,7 +70,7 @@ def online_tasks(
                 **of_round.values(given),
             )
             trained.set_display_name(f"round {number}")
-            if in_order and before:
+            if placement.in_order and before:
                 trained.after(before[-1])
             made = trained.outputs
             if number in judged:

@@ -1,14 +1,11 @@
 """The resident pipeline as the registry knows it: the online one, with its rounds in one stage."""
 
 from dataclasses import replace
-from importlib.resources import files
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.definition import Output, Stage, imported
-from advantageflow_pipelines.pipelines.online.definition import ONLINE, parameters
-from advantageflow_pipelines.pipelines.online.work import evaluations, run_work
+from advantageflow_pipelines.pipelines.definition import Output, Stage, Work, imported
+from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations, parameters, run_work
 from advantageflow_pipelines.pipelines.parameters import Parameter
-from advantageflow_pipelines.pipelines.work import Work
 
 
 def _parameters(settings: RunSettings) -> list[Parameter]:
@@ -17,14 +14,9 @@ def _parameters(settings: RunSettings) -> list[Parameter]:
     return [one._replace(stage="loop") if one.stage == "training" else one for one in of_online]
 
 
-def _tasks(settings: RunSettings) -> dict[str, int]:
-    """A loop leads from each evaluation to the next."""
-    judged = len(evaluations(settings))
-    return {"prompts": 1, "loop": judged - 1, "evaluation": judged}
-
-
 def _work(settings: RunSettings, texts: int) -> dict[str, Work]:
-    online, tasks = run_work(settings, texts), _tasks(settings)["loop"]
+    """A loop leads from each evaluation to the next."""
+    online, tasks = run_work(settings, texts), len(evaluations(settings)) - 1
     rollout, training = online["rollout"], online["training"]
     loop = Work(
         tasks,
@@ -53,10 +45,8 @@ RESIDENT = replace(
     ),
     build=imported(f"{__package__}.pipeline", "resident_tasks"),
     inline=imported(f"{__package__}.inline", "run_resident"),
-    tasks=_tasks,
     work=_work,
     policies=(Output("prompts", "policy"), Output("loop", "new_policy")),
     parameters=_parameters,
     handed=(),
-    resources=files(__package__) / "resources",
 )

@@ -3,8 +3,8 @@
 from advantageflow.loop import stage as loop
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.local.inline import Stages
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 from advantageflow_pipelines.pipelines.online.inline import evaluate, prepare
-from advantageflow_pipelines.pipelines.online.work import evaluations
 
 
 def run_resident(settings: RunSettings, stages: Stages) -> None:

@@ -9,15 +9,13 @@ from typing import Any
 from advantageflow.errors import SettingsError
 from advantageflow.loop.component import loop
 from advantageflow.settings import RunSettings
+from advantageflow_pipelines.pipelines.online.definition import evaluations
 from advantageflow_pipelines.pipelines.online.pipeline import judge, prepare
-from advantageflow_pipelines.pipelines.online.work import evaluations
 from advantageflow_pipelines.pipelines.parameters import Form
 from advantageflow_pipelines.placing.placement import Placement
 
 
-def resident_tasks(
-    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
-) -> Callable[..., None]:
+def resident_tasks(settings: RunSettings, placement: Placement, form: Form) -> Callable[..., None]:
     """What makes the tasks of a run, as of Pipeline.build: a loop from each evaluation to the next.
     Raises SettingsError: the loop is given several nodes.
     """
@@ -36,7 +34,7 @@ def resident_tasks(
         for number in judged[1:]:
             task = loop(round_index=number, policy=policy, **texts, **form.inputs("loop", loop, given))
             placement.place("loop", task.set_display_name(f"loop to round {number}"))
-            if in_order:
+            if placement.in_order:
                 task.after(before)
             policy = task.outputs["new_policy"]
             before = evaluate(number, task.outputs["adapter"], base=base)

@@ -8,9 +8,8 @@ from advantageflow.prompts.changes import made_from
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.mlflow_store import open_client
 from advantageflow.tracking.promotion import inputs_sha256, look
-from advantageflow_pipelines.pipelines.definition import NothingToDo, imported
+from advantageflow_pipelines.pipelines.definition import NothingToDo, Work, evaluation_work, imported
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.work import Work, evaluation_work
 
 _REPLAY_SHARE = 0.5  # of the training prompts, where a person said nothing
 
@@ -39,11 +38,6 @@ def _complete(settings: RunSettings) -> RunSettings:
     return settings.model_copy(update={"prompts": settings.prompts.model_copy(update={"replay_share": _REPLAY_SHARE})})
 
 
-def _tasks(settings: RunSettings) -> dict[str, int]:
-    tasks = dict(ONLINE.tasks(settings))
-    return {**tasks, "evaluation": tasks["evaluation"] + 1}
-
-
 def _work(settings: RunSettings, texts: int) -> Mapping[str, Work]:
     """The promotion's is in that of evaluations: both policies, on each seed beyond the run's own.
 
@@ -56,7 +50,7 @@ def _work(settings: RunSettings, texts: int) -> Mapping[str, Work]:
     judged = evaluation_work(
         settings.evaluation, images, settings.prompts.eval_prompts, work["evaluation"].takes_policies + 2
     )
-    return {**work, "evaluation": replace(judged, tasks=_tasks(settings)["evaluation"])}
+    return {**work, "evaluation": replace(judged, tasks=work["evaluation"].tasks + 1)}
 
 
 RETRAINING = replace(
@@ -65,7 +59,6 @@ RETRAINING = replace(
     summary="train the champion on new prompts, and promote what comes of it where it is better beyond doubt",
     build=imported(f"{__package__}.pipeline", "retraining_tasks"),
     describe=lambda settings: f"retraining of {settings.registered_model}, {ONLINE.describe(settings)}",
-    tasks=_tasks,
     work=_work,
     complete=_complete,
     begin=begin_at_champion,

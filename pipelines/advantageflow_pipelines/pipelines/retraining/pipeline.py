@@ -13,16 +13,15 @@ from advantageflow_pipelines.pipelines.parameters import Form
 from advantageflow_pipelines.placing.placement import Placement
 
 
-def retraining_tasks(
-    settings: RunSettings, placement: Placement, form: Form, in_order: bool = False
-) -> Callable[..., None]:
+def retraining_tasks(settings: RunSettings, placement: Placement, form: Form) -> Callable[..., None]:
     """What makes the tasks of a run.
 
     On a cluster the first one asks MLflow for the champion, and the others are left out where nothing has changed. On
-    one machine the process that starts the run has done that. Of a run in segments the first one looks, and the last
-    one decides, on the policy that the first one began with. Arguments are those of Pipeline.build.
+    one machine the process that starts the run has done that. Of a run in segments the first one looks, also whether an
+    earlier run of its schedule goes on, as Kubeflow counts first segments alone. The last one decides, on the policy
+    that the first one began with. Arguments are those of Pipeline.build.
     """
-    online = online_tasks(settings, placement, form, in_order)
+    online = online_tasks(settings, placement, form)
     gate = settings.promotion.model_dump_json(exclude_defaults=True)
 
     def retrain(given: dict[str, Any]) -> None:
@@ -44,7 +43,8 @@ def retraining_tasks(
 
     def retraining(**given: Any) -> None:
         """Rounds of rollout, reward and training from the champion on, and a gate between it and what comes of them."""
-        if placement.resources is None or (placement.segment is not None and placement.segment.first > 1):
+        segment = placement.segment
+        if placement.resources is None or (segment is not None and segment.first > 1):
             retrain(given)
             return
         look = changes_component({one.name: one.kind for one in form.shown})
@@ -52,8 +52,11 @@ def retraining_tasks(
             places={one.name: one.place for one in form.shown},
             registered_model=settings.registered_model,
             further={"rounds": settings.rounds, "promotion": settings.promotion.model_dump(mode="json")},
+            in_segments=segment is not None,
             **given,
         )
+        if segment is not None:
+            placement.asks_kubeflow(looked)
         placement.place("prompts", looked).set_caching_options(False)
         with dsl.If(looked.outputs["changed"] == "true", name="changed"):
             found = {"init_policy": looked.outputs["parent"], "inputs_sha256": looked.outputs["inputs_sha256"]}

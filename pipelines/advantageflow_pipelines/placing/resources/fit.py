@@ -8,10 +8,8 @@ from advantageflow.settings import RunSettings
 from advantageflow.store.s3 import is_s3
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Stage
-from advantageflow_pipelines.placing.resources.files import list_resources, load_resources
+from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
-
-_ON_NODES = "multi-node"  # preset of pipelines that may train over several nodes
 
 
 def default_resources(settings: RunSettings) -> str:
@@ -103,8 +101,7 @@ def _wrong_training(settings: RunSettings, resources: Resources) -> Iterator[Pro
 
 def _wrong_folders(settings: RunSettings, resources: Resources) -> Iterator[Problem]:
     """Sizes that somebody chose, and that would go no further than the task which waits for the nodes."""
-    pipeline = pipeline_of(settings)
-    preset = load_resources(_ON_NODES, pipeline).training if _ON_NODES in list_resources(pipeline) else None
+    preset = load_resources("multi-node", pipeline_of(settings)).training
     for field in ("shared_memory", "scratch"):
         size = getattr(resources.training, field)
         if size is not None and size != getattr(preset, field):

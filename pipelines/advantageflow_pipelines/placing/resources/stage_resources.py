@@ -173,12 +173,16 @@ class Resources:
 
 
 class ResourcesFile(Settings):
-    """What a person writes: what differs from a preset, for all stages and, in a section of its name, for each."""
+    """What a person writes: what differs from a preset, for all stages, the trainer, and, in a section of
+    its name, each."""
 
     base: str | None = Field(None, description="preset whose values hold where this file says nothing")
     preset: str = Field("custom", description="what to call these resources")
     service_account: str = Field(SERVICE_ACCOUNT, description="that the run's pods use")
     all: StageResources = Field(default_factory=lambda: StageResources(), description="what holds for every stage")
+    trainer: TrainingResources = Field(
+        default_factory=lambda: TrainingResources(), description="what holds for the stage that trains, by any name"
+    )
 
 
 def section_of(stage: Stage) -> type[StageResources]:

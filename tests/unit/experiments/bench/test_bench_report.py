@@ -13,9 +13,9 @@ from PIL import Image
 from advantageflow.objectives.advantage_flow import AdvantageFlow
 from advantageflow.objectives.awm import Awm
 from advantageflow.settings import RolloutSettings, RunSettings, TrainingSettings
-from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.bench.embedded import bench_groups, comparable
 from advantageflow_experiments.bench.peers import FOLDED, YARDSTICK
+from advantageflow_pipelines.cli import main
 
 
 def run_cli(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:

@@ -11,7 +11,7 @@ from advantageflow.tracking.provenance import provenance
 from advantageflow_experiments.compare.cells import Cell, make_cells
 from advantageflow_experiments.compare.comparison import CellResult, Comparison, Measured, Point
 from advantageflow_experiments.compare.plan import Plan, read_plan
-from advantageflow_pipelines.pipelines.work import images_of_a_run
+from advantageflow_pipelines.pipelines.definition import images_of_a_run
 
 PLAN = """
 title: Two ways

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from advantageflow_experiments.__main__ import main
 from advantageflow_experiments.compare.plan import plan_names
+from advantageflow_pipelines.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
 

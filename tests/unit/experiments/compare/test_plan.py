@@ -11,7 +11,7 @@ from advantageflow.errors import SettingsError
 from advantageflow_experiments.compare.cells import check_fairness, make_cells, with_choices
 from advantageflow_experiments.compare.plan import Plan, load_plan, plan_names, plan_text, read_plan, write_plan
 from advantageflow_experiments.compare.runner import threads_of
-from advantageflow_pipelines.pipelines.work import images_of_a_run
+from advantageflow_pipelines.pipelines.definition import images_of_a_run
 
 SEARCHES = [name for name in plan_names() if name.startswith("search-")]
 

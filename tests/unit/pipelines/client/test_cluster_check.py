@@ -140,7 +140,9 @@ SMALL_GPU = {**GPU_NODE, "metadata": {"name": "n", "labels": {"nvidia.com/gpu.me
 def test_what_is_missing_is_one_line_that_says_what_to_do(
     advantageflow: Command, cluster: Cluster, change: Change, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("advantageflow_pipelines.commands.cluster._gpu_memory", lambda run: {"training": 90 * 10**9})
+    monkeypatch.setattr(
+        "advantageflow_pipelines.client.checks.namespace._gpu_memory", lambda _: {"training": 90 * 10**9}
+    )
     change(cluster)
     status, out = check(advantageflow, *(IMAGE if "image" in words else ()))
     assert status == 1

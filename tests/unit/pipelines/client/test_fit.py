@@ -12,13 +12,21 @@ from typing import Any, TypeVar
 import pytest
 
 from advantageflow.errors import SettingsError
-from advantageflow_pipelines.client import fit
-from advantageflow_pipelines.client.fit import CLOSE, ROOM, check_fits, fitted, growth, said
 from advantageflow_pipelines.client.footprint import LIMIT, Footprint, footprint
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.definition import Segment, divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
+from advantageflow_pipelines.placing import cluster
+from advantageflow_pipelines.placing.cluster import (
+    CLOSE,
+    ROOM,
+    ClusterRun,
+    check_fits,
+    cluster_run,
+    fitted,
+    growth,
+    said,
+)
 from advantageflow_pipelines.presets import list_presets
 
 T = TypeVar("T")
@@ -76,12 +84,12 @@ def test_a_long_run_is_divided_into_segments_of_about_half_of_the_limit() -> Non
 
 def test_one_round_that_is_too_large_is_refused_and_what_is_advised_can_finish(monkeypatch: pytest.MonkeyPatch) -> None:
     run = run_of("tiny", "rounds=1", "rollout.shards=32")
-    monkeypatch.setattr(fit, "LIMIT", 0.7 * footprint_of(run, 32).size)
+    monkeypatch.setattr(cluster, "LIMIT", 0.7 * footprint_of(run, 32).size)
     with pytest.raises(SettingsError, match=r"this run cannot finish on Kubeflow: [\d,]+ nodes") as raised:
         shallow(check_fits, run, footprint_of(run, 32))
     found = re.search(r"--set rollout.shards=(\d+)", raised.value.remedy)
     assert found is not None
-    assert 0.9 * CLOSE * fit.LIMIT < footprint_of(run, int(found[1])).size < 1.02 * CLOSE * fit.LIMIT
+    assert 0.9 * CLOSE * cluster.LIMIT < footprint_of(run, int(found[1])).size < 1.02 * CLOSE * cluster.LIMIT
 
 
 def test_too_many_rounds_of_a_pipeline_without_segments_are_refused_and_fewer_can_finish(
@@ -89,14 +97,14 @@ def test_too_many_rounds_of_a_pipeline_without_segments_are_refused_and_fewer_ca
 ) -> None:
     run = run_of("tiny", "rounds=6", "rollout.shards=1", pipeline="resident")
     taken = footprint(shallow(run.package))
-    monkeypatch.setattr(fit, "LIMIT", 0.8 * taken.size)
+    monkeypatch.setattr(cluster, "LIMIT", 0.8 * taken.size)
     assert fitted(run) is run
     with pytest.raises(SettingsError, match=r"this run cannot finish on Kubeflow: [\d,]+ nodes") as raised:
         shallow(check_fits, run, taken)
     found = re.match(r"run (\d+) rounds, and go on from .*: --init-policy", raised.value.remedy)
     assert found is not None
     fewer = footprint(shallow(run.with_settings(rounds=int(found[1])).package))
-    assert 0.85 * CLOSE * fit.LIMIT < fewer.size < 1.02 * CLOSE * fit.LIMIT
+    assert 0.85 * CLOSE * cluster.LIMIT < fewer.size < 1.02 * CLOSE * cluster.LIMIT
 
 
 def test_settings_and_shards_are_part_of_what_a_run_takes() -> None:

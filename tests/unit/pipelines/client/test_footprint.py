@@ -24,7 +24,7 @@ def near(measured: int) -> Any:
 
 
 def package(name: str) -> Package:
-    return Package(*json.loads(gzip.decompress((RECORDED / f"{name}.json.gz").read_bytes())))
+    return Package.read(*json.loads(gzip.decompress((RECORDED / f"{name}.json.gz").read_bytes())))
 
 
 def until_training_of_round(number: int) -> Callable[[], Package]:
@@ -32,12 +32,12 @@ def until_training_of_round(number: int) -> Callable[[], Package]:
 
     def cut() -> Package:
         whole = package("10-rounds-8-shards")
-        tasks = whole.pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"]
+        tasks = whole.components["comp-exit-handler-1"]["dag"]["tasks"]
         for later in range(number, 11):
             tasks.pop(f"evaluation-{later + 1}")
             if later > number:
                 tasks.pop(f"round-{later:02}")
-        del whole.pipeline["root"]["dag"]["tasks"]["closing"]
+        del whole.root["dag"]["tasks"]["closing"]
         return whole
 
     return cut

@@ -10,9 +10,9 @@ from pathlib import Path
 import kfp
 import pytest
 from kfp_stub.server import serving
+from online_ir import compile_pipeline
 
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.building import compile_pipeline
 
 
 def test_kubeflows_own_client_works_with_it(tmp_path: Path) -> None:

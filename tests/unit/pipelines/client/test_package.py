@@ -4,17 +4,17 @@ Kubeflow reads the annotations of pipeline functions, so they must not be postpo
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from google.protobuf import json_format
-from kfp import compiler, dsl, kubernetes
+from kfp import dsl, kubernetes
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from advantageflow_pipelines.client.package import Package, compact, read_package
+from advantageflow_pipelines.client.package import Package, compact
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.building import compile_pipeline
+from advantageflow_pipelines.pipelines.building import build_pipeline
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.cluster import cluster_run
 from advantageflow_pipelines.placing.images import default_images
@@ -30,25 +30,18 @@ def total(numbers: list[int]) -> int:
     return sum(numbers)
 
 
-def compiled(pipeline: Any, folder: Path) -> Package:
-    compiler.Compiler().compile(pipeline, str(folder / "pipeline.yaml"))
-    return read_package(folder / "pipeline.yaml")
-
-
 def unfolded(package: Package) -> Any:
     """The pipeline with everything that a task refers to in its place: what the server makes of it."""
-    executors = package.pipeline["deploymentSpec"]["executors"]
-    settings = package.platform.get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
 
     def component(part: dict[str, Any]) -> dict[str, Any]:
         if "dag" not in part:
             label = part["executorLabel"]
-            return {**part, "executorLabel": [executors[label], settings.get("executors", {}).get(label)]}
-        tasks = {name: {**task, "componentRef": component(package.pipeline["components"][task["componentRef"]["name"]])}
+            return {**part, "executorLabel": [package.executors[label], package.kubernetes.get(label)]}
+        tasks = {name: {**task, "componentRef": component(package.components[task["componentRef"]["name"]])}
                  for name, task in part["dag"]["tasks"].items()}  # fmt: skip
         return {**part, "dag": {**part["dag"], "tasks": tasks}}
 
-    return component(package.pipeline["root"])
+    return component(package.root)
 
 
 @dsl.pipeline(name="step")
@@ -67,31 +60,31 @@ def nested(start: int) -> int:
     return other_step(value=step(value=step(value=start).output).output).output
 
 
-def test_equal_nested_pipelines_and_executors_are_one_and_the_tasks_are_the_same(tmp_path: Path) -> None:
-    whole = compiled(nested, tmp_path)
+def test_equal_nested_pipelines_and_executors_are_one_and_the_tasks_are_the_same() -> None:
+    whole = Package.of(nested)
     small = compact(whole)
-    assert len(whole.pipeline["components"]) == 8
-    assert list(small.pipeline["components"]) == ["comp-add", "comp-other-step", "comp-step"]
-    assert list(small.pipeline["deploymentSpec"]["executors"]) == ["exec-add"]
+    assert len(whole.components) == 8
+    assert list(small.components) == ["comp-add", "comp-other-step", "comp-step"]
+    assert list(small.executors) == ["exec-add"]
     assert unfolded(small) == unfolded(whole)
     assert compact(small) == small
 
 
-def test_tasks_that_differ_in_kubernetes_settings_alone_stay_apart(tmp_path: Path) -> None:
+def test_tasks_that_differ_in_kubernetes_settings_alone_stay_apart() -> None:
     @dsl.pipeline(name="placed")
     def placed() -> None:
         for pool in ("a", "b", "a"):
             kubernetes.add_node_selector(add(left=1, right=2), "pool", pool)
 
-    small = compact(compiled(placed, tmp_path))
-    settings = small.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    small = compact(Package.of(placed))
+    settings = small.kubernetes
     assert [one["nodeSelector"]["labels"] for one in settings.values()] == [{"pool": "a"}, {"pool": "b"}]
-    tasks = small.pipeline["root"]["dag"]["tasks"]
+    tasks = small.root["dag"]["tasks"]
     used = [tasks[name]["componentRef"]["name"] for name in ("add", "add-2", "add-3")]
     assert used == ["comp-add", "comp-add-2", "comp-add"]
 
 
-def test_each_loop_keeps_a_body_of_its_own_as_the_server_names_templates_after_it(tmp_path: Path) -> None:
+def test_each_loop_keeps_a_body_of_its_own_as_the_server_names_templates_after_it() -> None:
     @dsl.pipeline(name="loops")
     def loops() -> None:
         for _ in range(2):
@@ -99,20 +92,18 @@ def test_each_loop_keeps_a_body_of_its_own_as_the_server_names_templates_after_i
                 one = add(left=number, right=1)
             total(numbers=dsl.Collected(one.output))
 
-    small = compact(compiled(loops, tmp_path))
-    loop_bodies = [task["componentRef"]["name"] for task in small.pipeline["root"]["dag"]["tasks"].values()
+    small = compact(Package.of(loops))
+    loop_bodies = [task["componentRef"]["name"] for task in small.root["dag"]["tasks"].values()
                    if "parameterIterator" in task]  # fmt: skip
     assert len(set(loop_bodies)) == 2
-    assert [name for name in small.pipeline["components"] if "loop" not in name] == ["comp-add", "comp-total"]
+    assert [name for name in small.components if "loop" not in name] == ["comp-add", "comp-total"]
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Package, Package]:
+def packages() -> tuple[Package, Package]:
     """Four rounds, as compiled and as sent."""
     run = cluster_run(choose_settings(preset="tiny", assignments=["rounds=4"]), default_images(ONLINE), "cpu")
-    file = tmp_path_factory.mktemp("ir") / "pipeline.yaml"
-    compile_pipeline(run.settings, file, run.images, run.resources)
-    return read_package(file), run.package()
+    return Package.of(build_pipeline(run.settings, run.images, run.resources)), run.package()
 
 
 def test_what_is_sent_is_what_kubeflow_s_protobufs_describe_without_unknown_fields(
@@ -130,8 +121,8 @@ def test_what_is_sent_is_what_kubeflow_s_protobufs_describe_without_unknown_fiel
 
 def test_what_rounds_share_is_sent_once(packages: tuple[Package, Package]) -> None:
     whole, sent = packages
-    assert [name for name in sent.pipeline["components"] if "round" in name] == ["comp-round-01"]
-    rounds = {name: task for name, task in sent.pipeline["components"]["comp-exit-handler-1"]["dag"]["tasks"].items()
+    assert [name for name in sent.components if "round" in name] == ["comp-round-01"]
+    rounds = {name: task for name, task in sent.components["comp-exit-handler-1"]["dag"]["tasks"].items()
               if name.startswith("round")}  # fmt: skip
     assert len(rounds) == 4
     assert {task["componentRef"]["name"] for task in rounds.values()} == {"comp-round-01"}
@@ -140,16 +131,15 @@ def test_what_rounds_share_is_sent_once(packages: tuple[Package, Package]) -> No
 
 def test_amounts_and_names_are_said_in_one_form(packages: tuple[Package, Package]) -> None:
     _, sent = packages
-    resources = sent.pipeline["deploymentSpec"]["executors"]["exec-training"]["container"]["resources"]
+    resources = sent.executors["exec-training"]["container"]["resources"]
     assert resources == {"resourceCpuRequest": "2", "resourceMemoryLimit": "4Gi", "resourceMemoryRequest": "4Gi"}
     assert "NameParameter" not in json.dumps(sent.platform)
 
 
-def test_a_pipeline_survives_being_written_as_a_file(packages: tuple[Package, Package], tmp_path: Path) -> None:
+def test_a_pipeline_survives_being_written_as_a_file(packages: tuple[Package, Package]) -> None:
     _, sent = packages
     assert sent.platform
-    (tmp_path / "again.yaml").write_text(sent.as_yaml())
-    assert read_package(tmp_path / "again.yaml") == sent
+    assert Package.read(*yaml.load_all(sent.as_yaml(), yaml.CSafeLoader)) == sent
 
 
 def test_the_digest_says_the_content(packages: tuple[Package, Package]) -> None:

@@ -11,8 +11,7 @@ from kfp_stub.server import Fault, KfpStub, said
 
 from advantageflow.errors import ClusterError
 from advantageflow.tracking import continuing
-from advantageflow.tracking.continuing import continue_run
-from advantageflow_pipelines.client import fit
+from advantageflow.tracking.continuing import continue_run, still_going
 from advantageflow_pipelines.client.api import Api
 from advantageflow_pipelines.client.connection import make_connection
 from advantageflow_pipelines.client.package import Package
@@ -22,6 +21,7 @@ from advantageflow_pipelines.commands import run_actions
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.definition import divide
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
+from advantageflow_pipelines.placing import cluster
 from advantageflow_pipelines.placing.cluster import ClusterRun, cluster_run
 from advantageflow_pipelines.placing.images import default_images
 
@@ -99,8 +99,8 @@ def test_the_segments_of_a_run_do_what_the_whole_run_does_with_the_same_inputs(r
 @pytest.fixture
 def started(advantageflow: Command, server: KfpStub, monkeypatch: pytest.MonkeyPatch) -> str:
     """The first segment of a run of three rounds."""
-    monkeypatch.setattr(fit, "ROOM", 0.0)
-    monkeypatch.setattr(fit, "HALF", 0.0)
+    monkeypatch.setattr(cluster, "ROOM", 0.0)
+    monkeypatch.setattr(cluster, "HALF", 0.0)
     arguments = ("--preset", "tiny", "--rounds", "3", "--run-name", "long", "--image", "registry.example/stage:1")
     status, out, _ = advantageflow("submit", *arguments, "--host", server.url)
     assert status == 0
@@ -191,6 +191,34 @@ def test_a_run_of_a_schedule_finds_its_pipeline_in_its_version(started: str, ser
     assert last_run(server)["pipeline_spec"]["pipeline_spec"]["root"] == segment
 
 
+def test_a_run_of_a_schedule_sees_an_earlier_one_in_any_of_its_segments(
+    started: str, server: KfpStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, first = server.state, server.state.runs[started]
+    server.state.story = [{"state": "RUNNING"}]
+
+    def scheduled(schedule: str, name: str) -> str:
+        body = {one: first[one] for one in ("experiment_id", "pipeline_spec")}
+        return str(state.create_run({**body, "display_name": name, "recurring_run_id": schedule})["run_id"])
+
+    assert still_going() is None, "no schedule started it"
+    first["recurring_run_id"] = "weekly"
+    continue_run("2-2", HANDED)
+    second = last_run(server)["run_id"]
+    state.stories[started] = [{"state": "SUCCEEDED"}]
+    for number in range(100):  # a page of others
+        other = {"run_id": f"other-{number}", "display_name": "other", "state": "SUCCEEDED"}
+        state.runs[other["run_id"]] = {**first, **other}
+    daily, later = scheduled("daily", "daily-1"), scheduled("weekly", "weekly-2")
+    for run_id, expected in ((started, None), (daily, None), (later, f"'long (rounds 2-2)' (run {second})")):
+        monkeypatch.setenv("ADVANTAGEFLOW_PIPELINE_RUN_ID", run_id)
+        assert still_going() == expected
+    state.runs[second]["storage_state"] = "ARCHIVED"
+    assert still_going() is None
+    state.runs[second].update(storage_state="AVAILABLE", state="FAILED")
+    assert still_going() is None
+
+
 def test_a_server_that_is_away_is_asked_again_and_a_refusal_is_told(
     started: str, server: KfpStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,5 +232,5 @@ def test_a_server_that_is_away_is_asked_again_and_a_refusal_is_told(
     with pytest.raises(ClusterError, match=r"does not start rounds 3-3: 403 .*this account may not"):
         continue_run("3-3", HANDED)
     server.faults["run_service_get_run"] = [said(503, "no upstream")] * 3
-    with pytest.raises(ClusterError, match="rounds 3-3 cannot be started"):
+    with pytest.raises(ClusterError, match="does not start rounds 3-3: its API server is away"):
         continue_run("3-3", HANDED)

@@ -25,7 +25,7 @@ from advantageflow.settings import EvaluationSettings, LoraSettings, ModelSettin
 from advantageflow.shapes.architecture import build_pipeline
 from advantageflow.store.files import publish, read_json
 from advantageflow.store.policies import PolicyState
-from advantageflow_pipelines.local.export import export_policy
+from advantageflow_pipelines.local.export import call_in_python, export_policy
 from advantageflow_pipelines.local.policies import find_policy
 
 CARD = "---\nlicense: other\nlicense_name: mine\nlicense_link: https://example.org\n---\n\n# Base\n"
@@ -108,6 +108,22 @@ def test_the_card_has_the_bases_licence_and_where_the_policy_comes_from(
     assert "No evaluation is recorded" in text
     assert (tmp_path / "out" / "LICENSE.md").read_text() == "do no harm"
     assert read_json(tmp_path / "out" / "provenance.json")["policy"]["provenance"]["seed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "told"),
+    [
+        ("StableDiffusion3Pipeline", "guidance_scale=4.0, max"),
+        ("FluxPipeline", 'guidance_scale=3.5, true_cfg_scale=4.0, negative_prompt="", max'),
+        ("QwenImagePipeline", 'true_cfg_scale=4.0, negative_prompt=" ", max'),
+        ("ZImagePipeline", "guidance_scale=3.0, max"),
+    ],
+)
+def test_the_card_calls_guidance_as_the_base_s_pipeline_does(pipeline: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(f'{{"_class_name": "{pipeline}"}}')
+    called = call_in_python(ModelSettings(name=str(tmp_path)), EvaluationSettings(guidance_scale=4), [])
+    assert told in called
+    assert "sigmas=[k / 6 for k in range(6, 0, -1)]" in called
 
 
 def test_a_folder_with_something_in_it_and_a_base_model_are_refused(policy: Path, tmp_path: Path) -> None:

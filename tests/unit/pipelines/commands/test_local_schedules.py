@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cronsim import CronSim
@@ -55,8 +56,15 @@ def test_cron_gets_a_line_that_starts_the_run_where_it_was_made(
     assert (status, err) == (0, "")
     assert "next " in out
     [line] = lines(crontab)
-    assert line.startswith(f"0 3 * * * cd {tmp_path} && ")
+    assert line.startswith("0 3 * * * /bin/sh ")
     assert r"100\%" in line, "where cron would end the command"
+    command = line.removeprefix("0 3 * * * ").partition(" #")[0].replace(r"\%", "%")
+    monkeypatch.setattr(schedules, "sys", SimpleNamespace(executable="/bin/echo"))
+    find_schedule("nightly").write()
+    subprocess.run(["/bin/sh", "-c", f"{command} --if-missed"], check=True)
+    said = (schedules.folder_of("nightly") / "log").read_text()
+    assert said == "-m advantageflow_pipelines schedule fire nightly --if-missed\n"
+    assert (schedules.folder_of("nightly") / "start.sh").read_text().startswith(f"cd {tmp_path} || exit\n")
     started: list[list[str]] = []
     monkeypatch.setattr(schedules.subprocess, "run", lambda command, **_: started.append(command) or DONE)
     assert fire(find_schedule("nightly")) == 0
@@ -74,7 +82,7 @@ def test_a_schedule_is_listed_paused_resumed_and_deleted_and_other_lines_stay(
     advantageflow: Command, crontab: Path
 ) -> None:
     advantageflow(*CREATE, *RUN, "--catch-up")
-    assert [line.split(" cd ")[0] for line in lines(crontab)] == ["0 3 * * *", "7 * * * *"]
+    assert [line.split(" /bin/sh ")[0] for line in lines(crontab)] == ["0 3 * * *", "7 * * * *"]
     assert "--if-missed" in lines(crontab)[1]
     assert advantageflow("schedule", "pause", "nightly")[0] == 0
     assert lines(crontab) == []
@@ -132,9 +140,7 @@ def test_without_cron_a_timer_of_systemd_starts_the_runs(
     timer = tmp_path / "config/systemd/user/advantageflow-nightly.timer"
     assert "OnCalendar=*-*-* 3:0:00\nPersistent=true\n" in timer.read_text()
     service = timer.with_suffix(".service").read_text()
-    assert f"WorkingDirectory={tmp_path}\n" in service
-    assert "100%%/advantageflow/schedules/nightly/log" in service
-    assert '"-m" "advantageflow_pipelines" "schedule" "fire" "nightly"\n' in service
+    assert f'ExecStart=/bin/sh "{tmp_path}/100%%/advantageflow/schedules/nightly/start.sh"\n' in service
     assert calls.read_text() == "--user daemon-reload\n--user enable --now advantageflow-nightly.timer\n"
     assert advantageflow("schedule", "pause", "nightly")[0] == 0
     assert "--user disable --now advantageflow-nightly.timer" in calls.read_text()

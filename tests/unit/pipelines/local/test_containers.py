@@ -10,15 +10,15 @@ import pytest
 from advantageflow.errors import SettingsError
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.configuration.choices import with_absolute_paths
-from advantageflow_pipelines.local.containers.arguments import (
-    AWS_FOLDER,
-    aws_environment,
-    aws_files,
-    cache_folder,
-    files_read,
+from advantageflow_pipelines.local.containers import AWS_FOLDER, aws_environment, aws_files, cache_folder, files_read
+from advantageflow_pipelines.local.runners import (
+    ContainerError,
+    Runner,
+    RunnerKind,
+    container_engine,
+    read_runner,
+    write_runner,
 )
-from advantageflow_pipelines.local.containers.engine import ContainerError, container_engine
-from advantageflow_pipelines.local.runners import RunnerKind, images_of, is_inline, write_runner
 from advantageflow_pipelines.local.workdir import WorkDir, create_workdir
 
 
@@ -105,17 +105,16 @@ def test_without_an_engine_the_error_says_where_it_was_looked_for_and_what_to_do
 
 
 def test_a_run_remembers_what_runs_its_tasks_and_the_images_of_its_containers(workdir: WorkDir) -> None:
-    assert (is_inline(workdir), images_of(workdir)) == (False, None)
-    write_runner(workdir, RunnerKind.INLINE, {})
-    assert (is_inline(workdir), images_of(workdir)) == (True, None)
-    write_runner(workdir, RunnerKind.DOCKER, {"prompts": "registry.example/stage:1"})
-    assert (is_inline(workdir), images_of(workdir)) == (False, {"prompts": "registry.example/stage:1"})
+    assert read_runner(workdir) == Runner(RunnerKind.SUBPROCESS, {})
+    for runner in (Runner(RunnerKind.INLINE), Runner(RunnerKind.DOCKER, {"prompts": "registry.example/stage:1"})):
+        write_runner(workdir, runner)
+        assert read_runner(workdir) == runner
 
 
 def test_a_damaged_record_of_the_images_is_an_error_that_names_it(workdir: WorkDir) -> None:
     workdir.runner_file.write_text('{"kind": "kubernetes"}')
     with pytest.raises(SettingsError) as refused:
-        images_of(workdir)
+        read_runner(workdir)
     assert refused.value.where == str(workdir.runner_file)
 
 

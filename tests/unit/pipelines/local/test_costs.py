@@ -8,7 +8,7 @@ from advantageflow.configure import load_settings
 from advantageflow.settings import RunSettings
 from advantageflow.tracking.events import Event
 from advantageflow_pipelines.local.tasks import cost_table, measure_overhead, stage_costs, useful_seconds
-from advantageflow_pipelines.pipelines.work import images_of_a_round, images_of_a_run
+from advantageflow_pipelines.pipelines.definition import images_of_a_round, images_of_a_run
 
 
 def task(

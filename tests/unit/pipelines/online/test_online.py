@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
-from online_ir import SETTINGS, compiled, tasks
+from online_ir import SETTINGS, compile_pipeline, compiled, tasks
 
 from advantageflow import __version__
 from advantageflow.evaluation.component import evaluation
@@ -19,10 +19,8 @@ from advantageflow.scoring.component import reward
 from advantageflow.settings import EvaluationSettings, ModelSettings, PromptSettings, RunSettings
 from advantageflow.training.component import training
 from advantageflow_pipelines.client.stages import pipeline_tasks
-from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.pipelines.definition import Evaluation
-from advantageflow_pipelines.pipelines.online.definition import ONLINE
-from advantageflow_pipelines.pipelines.online.work import evaluations
+from advantageflow_pipelines.pipelines.online.definition import ONLINE, evaluations
 from advantageflow_pipelines.placing.resources.files import load_resources
 from advantageflow_pipelines.placing.resources.fit import fit
 
@@ -119,7 +117,7 @@ def test_a_shard_that_is_scored_as_it_is_made_is_one_task_in_an_image_that_can_d
     containers = {name: one["container"] for name, one in spec["deploymentSpec"]["executors"].items()}
     assert containers["exec-rollout"]["image"] == "evaluation:1"
     assert "advantageflow.loop.component" in " ".join(containers["exec-rollout"]["command"])
-    assert ONLINE.tasks(settings)["reward"] == 0
+    assert "reward" not in ONLINE.tasks(settings)
 
 
 def test_a_task_is_given_what_it_reads_and_no_more(spec: dict[str, Any]) -> None:
@@ -157,19 +155,20 @@ def test_components_are_documented_and_their_tasks_carry_none_of_it(spec: dict[s
     for component in (prompts, rollout, reward, training, evaluation):
         documented = inspect.getdoc(component.python_func)
         assert documented is not None
-        for name, one in inspect.signature(component.python_func).parameters.items():
-            if not name.endswith("_settings") and one.default is one.empty:  # these say it by their names
-                assert f"    {name}: " in documented, f"{component.name}: {name}"
+        for name in inspect.signature(component.python_func).parameters:
+            assert f"    {name}: " in documented, f"{component.name}: {name}"
     tasks_only = {name: part for name, part in spec["components"].items() if "executorLabel" in part}
     assert "description" not in str(tasks_only)
     assert "Args:" not in str(spec["deploymentSpec"])
 
 
 def test_on_one_machine_a_round_waits_for_the_evaluation_before_it(tmp_path: Path, spec: dict[str, Any]) -> None:
-    ordered = tasks(compiled(tmp_path, in_order=True))
+    ordered = tasks(spec)
     assert "evaluation" in ordered["round-01"]["dependentTasks"]
     assert "evaluation-2" in ordered["round-02"]["dependentTasks"]
-    assert not any("evaluation" in name for name in tasks(spec)["round-02"]["dependentTasks"])
+    settings, resources = fit(SETTINGS, load_resources("cpu", ONLINE))
+    on_cluster = tasks(compiled(tmp_path, settings, resources=resources), "comp-exit-handler-1")
+    assert not any("evaluation" in name for name in on_cluster["round-02"]["dependentTasks"])
 
 
 def test_evaluations_between_rounds_are_every_k_and_never_the_final_one_twice() -> None:

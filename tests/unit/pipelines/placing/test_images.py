@@ -67,8 +67,9 @@ def test_an_image_that_is_not_pinned_is_refused_by_stage_and_file(image: object,
     [
         ({stage: f"{stage}:1" for stage in ONLINE.stage_names if stage != "reward"}, "has no image for reward"),
         (five(rewards="x:1"), "there is no stage 'rewards'"),
-        ([], "not a JSON object"),
-        ("{", "not JSON"),
+        ([], "a JSON object was expected"),
+        ("{", "it is corrupt"),
+        ("[" * 100_000, "nested more than 64 deep"),
     ],
 )
 def test_a_file_of_another_form_is_refused(content: object, words: str, tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_of_the_images_that_the_build_wrote_a_pipeline_takes_those_of_its_stages
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="cannot be read") as refused:
+    with pytest.raises(SettingsError, match="file not found") as refused:
         read_images(tmp_path / "images.json", ONLINE)
     assert "docker/build.sh" in refused.value.remedy
 

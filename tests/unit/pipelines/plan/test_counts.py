@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from advantageflow.errors import PolicyError
+from advantageflow.errors import StoreError
 from advantageflow.policy.configs import find_configs, known_models
 from advantageflow.settings import ModelSettings, RunSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.plan.counts import SHIPPED, ModelCounts, Point, counts_key, counts_of, kept_counts
+from advantageflow_pipelines.plan.counts import SHIPPED, ModelCounts, counts_key, counts_of, kept_counts
 from advantageflow_pipelines.presets import list_presets
 
 Counted = tuple[ModelSettings, tuple[str, ...] | None]
@@ -41,12 +41,12 @@ def shipped(model: ModelSettings, targets: tuple[str, ...] | None) -> ModelCount
 
 
 def test_what_is_shipped_gives_what_counting_gives_at_any_rank_size_and_batch(update_golden: bool) -> None:
-    """`make golden` counts all models again, in six minutes; here the smallest is, at values between."""
+    """`make golden` counts all models again, in ten minutes; here the smallest is, at values between."""
     from advantageflow_pipelines.plan import model_costs
 
     wanted = {key(*one): one for one in all_shipped()}
     if update_golden:
-        anew = {name: asdict(model_costs.count_known(*one, print)) for name, one in wanted.items()}
+        anew = {name: asdict(model_costs.count_known(*one)) for name, one in wanted.items()}
         SHIPPED.write_text(json.dumps(anew, separators=(",", ":")) + "\n")
     assert set(json.loads(SHIPPED.read_text())) == set(wanted), "if that is meant, run `make golden`"
     for model, targets in wanted.values() if update_golden else [counted(choose_settings(preset="tiny"))]:
@@ -55,7 +55,7 @@ def test_what_is_shipped_gives_what_counting_gives_at_any_rank_size_and_batch(up
         assert again.parameters == known.parameters
         assert (again.weights, again.encode, again.encoding) == (known.weights, known.encode, known.encoding)
         for batch, figures in zip(again.batches, again.figures, strict=True):
-            found = known.at(Point(again.ranks[0], again.heights[0], batch))
+            found = known.at(again.ranks[0], again.heights[0], batch)
             assert found._replace(trained=0, recomputed=0) == pytest.approx(figures._replace(trained=0, recomputed=0))
             # The peak of so small a model as the embedded one moves, with the rank, from one layer to another.
             assert found[4:6] == pytest.approx(figures[4:6], rel=0.02 if model.name == "shapes" else 1e-3)
@@ -88,7 +88,7 @@ def test_a_corrupt_configuration_is_named(tmp_path: Path) -> None:
     (tmp_path / "model_index.json").write_text("{}")
     (tmp_path / "transformer").mkdir()
     (tmp_path / "transformer" / "config.json").write_text("{")
-    with pytest.raises(PolicyError, match=r"transformer/config\.json: cannot be read"):
+    with pytest.raises(StoreError, match=r"transformer/config\.json: cannot be read"):
         counts_key(choose_settings(preset="tiny").model, None, tmp_path)
 
 

@@ -16,7 +16,7 @@ from advantageflow.policy.configs import known_configs
 from advantageflow.policy.families.stable_diffusion_3 import StableDiffusion3
 from advantageflow.prompts.initial_policy import write_base_policy
 from advantageflow.settings import LoraSettings, ModelSettings
-from advantageflow_pipelines.plan.footprint import Footprint, footprint, fused_kernels, tensor_bytes
+from advantageflow_pipelines.plan.footprint import Allocations, footprint, fused_kernels, tensor_bytes
 from advantageflow_pipelines.plan.skeleton import META, frozen_module
 
 CPU = torch.device("cpu")
@@ -78,8 +78,28 @@ def saved_bytes(model: Model) -> int:
     return sum(storage.nbytes() for storage in kept.values())
 
 
+def kept_bytes(compute: Callable[[], object], resident: list[Tensor]) -> int:
+    """What is there of a computation when it is done: what it returns, and what autograd keeps of it."""
+    with fused_kernels(), Allocations(resident) as allocations:
+        result = compute()
+        assert result is not None
+        return allocations.live
+
+
 def formula_bytes() -> int:
-    """The module's formula for the blocks of `CONFIG`; the last one's text stream ends before its output."""
+    """Of the blocks of `CONFIG`; the last one's text stream ends before its output.
+
+    What to expect, for a transformer block of Stable Diffusion 3 with a frozen base in bfloat16 and adapters on the
+    attention, computed in bfloat16 too. Frozen linear layers keep nothing. For each token (image and text) and unit of
+    width, in bytes:
+
+        norm1's input 2 + the q, k, v adapters' input 2 + inputs of the RMS norms of q and k 2 x 2
+        + attention's q, k, v and output 4 x 2 + output adapter's input 2 + norm2's input 2 + GELU's input 4 x 2 = 28
+
+    A dual attention block keeps 12 more for each image token. Fused attention keeps no scores. With recomputed
+    activations (gradient checkpointing) a block keeps its input, 2, and one block at a time has all of the above.
+    Compiled blocks (model.compile) keep less: their norms are computed again.
+    """
     image, text = BATCH * (SIZE // 2) ** 2, BATCH * TEXT
     return WIDTH * (28 * LAYERS * (image + text) + 12 * DUAL * image)
 
@@ -93,9 +113,9 @@ def test_the_peak_is_that_of_tensors_alive_together() -> None:
         total = total.relu()  # both sums are there while it is computed
         return total.view(256, 1000)[:2]  # a view of what is there
 
-    assert footprint(compute, [a, b]) == Footprint(peak=2 * size, kept=size)
-    assert footprint(lambda: a.t(), [a]) == Footprint(0, 0)
-    assert footprint(lambda: a + b.sum(), [a, b]).peak == size + 4
+    assert (footprint(compute, [a, b]), kept_bytes(compute, [a, b])) == (2 * size, size)
+    assert (footprint(lambda: a.t(), [a]), kept_bytes(lambda: a.t(), [a])) == (0, 0)
+    assert footprint(lambda: a + b.sum(), [a, b]) == size + 4
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -104,7 +124,7 @@ def test_as_much_is_kept_as_autograd_saves(make: Callable[..., Model], checkpoin
     model = make(CPU)
     if checkpointing:
         model.transformer.enable_gradient_checkpointing()
-    saved, counted = saved_bytes(model), footprint(model.forward, model.resident).kept
+    saved, counted = saved_bytes(model), kept_bytes(model.forward, model.resident)
     assert saved <= counted <= 1.15 * saved + tensor_bytes([model.inputs[0]])
 
 
@@ -114,7 +134,7 @@ def test_the_meta_device_counts_what_the_cpu_allocates(make: Callable[..., Model
     if checkpointing:
         for model in models:
             model.transformer.enable_gradient_checkpointing()
-    real, counted = (footprint(model.step, model.resident).peak for model in models)
+    real, counted = (footprint(model.step, model.resident) for model in models)
     assert counted == pytest.approx(real, rel=0.02)
 
 
@@ -124,14 +144,14 @@ def test_the_formula_of_a_block_holds(make: Callable[..., Model]) -> None:
 
 def test_attention_keeps_no_scores(make: Callable[..., Model]) -> None:
     """Four times the image tokens keep four times the memory, not sixteen times."""
-    small, large = (footprint(model.forward, model.resident).kept for model in (make(size=8), make(size=16)))
+    small, large = (kept_bytes(model.forward, model.resident) for model in (make(size=8), make(size=16)))
     assert large / small < 4.2
 
 
 def test_recomputation_takes_less_at_the_peak(make: Callable[..., Model]) -> None:
     kept, recomputed = make(), make()
     recomputed.transformer.enable_gradient_checkpointing()
-    assert footprint(recomputed.step, recomputed.resident).peak < 0.6 * footprint(kept.step, kept.resident).peak
+    assert footprint(recomputed.step, recomputed.resident) < 0.6 * footprint(kept.step, kept.resident)
 
 
 def test_masked_attention_stays_what_it_is() -> None:

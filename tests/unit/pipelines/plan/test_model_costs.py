@@ -19,8 +19,8 @@ from advantageflow_pipelines.plan import model_costs
 from advantageflow_pipelines.plan.counts import Counts, counts_of, kept_counts
 from advantageflow_pipelines.plan.estimate import gpu_memory, needed_memory
 from advantageflow_pipelines.plan.model_costs import count, encoding_memory, operations
-from advantageflow_pipelines.plan.rewards import _CLIP_H, _CLIP_L
 from advantageflow_pipelines.plan.skeleton import META, Skeleton, make_skeleton, parameters
+from advantageflow_pipelines.plan.weights import CLIP_H_COST, CLIP_L_COST
 
 MODEL = ModelSettings()  # the embedded one: all of Stable Diffusion 3's parts, small
 RANK, TARGETS = 4, ("attn.to_q", "attn.to_k")
@@ -73,7 +73,7 @@ def test_known_models_have_their_published_sizes(name: str, billions: float, tex
 
 
 def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts: Counts) -> None:
-    counted = counts.operations
+    counted = counts.one
     told = encode_prompts(MODEL, ["a red circle"]).tensors
     transformer, vae = load_transformer(MODEL), load_vae(MODEL)
     latents = torch.randn(1, *skeleton.sizes.shape(None))
@@ -81,18 +81,18 @@ def test_operations_are_those_of_a_real_forward_pass(skeleton: Skeleton, counts:
         transformer(latents, told["prompt_embeds"], told["pooled"], torch.ones(1))
     with torch.no_grad(), FlopCounterMode(display=False) as decode:
         vae.decode(latents)
-    adapters = counted.velocity.forward - forward.get_total_flops()
+    adapters = counted.forward - forward.get_total_flops()
     image, width = 9, 128
     assert adapters == 5 * 2 * 2 * image * RANK * (width + width), "of the image stream's two projections"
     assert counted.decode == decode.get_total_flops()
-    assert 1.5 < counted.velocity.training / counted.velocity.forward < 3
-    assert all(value > 0 for value in counted.encode.values())
+    assert 1.5 < counted.training / counted.forward < 3
+    assert all(value > 0 for value in counts.model.encode.values())
 
 
 def test_what_is_known_of_clip_is_what_counting_gives() -> None:
     """CLIPConfig of openai/clip-vit-large-patch14 and of laion/CLIP-ViT-H-14."""
     for known, (vision, layers, text, text_layers, projection) in {
-        _CLIP_L: (1024, 24, 768, 12, 768), _CLIP_H: (1280, 32, 1024, 24, 1024),
+        CLIP_L_COST: (1024, 24, 768, 12, 768), CLIP_H_COST: (1280, 32, 1024, 24, 1024),
     }.items():  # fmt: skip
         sizes = {"num_attention_heads": 16, "patch_size": 14, "image_size": 224}
         config = CLIPConfig(
@@ -155,17 +155,6 @@ def test_generating_takes_memory_by_the_image(counts: Counts) -> None:
     assert two["base weights"] == one["base weights"]
     guided = counts.generation(of_run(), 4, guided=True)
     assert sum(guided.values()) >= sum(one.values())
-
-
-def test_a_long_model_is_counted_on_few_of_its_blocks(skeleton: Skeleton, monkeypatch: pytest.MonkeyPatch) -> None:
-    lora, height = LoraSettings(rank=RANK, alpha=RANK, targets=TARGETS[:1]), skeleton.sizes.usual
-    assert model_costs.shortened(skeleton, lora) == [], "five blocks are all counted"
-    monkeypatch.setattr(model_costs, "BATCHES", (24,))
-    monkeypatch.setattr(model_costs, "_WORTH", 2)
-    shorter = model_costs.shortened(skeleton, lora)
-    assert [(more, len(list(one.transformer.transformer_blocks))) for more, one in shorter] == [(0, 3), (2, 4)]
-    whole = model_costs.count_figures(skeleton, skeleton.policy(lora), height)
-    assert model_costs.from_shorter(skeleton, shorter, height) == whole
 
 
 def test_each_text_encoder_counts_alone(skeleton: Skeleton) -> None:

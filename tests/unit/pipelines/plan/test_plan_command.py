@@ -49,11 +49,11 @@ def test_the_json_has_each_stage_and_adds_up(plan: Command) -> None:
     assert stages["reward"]["flops"] is None
     known = [one["gpu_hours"] for one in found["stages"] if one["gpu_hours"] is not None]
     assert found["gpu_hours"] == pytest.approx(sum(known))
-    assert 0 < found["wall_hours"] < found["gpu_hours"]
+    path = found["path"]
+    assert 0 < path["hours"] - path["parts"]["Kubeflow"] < found["gpu_hours"]
     assert stages["training"]["flops"] > stages["rollout"]["flops"] * 0.1
     assert found["speed"]["gpu"]["title"] == "NVIDIA L40S"
     assert found["pitfalls"] == []
-    assert found["chain"] is None
 
 
 def test_resources_give_training_its_gpus_and_a_price_makes_money_of_hours(plan: Command) -> None:
@@ -64,7 +64,8 @@ def test_resources_give_training_its_gpus_and_a_price_makes_money_of_hours(plan:
     assert (one["speed"]["count"], eight["speed"]["count"]) == (2, 8)  # two shards; eight processes that train
     assert one["gpu_hours"] == pytest.approx(eight["gpu_hours"])
     trained = next(stage["gpu_hours"] for stage in one["stages"] if stage["stage"] == "training")
-    assert one["wall_hours"] - eight["wall_hours"] == pytest.approx(trained * 7 / 8)
+    assert one["path"]["parts"]["training"] == pytest.approx(trained)
+    assert eight["path"]["parts"]["training"] == pytest.approx(trained / 8)
     _, out, _ = plan("--preset", "tiny", *GPU, "--gpu-price", "2")
     assert " at 2 each; " in out
 
@@ -84,12 +85,10 @@ def test_a_mistake_gets_one_message(plan: Command, arguments: tuple[str, ...], w
     assert "what to do: " in err
 
 
-def test_a_real_preset_fits_the_gpu_that_it_names_and_costs_its_published_budget(plan: Command) -> None:
+def test_a_real_preset_fits_the_gpu_that_it_names(plan: Command) -> None:
     status, out, _ = plan("--preset", "sd35-geneval", "--json")
     found = json.loads(out)
     assert status == 0
     assert not any("needs about" in one for one in found["pitfalls"])
     training = next(one for one in found["stages"] if one["stage"] == "training")
     assert 4.9e9 < training["memory"]["base weights"] < 5.0e9
-    assert found["chain"]["runs"] == 25
-    assert found["chain"]["gpu_hours"] == pytest.approx(25 * found["gpu_hours"])

@@ -1,4 +1,4 @@
-"""The parts of a plan: hours, memory that does not fit, chains of runs, GPUs and weights by name."""
+"""The parts of a plan: hours, memory that does not fit, GPUs and weights by name."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.estimate import find_pitfalls, needed_memory
-from advantageflow_pipelines.plan.published import chain
-from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu, hours
+from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
 from advantageflow_pipelines.plan.weights import needed_weights
 
@@ -61,14 +60,6 @@ def test_a_plan_says_which_of_its_figures_are_measured_and_which_assumed() -> No
     assert "assumed of" not in text["h200"]
     assert "and assumed of NVIDIA L4" in text["l4"]
     assert "reach 50%: assumed (--utilisation)" in "; ".join(H100.assumptions())
-
-
-def test_shards_run_side_by_side_and_training_does_not() -> None:
-    settings = choose_settings(preset="sd35-geneval", assignments=["rollout.shards=8"])
-    stages = {"rollout": 8.0, "reward": None, "training": 3.0, "evaluation": 1.0}
-    assert hours(stages, settings, Speed(GPUS["h100"], count=4)) == (12.0, 8 / 4 + 3 + 1)
-    assert hours(stages, settings, Speed(GPUS["h100"], count=64)) == (12.0, 8 / 8 + 3 + 1), "as many as shards"
-    assert hours(stages, settings, None) == hours(stages, settings, Speed(GPUS["h100"], known=False)) == (None, None)
 
 
 def test_a_gpu_of_another_name_is_refused_with_the_nearest() -> None:
@@ -130,16 +121,6 @@ def test_the_tasks_of_the_largest_preset_get_less_than_60_gb_in_all_with_4_or_8_
         sizes = Sizes(512, 16 * 64 * 64, 1_684_480, 18_800_000)  # those of Stable Diffusion 3.5 Medium
         found = artifacts(settings, sizes, 5553, ONLINE.work(settings, 5554).values())
         assert sum(one.moved for one in found.values()) < 60 * 10**9
-
-
-def test_a_published_budget_is_a_chain_of_runs() -> None:
-    settings = choose_settings(preset="sd35-geneval")
-    found = chain(settings, gpu_hours=2.0, artifacts=7)
-    assert found is not None
-    assert found["published"]["total"] == 1000 * 1152
-    assert found["runs"] == -(-1000 * 1152 // (10 * 192 * 24))
-    assert (found["gpu_hours"], found["bytes"]) == (2.0 * found["runs"], 7 * found["runs"])
-    assert chain(choose_settings(preset="shapes"), 1.0, {}) is None
 
 
 def test_weights_that_nobody_has_downloaded_are_missing_with_their_licences() -> None:

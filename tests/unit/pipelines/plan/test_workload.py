@@ -18,7 +18,7 @@ from advantageflow.training.data import RoundData
 from advantageflow.training.round import round_advantages, train_round
 from advantageflow.training.train import load_policy, save_policy
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.pipelines.online.work import run_work
+from advantageflow_pipelines.pipelines.online.definition import run_work
 from advantageflow_pipelines.plan.storage import Sizes, artifacts
 
 GROUPS, SIZE = 2, 2

@@ -65,6 +65,10 @@ def test_a_long_one_looks_in_its_first_segment_and_decides_in_its_last_on_the_po
     first, last = (package.with_root(root).pipeline for package in [run.package()] for root in package.roots)
     within, rest = (tasks_of(one, one["root"]["dag"]["tasks"]["exit-handler-1"]) for one in (first, last))
     assert set(within) == {"opening", "changes", "condition-2"}
+    looked = within["changes"]
+    assert looked["inputs"]["parameters"]["in_segments"] == {"runtimeValue": {"constant": True}}
+    _, kubernetes = run.package().executor(first["components"][looked["componentRef"]["name"]])
+    assert kubernetes["podMetadata"]["labels"]["access-ml-pipeline"] == "true"
     work = tasks_of(first, within["condition-2"])
     assert set(work) == {"prompts", "evaluation", "evaluation-2", "round-01", "continuing"}
     inputs = work["continuing"]["inputs"]

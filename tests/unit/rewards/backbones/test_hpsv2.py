@@ -12,16 +12,18 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import normalize
+from transformers import CLIPConfig, CLIPModel
 
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
-from advantageflow.rewards.backbones.open_clip import HEADS, load_open_clip
-from advantageflow.rewards.hpsv2 import HpsReward, cleaned
+from advantageflow.rewards import hpsv2
+from advantageflow.rewards.hpsv2 import HpsReward, cleaned, load_open_clip
 from advantageflow.rewards.plumbing.checks import score_images
 
+SIZES = hpsv2.VIT_H_14
 TokenIds = Callable[[str], list[int]]
 State = dict[str, torch.Tensor]
-SIDE, PATCH, WIDTH, LENGTH, DIM = 28, 7, 32, 20, 24
+SIDE, PATCH, WIDTH, LENGTH, DIM, HEADS = 28, 7, 32, 20, 24, 16
 
 
 class Block(nn.Module):
@@ -87,6 +89,26 @@ class OpenClip(nn.Module):
 
 def vocabulary_size(token_ids: TokenIds) -> int:
     return token_ids("")[-1] + 1
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch, token_ids: TokenIds) -> None:
+    """A model of the checkpoint's sizes in place of ViT-H-14."""
+    size, equal = vocabulary_size(token_ids), {"num_hidden_layers": 2, "hidden_act": "gelu", "projection_dim": DIM}
+    text = {"hidden_size": WIDTH, "intermediate_size": 3 * WIDTH, "num_attention_heads": HEADS, "vocab_size": size}
+    vision = {"hidden_size": 2 * WIDTH, "intermediate_size": 6 * WIDTH, "num_attention_heads": HEADS}
+    text |= {"max_position_embeddings": LENGTH, "bos_token_id": size - 2, "eos_token_id": size - 1}
+    vision |= {"patch_size": PATCH, "image_size": SIDE}
+    sizes = {"projection_dim": DIM, "text_config": text | equal, "vision_config": vision | equal}
+    monkeypatch.setattr(hpsv2, "VIT_H_14", sizes)
+
+
+def test_the_sizes_are_those_of_vit_h_14() -> None:
+    """Of laion/CLIP-ViT-H-14-laion2B-s32B-b79K, 986,109,441 parameters."""
+    with torch.device("meta"):
+        model = CLIPModel(CLIPConfig(**SIZES))
+    assert sum(value.numel() for value in model.parameters()) == 986_109_441
+    assert (model.config.vision_config.image_size, model.config.text_config.vocab_size) == (224, 49408)
 
 
 @pytest.fixture(scope="module")
@@ -207,7 +229,7 @@ def test_a_checkpoint_that_runs_code_is_refused(tokenizer_folder: Path, tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("visual.conv1.weight"), "no proper 'visual.conv1.weight'"),
+        (lambda state: state.pop("visual.conv1.weight"), "lacks vision_model.embeddings.patch_embedding.weight"),
         (lambda state: state.pop("transformer.resblocks.1.ln_2.bias"), "lacks text_model.encoder.layers.1.layer_norm2"),
         (lambda state: state.update({"visual.head.weight": torch.zeros(1)}), "nothing to do with visual.head.weight"),
         (

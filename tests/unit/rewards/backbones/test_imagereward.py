@@ -16,6 +16,7 @@ from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from advantageflow.errors import RewardError
 from advantageflow.records import Prompt
+from advantageflow.rewards.backbones import image_reward
 from advantageflow.rewards.backbones.image_reward import load_image_reward
 from advantageflow.rewards.imagereward import TOKENS, ImageRewardReward
 from advantageflow.rewards.plumbing.checks import score_images
@@ -135,6 +136,16 @@ class Original(nn.Module):
         return (self.mlp.layers(first)[:, 0] - 0.16717362830052426) / 1.0333394966054072
 
 
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of the checkpoint's sizes in place of ImageReward's."""
+    vision = {"hidden_size": VISION, "intermediate_size": 3 * VISION, "image_size": SIDE, "patch_size": PATCH}
+    text = {"vocab_size": len(WORDS) + 2, "hidden_size": TEXT, "encoder_hidden_size": VISION, "intermediate_size": 60}
+    layers = {"num_hidden_layers": LAYERS}
+    monkeypatch.setattr(image_reward, "VISION", image_reward.VISION | vision | layers)
+    monkeypatch.setattr(image_reward, "TEXT", image_reward.TEXT | text | layers | {"max_position_embeddings": 40})
+
+
 @pytest.fixture(scope="module")
 def original() -> Original:
     torch.manual_seed(0)
@@ -248,7 +259,10 @@ def test_lower_precision_scores_alike_with_the_head_in_full_precision(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("blip.visual_encoder.patch_embed.proj.weight"), "no proper 'embeddings.patch_embed"),
+        (
+            lambda state: state.pop("blip.visual_encoder.patch_embed.proj.weight"),
+            "lacks embeddings.patch_embedding.weight",
+        ),
         (lambda state: state.pop("blip.text_encoder.encoder.layer.1.crossattention.self.key.bias"), "lacks encoder"),
         (lambda state: state.update({"blip.visual_encoder.head.bias": torch.zeros(1)}), "nothing to do with head.bias"),
         (lambda state: state.pop("mlp.layers.7.bias"), r"layers\.7\.bias is not in both"),

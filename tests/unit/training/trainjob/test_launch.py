@@ -71,6 +71,21 @@ def test_a_log_that_breaks_off_goes_on_where_it_was(
     assert [line for line in caplog.messages if "line" in line] == [f"[node-0] line {k}" for k in range(6)]
 
 
+def test_last_words_are_read_though_the_api_is_away_as_they_come(
+    cluster: Any, train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+
+    def run(job: Any) -> None:
+        cluster.refused[READ_LOG] = [(500, "the node does not answer")] * 3
+        job.pods[0].says("last words")
+        complete(job)
+
+    cluster.controller = run
+    train()
+    assert [line for line in caplog.messages if "words" in line] == ["[node-0] last words"]
+
+
 def test_a_job_without_pods_tells_why_once(cluster: Any, train: Train, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
 

@@ -11,7 +11,7 @@ import yaml
 from kubeflow_trainer_api import models
 from torch.distributed.run import config_from_args, parse_args
 
-from advantageflow.training.trainjob.spec import NodesJob, train_job
+from advantageflow.training.trainjob.spec import train_job
 
 RUNTIME_FILE = Path(__file__).parents[4] / "infra/base/training/runtime.yaml"
 TOLERATION = {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -26,7 +26,7 @@ TASK_CONFIG = {
 
 def job(task_config: dict[str, Any]) -> dict[str, Any]:
     url = "s3://bucket/trainjobs/k/inputs"
-    return train_job(NodesJob("advantageflow-k", "registry.example/training", 2, 8, url, 3600, task_config))
+    return train_job("advantageflow-k", "registry.example/training", 2, 8, url, 3600, task_config)
 
 
 def is_known(body: dict[str, Any]) -> bool:

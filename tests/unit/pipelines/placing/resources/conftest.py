@@ -13,9 +13,9 @@ from given_resources import EVERYTHING, ON_GPU, Tasks
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
+from online_ir import compile_pipeline
 
 from advantageflow.settings import RunSettings
-from advantageflow_pipelines.pipelines.building import compile_pipeline
 from advantageflow_pipelines.placing.resources.fit import fit
 from advantageflow_pipelines.placing.resources.stage_resources import Resources
 

@@ -9,7 +9,6 @@ import pytest
 from given_resources import EVERYTHING, ON_CPU, ON_GPU, Tasks, load_resources
 
 from advantageflow.settings import RunSettings, TrackingSettings
-from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.placing.placement import deadline
 from advantageflow_pipelines.placing.resources.files import list_resources
 from advantageflow_pipelines.placing.resources.fit import fit
@@ -30,7 +29,7 @@ def stage_of(task: str) -> str:
     return task.partition("-")[0]
 
 
-@pytest.fixture(scope="module", params=list_resources(ONLINE))
+@pytest.fixture(scope="module", params=list_resources())
 def preset(request: pytest.FixtureRequest, compiled_tasks: Callable[[RunSettings, Resources], Tasks]) -> Any:
     """Resources of a preset, and the tasks compiled with them."""
     settings, resources = fit(ON_CPU if request.param == "cpu" else ON_GPU, load_resources(request.param))

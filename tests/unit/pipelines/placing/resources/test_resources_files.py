@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> object:
 
 
 def test_every_preset_loads_and_says_what_it_is_for() -> None:
-    purposes = list_resources(ONLINE)
+    purposes = list_resources()
     assert list(purposes) == ["cpu", "multi-gpu", "multi-node", "single-gpu"]
     assert all(len(purpose) > 20 for purpose in purposes.values())
 
@@ -133,12 +133,13 @@ def test_a_stage_that_the_pipeline_does_not_have_is_refused_with_the_nearest(wri
     assert "did you mean 'reward'?" in caught.value.remedy
 
 
-def test_the_presets_for_any_pipeline_name_no_stage() -> None:
+def test_presets_name_no_stage_but_the_one_that_trains() -> None:
     other = Stage("judging", on_model_device=True)
-    pipeline = replace(ONLINE, stages=(other,), resources=None)
-    assert list(list_resources(pipeline)) == ["cpu", "single-gpu"]
-    given = load_resources("single-gpu", pipeline)
+    given = load_resources("multi-node", replace(ONLINE, stages=(other,)))
     assert (list(given.stages), given.of("judging").gpus, given.training, given.nodes) == (["judging"], "auto", None, 1)
+    trainer = Stage("learning", over_nodes=True)
+    given = load_resources("multi-node", replace(ONLINE, stages=(other, trainer)))
+    assert (given.of("learning"), given.trainer) == (load_resources("multi-node").training, "learning")
 
 
 def test_an_empty_file_says_what_it_may_hold(write) -> None:

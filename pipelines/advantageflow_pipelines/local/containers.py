@@ -11,7 +11,7 @@ from advantageflow.store.s3 import is_s3
 from advantageflow.store.s3_client import ADDRESSING_ENV
 from advantageflow.tracking.events import JOURNAL_ENV
 from advantageflow_pipelines.configuration.choices import STORE, named_files
-from advantageflow_pipelines.local.containers.engine import WORKDIR_LABEL
+from advantageflow_pipelines.local.runners import WORKDIR_LABEL
 from advantageflow_pipelines.local.workdir import WorkDir
 
 CACHE = "/cache"

@@ -10,8 +10,8 @@ from advantageflow.errors import SettingsError
 from advantageflow.evaluation.pictures import Sample
 from advantageflow.evaluation.report import write_report
 from advantageflow.evaluation.statistics import Outcome
+from advantageflow_pipelines.commands.runs import show_comparison
 from advantageflow_pipelines.configuration.choices import choose_settings
-from advantageflow_pipelines.local.compare import show_comparison
 from advantageflow_pipelines.local.workdir import create_workdir
 from advantageflow_pipelines.say import Console
 

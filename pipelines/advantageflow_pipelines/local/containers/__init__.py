@@ -1,1 +1,0 @@
-"""Running the stages of a local run in containers of their images."""
