@@ -125,17 +125,20 @@ def write_report_page(
         texts=texts,
         comparison=compare_reports(reports),
         reports=reports,
-        alarms=[(name, alarm["message"]) for alarm in metrics["alarms"]],
+        alarms=alarms_of(name, metrics),
     )
 
 
-def warned(*evaluations: Mapping[str, Any]) -> dict[str, str]:
-    """What a reader must know of the prompts, and of images that were not scored, as a fact of the page; nothing where
-    there is nothing to say.
-    """
-    told = [warning for metrics in evaluations for warning in metrics.get("warnings", ())]
-    told += [f"round {one['round']}: {judged_on(one)}" for one in evaluations if one.get("dropped_images")]
-    return {"warning": "; ".join(dict.fromkeys(told))} if told else {}
+def alarms_of(name: str, metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The alarms of an evaluation that is called `name`, for the page."""
+    told = [str(alarm["message"]) for alarm in metrics.get("alarms", ())]
+    told += [judged_on(metrics)] if metrics.get("dropped_images") else []
+    return [(name, message) for message in told]
+
+
+def warned(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """What a reader must know of the prompts, as a fact of the page; nothing where there is nothing to say."""
+    return {"warning": "; ".join(metrics["warnings"])} if metrics.get("warnings") else {}
 
 
 @cache

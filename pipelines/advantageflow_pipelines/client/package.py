@@ -37,10 +37,11 @@ class Package:
     @classmethod
     def read(cls, pipeline: Json, platform: Json | None = None) -> Package:
         """A pipeline by its spec and platform spec."""
-        head, kubernetes = dict(pipeline), (platform or {}).get("platforms", {}).get("kubernetes", {})
-        parts = [head.pop(name, {}) for name in ("root", "components", "deploymentSpec")]
-        executors = [one.get("executors", {}) for one in (parts.pop(), kubernetes.get("deploymentSpec", {}))]
-        return cls(head, *parts, *executors)
+        head = {name: one for name, one in pipeline.items() if name not in ("root", "components", "deploymentSpec")}
+        executors = pipeline.get("deploymentSpec", {}).get("executors", {})
+        kubernetes = (platform or {}).get("platforms", {}).get("kubernetes", {}).get("deploymentSpec", {})
+        root, components = pipeline.get("root", {}), pipeline.get("components", {})
+        return cls(head, root, components, executors, kubernetes.get("executors", {}))
 
     @property
     def pipeline(self) -> Json:

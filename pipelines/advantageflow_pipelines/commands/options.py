@@ -129,20 +129,6 @@ def choose_images(images: Path | None, image: str | None, settings: RunSettings)
     return default_images(pipeline_of(settings))
 
 
-def require_images(images: Path | None, image: str | None, settings: RunSettings) -> dict[str, str]:
-    """The container images that these options choose for what is sent to a cluster.
-    Raises SettingsError: as `choose_images`; or none is given.
-
-    The defaults will not do there: they are named by the package's version, which every build from changed code gives
-    to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
-    """
-    if images is None and image is None:
-        remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
-        message = "a cluster needs images that it can fetch, by names that never move"
-        raise SettingsError(message, where="--images", remedy=remedy)
-    return choose_images(images, image, settings)
-
-
 Command = Callable[..., Any]
 
 

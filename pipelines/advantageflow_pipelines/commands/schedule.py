@@ -1,6 +1,6 @@
 """`advantageflow schedule`: runs that a Kubeflow cluster, or cron or systemd on this machine, starts by itself."""
 
-from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import typer
@@ -22,7 +22,7 @@ schedule = typer.Typer(
     no_args_is_help=True,
     help="Runs that start by themselves, such as retraining: on a Kubeflow cluster, or without --host on this machine.",
 )
-Connect = Callable[[], Connection]
+Connect = partial[Connection]
 
 NameOrId = Annotated[str, Argument(metavar="NAME|ID", help="Name or id of the schedule.")]
 
@@ -30,7 +30,7 @@ NameOrId = Annotated[str, Argument(metavar="NAME|ID", help="Name or id of the sc
 @schedule.command("create")
 @expanding(run=later(choose_run), connection=later(make_connection))
 def create(
-    run: Callable[[], ClusterRun],
+    run: partial[ClusterRun],
     connection: Connect,
     name: Annotated[str, Option(help="Name of the schedule.")],
     local: Annotated[
@@ -68,7 +68,7 @@ def create(
             "cron": cron, "every": every, "max-concurrency": None if concurrency == 1 else concurrency,
             "upload-as": upload_as, "version-name": version_name, "service-account": service_account,
         }  # fmt: skip
-        _create_local(name, local, run.keywords, of_a_cluster, catch_up=catch_up)  # type: ignore[attr-defined]
+        _create_local(name, local, run.keywords, of_a_cluster, catch_up=catch_up)
         return
 
     console, when, chosen, reached = Console(), _when(cron, every), run(), connection()
@@ -161,7 +161,7 @@ def fire_command(name: str, if_missed: Annotated[bool, Option("--if-missed")] = 
 
 def _on_this_machine(connection: Connect) -> bool:
     """Whether no server is named."""
-    given = connection.keywords  # type: ignore[attr-defined]
+    given = connection.keywords
     return given["host"] is None and not given["in_cluster"]
 
 

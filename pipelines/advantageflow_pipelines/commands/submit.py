@@ -60,8 +60,16 @@ def choose_run(
     image: options.Image = None,
     resources: options.Resources = None,
 ) -> ClusterRun:
-    """What these options choose."""
-    return cluster_run(settings, options.require_images(images, image, settings), resources)
+    """What these options choose to be sent to a cluster.
+
+    The default images will not do there: they are named by the package's version, which every build from changed code
+    gives to other images, and Kubeflow's cache, which knows an image by its name, would take old results for new.
+    """
+    if images is None and image is None:
+        remedy = "docker/build.sh --registry REGISTRY --push --images images.json writes the file; give it as --images"
+        message = "a cluster needs images that it can fetch, by names that never move"
+        raise SettingsError(message, where="--images", remedy=remedy)
+    return cluster_run(settings, options.choose_images(images, image, settings), resources)
 
 
 @expanding(settings=choose)

@@ -25,7 +25,7 @@ from pydantic import Field, ValidationError
 
 from advantageflow.errors import SettingsError, StoreError
 from advantageflow.settings_base import Settings
-from advantageflow.store.files import read_json, write_json, write_text
+from advantageflow.store.files import append_line, read_json, read_lines, write_json, write_text
 from advantageflow_pipelines.local import timers
 
 _MARK = "# advantageflow schedule"
@@ -138,8 +138,7 @@ def delete_schedule(name: str) -> None:
 
 def history(name: str) -> list[dict[str, Any]]:
     """Each start of a schedule: `due` or `started`, `ended`, `status`, and the `outcome` in words; oldest first."""
-    file = folder_of(name) / "history.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return read_lines(folder_of(name) / "history.jsonl")
 
 
 def missed(schedule: Schedule) -> bool:
@@ -177,8 +176,7 @@ def _alone(name: str) -> Iterator[bool]:
 
 
 def _remember(name: str, entry: dict[str, Any]) -> None:
-    with (folder_of(name) / "history.jsonl").open("a") as file:
-        file.write(json.dumps(entry) + "\n")
+    append_line(folder_of(name) / "history.jsonl", json.dumps(entry))
 
 
 def _stop(name: str) -> None:

@@ -11,7 +11,7 @@ from advantageflow.errors import StoreError
 from advantageflow.evaluation.comparison import compare_reports
 from advantageflow.evaluation.curves import run_panels
 from advantageflow.evaluation.labels import SOFT, STRICT, judged_on, result, soft_column, strict_column, strict_label
-from advantageflow.evaluation.page import PAGE_FILE, warned, write_page
+from advantageflow.evaluation.page import PAGE_FILE, alarms_of, warned, write_page
 from advantageflow.evaluation.pictures import sample_sheet
 from advantageflow.evaluation.report import read_outcomes
 from advantageflow.evaluation.statistics import difference
@@ -219,14 +219,14 @@ def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
         workdir.report / PAGE_FILE,
         title=result(metrics[0], metrics[last]),
         subtitle=f"{name}: {settings.model.name}, {pipeline_of(settings).describe(settings)}",
-        facts={**_facts(workdir), **warned(*metrics.values())},
+        facts={**_facts(workdir), **warned(metrics[0])},
         comparison=compare_reports(compared),
         reports=compared,
         reference=before,
         rounds={f"round {number}" if number else before: folder for number, folder in reports.items()},
         panels=panels,
         texts={prompt.prompt_id: prompt.text for prompt in read_prompts(prompts)} if prompts else None,
-        alarms=[(f"round {number}", a["message"]) for number, one in metrics.items() for a in one.get("alarms", ())],
+        alarms=[told for number, one in metrics.items() for told in alarms_of(f"round {number}", one)],
         costs=cost_table(
             stage_costs(events), metrics[last]["strict"] - metrics[0]["strict"], settings.tracking.gpu_price
         ),

@@ -22,9 +22,6 @@ CLOSE = 0.87  # share of the limit from which an estimate good to 15 % may be to
 ROOM = 0.67  # share of the limit up to which a run is one pipeline run
 HALF = 0.5  # share of it that each of several may take
 TASK_SECONDS = 20.0  # seconds, with Kubeflow Pipelines 2.17 as it is released; DEFAULT_REQUEUE_TIME=1s halves these
-ROUND_SECONDS = 55.0  # of a round's rollout, reward and training in line, however many shards there are side by side
-_ONCE = 2  # tasks in line: prompts and the last evaluation; the others run beside a round
-_EACH = 2  # of each pipeline run: opening, and closing or the task that starts the next one
 
 Growth = Callable[[int], Footprint]
 """What runs take that differ in rounds alone, by their rounds."""
@@ -177,10 +174,3 @@ def on_kubeflow(settings: RunSettings, resources: str | None = None) -> tuple[On
     except SettingsError as error:
         return found, [f"{error.message}; {error.remedy}"]
     return found, []
-
-
-def kubeflow_seconds(settings: RunSettings, segments: int = 1) -> float:
-    """Seconds of a run on Kubeflow, in so many segments, in which no stage works; pulling images comes on top."""
-    rounds = settings.rounds if pipeline_of(settings).sharded else 0
-    one_round = ROUND_SECONDS - TASK_SECONDS if settings.rollout.scored else ROUND_SECONDS
-    return rounds * one_round + (_ONCE + segments * _EACH) * TASK_SECONDS

@@ -12,6 +12,7 @@ from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 UPLOAD = 100e6  # bytes a second to a store: assumed
 OVERLAPS = ("evaluations beside the next round", "rewards beside rollouts", "checkpoint uploads beside training")
 _HOUR = 3600.0
+_AROUND = 2  # tasks of each pipeline run: the first opens the run in MLflow, the last ends it, or starts the next one
 
 
 @dataclass
@@ -40,22 +41,22 @@ class CriticalPath:
 
 
 def critical_path(
-    settings: RunSettings, hours: Mapping[str, float | None], gpus: int, checkpoint: int
-) -> CriticalPath | None:
-    """The critical path of a run whose rounds have stages of their own; None of others, and where hours are not known.
+    settings: RunSettings, hours: Mapping[str, float | None], gpus: int, checkpoint: int, segments: int = 1
+) -> CriticalPath:
+    """The critical path of a run.
 
     Args:
-        hours: GPU-hours of each stage, all its tasks together.
+        hours: GPU-hours of each stage, all its tasks together; what is not known is taken for none.
         gpus: that the run may hold at once; where training takes more, as many as that.
+        segments: pipeline runs that it is on Kubeflow, each with a task before the others and one after them.
     """
-    known = {stage: value for stage, value in hours.items() if value is not None}
-    if not pipeline_of(settings).sharded or len(known) < len(hours):
-        return None
+    known = {stage: value or 0.0 for stage, value in hours.items()}
     gpus = max(gpus, settings.training.processes * settings.training.nodes)
     ended = [simulate(_tasks(settings, known, checkpoint, beside), gpus) for beside in range(len(OVERLAPS) + 1)]
     took = [tasks[-1].end / _HOUR for tasks in ended]
     saved = {overlap: before - after for overlap, before, after in zip(OVERLAPS, took, took[1:], strict=False)}
-    parts: dict[str, float] = {}
+    around = segments * _AROUND * TASK_SECONDS / _HOUR
+    parts = {"Kubeflow": around}
     task: Task | None = ended[-1][-1]
     while task is not None:
         before = task.waited_for
@@ -63,7 +64,7 @@ def critical_path(
         for part, seconds in ((task.stage, task.seconds), ("Kubeflow", waited)):
             parts[part] = parts.get(part, 0.0) + seconds / _HOUR
         task = before
-    return CriticalPath(took[0], took[-1], saved, parts)
+    return CriticalPath(took[0] + around, took[-1] + around, saved, parts)
 
 
 def simulate(tasks: list[Task], gpus: int) -> list[Task]:
@@ -99,21 +100,23 @@ def _tasks(settings: RunSettings, hours: Mapping[str, float], checkpoint: int, b
     each = {stage: value * _HOUR / counts[stage] for stage, value in hours.items()}
     first, report, trainer = pipeline.prompts.stage, pipeline.report.stage, str(pipeline.trainer)
     trainers = training.processes * training.nodes
-    uploads = training.gradient_steps // training.checkpoint_every if training.checkpoint_every else 0
-    upload = 0.0 if beside == len(OVERLAPS) else uploads * checkpoint / UPLOAD
     sharded = [stage for stage in pipeline.sharded if stage in hours]
     images = {one.round_index: one.images for one in judged}
     images[0] = images.get(0, 0) * (2 if settings.init_policy else 1)  # the base model's, beside the start's
 
     made, later, before = [Task(first, first, each[first], 1)], list[Task](), first
-    for number in range(settings.rounds + 1):
+    ends = range(settings.rounds + 1) if sharded else [one.round_index for one in judged]  # rounds at a task's end
+    for began, number in zip([0, *ends], ends, strict=False):
         if number:
-            after = [[before, *([later[-1].name] if not beside else [])]] * settings.rollout.shards
+            names = [before, *([later[-1].name] if not beside else [])]
+            after = [names] * settings.rollout.shards
             for stage in sharded:
                 names = [f"{stage} {number} {shard}" for shard in range(settings.rollout.shards)]
                 made += [Task(name, stage, each[stage], 1, one) for name, one in zip(names, after, strict=True)]
                 after = [[name] if beside > 1 else names for name in names]
-            before = f"{trainer} {number}"
+            before, steps = f"{trainer} {number}", (number - began) * training.gradient_steps
+            uploads = steps // training.checkpoint_every if training.checkpoint_every else 0
+            upload = 0.0 if beside == len(OVERLAPS) else uploads * checkpoint / UPLOAD
             made.append(Task(before, trainer, each[trainer] / trainers + upload, trainers, names))
         for one in judged:
             if one.round_index == number:

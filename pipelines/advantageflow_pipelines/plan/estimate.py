@@ -12,10 +12,10 @@ from advantageflow.rollout.selection import prompts_by_task
 from advantageflow.settings import RunSettings
 from advantageflow_pipelines.pipelines import pipeline_of
 from advantageflow_pipelines.pipelines.definition import Work
-from advantageflow_pipelines.placing.cluster import OnKubeflow, kubeflow_seconds, on_kubeflow
+from advantageflow_pipelines.placing.cluster import OnKubeflow, on_kubeflow
 from advantageflow_pipelines.plan.counts import Counts, ModelCounts, counts_of, kept_counts
 from advantageflow_pipelines.plan.critical_path import CriticalPath, critical_path
-from advantageflow_pipelines.plan.speed import Speed, hours
+from advantageflow_pipelines.plan.speed import Speed
 from advantageflow_pipelines.plan.storage import PNG_SHARE, Artifact, Sizes, artifacts, conditioning_moved, policy_bytes
 from advantageflow_pipelines.plan.weights import RewardCost, Weights, needed_weights
 
@@ -43,10 +43,8 @@ class Plan:
     stages: list[StagePlan]  # in order
     gpu_hours: float | None  # of all stages that are known; None on the CPU
     gpu_price: float | None  # of one of them, in any currency; None where the settings do not say
-    wall_hours: float | None  # on that many GPUs, without waiting for machines, loading and scheduling
     kubeflow: OnKubeflow | None  # segments, nodes and bytes of the run there; None where it cannot be said
-    kubeflow_seconds: float  # that Kubeflow itself takes, in line
-    path: CriticalPath | None  # the critical path on a cluster; None where it is not known
+    path: CriticalPath  # the critical path on a cluster; of the hours that are known
     storage: dict[str, Artifact]  # artifacts by kind
     weights: list[Weights]  # what has to be there
     pitfalls: list[str]  # what will go wrong, each with a remedy
@@ -106,10 +104,11 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
     recomputed = settings.training.gradient_checkpointing
     stages = [stage_plan(name, one, counts, memory[name], speed, recomputed=recomputed) for name, one in work.items()]
     by_stage = {one.stage: one.gpu_hours for one in stages}
-    total, wall = hours(by_stage, settings, speed)
+    known = [one.gpu_hours for one in stages if one.gpu_hours is not None]
     kubeflow, too_large = on_kubeflow(settings, resources)
     sizes = Sizes(counts.image_size, counts.latent, counts.model.conditioning, counts.parameters["adapter"])
     stored = artifacts(settings, sizes, prompts, work.values())
+    at_once = speed.count if speed else 1, policy_bytes(sizes), kubeflow.segments if kubeflow else 1
     least = conditioning_moved(sizes, prompts, work.values(), stored=True)
     return Plan(
         preset=settings.preset,
@@ -124,12 +123,10 @@ def make_plan(settings: RunSettings, speed: Speed | None, resources: str | None 
         },
         speed=speed,
         stages=stages,
-        gpu_hours=total,
+        gpu_hours=sum(known) if speed is not None and speed.known else None,
         gpu_price=settings.tracking.gpu_price,
-        wall_hours=wall,
         kubeflow=kubeflow,
-        kubeflow_seconds=kubeflow_seconds(settings, kubeflow.segments if kubeflow else 1),
-        path=critical_path(settings, by_stage, speed.count if speed else 1, policy_bytes(sizes)),
+        path=critical_path(settings, by_stage, *at_once),
         storage=stored,
         weights=needed_weights(settings.model, counts.model.parts, settings.reward),
         pitfalls=[*find_pitfalls(work, memory, speed, stored["conditioning"], least, unreadable, on_cpu), *too_large],

@@ -10,7 +10,7 @@ from advantageflow_pipelines.placing.cluster import TASK_SECONDS
 from advantageflow_pipelines.plan.critical_path import CriticalPath
 from advantageflow_pipelines.plan.estimate import Plan, StagePlan, needed_memory
 from advantageflow_pipelines.plan.storage import Artifact
-from advantageflow_pipelines.say import say
+from advantageflow_pipelines.say import print_table, say
 
 _NONE = "-"
 _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
@@ -19,9 +19,9 @@ _COLOURS = {"here": "green", "partly": "yellow", "missing": "yellow"}
 def show_plan(console: Console, plan: Plan) -> None:
     """Print all of a plan."""
     say(console, *_head(plan))
-    console.print(_stages(plan))
+    print_table(console, _stages(plan))
     say(console, *_totals(plan))
-    console.print(_storage(plan))
+    print_table(console, _storage(plan))
     _weights(console, plan)
     for pitfall in ["", *plan.pitfalls] if plan.pitfalls else []:
         console.print("warning: " if pitfall else "", style="yellow", end="")
@@ -69,16 +69,17 @@ def _totals(plan: Plan) -> list[str]:
     for stage in plan.stages:
         notes.setdefault(stage.note, stage.stage)
     lines = [f"{stage}: {note}" for note, stage in notes.items() if note]
-    if plan.gpu_hours is not None and plan.wall_hours is not None:
+    more = plan.path.parts["Kubeflow"]
+    if plan.gpu_hours is not None:
         price = "" if plan.gpu_price is None else f", {plan.gpu_hours * plan.gpu_price:,.2f} at {plan.gpu_price:g} each"
         lines.append(
-            f"this run: about {plan.gpu_hours:,.1f} GPU-hours{price}; {plan.wall_hours:,.1f} hours by the clock"
+            f"this run: about {plan.gpu_hours:,.1f} GPU-hours{price}; {plan.path.hours - more:,.1f} hours by the clock"
         )
     if plan.kubeflow is not None:
         lines.append(f"on Kubeflow: {plan.kubeflow.words}")
         each = f"about {TASK_SECONDS:g} s for each task in line"
-        lines.append(f"on Kubeflow: about {plan.kubeflow_seconds / 60:.0f} min more by the clock, {each}")
-    if plan.path is not None and plan.speed is not None:
+        lines.append(f"on Kubeflow: about {more * 60:.0f} min more by the clock, {each}")
+    if plan.speed is not None and all(stage.gpu_hours is not None for stage in plan.stages):
         lines += _path(plan.path, plan.speed.count)
     return ["", *lines, ""]
 

@@ -1,12 +1,9 @@
 """From operations to hours: GPUs as their makers state them, and what is measured or assumed of what they reach."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from advantageflow.errors import SettingsError
-from advantageflow.settings import RunSettings
 from advantageflow.suggestions import suggest
-from advantageflow_pipelines.pipelines import pipeline_of
 
 
 @dataclass(frozen=True)
@@ -105,21 +102,6 @@ class Speed:
             f"rewards reach {REWARDS.value:.0%}, {REWARDS}",
             f"a task takes {START.value:.0f} s to start and to load its model, {START}; on a cluster, pods, images and "
             "artifacts take more, which is left out",
-            "rollout and reward shards share the GPUs, each process that trains has one; evaluations are done "
-            "in line, though a cluster does them beside the next round",
+            "rollout and reward shards share the GPUs, each process that trains has one; evaluations are done beside "
+            "the next round, where a GPU is free",
         ]
-
-
-def hours(
-    stages: Mapping[str, float | None], settings: RunSettings, speed: Speed | None
-) -> tuple[float | None, float | None]:
-    """GPU-hours of a run, and its hours by the clock; stages without an estimate are left out of both."""
-    if speed is None or not speed.known:
-        return None, None
-    known = {name: value for name, value in stages.items() if value is not None}
-    pipeline = pipeline_of(settings)
-    side_by_side = dict.fromkeys(pipeline.sharded, settings.rollout.shards)
-    if pipeline.trainer is not None:
-        side_by_side[pipeline.trainer] = settings.training.processes * settings.training.nodes
-    wall = sum(value / min(speed.count, side_by_side.get(name, 1)) for name, value in known.items())
-    return sum(known.values()), wall

@@ -110,8 +110,9 @@ def _model_weights(model: ModelSettings, parts: Collection[str]) -> Weights:
 def _reward_weights(reward: str, source: _Source, options: Mapping[str, object]) -> Weights:
     use = f"reward {reward}"
     if source.package:
-        missing = [] if find_spec(source.package) is not None else [f"the package {source.package}"]
-        return Weights(use, source.repository, source.licence, False, *_state(missing, 1))
+        here = find_spec(source.package) is not None
+        note = "" if here else f"install the package {source.package}"
+        return Weights(use, source.repository, source.licence, False, "here" if here else "missing", note)
     repository = str(options.get(source.option) or source.repository)
     licence = source.licence if repository == source.repository else _CARD
     missing = [names[0] for names in source.files if not any(_is_here(repository, name) for name in names)]
@@ -119,10 +120,10 @@ def _reward_weights(reward: str, source: _Source, options: Mapping[str, object])
 
 
 def _state(missing: Collection[str], needed: int) -> tuple[State, str]:
-    """Of what needs so many things of which some are missing; and which, in words."""
-    if not missing:
-        return "here", ""
-    return "missing" if len(missing) == needed else "partly", f"missing: {', '.join(missing)}"
+    """Of what needs so many things of which some are missing; and which, where it is not all."""
+    if missing and len(missing) < needed:
+        return "partly", f"missing: {', '.join(missing)}"
+    return "missing" if missing else "here", ""
 
 
 def _is_here(repository: str, name: str) -> bool:

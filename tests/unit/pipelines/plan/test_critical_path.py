@@ -32,7 +32,6 @@ def test_a_task_waits_for_those_before_it_for_kubeflow_and_for_gpus() -> None:
 
 def test_the_path_is_made_of_its_parts_and_each_overlap_saves_what_it_hides() -> None:
     path = critical_path(geneval("training.checkpoint_every=1", "store.url=s3://b/p"), HOURS, 5, 360 * MIB)
-    assert path is not None
     assert sum(path.parts.values()) == pytest.approx(path.hours)
     assert path.in_line - sum(path.saved.values()) == pytest.approx(path.hours)
     evaluations, rewards, uploads = (path.saved[name] for name in OVERLAPS)
@@ -44,7 +43,6 @@ def test_the_path_is_made_of_its_parts_and_each_overlap_saves_what_it_hides() ->
 
 def test_rewards_run_beside_rollouts_where_gpus_are_fewer_than_shards() -> None:
     path = critical_path(geneval("rollout.shards=8"), HOURS, 3, 0)
-    assert path is not None
     assert path.saved[OVERLAPS[1]] > 0
 
 
@@ -53,12 +51,21 @@ def test_shards_that_are_scored_where_they_are_made_shorten_the_path() -> None:
     hours = {stage: value for stage, value in HOURS.items() if stage != "reward"}
     hours["rollout"] += HOURS["reward"] - 40 * 30 / 3600  # without the starts of its tasks
     together = critical_path(geneval("rollout.scored=true"), hours, 5, 0)
-    assert apart is not None
-    assert together is not None
     assert together.hours < apart.hours - 10 * TASK / 3600
     assert "reward" not in together.parts
 
 
-def test_a_run_without_rounds_of_tasks_or_without_hours_has_none() -> None:
-    assert critical_path(geneval(), {**HOURS, "reward": None}, 5, 0) is None
-    assert critical_path(geneval("pipeline=resident"), {"prompts": 1.0, "loop": 1.0, "evaluation": 1.0}, 5, 0) is None
+def test_what_kubeflow_takes_is_known_without_hours_and_grows_with_pipeline_runs() -> None:
+    unknown = dict.fromkeys(HOURS, None)
+    path = critical_path(geneval(), unknown, 100, 0)
+    in_line = 2 + 1 + 10 * 3 + 1  # two around; prompts; each round's rollout, reward and training; an evaluation
+    assert path.hours == pytest.approx(path.parts["Kubeflow"]) == pytest.approx(in_line * TASK / 3600)
+    assert critical_path(geneval(), unknown, 100, 0, 3).hours == pytest.approx((in_line + 4) * TASK / 3600)
+
+
+def test_of_rounds_in_one_task_each_evaluation_runs_beside_the_next_of_those() -> None:
+    settings = geneval("pipeline=resident", "rounds=20", "evaluation.every=5")
+    path = critical_path(settings, {"prompts": 0.0, "loop": 4.0, "evaluation": 0.5}, 2, 0)
+    assert path.parts["loop"] == pytest.approx(4.0)
+    assert path.parts["Kubeflow"] == pytest.approx((2 + 1 + 4 + 1) * TASK / 3600)
+    assert path.saved[OVERLAPS[0]] > 0

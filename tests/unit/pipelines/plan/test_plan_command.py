@@ -49,7 +49,8 @@ def test_the_json_has_each_stage_and_adds_up(plan: Command) -> None:
     assert stages["reward"]["flops"] is None
     known = [one["gpu_hours"] for one in found["stages"] if one["gpu_hours"] is not None]
     assert found["gpu_hours"] == pytest.approx(sum(known))
-    assert 0 < found["wall_hours"] < found["gpu_hours"]
+    path = found["path"]
+    assert 0 < path["hours"] - path["parts"]["Kubeflow"] < found["gpu_hours"]
     assert stages["training"]["flops"] > stages["rollout"]["flops"] * 0.1
     assert found["speed"]["gpu"]["title"] == "NVIDIA L40S"
     assert found["pitfalls"] == []
@@ -63,7 +64,8 @@ def test_resources_give_training_its_gpus_and_a_price_makes_money_of_hours(plan:
     assert (one["speed"]["count"], eight["speed"]["count"]) == (2, 8)  # two shards; eight processes that train
     assert one["gpu_hours"] == pytest.approx(eight["gpu_hours"])
     trained = next(stage["gpu_hours"] for stage in one["stages"] if stage["stage"] == "training")
-    assert one["wall_hours"] - eight["wall_hours"] == pytest.approx(trained * 7 / 8)
+    assert one["path"]["parts"]["training"] == pytest.approx(trained)
+    assert eight["path"]["parts"]["training"] == pytest.approx(trained / 8)
     _, out, _ = plan("--preset", "tiny", *GPU, "--gpu-price", "2")
     assert " at 2 each; " in out
 

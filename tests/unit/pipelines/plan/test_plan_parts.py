@@ -14,7 +14,7 @@ from advantageflow.settings import ModelSettings, RewardSettings, StoreSettings
 from advantageflow_pipelines.configuration.choices import choose_settings
 from advantageflow_pipelines.pipelines.online.definition import ONLINE
 from advantageflow_pipelines.plan.estimate import find_pitfalls, needed_memory
-from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu, hours
+from advantageflow_pipelines.plan.speed import GPUS, REWARDS, SAMPLING, START, TRAINING, Speed, find_gpu
 from advantageflow_pipelines.plan.storage import Artifact, Sizes, artifacts
 from advantageflow_pipelines.plan.weights import needed_weights
 
@@ -60,14 +60,6 @@ def test_a_plan_says_which_of_its_figures_are_measured_and_which_assumed() -> No
     assert "assumed of" not in text["h200"]
     assert "and assumed of NVIDIA L4" in text["l4"]
     assert "reach 50%: assumed (--utilisation)" in "; ".join(H100.assumptions())
-
-
-def test_shards_run_side_by_side_and_training_does_not() -> None:
-    settings = choose_settings(preset="sd35-geneval", assignments=["rollout.shards=8"])
-    stages = {"rollout": 8.0, "reward": None, "training": 3.0, "evaluation": 1.0}
-    assert hours(stages, settings, Speed(GPUS["h100"], count=4)) == (12.0, 8 / 4 + 3 + 1)
-    assert hours(stages, settings, Speed(GPUS["h100"], count=64)) == (12.0, 8 / 8 + 3 + 1), "as many as shards"
-    assert hours(stages, settings, None) == hours(stages, settings, Speed(GPUS["h100"], known=False)) == (None, None)
 
 
 def test_a_gpu_of_another_name_is_refused_with_the_nearest() -> None:
