@@ -43,7 +43,9 @@ class ModelSettings(Settings):
         None, ge=16, description="height and width of images in pixels; null: what the model is made for"
     )
     decode_batch: int | None = Field(
-        None, ge=1, description="latents decoded to images at once; null: as many as are sampled at once"
+        None,
+        ge=1,
+        description="latents decoded to images at once; null: a whole batch, on the CPU in parts of about 32",
     )
     embedded_guidance: float = Field(
         3.5, ge=0, description="guidance that a distilled model (FLUX.1-dev) is told, in sampling and training alike"

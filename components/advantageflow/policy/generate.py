@@ -25,6 +25,8 @@ from advantageflow.records import ADAPTER_FOLDER
 from advantageflow.settings import EvaluationSettings, ModelSettings, RolloutSettings
 from advantageflow.tracking.journal import current_journal
 
+_DECODED_AT_ONCE = 32  # images on the CPU, at least
+
 
 def load_generator(model: ModelSettings, policy_dir: Path | None, adapter: str, threads: int) -> Generator:
     """A policy ready to draw. The adapter is merged into float32 weights, kept beside lower-precision ones.
@@ -166,7 +168,10 @@ class Generator:
             )  # fmt: skip
         else:
             latents = integrate(velocity, noise, sigmas, how.sampler)
-        parts = latents.split(self._model.decode_batch or len(latents))
+        if self._model.decode_batch is None and device == "cpu":  # equal parts that its caches hold
+            parts = latents.tensor_split(max(1, len(latents) // _DECODED_AT_ONCE))
+        else:
+            parts = latents.split(self._model.decode_batch or len(latents))
         pictures = np.concatenate([self._family.decode(self.vae, part) for part in parts])
         return latents.float().cpu(), pictures, trajectory and trajectory.to(torch.device("cpu"))
 

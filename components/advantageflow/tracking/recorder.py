@@ -158,12 +158,12 @@ class Recorder:
         return [*filter(None, [self.parent_id]), self._tasks[event["task"]].run_id]
 
     def _dataset(self, event: Event) -> None:
-        import pandas
         from mlflow.data.pandas_dataset import from_pandas
         from mlflow.entities import Dataset, DatasetInput, InputTag
         from mlflow.exceptions import MlflowException
+        from pyarrow.parquet import ParquetFile
 
-        frame = pandas.read_parquet(event["path"])
+        frame = ParquetFile(event["path"]).read().to_pandas()
         described = from_pandas(frame, name="prompts").to_dict()
         source = {"source_type": "local", "source": json.dumps({"uri": event["path"]})}
         dataset = DatasetInput(Dataset(**described | source), [InputTag("mlflow.data.context", "training")])

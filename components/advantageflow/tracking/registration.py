@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
+from platform import python_version
 from typing import Any
 
 from pydantic import BaseModel
@@ -16,7 +18,7 @@ from advantageflow.errors import PolicyError
 from advantageflow.records import KNOWN_PROMPTS_FILE, METRICS_FILE
 from advantageflow.settings import EvaluationSettings, ModelSettings
 from advantageflow.shown import markdown
-from advantageflow.store.files import read_json
+from advantageflow.store.files import read_json, write_json
 from advantageflow.store.policies import PolicyState, read_policy_state
 from advantageflow.tracking.events import read_events
 from advantageflow.tracking.mlflow_store import tracking_errors
@@ -26,9 +28,8 @@ CANDIDATE = "candidate"  # alias of the version that was registered last
 POLICY_TAG = "policy_sha256"
 INPUTS_TAG = "inputs_sha256"
 PARENT_TAG = "parent"  # models:/NAME/VERSION that its training started from
-_SERVED = Path(__file__).parent.parent / "policy" / "served.py"
-_PACKAGES = ("torch", "diffusers", "transformers", "peft", "safetensors", "pillow")
-_EXAMPLE = "a red circle"
+_PACKAGES = ("mlflow", "torch", "diffusers", "transformers", "peft", "safetensors", "pillow")
+_PYTHON_FILE, _EXAMPLE_FILE = "python_env.yaml", "input_example.json"
 _OF_THE_RUN = ("mlflow.source.git.commit", "git.dirty", "lock.sha256", "images", "version.advantageflow", "preset")
 _LONGEST_TAG = 5000
 
@@ -105,25 +106,30 @@ def make_registered_model(client: MlflowClient, name: str, description: str) -> 
 
 @contextlib.contextmanager
 def _saved(state: PolicyState, what: Judged) -> Iterator[Path]:
-    """The version's files, in a temporary folder."""
-    import mlflow.pyfunc
+    """The version's files, in a temporary folder: a model of MLflow's python_function, with a loader module.
+
+    MLflow's save_model would write as much, after it has looked through the files of all installed packages.
+    """
+    from mlflow.models import Model
+    from mlflow.pyfunc import add_to_model
 
     assert state.model is not None
-    files = {"policy": what.path, "samples": what.after / "samples", "known_prompts": what.prompts / KNOWN_PROMPTS_FILE}
+    config = {"model": state.model.model_dump(mode="json"), "evaluation": what.sampling.model_dump(mode="json")}
+    packages = [f"{package}=={metadata.version(package)}" for package in _PACKAGES]
+    example = {"artifact_path": _EXAMPLE_FILE, "serving_input_path": _EXAMPLE_FILE, "type": "json_object"}
     with tempfile.TemporaryDirectory(prefix="advantageflow-registered-") as scratch:
-        folder = Path(scratch) / "model"
-        mlflow.pyfunc.save_model(
-            folder,
-            python_model=str(_SERVED),
-            artifacts={name: str(path) for name, path in files.items()},
-            model_config={
-                "model": state.model.model_dump(mode="json"),
-                "evaluation": what.sampling.model_dump(mode="json"),
-            },
-            signature=_signature(what.sampling),
-            input_example=([_EXAMPLE], {"seed": 7}),
-            pip_requirements=[f"{package}=={metadata.version(package)}" for package in _PACKAGES],
+        folder = Path(scratch)
+        shutil.copytree(what.path, folder / "policy")
+        shutil.copytree(what.after / "samples", folder / "samples")
+        shutil.copyfile(what.prompts / KNOWN_PROMPTS_FILE, folder / KNOWN_PROMPTS_FILE)
+        (folder / "requirements.txt").write_text("\n".join(packages), encoding="utf-8")
+        write_json(folder / _PYTHON_FILE, {"python": python_version(), "dependencies": ["-r requirements.txt"]})
+        write_json(folder / _EXAMPLE_FILE, {"inputs": ["a red circle"], "params": {"seed": 7}})
+        described = Model(signature=_signature(what.sampling), saved_input_example_info=example | {"params": "true"})
+        add_to_model(
+            described, "advantageflow.policy.served", data="policy", python_env=_PYTHON_FILE, model_config=config
         )
+        described.save(str(folder / "MLmodel"))
         yield folder
 
 

@@ -43,8 +43,9 @@ class Bench:
         work: training.
         low_precision: with a bfloat16 base, where the device is made for it.
         generate: makes the round's rollouts once, as the rollout stage does.
-        peer_generate: as the best open peer does: adapters beside the weights, by PEFT.
+        peer_generate: as the best open peer does: adapters beside the weights, by PEFT, a batch decoded at once.
         drawing: the transformer of `generate`.
+        vae: its autoencoder; None where nothing is decoded.
     """
 
     shape: dict[str, Any]
@@ -53,6 +54,7 @@ class Bench:
     generate: Callable[[], object]
     peer_generate: Callable[[], object]
     drawing: nn.Module
+    vae: nn.Module | None = None
 
 
 def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
@@ -91,10 +93,12 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         with ThreadPoolExecutor(workers) as pool:
             return join(list(pool.map(one, chunks(prompts, rollout.batch_groups)))).latents
 
+    whole = model.model_copy(update={"decode_batch": rollout.batch_groups * rollout.group_size})
+
     def peer_generate() -> torch.Tensor:
         trained.adapters.use(ROLLOUT_ADAPTER_FOLDER)
         with as_published(trained.transformer):
-            latents = generate(Generator(model, trained.transformer, generator.vae), workers=1)
+            latents = generate(Generator(whole, trained.transformer, generator.vae), workers=1)
         trained.adapters.use(ADAPTER_FOLDER)
         return latents
 
@@ -110,7 +114,7 @@ def embedded_bench(settings: RunSettings, threads: int, seed: int) -> Bench:
         "precision": "float32: every row, on the CPU",
     }
     work = Workload(trained, data, training, _encoder(model, texts), seed)
-    return Bench(shape, work, None, generate, peer_generate, generator.transformer)
+    return Bench(shape, work, None, generate, peer_generate, generator.transformer, generator.vae)
 
 
 def bench_groups(settings: RunSettings) -> int:

@@ -13,7 +13,7 @@ from advantageflow_experiments.bench.embedded import Bench, embedded_bench
 from advantageflow_experiments.bench.measure import Task, matmul_peak, measure
 from advantageflow_experiments.bench.peers import BEST_PEER, COMPILED, EAGER, best_peer, make_ladder
 from advantageflow_experiments.bench.report import Results, make_report, write_report
-from advantageflow_experiments.bench.workload import CompiledBlocks
+from advantageflow_experiments.bench.workload import CompiledBlocks, channels_last
 from advantageflow_pipelines.plan.model_costs import count_flops
 
 Device = Literal["cpu", "cuda"]
@@ -104,7 +104,7 @@ def measure_bench(
     drawing = CompiledBlocks(bench.drawing, family) if compiled else None
 
     def generate() -> object:
-        with drawing or contextlib.nullcontext():
+        with drawing or contextlib.nullcontext(), channels_last(bench.vae):
             return bench.generate()
 
     def rollouts(name: str, generate: Callable[[], object]) -> Task:

@@ -102,6 +102,17 @@ class CompiledBlocks(contextlib.AbstractContextManager[None]):
 
 
 @contextlib.contextmanager
+def channels_last(vae: nn.Module | None) -> Iterator[None]:
+    """Within the block an autoencoder lies in memory as the stages have it beside compiled blocks."""
+    module = vae or nn.Identity()
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        yield
+    finally:
+        module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+@contextlib.contextmanager
 def as_published(transformer: nn.Module) -> Iterator[None]:
     """Within the block adapters and norms compute as PEFT and diffusers have them."""
     ours: dict[Any, Any] = {m: type(m) for m in transformer.modules() if isinstance(m, LoraLinear | FusedNorm)}
