@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ import torch
 
 _ROOT = Path(__file__).resolve().parent.parent
 _TRACKING = ("MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "ADVANTAGEFLOW_JOURNAL")
+_SECONDS_OF_A_THREAD = 5  # one that waits for a server that hangs is left alone
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,6 +33,18 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _TRACKING:
         os.environ.pop(name, None)  # a developer's own tracking is not the tests' to write to
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """A thread that a test leaves behind imports nothing after it: pytest goes through all loggers between tests, and
+    fails the next test if one is made meanwhile."""
+    try:
+        return (yield)
+    finally:
+        for thread in threading.enumerate():
+            if thread.name == "mlflow":
+                thread.join(_SECONDS_OF_A_THREAD)
 
 
 @pytest.fixture(autouse=True)
