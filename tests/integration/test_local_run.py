@@ -242,3 +242,6 @@ def test_a_champion_is_retrained_judged_and_left_alone_where_nothing_has_changed
     assert (again.status, "nothing to do" in again.output, (folder / "again").exists()) == (0, True, False)
     refused = advantageflow("rollback", "tiny", "--to", str(champion), cwd=folder)
     assert (refused.status, f"version {champion} is champion already" in refused.output) == (2, True)
+    advantageflow("rollback", "tiny", "--to", "2", cwd=folder)
+    promoted = advantageflow(*retraining, "again", cwd=folder)
+    assert "nothing to do: the champion, version 2, was made from the same" in promoted.output

@@ -59,7 +59,7 @@ def look(client: MlflowClient, name: str, inputs: str) -> Start:
     for version in versions:
         if version.tags.get(INPUTS_TAG) != inputs:
             continue
-        if version.version == now:
+        if str(version.version) == now:  # a sqlite store gives numbers
             return Start(parent, f"the champion, version {now}, was made from the same prompts and settings")
         if version.tags.get(PARENT_TAG, "") == parent:
             reasons = version.tags.get(_REASONS_TAG) or "no gate decided on it"
@@ -92,23 +92,24 @@ def conclude(client: MlflowClient, run: Run, name: str, what: Judged) -> Conclus
     stays a candidate.
     """
     version, decision = register(client, run, name, what), what.decision
-    address = f"{REGISTRY}{name}/{version.version}"
+    number = str(version.version)
+    address = f"{REGISTRY}{name}/{number}"
     if decision is None:
         return Conclusion(address)
     reasons = tuple(decision["reasons"])
-    if not reasons and champion(client, name).version != version.version:
+    if not reasons and champion(client, name).version != number:
         started_from = re.fullmatch(rf"{REGISTRY}{re.escape(name)}/(\d+)", version.tags.get(PARENT_TAG, ""))
         expected = started_from[1] if started_from else None
         try:
-            change_champion(client, name, expected, version.version, decision["summary"])
+            change_champion(client, name, expected, number, decision["summary"])
         except Superseded as superseded:
             reasons = (superseded.message,)
     with tracking_errors(client.tracking_uri):
         said = f"**Promoted**: {decision['summary']}." if not reasons else "\n- ".join(("**Kept**:\n", *reasons))
-        client.update_model_version(name, version.version, f"{version.description}\n\n{said}")
+        client.update_model_version(name, number, f"{version.description}\n\n{said}")
         tags = {PROMOTION_TAG: "kept" if reasons else "promoted", _REASONS_TAG: "; ".join(reasons)}
         for tag, value in tags.items():
-            client.set_model_version_tag(name, version.version, tag, value[:_LONGEST_TAG])
+            client.set_model_version_tag(name, number, tag, value[:_LONGEST_TAG])
     return Conclusion(address, not reasons, reasons)
 
 
