@@ -82,9 +82,10 @@ def select_held_out(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
 
 
 def with_replay(
-    prompts: Sequence[Prompt], known: Collection[str], replay_share: float | None, seed: int
+    prompts: Sequence[Prompt], known: Collection[str], replay_share: float | None, seed: int, *, fills: int = 0
 ) -> list[Prompt]:
-    """All held-out prompts, all new training prompts, and as many old ones that they are this share of both, in order.
+    """All held-out prompts, all new training prompts, and as many old ones that they are this share of both, or `fills`
+    with them where that is more, in order.
 
     Where none is new or none is old, or the share (in [0, 1)) is None, all prompts. Old ones are those whose ids are
     `known`; they are drawn by the seed with the number of all prompts, so that no old one is left out for ever.
@@ -95,7 +96,7 @@ def with_replay(
     if replay_share is None or not new or not old:
         return list(prompts)
     ranked = sorted(old, key=lambda prompt_id: derive_seed(seed, "replay", len(prompts), prompt_id))
-    count = min(len(old), round(new * replay_share / (1 - replay_share)))
+    count = min(len(old), max(round(new * replay_share / (1 - replay_share)), fills - new))
     left_out = set(ranked[count:])
     logger.info("%d training prompts are new, and %d of %d old ones are replayed", new, count, len(old))
     return [prompt for prompt in prompts if prompt.split == "eval" or prompt.prompt_id not in left_out]

@@ -68,7 +68,7 @@ def run(
     )  # fmt: skip
     start = None if init_policy is None else local_policy(init_policy)
     known_before = frozenset[str]() if start is None else read_known(start)
-    chosen = with_replay(known, known_before, settings.replay_share, seed)
+    chosen = with_replay(known, known_before, settings.replay_share, seed, fills=settings.replay_fills or 0)
     prompts = select_held_out(chosen, settings.eval_prompts)
     counts: Counter[str] = Counter(prompt.split for prompt in prompts)
     if counts["eval"] < settings.eval_prompts:

@@ -150,15 +150,17 @@ def prompts(count: int) -> list[Prompt]:
     return [*HELD_OUT, *(Prompt(f"train {number}", "train", "all") for number in range(count))]
 
 
-@given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 0.9), st.integers(0, 5))
-def test_all_that_is_new_stays_and_of_the_old_the_share_asked_for(new: int, old: int, share: float, seed: int) -> None:
+@given(st.integers(1, 30), st.integers(1, 30), st.floats(0, 0.9), st.integers(0, 5), st.integers(0, 40))
+def test_all_that_is_new_stays_and_of_the_old_the_share_asked_for_or_what_fills_a_round(
+    new: int, old: int, share: float, seed: int, fills: int
+) -> None:
     source = prompts(new + old)
     known = {prompt.prompt_id for prompt in source[len(HELD_OUT) + new :]}
-    chosen = with_replay(source, known, share, seed)
+    chosen = with_replay(source, known, share, seed, fills=fills)
     assert chosen == [prompt for prompt in source if prompt in chosen], "in the order of the source"
     assert [prompt for prompt in chosen if prompt.prompt_id not in known] == source[: len(HELD_OUT) + new]
     replayed = len(chosen) - len(HELD_OUT) - new
-    assert replayed == min(old, round(new * share / (1 - share)))
+    assert replayed == min(old, max(round(new * share / (1 - share)), fills - new))
 
 
 def test_without_news_or_without_a_share_all_are_taken_and_others_are_drawn_as_the_source_grows() -> None:

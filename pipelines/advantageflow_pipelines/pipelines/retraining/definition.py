@@ -33,9 +33,11 @@ def begin_at_champion(settings: RunSettings, tracking_uri: str) -> RunSettings:
 
 
 def _complete(settings: RunSettings) -> RunSettings:
-    if settings.prompts.replay_share is not None:
-        return settings
-    return settings.model_copy(update={"prompts": settings.prompts.model_copy(update={"replay_share": _REPLAY_SHARE})})
+    """What a person did not say: that old prompts are replayed, and that they fill up what a round takes."""
+    prompts = settings.prompts
+    replay = {"replay_share": _REPLAY_SHARE, "replay_fills": settings.rollout.prompts_per_round}
+    left = {name: value for name, value in replay.items() if getattr(prompts, name) is None}
+    return settings.model_copy(update={"prompts": prompts.model_copy(update=left)}) if left else settings
 
 
 def _work(settings: RunSettings, texts: int) -> Mapping[str, Work]:

@@ -88,7 +88,7 @@ def test_a_long_one_looks_in_its_first_segment_and_decides_in_its_last_on_the_po
 
 
 def test_old_prompts_are_replayed_unless_a_person_says_otherwise(settings: RunSettings) -> None:
-    assert settings.prompts.replay_share == 0.5
+    assert (settings.prompts.replay_share, settings.prompts.replay_fills) == (0.5, settings.rollout.prompts_per_round)
     other = choose_settings(preset="tiny", pipeline="retraining", assignments=["prompts.replay_share=0"])
     assert other.prompts.replay_share == 0
     assert choose_settings(preset="tiny").prompts.replay_share is None
