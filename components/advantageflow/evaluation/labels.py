@@ -85,11 +85,11 @@ def result_table(*metrics: Mapping[str, Any]) -> str:
     for name, values in [*rows, ("**mean of tasks**", [one["strict"] for one in metrics])]:
         cells = ["" if value is None else f"{value:.3f}" for value in values]
         if len(values) > 1:
-            cells.append("" if values[-2] is None else f"{values[-1] - values[-2]:+.3f}")
+            cells.append("" if values[-2] is None else f"{values[-1] - values[-2]:+z.3f}")
         lines.append(f"| {' | '.join([name, *cells])} |")
     low, high = last["strict_ci95"]
     told = markdown(capitalised(strict_label(last)))
-    told += f" on {judged_on(last)}; 95 % interval {low:.3f} to {high:.3f}"
+    told += f" on {judged_on(last)}; 95 % interval {low:z.3f} to {high:z.3f}"
     alarms = [f"- **alarm**: {markdown(alarm['message'])}" for alarm in last.get("alarms", ())]
     return "\n".join([f"{told}.", "", *lines, "", *alarms]).rstrip()
 

@@ -165,7 +165,7 @@ def _as_it_is(name: str) -> Any:
 
 def _decimals(value: float, sign: str = "") -> str:
     """Three decimals, fewer for large numbers; never '-0.000'."""
-    text = f"{value:{sign}.3f}" if abs(value) < 100 else f"{value:{sign},.0f}"
+    text = f"{value:{sign}z.3f}" if abs(value) < 100 else f"{value:{sign},.0f}"
     return text.replace("-", "+" if sign else "") if float(text.replace(",", "")) == 0 else text
 
 

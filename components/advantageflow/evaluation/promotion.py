@@ -126,7 +126,7 @@ class Decision:
 
     def as_json(self) -> dict[str, Any]:
         """Its fields, whether to `promote`, and the changes in a line, `summary`."""
-        told = [f"{one.mean:+.3f} (at least {one.at_least:+.3f}) on seed {one.seed}" for one in self.changes]
+        told = [f"{one.mean:+z.3f} (at least {one.at_least:+z.3f}) on seed {one.seed}" for one in self.changes]
         return {"promote": self.promote, "summary": "; ".join(told), **asdict(self)}
 
 
@@ -155,8 +155,8 @@ def decide(
     if len({trial.seed for trial in trials}) < settings.seeds:
         reasons.append(f"judged on {len(trials)} seeds, fewer than {settings.seeds}")
     reasons += [
-        f"no improvement beyond doubt on seed {one.seed}: {settings.measure} {one.mean:+.3f}"
-        f", at least {one.at_least:+.3f} at confidence {settings.confidence:g}"
+        f"no improvement beyond doubt on seed {one.seed}: {settings.measure} {one.mean:+z.3f}"
+        f", at least {one.at_least:+z.3f} at confidence {settings.confidence:g}"
         for one in changes
         if one.at_least <= 0
     ]
@@ -167,8 +167,8 @@ def decide(
     if settings.watched_must_hold:
         for name, rises in watched.items():
             reasons += [
-                f"watched reward '{name}' falls beyond doubt on seed {one.seed}: {one.mean:+.3f}, at most "
-                f"{one.at_most:+.3f}"
+                f"watched reward '{name}' falls beyond doubt on seed {one.seed}: {one.mean:+z.3f}, at most "
+                f"{one.at_most:+z.3f}"
                 for one in (change(trial, name, rises) for trial in trials)
                 if one.at_most < 0
             ]

@@ -128,7 +128,7 @@ def _row(folder: Path) -> tuple[list[str], str]:
         return [*start, "", "", "not complete"], "dim"
     base = summary.get("start", summary["base"])["strict"]
     final, change = summary["final"]["strict"], summary["difference"]["strict"]
-    return [*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+.3f})"], ""
+    return [*start, strict_label(summary["final"]), f"{base:.3f}", f"{final:.3f} ({change:+z.3f})"], ""
 
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -157,7 +157,7 @@ def show_comparison(console: Console, folders: Sequence[Path]) -> None:
     )
     table.add_row("start", *(f"{one[min(one)]['strict']:.3f}" for one in metrics))
     table.add_row("final", *(f"{one['strict']:.3f}" for one in finals), style="bold")
-    table.add_row("95% interval", *("{:.3f} to {:.3f}".format(*one["strict_ci95"]) for one in finals))
+    table.add_row("95% interval", *("{:z.3f} to {:z.3f}".format(*one["strict_ci95"]) for one in finals))
     table.add_row("by round", *(_curve([one["strict"] for one in of_run.values()]) for of_run in metrics))
     table.add_row("against the first", "", *(_against(reports[0], other) for other in reports[1:]))
     table.add_section()
@@ -180,7 +180,7 @@ def _against(first: Mapping[int, Path], other: Mapping[int, Path]) -> str:
         change = difference(read_outcomes(first[max(first)]), read_outcomes(other[max(other)]), "strict").overall
     except DataError:
         return "other images"
-    return f"{change.mean:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    return f"{change.mean:+z.3f} ({change.low:+z.3f} to {change.high:+z.3f})"
 
 
 def _curve(values: Sequence[float]) -> str:

@@ -219,7 +219,7 @@ def _results(summary: Mapping[str, Any] | None) -> str:
         f"{strict_label(final)} on {judged_on(final)}, from equal prompts and noise:\n",
         "| task | base | tuned |", "|---|---|---|", *rows,
         f"| **mean of tasks** | {base['strict']:.3f} | **{final['strict']:.3f}** |\n",
-        f"The mean changes by {change['strict']:+.3f} (95 % interval {low:+.3f} to {high:+.3f}).\n",
+        f"The mean changes by {change['strict']:+z.3f} (95 % interval {low:+z.3f} to {high:+z.3f}).\n",
     ])  # fmt: skip
 
 

@@ -142,7 +142,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
         table.add_column(name, justify="right")
 
     def row(name: str, values: Sequence[float], change: float, style: str = "") -> None:
-        table.add_row(name, *(f"{value:.3f}" for value in values), f"{change:+.3f}", style=style)
+        table.add_row(name, *(f"{value:.3f}" for value in values), f"{change:+z.3f}", style=style)
 
     for task, accuracy in final["tasks"].items():
         values = [one["tasks"].get(task, math.nan) for one in shown.values()]
@@ -159,7 +159,7 @@ def show_summary(console: Console, workdir: WorkDir, summary: dict[str, Any]) ->
             row(f"{name}{mark}", means, term["mean"] - before[kind][name]["mean"])
     print_table(console, table)
     if (whole := summary.get("difference_to_base")) is not None:
-        say(console, f"change from the base: {whole['strict']:+.3f} ({_interval(whole['strict_ci95'])})")
+        say(console, f"change from the base: {whole['strict']:+z.3f} ({_interval(whole['strict_ci95'])})")
     for entry in summary.get("rounds", ()):
         for alarm in entry.get("alarms", ()):
             say(console, f"alarm, round {entry['round']}: {alarm['message']}", style="bold red")
@@ -197,7 +197,7 @@ def _time_taken(seconds: float, cost: dict[str, Any]) -> str:
 
 
 def _interval(bounds: list[float]) -> str:
-    return f"{bounds[0]:.3f} .. {bounds[1]:.3f}"
+    return f"{bounds[0]:z.3f} .. {bounds[1]:z.3f}"
 
 
 def write_report(workdir: WorkDir, events: Sequence[Event]) -> None:
