@@ -56,7 +56,7 @@ def test_a_grid_has_a_variant_for_each_pair_of_choices() -> None:
     assert variants["beta-1_gradient_steps-4"].assignments["training.objective"] == "diffusion_nft"
     assert variants["lam-auto_gradient_steps-1"].label == "lam auto, gradient_steps 1"
     variants = load_plan("lam-auto")[1].named_variants()
-    assert len(variants) == 20
+    assert len(variants) == 25
     assert variants["lam-1_groups-of-24"].assignments == {
         "training.objective.lam": 1, "rollout.group_size": 24, "rollout.prompts_per_round": 8
     }  # fmt: skip
