@@ -43,8 +43,8 @@ class AdvantageFlow(VelocityObjective):
     lam: float | Literal["auto"] = Field(
         1.1,
         description="rollout policy regularisation (the paper's gamma), at least 0; convex for every sample when >= 1; "
-        "'auto' is for each sample what convexity needs, max(-A, 0), and a margin that grows when the policy runs "
-        "ahead",
+        "'auto', for space 'velocity', is for each sample what convexity needs, max(-A, 0), and a margin that grows "
+        "when the policy runs ahead",
     )
     less_advantage: bool = Field(
         False, description="lam of a sample is lam - A (the paper's gamma(A)): DiffusionNFT's, with lam as its beta"
