@@ -88,9 +88,7 @@ class PromptSettings(Settings):
         None, ge=0, lt=1, description="share of training prompts that the registered policy it starts from knows; "
         "the others are new in the source; null: all of the source",
     )  # fmt: skip
-    replay_fills: int | None = Field(
-        None, ge=0, description="where both are fewer than this, more that it knows fill them up; null: they do not"
-    )
+    replay_fills: int | None = Field(None, ge=0, description="where both are fewer, more that it knows fill them up")
 
 
 class LoraSettings(Settings):
