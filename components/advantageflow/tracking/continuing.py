@@ -159,11 +159,12 @@ def _find(experiment: str, name: str, first: str) -> str | None:
 
 def _runs(**query: str) -> Iterator[Json]:
     """The runs that a list has, fetched as they are wanted."""
-    page: Json = {"next_page_token": ""}
-    while "next_page_token" in page:
-        query["page_token"] = page["next_page_token"]
+    while True:
         page = ask(f"runs?{urlencode({**query, 'page_size': 100})}", seconds=_SECONDS)
         yield from page.get("runs") or []
+        if not page.get("next_page_token"):
+            return
+        query["page_token"] = page["next_page_token"]
 
 
 def _spec_of(run: Json) -> Json:
